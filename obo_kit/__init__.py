@@ -1,0 +1,107 @@
+"""Auth middleware for Databricks agents that act on behalf of the user who asks.
+
+Importing this package loads neither MLflow nor the Databricks SDK: names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from obo_kit._version import __version__
+
+if TYPE_CHECKING:
+    from obo_kit._errors import (
+        AccessDeniedError,
+        IdentityMismatchError,
+        MissingScopeError,
+        NoUserIdentityError,
+        NoUserSessionError,
+        OboError,
+        PolicyError,
+        ScopeViolationError,
+        SessionClosedError,
+        TokenExpiredError,
+        UnknownScopeError,
+    )
+    from obo_kit._lease import Limits
+    from obo_kit.denials import Denial, DenialReason, explain
+    from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
+    from obo_kit.injection import with_user_client
+    from obo_kit.optional import available_tools, available_tools_async, optional_tool
+    from obo_kit.policy import app_config, auth_policy, log_model
+    from obo_kit.requirements import requires_scopes, system_resources
+    from obo_kit.session import UserSession, current_session, propagate, user_session
+
+_HOMES = {
+    "_errors": (
+        "AccessDeniedError",
+        "IdentityMismatchError",
+        "MissingScopeError",
+        "NoUserIdentityError",
+        "NoUserSessionError",
+        "OboError",
+        "PolicyError",
+        "ScopeViolationError",
+        "SessionClosedError",
+        "TokenExpiredError",
+        "UnknownScopeError",
+    ),
+    "_lease": ("Limits",),
+    "denials": ("Denial", "DenialReason", "explain"),
+    "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),
+    "injection": ("with_user_client",),
+    "optional": ("available_tools", "available_tools_async", "optional_tool"),
+    "policy": ("app_config", "auth_policy", "log_model"),
+    "requirements": ("requires_scopes", "system_resources"),
+    "session": ("UserSession", "current_session", "propagate", "user_session"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AccessDeniedError",
+    "Denial",
+    "DenialReason",
+    "IdentityMismatchError",
+    "IdentitySource",
+    "Limits",
+    "MissingScopeError",
+    "NoUserIdentityError",
+    "NoUserSessionError",
+    "OboError",
+    "PolicyError",
+    "ScopeViolationError",
+    "SessionClosedError",
+    "TokenExpiredError",
+    "UnknownScopeError",
+    "UserIdentity",
+    "UserSession",
+    "__version__",
+    "app_config",
+    "auth_policy",
+    "available_tools",
+    "available_tools_async",
+    "current_session",
+    "explain",
+    "log_model",
+    "optional_tool",
+    "propagate",
+    "register_identity_source",
+    "requires_scopes",
+    "system_resources",
+    "user_session",
+    "with_user_client",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

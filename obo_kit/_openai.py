@@ -1,0 +1,132 @@
+"""The OpenAI clients of one user.
+
+Building `DatabricksOpenAI` costs a TLS context of its own (facts: hazards A6): here all users share a transport, each
+client behind its session's fence. A token is asked for at every request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import httpx
+from openai import AsyncOpenAI, OpenAI
+
+from obo_kit.clients import admit, async_http_transport, http_transport, note
+
+try:
+    from databricks_openai import AsyncDatabricksOpenAI, DatabricksOpenAI
+except ImportError as missing:
+    raise ImportError('DatabricksOpenAI needs an extra: pip install "obo-kit[openai]"') from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from obo_kit._lease import Lease
+
+__all__: list[str] = []
+
+
+class _Bearer(httpx.Auth):
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers.update(self._lease.header())
+        yield request
+
+
+class _Wire(httpx.BaseTransport):
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._lease.check()
+        response: httpx.Response = http_transport().handle_request(request)
+        if response.status_code >= 400:
+            note(
+                request.method, request.url.path, response.status_code, response.headers.get("location"), response.read
+            )
+        return response
+
+
+class _AsyncWire(httpx.AsyncBaseTransport):
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._lease.check()
+        response: httpx.Response = await async_http_transport().handle_async_request(request)
+        if response.status_code >= 400:
+            content = await response.aread()
+            note(
+                request.method,
+                request.url.path,
+                response.status_code,
+                response.headers.get("location"),
+                lambda: content,
+            )
+        return response
+
+
+def _ask_leave(client: Any, options: Any) -> None:
+    # Before the attempt: `openai` takes an error of its transport for a failing connection, and tries again.
+    client._obo_lease.check()
+    admit(options.method.upper(), client._prepare_url(options.url).path)
+
+
+def _refuse() -> NoReturn:
+    raise TypeError("an OpenAI client acts as a user and cannot be pickled or deep-copied")
+
+
+def _timeout(lease: Lease) -> httpx.Timeout:
+    return httpx.Timeout(lease.limits.read, connect=lease.limits.connect)
+
+
+class _UserOpenAI(DatabricksOpenAI):
+    def __init__(self, lease: Lease, workspace_client: Any) -> None:
+        self._obo_lease = lease
+        self._workspace_client = workspace_client
+        cast("Any", OpenAI).__init__(
+            self,
+            base_url=f"{workspace_client.config.host}/serving-endpoints",
+            api_key="no-token",
+            timeout=_timeout(lease),
+            http_client=httpx.Client(auth=_Bearer(lease), transport=_Wire(lease), trust_env=False),
+        )
+
+    def _prepare_options(self, options: Any) -> Any:
+        _ask_leave(self, options)
+        return super()._prepare_options(options)
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        _refuse()
+
+
+class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
+    def __init__(self, lease: Lease, workspace_client: Any) -> None:
+        self._obo_lease = lease
+        self._workspace_client = workspace_client
+        cast("Any", AsyncOpenAI).__init__(
+            self,
+            base_url=f"{workspace_client.config.host}/serving-endpoints",
+            api_key="no-token",
+            timeout=_timeout(lease),
+            http_client=httpx.AsyncClient(auth=_Bearer(lease), transport=_AsyncWire(lease), trust_env=False),
+        )
+
+    async def _prepare_options(self, options: Any) -> Any:
+        _ask_leave(self, options)
+        return await super()._prepare_options(options)
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        _refuse()
+
+
+def openai_client(lease: Lease, workspace_client: Any) -> DatabricksOpenAI:
+    """A `DatabricksOpenAI` that acts as one user until that user's session closes."""
+    return _UserOpenAI(lease, workspace_client)
+
+
+def async_openai_client(lease: Lease, workspace_client: Any) -> AsyncDatabricksOpenAI:
+    """An `AsyncDatabricksOpenAI` that acts as one user until that user's session closes."""
+    return _UserAsyncOpenAI(lease, workspace_client)

@@ -1,0 +1,182 @@
+"""One wrapper per tool, whatever the order of the decorators (rules 12 and 13).
+
+Each decorator adds its part to the tool's `ToolSpec`, and the wrapper is built anew over the author's own function. What
+then happens in a call is written once, in `_ToolRun`: fallback outermost, then the requirement, then the client.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound
+from obo_kit.session import session_for_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obo_kit.injection import Injection
+    from obo_kit.optional import Fallback
+    from obo_kit.requirements import Requirements
+    from obo_kit.session import UserSession
+
+__all__: list[str] = []
+
+_ATTRIBUTE = "__obo_tool__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSpec:
+    """What the kit knows of a tool."""
+
+    fn: Callable[..., Any]
+    name: str
+    injection: Injection | None = None
+    requirements: Requirements | None = None
+    fallback: Fallback | None = None
+    wrappers: list[Any] = field(default_factory=list)
+
+
+def spec_of(target: object) -> ToolSpec | None:
+    """The spec of a tool; `None` for a function that the kit did not wrap itself.
+
+    A foreign wrapper copies the attributes of what it wraps, this one among them.
+    """
+    spec = getattr(target, _ATTRIBUTE, None)
+    return spec if isinstance(spec, ToolSpec) and spec.wrappers[0] is target else None
+
+
+def inner_spec_of(target: object) -> ToolSpec | None:
+    """The spec of a tool, also below foreign wrappers that keep the attributes of what they wrap."""
+    spec = getattr(target, _ATTRIBUTE, None)
+    return spec if isinstance(spec, ToolSpec) else None
+
+
+def function_below(target: Any, decorator: str) -> Callable[..., Any]:
+    """The author's own function below the kit's decorators.
+
+    Raises:
+        TypeError: The target is no function.
+    """
+    spec = spec_of(target)
+    if spec is not None:
+        return spec.fn
+    if isinstance(target, type) or not (inspect.isroutine(target) or isinstance(target, functools.partial)):
+        raise TypeError(
+            f"@{decorator} goes on a function or a method, not on {_described(target)}; put it below the decorator that "
+            "makes a tool object of the function"
+        )
+    return typing.cast("Callable[..., Any]", target)
+
+
+def _described(target: Any) -> str:
+    return f"the class {target.__name__}" if isinstance(target, type) else f"a {type(target).__name__}"
+
+
+def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
+    """Add one decorator's part to a tool, and wrap it anew."""
+    if isinstance(target, (staticmethod, classmethod)):
+        return type(target)(amend(target.__func__, decorator, change))
+    fn = function_below(target, decorator)
+    spec = spec_of(target) or ToolSpec(fn=fn, name=_name_of(fn))
+    return _wrapped(replace(change(spec), wrappers=[]), target)
+
+
+def _name_of(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__name__", type(fn).__name__))
+
+
+def _wrapped(spec: ToolSpec, previous: Any) -> Any:
+    wrapper = bound(spec.fn, functools.partial(_ToolRun, spec))
+    functools.update_wrapper(wrapper, spec.fn)
+    wrapper.__dict__.update({**vars(previous), **wrapper.__dict__})
+    hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
+    # Evaluated, because frameworks evaluate what is left as text in this module's globals.
+    hints = evaluated_hints(spec.fn, hidden)
+    signature = inspect.signature(spec.fn)
+    public: Any = wrapper
+    public.__annotations__ = hints
+    public.__signature__ = signature.replace(
+        parameters=[
+            parameter.replace(annotation=hints.get(name, parameter.annotation))
+            for name, parameter in signature.parameters.items()
+            if name not in hidden
+        ],
+        return_annotation=hints.get("return", signature.return_annotation),
+    )
+    if spec.injection is not None:
+        public.__doc__ = spec.injection.without_entries(spec.fn.__doc__)
+    setattr(wrapper, _ATTRIBUTE, spec)
+    spec.wrappers.append(wrapper)
+    return wrapper
+
+
+def evaluated_hints(fn: Any, hidden: frozenset[str]) -> dict[str, Any]:
+    """Annotations, evaluated name by name; one that cannot be stays as it is, and fails where it would have anyway."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(fn, "__annotations__", {}).items():
+        if name in hidden:
+            continue
+        hints[name] = evaluated(annotation, fn)
+    return hints
+
+
+def evaluated(annotation: Any, fn: Any) -> Any:
+    """One annotation of a function, evaluated where that is possible."""
+    holder: Any = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        closure = inspect.getclosurevars(fn).nonlocals if inspect.isfunction(fn) else {}
+        return typing.get_type_hints(holder, getattr(fn, "__globals__", {}), dict(closure), include_extras=True)["it"]
+    except Exception:
+        return annotation
+
+
+class _ToolRun(Run):
+    __slots__ = ("_call", "_owned", "_session", "_spec")
+
+    def __init__(self, spec: ToolSpec) -> None:
+        self.frame = None
+        self._spec = spec
+        self._session: UserSession | None = None
+        self._owned = False
+        self._call: ToolCall | None = None
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        spec = self._spec
+        call = self._call = ToolCall(spec.name, spec.requirements)
+        injection, requirements = spec.injection, spec.requirements
+        if injection is None and requirements is None:
+            frame = FRAME.get()
+            self._session = frame.session if frame is not None else None
+            self.frame = Frame(self._session, call)
+            return args, kwargs
+        if injection is not None:
+            injection.refuse_supplied(spec.name, kwargs)
+        session, self._owned = session_for_tool(spec.name)
+        self._session = session
+        self.frame = Frame(session, call)
+        if requirements is not None:
+            requirements.check(spec.name, session.identity)
+        if injection is not None:
+            return injection.place(session, args, kwargs)
+        return args, kwargs
+
+    def recover(self, error: Exception) -> Any:
+        fallback = self._spec.fallback
+        return RERAISE if fallback is None else fallback.instead_of(error, self._call, self._session, RERAISE)
+
+    def inspect(self, value: Any) -> Any:
+        fallback = self._spec.fallback
+        return value if fallback is None else fallback.instead_of(value, self._call, self._session, value)
+
+    def end(self) -> None:
+        if self._owned and self._session is not None:
+            self._session.close()

@@ -1,0 +1,496 @@
+"""The clients of one user: pinned, fenced, and cheap (rules 5, 8 to 11, 16 and 23).
+
+Shared by all users of a process: what the host says of itself, one connection pool, one TLS context. Not shared: tokens,
+cookies, headers, configuration. Imports the Databricks SDK, so it is itself imported with the first client.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from urllib.parse import urlsplit
+
+import requests
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.clock import Clock
+from databricks.sdk.core import Config
+from databricks.sdk.credentials_provider import CredentialsStrategy, OAuthCredentialsProvider
+from databricks.sdk.oauth import Token
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3.util.ssl_ import create_urllib3_context
+
+from obo_kit._context import Refusal, current_call
+from obo_kit._errors import ScopeViolationError
+from obo_kit._version import __version__
+from obo_kit.identity import in_apps, in_model_serving
+from obo_kit.scopes import Verdict, is_read, route_for, route_verdict
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from obo_kit._lease import Lease
+
+__all__ = ["CLIENT_TYPES", "build"]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# --- shared by the process -----------------------------------------------------------------------------------------------
+
+_SURROUNDINGS = (
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    *(f"{name}_PROXY" for name in ("HTTPS", "HTTP", "ALL", "NO")),
+    *(f"{name}_proxy" for name in ("https", "http", "all", "no")),
+)
+_UNREACHABLE_SECONDS = 60.0  # how long a host that did not say who it is is not asked again
+
+
+class _Pool(HTTPAdapter):
+    """The connections of this process, and one TLS context: parsing a CA bundle costs more than a request (facts: A1)."""
+
+    def __init__(self, ca_bundle: str) -> None:
+        self._context = _tls_context(ca_bundle)
+        super().__init__(pool_connections=16, pool_maxsize=64)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(request, True, cert)
+        # A bundle named here is parsed again for every new connection; the context holds it already.
+        pool.pop("ca_certs", None)
+        pool.pop("ca_cert_dir", None)
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        del verify, cert
+        if url.lower().startswith("https"):
+            conn.cert_reqs = "CERT_REQUIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """What is the same for all users of a host."""
+
+    workspace_id: str | None
+    account_id: str | None
+    discovery_url: str | None
+    cloud: Any
+    until: float
+
+
+class _Process:
+    """What this process shares between its users. Renewed after a fork: a pool used on both sides hands one user the
+    other's answer (facts: A2)."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pools: dict[str, _Pool] = {}
+        self.proxies: dict[tuple[str, ...], dict[str, str]] = {}
+        self.hosts: dict[str, _Host] = {}
+        self.host_locks: dict[str, threading.Lock] = {}
+        self.http: Any = None
+        self.async_http: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+_shared = _Process()
+
+
+def _renew() -> None:
+    global _shared
+    _shared = _Process()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def _tls_context(ca_bundle: str | None = None) -> ssl.SSLContext:
+    context = create_urllib3_context()
+    ca_bundle = ca_bundle or _ca_bundle()
+    if os.path.isdir(ca_bundle):
+        context.load_verify_locations(capath=ca_bundle)
+    else:
+        context.load_verify_locations(cafile=ca_bundle)
+    return context
+
+
+def _ca_bundle() -> str:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+
+
+def _pool() -> _Pool:
+    shared, ca_bundle = _shared, _ca_bundle()
+    pool = shared.pools.get(ca_bundle)
+    if pool is None:
+        with shared.lock:
+            pool = shared.pools.setdefault(ca_bundle, _Pool(ca_bundle))
+    return pool
+
+
+def _proxies(host: str) -> dict[str, str]:
+    shared = _shared
+    key = (host, *(os.environ.get(name, "") for name in _SURROUNDINGS))
+    proxies = shared.proxies.get(key)
+    if proxies is None:
+        proxies = shared.proxies[key] = dict(get_environ_proxies(host))
+    return proxies
+
+
+class _HermeticConfig(Config):
+    """A configuration that holds what it is given: nothing of the environment, of a profile or of the app."""
+
+    def _load_from_env(self) -> None:
+        pass
+
+    def _known_file_config_loader(self) -> None:
+        pass
+
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        _refuse(self)
+
+    def __deepcopy__(self, memo: Any, /) -> NoReturn:
+        _refuse(self)
+
+
+class _UserConfig(_HermeticConfig):
+    """One user's configuration. What the host says of itself is asked once per process, not once per client."""
+
+    def _resolve_host_metadata(self) -> None:
+        pass
+
+
+def _refuse(thing: object) -> NoReturn:
+    raise TypeError(f"{type(thing).__name__.lstrip('_')} acts as a user and cannot be pickled or deep-copied")
+
+
+# The SDK collects its attributes from whichever class asks first; a subclass has none of its own.
+Config.attributes()
+
+
+class _Nobody(CredentialsStrategy):
+    def auth_type(self) -> str:
+        return "none"
+
+    def __call__(self, cfg: Config) -> Callable[[], dict[str, str]]:
+        return dict
+
+
+def _host(host: str) -> _Host:
+    shared = _shared
+    known = shared.hosts.get(host)
+    if known is not None and known.until > time.monotonic():
+        return known
+    with shared.lock:
+        lock = shared.host_locks.setdefault(host, threading.Lock())
+    with lock:
+        known = shared.hosts.get(host)
+        if known is not None and known.until > time.monotonic():
+            return known
+        asked = _HermeticConfig(
+            host=host, credentials_strategy=_Nobody(), retry_timeout_seconds=1, http_timeout_seconds=3.0
+        )
+        answered = any((asked.workspace_id, asked.account_id, asked.discovery_url, asked.cloud))
+        shared.hosts[host] = _Host(
+            workspace_id=asked.workspace_id,
+            account_id=asked.account_id,
+            discovery_url=asked.discovery_url,
+            cloud=asked.cloud,
+            until=float("inf") if answered else time.monotonic() + _UNREACHABLE_SECONDS,
+        )
+        return shared.hosts[host]
+
+
+# --- on the way out, and back --------------------------------------------------------------------------------------------
+
+
+def _guard_mode() -> str:
+    mode = os.environ.get("OBO_KIT_SCOPE_GUARD", "").strip().lower()
+    if mode in ("warn", "off"):
+        return mode
+    if not mode and (in_model_serving() or in_apps()):
+        return "warn"
+    return "raise"
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def admit(method: str, path: str) -> None:
+    """Narrow a tool to the scopes it declares (rule 23), and remember whether it may have had an effect (rule 19)."""
+    call = current_call()
+    if call is None:
+        return
+    if not call.wrote and not is_read(method, path):
+        call.wrote = True
+    if call.declared is None or (mode := _guard_mode()) == "off":
+        return
+    route = route_for(method, path)
+    if route is None:
+        return
+    verdict, missing = route_verdict(route, call.declared.held)
+    if verdict is not Verdict.MISSING:
+        return
+    error = ScopeViolationError(
+        f"The tool '{call.tool}' called {method} {path}, outside the scopes it declares.",
+        remedy=f"Declare @requires_scopes({missing[0]!r}) on '{call.tool}', or leave the call out.",
+        scopes=missing,
+    )
+    if mode == "raise":
+        raise error
+    if (call.tool, route.path) not in _warned:
+        _warned.add((call.tool, route.path))
+        logger.warning("%s", error)
+
+
+_FAILED = b'"FAILED"'
+_VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
+_MAX_EVIDENCE = 50
+
+
+def note(method: str, path: str, status: int, location: str | None, body: Callable[[], bytes]) -> None:
+    """Keep a refusal as it came, for clients that lose it on the way (rule 16)."""
+    call = current_call()
+    if call is None or len(call.refusals) >= _MAX_EVIDENCE:
+        return
+    if 400 <= status < 500 and status not in (408, 409, 425, 429):
+        content = body()
+        found = _parsed(content)
+        error_code, text = found.get("error_code"), found.get("message") or content[:2000].decode("utf-8", "replace")
+        call.refusals.append(
+            Refusal(
+                status=status,
+                error_code=str(error_code) if error_code not in (None, "") else None,
+                text=str(text),
+                method=method,
+                path=path,
+                location=location,
+            )
+        )
+    elif status == 200 and path.startswith(_VALUE_PATHS) and _FAILED in (content := body()):
+        call.refusals.extend(_failures(_parsed(content), method, path))
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _failures(body: Mapping[str, Any], method: str, path: str) -> list[Refusal]:
+    """The refusals inside an answer that says 200: a failed statement, or a failed Genie message."""
+    found: list[Refusal] = []
+    for answer in (body, body.get("statement_response"), body.get("message")):
+        if not isinstance(answer, dict):
+            continue
+        status, error = answer.get("status"), answer.get("error")
+        if isinstance(status, dict) and status.get("state") == "FAILED":
+            error = status.get("error") or {}
+            text, code, state = error.get("message"), error.get("error_code"), status.get("sql_state")
+        elif status == "FAILED" and isinstance(error, dict):
+            text, code, state = error.get("error"), error.get("type"), None
+        else:
+            continue
+        found.append(
+            Refusal(status=200, error_code=code, text=str(text or ""), method=method, path=path, sql_state=state)
+        )
+    return found
+
+
+class _Wire(BaseAdapter):
+    """The way of one user's requests to the shared pool: the fence, the guard, and the note of what was refused."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__()
+        self._lease = lease
+
+    def send(  # noqa: PLR0917 - the signature is requests' own
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        self._lease.check()
+        limits = self._lease.limits
+        method, path = request.method or "", urlsplit(request.url or "").path
+        admit(method, path)
+        read = timeout if isinstance(timeout, (int, float)) else limits.read
+        response = _pool().send(
+            request, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
+        )
+        if not stream or response.status_code >= 400:
+            note(method, path, response.status_code, response.headers.get("location"), lambda: response.content)
+        return response
+
+    def close(self) -> None:
+        """Nothing to close: the connections are the process's."""
+
+
+def http_transport() -> Any:
+    """The `httpx` transport that all OpenAI clients of this process share, through their own fences."""
+    import httpx
+
+    shared = _shared
+    if shared.http is None:
+        with shared.lock:
+            shared.http = shared.http or httpx.HTTPTransport(verify=_tls_context())
+    return shared.http
+
+
+def async_http_transport() -> Any:
+    """The same for the running event loop: its connections cannot be used from another."""
+    import asyncio
+
+    import httpx
+
+    loop, transports = asyncio.get_running_loop(), _shared.async_http
+    if loop not in transports:
+        transports[loop] = httpx.AsyncHTTPTransport(verify=_tls_context())
+    return transports[loop]
+
+
+def _attach(session: requests.Session, lease: Lease) -> None:
+    wire = _Wire(lease)
+    session.mount("https://", wire)
+    session.mount("http://", wire)
+    # Proxies are resolved once; and without this, a netrc entry would take the place of the user's token.
+    session.trust_env = False
+    session.proxies = _proxies(lease.credentials()[0])
+
+
+# --- the clients ---------------------------------------------------------------------------------------------------------
+
+
+class _Credentials(CredentialsStrategy):
+    """Serves every official client: ``pat`` and a token for those that read it, an OAuth provider for those that ask for
+    one (facts: errors, section 5)."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def auth_type(self) -> str:
+        return "pat"
+
+    def __call__(self, cfg: Config) -> OAuthCredentialsProvider:
+        lease = self._lease
+        return OAuthCredentialsProvider(
+            lease.header,
+            lambda: Token(access_token=lease.credentials()[1], token_type="Bearer"),  # noqa: S106
+        )
+
+
+class _BoundedClock(Clock):
+    """The SDK sleeps as long as ``Retry-After`` says, past its own deadline; a session does not."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, self._longest))
+
+
+class _UserWorkspaceClient(WorkspaceClient):
+    """A `WorkspaceClient` that acts as one user until that user's session closes."""
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        _refuse(self)
+
+    def __deepcopy__(self, memo: Any, /) -> NoReturn:
+        _refuse(self)
+
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
+def _config(lease: Lease) -> Config:
+    host, token = lease.credentials()
+    known, limits = _host(host), lease.limits
+    return _UserConfig(
+        host=host,
+        token=token,
+        auth_type="pat",
+        credentials_strategy=_Credentials(lease),
+        workspace_id=known.workspace_id,
+        account_id=known.account_id,
+        discovery_url=known.discovery_url,
+        cloud=known.cloud,
+        http_timeout_seconds=limits.read,
+        retry_timeout_seconds=limits.retry,
+        clock=_BoundedClock(limits.retry),
+        product="obo-kit",
+        product_version=__version__,
+    )
+
+
+def _workspace_client(lease: Lease, get: _Get) -> WorkspaceClient:
+    del get
+    client = _UserWorkspaceClient(config=_config(lease))
+    # The SDK keeps its `requests` session in a private place, and offers no public one.
+    _attach(cast("Any", client.api_client)._api_client._session, lease)
+    return client
+
+
+def _vector_search_client(lease: Lease, get: _Get) -> Any:
+    del get
+    from obo_kit._vector_search import UserVectorSearchClient
+
+    session = requests.Session()
+    _attach(session, lease)
+    return UserVectorSearchClient(lease, session)
+
+
+def _openai_client(lease: Lease, get: _Get) -> Any:
+    from obo_kit._openai import openai_client
+
+    return openai_client(lease, get("WorkspaceClient"))
+
+
+def _async_openai_client(lease: Lease, get: _Get) -> Any:
+    from obo_kit._openai import async_openai_client
+
+    return async_openai_client(lease, get("WorkspaceClient"))
+
+
+if TYPE_CHECKING:
+    _Get = Callable[[str], Any]
+
+CLIENT_TYPES: Mapping[str, Callable[[Lease, _Get], Any]] = {
+    "WorkspaceClient": _workspace_client,
+    "VectorSearchClient": _vector_search_client,
+    "AISearchClient": _vector_search_client,
+    "DatabricksOpenAI": _openai_client,
+    "AsyncDatabricksOpenAI": _async_openai_client,
+}
+
+
+def build(name: str, lease: Lease, get: Callable[[str], Any]) -> Any:
+    """Build one client of a session. ``get`` gives the session's other clients, by name."""
+    lease.check()
+    return CLIENT_TYPES[name](lease, get)

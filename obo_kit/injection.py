@@ -1,0 +1,313 @@
+"""`with_user_client`: gives the code the user's client, and hides it from whoever reads the signature (rules 12 and 13)."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+
+from obo_kit._tool import amend, evaluated, function_below
+from obo_kit.session import session_for_tool
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+
+    from obo_kit._tool import ToolSpec
+    from obo_kit.session import UserSession
+
+__all__ = ["with_user_client"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Recognised by name: importing the classes would cost seconds, and an annotation may be a string that cannot be evaluated.
+_KNOWN = frozenset(
+    {
+        "WorkspaceClient",
+        "VectorSearchClient",
+        "AISearchClient",
+        "DatabricksOpenAI",
+        "AsyncDatabricksOpenAI",
+        "UserSession",
+    }
+)
+_DEFAULT_PARAMETER = "client"
+_DEFAULT_TYPE = "WorkspaceClient"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Slot:
+    name: str
+    client_type: str
+    index: int | None  # among the positional parameters; None for a keyword-only one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Injection:
+    """The parameters of a tool that the kit fills."""
+
+    slots: tuple[_Slot, ...]
+    names: frozenset[str]
+
+    def refuse_supplied(self, tool: str, kwargs: dict[str, Any]) -> None:
+        """A value for an injected parameter never comes from the caller: the caller may be a model.
+
+        Raises:
+            TypeError: One was supplied.
+        """
+        for name in self.names:
+            if name in kwargs:
+                raise TypeError(f"{tool}() takes no argument '{name}': it is the user's client, which obo_kit provides")
+
+    def place(
+        self, session: UserSession, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put the clients where the function expects them, however the others were passed."""
+        for slot in self.slots:
+            client = session.get_named(slot.client_type)
+            if slot.index is not None and slot.index <= len(args):
+                args = (*args[: slot.index], client, *args[slot.index :])
+            else:
+                kwargs = {**kwargs, slot.name: client}
+        return args, kwargs
+
+    def without_entries(self, doc: str | None) -> str | None:
+        """A docstring without the entries of the injected parameters: frameworks send it to the model."""
+        for name in self.names:
+            doc = _without_entry(doc, name) if doc else doc
+        return doc
+
+
+def client_type_of(annotation: Any, fn: Any) -> str | None:
+    """The name of the client type that an annotation asks for, if it does."""
+    if isinstance(annotation, str):
+        found = evaluated(annotation, fn)
+        return _type_in_text(annotation) if isinstance(found, str) else client_type_of(found, fn)
+    if isinstance(annotation, typing.ForwardRef):
+        return _type_in_text(annotation.__forward_arg__)
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        root = annotation.__module__.split(".")[0]
+        return (
+            annotation.__name__
+            if annotation.__name__ in _KNOWN and root.startswith(("databricks", "obo_kit"))
+            else None
+        )
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        arguments = typing.get_args(annotation)[: 1 if origin is typing.Annotated else None]
+        return next((found for part in arguments if (found := client_type_of(part, fn))), None)
+    return None
+
+
+def _type_in_text(text: str) -> str | None:
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        return None
+    return _type_in_tree(tree)
+
+
+def _type_in_tree(tree: ast.expr) -> str | None:
+    if isinstance(tree, ast.Name):
+        return tree.id if tree.id in _KNOWN else None
+    if isinstance(tree, ast.Attribute):
+        return tree.attr if tree.attr in _KNOWN else None
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        return _type_in_text(tree.value)
+    if isinstance(tree, ast.BinOp):
+        return _type_in_tree(tree.left) or _type_in_tree(tree.right)
+    if isinstance(tree, ast.Subscript) and isinstance(tree.value, (ast.Name, ast.Attribute)):
+        outer = tree.value.id if isinstance(tree.value, ast.Name) else tree.value.attr
+        parts = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
+        if outer in ("Optional", "Union"):
+            return next((found for part in parts if (found := _type_in_tree(part))), None)
+        if outer == "Annotated":
+            return _type_in_tree(parts[0])
+    return None
+
+
+def injection_of(fn: Callable[..., Any], param: str | None) -> Injection:
+    """Find the parameters to fill.
+
+    Raises:
+        TypeError: There are none, or one of them cannot be filled.
+    """
+    name = getattr(fn, "__name__", repr(fn))
+    parameters = inspect.signature(fn).parameters
+    wanted: dict[str, str] = {}
+    for key, parameter in parameters.items():
+        if parameter.annotation is not parameter.empty and (found := client_type_of(parameter.annotation, fn)):
+            wanted[key] = found
+    if param is not None:
+        if param not in parameters:
+            raise TypeError(f"with_user_client(param={param!r}): {name}() has no such parameter")
+        wanted.setdefault(param, _DEFAULT_TYPE)
+    elif not wanted:
+        by_name = parameters.get(_DEFAULT_PARAMETER)
+        if by_name is None:
+            raise TypeError(
+                f"@with_user_client found no client parameter in {name}(): annotate one with a client type "
+                f"({', '.join(sorted(_KNOWN))}), name it 'client', or say which with param=…"
+            )
+        if evaluated(by_name.annotation, fn) not in (by_name.empty, Any, object):
+            raise TypeError(
+                f"@with_user_client does not know the type of the parameter 'client' of {name}(): annotate it with "
+                f"{_DEFAULT_TYPE}, or say which parameter is meant with param=…"
+            )
+        wanted[_DEFAULT_PARAMETER] = _DEFAULT_TYPE
+    slots: list[_Slot] = []
+    for index, (key, parameter) in enumerate(parameters.items()):
+        if key not in wanted:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"@with_user_client cannot fill the parameter {parameter} of {name}()")
+        positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        slots.append(_Slot(name=key, client_type=wanted[key], index=index if positional else None))
+    return Injection(slots=tuple(slots), names=frozenset(wanted))
+
+
+_SECTION = re.compile(
+    r"^(\s*)(Args|Arguments|Parameters|Params|Keyword Args|Keyword Arguments|Other Parameters)\s*:?\s*$"
+)
+
+
+def _without_entry(doc: str, name: str) -> str:
+    """Drop a parameter's entry (Google, NumPy or Sphinx style), and the section's head where nothing is left of it."""
+    lines = doc.split("\n")
+    kept: list[str] = []
+    section: tuple[int, int, bool] | None = None  # where its head stands in `kept`, its indent, is it NumPy's
+    dropping: int | None = None
+    entry = re.compile(rf"^\*{{0,2}}{re.escape(name)}\s*(\(.*?\))?\s*:|^{re.escape(name)}$")
+    sphinx = re.compile(rf"^:(param|parameter|arg|argument|key|type)\s+([^:]*\s)?{re.escape(name)}\s*:")
+
+    def end_section() -> None:
+        if section is not None and not any(line.strip() for line in kept[section[0] + (2 if section[2] else 1) :]):
+            del kept[section[0] :]
+
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if dropping is not None:
+            if line.strip() and indent > dropping:
+                continue
+            if not line.strip() and section is None:
+                dropping = None
+            elif not line.strip():
+                following = next((later for later in lines[number:] if later.strip()), "")
+                if len(following) - len(following.lstrip()) > dropping:
+                    continue
+                dropping = None
+            else:
+                dropping = None
+        if section is not None and line.strip() and not re.match(r"^\s*-+\s*$", line):
+            inside = indent >= section[1] if section[2] else indent > section[1]
+            numpy_head = section[2] and number + 1 < len(lines) and re.match(r"^\s*-{3,}\s*$", lines[number + 1])
+            if not inside or numpy_head:
+                end_section()
+                section = None
+        head = _SECTION.match(line)
+        if head and section is None:
+            numpy_style = number + 1 < len(lines) and bool(re.match(r"^\s*-{3,}\s*$", lines[number + 1]))
+            section = (len(kept), indent, numpy_style)
+            kept.append(line)
+            continue
+        if (section is not None and entry.match(line.strip())) or sphinx.match(line.strip()):
+            dropping = indent
+            continue
+        kept.append(line)
+    end_section()
+    return "\n".join(kept)
+
+
+class ClientScope:
+    """What ``with_user_client()`` returns: a decorator, and a context manager (sync and async)."""
+
+    __slots__ = ("_entered", "_param")
+
+    def __init__(self, param: str | None) -> None:
+        self._param = param
+        self._entered: list[tuple[UserSession, bool]] = []
+
+    def __enter__(self) -> WorkspaceClient:
+        if self._param is not None:
+            raise TypeError("with_user_client(param=…) is a decorator; the context manager takes no param")
+        session, owned = session_for_tool("with_user_client block")
+        self._entered.append((session, owned))
+        try:
+            return session.client
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        session, owned = self._entered.pop()
+        if owned:
+            session.close()
+
+    async def __aenter__(self) -> WorkspaceClient:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.__exit__(*exc_info)
+
+    @overload
+    def __call__(self, target: Callable[Concatenate[WorkspaceClient, P], R], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, target: Callable[Concatenate[UserSession, P], R], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[S, WorkspaceClient, P], R], /
+    ) -> Callable[Concatenate[S, P], R]: ...
+    @overload
+    def __call__(self, target: F, /) -> F: ...
+    def __call__(self, target: Any, /) -> Any:
+        """Decorate a function."""
+
+        def change(spec: ToolSpec) -> ToolSpec:
+            if spec.injection is not None:
+                raise TypeError(f"@with_user_client stands twice on {spec.name}()")
+            return replace(spec, injection=injection_of(function_below(spec.fn, "with_user_client"), self._param))
+
+        return amend(target, "with_user_client", change)
+
+
+@overload
+def with_user_client(target: Callable[Concatenate[WorkspaceClient, P], R], /) -> Callable[P, R]: ...
+@overload
+def with_user_client(target: Callable[Concatenate[UserSession, P], R], /) -> Callable[P, R]: ...
+@overload
+def with_user_client(target: Callable[Concatenate[S, WorkspaceClient, P], R], /) -> Callable[Concatenate[S, P], R]: ...
+@overload
+def with_user_client(target: F, /) -> F: ...
+@overload
+def with_user_client(*, param: str | None = ...) -> ClientScope: ...
+def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
+    """Give a function the client of the user who asks.
+
+    As decorator it fills every parameter annotated with a client type it knows (``WorkspaceClient``,
+    ``VectorSearchClient`` or ``AISearchClient``, ``DatabricksOpenAI``, ``AsyncDatabricksOpenAI``, ``UserSession``), else
+    the parameter named ``client``, and removes them from the signature, the annotations and the docstring: no schema made
+    of the function shows them, and a value supplied for one is refused. Put the client first, which is what type checkers
+    can express. As context manager: ``with with_user_client() as client:``.
+
+    The client lives as long as the session, and is the same for every tool of a request. Outside of any session each call
+    has a session of its own, unless the process declares an entry point with ``@user_session`` (rule 7).
+
+    Args:
+        target: The function, where it is used without arguments.
+        param: The parameter to fill, where neither its annotation nor its name says so.
+
+    Raises:
+        TypeError: At decoration: there is nothing to fill, or the target is no function. At the call: the caller supplied
+            a value for the client.
+        NoUserIdentityError: At the call: there is no user to act for.
+        NoUserSessionError: At the call: outside of any session, where an entry point is declared.
+    """
+    scope = ClientScope(param)
+    return scope if target is None else scope(cast("Any", target))

@@ -1,0 +1,240 @@
+"""`optional_tool` and `available_tools`: tools that step aside, with a reason, when the user may not use them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from obo_kit._context import FRAME, Frame, ToolCall, open_session
+from obo_kit._tool import amend, spec_of
+from obo_kit.denials import Denial, DenialReason, explain_in
+from obo_kit.injection import client_type_of
+from obo_kit.session import UserSession, session_for_tool
+
+if TYPE_CHECKING:
+    from obo_kit._tool import ToolSpec
+
+__all__ = ["Attempt", "available_tools", "available_tools_async", "optional_tool"]
+
+logger = logging.getLogger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+_ALL = frozenset(DenialReason)
+_DEPLOYERS_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY})
+_UNSET: Any = object()
+_said: set[tuple[str | None, DenialReason]] = set()
+
+
+def _report(denial: Denial, session: UserSession | None) -> None:
+    """One line in the log, at the level of whose mistake it is (rule 18), and one entry on the session."""
+    if session is not None:
+        session.note_denial(denial)
+    if denial.reason not in _DEPLOYERS_MISTAKE:
+        logger.info("%s: %s (%s)", denial.tool, denial.reason.value, denial.detail)
+    elif (denial.tool, denial.reason) not in _said:
+        _said.add((denial.tool, denial.reason))
+        logger.error("%s: %s (%s) To mend it: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fallback:
+    """What a tool says instead of a denial."""
+
+    value: Any
+    on: frozenset[DenialReason]
+
+    def instead_of(self, refused: object, call: ToolCall | None, session: UserSession | None, otherwise: Any) -> Any:
+        """The fallback, where ``refused`` is a denial of the chosen reasons; else ``otherwise``."""
+        denial = explain_in(refused, call, session)
+        if denial is None or denial.reason not in self.on:
+            return otherwise
+        _report(denial, session)
+        if self.value is _UNSET:
+            return denial.user_message
+        return self.value(denial) if callable(self.value) else self.value
+
+
+class Attempt:
+    """What became of an optional block: ``attempt.denial``, and true where nothing was denied."""
+
+    __slots__ = ("_call", "_on", "_token", "denial")
+
+    def __init__(self, name: str, on: frozenset[DenialReason]) -> None:
+        self.denial: Denial | None = None
+        self._call = ToolCall(name, None)
+        self._on = on
+        self._token: Any = None
+
+    def __bool__(self) -> bool:
+        return self.denial is None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self._call.tool!r}: {self.denial.reason.value if self.denial else 'nothing denied'}>"
+
+    def enter(self) -> None:
+        """Begin to note refusals."""
+        frame = FRAME.get()
+        self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
+
+    def exit(self, error: BaseException | None) -> bool:
+        """Say whether the error is forgiven."""
+        FRAME.reset(self._token)
+        if not isinstance(error, Exception):
+            return False
+        session = open_session()
+        denial = explain_in(error, self._call, session)
+        if denial is None or denial.reason not in self._on:
+            return False
+        self.denial = denial
+        _report(denial, session)
+        return True
+
+
+class OptionalScope:
+    """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
+
+    __slots__ = ("_attempts", "_fallback", "_name", "_on")
+
+    def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason]) -> None:
+        if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
+            raise TypeError("optional_tool(on=…) takes a set of DenialReason")
+        if not on:
+            raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
+        self._name = name
+        self._fallback = fallback
+        self._on = frozenset(on)
+        self._attempts: list[Attempt] = []
+
+    def __enter__(self) -> Attempt:
+        if self._fallback is not _UNSET:
+            raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
+        attempt = Attempt(self._name or "optional block", self._on)
+        attempt.enter()
+        self._attempts.append(attempt)
+        return attempt
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return self._attempts.pop().exit(error)
+
+    async def __aenter__(self) -> Attempt:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return self.__exit__(kind, error, traceback)
+
+    def __call__(self, target: F, /) -> F:
+        """Decorate a tool."""
+        if self._name is not None:
+            raise TypeError("optional_tool('name') is a context manager; the decorator takes the function's own name")
+
+        def change(spec: ToolSpec) -> ToolSpec:
+            if spec.fallback is not None:
+                raise TypeError(f"@optional_tool stands twice on {spec.name}()")
+            return replace(spec, fallback=Fallback(value=self._fallback, on=self._on))
+
+        decorated: F = amend(target, "optional_tool", change)
+        return decorated
+
+
+@overload
+def optional_tool(target: F, /) -> F: ...
+@overload
+def optional_tool(
+    name: str | None = ..., /, *, fallback: Any = ..., on: AbstractSet[DenialReason] = ...
+) -> OptionalScope: ...
+def optional_tool(target: Any = None, /, *, fallback: Any = _UNSET, on: AbstractSet[DenialReason] = _ALL) -> Any:
+    """Turn a denial, and nothing else, into a fallback.
+
+    As decorator: a denied tool returns the fallback; a denied stream ends with it, after what was already sent. As context
+    manager it replaces ``try``/``except`` around building a tool::
+
+        with optional_tool("docs") as attempt:
+            tools.append(VectorSearchRetrieverTool(index_name=…, workspace_client=session.client))
+        if attempt.denial: ...
+
+    Bugs, bad arguments, rate limits and outages are raised as they came. What was denied is on ``session.denials`` and in
+    the log: at INFO; at ERROR, once per tool, where it is the deployer's to mend (``MISSING_SCOPE``, ``NO_IDENTITY``).
+
+    Args:
+        target: The function, where it is used without arguments; or the name of the block.
+        fallback: The value to return, or a function that makes it of the `Denial`. Without one the tool returns
+            ``denial.user_message``.
+        on: The reasons to forgive; by default all.
+
+    Raises:
+        TypeError: At decoration: the arguments do not go together, or the target is no function.
+    """
+    if target is None or isinstance(target, str):
+        return OptionalScope(target, fallback, on)
+    return OptionalScope(None, fallback, on)(target)
+
+
+def _client_for(factory: Callable[..., Any], session: UserSession) -> tuple[Any, ...]:
+    """What a factory is called with: nothing where it is given its client, else the client it asks for."""
+    spec = spec_of(factory)
+    if spec is not None and spec.injection is not None:
+        return ()
+    parameters = list(inspect.signature(factory).parameters.values())
+    if not parameters:
+        return ()
+    annotation = parameters[0].annotation
+    wanted = client_type_of(annotation, factory) if annotation is not parameters[0].empty else None
+    return (session.get_named(wanted or "WorkspaceClient"),)
+
+
+def _flat(made: Any) -> list[Any]:
+    return list(made) if isinstance(made, Iterable) and isinstance(made, (list, tuple, set, frozenset)) else [made]
+
+
+def _name_of(factory: Callable[..., Any]) -> str:
+    return str(getattr(factory, "__name__", type(factory).__name__))
+
+
+def available_tools(*factories: Callable[..., Any]) -> list[Any]:
+    """Build the tools that this user may use.
+
+    Each factory takes the user's client (a ``WorkspaceClient``, or what its first parameter is annotated with) and returns
+    a tool or several. The denied ones are left out, and reported on the session. Call it inside each request.
+
+    Raises:
+        NoUserIdentityError: There is no user to act for.
+        NoUserSessionError: Outside of any session, where an entry point is declared.
+    """
+    session, owned = session_for_tool("available_tools")
+    tools: list[Any] = []
+    token = FRAME.set(Frame(session, None))
+    try:
+        for factory in factories:
+            with optional_tool(_name_of(factory)):
+                tools.extend(_flat(factory(*_client_for(factory, session))))
+    finally:
+        FRAME.reset(token)
+        if owned:
+            session.close()
+    return tools
+
+
+async def available_tools_async(*factories: Callable[..., Awaitable[Any]]) -> list[Any]:
+    """`available_tools` for factories that are coroutines, such as those that list the tools of MCP servers.
+
+    They run at the same time; the order of the tools is that of the factories.
+    """
+    session, owned = session_for_tool("available_tools")
+
+    async def build(factory: Callable[..., Awaitable[Any]]) -> list[Any]:
+        # A task of its own: what is set here ends with it.
+        FRAME.set(Frame(session, None))
+        async with optional_tool(_name_of(factory)):
+            return _flat(await factory(*_client_for(factory, session)))
+        return []
+
+    try:
+        made = await asyncio.gather(*(asyncio.ensure_future(build(factory)) for factory in factories))
+    finally:
+        if owned:
+            session.close()
+    return [tool for tools in made for tool in tools]

@@ -1,0 +1,273 @@
+"""What tools declare: `requires_scopes`, `system_resources`, and the registry that policies are collected from."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from obo_kit._errors import MissingScopeError, PolicyError
+from obo_kit._tool import amend, function_below
+from obo_kit.scopes import TARGETS, Verdict, check_known, kind_of, verdict
+
+if TYPE_CHECKING:
+    from obo_kit._tool import ToolSpec
+    from obo_kit.identity import UserIdentity
+    from obo_kit.scopes import ResourceKind
+
+__all__ = ["Declaration", "Requirement", "Requirements", "requires_scopes", "system_resources"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """A scope, or a resource that implies its scopes. Exactly one of the two.
+
+    Attributes:
+        scope: As the author wrote it.
+        resource: An MLflow ``DatabricksResource``.
+        kind: The resource's entry in the catalogue.
+    """
+
+    scope: str | None = None
+    resource: Any = None
+    kind: ResourceKind | None = None
+
+    @functools.cached_property
+    def spellings(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of scopes; any one group, held in full, is enough."""
+        if self.scope is not None:
+            return ((self.scope,),)
+        assert self.kind is not None
+        groups: dict[tuple[str, ...], None] = {}
+        for target in TARGETS:
+            for group in (self.kind.current.get(target, ()), self.kind.granular.get(target, ())):
+                if group:
+                    groups[group] = None
+            groups.update({(scope,): None for scope in self.kind.also.get(target, ())})
+        return tuple(groups)
+
+    def missing(self, held: frozenset[str]) -> tuple[str, ...]:
+        """The scopes that a token lacks; empty where it holds them, or where that cannot be told."""
+        fallen_short: tuple[str, ...] | None = None
+        for group in self.spellings:
+            verdicts = {scope: verdict(held, scope) for scope in group}
+            missing = tuple(scope for scope, found in verdicts.items() if found is Verdict.MISSING)
+            if not missing:
+                return ()
+            fallen_short = fallen_short or missing
+        return fallen_short or ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What one tool declares."""
+
+    items: tuple[Requirement, ...]
+
+    @functools.cached_property
+    def held(self) -> frozenset[str]:
+        """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
+        return frozenset(scope for item in self.items for group in item.spellings for scope in group)
+
+    @functools.cached_property
+    def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
+        """The declared resources: kind and name."""
+        return tuple((item.kind, str(item.resource.name)) for item in self.items if item.kind is not None)
+
+    @functools.cached_property
+    def _verdicts(self) -> dict[frozenset[str], tuple[str, ...]]:
+        return {}
+
+    def check(self, tool: str, identity: UserIdentity) -> None:
+        """Compare the token with the declaration, before anything is sent.
+
+        Raises:
+            MissingScopeError: The token says what it holds, and scopes are missing: all of them are named.
+        """
+        held = identity.scopes
+        if held is None:
+            return
+        missing = self._verdicts.get(held)
+        if missing is None:
+            missing = tuple(sorted({scope for item in self.items for scope in item.missing(held)}))
+            if len(self._verdicts) < 256:  # as many as there are sets of scopes, not of users
+                self._verdicts[held] = missing
+        if missing:
+            raise MissingScopeError(
+                f"The user's token does not carry what '{tool}' declares: {', '.join(missing)}.",
+                remedy=_deploy_remedy(identity.source),
+                scopes=missing,
+            )
+
+
+def _deploy_remedy(source: str) -> str:
+    if source == "apps":
+        return (
+            "Add the scopes to the app's user_api_scopes (obo_kit.app_config), stop and start the app, and let the user "
+            "consent anew."
+        )
+    return "Log the model again with obo_kit.log_model, which declares them, and deploy the new version."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """One entry of the registry.
+
+    Attributes:
+        tool: The tool's qualified name; empty for system resources.
+        module: The module that declares it.
+        requirements: What the tool declares.
+        system: Resources reached with system authorization.
+    """
+
+    tool: str
+    module: str
+    requirements: tuple[Requirement, ...] = ()
+    system: tuple[Any, ...] = ()
+
+
+class _Registry:
+    """Everything declared in this process, in order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tools: dict[int, tuple[Callable[..., Any], Declaration]] = {}
+        self._system: list[Declaration] = []
+
+    def add_tool(self, fn: Callable[..., Any], declaration: Declaration) -> None:
+        code = getattr(fn, "__code__", None)
+        with self._lock:
+            # A notebook cell that is run again defines its tool anew, from new code; a loop makes several of the same.
+            for key, (known, other) in list(self._tools.items()):
+                same_name = (other.module, other.tool) == (declaration.module, declaration.tool)
+                if same_name and known is not fn and getattr(known, "__code__", None) is not code:
+                    del self._tools[key]
+            self._tools[id(fn)] = (fn, declaration)
+
+    def add_system(self, declaration: Declaration) -> None:
+        with self._lock:
+            if declaration not in self._system:
+                self._system.append(declaration)
+
+    def of(self, fn: Callable[..., Any]) -> Declaration | None:
+        entry = self._tools.get(id(fn))
+        return entry[1] if entry is not None else None
+
+    def __iter__(self) -> Iterator[Declaration]:
+        with self._lock:
+            return iter([declaration for _, declaration in self._tools.values()] + list(self._system))
+
+
+REGISTRY = _Registry()
+
+
+def _requirement(item: object, allow_unknown: bool) -> Requirement:
+    if isinstance(item, str):
+        if not allow_unknown or not item.strip():
+            check_known(item)
+        return Requirement(scope=item)
+    if callable(item) and not isinstance(item, type):
+        raise PolicyError(
+            "requires_scopes was put on a function without saying what the function needs.",
+            remedy="Name it: @requires_scopes('genie'), or @requires_scopes(DatabricksGenieSpace('…')).",
+        )
+    return Requirement(resource=item, kind=kind_of(item))
+
+
+def requires_scopes(*scopes_or_resources: Any, allow_unknown: bool = False) -> Callable[[F], F]:
+    """Declare what a tool needs to act for the user.
+
+    The declaration is registered, so that the agent's policy holds it; checked before each call against what the user's
+    token says of itself; and the tool's client is narrowed to it. Also for a function that is handed its client.
+
+    Args:
+        scopes_or_resources: Scopes, in the spelling of either target, or MLflow resources
+            (``mlflow.models.resources.Databricks…``), which imply their scopes.
+        allow_unknown: Take scopes that the catalogue does not know. They are declared as written.
+
+    Raises:
+        UnknownScopeError: At decoration: the catalogue does not know a scope; the error names the nearest.
+        PolicyError: At decoration: nothing is declared, or something that is neither a scope nor a resource.
+        MissingScopeError: At the call: the user's token lacks scopes.
+    """
+    if not scopes_or_resources:
+        raise PolicyError(
+            "requires_scopes() declares nothing.",
+            remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
+        )
+    items = tuple(_requirement(item, allow_unknown) for item in scopes_or_resources)
+
+    def decorate(target: F) -> F:
+        def change(spec: ToolSpec) -> ToolSpec:
+            known = spec.requirements.items if spec.requirements is not None else ()
+            added = tuple(item for item in items if item not in known)
+            requirements = Requirements(items=known + added)
+            fn = function_below(spec.fn, "requires_scopes")
+            REGISTRY.add_tool(
+                fn,
+                Declaration(
+                    tool=getattr(fn, "__qualname__", spec.name),
+                    module=getattr(fn, "__module__", ""),
+                    requirements=requirements.items,
+                ),
+            )
+            return replace(spec, requirements=requirements)
+
+        decorated: F = amend(target, "requires_scopes", change)
+        return decorated
+
+    return decorate
+
+
+def system_resources(*resources: R) -> tuple[R, ...]:
+    """Declare what the agent reaches with system authorization: its own credentials, the same for every user.
+
+    Args:
+        resources: MLflow resources (``mlflow.models.resources.Databricks…``).
+
+    Returns:
+        The resources, as given.
+
+    Raises:
+        PolicyError: Nothing is declared, or something that is no resource.
+    """
+    if not resources:
+        raise PolicyError("system_resources() declares nothing.", remedy="Name the resources, or leave the call out.")
+    for resource in resources:
+        require_resource(resource)
+    caller = inspect.currentframe()
+    caller = caller.f_back if caller is not None else None
+    module = str(caller.f_globals.get("__name__", "")) if caller is not None else ""
+    REGISTRY.add_system(Declaration(tool="", module=module, system=tuple(resources)))
+    return resources
+
+
+def require_resource(resource: object) -> None:
+    """Refuse what is no MLflow resource.
+
+    Raises:
+        PolicyError: It is none.
+    """
+    known = sys.modules.get("mlflow.models.resources")
+    if known is None or not isinstance(resource, known.Resource):
+        raise PolicyError(
+            f"A system resource is an MLflow resource, not a {type(resource).__name__}.",
+            remedy="Use the classes of mlflow.models.resources, such as DatabricksServingEndpoint('…').",
+        )
+
+
+def declarations(found: Iterable[Declaration]) -> tuple[list[tuple[str, Requirement]], list[Any]]:
+    """Tools' requirements (with the tool's name) and system resources, without repetition, in order."""
+    requirements: list[tuple[str, Requirement]] = []
+    system: list[Any] = []
+    for declaration in found:
+        requirements.extend((declaration.tool, item) for item in declaration.requirements)
+        system.extend(resource for resource in declaration.system if resource not in system)
+    return requirements, system
