@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from obo_kit._errors import NoUserIdentityError
@@ -234,11 +234,11 @@ def from_headers(headers: Headers, *, host: str | None = None) -> UserIdentity:
     """
     source = "apps" if in_apps() else "explicit"
     found: dict[str, set[str]] = {_TOKEN_HEADER: set(), _EMAIL_HEADER: set()}
-    items: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
-    for name, value in items:
-        key = (name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower().replace("_", "-")
+    items = getattr(headers, "items", None)
+    for name, value in cast("Iterable[tuple[Any, Any]]", items() if callable(items) else headers):
+        key = _header_text(name).lower().replace("_", "-")
         if key in found:
-            found[key].add(value.decode("latin-1") if isinstance(value, bytes) else value)
+            found[key].add(_header_text(value))
     tokens, emails = found[_TOKEN_HEADER], found[_EMAIL_HEADER]
     if not tokens:
         raise NoUserIdentityError(
@@ -257,6 +257,10 @@ def from_headers(headers: Headers, *, host: str | None = None) -> UserIdentity:
         # The token speaks first; the header is the proxy's word.
         object.__setattr__(identity, "principal", _text(emails.pop()))
     return identity
+
+
+def _header_text(raw: Any) -> str:
+    return raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
 
 
 @runtime_checkable
@@ -303,7 +307,7 @@ class _ModelServing:
                 "This is Model Serving, but its official credentials class does not recognise it.",
                 remedy="Leave IS_IN_DB_MODEL_SERVING_ENV as the platform sets it: the word true, in lower case.",
             )
-        seen = SimpleNamespace(host=None)
+        seen: Any = SimpleNamespace(host=None)
         try:
             header: str = strategy(seen)()["Authorization"]
         except Exception as error:

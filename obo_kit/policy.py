@@ -6,6 +6,7 @@ not, and collecting twice gives the same.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -121,12 +122,16 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
         elif item.scope not in SCOPES:  # allow_unknown
             written.add(item.scope)
         else:
-            written.update(_for_tool(tool, lambda item=item: translate(item.scope, target)))
+            with _naming_the_tool(tool):
+                written.update(translate(item.scope, target))
     scopes = set(written)
     for tool, item in inferred:
         # What the author wrote for the same thing takes the place of what would be inferred.
-        if not any(all(_holds(written, scope) for scope in group) for group in item.spellings):
-            scopes.update(_for_tool(tool, lambda item=item: scopes_of(item.kind, target, naming)))
+        if item.kind is not None and not any(
+            all(_holds(written, scope) for scope in group) for group in item.spellings
+        ):
+            with _naming_the_tool(tool):
+                scopes.update(scopes_of(item.kind, target, naming))
     return minimise(scopes)
 
 
@@ -134,12 +139,12 @@ def _holds(written: set[str], scope: str) -> bool:
     return scope in written or scope in implied({*written, scope})
 
 
-def _for_tool(tool: str, look_up: Any) -> tuple[str, ...]:
+@contextlib.contextmanager
+def _naming_the_tool(tool: str) -> Iterator[None]:
     try:
-        found: tuple[str, ...] = look_up()
+        yield
     except PolicyError as error:
         raise PolicyError(f"The tool '{tool}' cannot be deployed so: {error.message}", remedy=error.remedy) from None
-    return found
 
 
 def _in_order(resources: Iterable[Any]) -> list[Any]:
@@ -174,7 +179,9 @@ def _resources_in(resources: Any) -> list[Any]:
     """Resources as MLflow takes them: objects, its dictionary form, or a YAML file."""
     if not resources:
         return []
-    from mlflow.models import resources as known
+    import mlflow.models.resources
+
+    known: Any = mlflow.models.resources
 
     if isinstance(resources, (str, os.PathLike)):
         resources = known._ResourceBuilder.from_yaml_file(str(resources))

@@ -7,12 +7,12 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from obo_kit._errors import MissingScopeError, PolicyError
 from obo_kit._tool import amend, function_below
-from obo_kit.scopes import TARGETS, Verdict, check_known, kind_of, verdict
+from obo_kit.scopes import TARGETS, Verdict, check_known, covers, kind_of, verdict
 
 if TYPE_CHECKING:
     from obo_kit._tool import ToolSpec
@@ -53,6 +53,21 @@ class Requirement:
             groups.update({(scope,): None for scope in self.kind.also.get(target, ())})
         return tuple(groups)
 
+    @functools.cached_property
+    def sufficient(self) -> tuple[tuple[str, ...], ...]:
+        """The groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
+        if self.kind is None:
+            return self.spellings
+        named = {group for target in TARGETS for group in (self.kind.current.get(target), self.kind.granular.get(target))}
+        return tuple(
+            group
+            for group in self.spellings
+            if group in named
+            or any(
+                all(covers(group[0], scope) for scope in self.kind.current.get(target, ()) or ("",)) for target in TARGETS
+            )
+        )
+
     def missing(self, held: frozenset[str]) -> tuple[str, ...]:
         """The scopes that a token lacks; empty where it holds them, or where that cannot be told."""
         fallen_short: tuple[str, ...] | None = None
@@ -70,20 +85,19 @@ class Requirements:
     """What one tool declares."""
 
     items: tuple[Requirement, ...]
+    held: frozenset[str] = field(init=False)
+    """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
+    resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
+    """The declared resources: kind and name."""
+    _verdicts: dict[frozenset[str], tuple[str, ...]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
-    @functools.cached_property
-    def held(self) -> frozenset[str]:
-        """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
-        return frozenset(scope for item in self.items for group in item.spellings for scope in group)
-
-    @functools.cached_property
-    def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
-        """The declared resources: kind and name."""
-        return tuple((item.kind, str(item.resource.name)) for item in self.items if item.kind is not None)
-
-    @functools.cached_property
-    def _verdicts(self) -> dict[frozenset[str], tuple[str, ...]]:
-        return {}
+    def __post_init__(self) -> None:
+        held = frozenset(scope for item in self.items for group in item.spellings for scope in group)
+        named = tuple((item.kind, str(item.resource.name)) for item in self.items if item.kind is not None)
+        object.__setattr__(self, "held", held)
+        object.__setattr__(self, "resources", named)
 
     def check(self, tool: str, identity: UserIdentity) -> None:
         """Compare the token with the declaration, before anything is sent.

@@ -1,0 +1,56 @@
+"""A workspace on loopback, to run one's own agent as several users before it is deployed.
+
+It is a stand-in. The clients that talk to it are the real ones, over HTTP, and so are its engines (DuckDB,
+scikit-learn, MLflow); what it says is what Databricks documents, what somebody reported, or what fits the rest. Each
+refusal is marked with which of the three it is.
+
+Needs the extra ``testing``: ``pip install "obo-kit[testing]"``. Importing this package loads none of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obo_kit.testing._deploy import Deployment, InvocationError
+    from obo_kit.testing._log import RequestLog, RequestRecord
+    from obo_kit.testing._principals import ServicePrincipal
+    from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
+    from obo_kit.testing._workspace import LocalWorkspace
+
+__all__ = [
+    "AppRuntime",
+    "Deployment",
+    "InvocationError",
+    "LocalWorkspace",
+    "ModelServingRuntime",
+    "RequestLog",
+    "RequestRecord",
+    "ServicePrincipal",
+]
+
+_HOMES = {
+    "AppRuntime": "_runtimes",
+    "Deployment": "_deploy",
+    "InvocationError": "_deploy",
+    "LocalWorkspace": "_workspace",
+    "ModelServingRuntime": "_runtimes",
+    "RequestLog": "_log",
+    "RequestRecord": "_log",
+    "ServicePrincipal": "_principals",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,452 @@
+"""The local workspace itself: one object that holds everything together."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from obo_kit.testing._deploy import Deployment
+    from obo_kit.testing._genie import Answers
+    from obo_kit.testing._log import RequestLog
+    from obo_kit.testing._principals import ServicePrincipal
+    from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
+    from obo_kit.testing._server import Server
+    from obo_kit.testing._serving import ChatModel
+
+__all__ = ["LocalWorkspace"]
+
+_PACKAGES = {
+    "duckdb": "duckdb",
+    "jwt": "pyjwt",
+    "sklearn": "scikit-learn",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+}
+
+
+class LocalWorkspace:
+    """A workspace on loopback that the real Databricks clients talk to over HTTP.
+
+    A stand-in: it has users, tokens with scopes and expiry, grants, and the refusals of the platform, and it serves
+    answers of real engines (SQL on DuckDB, ranking by scikit-learn, models written as functions). What it answers is
+    documented, reported or inferred; ``obo_kit.testing._refusals`` says which, refusal by refusal.
+
+    Fill it before or after it starts. It starts when entered (or with ``start``), listens on 127.0.0.1 only, and ends
+    with the block (or ``stop``), after which it cannot be started again::
+
+        with LocalWorkspace() as workspace:
+            workspace.add_user("alice")
+            client = WorkspaceClient(host=workspace.host, token=workspace.token("alice"), auth_type="pat")
+
+    A user's platform name, and the ``sub`` of their tokens, is an e-mail address: ``alice`` becomes
+    ``alice@example.com``. Methods that name a principal take either; the log says ``alice``.
+
+    Args:
+        latency: Seconds that every request waits before it is answered. The attribute may be set at any time.
+        ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
+        ssl_keyfile: Its key, where it is in another file.
+
+    Attributes:
+        log: Every request, with what was decided about it.
+        workspace_id: Numeric id, as text; also the audience of the tokens.
+
+    Raises:
+        ImportError: A package of the extra ``testing`` is not installed.
+    """
+
+    NOTICE: ClassVar[str] = (
+        "The local workspace is a stand-in for Databricks on loopback: "
+        "its answers are documented, reported or inferred, never measured."
+    )
+
+    def __init__(
+        self, *, latency: float = 0.0, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+    ) -> None:
+        missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+        if missing:
+            msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
+            raise ImportError(msg)
+        # Here and not at the top: whoever imports obo_kit.testing has not asked for a server yet.
+        from obo_kit.testing._gate import Gate
+        from obo_kit.testing._genie import Genie
+        from obo_kit.testing._grants import Grants
+        from obo_kit.testing._identity_api import IdentityApi
+        from obo_kit.testing._log import RequestLog
+        from obo_kit.testing._principals import Directory
+        from obo_kit.testing._search import Search
+        from obo_kit.testing._serving import Serving
+        from obo_kit.testing._sql import Engine
+        from obo_kit.testing._warehouses import Warehouses
+
+        self.workspace_id = str(10**15 + secrets.randbelow(9 * 10**15))
+        self.log: RequestLog = RequestLog()
+        self._ssl = (ssl_certfile, ssl_keyfile)
+        self._lock = threading.Lock()
+        self._server: Server | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._stopped = False
+        self._directory = Directory(self.workspace_id)
+        self._grants = Grants(self._directory)
+        self._engine = Engine(self._grants)
+        self._warehouses = Warehouses(self._grants, self._engine)
+        self._search = Search(self._grants, lambda: self.host)
+        self._genie = Genie(self._grants, self._engine)
+        self._serving = Serving(self._grants, self._threads)
+        self._gate = Gate(self._directory, self.log, self._threads)
+        self._gate.add(IdentityApi(self._directory, lambda: self.host, self.workspace_id).apis())
+        for part in (self._warehouses, self._search, self._genie, self._serving):
+            self._gate.add(part.apis())
+        self.latency = latency
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> Self:
+        """Listen. RuntimeError where it runs already or has been stopped."""
+        from obo_kit.testing._server import Server
+
+        with self._lock:
+            if self._stopped or self._server is not None:
+                msg = "A local workspace starts once; make a new one"
+                raise RuntimeError(msg)
+            self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="obo-kit-workspace")
+            self._server = Server(self._gate, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
+            self._directory.issuer = f"{self.host}/oidc"
+        return self
+
+    def stop(self) -> None:
+        """Stop listening, cut off what is in flight, free the port and the threads. May be called twice."""
+        with self._lock:
+            server, self._server, self._stopped = self._server, None, True
+        if server is not None:
+            server.stop()
+        self._engine.close()
+        self._warehouses.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        where = self.host if self._server is not None else "not running"
+        return f"<LocalWorkspace {self.workspace_id}, {where}>"
+
+    @property
+    def host(self) -> str:
+        """``http://127.0.0.1:PORT`` (https where a certificate was given). RuntimeError while it does not run."""
+        if self._server is None:
+            msg = "The local workspace is not running: use it in a with block, or call start()"
+            raise RuntimeError(msg)
+        return f"{'https' if self._ssl[0] else 'http'}://127.0.0.1:{self._server.port}"
+
+    @property
+    def latency(self) -> float:
+        """Seconds that every request waits before it is answered."""
+        return self._gate.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        if not 0 <= seconds < 3600:
+            msg = f"latency is a number of seconds from 0 to 3600, not {seconds!r}"
+            raise ValueError(msg)
+        self._gate.latency = seconds
+
+    @property
+    def genie_polls(self) -> int:
+        """How often a Genie message is still running when polled, before it is done. 0 by default, to be quick."""
+        return self._genie.polls
+
+    @genie_polls.setter
+    def genie_polls(self, count: int) -> None:
+        if count < 0:
+            msg = f"genie_polls is a number of polls, not {count!r}"
+            raise ValueError(msg)
+        self._genie.polls = count
+
+    def _threads(self) -> Executor:
+        assert self._pool is not None
+        return self._pool
+
+    # ------------------------------------------------------------------ who there is
+
+    def add_user(self, name: str, *, groups: Iterable[str] = ()) -> None:
+        """Add a user, who is in the given groups and in ``users`` and ``account users``.
+
+        Raises:
+            ValueError: The name is empty or taken.
+        """
+        self._directory.add_user(name, groups)
+
+    def add_service_principal(self, name: str) -> ServicePrincipal:
+        """Add a service principal and return its credentials: the SDK's OAuth M2M works with them.
+
+        Raises:
+            ValueError: The name is empty or taken.
+        """
+        return self._directory.add_service_principal(name)
+
+    def token(self, principal: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> str:
+        """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
+
+        Args:
+            principal: Whose it is.
+            scopes: What it may be used for.
+            expires_in: Life in seconds, rounded up to a whole one; zero or less gives an expired token.
+
+        Raises:
+            ValueError: There is no such principal.
+        """
+        return self._directory.mint(self._directory.find(principal), scopes, expires_in)
+
+    # ------------------------------------------------------------------ what there is
+
+    def add_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add a table of Unity Catalog, queried with SELECT on it through a warehouse.
+
+        Args:
+            name: ``catalog.schema.table``.
+            rows: At least one; columns and their types are taken from them.
+
+        Raises:
+            ValueError: Name or rows are unusable.
+        """
+        self._grants.register("table", self._engine.load(name, rows))
+
+    def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
+        """Add a SQL warehouse, used with CAN USE on it.
+
+        Raises:
+            ValueError: The id is not plain, or taken.
+        """
+        self._warehouses.add(warehouse_id, name)
+
+    def add_index(
+        self,
+        name: str,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        primary_key: str,
+        text_column: str,
+        endpoint: str = "local-vs",
+        embedding_endpoint: str | None = None,
+    ) -> None:
+        """Add a vector search index with managed embeddings, queried by text with SELECT on it.
+
+        Rows are ranked lexically (TF-IDF over parts of words): real, but no language model.
+
+        Args:
+            name: ``catalog.schema.index``.
+            rows: At least one.
+            primary_key: Column that tells rows apart.
+            text_column: Column that is searched.
+            endpoint: Vector search endpoint it lives on; made where there is none of the name.
+            embedding_endpoint: Serving endpoint named as its embedding model; made where there is none. The clients
+                look it up before they search, so that users then need CAN QUERY on it and a model serving scope.
+
+        Raises:
+            ValueError: Name, rows or columns are unusable.
+        """
+        records = [dict(row) for row in rows]
+        self._engine.load(name, records)
+        self._search.add(
+            name,
+            records,
+            primary_key=primary_key,
+            text_column=text_column,
+            endpoint=endpoint,
+            embedding_endpoint=embedding_endpoint,
+        )
+        if embedding_endpoint is not None and not self._grants.exists("serving_endpoint", embedding_endpoint):
+            self._serving.add_embedding(embedding_endpoint)
+
+    def add_genie_space(
+        self, space_id: str, *, warehouse_id: str, tables: Iterable[str], answers: Answers, title: str = ""
+    ) -> None:
+        """Add a Genie space, used with CAN RUN on it, CAN USE on its warehouse and SELECT on what an answer reads.
+
+        Args:
+            space_id: Its id.
+            warehouse_id: The warehouse it runs on.
+            tables: The tables it is about.
+            answers: SQL per question (case and closing punctuation do not matter), or a function from question to SQL.
+                Where there is none (None), the space says that it has no answer.
+            title: Its title.
+
+        Raises:
+            ValueError: The id is not plain or taken, or warehouse or table unknown.
+        """
+        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title)
+
+    def add_endpoint(self, name: str, model: ChatModel) -> None:
+        """Add a model serving endpoint for chat, used with CAN QUERY on it.
+
+        Args:
+            name: Its name.
+            model: Takes the body of a chat request (``messages``, ``tools`` and so on) and returns the answer: text, or
+                an assistant message with ``tool_calls``. Called in worker threads; what it raises is answered with 400.
+
+        Raises:
+            ValueError: The name is not plain or taken, or the model cannot be called.
+        """
+        self._serving.add_chat(name, model)
+
+    # ------------------------------------------------------------------ who may do what
+
+    def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+        """Grant a privilege, spelled as on the platform (``"SELECT"``, ``"CAN USE"``, ``"CAN RUN"``, ``"CAN QUERY"``).
+
+        Args:
+            principal: A user, a service principal or a group.
+            privilege: The privilege.
+            securable: Name or id of what it is on.
+            kind: Its kind, where the name alone is ambiguous.
+
+        Raises:
+            ValueError: Principal or securable are unknown, the name is ambiguous, or the privilege does not fit.
+        """
+        self._grants.grant(principal, privilege, securable, kind=kind)
+
+    def revoke(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+        """Take a privilege back, with effect on the next request. Arguments and errors as for ``grant``."""
+        self._grants.revoke(principal, privilege, securable, kind=kind)
+
+    # ------------------------------------------------------------------ faults
+
+    def add_fault(
+        self,
+        *,
+        status: int,
+        path_prefix: str = "/",
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | str | None = None,
+        times: int | None = 1,
+        user: str | None = None,
+    ) -> None:
+        """Answer requests with a fault instead of the truth.
+
+        Args:
+            status: HTTP status.
+            path_prefix: Start of the paths it applies to.
+            headers: Response headers, ``Retry-After`` say.
+            body: JSON object or text; a platform-shaped error by default.
+            times: How many requests it applies to; None for all.
+            user: The principal it applies to; None for everybody.
+        """
+        from obo_kit.testing._gate import Fault
+
+        if not 200 <= status <= 599 or (times is not None and times < 1):
+            msg = "A fault needs a status from 200 to 599, and times= at least 1 (None for always)"
+            raise ValueError(msg)
+        who = self._directory.find(user).name if user is not None else None
+        self._gate.add_fault(
+            Fault(path_prefix=path_prefix, status=status, headers=headers or {}, body=body, times=times, user=who)
+        )
+
+    def clear_faults(self) -> None:
+        """Take all faults back."""
+        self._gate.clear_faults()
+
+    # ------------------------------------------------------------------ runtimes
+
+    def as_model_serving(
+        self,
+        *,
+        service_principal: str | None = None,
+        token_source: Literal["request", "process"] = "request",  # noqa: S107  no password
+    ) -> contextlib.AbstractContextManager[ModelServingRuntime]:
+        """Be Model Serving for the block: its environment, its source of the invoker's token, and no other identity.
+
+        Args:
+            service_principal: Name of the model's system identity; one is added where there is none of the name
+                (``"agent"`` by default).
+            token_source: ``"request"``: a token per request, fetched from the scoring server's module (a stand-in is
+                installed). ``"process"``: the main thread's ``invokers_token``, one for all requests.
+        """
+        from obo_kit.testing._runtimes import model_serving
+
+        return model_serving(self.token, self._credentials(service_principal or "agent"), self.host, token_source)
+
+    def as_app(
+        self, *, service_principal: str | None = None, name: str = "local-app"
+    ) -> contextlib.AbstractContextManager[AppRuntime]:
+        """Be Databricks Apps for the block: its environment, and headers as its proxy adds them.
+
+        Args:
+            service_principal: Name of the app's own identity; one is added where there is none of the name (the app's
+                name by default).
+            name: Name of the app.
+        """
+        from obo_kit.testing._runtimes import app
+
+        return app(
+            self.token,
+            self._directory,
+            self._credentials(service_principal or name),
+            name=name,
+            host=self.host,
+            workspace_id=self.workspace_id,
+        )
+
+    def as_notebook(self, user: str) -> contextlib.AbstractContextManager[None]:
+        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else."""
+        from obo_kit.testing._runtimes import notebook
+
+        return notebook(self.token(user), self.host)
+
+    def _credentials(self, name: str) -> ServicePrincipal:
+        return self._directory.credentials(name) or self._directory.add_service_principal(name)
+
+    @contextlib.contextmanager
+    def deploy(self, model_uri: str, *, endpoint: str) -> Iterator[Deployment]:
+        """Serve a logged MLflow model for the block, as Model Serving would.
+
+        The model is loaded once, in Model Serving's environment, which this process is in until the block ends. Each
+        request runs in a worker thread with a token of its caller, exchanged for one with the ``api_scopes`` of the
+        model's policy; requests run at the same time. The endpoint's service principal, named like the endpoint, gets
+        what the system policy lists and nothing else.
+
+        Args:
+            model_uri: What ``mlflow.pyfunc.load_model`` takes.
+            endpoint: Name of the endpoint. Grant CAN QUERY on it inside the block.
+
+        Raises:
+            databricks.sdk.errors.InvalidParameterValue: The policy asks for a scope that Model Serving refuses.
+            ValueError: The name is taken, or the workspace lacks a resource of the system policy.
+        """
+        import mlflow.pyfunc
+        from mlflow.models import Model
+
+        from obo_kit.testing._deploy import Agent, Deployment, check_scopes, grant_resources, read_policy
+
+        policy = read_policy(Model.load(model_uri))
+        check_scopes(policy, model_uri)
+        with contextlib.ExitStack() as stack:
+            principal = self._directory.add_service_principal(endpoint)
+            stack.callback(self._directory.remove, endpoint)
+            grant_resources(policy, endpoint, self._grants)
+            stack.enter_context(self.as_model_serving(service_principal=endpoint))
+            agent = Agent(mlflow.pyfunc.load_model(model_uri), auth_policy=policy, directory=self._directory)
+            stack.callback(agent.close)
+            self._serving.add(endpoint, agent)
+            stack.callback(self._serving.remove, endpoint)
+            yield Deployment(
+                endpoint=endpoint,
+                url=f"{self.host}/serving-endpoints/{endpoint}/invocations",
+                auth_policy=policy,
+                service_principal=principal,
+                verify=self._ssl[0] or True,
+            )
