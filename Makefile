@@ -1,0 +1,43 @@
+# Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= testing,langchain,openai
+
+.PHONY: demo test check bench clean
+
+$(VENV)/demo.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[testing]"
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/demo.stamp
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group test
+	@touch $@
+
+$(VENV)/check.stamp: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --group check
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/demo.stamp
+	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+demo: $(VENV)/demo.stamp  ## the same question, asked by three users
+	$(BIN)/python examples/support_agent/demo.py
+
+test: $(VENV)/test.stamp  ## the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/check.stamp  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/bench.stamp  ## against the documented recipe, in the same run
+	$(BIN)/python benchmarks/requests_per_user.py
+
+clean:
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
