@@ -7,12 +7,13 @@ token into every index (facts: hazards B2). Here each session has its own, behin
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from databricks.ai_search import exceptions
 from databricks.ai_search.async_index import AsyncAISearchIndex
 from databricks.ai_search.client import AISearchClient
 from databricks.ai_search.index import AISearchIndex
-from databricks.ai_search.utils import _format_error_message, exception_for_status
 from databricks.ai_search.version import VERSION
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class _Fenced:
 
     def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
         del args, kwargs
-        return self._obo_lease.credentials()[1]
+        self._obo_lease.check()
+        return ""  # the session authorizes each request itself
 
     def _issue_request(self, **kwargs: Any) -> Any:
         return _send(self._obo_session, self, **kwargs)
@@ -53,7 +55,6 @@ def _send(  # noqa: PLR0917 - keyword-only in practice: the package calls it so
     owner: Any,
     url: str,
     method: str,
-    token: str | None = None,
     params: Any = None,
     json: Any = None,
     data: Any = None,
@@ -61,8 +62,6 @@ def _send(  # noqa: PLR0917 - keyword-only in practice: the package calls it so
     **_unused: Any,
 ) -> Any:
     sent = {**(owner._request_headers() or {}), **(headers or {}), "X-Databricks-Python-SDK-Version": VERSION}
-    if token:
-        sent["Authorization"] = f"Bearer {token}"
     response = session.request(method, url, params=params, json=json, data=data, headers=sent)
     if response.ok:
         return response.json()
@@ -70,19 +69,25 @@ def _send(  # noqa: PLR0917 - keyword-only in practice: the package calls it so
         body = response.json()
     except ValueError:
         body = None
-    status = response.status_code
-    if not isinstance(body, dict):
-        body = {}
-        message = response.text or f"HTTP {status} error"
-    else:
-        message = _format_error_message(body)
-    raise exception_for_status(status)(
-        message,
-        status_code=status,
+    found = body if isinstance(body, dict) else {}
+    code, message = found.get("error_code"), found.get("message") or response.text
+    raise _ERRORS.get(response.status_code, exceptions.AISearchException)(
+        f"[{code}] {message}" if code else message or f"HTTP {response.status_code} error",
+        status_code=response.status_code,
         response_content=response.content,
-        error_code=body.get("error_code"),
-        details=body.get("details"),
+        **({"error_code": code, "details": found.get("details")} if _DETAILED else {}),
     )
+
+
+# What the package itself raises for a status; which of them carry the platform's code depends on its version.
+_ERRORS = {
+    400: exceptions.BadRequest,
+    403: exceptions.PermissionDenied,
+    404: exceptions.NotFound,
+    409: exceptions.ResourceConflict,
+    429: exceptions.TooManyRequests,
+}
+_DETAILED = "error_code" in inspect.signature(exceptions.AISearchException.__init__).parameters
 
 
 class UserVectorSearchIndex(_Fenced, AISearchIndex):
