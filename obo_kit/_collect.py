@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -39,7 +40,12 @@ def main() -> None:
         from obo_kit.requirements import REGISTRY
 
         answer = {"declarations": [as_json(declaration) for declaration in REGISTRY]}
-    Path(asked["answer"]).write_text(json.dumps(answer), "utf-8")
+    written = Path(asked["answer"]).with_suffix(".part")
+    written.write_text(json.dumps(answer), "utf-8")
+    written.replace(asked["answer"])
+    sys.stderr.flush()
+    # Threads that the agent file started, a scheduler say, would keep the process alive.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Limits:
         retry: In all, for the SDK's own retries of what is transient.
     """
 
-    connect: float = 3.0
+    connect: float = 2.0
     read: float = 60.0
     retry: float = 4.0
 

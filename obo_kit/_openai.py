@@ -6,10 +6,10 @@ client behind its session's fence. A token is asked for at every request.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import httpx
-from openai import AsyncOpenAI, OpenAI
+import openai
 
 from obo_kit.clients import admit, async_http_transport, http_transport, note
 
@@ -21,7 +21,12 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    import httpx
+
     from obo_kit._lease import Lease
+else:
+    # The library that the installed `openai` speaks: `httpx`, or its successor `httpx2`.
+    httpx = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
 
 __all__: list[str] = []
 
@@ -41,7 +46,9 @@ class _Wire(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._lease.check()
-        response: httpx.Response = http_transport().handle_request(request)
+        transport = http_transport(httpx, str(request.url))
+        response: httpx.Response = transport.handle_request(request)
+        _bound_retry(response, self._lease)
         if response.status_code >= 400:
             note(
                 request.method, request.url.path, response.status_code, response.headers.get("location"), response.read
@@ -55,7 +62,9 @@ class _AsyncWire(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._lease.check()
-        response: httpx.Response = await async_http_transport().handle_async_request(request)
+        transport = await async_http_transport(httpx, str(request.url))
+        response: httpx.Response = await transport.handle_async_request(request)
+        _bound_retry(response, self._lease)
         if response.status_code >= 400:
             content = await response.aread()
             note(
@@ -68,6 +77,13 @@ class _AsyncWire(httpx.AsyncBaseTransport):
         return response
 
 
+def _bound_retry(response: httpx.Response, lease: Lease) -> None:
+    """`openai` sleeps as long as ``Retry-After`` says, up to a minute; a session does not (rule 11)."""
+    stated = response.headers.get("retry-after", "")
+    if stated and not (stated.isdigit() and int(stated) <= lease.limits.retry):
+        response.headers["x-should-retry"] = "false"
+
+
 def _ask_leave(client: Any, options: Any) -> None:
     # Before the attempt: `openai` takes an error of its transport for a failing connection, and tries again.
     client._obo_lease.check()
@@ -78,21 +94,21 @@ def _refuse() -> NoReturn:
     raise TypeError("an OpenAI client acts as a user and cannot be pickled or deep-copied")
 
 
-def _timeout(lease: Lease) -> httpx.Timeout:
-    return httpx.Timeout(lease.limits.read, connect=lease.limits.connect)
+def _settings(lease: Lease, workspace_client: Any) -> dict[str, Any]:
+    return {
+        "base_url": f"{workspace_client.config.host}/serving-endpoints",
+        "api_key": "no-token",
+        "timeout": httpx.Timeout(lease.limits.read, connect=lease.limits.connect),
+        "max_retries": 1,
+    }
 
 
 class _UserOpenAI(DatabricksOpenAI):
     def __init__(self, lease: Lease, workspace_client: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        cast("Any", OpenAI).__init__(
-            self,
-            base_url=f"{workspace_client.config.host}/serving-endpoints",
-            api_key="no-token",
-            timeout=_timeout(lease),
-            http_client=httpx.Client(auth=_Bearer(lease), transport=_Wire(lease), trust_env=False),
-        )
+        wire = httpx.Client(auth=_Bearer(lease), transport=_Wire(lease), trust_env=False, follow_redirects=True)
+        cast("Any", openai.OpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
 
     def _prepare_options(self, options: Any) -> Any:
         _ask_leave(self, options)
@@ -106,13 +122,10 @@ class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
     def __init__(self, lease: Lease, workspace_client: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        cast("Any", AsyncOpenAI).__init__(
-            self,
-            base_url=f"{workspace_client.config.host}/serving-endpoints",
-            api_key="no-token",
-            timeout=_timeout(lease),
-            http_client=httpx.AsyncClient(auth=_Bearer(lease), transport=_AsyncWire(lease), trust_env=False),
+        wire = httpx.AsyncClient(
+            auth=_Bearer(lease), transport=_AsyncWire(lease), trust_env=False, follow_redirects=True
         )
+        cast("Any", openai.AsyncOpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
 
     async def _prepare_options(self, options: Any) -> Any:
         _ask_leave(self, options)

@@ -38,6 +38,7 @@ class ToolSpec:
     injection: Injection | None = None
     requirements: Requirements | None = None
     fallback: Fallback | None = None
+    below: ToolSpec | None = None  # the same tool's spec, where a foreign decorator stands between the kit's
     wrappers: list[Any] = field(default_factory=list)
 
 
@@ -82,20 +83,30 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(amend(target.__func__, decorator, change))
     fn = function_below(target, decorator)
-    spec = spec_of(target) or ToolSpec(fn=fn, name=_name_of(fn))
+    below = inner_spec_of(target)
+    if below is None or below.wrappers[0] is not target:
+        spec = ToolSpec(fn=fn, name=_name_of(fn), below=below, requirements=below.requirements if below else None)
+    else:
+        spec = replace(below, name=_name_of(target))
     return _wrapped(replace(change(spec), wrappers=[]), target)
 
 
-def _name_of(fn: Any) -> str:
+def _plain(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return str(getattr(fn, "__name__", type(fn).__name__))
+    return fn
+
+
+def _name_of(fn: Any) -> str:
+    return str(getattr(_plain(fn), "__name__", type(fn).__name__))
 
 
 def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     wrapper = bound(spec.fn, functools.partial(_ToolRun, spec))
-    functools.update_wrapper(wrapper, spec.fn)
-    wrapper.__dict__.update({**vars(previous), **wrapper.__dict__})
+    # From the wrapper below and not from the author's function: its name or docstring may have been set since.
+    source = _plain(previous)
+    functools.update_wrapper(wrapper, source)
+    wrapper.__dict__["__wrapped__"] = spec.fn
     hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
     # Evaluated, because frameworks evaluate what is left as text in this module's globals.
     hints = evaluated_hints(spec.fn, hidden)
@@ -111,7 +122,7 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
         return_annotation=hints.get("return", signature.return_annotation),
     )
     if spec.injection is not None:
-        public.__doc__ = spec.injection.without_entries(spec.fn.__doc__)
+        public.__doc__ = spec.injection.without_entries(source.__doc__)
     setattr(wrapper, _ATTRIBUTE, spec)
     spec.wrappers.append(wrapper)
     return wrapper
@@ -119,8 +130,7 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
 
 def evaluated_hints(fn: Any, hidden: frozenset[str]) -> dict[str, Any]:
     """Annotations, evaluated name by name; one that cannot be stays as it is, and fails where it would have anyway."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = _plain(fn)
     hints: dict[str, Any] = {}
     for name, annotation in getattr(fn, "__annotations__", {}).items():
         if name in hidden:
@@ -139,6 +149,26 @@ def evaluated(annotation: Any, fn: Any) -> Any:
         return annotation
 
 
+class _Call(ToolCall):
+    """A tool's call, which knows the spec that it is for."""
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: ToolSpec) -> None:
+        super().__init__(spec.name, spec.requirements)
+        self.spec = spec
+
+
+def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
+    if isinstance(outer, _Call) and outer.spec.below is spec:
+        return outer  # the same tool, below a foreign decorator
+    call = _Call(spec)
+    if outer is not None:
+        # Whoever calls a tool may have to explain what it raises.
+        call.refusals = outer.refusals
+    return call
+
+
 class _ToolRun(Run):
     __slots__ = ("_call", "_owned", "_session", "_spec")
 
@@ -151,10 +181,10 @@ class _ToolRun(Run):
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         spec = self._spec
-        call = self._call = ToolCall(spec.name, spec.requirements)
+        frame = FRAME.get()
+        call = self._call = _call_of(spec, frame.call if frame is not None else None)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
-            frame = FRAME.get()
             self._session = frame.session if frame is not None else None
             self.frame = Frame(self._session, call)
             return args, kwargs
@@ -175,7 +205,9 @@ class _ToolRun(Run):
 
     def inspect(self, value: Any) -> Any:
         fallback = self._spec.fallback
-        return value if fallback is None else fallback.instead_of(value, self._call, self._session, value)
+        if fallback is None or isinstance(value, BaseException):  # an exception that is returned was not raised
+            return value
+        return fallback.instead_of(value, self._call, self._session, value)
 
     def end(self) -> None:
         if self._owned and self._session is not None:

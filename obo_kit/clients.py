@@ -6,12 +6,13 @@ cookies, headers, configuration. Imports the Databricks SDK, so it is itself imp
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
 import os
 import threading
 import time
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.credentials_provider import CredentialsStrategy, OAuthCredentialsProvider
 from databricks.sdk.oauth import Token
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
 from obo_kit._context import Refusal, current_call
@@ -34,7 +35,7 @@ from obo_kit.scopes import Verdict, is_read, route_for, route_verdict
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from obo_kit._lease import Lease
 
@@ -101,8 +102,8 @@ class _Process:
         self.proxies: dict[tuple[str, ...], dict[str, str]] = {}
         self.hosts: dict[str, _Host] = {}
         self.host_locks: dict[str, threading.Lock] = {}
-        self.http: Any = None
-        self.async_http: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self.http: dict[str | None, Any] = {}
+        self.async_http: dict[Any, _OfLoop] = {}
 
 
 _shared = _Process()
@@ -205,7 +206,7 @@ def _host(host: str) -> _Host:
         if known is not None and known.until > time.monotonic():
             return known
         asked = _HermeticConfig(
-            host=host, credentials_strategy=_Nobody(), retry_timeout_seconds=1, http_timeout_seconds=3.0
+            host=host, credentials_strategy=_Nobody(), retry_timeout_seconds=1, http_timeout_seconds=2.0
         )
         answered = any((asked.workspace_id, asked.account_id, asked.discovery_url, asked.cloud))
         shared.hosts[host] = _Host(
@@ -337,9 +338,13 @@ class _Wire(BaseAdapter):
         method, path = request.method or "", urlsplit(request.url or "").path
         admit(method, path)
         read = timeout if isinstance(timeout, (int, float)) else limits.read
-        response = _pool().send(
-            request, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
-        )
+        try:
+            response = _pool().send(
+                request, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
+            )
+        except requests.ConnectTimeout as error:
+            # What the SDK raises in the end; said at once, because TCP has knocked more than once already.
+            raise TimeoutError(f"The workspace took no connection within {limits.connect:g} s.") from error
         if not stream or response.status_code >= 400:
             note(method, path, response.status_code, response.headers.get("location"), lambda: response.content)
         return response
@@ -348,27 +353,64 @@ class _Wire(BaseAdapter):
         """Nothing to close: the connections are the process's."""
 
 
-def http_transport() -> Any:
-    """The `httpx` transport that all OpenAI clients of this process share, through their own fences."""
-    import httpx
+_KEPT_SECONDS = 60.0  # `httpx` drops an idle connection after five
 
-    shared = _shared
-    if shared.http is None:
+
+def http_transport(httpx: Any, url: str) -> Any:
+    """The transport that all OpenAI clients of this process share, through their own fences.
+
+    Args:
+        httpx: The library that `openai` speaks: `httpx` or `httpx2`.
+        url: Where the request goes: there may be a proxy on the way.
+    """
+    shared, proxy = _shared, _proxy(url)
+    if proxy not in shared.http:
         with shared.lock:
-            shared.http = shared.http or httpx.HTTPTransport(verify=_tls_context())
-    return shared.http
+            if proxy not in shared.http:
+                shared.http[proxy] = httpx.HTTPTransport(**_transport_settings(httpx, proxy))
+    return shared.http[proxy]
 
 
-def async_http_transport() -> Any:
-    """The same for the running event loop: its connections cannot be used from another."""
-    import asyncio
+async def async_http_transport(httpx: Any, url: str) -> Any:
+    """The same for the running event loop: its connections cannot be used from another, and are closed with it."""
+    shared, loop, proxy = _shared, asyncio.get_running_loop(), _proxy(url)
+    kept = shared.async_http.get(loop)
+    if kept is None:
+        kept = _OfLoop(shared.async_http, loop)
+        with shared.lock:
+            for other in [other for other in shared.async_http if other.is_closed()]:
+                del shared.async_http[other]
+            shared.async_http[loop] = kept
+        await anext(kept.guard)
+    if proxy not in kept.transports:
+        kept.transports[proxy] = httpx.AsyncHTTPTransport(**_transport_settings(httpx, proxy))
+    return kept.transports[proxy]
 
-    import httpx
 
-    loop, transports = asyncio.get_running_loop(), _shared.async_http
-    if loop not in transports:
-        transports[loop] = httpx.AsyncHTTPTransport(verify=_tls_context())
-    return transports[loop]
+class _OfLoop:
+    """The transports of one event loop. Waits in an asynchronous generator, which the loop closes when it shuts down."""
+
+    def __init__(self, loops: dict[Any, _OfLoop], loop: asyncio.AbstractEventLoop) -> None:
+        self.transports: dict[str | None, Any] = {}
+        self.guard = self._wait(loops, loop)
+
+    async def _wait(self, loops: dict[Any, _OfLoop], loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            loops.pop(loop, None)
+            for transport in self.transports.values():
+                await transport.aclose()
+
+
+def _proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    return select_proxy(url, _proxies(f"{parts.scheme}://{parts.netloc}"))
+
+
+def _transport_settings(httpx: Any, proxy: str | None) -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_KEPT_SECONDS)
+    return {"verify": _tls_context(), "proxy": proxy, "limits": limits}
 
 
 def _attach(session: requests.Session, lease: Lease) -> None:
@@ -442,7 +484,7 @@ def _config(lease: Lease) -> Config:
         discovery_url=known.discovery_url,
         cloud=known.cloud,
         http_timeout_seconds=limits.read,
-        retry_timeout_seconds=limits.retry,
+        retry_timeout_seconds=math.ceil(limits.retry),  # the SDK cuts fractions off, and takes 0 for its own 300
         clock=_BoundedClock(limits.retry),
         product="obo-kit",
         product_version=__version__,
@@ -457,11 +499,21 @@ def _workspace_client(lease: Lease, get: _Get) -> WorkspaceClient:
     return client
 
 
+def _authorize(lease: Lease) -> Callable[[Any], Any]:
+    def authorize(request: Any) -> Any:
+        request.headers.update(lease.header())
+        return request
+
+    return authorize
+
+
 def _vector_search_client(lease: Lease, get: _Get) -> Any:
     del get
     from obo_kit._vector_search import UserVectorSearchClient
 
     session = requests.Session()
+    # Here and not among the arguments of a call, which would show in tracebacks with locals (rule 8).
+    session.auth = _authorize(lease)
     _attach(session, lease)
     return UserVectorSearchClient(lease, session)
 

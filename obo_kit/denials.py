@@ -6,10 +6,13 @@ All matching on message texts is in one table, `TEXTS`, each pattern beside the 
 from __future__ import annotations
 
 import enum
+import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote, urlsplit
 
 from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
@@ -17,7 +20,7 @@ from obo_kit.scopes import KINDS, TARGETS, route_for, same_family, translate
 
 if TYPE_CHECKING:
     from obo_kit._context import ToolCall
-    from obo_kit.scopes import ResourceKind, Target
+    from obo_kit.scopes import ResourceKind, Route, Target
     from obo_kit.session import UserSession
 
 __all__ = ["Denial", "DenialReason", "explain"]
@@ -85,7 +88,11 @@ class Denial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A text that tells a refusal from another. ``reason=None``: known, and not a denial."""
+    """A text that tells a refusal from another. ``reason=None``: known, and not a denial.
+
+    ``kind`` and ``privilege`` are what the text is about, where it does not say so itself; ``path`` is the start of the only
+    paths on which it means this.
+    """
 
     name: str
     reason: DenialReason | None
@@ -94,6 +101,8 @@ class Text:
     sample: str
     source: str
     path: str = ""
+    kind: str = ""
+    privilege: str = ""
 
 
 def _text(  # noqa: PLR0917
@@ -104,6 +113,8 @@ def _text(  # noqa: PLR0917
     sample: str,
     source: str,
     path: str = "",
+    kind: str = "",
+    privilege: str = "",
 ) -> Text:
     return Text(
         name=name,
@@ -113,6 +124,8 @@ def _text(  # noqa: PLR0917
         sample=sample,
         source=source,
         path=path,
+        kind=kind,
+        privilege=privilege,
     )
 
 
@@ -151,7 +164,7 @@ TEXTS: tuple[Text, ...] = (
         "missing_scope_plain",
         _R.MISSING_SCOPE,
         rf"\b[Ii]nvalid scope(?!s)(?:, required scopes?: *{_SCOPES})?|\binsufficient_scope\b",
-        (400, 401, 403),
+        (401, 403),
         "Invalid scope, required scopes: postgres",
         "reported: fid:69389892685",
     ),
@@ -191,7 +204,7 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "uc_privilege_missing",
         _R.ACCESS_DENIED,
-        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<kind>[A-Za-z_ ]+?) '?(?P<name>[^'\s]+?)'?(?:\.(?:\s|$)|\s|$)",
+        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<what>[A-Za-z_ ]+?) '?(?P<name>[^'\s]+?)'?(?:\.(?:\s|$)|\s|$)",
         (200, 400, 403),
         "User does not have USE CATALOG on Catalog 'x'.",
         "reported: fid:59223030272, fid:68862795987, fid:70164141621",
@@ -203,6 +216,7 @@ TEXTS: tuple[Text, ...] = (
         (200, 400, 403),
         "PERMISSION_DENIED: No access to 'a.b.c'. User must have SELECT",
         "reported: fid:58231455167",
+        kind="uc_table",
     ),
     _text(
         "sql_engine_denied",
@@ -215,10 +229,12 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "warehouse_denied",
         _R.ACCESS_DENIED,
-        r"(?:for|on|warehouse|endpoint)? ?(?P<name>\S*)? ?is not authorized to use or monitor this SQL Endpoint",
+        r"is not authorized to use or monitor this SQL Endpoint",
         (200, 400, 403),
         "PERMISSION_DENIED: 123 is not authorized to use or monitor this SQL Endpoint",
         "reported: fid:70164141621, fid:58231455167",
+        kind="sql_warehouse",
+        privilege="CAN USE",
     ),
     _text(
         "index_denied",
@@ -227,6 +243,15 @@ TEXTS: tuple[Text, ...] = (
         (200, 400, 403),
         "Insufficient permissions for UC entity main.s.idx",
         "reported: fid:56828970741",
+        kind="vector_search_index",
+    ),
+    _text(
+        "sql_denied_plainly",
+        _R.ACCESS_DENIED,
+        r"\APERMISSION_DENIED:",
+        (200,),
+        "PERMISSION_DENIED: Cannot use the catalog",
+        "reported: fid:70164141621, fid:69073153765",
     ),
     _text(
         "hidden_or_absent_table",
@@ -235,6 +260,7 @@ TEXTS: tuple[Text, ...] = (
         (200, 400, 403, 404),
         "[TABLE_OR_VIEW_NOT_FOUND] The table or view `a`.`b`.`c` cannot be found. SQLSTATE: 42P01",
         "reported: fid:70164141621, fid:69073153765",
+        kind="uc_table",
     ),
     _text(
         "unknown_route",
@@ -247,7 +273,7 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "hidden_or_absent",
         _R.NOT_FOUND_OR_DENIED,
-        r"(?:'(?P<name>[^']+)' |\b)(?:does not exist|DOES_NOT_EXIST|not found|cannot be found)\b",
+        r"(?:'(?P<name>[^']+)' |\b)(?:does not exist|not found|cannot be found)\b",
         (404,),
         "Table 'a.b.c' does not exist.",
         "reported: fid:68862795987, G-APPKIT-168",
@@ -258,6 +284,7 @@ _CODES: dict[str, DenialReason] = {
     "PERMISSION_DENIED": _R.ACCESS_DENIED,
     "UNAUTHENTICATED": _R.TOKEN_EXPIRED,
 }
+_HIDDEN_CODE = re.compile(r"(?:\A|_)(?:DOES_NOT_EXIST|NOT_FOUND)\Z")
 _NO_DENIAL_CODES = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED"})
 # The SDK's errors carry no status, and their class is chosen by the code before the status.
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
@@ -284,8 +311,10 @@ def explain(refused: object) -> Denial | None:
 
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
-    evidence = call.refusals if call is not None else ()
-    found = _of_exception(refused, evidence, 0) if isinstance(refused, BaseException) else _of_value(refused)
+    if isinstance(refused, BaseException):
+        found = _of_exception(refused, call.refusals if call is not None else (), 0)
+    else:
+        found = _of_value(refused)
     return _described(found, call, session) if found is not None else None
 
 
@@ -293,6 +322,8 @@ def explain_in(refused: object, call: ToolCall | None, session: UserSession | No
 class _Found:
     reason: DenialReason
     refusal: Refusal
+    kind: str | None = None
+    what: str | None = None
     name: str | None = None
     privilege: str | None = None
     url: str | None = None
@@ -305,17 +336,15 @@ def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int)
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
-    leaves = getattr(error, "exceptions", None)
-    if isinstance(leaves, tuple) and leaves:
-        found = [_of_exception(leaf, evidence, depth + 1) for leaf in leaves if isinstance(leaf, BaseException)]
-        return found[0] if len(found) == len(leaves) and all(found) else None
-    refusal = _refusal_of(error, evidence)
-    if refusal is not None:
-        return _classify(refusal)
-    for inner in (error.__cause__, *_wrapped_by(error)):
-        if inner is not None and (found_inner := _of_exception(inner, evidence, depth + 1)) is not None:
-            return found_inner
-    return None
+    for read in (_from_sdk, _from_waiter, _from_http):
+        refusal = read(error, evidence)
+        if refusal is not None:
+            return _classify(refusal)
+    leaves = _leaves_of(error)
+    if not leaves:
+        return _of_exception(error.__cause__, evidence, depth + 1) if error.__cause__ is not None else None
+    found = [_of_exception(leaf, evidence, depth + 1) if leaf is not None else None for leaf in leaves]
+    return found[0] if all(found) else None
 
 
 def _of_own(error: errors.OboError) -> _Found | None:
@@ -341,57 +370,119 @@ def _of_own(error: errors.OboError) -> _Found | None:
     return None  # a mistake in the program, not a refusal
 
 
-def _wrapped_by(error: BaseException) -> Iterator[BaseException]:
-    """What known wrappers hold without saying so in ``__cause__``."""
-    if type(error).__name__ == "ValidationError" and callable(getattr(error, "errors", None)):  # pydantic
-        for entry in cast("Any", error).errors():
-            held = entry.get("ctx", {}).get("error") if isinstance(entry, dict) else None
-            if isinstance(held, BaseException):
-                yield held
-    attempt = getattr(error, "last_attempt", None)  # tenacity's RetryError
-    if attempt is not None and callable(getattr(attempt, "exception", None)):
-        held = attempt.exception()
-        if isinstance(held, BaseException):
-            yield held
+def _is(thing: object, package: str, name: str) -> bool:
+    """Told by name: importing the class would load its package."""
+    return any(base.__name__ == name and base.__module__.split(".")[0] == package for base in type(thing).__mro__)
 
 
-def _module_of(thing: object) -> str:
-    return type(thing).__module__ or ""
+def _leaves_of(error: BaseException) -> Sequence[BaseException | None]:
+    """The exceptions that another one holds, all of which have to be denials; `None` for what is no exception."""
+    if any(base.__name__ == "BaseExceptionGroup" for base in type(error).__mro__):
+        return tuple(cast("Any", error).exceptions)
+    if _is(error, "pydantic_core", "ValidationError"):
+        held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
+        return [one if isinstance(one, BaseException) else None for one in held]
+    if _is(error, "tenacity", "RetryError"):
+        return (cast("Any", error).last_attempt.exception(),)
+    return ()
 
 
-def _named(thing: object, *names: str) -> bool:
-    return any(base.__name__ in names for base in type(thing).__mro__)
+def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    if not _is(error, "databricks", "DatabricksError"):
+        return None
+    text, code = _CONFIG_TAIL.sub("", str(error)), _code(getattr(error, "error_code", None))
+    # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
+    status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
+    return _seen(evidence, code=code, text=text) or Refusal(status=status, error_code=code, text=text)
 
 
-def _refusal_of(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    """What a client's exception says, completed by what was seen on the wire."""
-    if _named(error, "DatabricksError") and _module_of(error).startswith("databricks.sdk"):
-        text = _CONFIG_TAIL.sub("", str(error))
-        for seen in reversed(evidence):
-            if seen.text and seen.status != 200 and (seen.text in text or seen.text.strip('"{} ') in text):
-                return seen
-        status = next(
-            (_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None
-        )
-        return Refusal(status=status or 500, error_code=_code(getattr(error, "error_code", None)), text=text)
-    if _named(error, "OperationFailed") and _module_of(error).startswith("databricks.sdk"):
-        # The waiters drop the reason: only the wire knows it.
-        return evidence[-1] if evidence else None
-    status = getattr(error, "status_code", None)
+def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """A failed Genie message: the SDK's waiter drops the reason, and only the wire knows it."""
+    if not (_is(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)):
+        return None
+    return next(
+        (seen for seen in reversed(evidence) if seen.status == 200 and (seen.path or "").startswith(_GENIE)), None
+    )
+
+
+def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """An HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
+    where the kit's own clients saw it."""
+    package = _package_of(error)
+    if package not in _HTTP_CLIENTS:
+        return None
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     if not isinstance(status, int):
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int) and _module_of(error).split(".")[0] in _CLIENTS:
-        body = getattr(error, "body", None)
-        code = getattr(error, "error_code", None) or (body.get("error_code") if isinstance(body, dict) else None)
-        text = str(body.get("message", "")) if isinstance(body, dict) else ""
-        for seen in reversed(evidence):
-            if seen.status == status and (seen.text in str(error) or not text):
-                return seen
-        return Refusal(status=status, error_code=_code(code), text=text or str(error))
+        return None
+    if package == "databricks":
+        code, text = _code(getattr(error, "error_code", None)), str(error)
+        return _seen(evidence, code=code, text=text, status=status) or Refusal(
+            status=status, error_code=code, text=text
+        )
+    text = _body_of(response)
+    answer = _parsed(text)
+    path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
+    seen = _seen(evidence, code=answer.error_code, text=text, status=status, path=path)
+    if seen is not None or answer.error_code is None:
+        return seen
+    return replace(answer, status=status)
+
+
+def _body_of(response: Any) -> str:
+    try:
+        return str(response.text)
+    except Exception:  # a stream that nobody read
+        return ""
+
+
+def _parsed(body: str) -> Refusal:
+    """The code and the text of a refusal's body, where it is shaped as the platform's are; else all of it as text."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return Refusal(status=None, text=body)
+    return Refusal(status=None, error_code=_code(found.get("error_code")), text=str(found.get("message") or body))
+
+
+def _seen(
+    evidence: Sequence[Refusal], *, code: str | None, text: str, status: int | None = None, path: str | None = None
+) -> Refusal | None:
+    """The latest refusal on the wire that an exception tells of.
+
+    Either text may hold the other: a client may add words of its own, or pick the message out of the body.
+    """
+    for seen in reversed(evidence):
+        if seen.status == 200 or (status is not None and seen.status != status):
+            continue
+        if (path is not None and seen.path != path) or (seen.error_code is not None and seen.error_code != code):
+            continue
+        words, told = _words(seen.text) or _phrase(seen.status), _words(text)
+        if words == told or (words and words[:200] in told) or (told and told in words):
+            return seen
     return None
 
 
-_CLIENTS = frozenset({"databricks", "databricks_ai_bridge", "openai", "requests", "httpx"})
+def _words(text: str) -> str:
+    return " ".join(text.replace("\n< ", " ").split())
+
+
+def _phrase(status: int | None) -> str:
+    """What clients say of an answer without a body."""
+    try:
+        return HTTPStatus(status or 0).phrase
+    except ValueError:
+        return ""
+
+
+_GENIE = "/api/2.0/genie/"
+_HTTP_CLIENTS = frozenset({"databricks", "openai", "requests", "httpx", "httpx2"})
+
+
+def _package_of(thing: object) -> str:
+    return (type(thing).__module__ or "").split(".")[0]
 
 
 def _code(code: object) -> str | None:
@@ -399,22 +490,28 @@ def _code(code: object) -> str | None:
 
 
 def _of_value(value: object) -> _Found | None:
-    if not _module_of(value).startswith("databricks.sdk.service."):
+    """Values count only in these exact forms, so that a tool's prose about errors is never taken for a refusal."""
+    if not (type(value).__module__ or "").startswith("databricks.sdk.service."):
         return None
-    name = type(value).__name__
+    known, name = cast("Any", value), type(value).__name__
+    if name == "GenieGetMessageQueryResultResponse":
+        return _of_value(known.statement_response)
     if name == "StatementResponse":
-        status = cast("Any", value).status
-        state = getattr(getattr(status, "state", None), "value", None)
-        error = getattr(status, "error", None)
-        if state == "FAILED" and error is not None:
-            code = getattr(getattr(error, "error_code", None), "value", None)
-            return _classify(Refusal(status=200, error_code=code, text=error.message or ""))
-    if name == "GenieMessage":
-        message = cast("Any", value)
-        if getattr(message.status, "value", None) == "FAILED" and message.error is not None:
-            code = getattr(getattr(message.error, "type", None), "value", None)
-            return _classify(Refusal(status=200, error_code=code, text=message.error.error or ""))
-    return None
+        status, error = known.status, getattr(known.status, "error", None)
+        state, code, text = (
+            getattr(status, "state", None),
+            getattr(error, "error_code", None),
+            getattr(error, "message", ""),
+        )
+    elif name == "GenieMessage":
+        status, state, error = None, known.status, known.error
+        code, text = getattr(error, "type", None), getattr(error, "error", "")
+    else:
+        return None
+    if getattr(state, "value", None) != "FAILED" or error is None:
+        return None
+    sql_state = getattr(status, "sql_state", None)
+    return _classify(Refusal(status=200, error_code=getattr(code, "value", None), text=text or "", sql_state=sql_state))
 
 
 def _classify(refusal: Refusal) -> _Found | None:
@@ -425,19 +522,21 @@ def _classify(refusal: Refusal) -> _Found | None:
         if status not in text.statuses or (text.path and not (refusal.path or "").startswith(text.path)):
             continue
         match = text.pattern.search(refusal.text)
-        if match is None and not (text.name == "hidden_or_absent" and "DOES_NOT_EXIST" in (refusal.error_code or "")):
+        if match is None:
             continue
         if text.reason is None:
             return None
-        groups = match.groupdict() if match is not None else {}
+        groups = match.groupdict()
         scopes = tuple(sorted({s for s in re.split(r"[,\s]+", groups.get("scopes") or "") if s}))
         if text.reason is _R.MISSING_SCOPE and not scopes:
             scopes = _scopes_of_route(refusal)
         return _Found(
             reason=text.reason,
             refusal=refusal,
+            kind=text.kind or None,
+            what=groups.get("what"),
             name=(groups.get("name") or "").replace("`", "") or None,
-            privilege=groups.get("privilege"),
+            privilege=groups.get("privilege") or text.privilege or None,
             url=groups.get("url"),
             scopes=scopes,
         )
@@ -449,14 +548,18 @@ def _classify(refusal: Refusal) -> _Found | None:
         return _Found(reason=_R.TOKEN_EXPIRED, refusal=refusal)
     if status == 403:
         return _Found(reason=_R.ACCESS_DENIED, refusal=refusal)
+    if status == 404 and _HIDDEN_CODE.search(refusal.error_code or ""):
+        return _Found(reason=_R.NOT_FOUND_OR_DENIED, refusal=refusal)
     return None
 
 
+def _route_of(refusal: Refusal) -> Route | None:
+    return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
+
+
 def _scopes_of_route(refusal: Refusal) -> tuple[str, ...]:
-    route = route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
-    if route is None:
-        return ()
-    return tuple(sorted(route.all_of or route.any_of[:1]))
+    route = _route_of(refusal)
+    return tuple(sorted(route.all_of or route.any_of[:1])) if route is not None else ()
 
 
 _USER_MESSAGES: dict[DenialReason, str] = {
@@ -473,10 +576,14 @@ _USER_MESSAGES: dict[DenialReason, str] = {
 
 def _described(found: _Found, call: ToolCall | None, session: UserSession | None) -> Denial:
     identity = session._identity if session is not None else None
-    declared = call.declared.resources if call is not None and call.declared is not None else ()
-    kind, name = _resource_of(found, declared)
-    principal = identity.principal if identity is not None else None
+    declared = call.declared if call is not None else None
+    kind, name = _resource_of(found, declared.resources if declared is not None else ())
     tool = call.tool if call is not None else None
+    principal = identity.principal if identity is not None else None
+    remedy = found.remedy
+    if remedy is None and found.reason is _R.MISSING_SCOPE:
+        held = declared.held if declared is not None else frozenset[str]()
+        remedy = _scope_remedy(found, tool=tool, source=identity.source if identity is not None else "", held=held)
     return Denial(
         reason=found.reason,
         tool=tool,
@@ -487,10 +594,7 @@ def _described(found: _Found, call: ToolCall | None, session: UserSession | None
         error_code=found.refusal.error_code,
         user_message=_USER_MESSAGES[found.reason],
         detail=_detail(found),
-        remedy=found.remedy
-        or _remedy(
-            found, kind=kind, name=name, principal=principal, tool=tool, source=identity.source if identity else ""
-        ),
+        remedy=remedy or _user_remedy(found, kind=kind, name=name, who=principal or "the user"),
     )
 
 
@@ -502,67 +606,71 @@ def _detail(found: _Found) -> str:
 
 
 def _resource_of(found: _Found, declared: Sequence[tuple[ResourceKind, str]]) -> tuple[ResourceKind | None, str | None]:
-    """What was refused: as the platform names it, else by its route, else the only thing the tool declares."""
-    refusal = found.refusal
-    route = route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
-    kind = KINDS.get(route.kind) if route is not None and route.kind else None
+    """What was refused: as the platform names it, else as its path does, else the only thing declared that it can be."""
+    route = _route_of(found.refusal)
+    kind = KINDS.get(found.kind or (route.kind if route is not None else None) or "")
     if found.name:
-        for declared_kind, declared_name in declared:
-            if declared_name == found.name:
-                return declared_kind, found.name
-        return (None if found.privilege else kind), found.name
-    for declared_kind, declared_name in declared:
-        if kind is None or declared_kind.name == kind.name:
-            return declared_kind, declared_name
-    return kind, None
+        for known in declared:
+            if known[1] == found.name:
+                return known
+        return (None if found.what else kind), found.name
+    parts = unquote(found.refusal.path or "").split("/") if not found.kind else ()
+    candidates = [known for known in declared if known[1] in parts] or [
+        known for known in declared if kind is None or known[0].name == kind.name
+    ]
+    return candidates[0] if len(candidates) == 1 else (kind, None)
 
 
-def _remedy(
-    found: _Found,
-    *,
-    kind: ResourceKind | None,
-    name: str | None,
-    principal: str | None,
-    tool: str | None,
-    source: str,
-) -> str:
-    who = principal or "the user"
-    if found.reason is _R.MISSING_SCOPE:
-        return _scope_remedy(found.scopes, tool=tool, source=source)
+def _user_remedy(found: _Found, *, kind: ResourceKind | None, name: str | None, who: str) -> str:
     if found.reason is _R.TOKEN_EXPIRED:
         return "Send the request again with a fresh token; a running request cannot renew it."
+    called = kind.title if kind is not None else (found.what or "").replace("_", " ")
+    if called[1:2].islower():
+        called = called[0].lower() + called[1:]
+    what = " ".join(part for part in ("the", called, f"'{name}'" if name else "") if part)
+    if not called:
+        what = f"'{name}'" if name else "what was refused"
     if found.reason is _R.LOGIN_REQUIRED:
-        link = f" at {found.url}" if found.url else ""
-        return f"{who} must sign in to the connection '{found.name}' once{link}."
-    what = f"{kind.title} '{name}'" if kind is not None and name else f"'{name}'" if name else "the resource"
-    asked = f"Ask the owner of {what} to grant {{}} to {who}."
+        return f"{who} must sign in to the connection '{name}' once{f' at {found.url}' if found.url else ''}."
     if found.privilege:
-        remedy = asked.format(found.privilege.replace("_", " "))
-    elif kind is not None and kind.grants:
-        remedy = asked.format(" and ".join(f"{g.privilege} on {g.on}" for g in kind.grants))
+        needs = [found.privilege.replace("_", " ")]
     else:
-        remedy = asked.format("access")
+        needs = [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []
+    missing = f"what is missing of: {'; '.join(needs)}" if len(needs) > 1 else needs[0] if needs else "access"
+    remedy = f"sk the owner of {what} to grant {who} {missing}."
     if found.reason is _R.NOT_FOUND_OR_DENIED:
-        return f"Check that the name is right. If it is: {remedy}"
-    return remedy
+        return f"Check that the name is right. If it is, a{remedy}"
+    return f"A{remedy}"
 
 
-def _scope_remedy(scopes: Sequence[str], *, tool: str | None, source: str) -> str:
+def _scope_remedy(found: _Found, *, tool: str | None, source: str, held: frozenset[str]) -> str:
     target: Target = "apps" if source == "apps" else TARGETS[0]
+    scopes: Sequence[str] = found.scopes
+    route = _route_of(found.refusal)
+    if route is not None and route.any_of and set(scopes) <= set(route.any_of):
+        # The platform lists what would do; the route says which of them to ask for.
+        scopes = sorted(scopes, key=route.any_of.index)
+        scopes = [scope for scope in scopes if _spelled(scope, target)][:1] or scopes
     spelled: list[str] = []
     for scope in scopes:
-        try:
-            names = translate(scope, target)
-        except errors.OboError:
-            continue  # not to be had there: another of the list has to do
-        spelled.extend(n for n in names if not any(same_family(n, known) for known in spelled))
+        spelled.extend(n for n in _spelled(scope, target) if not any(same_family(n, known) for known in spelled))
     if not spelled:
         return f"{target} cannot grant {', '.join(scopes) or 'the scope'}: reach this API with system authorization."
-    declaration = f"@requires_scopes({', '.join(map(repr, spelled))})"
-    where = f" on '{tool}'" if tool else ""
+    if held.issuperset(spelled):
+        declare = f"'{tool}' declares {', '.join(spelled)} already, and what is deployed does not carry it yet:"
+    else:
+        declare = f"Declare @requires_scopes({', '.join(map(repr, spelled))}){f' on {tool!r}' if tool else ''}, then"
     if target == "apps":
         return (
-            f"Declare {declaration}{where}, add it to the app's user_api_scopes (obo_kit.app_config), stop and start the "
-            "app; users consent anew."
+            f"{declare} add it to the app's user_api_scopes (obo_kit.app_config), stop and start the app, and let users "
+            "consent anew."
         )
-    return f"Declare {declaration}{where}, log the model again (obo_kit.log_model) and deploy the new version."
+    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version."
+
+
+def _spelled(scope: str, target: Target) -> tuple[str, ...]:
+    """How the target is told a scope; empty where it is not to be had there."""
+    try:
+        return translate(scope, target)
+    except errors.OboError:
+        return ()

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from obo_kit._errors import NoUserIdentityError
@@ -32,10 +32,22 @@ Headers: TypeAlias = (
 
 _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
-_LATIN1_PRINTABLE = range(0x21, 0x7F)
+_TOKEN_CHARACTERS = range(0x21, 0x7F)  # printable ASCII without white space
 
 REQUEST_HEADERS: ContextVar[Headers | None] = ContextVar("obo_kit_request_headers", default=None)
 """The headers of the request being served, where the kit's own ASGI middleware runs."""
+
+
+class Hidden:
+    """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "<hidden>"
 
 
 class _Pinned:
@@ -118,16 +130,23 @@ class UserIdentity(_Confidential):
         Raises:
             NoUserIdentityError: Either is missing or malformed. The message never contains the token.
         """
-        token = _checked_token(token, source)
-        claims = _claims(token)
-        identity = cls(
-            principal=principal or _text(claims.get("sub")),
-            host=_checked_host(host, source),
-            source=source,
-            scopes=_scopes_in(claims),
-            expires_at=_expiry_in(claims),
-        )
-        return _hold(identity, _Pinned(identity.host, token))
+        hidden = Hidden(token)
+        del token
+        return from_hidden(host=host, token=hidden, principal=principal, source=source)
+
+
+def from_hidden(*, host: object, token: Hidden, source: str = "explicit", principal: str | None = None) -> UserIdentity:
+    """`UserIdentity.from_token`, for a token that is in no frame's locals."""
+    _check_token(token, source)
+    claims = _claims(token)
+    identity = UserIdentity(
+        principal=principal or _text(claims.get("sub")),
+        host=_checked_host(host, source),
+        source=source,
+        scopes=_scopes_in(claims),
+        expires_at=_expiry_in(claims),
+    )
+    return _hold(identity, _Pinned(identity.host, token.value))
 
 
 def _hold(identity: UserIdentity, credential: _Pinned | _Developer, *, process_token: bool = False) -> UserIdentity:
@@ -161,23 +180,26 @@ def same_user(one: UserIdentity, other: UserIdentity) -> bool:
     return resolve(one) == resolve(other)
 
 
-def _checked_token(token: object, source: str) -> str:
-    if not isinstance(token, str) or not token:
+def _check_token(token: Hidden, source: str) -> None:
+    if not isinstance(token.value, str) or not token.value:
         raise NoUserIdentityError(f"The user's token is missing ({source}).", remedy=_remedy_for(source))
-    if any(ord(character) not in _LATIN1_PRINTABLE for character in token):
+    if not all(ord(character) in _TOKEN_CHARACTERS for character in token.value):
         raise NoUserIdentityError(
             f"The user's token is malformed ({source}): it holds white space or characters that no token holds.",
             remedy="Pass the token alone, without a 'Bearer ' prefix, quotes or line ends.",
         )
-    return token
 
 
 def _checked_host(host: object, source: str) -> str:
-    text = host.strip().rstrip("/") if isinstance(host, str) else ""
-    if text and "://" not in text:
+    text = host.strip() if isinstance(host, str) else ""
+    if "://" not in text:
         text = f"https://{text}"  # DATABRICKS_HOST may come without a scheme (facts: Apps)
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text) or "@" in text:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in text):
         raise NoUserIdentityError(
             f"There is no workspace to act in ({source}): the host is missing or malformed.",
             remedy="Pass host=…, or set DATABRICKS_HOST to the workspace's URL.",
@@ -194,14 +216,14 @@ def _remedy_for(source: str) -> str:
     }.get(source, "Pass host=… and token=…, or the request's headers, of the user who asks.")
 
 
-def _claims(token: str) -> Mapping[str, Any]:
+def _claims(token: Hidden) -> Mapping[str, Any]:
     """The claims of a JWT, unverified; empty for anything else."""
-    parts = token.split(".")
+    parts = token.value.split(".")
     if len(parts) != 3:
         return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
 
@@ -226,20 +248,15 @@ def _expiry_in(claims: Mapping[str, Any]) -> datetime | None:
         return None
 
 
-def from_headers(headers: Headers, *, host: str | None = None) -> UserIdentity:
+def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
     """The user whose token a Databricks App's proxy put in ``X-Forwarded-Access-Token``. Names are case-insensitive.
 
     Raises:
         NoUserIdentityError: No token, two different ones, or no host.
+        TypeError: These are no headers.
     """
     source = "apps" if in_apps() else "explicit"
-    found: dict[str, set[str]] = {_TOKEN_HEADER: set(), _EMAIL_HEADER: set()}
-    items = getattr(headers, "items", None)
-    for name, value in cast("Iterable[tuple[Any, Any]]", items() if callable(items) else headers):
-        key = _header_text(name).lower().replace("_", "-")
-        if key in found:
-            found[key].add(_header_text(value))
-    tokens, emails = found[_TOKEN_HEADER], found[_EMAIL_HEADER]
+    tokens, emails = _forwarded(headers)
     if not tokens:
         raise NoUserIdentityError(
             "The request has no X-Forwarded-Access-Token header, so there is no user to act for.",
@@ -250,13 +267,37 @@ def from_headers(headers: Headers, *, host: str | None = None) -> UserIdentity:
             "The request has two different X-Forwarded-Access-Token headers.",
             remedy="Call the app through its own URL, without adding X-Forwarded-* headers on the way.",
         )
-    identity = UserIdentity.from_token(
-        host=host or os.environ.get("DATABRICKS_HOST", ""), token=tokens.pop(), source=source
+    identity = from_hidden(
+        host=host or os.environ.get("DATABRICKS_HOST", ""),
+        token=tokens[0],
+        source=source,
     )
     if identity.principal is None and len(emails) == 1:
         # The token speaks first; the header is the proxy's word.
-        object.__setattr__(identity, "principal", _text(emails.pop()))
+        object.__setattr__(identity, "principal", _text(emails[0].value))
     return identity
+
+
+def _forwarded(headers: Hidden) -> tuple[list[Hidden], list[Hidden]]:
+    """The different values of the token's header, and of the e-mail's."""
+    found = _values_of(headers)
+    if found is None:
+        raise TypeError("headers= takes a mapping, or pairs, of names and values")
+    return found
+
+
+def _values_of(headers: Hidden) -> tuple[list[Hidden], list[Hidden]] | None:
+    found: dict[str, dict[str, Hidden]] = {_TOKEN_HEADER: {}, _EMAIL_HEADER: {}}
+    items = getattr(headers.value, "items", None)
+    try:
+        for name, value in items() if callable(items) else headers.value:
+            key = _header_text(name).lower()
+            if key in found and value is not None:
+                text = _header_text(value)
+                found[key][text] = Hidden(text)
+    except (TypeError, ValueError):
+        return None
+    return list(found[_TOKEN_HEADER].values()), list(found[_EMAIL_HEADER].values())
 
 
 def _header_text(raw: Any) -> str:
@@ -309,17 +350,13 @@ class _ModelServing:
             )
         seen: Any = SimpleNamespace(host=None)
         try:
-            header: str = strategy(seen)()["Authorization"]
+            token = Hidden(strategy(seen)()["Authorization"].removeprefix("Bearer "))
         except Exception as error:
             raise NoUserIdentityError(
                 f"Model Serving has no user token for this request ({type(error).__name__}).",
                 remedy=_remedy_for(self.name),
             ) from None
-        identity = UserIdentity.from_token(
-            host=seen.host or os.environ.get("DATABRICKS_HOST", ""),
-            token=header.removeprefix("Bearer "),
-            source=self.name,
-        )
+        identity = from_hidden(host=seen.host or os.environ.get("DATABRICKS_HOST", ""), token=token, source=self.name)
         # Where this module is absent, the class reads one slot that all requests of the process share (rule 4).
         shared = "mlflowserving.scoring_server.agent_utils" not in sys.modules
         return _hold(identity, identity._credential, process_token=shared)
@@ -331,12 +368,12 @@ class _Apps:
     def capture(self) -> UserIdentity | None:
         if not in_apps():
             return None
-        headers = REQUEST_HEADERS.get()
-        if headers is None:
+        headers = Hidden(REQUEST_HEADERS.get())
+        if headers.value is None:
             # MLflow's agent server keeps them; where its module was never imported, it is not what serves.
             server = sys.modules.get("mlflow.genai.agent_server.utils")
-            headers = server.get_request_headers() if server is not None else None
-        if not headers:
+            headers = Hidden(server.get_request_headers() if server is not None else None)
+        if not headers.value:
             raise NoUserIdentityError(
                 "This is a Databricks App, and no request's headers are known here.",
                 remedy="Serve with MLflow's agent server or obo_kit.integrations.asgi, or open the session with "
@@ -395,13 +432,12 @@ def _developer_credentials() -> tuple[str, str]:
     try:
         # Limits of its own: the default budget for a host that does not answer is five minutes.
         config = Config(retry_timeout_seconds=1, http_timeout_seconds=5)
-        header = config.authenticate().get("Authorization", "")
+        header = Hidden(config.authenticate().get("Authorization", ""))
     except Exception as error:
         raise NoUserIdentityError(
             f"The developer has no usable Databricks credentials ({type(error).__name__}).",
             remedy=_remedy_for("developer"),
         ) from None
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        token = ""
-    return _checked_host(config.host, "developer"), _checked_token(token, "developer")
+    token = Hidden(header.value[7:] if header.value[:7].lower() == "bearer " else "")
+    _check_token(token, "developer")
+    return _checked_host(config.host, "developer"), token.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import threading
 import types
 import typing
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class _Slot:
     name: str
     client_type: str
     index: int | None  # among the positional parameters; None for a keyword-only one
+    defaults: tuple[Any, ...] = ()  # of the parameters before it, where it cannot be passed by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,9 @@ class Injection:
         """Put the clients where the function expects them, however the others were passed."""
         for slot in self.slots:
             client = session.get_named(slot.client_type)
+            unsaid = slot.defaults[len(args) :]
+            if unsaid and inspect.Parameter.empty not in unsaid:
+                args = (*args, *unsaid)
             if slot.index is not None and slot.index <= len(args):
                 args = (*args[: slot.index], client, *args[slot.index :])
             else:
@@ -92,6 +97,8 @@ def client_type_of(annotation: Any, fn: Any) -> str | None:
         return _type_in_text(annotation) if isinstance(found, str) else client_type_of(found, fn)
     if isinstance(annotation, typing.ForwardRef):
         return _type_in_text(annotation.__forward_arg__)
+    if type(annotation).__name__ == "TypeAliasType":
+        return client_type_of(annotation.__value__, fn)
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         root = annotation.__module__.split(".")[0]
         return (
@@ -169,86 +176,113 @@ def injection_of(fn: Callable[..., Any], param: str | None) -> Injection:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"@with_user_client cannot fill the parameter {parameter} of {name}()")
         positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        slots.append(_Slot(name=key, client_type=wanted[key], index=index if positional else None))
+        before = list(parameters.values())[:index] if parameter.kind is parameter.POSITIONAL_ONLY else ()
+        slots.append(
+            _Slot(
+                name=key,
+                client_type=wanted[key],
+                index=index if positional else None,
+                defaults=tuple(earlier.default for earlier in before),
+            )
+        )
     return Injection(slots=tuple(slots), names=frozenset(wanted))
 
 
-_SECTION = re.compile(
-    r"^(\s*)(Args|Arguments|Parameters|Params|Keyword Args|Keyword Arguments|Other Parameters)\s*:?\s*$"
-)
+_SECTION = re.compile(r"(Args|Arguments|Params|Parameters|Keyword Args|Keyword Arguments|Other Parameters)\s*:?")
+_UNDERLINE = re.compile(r"-{3,}|={3,}")
 
 
 def _without_entry(doc: str, name: str) -> str:
-    """Drop a parameter's entry (Google, NumPy or Sphinx style), and the section's head where nothing is left of it."""
+    """Drop a parameter's entry (Google, NumPy or Sphinx style), and the head of its section where nothing else is in it."""
     lines = doc.split("\n")
-    kept: list[str] = []
-    section: tuple[int, int, bool] | None = None  # where its head stands in `kept`, its indent, is it NumPy's
-    dropping: int | None = None
-    entry = re.compile(rf"^\*{{0,2}}{re.escape(name)}\s*(\(.*?\))?\s*:|^{re.escape(name)}$")
-    sphinx = re.compile(rf"^:(param|parameter|arg|argument|key|type)\s+([^:]*\s)?{re.escape(name)}\s*:")
-
-    def end_section() -> None:
-        if section is not None and not any(line.strip() for line in kept[section[0] + (2 if section[2] else 1) :]):
-            del kept[section[0] :]
-
+    word = re.escape(name)
+    google = re.compile(rf"\*{{0,2}}`*{word}`*\s*(\(.*\))?\s*:(\s|$)")
+    numpy = re.compile(rf"\*{{0,2}}`*{word}`*\s*(:(\s.*)?)?$")
+    sphinx = re.compile(rf":(param|parameter|arg|argument|key|keyword|type)\s+([^:]*\s)?{word}\s*:")
+    dropped: set[int] = set()
     for number, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
-        if dropping is not None:
-            if line.strip() and indent > dropping:
-                continue
-            if not line.strip() and section is None:
-                dropping = None
-            elif not line.strip():
-                following = next((later for later in lines[number:] if later.strip()), "")
-                if len(following) - len(following.lstrip()) > dropping:
-                    continue
-                dropping = None
-            else:
-                dropping = None
-        if section is not None and line.strip() and not re.match(r"^\s*-+\s*$", line):
-            inside = indent >= section[1] if section[2] else indent > section[1]
-            numpy_head = section[2] and number + 1 < len(lines) and re.match(r"^\s*-{3,}\s*$", lines[number + 1])
-            if not inside or numpy_head:
-                end_section()
-                section = None
-        head = _SECTION.match(line)
-        if head and section is None:
-            numpy_style = number + 1 < len(lines) and bool(re.match(r"^\s*-{3,}\s*$", lines[number + 1]))
-            section = (len(kept), indent, numpy_style)
-            kept.append(line)
+        if sphinx.match(line.strip()):
+            dropped.update(range(number, _end_of_entry(lines, number)))
+        if not _SECTION.fullmatch(line.strip()):
             continue
-        if (section is not None and entry.match(line.strip())) or sphinx.match(line.strip()):
-            dropping = indent
+        underlined = number + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[number + 1].strip()))
+        if not underlined and not line.strip().endswith(":"):
             continue
-        kept.append(line)
-    end_section()
-    return "\n".join(kept)
+        body = number + 1 + underlined
+        end = _end_of_section(lines, number, body, underlined)
+        entries = [
+            at for at in range(body, end) if lines[at].strip() and _indent(lines[at]) == _indent_of_first(lines, body)
+        ]
+        found = [at for at in entries if (numpy if underlined else google).match(lines[at].strip())]
+        for at in found:
+            dropped.update(range(at, min(end, _end_of_entry(lines, at))))
+        if found and not any(lines[at].strip() for at in range(body, end) if at not in dropped):
+            dropped.update(range(number, end))
+    return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _indent_of_first(lines: list[str], start: int) -> int:
+    return next((_indent(line) for line in lines[start:] if line.strip()), 0)
+
+
+def _end_of_section(lines: list[str], head: int, body: int, underlined: bool) -> int:
+    """Where a section's entries end: NumPy's at the next underlined head, Google's where the indent is back."""
+    for at in range(body, len(lines)):
+        if not lines[at].strip():
+            continue
+        if underlined:
+            if at + 1 < len(lines) and _UNDERLINE.fullmatch(lines[at + 1].strip()):
+                return at
+            if _indent(lines[at]) < _indent(lines[head]):
+                return at
+        elif _indent(lines[at]) <= _indent(lines[head]):
+            return at
+    return len(lines)
+
+
+def _end_of_entry(lines: list[str], start: int) -> int:
+    """Where an entry's own lines end: those that are indented further, and the empty ones between them."""
+    end = start + 1
+    for at in range(start + 1, len(lines)):
+        if lines[at].strip():
+            if _indent(lines[at]) <= _indent(lines[start]):
+                break
+            end = at + 1
+    return end
 
 
 class ClientScope:
     """What ``with_user_client()`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_entered", "_param")
+    __slots__ = ("_entered", "_free", "_param")
 
     def __init__(self, param: str | None) -> None:
         self._param = param
-        self._entered: list[tuple[UserSession, bool]] = []
+        self._free = threading.Lock()
+        self._entered: tuple[UserSession, bool] | None = None
 
     def __enter__(self) -> WorkspaceClient:
         if self._param is not None:
             raise TypeError("with_user_client(param=…) is a decorator; the context manager takes no param")
-        session, owned = session_for_tool("with_user_client block")
-        self._entered.append((session, owned))
+        if not self._free.acquire(blocking=False):
+            # Two requests that share one would end each other's session.
+            raise RuntimeError("this block is in use: write `with with_user_client() as client:` where it is needed")
         try:
-            return session.client
+            self._entered = session_for_tool("with_user_client block")
+            return self._entered[0].client
         except BaseException:
             self.__exit__()
             raise
 
     def __exit__(self, *exc_info: object) -> None:
-        session, owned = self._entered.pop()
-        if owned:
-            session.close()
+        entered, self._entered = self._entered, None
+        self._free.release()
+        if entered is not None and entered[1]:
+            entered[0].close()
 
     async def __aenter__(self) -> WorkspaceClient:
         return self.__enter__()

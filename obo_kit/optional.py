@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import threading
+import types
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._context import FRAME, Frame, ToolCall, open_session
 from obo_kit._tool import amend, spec_of
@@ -55,7 +59,10 @@ class Fallback:
         _report(denial, session)
         if self.value is _UNSET:
             return denial.user_message
-        return self.value(denial) if callable(self.value) else self.value
+        if callable(self.value):
+            return self.value(denial)
+        # A list of its own for each caller: one that all share would carry things from one user to the next.
+        return copy.deepcopy(self.value) if isinstance(self.value, (list, dict, set)) else self.value
 
 
 class Attempt:
@@ -78,11 +85,17 @@ class Attempt:
     def enter(self) -> None:
         """Begin to note refusals."""
         frame = FRAME.get()
+        outer = frame.call if frame is not None else None
+        if outer is not None:
+            # Part of that tool's call: as narrow as it, and evidence for it where the block does not forgive.
+            self._call.declared, self._call.refusals = outer.declared, outer.refusals
         self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
 
     def exit(self, error: BaseException | None) -> bool:
         """Say whether the error is forgiven."""
-        FRAME.reset(self._token)
+        # Left in another context than it was entered in, as a stream may: there is nothing of ours to take back here.
+        with contextlib.suppress(ValueError):
+            FRAME.reset(self._token)
         if not isinstance(error, Exception):
             return False
         session = open_session()
@@ -97,28 +110,37 @@ class Attempt:
 class OptionalScope:
     """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_attempts", "_fallback", "_name", "_on")
+    __slots__ = ("_attempt", "_fallback", "_free", "_name", "_on")
 
     def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason]) -> None:
         if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
             raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
+        if inspect.iscoroutinefunction(fallback):
+            raise TypeError(
+                "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function"
+            )
         self._name = name
         self._fallback = fallback
         self._on = frozenset(on)
-        self._attempts: list[Attempt] = []
+        self._free = threading.Lock()
+        self._attempt: Attempt | None = None
 
     def __enter__(self) -> Attempt:
         if self._fallback is not _UNSET:
             raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
-        attempt = Attempt(self._name or "optional block", self._on)
-        attempt.enter()
-        self._attempts.append(attempt)
-        return attempt
+        if not self._free.acquire(blocking=False):
+            # Two requests that share one would take each other's denials.
+            raise RuntimeError("this block is in use: write `with optional_tool('name'):` where it is needed")
+        self._attempt = Attempt(self._name or "optional block", self._on)
+        self._attempt.enter()
+        return self._attempt
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        return self._attempts.pop().exit(error)
+        attempt, self._attempt = cast("Attempt", self._attempt), None
+        self._free.release()
+        return attempt.exit(error)
 
     async def __aenter__(self) -> Attempt:
         return self.__enter__()
@@ -173,21 +195,29 @@ def optional_tool(target: Any = None, /, *, fallback: Any = _UNSET, on: Abstract
     return OptionalScope(None, fallback, on)(target)
 
 
-def _client_for(factory: Callable[..., Any], session: UserSession) -> tuple[Any, ...]:
-    """What a factory is called with: nothing where it is given its client, else the client it asks for."""
+def _built(factory: Callable[..., Any], session: UserSession) -> Any:
+    """Call a factory with its client: not at all where the kit injects it, else the one it asks for."""
     spec = spec_of(factory)
     if spec is not None and spec.injection is not None:
-        return ()
-    parameters = list(inspect.signature(factory).parameters.values())
-    if not parameters:
-        return ()
-    annotation = parameters[0].annotation
-    wanted = client_type_of(annotation, factory) if annotation is not parameters[0].empty else None
-    return (session.get_named(wanted or "WorkspaceClient"),)
+        return factory()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = [one for one in inspect.signature(factory).parameters.values() if one.kind not in variadic]
+    for number, parameter in enumerate(parameters):
+        annotated = parameter.annotation is not parameter.empty
+        wanted = client_type_of(parameter.annotation, factory) if annotated else None
+        if wanted is None and (parameter.name == "client" or (number == 0 and parameter.default is parameter.empty)):
+            wanted = "WorkspaceClient"
+        if wanted is not None:
+            client = session.get_named(wanted)
+            first = number == 0 and parameter.kind is not parameter.KEYWORD_ONLY
+            return factory(client) if first else factory(**{parameter.name: client})
+    return factory()
 
 
 def _flat(made: Any) -> list[Any]:
-    return list(made) if isinstance(made, Iterable) and isinstance(made, (list, tuple, set, frozenset)) else [made]
+    if made is None:
+        return []
+    return list(made) if isinstance(made, (list, tuple, set, frozenset, types.GeneratorType)) else [made]
 
 
 def _name_of(factory: Callable[..., Any]) -> str:
@@ -210,7 +240,7 @@ def available_tools(*factories: Callable[..., Any]) -> list[Any]:
     try:
         for factory in factories:
             with optional_tool(_name_of(factory)):
-                tools.extend(_flat(factory(*_client_for(factory, session))))
+                tools.extend(_flat(_built(factory, session)))
     finally:
         FRAME.reset(token)
         if owned:
@@ -229,12 +259,17 @@ async def available_tools_async(*factories: Callable[..., Awaitable[Any]]) -> li
         # A task of its own: what is set here ends with it.
         FRAME.set(Frame(session, None))
         async with optional_tool(_name_of(factory)):
-            return _flat(await factory(*_client_for(factory, session)))
+            return _flat(await _built(factory, session))
         return []
 
+    building = [asyncio.ensure_future(build(factory)) for factory in factories]
     try:
-        made = await asyncio.gather(*(asyncio.ensure_future(build(factory)) for factory in factories))
+        made = await asyncio.gather(*building)
     finally:
+        # None outlives the call, whatever became of the others.
+        for task in building:
+            task.cancel()
+        await asyncio.gather(*building, return_exceptions=True)
         if owned:
             session.close()
     return [tool for tools in made for tool in tools]

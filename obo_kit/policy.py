@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obo_kit._errors import PolicyError
 from obo_kit._tool import inner_spec_of
-from obo_kit.requirements import REGISTRY, Declaration, Requirement, declarations
+from obo_kit.requirements import REGISTRY, Declaration, Requirement, declaration_of, declarations
 from obo_kit.scopes import SCOPES, TARGETS, implied, kind_of, minimise, scopes_of, translate
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
     for tool, item in inferred:
         # What the author wrote for the same thing takes the place of what would be inferred.
         if item.kind is not None and not any(
-            all(_holds(written, scope) for scope in group) for group in item.spellings
+            all(_holds(written, scope) for scope in group) for group in item.sufficient
         ):
             with _naming_the_tool(tool):
                 scopes.update(scopes_of(item.kind, target, naming))
@@ -259,18 +259,21 @@ def _of_file(path: Any, *, code_paths: Iterable[Any] | None = None, model_config
             "sys_path": [*sys.path, *beside],
             "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "obo_kit._collect"],
-            input=json.dumps(asked),
-            text=True,
-            capture_output=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()])},
-        )
+        # Into a file and not a pipe: what the agent file starts and leaves running would keep a pipe open.
+        said = Path(folder) / "stderr"
+        with said.open("wb") as stderr:
+            done = subprocess.run(
+                [sys.executable, "-m", "obo_kit._collect"],
+                input=json.dumps(asked).encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                check=False,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()])},
+            )
         if not answer.exists():
             raise PolicyError(
                 f"'{path}' ended the process that collected it (exit code {done.returncode}). "
-                f"{_last_line(done.stderr)}",
+                f"{_last_line(said.read_text('utf-8', 'replace'))}",
                 remedy="Load the file on its own with mlflow.pyfunc.load_model or python, and mend what it reports.",
             )
         found = json.loads(answer.read_text("utf-8"))
@@ -379,9 +382,8 @@ def _inside(value: Any) -> Iterator[Declaration]:
         seen.add(id(one))
         spec = inner_spec_of(one)
         if spec is not None:
-            declaration = REGISTRY.of(spec.fn)
-            if declaration is not None:
-                yield declaration
+            if spec.requirements is not None:
+                yield declaration_of(spec)
             return
         for held in _held_by(one):
             yield from walk(held, depth + 1)

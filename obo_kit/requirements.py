@@ -6,12 +6,13 @@ import functools
 import inspect
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from obo_kit._errors import MissingScopeError, PolicyError
-from obo_kit._tool import amend, function_below
+from obo_kit._tool import amend
 from obo_kit.scopes import TARGETS, Verdict, check_known, covers, kind_of, verdict
 
 if TYPE_CHECKING:
@@ -58,13 +59,16 @@ class Requirement:
         """The groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
         if self.kind is None:
             return self.spellings
-        named = {group for target in TARGETS for group in (self.kind.current.get(target), self.kind.granular.get(target))}
+        named = {
+            group for target in TARGETS for group in (self.kind.current.get(target), self.kind.granular.get(target))
+        }
         return tuple(
             group
             for group in self.spellings
             if group in named
             or any(
-                all(covers(group[0], scope) for scope in self.kind.current.get(target, ()) or ("",)) for target in TARGETS
+                all(covers(group[0], scope) for scope in self.kind.current.get(target, ()) or ("",))
+                for target in TARGETS
             )
         )
 
@@ -148,35 +152,34 @@ class Declaration:
 
 
 class _Registry:
-    """Everything declared in this process, in order."""
+    """Everything declared in this process, in order. Holds no function: tools may be made anew for each request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tools: dict[int, tuple[Callable[..., Any], Declaration]] = {}
+        self._tools: dict[tuple[str, str], tuple[types.CodeType | None, list[Declaration]]] = {}
         self._system: list[Declaration] = []
 
-    def add_tool(self, fn: Callable[..., Any], declaration: Declaration) -> None:
-        code = getattr(fn, "__code__", None)
+    def add_tool(self, declaration: Declaration, code: types.CodeType | None) -> None:
+        place = declaration.module, declaration.tool
         with self._lock:
-            # A notebook cell that is run again defines its tool anew, from new code; a loop makes several of the same.
-            for key, (known, other) in list(self._tools.items()):
-                same_name = (other.module, other.tool) == (declaration.module, declaration.tool)
-                if same_name and known is not fn and getattr(known, "__code__", None) is not code:
-                    del self._tools[key]
-            self._tools[id(fn)] = (fn, declaration)
+            known, declared = self._tools.get(place, (code, []))
+            # A notebook cell that is run again defines its tool anew, from new code. What is made inside a function shares
+            # its name with others that count as well.
+            if known is not code and "<" not in declaration.tool:
+                declared = []
+            if declaration not in declared:
+                declared = [*declared, declaration]
+            self._tools[place] = code, declared
 
     def add_system(self, declaration: Declaration) -> None:
         with self._lock:
             if declaration not in self._system:
                 self._system.append(declaration)
 
-    def of(self, fn: Callable[..., Any]) -> Declaration | None:
-        entry = self._tools.get(id(fn))
-        return entry[1] if entry is not None else None
-
     def __iter__(self) -> Iterator[Declaration]:
         with self._lock:
-            return iter([declaration for _, declaration in self._tools.values()] + list(self._system))
+            tools = [declaration for _, declared in self._tools.values() for declaration in declared]
+            return iter(tools + self._system)
 
 
 REGISTRY = _Registry()
@@ -223,21 +226,23 @@ def requires_scopes(*scopes_or_resources: Any, allow_unknown: bool = False) -> C
             known = spec.requirements.items if spec.requirements is not None else ()
             added = tuple(item for item in items if item not in known)
             requirements = Requirements(items=known + added)
-            fn = function_below(spec.fn, "requires_scopes")
-            REGISTRY.add_tool(
-                fn,
-                Declaration(
-                    tool=getattr(fn, "__qualname__", spec.name),
-                    module=getattr(fn, "__module__", ""),
-                    requirements=requirements.items,
-                ),
-            )
-            return replace(spec, requirements=requirements)
+            amended = replace(spec, requirements=requirements)
+            REGISTRY.add_tool(declaration_of(amended), getattr(inspect.unwrap(spec.fn), "__code__", None))
+            return amended
 
         decorated: F = amend(target, "requires_scopes", change)
         return decorated
 
     return decorate
+
+
+def declaration_of(spec: ToolSpec) -> Declaration:
+    """What a tool declares, for the policy."""
+    return Declaration(
+        tool=getattr(spec.fn, "__qualname__", spec.name),
+        module=getattr(spec.fn, "__module__", ""),
+        requirements=spec.requirements.items if spec.requirements is not None else (),
+    )
 
 
 def system_resources(*resources: R) -> tuple[R, ...]:

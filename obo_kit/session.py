@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
@@ -23,9 +24,11 @@ from obo_kit._errors import (
 from obo_kit._lease import DEFAULT_LIMITS, Lease, Limits
 from obo_kit.identity import (
     Headers,
+    Hidden,
     UserIdentity,
     capture,
     from_headers,
+    from_hidden,
     from_process_token,
     same_user,
 )
@@ -122,8 +125,6 @@ class UserSession:
 
     def close(self) -> None:
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
-        if not self._lease.closed and self._identity is not None and from_process_token(self._identity):
-            _process_token_users.release()
         self._lease.close()
         self._clients.clear()
 
@@ -158,22 +159,22 @@ def _no_session(message: str) -> NoUserSessionError:
 
 
 class _ProcessTokenUsers:
-    """Counts the open sessions whose token came from the one slot that all requests of a process share (rule 4)."""
+    """The open sessions whose token came from the one slot that all requests of a process share (rule 4)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open = 0
+        self._sessions: weakref.WeakSet[UserSession] = weakref.WeakSet()
         self._warned = False
 
-    def acquire(self) -> None:
+    def admit(self, session: UserSession) -> None:
         with self._lock:
-            overlap = self._open > 0
+            overlap = any(not other.closed for other in self._sessions)
             if overlap and os.environ.get("OBO_KIT_PROCESS_TOKEN", "").strip().lower() == "refuse":
                 raise NoUserIdentityError(
                     "Two requests overlap, and this runtime keeps the user's token in one place for all of them.",
                     remedy="Serve one request at a time per process, or on a runtime that keeps a token per request.",
                 )
-            self._open += 1
+            self._sessions.add(session)
             warn = overlap and not self._warned
             self._warned |= warn
         if warn:
@@ -183,12 +184,19 @@ class _ProcessTokenUsers:
                 "process, or set OBO_KIT_PROCESS_TOKEN=refuse."
             )
 
-    def release(self) -> None:
-        with self._lock:
-            self._open = max(0, self._open - 1)
-
 
 _process_token_users = _ProcessTokenUsers()
+
+
+def _renew() -> None:
+    # Its lock may have been held by another thread at the moment of the fork.
+    global _process_token_users
+    _process_token_users = _ProcessTokenUsers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
 _entry_point_declared = False
 
 
@@ -208,41 +216,35 @@ def session_for_tool(tool: str) -> tuple[UserSession, bool]:
 
 
 def _opened(identity: UserIdentity | None, limits: Limits) -> UserSession:
+    session = UserSession(identity, limits)
     if identity is not None and from_process_token(identity):
-        _process_token_users.acquire()
-    return UserSession(identity, limits)
+        _process_token_users.admit(session)
+    return session
 
 
-class _Unset:
-    """Told apart from `None`: ``token=headers.get(…)`` must be refused where there is none, not ignored."""
-
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-_UNSET = _Unset()
+_UNSET: Any = object()  # told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored
 
 
 class SessionScope:
     """What ``user_session(…)`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_entered", "_headers", "_host", "_limits", "_principal", "_required", "_token")
+    __slots__ = ("_entered", "_headers", "_host", "_limits", "_principal", "_required", "_token", "_used")
 
     def __init__(
         self,
         *,
-        headers: Headers | Callable[[], Headers] | _Unset | None,
+        headers: Hidden | None,
         host: str | None,
-        token: str | _Unset | None,
+        token: Hidden | None,
         principal: str | None,
         required: bool,
         limits: Limits,
     ) -> None:
-        if headers is not _UNSET and token is not _UNSET:
+        if headers is not None and token is not None:
             raise TypeError("user_session takes headers= or token=, not both")
-        if headers is _UNSET and token is _UNSET and (host is not None or principal is not None):
+        if headers is None and token is None and (host is not None or principal is not None):
             raise TypeError("user_session(host=…) goes with token=… or headers=…, and principal=… with token=…")
-        if headers is not _UNSET and principal is not None:
+        if headers is not None and principal is not None:
             raise TypeError("user_session takes the principal from the headers; principal= goes with token=")
         self._headers = headers
         self._host = host
@@ -250,18 +252,19 @@ class SessionScope:
         self._principal = principal
         self._required = required
         self._limits = limits
-        self._entered: list[tuple[UserSession, bool, Any]] = []
+        self._entered: tuple[UserSession, bool, Any] | None = None
+        self._used = threading.Lock()
 
     def _named(self) -> UserIdentity | None:
         """The user the author names, if any."""
-        if self._token is not _UNSET:
-            token = self._token if isinstance(self._token, str) else ""
+        if self._token is not None:
             host = self._host or os.environ.get("DATABRICKS_HOST", "")
-            return UserIdentity.from_token(host=host, token=token, principal=self._principal)
-        if self._headers is _UNSET:
+            return from_hidden(host=host, token=self._token, principal=self._principal)
+        if self._headers is None:
             return None
-        headers = self._headers() if callable(self._headers) else self._headers
-        return from_headers(cast("Headers", headers or {}), host=self._host)
+        given = self._headers
+        headers = Hidden(given.value() if callable(given.value) else given.value)
+        return from_headers(headers if headers.value is not None else Hidden({}), host=self._host)
 
     def open(self) -> tuple[UserSession, bool]:
         """Open a session, or join the one in force; and whether it was opened here (rules 1, 2 and 6)."""
@@ -285,14 +288,18 @@ class SessionScope:
         return session, False
 
     def __enter__(self) -> UserSession:
+        # One object entered by two requests at once could not tell whose session ends first.
+        if not self._used.acquire(blocking=False):
+            raise RuntimeError("user_session(…) is entered once: make a new one for each `with` block")
         session, owned = self.open()
         frame = FRAME.get()
         token = FRAME.set(Frame(session, frame.call if frame is not None and not owned else None))
-        self._entered.append((session, owned, token))
+        self._entered = (session, owned, token)
         return session
 
     def __exit__(self, *exc_info: object) -> None:
-        session, owned, token = self._entered.pop()
+        assert self._entered is not None
+        session, owned, token = self._entered
         try:
             FRAME.reset(token)
         except ValueError:
@@ -424,6 +431,8 @@ def user_session(
         IdentityMismatchError: Another user is named inside an open session.
         TypeError: The arguments do not go together, or the target cannot be decorated.
     """
+    headers = None if headers is _UNSET else Hidden(headers)
+    token = None if token is _UNSET else Hidden(token)
     scope = SessionScope(headers=headers, host=host, token=token, principal=principal, required=required, limits=limits)
     return scope if target is None else scope(target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -32,12 +33,17 @@ class Server:
     ) -> None:
         import uvicorn
 
+        self.closing = False
+        self._app = app
         config = uvicorn.Config(
-            app,
+            self._application,
+            interface="asgi3",
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
+            # Who connects is who the log shows, whatever a forwarding header says.
+            proxy_headers=False,
             # Longer than a test thinks, so that no client finds its kept connection closed.
             timeout_keep_alive=600,
             h11_max_incomplete_event_size=64 * 1024,
@@ -47,13 +53,13 @@ class Server:
         # Read the certificate here: an error in the thread would be lost.
         config.load()
         self._server = uvicorn.Server(config)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it, answers wait 40 ms.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self._socket.bind((LOOPBACK, 0))
             self.port: int = self._socket.getsockname()[1]
             self._thread = threading.Thread(
-                target=self._server.run,
-                kwargs={"sockets": [self._socket]},
+                target=lambda: asyncio.run(self._serve()),
                 name=f"obo-kit-workspace-{self.port}",
                 daemon=True,
             )
@@ -74,6 +80,25 @@ class Server:
         self._server.should_exit = True
         self._thread.join(_GRACE)
         if self._thread.is_alive():
+            # Their clients see a broken connection, as when a real server dies, and not a made-up answer.
+            self.closing = True
             self._server.force_exit = True
+            self._loop.call_soon_threadsafe(self._abort)
             self._thread.join(_START_LIMIT)
         self._socket.close()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
+
+    async def _application(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Cut off by ``stop``: the connection is gone, there is nobody to tell.
+            if not self.closing:
+                raise
+
+    def _abort(self) -> None:
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()

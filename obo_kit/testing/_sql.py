@@ -12,6 +12,7 @@ import decimal
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ DEFAULT_CATALOG = "main"
 DEFAULT_SCHEMA = "default"
 ROW_LIMIT = 100_000
 TIME_LIMIT = 60.0
+# How long ``close`` waits for interrupted statements, seconds.
+_CLOSE_LIMIT = 1.0
 # Databases kept, one per set of granted tables.
 _WORLDS = 16
 # DuckDB reserves the catalog names main, system and temp; a prefix makes every catalog an ordinary one.
@@ -138,6 +141,7 @@ class Engine:
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
         self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
         self._tables: dict[str, Any] = {}
         self._worlds: OrderedDict[frozenset[str], Any] = OrderedDict()
         self._parser: Any = None
@@ -174,8 +178,7 @@ class Engine:
         with self._lock:
             cursor = self._world(frozenset({name})).cursor()
         with cursor:
-            cursor.execute(f"SELECT * FROM {_quoted(name)} LIMIT 0")  # noqa: S608  a checked, quoted name
-            return _columns(cursor)
+            return _columns(cursor.sql(f"SELECT * FROM {_quoted(name)}"))  # noqa: S608  a checked, quoted name
 
     def run(
         self,
@@ -211,12 +214,18 @@ class Engine:
 
     def close(self) -> None:
         """Interrupt what is running and free the databases."""
-        with self._lock:
+        with self._idle:
             self._closed = True
-            for cursor in self._running:
-                cursor.interrupt()
-            for world in self._worlds.values():
-                world.close()
+            deadline = time.monotonic() + _CLOSE_LIMIT
+            while self._running and time.monotonic() < deadline:
+                # Again and again: an interrupt that comes just before a statement starts is lost.
+                for cursor in self._running:
+                    cursor.interrupt()
+                self._idle.wait(0.02)
+            # A connection that is still busy cannot be closed; it goes when its statement does.
+            if not self._running:
+                for world in self._worlds.values():
+                    world.close()
             self._worlds.clear()
             if self._parser is not None:
                 self._parser.close()
@@ -252,12 +261,15 @@ class Engine:
     def _parsing(self) -> Any:
         import duckdb
 
-        if self._closed:
-            msg = "The local workspace has stopped"
-            raise RuntimeError(msg)
+        self._check_open()
         if self._parser is None:
             self._parser = _locked_down(duckdb.connect(":memory:"))
         return self._parser
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "The local workspace has stopped"
+            raise RuntimeError(msg)
 
     def _values(self, wanted: Sequence[str], parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         given = {str(parameter.get("name")): parameter for parameter in parameters}
@@ -281,9 +293,7 @@ class Engine:
         """The database that holds just these tables. Called with the lock held."""
         import duckdb
 
-        if self._closed:
-            msg = "The local workspace has stopped"
-            raise RuntimeError(msg)
+        self._check_open()
         world = self._worlds.get(granted)
         if world is None:
             world = duckdb.connect(":memory:")
@@ -306,16 +316,18 @@ class Engine:
         timer = threading.Timer(TIME_LIMIT, cursor.interrupt)
         timer.daemon = True
         with self._lock:
+            self._check_open()
             self._running.add(cursor)
         timer.start()
         try:
-            cursor.execute(text, values) if values else cursor.execute(text)
-            columns = _columns(cursor)
-            rows = cursor.fetchmany(limit + 1)
+            relation = cursor.sql(text, params=values) if values else cursor.sql(text)
+            columns = _columns(relation)
+            rows = relation.limit(limit + 1).fetchall()
         finally:
             timer.cancel()
-            with self._lock:
+            with self._idle:
                 self._running.discard(cursor)
+                self._idle.notify_all()
         return Outcome(
             columns=columns,
             rows=tuple(tuple(_text(value) for value in row) for row in rows[:limit]),
@@ -436,11 +448,12 @@ def _failed(key: str, error: Exception) -> Outcome:
     return Outcome(error=SqlRefusal(key=key, text=refusal_text(key, **fields)))
 
 
-def _columns(cursor: Any) -> tuple[Column, ...]:
+def _columns(relation: Any) -> tuple[Column, ...]:
+    # A relation tells exact types in every DuckDB from 1.1 on; the description of a cursor does not.
     return tuple(
-        Column(name=entry[0], type_text=text, type_name=name)
-        for entry in cursor.description or ()
-        for text, name in [_type(str(entry[1]))]
+        Column(name=column, type_text=text, type_name=name)
+        for column, duck in zip(relation.columns, relation.types, strict=True)
+        for text, name in [_type(str(duck))]
     )
 
 

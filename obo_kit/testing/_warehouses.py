@@ -24,10 +24,16 @@ CHUNK_ROWS = 1000
 _KEPT = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Statement:
+    """A statement somebody ran. Once ``canceled`` it says so, though the engine may still be busy with it."""
+
     owner: str
     future: Future[Outcome]
+    canceled: bool = False
+
+    def cancel(self) -> None:
+        self.canceled = self.future.cancel() or not self.future.done()
 
 
 class Warehouses:
@@ -102,37 +108,37 @@ class Warehouses:
         except RuntimeError:  # the pool is closed: the workspace is stopping
             raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
         statement = str(uuid.uuid4())
+        kept = _Statement(owner=call.user.principal.user_name, future=future)
         with self._lock:
-            self._statements[statement] = _Statement(owner=call.user.principal.user_name, future=future)
+            self._statements[statement] = kept
             if len(self._statements) > _KEPT:
                 self._statements.popitem(last=False)
         try:
             outcome = future.result(timeout=wait)
         except FutureTimeout:
             if cancel:
-                future.cancel()
-                return Answer(content={"statement_id": statement, "status": {"state": "CANCELED"}})
-            return Answer(content={"statement_id": statement, "status": {"state": "PENDING"}})
+                kept.cancel()
+            state = "CANCELED" if kept.canceled else "PENDING"
+            return Answer(content={"statement_id": statement, "status": {"state": state}})
         return Answer(content=statement_body(statement, outcome), decision=outcome.decision)
 
     def _get(self, call: Call) -> Answer:
         statement = call.params["statement"]
-        future = self._own(statement, call.user).future
-        if future.cancelled():
-            return Answer(content={"statement_id": statement, "status": {"state": "CANCELED"}})
-        if not future.done():
-            return Answer(content={"statement_id": statement, "status": {"state": "RUNNING"}})
-        outcome = future.result()
+        kept = self._own(statement, call.user)
+        if kept.canceled or not kept.future.done():
+            state = "CANCELED" if kept.canceled else "RUNNING"
+            return Answer(content={"statement_id": statement, "status": {"state": state}})
+        outcome = kept.future.result()
         return Answer(content=statement_body(statement, outcome), decision=outcome.decision)
 
     def _cancel(self, call: Call) -> Answer:
-        self._own(call.params["statement"], call.user).future.cancel()
+        self._own(call.params["statement"], call.user).cancel()
         return Answer(content={})
 
     def _chunk(self, call: Call) -> Answer:
         statement, number = call.params["statement"], call.params["chunk"]
-        future = self._own(statement, call.user).future
-        outcome = future.result() if future.done() and not future.cancelled() else None
+        kept = self._own(statement, call.user)
+        outcome = kept.future.result() if kept.future.done() and not kept.canceled else None
         chunk = int(number) if re.fullmatch(r"\d{1,9}", number) else -1
         if outcome is None or outcome.error or not 0 <= chunk < _chunks(outcome):
             raise RefusedError("invalid_parameter", detail=f"There is no chunk {number} of statement {statement}")

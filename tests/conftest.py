@@ -1,0 +1,113 @@
+"""A furnished workspace for all tests, and surroundings without any identity of whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+_LENT = ("DATABRICKS_", "ARM_", "OBO_KIT_", "IS_IN_DB_MODEL", "IS_IN_DATABRICKS_MODEL", "DB_MODEL_SERVING", "OPENAI_")
+_NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"}
+
+ARTICLES = [
+    {"id": "a1", "text": "How to ask for a refund and how long refunds take"},
+    {"id": "a2", "text": "Shipping times and carriers by country"},
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The SDK asks every new host who it is through a session that it drops without closing, and so do its own clients.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed <(socket|ssl):ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch):
+    """No identity, no proxy and no runtime in the environment; nothing left by another test in the process."""
+    for name in list(os.environ):
+        if name.startswith(_LENT) or name.lower() in _NETWORK:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("NETRC", os.devnull)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """Put the kit's process-wide state back."""
+    session = sys.modules.get("obo_kit.session")
+    if session is not None:
+        session._entry_point_declared = False
+        session._process_token_users = session._ProcessTokenUsers()
+    identity = sys.modules.get("obo_kit.identity")
+    if identity is not None:
+        identity._registered.clear()
+        identity._said_developer = False
+    clients = sys.modules.get("obo_kit.clients")
+    if clients is not None:
+        clients._warned.clear()
+
+
+@pytest.fixture(scope="session")
+def furnished_workspace():
+    """Users alice (may use everything), bob (everything too) and carol (nothing); an index, a Genie space, a warehouse
+    and an endpoint."""
+    pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+    from obo_kit.testing import LocalWorkspace
+
+    with LocalWorkspace() as workspace:
+        for name in ("alice", "bob", "carol"):
+            workspace.add_user(name)
+        workspace.add_warehouse("wh1")
+        workspace.add_table("main.support.tickets", [{"id": 1, "subject": "Refund not received"}])
+        workspace.add_index("main.support.articles", ARTICLES, primary_key="id", text_column="text")
+        workspace.add_genie_space(
+            "space1",
+            warehouse_id="wh1",
+            tables=["main.support.tickets"],
+            answers={"How many tickets are there?": "SELECT count(*) AS n FROM main.support.tickets"},
+        )
+        workspace.add_endpoint("llm", lambda body: f"You said: {body['messages'][-1]['content']}")
+        for name in ("alice", "bob"):
+            for privilege, securable in (
+                ("SELECT", "main.support.tickets"),
+                ("SELECT", "main.support.articles"),
+                ("CAN USE", "wh1"),
+                ("CAN RUN", "space1"),
+                ("CAN QUERY", "llm"),
+            ):
+                workspace.grant(name, privilege, securable)
+        yield workspace
+
+
+@pytest.fixture
+def workspace(furnished_workspace):
+    """The furnished workspace, with an empty log and no faults."""
+    furnished_workspace.log.clear()
+    yield furnished_workspace
+    furnished_workspace.clear_faults()
+    furnished_workspace.latency = 0.0
+
+
+@pytest.fixture
+def new_process_state():
+    """As in a process that has built no client yet: no pool, no known host."""
+    from obo_kit import clients
+
+    clients._renew()
+    yield
+    clients._renew()
+
+
+@pytest.fixture(scope="module")
+def no_traces(tmp_path_factory):
+    """MLflow keeps no trace, and looks for none in this directory: some of the clients trace themselves."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    mlflow.tracing.disable()
+    yield
+    mlflow.tracing.reset()
+    mlflow.set_tracking_uri(before)

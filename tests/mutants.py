@@ -1,0 +1,262 @@
+"""Deliberate breakages of the rules that keep users apart, each with the test that must notice.
+
+``python tests/mutants.py`` applies them one at a time to a copy of the package and runs the test against the copy. What
+all runs need is imported once, and each run is a fork of that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "obo_kit"
+_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One breakage: the first `old` in `file` becomes `new`, and `test` must fail."""
+
+    rule: int
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = {
+    "the lease reads the runtime again": Mutant(
+        rule=4,
+        file="_lease.py",
+        old="return resolve(self._identity)",
+        new="return resolve(__import__('obo_kit.identity').identity.capture())",
+        test="test_session.py::test_what_the_runtime_says_later_does_not_matter",
+    ),
+    "no fence": Mutant(
+        rule=5,
+        file="_lease.py",
+        old="        if self.closed:",
+        new="        if False:",
+        test="test_session.py::test_a_client_kept_is_no_client_of_the_next_request",
+    ),
+    "a session stays open in a forked child": Mutant(
+        rule=5,
+        file="_lease.py",
+        old="return self._closed or self._process is not _process",
+        new="return self._closed",
+        test="test_concurrency.py::test_a_session_counts_as_closed_in_a_forked_child",
+    ),
+    "Model Serving without a token falls back": Mutant(
+        rule=2,
+        file="identity.py",
+        old="except Exception as error:\n            raise NoUserIdentityError(\n                f\"Model Serving",
+        new="except Exception as error:\n            return None\n            raise NoUserIdentityError(\n                f\"",
+        test="test_identity.py::test_model_serving_without_a_token_refuses_and_sends_nothing",
+    ),
+    "the official class's fallback is taken for the user": Mutant(
+        rule=2,
+        file="identity.py",
+        old='if strategy.auth_type() != "model_serving_user_credentials":',
+        new="if False:",
+        test="test_identity.py::test_model_serving_is_recognised_in_any_case_of_letters",
+    ),
+    "an app without headers falls back": Mutant(
+        rule=2,
+        file="identity.py",
+        old="        if not headers.value:\n",
+        new="        if not headers.value:\n            return None\n",
+        test="test_identity.py::test_an_app_without_a_request_refuses_and_sends_nothing",
+    ),
+    "token=None is ignored": Mutant(
+        rule=2,
+        file="session.py",
+        old="token = None if token is _UNSET else Hidden(token)",
+        new="token = None if token is _UNSET or not token else Hidden(token); host = host if token else None",
+        test="test_identity.py::test_a_missing_token_is_refused_where_others_could_step_in",
+    ),
+    "headers=None is ignored": Mutant(
+        rule=2,
+        file="session.py",
+        old="headers = None if headers is _UNSET else Hidden(headers)",
+        new="headers = None if headers is _UNSET or not headers else Hidden(headers)",
+        test="test_identity.py::test_headers_without_a_user_are_refused_where_a_developer_could_step_in",
+    ),
+    "one of two different headers is taken": Mutant(
+        rule=2,
+        file="identity.py",
+        old="    if len(tokens) > 1:",
+        new="    if False:",
+        test="test_identity.py::test_two_different_tokens_in_the_headers_are_refused",
+    ),
+    "a malformed token is taken": Mutant(
+        rule=3,
+        file="identity.py",
+        old="    if not all(ord(character) in _TOKEN_CHARACTERS for character in token.value):",
+        new="    if False:",
+        test="test_identity.py::test_a_malformed_token_is_refused_and_not_repeated",
+    ),
+    "overlap on the process's token is allowed": Mutant(
+        rule=4,
+        file="session.py",
+        old='if overlap and os.environ.get("OBO_KIT_PROCESS_TOKEN", "")',
+        new='if False and os.environ.get("OBO_KIT_PROCESS_TOKEN", "")',
+        test="test_session.py::test_overlapping_requests_on_a_process_s_one_token_can_be_refused",
+    ),
+    "the context is held across a yield": Mutant(
+        rule=6,
+        file="_context.py",
+        old="        finally:\n            FRAME.reset(token)\n        try:\n            payload = yield item",
+        new="        finally:\n            pass\n        try:\n            payload = yield item",
+        test="test_session.py::test_interleaved_streams_stay_apart_and_leave_nothing_behind",
+    ),
+    "a closed session counts": Mutant(
+        rule=6,
+        file="_context.py",
+        old="if frame is None or frame.session is None or frame.session.closed:",
+        new="if frame is None or frame.session is None:",
+        test="test_session.py::test_a_copied_context_does_not_keep_a_session_open",
+    ),
+    "a stream's session stays open": Mutant(
+        rule=6,
+        file="session.py",
+        old="        if self._owned and self._session is not None:\n            self._session.close()",
+        new="        pass",
+        test="test_session.py::test_a_stream_s_session_ends_with_it_however_it_ends",
+    ),
+    "another user inside is not noticed": Mutant(
+        rule=6,
+        file="session.py",
+        old="if named is not None and (has is None or not same_user(named, has)):",
+        new="if False:",
+        test="test_session.py::test_naming_another_user_inside_is_refused",
+    ),
+    "tokens that say nothing are one user's": Mutant(
+        rule=6,
+        file="identity.py",
+        old="return resolve(one) == resolve(other)",
+        new="return True",
+        test="test_session.py::test_naming_another_user_inside_is_refused",
+    ),
+    "a tool outside captures anew": Mutant(
+        rule=7,
+        file="session.py",
+        old="    if _entry_point_declared:",
+        new="    if False:",
+        test="test_session.py::test_with_an_entry_point_a_tool_outside_of_any_session_refuses",
+    ),
+    "what is hidden shows": Mutant(
+        rule=8,
+        file="identity.py",
+        old='return "<hidden>"',
+        new="return repr(self.value)",
+        test="test_secrets.py::test_no_refusal_shows_the_token_not_even_in_its_tracebacks_locals",
+    ),
+    "a lease can be pickled": Mutant(
+        rule=8,
+        file="_lease.py",
+        old="    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:",
+        new="    def _unused(self, protocol: Any, /) -> NoReturn:",
+        test="test_secrets.py::test_a_lease_cannot_be_pickled",
+    ),
+    "the environment enters a user's configuration": Mutant(
+        rule=10,
+        file="clients.py",
+        old="    def _load_from_env(self) -> None:\n        pass",
+        new="    def _load_from_env(self) -> None:\n        super()._load_from_env()",
+        test="test_clients.py::test_nothing_of_the_app_rides_along_in_a_user_s_configuration",
+    ),
+    "one configuration for all": Mutant(
+        rule=10,
+        file="clients.py",
+        old="client = _UserWorkspaceClient(config=_config(lease))",
+        new='client = _UserWorkspaceClient(config=_shared.__dict__.setdefault("config", _config(lease)))',
+        test="test_clients.py::test_what_one_user_s_configuration_is_given_reaches_no_other",
+    ),
+    "one cookie jar for all": Mutant(
+        rule=10,
+        file="clients.py",
+        old="    session.trust_env = False\n",
+        new='    session.trust_env = False\n    session.cookies = _shared.__dict__.setdefault("jar", session.cookies)\n',
+        test="test_clients.py::test_cookies_of_one_user_never_ride_with_another_s_request[workspace_client]",
+    ),
+    "a pool is used on both sides of a fork": Mutant(
+        rule=10,
+        file="clients.py",
+        old="    os.register_at_fork(after_in_child=_renew)",
+        new="    pass",
+        test="test_concurrency.py::test_forked_workers_share_no_connection_and_no_answers",
+    ),
+    "every client asks the host who it is": Mutant(
+        rule=10,
+        file="clients.py",
+        old="    def _resolve_host_metadata(self) -> None:\n        pass",
+        new="    _asks = True",
+        test="test_clients.py::test_a_host_is_asked_once_who_it_is_however_many_users_and_clients",
+    ),
+}
+
+
+def _run(tests: list[str], mutant: Mutant | None) -> int:
+    """pytest's exit status for the tests, in a fork of this process, against a copy of the package."""
+    with tempfile.TemporaryDirectory() as where:
+        copied = Path(where) / "obo_kit"
+        shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            file = copied / mutant.file
+            text = file.read_text("utf-8")
+            if mutant.old not in text:
+                return -1
+            file.write_text(text.replace(mutant.old, mutant.new, 1), "utf-8")
+        child = os.fork()
+        if child == 0:
+            os._exit(_in_child(where, tests))
+        _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _in_child(where: str, tests: list[str]) -> int:
+    import pytest
+
+    signal.alarm(_SECONDS)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    sys.path.insert(0, where)
+    sys.dont_write_bytecode = True
+    import obo_kit
+
+    if not str(obo_kit.__file__).startswith(where):
+        return 99
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:cov", f"--rootdir={TESTS.parent}"]
+    return int(pytest.main([*arguments, *(str(TESTS / test) for test in tests)]))
+
+
+def main() -> None:
+    """Print, as JSON, pytest's exit status per mutant, and of the unmodified copy under the name ``none``."""
+    # Everything that takes long to import, and starts no thread.
+    import databricks.ai_search.client
+    import databricks.sdk
+    import databricks_ai_bridge
+    import duckdb
+    import hypothesis.stateful
+    import pytest
+    import sklearn.feature_extraction.text
+    import uvicorn
+
+    del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, sklearn, uvicorn
+    wanted = sys.argv[1:] or [*MUTANTS]
+    found = {"none": _run(sorted({MUTANTS[name].test for name in wanted}), None)}
+    for name in wanted:
+        found[name] = _run([MUTANTS[name].test], MUTANTS[name])
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

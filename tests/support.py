@@ -1,0 +1,113 @@
+"""What several test modules need: who asked, on what the server saw."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from databricks.sdk import WorkspaceClient
+
+from obo_kit import user_session
+from obo_kit.testing import LocalWorkspace
+
+INDEX = "main.support.articles"
+LLM = "llm"
+SPACE = "space1"
+PROBE = "/.well-known/databricks-config"
+
+
+def as_user(workspace: LocalWorkspace, name: str, **settings: Any) -> Any:
+    """A session scope of a user, named explicitly, with a fresh token."""
+    return user_session(host=workspace.host, token=workspace.token(name), **settings)
+
+
+def me(client: WorkspaceClient) -> str:
+    """Who the server says the client is."""
+    return (client.current_user.me().user_name or "").removesuffix("@example.com")
+
+
+def calls(workspace: LocalWorkspace) -> list[Any]:
+    """The requests so far, without the host's own description of itself, which nobody is asked for."""
+    return [record for record in workspace.log if record.path != PROBE]
+
+
+def callers(workspace: LocalWorkspace) -> list[str | None]:
+    return [record.user for record in calls(workspace)]
+
+
+def frames_of(error: BaseException) -> str:
+    """The error as a crash reporter prints it, with locals; without the frames of the test, which knows the secret."""
+    import traceback
+
+    parts: list[str] = []
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        pending += [one.__cause__, one.__context__]
+        trace = one.__traceback__
+        while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename.replace("\\", "/"):
+            trace = trace.tb_next
+        parts += traceback.TracebackException(type(one), one, trace, capture_locals=True).format()
+    return "".join(parts)
+
+
+@contextlib.contextmanager
+def recording_proxy() -> Iterator[tuple[str, list[bytes]]]:
+    """An HTTP proxy that writes down what it is asked, and answers with an empty JSON object."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    chunk = connection.recv(65536)
+                    if not chunk:
+                        break
+                    head += chunk
+                asked.append(head)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+                )
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(5)
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """A host that takes no connection and says nothing: its queue is full, so further handshakes go unanswered."""
+    server = socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(0)
+    waiting = []
+    for _ in range(3):
+        client = socket.socket()
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.connect(server.getsockname())
+        waiting.append(client)
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        for client in waiting:
+            client.close()
+        server.close()

@@ -1,0 +1,467 @@
+"""The clients of one user: rules 2 and 9 to 11 of the design, on what the server saw."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import warnings
+
+import pytest
+import requests
+from databricks.ai_search.client import AISearchClient, VectorSearchClient
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import PermissionDenied
+from support import INDEX, LLM, PROBE, SPACE, as_user, black_hole, callers, calls, me, recording_proxy
+
+from obo_kit import Limits, NoUserIdentityError, current_session, user_session
+
+pytestmark = pytest.mark.usefixtures("no_traces")
+ASK = [{"role": "user", "content": "hello"}]
+
+
+def extra(module: str, name: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing a framework is not what is tested
+        return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
+
+
+# --- every official client of the OBO documentation ----------------------------------------------------------------------
+
+
+def workspace_client(session):
+    return me(session.client)
+
+
+def vector_search_client(session):
+    index = session.get(VectorSearchClient).get_index(index_name=INDEX)
+    return index.similarity_search(query_text="refund", columns=["id"], num_results=1)
+
+
+def langchain_tool(session):
+    return tool_of("databricks_langchain", session).invoke("refund")
+
+
+def openai_tool(session):
+    return tool_of("databricks_openai", session).execute("refund")
+
+
+def tool_of(module, session):
+    retriever = extra(module, "VectorSearchRetrieverTool")
+    return retriever(
+        index_name=INDEX,
+        tool_name="search",
+        workspace_client=session.client,
+        client_args={"disable_notice": True},
+    )
+
+
+def genie(session):
+    from databricks_ai_bridge.genie import Genie
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the store that MLflow looks for a trace in
+        return Genie(SPACE, client=session.client).ask_question("How many tickets are there?")
+
+
+def openai_client(session):
+    client = session.get(extra("databricks_openai", "DatabricksOpenAI"))
+    return client.chat.completions.create(model=LLM, messages=ASK)
+
+
+def async_openai_client(session):
+    client_type = extra("databricks_openai", "AsyncDatabricksOpenAI")
+
+    async def ask():
+        client = session.get(client_type)
+        return await client.chat.completions.create(model=LLM, messages=ASK)
+
+    return asyncio.run(ask())
+
+
+def upstream_openai_client(session):
+    client = extra("databricks_openai", "DatabricksOpenAI")(workspace_client=session.client)
+    with client:
+        return client.chat.completions.create(model=LLM, messages=ASK)
+
+
+def chat_databricks(session):
+    return extra("databricks_langchain", "ChatDatabricks")(model=LLM, workspace_client=session.client).invoke("hello")
+
+
+def oauth_token(session):
+    token = session.client.config.oauth_token().access_token
+    url = f"{session.identity.host}/api/2.0/preview/scim/v2/Me"
+    with requests.Session() as plain:
+        return plain.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10).json()
+
+
+OWN = (workspace_client, vector_search_client, openai_client, async_openai_client)
+UPSTREAM = (langchain_tool, openai_tool, genie, upstream_openai_client, chat_databricks, oauth_token)
+
+
+# --- hostile surroundings ------------------------------------------------------------------------------------------------
+
+
+def ambient_token(workspace, monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("bob"))
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+
+
+def service_principal(workspace, monkeypatch, tmp_path):
+    principal = workspace._credentials("agent")
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", principal.client_id)
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", principal.client_secret)
+
+
+def forced_auth_type(workspace, monkeypatch, tmp_path):
+    service_principal(workspace, monkeypatch, tmp_path)
+    monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "oauth-m2m")
+
+
+def profile(workspace, monkeypatch, tmp_path):
+    file = tmp_path / "databrickscfg"
+    text = f"host = {workspace.host}\ntoken = {workspace.token('bob')}\n"
+    file.write_text(f"[DEFAULT]\n{text}[work]\n{text}")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
+
+
+def missing_profile(workspace, monkeypatch, tmp_path):
+    profile(workspace, monkeypatch, tmp_path)
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "nowhere")
+
+
+def netrc(workspace, monkeypatch, tmp_path):
+    file = tmp_path / "netrc"
+    file.write_text("machine 127.0.0.1 login bob password secret\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+
+
+def dead_proxy(workspace, monkeypatch, tmp_path):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def everything(workspace, monkeypatch, tmp_path):
+    profile(workspace, monkeypatch, tmp_path)
+    ambient_token(workspace, monkeypatch, tmp_path)
+    forced_auth_type(workspace, monkeypatch, tmp_path)
+    dead_proxy(workspace, monkeypatch, tmp_path)
+    monkeypatch.setenv("DATABRICKS_WORKSPACE_ID", "1")
+    monkeypatch.setenv("DATABRICKS_ACCOUNT_ID", "2")
+
+
+HARMLESS = (ambient_token, service_principal, forced_auth_type, profile, missing_profile, dead_proxy, everything)
+
+
+@pytest.mark.parametrize("surroundings", HARMLESS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("use", OWN + UPSTREAM, ids=lambda f: f.__name__)
+def test_every_official_client_is_the_user(workspace, monkeypatch, tmp_path, use, surroundings):
+    """Rules 2 and 9: one client serves them all, whatever else could lend an identity."""
+    with as_user(workspace, "alice") as session:
+        surroundings(workspace, monkeypatch, tmp_path)
+        use(session)
+    assert set(callers(workspace)) == {"alice"}
+
+
+@pytest.mark.parametrize("use", OWN + (genie, upstream_openai_client, chat_databricks), ids=lambda f: f.__name__)
+def test_a_netrc_entry_does_not_take_the_place_of_the_user(workspace, monkeypatch, tmp_path, use):
+    """Rule 2: `requests` prefers a netrc entry to the token it was given."""
+    netrc(workspace, monkeypatch, tmp_path)
+    with as_user(workspace, "alice") as session:
+        use(session)
+    assert set(callers(workspace)) == {"alice"}
+
+
+@pytest.mark.parametrize("surroundings", HARMLESS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("runtime", ["model serving", "process slot", "app"])
+def test_without_a_user_nothing_is_sent_whatever_else_could_act(
+    workspace, monkeypatch, tmp_path, runtime, surroundings
+):
+    """Rule 2: `NoUserIdentityError` and no request at all."""
+    with {
+        "model serving": workspace.as_model_serving,
+        "process slot": lambda: workspace.as_model_serving(token_source="process"),
+        "app": workspace.as_app,
+    }[runtime]():
+        surroundings(workspace, monkeypatch, tmp_path)
+        with pytest.raises(NoUserIdentityError), user_session() as session:
+            me(session.client)
+    assert len(workspace.log) == 0
+
+
+def test_a_proxy_of_the_environment_is_used(workspace, monkeypatch):
+    """Rule 10: proxies are resolved once, not ignored; the clients of this host go through it."""
+    client_type = extra("databricks_openai", "DatabricksOpenAI")
+    with recording_proxy() as (proxy, asked):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+        with user_session(host="http://workspace.invalid", token="dapi123") as session:
+            session.client.current_user.me()
+            session.get(client_type).chat.completions.create(model=LLM, messages=ASK)
+    lines = [head.split(b"\r\n")[0].split(b" ")[1] for head in asked]
+    assert b"http://workspace.invalid/api/2.0/preview/scim/v2/Me" in lines
+    assert b"http://workspace.invalid/serving-endpoints/chat/completions" in lines
+    assert all(b"Bearer dapi123" in head for head in asked if b"well-known" not in head)
+
+
+# --- nothing of another's ------------------------------------------------------------------------------------------------
+
+
+def test_the_one_client_looks_as_each_library_wants_it(workspace):
+    """Rule 9: the vector-search tools read type and token, MCP servers on Apps ask for an OAuth token."""
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        config = session.client.config
+        assert (config.auth_type, config.token, config.oauth_token().access_token) == ("pat", token, token)
+        assert config.authenticate() == {"Authorization": f"Bearer {token}"}
+
+
+def test_nothing_of_the_app_rides_along_in_a_user_s_configuration(workspace, monkeypatch):
+    """Rule 10."""
+    with workspace.as_app() as app:
+        monkeypatch.setenv("DATABRICKS_CLUSTER_ID", "c")
+        with user_session(headers=app.headers("alice")) as session:
+            held = session.client.config.as_dict()
+        secrets = (app.service_principal.client_id, app.service_principal.client_secret)
+    assert set(held) <= {
+        "host",
+        "token",
+        "auth_type",
+        "workspace_id",
+        "account_id",
+        "discovery_url",
+        "cloud",
+        "http_timeout_seconds",
+        "retry_timeout_seconds",
+    }
+    assert not set(secrets) & {str(value) for value in held.values()}
+
+
+def test_what_one_user_s_configuration_is_given_reaches_no_other(workspace):
+    """Rule 10: `Config.copy` shares its inner dict."""
+    with as_user(workspace, "alice") as session:
+        mine = session.client.config
+        before = mine.token
+        copied = mine.copy()
+        mine.warehouse_id = "mine"
+        with contextlib.suppress(AttributeError):
+            copied._custom_headers["X-Mine"] = "alice"
+    with as_user(workspace, "bob") as session:
+        theirs = session.client.config
+        assert theirs._inner is not mine._inner
+        assert theirs.token != before
+        assert theirs.warehouse_id is None
+        assert me(session.client) == "bob"
+    assert callers(workspace) == ["bob"]
+
+
+@pytest.mark.parametrize("use", OWN, ids=lambda f: f.__name__)
+def test_cookies_of_one_user_never_ride_with_another_s_request(workspace, use):
+    """Rule 10: connections are shared, sessions of `requests` are not."""
+    for name in ("alice", "bob", "alice"):
+        with as_user(workspace, name) as session:
+            use(session)
+            use(session)
+    assert {record.user for record in calls(workspace)} == {"alice", "bob"}
+    for record in calls(workspace):
+        assert record.cookies.get("local_user") in {None, record.user}
+
+
+def test_the_workspace_s_id_is_in_every_user_s_configuration(workspace):
+    """Rule 10: the SDK sends it with some calls; it is asked for once per host."""
+    with as_user(workspace, "alice") as session:
+        assert session.client.config.workspace_id == workspace.workspace_id
+
+
+# --- no request of its own, no connection of its own -----------------------------------------------------------------------
+
+
+def test_a_host_is_asked_once_who_it_is_however_many_users_and_clients(workspace, new_process_state):
+    """Rule 10."""
+    for name in ("alice", "bob", "carol") * 3:
+        with as_user(workspace, name) as session:
+            session.get(VectorSearchClient)
+            me(session.client)
+    assert len(workspace.log.filter(path=PROBE)) == 1
+    assert len(calls(workspace)) == 9
+
+
+def test_opening_and_closing_a_session_costs_no_request(workspace, new_process_state):
+    """Rule 10."""
+    for _ in range(3):
+        with as_user(workspace, "alice"):
+            pass
+    assert len(workspace.log) == 0
+
+
+@pytest.mark.parametrize("use", OWN[:3], ids=lambda f: f.__name__)
+def test_a_user_request_opens_no_connection_in_the_steady_state(workspace, use):
+    """Rule 10: however many users, one after the other, they share what is open."""
+    with as_user(workspace, "alice") as session:
+        use(session)
+    warm = {record.connection for record in workspace.log}
+    for name in ("bob", "alice") * 4:
+        with as_user(workspace, name) as session:
+            use(session)
+    assert {record.connection for record in workspace.log} <= warm
+
+
+def test_async_users_of_one_event_loop_share_its_connections(workspace):
+    """Rule 10."""
+    client_type = extra("databricks_openai", "AsyncDatabricksOpenAI")
+
+    async def main():
+        for name in ("alice", "bob", "alice"):
+            async with as_user(workspace, name) as session:
+                await session.get(client_type).chat.completions.create(model=LLM, messages=ASK)
+
+    asyncio.run(main())
+    assert callers(workspace) == ["alice", "bob", "alice"]
+    assert len({record.connection for record in workspace.log}) == 1
+
+
+def test_clients_are_built_once_per_session(workspace):
+    """Rule 9: five tools, one client."""
+    with as_user(workspace, "alice") as session:
+        assert session.client is session.client is session.get(WorkspaceClient) is current_session().client
+        assert session.get(VectorSearchClient) is session.get(AISearchClient) or VectorSearchClient is AISearchClient
+        with pytest.raises(TypeError, match="WorkspaceClient"):
+            session.get(dict)
+
+
+def test_the_openai_client_speaks_the_library_that_openai_speaks(workspace):
+    """Rule 10: its transport is shared, and `openai` knows its errors and time-outs."""
+    openai = pytest.importorskip("openai", reason="openai is an extra")
+    client_type = extra("databricks_openai", "DatabricksOpenAI")
+    with as_user(workspace, "alice") as session:
+        client = session.get(client_type)
+        assert isinstance(client._client, openai.DefaultHttpxClient.__base__)
+        streamed = client.chat.completions.create(model=LLM, messages=ASK, stream=True)
+        assert "hello" in "".join(part.choices[0].delta.content or "" for part in streamed if part.choices)
+
+
+# --- limits --------------------------------------------------------------------------------------------------------------
+
+
+def openai_of(session):
+    return session.get(extra("databricks_openai", "DatabricksOpenAI")).chat.completions.create(model=LLM, messages=ASK)
+
+
+REFUSED = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
+def test_a_host_that_refuses_connections_is_known_within_10_seconds(use):
+    """Rule 11: construction and first call together."""
+    started = time.monotonic()
+    with user_session(host=REFUSED, token="dapi123") as session, pytest.raises(Exception, match=r"."):
+        use(session)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
+def test_a_host_that_swallows_connections_is_known_within_10_seconds(use):
+    """Rule 11."""
+    with black_hole() as host:
+        started = time.monotonic()
+        with user_session(host=host, token="dapi123") as session, pytest.raises(Exception, match=r"."):
+            use(session)
+        assert time.monotonic() - started < 10
+
+
+def test_limits_are_settings_of_the_session():
+    """Rule 11."""
+    limits = Limits(connect=0.2, retry=0.2)
+    with black_hole() as host:
+        with user_session(host=host, token="dapi123", limits=limits) as session:
+            started = time.monotonic()
+            with pytest.raises(Exception, match=r"."):
+                me(session.client)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("name", ["connect", "read", "retry"])
+@pytest.mark.parametrize("value", [0, -1, None, "3", True, float("inf"), float("nan")])
+def test_limits_are_positive_numbers_of_seconds(name, value):
+    """Rule 11."""
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("use", "error"), [(workspace_client, PermissionDenied), (vector_search_client, Exception), (openai_of, Exception)]
+)
+def test_a_refusal_is_known_at_once_with_one_request(workspace, use, error):
+    """Rule 11."""
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        workspace.add_fault(status=403, path_prefix="/api", times=None)
+        workspace.add_fault(status=403, path_prefix="/serving", times=None)
+        started = time.monotonic()
+        with pytest.raises(error):
+            use(session)
+    assert time.monotonic() - started < 2
+    assert len(calls(workspace)) == 1
+
+
+@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
+def test_a_platform_that_asks_for_patience_is_not_waited_for_beyond_the_limits(workspace, use):
+    """Rule 11: the clients would sleep for as long as ``Retry-After`` says."""
+    with as_user(workspace, "alice", limits=Limits(retry=1.0)) as session:
+        _ = session.client
+        workspace.add_fault(status=503, headers={"Retry-After": "60"}, times=None)
+        started = time.monotonic()
+        with pytest.raises(Exception, match=r"."):
+            use(session)
+    assert time.monotonic() - started < 5
+
+
+def test_a_platform_that_asks_for_little_patience_is_given_it(workspace):
+    """Rule 11: limits bound retries, they do not forbid them."""
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        workspace.add_fault(status=503, headers={"Retry-After": "1"}, times=1)
+        assert me(session.client) == "alice"
+    assert callers(workspace) == ["alice", "alice"]
+
+
+def test_a_host_that_did_not_say_who_it_is_is_not_asked_by_every_user(new_process_state, workspace):
+    """Rules 10 and 11: an outage of the description costs one wait, not one per user."""
+    workspace.add_fault(status=404, path_prefix=PROBE, times=None)
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            assert me(session.client) == name
+    assert len(workspace.log.filter(path=PROBE)) == 1
+
+
+if os.name == "posix":
+
+    def test_the_ca_bundle_of_the_environment_counts_over_https(tmp_path, new_process_state, monkeypatch):
+        """Rule 10: one TLS context per process, and it still checks who answers."""
+        trustme = pytest.importorskip("trustme", reason="certificates for the test")
+        from obo_kit.testing import LocalWorkspace
+
+        authority, certificate = trustme.CA(), None
+        certificate = authority.issue_cert("127.0.0.1")
+        served, bundle = tmp_path / "served.pem", tmp_path / "ca.pem"
+        served.write_bytes(
+            certificate.private_key_pem.bytes() + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+        )
+        authority.cert_pem.write_to_path(str(bundle))
+        with LocalWorkspace(ssl_certfile=str(served)) as secure:
+            secure.add_user("alice")
+            with as_user(secure, "alice", limits=Limits(retry=0.5)) as session, pytest.raises(Exception, match=r"."):
+                me(session.client)
+            assert len(secure.log) == 0
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+            for _ in range(2):
+                with as_user(secure, "alice") as session:
+                    assert me(session.client) == "alice"
+            assert len({record.connection for record in calls(secure)}) == 1

@@ -1,0 +1,501 @@
+"""Many users at once: rules 4 to 7 and 10 of the design, on what the server saw."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import multiprocessing
+import os
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from databricks.ai_search.client import VectorSearchClient
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from support import INDEX, as_user, callers, calls, me
+
+import obo_kit.session as session_module
+from obo_kit import (
+    IdentityMismatchError,
+    NoUserSessionError,
+    SessionClosedError,
+    current_session,
+    propagate,
+    user_session,
+    with_user_client,
+)
+
+NAMES = ("alice", "bob", "carol")
+
+
+def whoami(*_: object) -> str:
+    return me(current_session().client)
+
+
+# --- threads and tasks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_of_one_s_own_has_no_session_and_says_so(workspace):
+    """Rule 7: contexts do not flow into threads; the error names `propagate`."""
+    with as_user(workspace, "alice"), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(NoUserSessionError, match="propagate"):
+            pool.submit(whoami).result()
+    assert calls(workspace) == []
+
+
+def test_propagate_carries_the_session_into_a_pool_and_leaves_nothing_there(workspace):
+    """Rule 4."""
+    with ThreadPoolExecutor(1) as pool:
+        for name in ("alice", "bob"):
+            with as_user(workspace, name):
+                assert pool.submit(propagate(whoami)).result() == name
+                assert list(pool.map(propagate(whoami), range(2))) == [name] * 2
+            with pytest.raises(NoUserSessionError):
+                pool.submit(whoami).result()
+    assert callers(workspace) == ["alice"] * 3 + ["bob"] * 3
+
+
+def test_work_carried_out_of_a_request_that_has_ended_refuses(workspace):
+    """Rule 5."""
+    with as_user(workspace, "alice"):
+        carried = propagate(whoami)
+    with pytest.raises(SessionClosedError):
+        carried()
+    with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        carried()
+    assert calls(workspace) == []
+
+
+def test_propagate_needs_a_session_to_carry(workspace):
+    """Rule 7."""
+    with pytest.raises(NoUserSessionError):
+        propagate(whoami)
+
+
+def test_propagate_carries_generators_and_coroutine_functions(workspace):
+    """Rule 4."""
+
+    def stream():
+        yield whoami()
+        yield whoami()
+
+    async def later():
+        await asyncio.sleep(0)
+        return whoami()
+
+    with as_user(workspace, "alice"):
+        carried, coroutine = propagate(stream), propagate(later)
+        elsewhere = contextvars.Context()
+        assert elsewhere.run(list, carried()) == ["alice", "alice"]
+        assert elsewhere.run(asyncio.run, coroutine()) == "alice"
+
+
+async def test_tasks_and_to_thread_inherit_the_session(workspace):
+    """Rule 4."""
+
+    @user_session
+    async def request():
+        await asyncio.sleep(0.001)
+        in_task = await asyncio.create_task(asyncio.to_thread(whoami))
+        return in_task, await asyncio.to_thread(whoami)
+
+    async def one(runtime_user):
+        with runtime_user:
+            return await request()
+
+    with workspace.as_model_serving() as runtime:
+        answers = await asyncio.gather(*(one(runtime.user(name)) for name in NAMES * 4))
+    assert answers == [(name, name) for name in NAMES * 4]
+
+
+async def test_run_in_executor_needs_propagate(workspace):
+    """Rule 7."""
+    loop = asyncio.get_running_loop()
+    async with as_user(workspace, "alice"):
+        with pytest.raises(NoUserSessionError):
+            await loop.run_in_executor(None, whoami)
+        assert await loop.run_in_executor(None, propagate(whoami)) == "alice"
+    assert callers(workspace) == ["alice"]
+
+
+async def test_a_task_that_outlives_its_request_has_no_user(workspace):
+    """Rules 5 and 6: background work."""
+    go_on = asyncio.Event()
+
+    async def background(client):
+        await go_on.wait()
+        with pytest.raises(NoUserSessionError):
+            current_session()
+        with pytest.raises(SessionClosedError):
+            await asyncio.to_thread(me, client)
+
+    async with as_user(workspace, "alice") as session:
+        task = asyncio.create_task(background(session.client))
+        await asyncio.sleep(0)
+    go_on.set()
+    await task
+    assert calls(workspace) == []
+
+
+def test_one_session_builds_one_client_for_all_of_its_threads(workspace):
+    """Rule 9."""
+    with as_user(workspace, "alice") as session, ThreadPoolExecutor(8) as pool:
+        barrier = threading.Barrier(8)
+
+        def build(_):
+            barrier.wait()
+            return id(session.client)
+
+        assert len(set(pool.map(build, range(8)))) == 1
+
+
+# --- soak ----------------------------------------------------------------------------------------------------------------
+
+
+def test_soak_every_call_is_its_user_s(workspace):
+    """Rule 4: 8 threads, about 2,000 calls; streams, tools in pools, vector search, reused connections."""
+
+    @user_session
+    def stream(name, kept):
+        kept.append(current_session().client)
+        for _ in range(4):
+            yield name, whoami()
+
+    @with_user_client
+    def tool(client):
+        return me(client)
+
+    @user_session
+    def predict(name, inner):
+        answers = [(name, whoami()), (name, tool())]
+        answers += [(name, who) for who in inner.map(propagate(whoami), range(2))]
+        return answers
+
+    wrong, kept = [], []
+
+    def user_requests(seed):
+        chance = random.Random(seed)
+        with ThreadPoolExecutor(2) as inner:
+            for _ in range(30):
+                name, other = chance.sample(NAMES, 2)
+                with runtime.user(name):
+                    answers = predict(name, inner)
+                    mine = stream(name, kept)
+                    answers.append(next(mine))
+                with runtime.user(other):
+                    theirs = stream(other, kept)
+                    for _ in range(3):
+                        answers += [next(theirs), next(mine)]
+                    if chance.random() < 0.5:
+                        mine.close()
+                    del theirs
+                wrong.extend(pair for pair in answers if pair[0] != pair[1])
+
+    with workspace.as_model_serving() as runtime, ThreadPoolExecutor(8) as pool:
+        list(pool.map(user_requests, range(8)))
+        done = len(calls(workspace))
+        for client in kept[::20]:
+            with pytest.raises(SessionClosedError):
+                me(client)
+    assert wrong == []
+    assert done == 8 * 30 * 11
+    assert len(calls(workspace)) == done
+    assert {record.user for record in calls(workspace)} == set(NAMES)
+    assert all(record.cookies.get("local_user") in {None, record.user} for record in calls(workspace))
+
+
+# --- fork ----------------------------------------------------------------------------------------------------------------
+
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+# The process has threads (the workspace's); what is tested is what happens when servers fork all the same.
+ignore_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def in_a_child(work) -> object:
+    """What a forked child says of itself, as JSON."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as pipe:
+                json.dump(work(), pipe)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    return json.loads(said)
+
+
+@forking
+@ignore_threads
+def test_a_session_counts_as_closed_in_a_forked_child(workspace):
+    """Rule 5: a forked worker serves others."""
+    with as_user(workspace, "alice") as session:
+        client = session.client
+        index = session.get(VectorSearchClient).get_index(index_name=INDEX)
+        workspace.log.clear()
+
+        def child():
+            said = [session.closed]
+            for use in (whoami, lambda: me(client), index.describe, lambda: session.client):
+                try:
+                    use()
+                except Exception as error:
+                    said.append(type(error).__name__)
+            return said
+
+        assert in_a_child(child) == [True, "NoUserSessionError", *["SessionClosedError"] * 3]
+        assert len(workspace.log) == 0
+        assert me(client) == "alice"
+
+
+@forking
+@ignore_threads
+def test_a_forked_child_may_open_sessions_of_its_own(workspace, monkeypatch):
+    """Rule 4: those of its parent are no overlap."""
+    monkeypatch.setenv("OBO_KIT_PROCESS_TOKEN", "refuse")
+    with workspace.as_model_serving(token_source="process") as runtime, runtime.user("alice"), user_session():
+
+        def child():
+            with user_session() as session:
+                return me(session.client)
+
+        assert in_a_child(child) == "alice"
+
+
+@forking
+@ignore_threads
+def test_forked_workers_share_no_connection_and_no_answers(workspace):
+    """Rule 10: a pool used on both sides of a fork hands one user another's answer."""
+    for name in NAMES:
+        with as_user(workspace, name) as session:
+            me(session.client)
+    parent = {record.connection for record in workspace.log}
+    workspace.log.clear()
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    tokens = {name: workspace.token(name) for name in NAMES}
+
+    def worker(seed):
+        chance = random.Random(seed)
+        wrong = []
+        for _ in range(25):
+            name = chance.choice(NAMES)
+            with user_session(host=workspace.host, token=tokens[name]) as session:
+                said = me(session.client)
+            if said != name:
+                wrong.append((name, said))
+        answers.put(wrong)
+
+    workers = [context.Process(target=worker, args=(seed,)) for seed in range(4)]
+    for one in workers:
+        one.start()
+    assert [answers.get() for _ in workers] == [[]] * 4
+    for one in workers:
+        one.join()
+        assert one.exitcode == 0
+    seen = {record.connection for record in calls(workspace)}
+    assert len(calls(workspace)) == 100
+    assert len(seen) == 4
+    assert not seen & parent
+
+
+# --- every interleaving ----------------------------------------------------------------------------------------------------
+
+
+class Request:
+    """One request: the context it runs in, as a task or a thread has one."""
+
+    def __init__(self, name, scope):
+        self.name, self.scope = name, scope
+        self.context = contextvars.Context()
+        self.session = self.context.run(scope.__enter__)
+        self.client = self.session.client
+
+
+class Stream:
+    """A stream of one user's, and the client it held."""
+
+    def __init__(self, workspace, name):
+        self.name, self.clients = name, []
+
+        @as_user(workspace, name)
+        def steps():
+            self.clients.append(current_session().client)
+            while True:
+                yield whoami()
+
+        self.steps = steps()
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Users, requests, nested boundaries, streams and kept clients in any order.
+
+    Rules 4 to 6: the server sees whom the model expects, and nothing after a close.
+    """
+
+    requests = Bundle("requests")
+    streams = Bundle("streams")
+    kept = Bundle("kept")
+    contexts = Bundle("contexts")
+    workspace = None
+    users = st.sampled_from(NAMES)
+
+    @initialize()
+    def begin(self):
+        self.workspace.log.clear()
+        self.expected = []
+        self.live = []
+
+    @rule(target=requests, name=users)
+    def open(self, name):
+        request = Request(name, as_user(self.workspace, name))
+        self.live.append(request)
+        return request
+
+    @rule(request=requests)
+    def call(self, request):
+        assert request.context.run(whoami) == request.name
+        assert me(request.client) == request.name
+        self.expected += [request.name] * 2
+
+    @rule(request=requests, name=users)
+    def nest(self, request, name):
+        def inner():
+            with as_user(self.workspace, name) as session:
+                assert session is request.session
+                return whoami()
+
+        if name != request.name:
+            with pytest.raises(IdentityMismatchError):
+                request.context.run(inner)
+        else:
+            assert request.context.run(inner) == name
+            self.expected.append(name)
+
+    @rule(target=contexts, request=requests)
+    def copy_context(self, request):
+        return request.context.run(contextvars.copy_context), request
+
+    @rule(copied=contexts)
+    def call_in_copied_context(self, copied):
+        context, request = copied
+        if request.session.closed:
+            with pytest.raises(NoUserSessionError):
+                context.run(whoami)
+        else:
+            assert context.run(whoami) == request.name
+            self.expected.append(request.name)
+
+    @rule(target=kept, request=consumes(requests))
+    def close(self, request):
+        request.context.run(request.scope.__exit__, None, None, None)
+        self.live.remove(request)
+        assert request.session.closed
+        with pytest.raises(NoUserSessionError):
+            request.context.run(current_session)
+        return request.client
+
+    @rule(target=streams, name=users)
+    def begin_stream(self, name):
+        return Stream(self.workspace, name)
+
+    @rule(stream=streams)
+    def step(self, stream):
+        assert next(stream.steps) == stream.name
+        self.expected.append(stream.name)
+
+    @rule(stream=streams, request=requests)
+    def step_inside_a_request(self, stream, request):
+        if not stream.clients and stream.name != request.name:
+            return  # begun inside another user's request, it refuses: `nest` says so
+        if not stream.clients:
+            return  # begun inside its own, it would end with it
+        assert request.context.run(next, stream.steps) == stream.name
+        assert request.context.run(current_session) is request.session
+        self.expected.append(stream.name)
+
+    @rule(target=kept, stream=consumes(streams))
+    def end_stream(self, stream):
+        if not stream.clients:
+            assert next(stream.steps) == stream.name
+            self.expected.append(stream.name)
+        stream.steps.close()
+        return stream.clients[0]
+
+    @rule(client=kept)
+    def use_kept_client(self, client):
+        with pytest.raises(SessionClosedError):
+            me(client)
+
+    @invariant()
+    def the_server_saw_whom_the_model_expects(self):
+        if self.workspace is not None:
+            assert callers(self.workspace) == self.expected
+
+    @invariant()
+    def nothing_is_in_force_outside(self):
+        with pytest.raises(NoUserSessionError):
+            current_session()
+
+    def teardown(self):
+        for request in self.live:
+            request.context.run(request.scope.__exit__, None, None, None)
+
+
+def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
+    """Rules 4 to 6."""
+    from hypothesis.stateful import run_state_machine_as_test
+
+    machine = type("Machine", (Interleavings,), {"workspace": workspace})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    session_module._entry_point_declared = False
+
+
+# --- gevent --------------------------------------------------------------------------------------------------------------
+
+
+def test_greenlets_keep_their_users_apart(workspace):
+    """Rule 4: each greenlet has a context of its own."""
+    pytest.importorskip("gevent", reason="gevent is not installed")
+    import subprocess
+
+    program = """
+from gevent import monkey; monkey.patch_all()
+import gevent, sys
+from obo_kit import user_session
+from databricks.sdk import WorkspaceClient
+host, *tokens = sys.argv[1:]
+def one(token):
+    with user_session(host=host, token=token) as session:
+        names = set()
+        for _ in range(3):
+            names.add(session.client.current_user.me().user_name)
+            gevent.sleep(0)
+        assert names == {session.identity.principal}, names
+jobs = [gevent.spawn(one, token) for token in tokens * 4]
+gevent.joinall(jobs, raise_error=True)
+"""
+    tokens = [workspace.token(name) for name in NAMES]
+    subprocess.run([sys.executable, "-c", program, workspace.host, *tokens], check=True, timeout=60)
+    assert len(calls(workspace)) == 36

@@ -1,0 +1,39 @@
+"""The tests notice when a rule that keeps users apart is broken (see `mutants`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from mutants import MUTANTS, TESTS
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in a fork")
+
+
+@pytest.fixture(scope="module")
+def statuses():
+    pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "mutants.py")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=TESTS.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout[done.stdout.index("{") :])
+
+
+def test_the_unmodified_copy_passes(statuses):
+    """So that a failure means the mutant, and nothing else."""
+    assert statuses["none"] == 0
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_rule_is_noticed(statuses, name):
+    """Exit status 1: tests ran, and failed."""
+    assert statuses[name] == 1, f"rule {MUTANTS[name].rule}"
