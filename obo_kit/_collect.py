@@ -5,11 +5,31 @@ from __future__ import annotations
 import json
 import os
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
 
+from obo_kit._errors import OboError
+
 __all__: list[str] = []
+
+
+_NOT_THE_AUTHOR_S = (
+    f"{Path(__file__).parent}{os.sep}",
+    *(f"{path}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name),
+    "<",
+)
+
+
+def _place(error: BaseException) -> str | None:
+    """Where the author's own code failed, however deep in a library it ended."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_NOT_THE_AUTHOR_S):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
 
 
 def main() -> None:
@@ -23,17 +43,11 @@ def main() -> None:
         _load_model_code_path(asked["path"], asked["model_config"])
     except BaseException as error:
         cause = error.__cause__ or error
-        last = next(
-            (
-                frame
-                for frame in reversed(traceback.extract_tb(cause.__traceback__))
-                if "importlib" not in frame.filename
-            ),
-            None,
-        )
+        own = cause if isinstance(cause, OboError) else None
         answer = {
-            "error": f"{type(cause).__name__}: {cause}",
-            "at": f"{last.filename}:{last.lineno}" if last is not None else None,
+            "error": f"{type(cause).__name__}: {own.message if own is not None else cause}",
+            "remedy": own.remedy if own is not None else None,
+            "at": _place(cause),
         }
     else:
         from obo_kit.policy import as_json

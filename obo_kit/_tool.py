@@ -84,10 +84,13 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
         return type(target)(amend(target.__func__, decorator, change))
     fn = function_below(target, decorator)
     below = inner_spec_of(target)
-    if below is None or below.wrappers[0] is not target:
-        spec = ToolSpec(fn=fn, name=_name_of(fn), below=below, requirements=below.requirements if below else None)
-    else:
+    if below is None:
+        spec = ToolSpec(fn=fn, name=_name_of(fn))
+    elif below.wrappers[0] is target:
         spec = replace(below, name=_name_of(target))
+    else:
+        # What is declared below a foreign decorator holds above it too.
+        spec = replace(below, fn=fn, name=_name_of(fn), injection=None, below=below)
     return _wrapped(replace(change(spec), wrappers=[]), target)
 
 

@@ -443,17 +443,35 @@ class _Credentials(CredentialsStrategy):
         )
 
 
+class _Patience(threading.local):
+    deadline = 0.0
+    passed = 0.0  # waits that were not waited for
+    slept = False
+
+
 class _BoundedClock(Clock):
-    """The SDK sleeps as long as ``Retry-After`` says, past its own deadline; a session does not."""
+    """The SDK waits as long as ``Retry-After`` says, past its own deadline. A session does not begin such a wait: here it
+    counts as over, and so does the time for retries."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
+        self._of_thread = _Patience()
 
     def time(self) -> float:
-        return time.time()
+        patience = self._of_thread
+        now = time.monotonic() + patience.passed
+        if not patience.slept:  # a call begins
+            patience.deadline = now + self._longest
+        patience.slept = False
+        return now
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, self._longest))
+        patience = self._of_thread
+        patience.slept = True
+        if time.monotonic() + patience.passed + seconds > patience.deadline:
+            patience.passed += seconds
+        else:
+            time.sleep(seconds)
 
 
 class _UserWorkspaceClient(WorkspaceClient):
@@ -474,6 +492,7 @@ class _UserWorkspaceClient(WorkspaceClient):
 def _config(lease: Lease) -> Config:
     host, token = lease.credentials()
     known, limits = _host(host), lease.limits
+    retry = math.ceil(limits.retry)  # the SDK cuts fractions off, and takes 0 for its own 300
     return _UserConfig(
         host=host,
         token=token,
@@ -484,8 +503,8 @@ def _config(lease: Lease) -> Config:
         discovery_url=known.discovery_url,
         cloud=known.cloud,
         http_timeout_seconds=limits.read,
-        retry_timeout_seconds=math.ceil(limits.retry),  # the SDK cuts fractions off, and takes 0 for its own 300
-        clock=_BoundedClock(limits.retry),
+        retry_timeout_seconds=retry,
+        clock=_BoundedClock(retry),
         product="obo-kit",
         product_version=__version__,
     )

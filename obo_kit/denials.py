@@ -204,7 +204,8 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "uc_privilege_missing",
         _R.ACCESS_DENIED,
-        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<what>[A-Za-z_ ]+?) '?(?P<name>[^'\s]+?)'?(?:\.(?:\s|$)|\s|$)",
+        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<what>[A-Za-z_ ]+) "
+        r"'?(?P<name>(?<=')[^']+|[^'\s]+?)'?(?=\.?(?:\s|\Z))",
         (200, 400, 403),
         "User does not have USE CATALOG on Catalog 'x'.",
         "reported: fid:59223030272, fid:68862795987, fid:70164141621",
@@ -621,11 +622,14 @@ def _resource_of(found: _Found, declared: Sequence[tuple[ResourceKind, str]]) ->
     return candidates[0] if len(candidates) == 1 else (kind, None)
 
 
+_PROPER_NAMES = ("Databricks", "Genie", "Lakebase")
+
+
 def _user_remedy(found: _Found, *, kind: ResourceKind | None, name: str | None, who: str) -> str:
     if found.reason is _R.TOKEN_EXPIRED:
         return "Send the request again with a fresh token; a running request cannot renew it."
     called = kind.title if kind is not None else (found.what or "").replace("_", " ")
-    if called[1:2].islower():
+    if called[1:2].islower() and not called.startswith(_PROPER_NAMES):
         called = called[0].lower() + called[1:]
     what = " ".join(part for part in ("the", called, f"'{name}'" if name else "") if part)
     if not called:

@@ -194,17 +194,22 @@ def _checked_host(host: object, source: str) -> str:
     text = host.strip() if isinstance(host, str) else ""
     if "://" not in text:
         text = f"https://{text}"  # DATABRICKS_HOST may come without a scheme (facts: Apps)
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        usable = False
-    if not usable or any(character.isspace() for character in text):
+    origin = _origin(text)
+    if origin is None or any(character.isspace() for character in text):
         raise NoUserIdentityError(
             f"There is no workspace to act in ({source}): the host is missing or malformed.",
             remedy="Pass host=…, or set DATABRICKS_HOST to the workspace's URL.",
         )
-    return f"{parts.scheme}://{parts.netloc}"
+    return origin
+
+
+def _origin(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if usable else None
 
 
 def _remedy_for(source: str) -> str:
@@ -288,9 +293,9 @@ def _forwarded(headers: Hidden) -> tuple[list[Hidden], list[Hidden]]:
 
 def _values_of(headers: Hidden) -> tuple[list[Hidden], list[Hidden]] | None:
     found: dict[str, dict[str, Hidden]] = {_TOKEN_HEADER: {}, _EMAIL_HEADER: {}}
-    items = getattr(headers.value, "items", None)
     try:
-        for name, value in items() if callable(items) else headers.value:
+        pairs: Iterable[Any] = headers.value.items() if hasattr(headers.value, "items") else headers.value
+        for name, value in pairs:
             key = _header_text(name).lower()
             if key in found and value is not None:
                 text = _header_text(value)

@@ -278,11 +278,10 @@ def _of_file(path: Any, *, code_paths: Iterable[Any] | None = None, model_config
             )
         found = json.loads(answer.read_text("utf-8"))
     if "error" in found:
+        place = f"Mend it at {found['at']}" if found["at"] else "Mend the agent file: MLflow loads it the same way"
         raise PolicyError(
-            f"'{path}' raised {found['error']} when it was loaded.",
-            remedy=f"Mend it at {found['at']}."
-            if found.get("at")
-            else "Mend the agent file; MLflow loads it the same way.",
+            f"'{path}' raised {found['error'].rstrip('.')} when it was loaded.",
+            remedy=f"{place}. {found['remedy'] or ''}".rstrip(),
         )
     return [_read(entry) for entry in found["declarations"]]
 

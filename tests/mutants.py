@@ -56,8 +56,8 @@ MUTANTS = {
     "Model Serving without a token falls back": Mutant(
         rule=2,
         file="identity.py",
-        old="except Exception as error:\n            raise NoUserIdentityError(\n                f\"Model Serving",
-        new="except Exception as error:\n            return None\n            raise NoUserIdentityError(\n                f\"",
+        old='except Exception as error:\n            raise NoUserIdentityError(\n                f"Model Serving',
+        new='except Exception as error:\n            return None\n            raise NoUserIdentityError(\n                f"',
         test="test_identity.py::test_model_serving_without_a_token_refuses_and_sends_nothing",
     ),
     "the official class's fallback is taken for the user": Mutant(
@@ -203,28 +203,32 @@ MUTANTS = {
 }
 
 
-def _run(tests: list[str], mutant: Mutant | None) -> int:
-    """pytest's exit status for the tests, in a fork of this process, against a copy of the package."""
-    with tempfile.TemporaryDirectory() as where:
-        copied = Path(where) / "obo_kit"
-        shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
-        if mutant is not None:
-            file = copied / mutant.file
-            text = file.read_text("utf-8")
-            if mutant.old not in text:
-                return -1
-            file.write_text(text.replace(mutant.old, mutant.new, 1), "utf-8")
-        child = os.fork()
-        if child == 0:
-            os._exit(_in_child(where, tests))
-        _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+def _start(tests: list[str], mutant: Mutant | None) -> tuple[int, tempfile.TemporaryDirectory[str]]:
+    """Run the tests in a fork of this process, against a copy of the package: its process id, and where the copy is."""
+    where = tempfile.TemporaryDirectory()
+    copied = Path(where.name) / "obo_kit"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant is not None:
+        file = copied / mutant.file
+        text = file.read_text("utf-8")
+        if mutant.old not in text:
+            raise SystemExit(f"{mutant.file} has changed; bring the mutant up to date:\n{mutant.old}")
+        file.write_text(text.replace(mutant.old, mutant.new, 1), "utf-8")
+    child = os.fork()
+    if child == 0:
+        status = 98  # an exception here is no failed test
+        try:
+            status = _in_child(where.name, tests)
+        finally:
+            os._exit(status)
+    return child, where
 
 
 def _in_child(where: str, tests: list[str]) -> int:
     import pytest
 
     signal.alarm(_SECONDS)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
@@ -234,7 +238,17 @@ def _in_child(where: str, tests: list[str]) -> int:
 
     if not str(obo_kit.__file__).startswith(where):
         return 99
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:cov", f"--rootdir={TESTS.parent}"]
+    arguments = [
+        "-W",
+        "ignore:Module already imported",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "pytest_asyncio.plugin",
+        f"--rootdir={TESTS.parent}",
+    ]
     return int(pytest.main([*arguments, *(str(TESTS / test) for test in tests)]))
 
 
@@ -247,14 +261,25 @@ def main() -> None:
     import duckdb
     import hypothesis.stateful
     import pytest
+    import pytest_asyncio
     import sklearn.feature_extraction.text
     import uvicorn
 
-    del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, sklearn, uvicorn
+    del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, pytest_asyncio, sklearn, uvicorn
     wanted = sys.argv[1:] or [*MUTANTS]
-    found = {"none": _run(sorted({MUTANTS[name].test for name in wanted}), None)}
-    for name in wanted:
-        found[name] = _run([MUTANTS[name].test], MUTANTS[name])
+    todo = [(name, [MUTANTS[name].test], MUTANTS[name]) for name in reversed(wanted)]
+    todo.append(("none", sorted({MUTANTS[name].test for name in wanted}), None))
+    running: dict[int, tuple[str, tempfile.TemporaryDirectory[str]]] = {}
+    found: dict[str, int] = {}
+    while todo or running:
+        while todo and len(running) < (os.cpu_count() or 1):
+            name, tests, mutant = todo.pop()
+            child, where = _start(tests, mutant)
+            running[child] = name, where
+        child, status = os.wait()
+        name, where = running.pop(child)
+        where.cleanup()
+        found[name] = os.waitstatus_to_exitcode(status)
     print(json.dumps(found, indent=2))
 
 

@@ -1,5 +1,6 @@
 """The clients of one user: rules 2 and 9 to 11 of the design, on what the server saw."""
 
+# ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
 from __future__ import annotations
 
 import asyncio
@@ -170,7 +171,7 @@ def test_every_official_client_is_the_user(workspace, monkeypatch, tmp_path, use
     assert set(callers(workspace)) == {"alice"}
 
 
-@pytest.mark.parametrize("use", OWN + (genie, upstream_openai_client, chat_databricks), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("use", [*OWN, genie, upstream_openai_client, chat_databricks], ids=lambda f: f.__name__)
 def test_a_netrc_entry_does_not_take_the_place_of_the_user(workspace, monkeypatch, tmp_path, use):
     """Rule 2: `requests` prefers a netrc entry to the token it was given."""
     netrc(workspace, monkeypatch, tmp_path)
@@ -185,12 +186,13 @@ def test_without_a_user_nothing_is_sent_whatever_else_could_act(
     workspace, monkeypatch, tmp_path, runtime, surroundings
 ):
     """Rule 2: `NoUserIdentityError` and no request at all."""
-    with {
+    runtimes = {
         "model serving": workspace.as_model_serving,
         "process slot": lambda: workspace.as_model_serving(token_source="process"),
         "app": workspace.as_app,
-    }[runtime]():
-        surroundings(workspace, monkeypatch, tmp_path)
+    }
+    with runtimes[runtime](), monkeypatch.context() as here:
+        surroundings(workspace, here, tmp_path)
         with pytest.raises(NoUserIdentityError), user_session() as session:
             me(session.client)
     assert len(workspace.log) == 0
@@ -225,8 +227,8 @@ def test_the_one_client_looks_as_each_library_wants_it(workspace):
 
 def test_nothing_of_the_app_rides_along_in_a_user_s_configuration(workspace, monkeypatch):
     """Rule 10."""
+    monkeypatch.setenv("DATABRICKS_CLUSTER_ID", "c")
     with workspace.as_app() as app:
-        monkeypatch.setenv("DATABRICKS_CLUSTER_ID", "c")
         with user_session(headers=app.headers("alice")) as session:
             held = session.client.config.as_dict()
         secrets = (app.service_principal.client_id, app.service_principal.client_secret)

@@ -1,5 +1,6 @@
 """Where the user comes from: rules 1 to 3 of the design, on what the server saw."""
 
+# ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
 from __future__ import annotations
 
 import base64
@@ -86,12 +87,11 @@ def test_a_source_that_fails_inside_model_serving_refuses(workspace):
 @pytest.mark.parametrize("value", ["True", "TRUE", " true"])
 def test_model_serving_is_recognised_in_any_case_of_letters(workspace, monkeypatch, name, value):
     """Rule 1: the official class takes the variable in lower case only, and would hand out the service principal."""
-    with workspace.as_model_serving() as runtime, runtime.user("alice"):
-        monkeypatch.delenv("IS_IN_DB_MODEL_SERVING_ENV")
-        monkeypatch.setenv(name, value)
+    with workspace.as_model_serving() as runtime, runtime.user("alice"), monkeypatch.context() as here:
+        here.delenv("IS_IN_DB_MODEL_SERVING_ENV")
+        here.setenv(name, value)
         with pytest.raises(NoUserIdentityError, match="lower case"), user_session():
             pass
-        monkeypatch.delenv(name)
     assert len(workspace.log) == 0
 
 
@@ -104,9 +104,9 @@ def test_mlflow_s_own_serving_variable_is_no_sign_of_serving(workspace, monkeypa
 
 def test_model_serving_without_a_host_refuses(workspace, monkeypatch):
     """Rule 2: a token without a workspace is nobody's."""
-    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+    with workspace.as_model_serving() as runtime, runtime.user("alice"), monkeypatch.context() as here:
         for name in ("DATABRICKS_MODEL_SERVING_HOST_URL", "DATABRICKS_HOST"):
-            monkeypatch.delenv(name)
+            here.delenv(name)
         with pytest.raises(NoUserIdentityError, match="host"), user_session():
             pass
     assert len(workspace.log) == 0
@@ -194,7 +194,17 @@ def test_headers_are_taken_in_every_shape_servers_keep_them_in(workspace, shape)
         lambda: None,
         lambda: {},
     ],
-    ids=["None", "empty", "no pairs", "absent", "empty token", "no token", "underscores", "returns None", "returns none"],
+    ids=[
+        "None",
+        "empty",
+        "no pairs",
+        "absent",
+        "empty token",
+        "no token",
+        "underscores",
+        "returns None",
+        "returns none",
+    ],
 )
 def test_headers_without_a_user_are_refused_where_a_developer_could_step_in(workspace, headers):
     """Rule 2: explicit headers that hold no user are refused everywhere, and never ignored."""
@@ -256,14 +266,29 @@ def test_a_malformed_token_is_refused_and_not_repeated(token):
     assert not token.strip() or token.strip() not in f"{refused.value!s}{refused.value!r}{refused.value.__dict__}"
 
 
-@pytest.mark.parametrize("host", [None, "", "  ", "ftp://example.com", "https://", "https://a b", "https://u:p@example.com", "https://[", "https://a:b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "  ",
+        "ftp://example.com",
+        "https://",
+        "https://a b",
+        "https://u:p@example.com",
+        "https://[",
+        "https://a:b",
+    ],
+)
 def test_a_token_without_a_usable_host_is_refused(host):
     """Rule 2."""
     with pytest.raises(NoUserIdentityError, match="host"), user_session(host=host, token="dapi123"):
         pass
 
 
-@pytest.mark.parametrize("host", ["example.com", "https://example.com/", "https://example.com/?o=7", " https://example.com"])
+@pytest.mark.parametrize(
+    "host", ["example.com", "https://example.com/", "https://example.com/?o=7", " https://example.com"]
+)
 def test_a_host_is_taken_as_people_write_it(host):
     """Rule 1: with or without a scheme, a path or the ``?o=`` of a browser's address."""
     assert UserIdentity.from_token(host=host, token="dapi123").host == "https://example.com"

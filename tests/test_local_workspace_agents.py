@@ -318,7 +318,8 @@ def state():
 
     def snapshot():
         modules = {name: module for name, module in sys.modules.items() if name.startswith("mlflowserving")}
-        environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        # Pytest and MLflow's telemetry keep notes of their own in the environment.
+        environment = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTEST_", "_MLFLOW_"))}
         return environment, modules, dict(threading.main_thread().__dict__)
 
     before = snapshot()

@@ -1,5 +1,6 @@
 """The token is in nothing that is printed, logged, raised, pickled or copied: rule 8, with a canary."""
 
+# ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
 from __future__ import annotations
 
 import copy

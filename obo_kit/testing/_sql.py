@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.testing._refusals import REFUSALS, refusal_text
+from obo_kit.testing._sql_reader import PREFIX, UnreadableError, identifier, read
 
 if TYPE_CHECKING:
     from obo_kit.testing._grants import Grants
@@ -34,8 +35,6 @@ TIME_LIMIT = 60.0
 _CLOSE_LIMIT = 1.0
 # Databases kept, one per set of granted tables.
 _WORLDS = 16
-# DuckDB reserves the catalog names main, system and temp; a prefix makes every catalog an ordinary one.
-_PREFIX = "uc "
 
 # Databricks type and type_name per DuckDB type.
 _TYPES = {
@@ -78,13 +77,6 @@ _PARAMETER_TYPES = {
     "TIMESTAMP": "TIMESTAMP",
     "BINARY": "BLOB",
 }
-
-# Databricks writes names in backticks and parameters as :name; DuckDB "..." and $name. The other alternatives only keep
-# strings, comments and casts as they are. Nothing about grants depends on this.
-_LEXEME = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | `((?:[^`]|``)*)` | :: | :([A-Za-z_]\w*)""",
-    re.DOTALL | re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,27 +228,25 @@ class Engine:
     def _prepare(self, principal: Principal, sql: str, catalog: str, schema: str) -> tuple[str, list[str]]:
         """Return the statement in DuckDB's words, and its parameters; refuse one whose tables are not granted."""
         with self._lock:
-            parser = self._parsing()
-            tree = json.loads(parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [_translate(sql)]).fetchone()[0])
-            if tree.get("error"):
-                key = "sql_unsupported" if tree.get("error_type") == "not implemented" else "sql_syntax"
-                raise _StatementError(key, detail=str(tree.get("error_message", "")).rstrip("."))
-            if len(tree["statements"]) != 1:
-                raise _StatementError("sql_syntax", detail="Expected exactly one statement")
-            me = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", ["SELECT " + _literal(principal.user_name)])
-            constant = json.loads(me.fetchone()[0])["statements"][0]["node"]["select_list"][0]
-            reader = _Reader(catalog.lower(), schema.lower(), constant, frozenset(self._tables))
-            tree = reader.rewrite(tree)
-            for name in dict.fromkeys(reader.tables):
+            try:
+                reading = read(
+                    self._parsing(),
+                    sql,
+                    catalog=catalog.lower(),
+                    schema=schema.lower(),
+                    user_name=principal.user_name,
+                    known=frozenset(self._tables),
+                )
+            except UnreadableError as error:
+                raise _StatementError(error.key, detail=error.detail) from None
+            for name in reading.tables:
                 # The platform resolves names first: an absent table is reported before one that is not granted.
                 if not self._grants.exists("table", name):
                     raise _StatementError("sql_missing", name=".".join(f"`{part}`" for part in name.split(".")))
-            for name in dict.fromkeys(reader.tables):
+            for name in reading.tables:
                 if not self._grants.holds(principal, "SELECT", "table", name):
                     raise _StatementError("sql_denied", table=name, name=name)
-            return parser.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchone()[0], list(
-                dict.fromkeys(reader.parameters)
-            )
+            return reading.text, list(reading.parameters)
 
     def _parsing(self) -> Any:
         import duckdb
@@ -299,8 +289,8 @@ class Engine:
             world = duckdb.connect(":memory:")
             for name in sorted(granted):
                 catalog, schema, _ = split_name(name)
-                world.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_identifier(_PREFIX + catalog)}")
-                world.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(_PREFIX + catalog)}.{_identifier(schema)}")
+                world.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {identifier(PREFIX + catalog)}")
+                world.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(PREFIX + catalog)}.{identifier(schema)}")
                 world.register("incoming", self._tables[name])
                 world.execute(f"CREATE TABLE {_quoted(name)} AS SELECT * FROM incoming")  # noqa: S608  a quoted name
                 world.unregister("incoming")
@@ -335,87 +325,6 @@ class Engine:
         )
 
 
-class _Reader:
-    """Walks DuckDB's syntax tree: notes tables and parameters, writes full names and the user's name into it."""
-
-    def __init__(self, catalog: str, schema: str, me: Mapping[str, Any], known: frozenset[str]) -> None:
-        self.tables: list[str] = []
-        self.parameters: list[str] = []
-        self._catalog = catalog
-        self._schema = schema
-        self._me = me
-        self._known = known
-        self._ctes: set[str] = set()
-
-    def rewrite(self, tree: dict[str, Any]) -> dict[str, Any]:
-        self._collect_ctes(tree)
-        rewritten: dict[str, Any] = self._node(tree)
-        return rewritten
-
-    def _collect_ctes(self, node: Any) -> None:
-        if isinstance(node, dict):
-            ctes = node.get("cte_map")
-            if isinstance(ctes, dict):
-                self._ctes.update(str(entry.get("key", "")).lower() for entry in ctes.get("map", ()))
-            if node.get("type") == "RECURSIVE_CTE_NODE":
-                self._ctes.add(str(node.get("cte_name", "")).lower())
-            for value in node.values():
-                self._collect_ctes(value)
-        elif isinstance(node, list):
-            for value in node:
-                self._collect_ctes(value)
-
-    def _node(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return [self._node(value) for value in node]
-        if not isinstance(node, dict):
-            return node
-        kind = node.get("type")
-        if self._is_me(node):
-            return {**self._me, "alias": node.get("alias") or "current_user()"}
-        if kind == "BASE_TABLE":
-            self._table(node)
-        elif kind == "COLUMN_REF" and ".".join(node["column_names"][:3]).lower() in self._known:
-            node["column_names"][0] = _PREFIX + node["column_names"][0].lower()
-        elif kind == "VALUE_PARAMETER":
-            self.parameters.append(str(node.get("identifier")))
-        return {name: self._node(value) for name, value in node.items()}
-
-    @staticmethod
-    def _is_me(node: Mapping[str, Any]) -> bool:
-        names = {"current_user", "session_user"}
-        if node.get("type") == "FUNCTION":
-            return str(node.get("function_name")).lower() in names
-        if node.get("type") == "COLUMN_REF":
-            return len(node["column_names"]) == 1 and node["column_names"][0].lower() in names
-        return False
-
-    def _table(self, node: dict[str, Any]) -> None:
-        catalog, schema, table = node.get("catalog_name"), node.get("schema_name"), str(node["table_name"])
-        if not catalog and not schema and table.lower() in self._ctes:
-            return
-        path = [
-            (str(catalog) if catalog else self._catalog).lower(),
-            (str(schema) if schema else self._schema).lower(),
-            table.lower(),
-        ]
-        self.tables.append(".".join(path))
-        path[0] = _PREFIX + path[0]
-        node["catalog_name"], node["schema_name"], node["table_name"] = path
-        # From DuckDB 2 on the tree has the name twice.
-        if "qualified_name" in node:
-            node["qualified_name"] = {"path": list(path)}
-
-
-def _translate(sql: str) -> str:
-    def lexeme(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return _identifier(match[1].replace("``", "`"))
-        return f"${match[2]}" if match[2] else match[0]
-
-    return _LEXEME.sub(lexeme, sql)
-
-
 def _locked_down(connection: Any) -> Any:
     for setting in (
         "enable_external_access = false",
@@ -429,21 +338,13 @@ def _locked_down(connection: Any) -> Any:
     return connection
 
 
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _quoted(name: str) -> str:
     catalog, schema, table = split_name(name)
-    return ".".join(_identifier(part) for part in (_PREFIX + catalog, schema, table))
+    return ".".join(identifier(part) for part in (PREFIX + catalog, schema, table))
 
 
 def _failed(key: str, error: Exception) -> Outcome:
-    detail = (str(error).strip().splitlines() or [type(error).__name__])[0].replace(_PREFIX, "")
+    detail = (str(error).strip().splitlines() or [type(error).__name__])[0].replace(PREFIX, "")
     fields = {"name": detail} if key == "sql_missing" else {"detail": detail}
     return Outcome(error=SqlRefusal(key=key, text=refusal_text(key, **fields)))
 

@@ -1,0 +1,201 @@
+"""What is public, and what importing it costs: section 2 and rule 24 of the design."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+import obo_kit
+from obo_kit import Denial, DenialReason, _errors
+
+HEAVY = ("mlflow", "databricks", "requests", "httpx", "openai", "pydantic", "langchain_core", "databricks_ai_bridge")
+API = {
+    "user_session", "with_user_client", "requires_scopes", "optional_tool", "available_tools", "available_tools_async",
+    "system_resources", "auth_policy", "app_config", "log_model", "current_session", "propagate", "explain", "Denial",
+    "DenialReason", "UserIdentity", "UserSession", "OboError", "NoUserIdentityError", "NoUserSessionError",
+    "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
+    "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source",
+}  # fmt: skip
+# Named by the signatures of the above.
+BESIDES = {"IdentitySource", "Limits", "__version__"}
+
+
+def test_what_is_public_is_what_the_design_says():
+    """Section 2."""
+    assert set(obo_kit.__all__) == API | BESIDES
+    assert len(obo_kit.__all__) == len(set(obo_kit.__all__))
+
+
+def test_what_is_public_can_be_imported_and_is_offered():
+    """Section 2."""
+    for name in obo_kit.__all__:
+        assert getattr(obo_kit, name) is not None
+    assert set(obo_kit.__all__) <= set(dir(obo_kit))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = obo_kit.nothing
+
+
+def test_type_checkers_are_told_the_same():
+    """Section 2: the names for type checkers are those that are imported lazily."""
+    source = inspect.getsource(obo_kit).split("if TYPE_CHECKING:")[1].split("_HOMES =")[0]
+    told = {
+        name.strip(" ,\n)")
+        for line in source.replace("(", ",").split("import")
+        for name in line.split("from")[0].split(",")
+    }
+    assert set(obo_kit._HOME_OF) == {name for name in told if name and "obo_kit" not in name}
+    assert set(obo_kit._HOME_OF) | {"__version__"} == set(obo_kit.__all__)
+
+
+@pytest.mark.parametrize(
+    "module", ["denials", "identity", "injection", "optional", "policy", "requirements", "session", "_errors"]
+)
+def test_a_module_s_all_is_importable_and_holds_what_the_package_offers(module):
+    """Section 2: nothing else is public unless its module says so."""
+    found = importlib.import_module(f"obo_kit.{module}")
+    assert all(hasattr(found, name) for name in found.__all__)
+    assert set(obo_kit._HOMES[module]) <= set(found.__all__)
+
+
+USES = {
+    "import": "",
+    "every name": "[getattr(obo_kit, name) for name in obo_kit.__all__]",
+    "a tool": """
+@obo_kit.optional_tool(fallback='no')
+@obo_kit.requires_scopes('genie')
+@obo_kit.with_user_client
+def tool(client: 'WorkspaceClient', question: str) -> str:
+    'Ask.'
+""",
+    "an entry point": """
+@obo_kit.user_session
+def predict(): ...
+with obo_kit.user_session(host='https://example.com', token='t') as session:
+    predict()
+""",
+    "a token": "obo_kit.UserIdentity.from_token(host='https://example.com', token='t')",
+    "explain": "assert obo_kit.explain(ValueError()) is None",
+    "explain a denial": "assert obo_kit.explain(obo_kit.TokenExpiredError('x', remedy='y'))",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_neither_mlflow_nor_a_client_is_loaded_before_it_is_needed(use):
+    """Rule 24."""
+    code = f"import sys, obo_kit\n{USES[use]}\nprint(sorted(set(sys.modules) & {set(HEAVY)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.stdout.strip()) == ("", "[]")
+
+
+def callables():
+    for name in sorted(API):
+        thing = getattr(obo_kit, name)
+        yield name, thing
+        if inspect.isclass(thing):
+            for attribute, value in vars(thing).items():
+                if not attribute.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+                    yield f"{name}.{attribute}", value
+
+
+@pytest.mark.parametrize(("name", "thing"), list(callables()), ids=lambda it: it if isinstance(it, str) else "")
+def test_everything_public_says_what_it_does(name, thing):
+    """House rule 3."""
+    doc = inspect.getdoc(thing)
+    assert doc
+    assert doc.split("\n")[0].rstrip().endswith((".", ":", ",")) or "\n" in doc
+    assert doc[0].isupper() or doc[0] == "`"
+
+
+RAISES = {
+    "user_session": ["NoUserIdentityError", "IdentityMismatchError", "TypeError"],
+    "with_user_client": ["TypeError", "NoUserIdentityError", "NoUserSessionError"],
+    "requires_scopes": ["UnknownScopeError", "PolicyError", "MissingScopeError"],
+    "optional_tool": ["TypeError"],
+    "available_tools": ["NoUserIdentityError", "NoUserSessionError"],
+    "available_tools_async": ["NoUserIdentityError", "NoUserSessionError"],
+    "system_resources": ["PolicyError"],
+    "auth_policy": ["PolicyError"],
+    "app_config": ["PolicyError"],
+    "log_model": ["PolicyError"],
+    "current_session": ["NoUserSessionError"],
+    "propagate": ["NoUserSessionError", "SessionClosedError"],
+    "register_identity_source": ["TypeError"],
+}
+
+
+@pytest.mark.parametrize("name", RAISES)
+def test_everything_public_says_what_it_raises(name):
+    """House rule 3."""
+    doc = inspect.getdoc(getattr(obo_kit, name)) or ""
+    section = doc.partition("Raises:")[2]
+    assert [error for error in RAISES[name] if f"{error}:" not in section] == []
+    assert set(RAISES) == {name for name in API if inspect.isfunction(getattr(obo_kit, name))} - {"explain"}
+
+
+@pytest.mark.parametrize("name", sorted(RAISES))
+def test_after_the_first_arguments_are_by_keyword(name):
+    """House rule 4."""
+    parameters = list(inspect.signature(getattr(obo_kit, name)).parameters.values())
+    assert all(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters[1:])
+
+
+# --- the errors -----------------------------------------------------------------------------------------------------------
+
+DENIAL = Denial(reason=DenialReason.ACCESS_DENIED, user_message="u", detail="d", remedy="m")
+EXTRAS = {
+    "AccessDeniedError": {"denial": DENIAL},
+    "MissingScopeError": {"scopes": ("b", "a")},
+    "ScopeViolationError": {"scopes": ("b", "a")},
+    "UnknownScopeError": {"scope": "x", "nearest": None},
+}
+ERRORS = [getattr(_errors, name) for name in _errors.__all__]
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "twin",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
+def test_errors_survive_a_round_trip(kind, twin):
+    """Section 2: they cross the border of a process whole."""
+    error = kind("what", remedy="how", **EXTRAS.get(kind.__name__, {}))
+    again = twin(error)
+    assert type(again) is kind
+    assert (again.args, vars(again), str(again)) == (error.args, vars(error), str(error))
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_errors_end_in_the_way_to_mend_them(kind):
+    """House rule 5."""
+    error = kind("what", remedy="how", **EXTRAS.get(kind.__name__, {}))
+    assert kind.__name__.endswith("Error")
+    assert isinstance(error, obo_kit.OboError)
+    assert str(error) == "what\nTo mend it: how"
+
+
+def test_a_denial_is_frozen_by_keyword_and_survives_a_pickle():
+    """Section 2."""
+    with pytest.raises(AttributeError):
+        DENIAL.tool = "x"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(DENIAL)) == DENIAL
+    assert all(one.kind is one.KEYWORD_ONLY for one in inspect.signature(Denial).parameters.values())
+    fields = "reason, tool, resource, scopes, principal, status, error_code, user_message, detail, remedy"
+    assert ", ".join(inspect.signature(Denial).parameters) == fields
+
+
+def test_the_reasons_are_those_of_the_design():
+    """Rule 15."""
+    assert {reason.name for reason in DenialReason} == {
+        "NO_IDENTITY", "TOKEN_EXPIRED", "MISSING_SCOPE", "ACCESS_DENIED", "NOT_FOUND_OR_DENIED", "LOGIN_REQUIRED",
+        "SCOPE_VIOLATION",
+    }  # fmt: skip
+    assert all(reason.value == reason.name.lower() for reason in DenialReason)
