@@ -137,7 +137,7 @@ def overhead() -> tuple[float, float]:
     @optional_tool
     @requires_scopes("genie")
     @with_user_client
-    def tool(client: WorkspaceClient, question: str) -> str:
+    def tool(client: WorkspaceClient, question: str) -> str:  # noqa: ARG001
         return question
 
     def best(call: Callable[[], Any]) -> float:

@@ -16,16 +16,30 @@ from obo_kit._tool import amend, evaluated, function_below
 from obo_kit.session import session_for_tool
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from databricks.sdk import WorkspaceClient
 
     from obo_kit._tool import ToolSpec
     from obo_kit.session import UserSession
+
+    # By shape: these clients come without types, so that naming their classes would tell a type checker nothing.
+    class _SearchClient(Protocol):
+        def get_index(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    class _OpenAIClient(Protocol):
+        @property
+        def chat(self) -> Any: ...
+        @property
+        def responses(self) -> Any: ...
+
 
 __all__ = ["with_user_client"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+C = TypeVar("C", bound="WorkspaceClient | UserSession | _SearchClient | _OpenAIClient")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Recognised by name: importing the classes would cost seconds, and an annotation may be a string that cannot be evaluated.
@@ -291,13 +305,9 @@ class ClientScope:
         self.__exit__(*exc_info)
 
     @overload
-    def __call__(self, target: Callable[Concatenate[WorkspaceClient, P], R], /) -> Callable[P, R]: ...
+    def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Callable[P, R]: ...
     @overload
-    def __call__(self, target: Callable[Concatenate[UserSession, P], R], /) -> Callable[P, R]: ...
-    @overload
-    def __call__(
-        self, target: Callable[Concatenate[S, WorkspaceClient, P], R], /
-    ) -> Callable[Concatenate[S, P], R]: ...
+    def __call__(self, target: Callable[Concatenate[S, C, P], R], /) -> Callable[Concatenate[S, P], R]: ...
     @overload
     def __call__(self, target: F, /) -> F: ...
     def __call__(self, target: Any, /) -> Any:
@@ -312,11 +322,9 @@ class ClientScope:
 
 
 @overload
-def with_user_client(target: Callable[Concatenate[WorkspaceClient, P], R], /) -> Callable[P, R]: ...
+def with_user_client(target: Callable[Concatenate[C, P], R], /) -> Callable[P, R]: ...
 @overload
-def with_user_client(target: Callable[Concatenate[UserSession, P], R], /) -> Callable[P, R]: ...
-@overload
-def with_user_client(target: Callable[Concatenate[S, WorkspaceClient, P], R], /) -> Callable[Concatenate[S, P], R]: ...
+def with_user_client(target: Callable[Concatenate[S, C, P], R], /) -> Callable[Concatenate[S, P], R]: ...
 @overload
 def with_user_client(target: F, /) -> F: ...
 @overload

@@ -252,6 +252,10 @@ async def available_tools_async(*factories: Callable[..., Awaitable[Any]]) -> li
     """`available_tools` for factories that are coroutines, such as those that list the tools of MCP servers.
 
     They run at the same time; the order of the tools is that of the factories.
+
+    Raises:
+        NoUserIdentityError: There is no user to act for.
+        NoUserSessionError: Outside of any session, where an entry point is declared.
     """
     session, owned = session_for_tool("available_tools")
 

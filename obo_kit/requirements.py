@@ -16,6 +16,8 @@ from obo_kit._tool import amend
 from obo_kit.scopes import TARGETS, Verdict, check_known, covers, kind_of, verdict
 
 if TYPE_CHECKING:
+    from mlflow.models.resources import DatabricksResource
+
     from obo_kit._tool import ToolSpec
     from obo_kit.identity import UserIdentity
     from obo_kit.scopes import ResourceKind
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Declaration", "Requirement", "Requirements", "requires_scopes", "system_resources"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-R = TypeVar("R")
+R = TypeVar("R", bound="DatabricksResource")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,7 @@ def _requirement(item: object, allow_unknown: bool) -> Requirement:
     return Requirement(resource=item, kind=kind_of(item))
 
 
-def requires_scopes(*scopes_or_resources: Any, allow_unknown: bool = False) -> Callable[[F], F]:
+def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknown: bool = False) -> Callable[[F], F]:
     """Declare what a tool needs to act for the user.
 
     The declaration is registered, so that the agent's policy holds it; checked before each call against what the user's

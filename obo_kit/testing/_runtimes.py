@@ -225,7 +225,7 @@ def _modules(*, present: bool) -> Iterator[None]:
                 setattr(parent, name.rpartition(".")[2], module)
             sys.modules[name] = parent = module
         assert parent is not None
-        parent.fetch_obo_token = _invoker.get  # type: ignore[attr-defined]
+        parent.fetch_obo_token = _invoker.get  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

@@ -1,0 +1,214 @@
+"""What type checkers see. Read by mypy (strict) and pyright, never run; a line that must fail carries its ignore comments,
+and an ignore comment that is not needed is an error itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+from databricks.sdk import WorkspaceClient
+from databricks.vector_search.client import VectorSearchClient
+from mlflow.models.auth_policy import AuthPolicy
+from typing_extensions import assert_type
+
+import obo_kit
+from obo_kit import (
+    Denial,
+    DenialReason,
+    UserSession,
+    available_tools,
+    optional_tool,
+    propagate,
+    requires_scopes,
+    user_session,
+    with_user_client,
+)
+
+
+class OpenAILike:
+    """Stands for `DatabricksOpenAI`, which comes with an extra."""
+
+    @property
+    def chat(self) -> object: ...
+    @property
+    def responses(self) -> object: ...
+
+
+# --- with_user_client: the client first -----------------------------------------------------------------------------------
+
+
+@with_user_client
+def plain(client: WorkspaceClient, question: str, limit: int = 3) -> str:
+    return question
+
+
+assert_type(plain("x"), str)
+assert_type(plain(question="x", limit=1), str)
+plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+plain(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+plain(WorkspaceClient(), "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@with_user_client
+async def coroutine(client: WorkspaceClient, question: str) -> int:
+    return 1
+
+
+made: Callable[[str], Coroutine[Any, Any, int]] = coroutine
+
+
+@with_user_client
+def generator(client: WorkspaceClient, question: str) -> Iterator[bytes]:
+    yield b""
+
+
+assert_type(generator("x"), Iterator[bytes])
+
+
+@with_user_client
+async def async_generator(client: WorkspaceClient, question: str) -> AsyncIterator[bytes]:
+    yield b""
+
+
+assert_type(async_generator("x"), AsyncIterator[bytes])
+
+
+@with_user_client
+def search(client: VectorSearchClient, question: str) -> list[str]:
+    return [question]
+
+
+# The client comes without types: mypy knows no more than that `search` can be called.
+assert_type(search("x"), list[str])  # type: ignore[assert-type,no-untyped-call]
+
+
+@with_user_client
+def ask(client: OpenAILike, question: str) -> str:
+    return question
+
+
+assert_type(ask("x"), str)
+
+
+@with_user_client
+def with_session(session: UserSession, question: str) -> str:
+    return question
+
+
+assert_type(with_session("x"), str)
+
+
+@with_user_client(param="w")
+def named(w: WorkspaceClient, question: str) -> str:
+    return question
+
+
+assert_type(named("x"), str)
+
+
+class Tools:
+    @with_user_client
+    def method(self, client: WorkspaceClient, question: str) -> str:
+        return question
+
+    @classmethod
+    @with_user_client
+    def of_class(cls, client: WorkspaceClient, question: str) -> str:
+        return question
+
+    @staticmethod
+    @with_user_client
+    def static(client: WorkspaceClient, question: str) -> str:
+        return question
+
+
+assert_type(Tools().method("x"), str)
+assert_type(Tools.of_class("x"), str)
+assert_type(Tools.static("x"), str)
+Tools().method()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+with with_user_client() as client:
+    assert_type(client, WorkspaceClient)
+
+
+async def in_a_coroutine() -> None:
+    async with with_user_client() as client:
+        assert_type(client, WorkspaceClient)
+
+
+# --- the three together ---------------------------------------------------------------------------------------------------
+
+
+@optional_tool(fallback="no", on={DenialReason.ACCESS_DENIED})
+@requires_scopes("sql")
+@with_user_client
+def tool(client: WorkspaceClient, question: str) -> str:
+    return question
+
+
+assert_type(tool("x"), str)
+tool()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+@optional_tool
+@requires_scopes("sql", allow_unknown=True)
+async def bare(question: str) -> str:
+    return question
+
+
+bare(1)  # type: ignore[arg-type,unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+optional_tool(fallbak="no")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+obo_kit.system_resources("sql")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+requires_scopes(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+with optional_tool("docs") as attempt:
+    pass
+assert_type(attempt.denial, Denial | None)
+assert_type(bool(attempt), bool)
+
+
+# --- sessions -------------------------------------------------------------------------------------------------------------
+
+
+@user_session
+def predict(request: str) -> str:
+    return request
+
+
+assert_type(predict("x"), str)
+
+
+@user_session(required=False)
+def predict_stream(request: str) -> Iterator[int]:
+    yield 1
+
+
+assert_type(predict_stream("x"), Iterator[int])
+
+
+@user_session
+class Agent:
+    def predict(self, request: str) -> str:
+        return request
+
+
+assert_type(Agent().predict("x"), str)
+
+with user_session(headers={"x-forwarded-access-token": "t"}) as session:
+    assert_type(session, UserSession)
+    assert_type(session.client, WorkspaceClient)
+    assert_type(session.get(WorkspaceClient), WorkspaceClient)
+    session.closed = True  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+assert_type(propagate(predict)("x"), str)
+user_session(tokn="t")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------------
+
+assert_type(obo_kit.explain(ValueError()), Denial | None)
+assert_type(obo_kit.auth_policy("agent.py"), AuthPolicy)
+assert_type(obo_kit.app_config("agent.py"), dict[str, Any])
+assert_type(available_tools(lambda client: []), list[Any])
+obo_kit.auth_policy("agent.py", target="lambda")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
