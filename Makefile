@@ -28,7 +28,7 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 	$(BIN)/python examples/support_agent/demo.py
 
 test: $(VENV)/test.stamp  ## the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .

@@ -108,7 +108,11 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("declared", "serving", "apps", "granular"), CASES, ids=lambda it: str(it)[:60])
+def named(values):
+    return "+".join(one if isinstance(one, str) else type(one).__name__ for one in values) or "none"
+
+
+@pytest.mark.parametrize(("declared", "serving", "apps", "granular"), CASES, ids=named)
 def test_what_is_declared_is_what_is_in_the_policy(declared, serving, apps, granular):
     """Rules 21 and 22: by hand, one would write the same."""
     tool = declaring(*declared)
