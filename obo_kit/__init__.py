@@ -8,22 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._errors import (
+    AccessDeniedError,
+    IdentityMismatchError,
+    MissingScopeError,
+    NoUserIdentityError,
+    NoUserSessionError,
+    OboError,
+    PolicyError,
+    ScopeViolationError,
+    SessionClosedError,
+    TokenExpiredError,
+    UnknownScopeError,
+)
 from obo_kit._version import __version__
 
 if TYPE_CHECKING:
-    from obo_kit._errors import (
-        AccessDeniedError,
-        IdentityMismatchError,
-        MissingScopeError,
-        NoUserIdentityError,
-        NoUserSessionError,
-        OboError,
-        PolicyError,
-        ScopeViolationError,
-        SessionClosedError,
-        TokenExpiredError,
-        UnknownScopeError,
-    )
     from obo_kit._lease import Limits
     from obo_kit.denials import Denial, DenialReason, explain
     from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
     from obo_kit.session import UserSession, current_session, propagate, user_session
 
 _HOMES = {
-    "_errors": (
-        "AccessDeniedError",
-        "IdentityMismatchError",
-        "MissingScopeError",
-        "NoUserIdentityError",
-        "NoUserSessionError",
-        "OboError",
-        "PolicyError",
-        "ScopeViolationError",
-        "SessionClosedError",
-        "TokenExpiredError",
-        "UnknownScopeError",
-    ),
     "_lease": ("Limits",),
     "denials": ("Denial", "DenialReason", "explain"),
     "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),

@@ -12,7 +12,7 @@ from obo_kit.identity import resolve
 if TYPE_CHECKING:
     from obo_kit.identity import UserIdentity
 
-__all__: list[str] = []
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
