@@ -76,6 +76,7 @@ class LocalWorkspace:
             msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
             raise ImportError(msg)
         # Here and not at the top: whoever imports obo_kit.testing has not asked for a server yet.
+        from obo_kit.testing._functions import Functions
         from obo_kit.testing._gate import Gate
         from obo_kit.testing._genie import Genie
         from obo_kit.testing._grants import Grants
@@ -98,12 +99,13 @@ class LocalWorkspace:
         self._grants = Grants(self._directory)
         self._engine = Engine(self._grants)
         self._warehouses = Warehouses(self._grants, self._engine)
+        self._functions = Functions(self._grants, self._engine)
         self._search = Search(self._grants, lambda: self.host)
         self._genie = Genie(self._grants, self._engine)
         self._serving = Serving(self._grants, self._threads)
         self._gate = Gate(self._directory, self.log, self._threads)
         self._gate.add(IdentityApi(self._directory, lambda: self.host, self.workspace_id).apis())
-        for part in (self._warehouses, self._search, self._genie, self._serving):
+        for part in (self._warehouses, self._functions, self._search, self._genie, self._serving):
             self._gate.add(part.apis())
         self.latency = latency
 
@@ -226,6 +228,34 @@ class LocalWorkspace:
         """
         self._grants.register("table", self._engine.load(name, rows))
 
+    def add_function(
+        self,
+        name: str,
+        body: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        returns: str = "STRING",
+        comment: str = "",
+    ) -> None:
+        """Add a SQL function of Unity Catalog, used with EXECUTE on it.
+
+        It runs with the rights of its definer: it may read what its caller may not, in the way its body says, while
+        ``current_user()`` and ``is_account_group_member()`` in it are about the caller. Row filters and column masks
+        hold in it too.
+
+        Args:
+            name: ``catalog.schema.function``.
+            body: An expression or a query, with or without ``RETURN`` before it. What it names must be there already;
+                short names mean its own schema.
+            parameters: SQL type per parameter, followed by ``DEFAULT …`` and ``COMMENT '…'`` as in CREATE FUNCTION.
+            returns: SQL type, or ``TABLE(name type, …)``.
+            comment: What it does: the description that a tool made of it shows to the model.
+
+        Raises:
+            ValueError: The name is unusable or taken, or the SQL does not fit.
+        """
+        self._functions.add(name, body, parameters=parameters or {}, returns=returns, comment=comment)
+
     def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
         """Add a SQL warehouse, used with CAN USE on it.
 
@@ -307,7 +337,7 @@ class LocalWorkspace:
     # ------------------------------------------------------------------ who may do what
 
     def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
-        """Grant a privilege, spelled as on the platform (``"SELECT"``, ``"CAN USE"``, ``"CAN RUN"``, ``"CAN QUERY"``).
+        """Grant a privilege, spelled as on the platform (``"SELECT"``, ``"EXECUTE"``, ``"CAN USE"`` and so on).
 
         Args:
             principal: A user, a service principal or a group.

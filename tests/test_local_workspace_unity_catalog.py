@@ -1,0 +1,314 @@
+"""Functions, connections and tables of Unity Catalog, as alice (may), bob (may execute only) and carol (may nothing)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
+from databricks.sdk.service.sql import StatementParameterListItem, StatementState
+
+from obo_kit.testing import LocalWorkspace
+
+ORDERS = [
+    {"id": number, "region": region, "amount": number * 1.5, "buyer": buyer}
+    for number, (region, buyer) in enumerate([("EU", "alice"), ("US", "bob"), ("EU", "bob"), ("EU", "carol")], 1)
+]
+
+
+def client(workspace, user, *, scopes=("all-apis",)):
+    token = workspace.token(user, scopes=scopes)
+    return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
+
+
+def last(workspace):
+    return workspace.log.entries[-1]
+
+
+def sql(workspace, user, statement, **kwargs):
+    return client(workspace, user).statement_execution.execute_statement(statement, "wh1", **kwargs)
+
+
+def rows(answer):
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error.message
+    return answer.result.data_array
+
+
+# ---------------------------------------------------------------------------------------------- functions
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with LocalWorkspace() as workspace:
+        for user, groups in (("alice", ["managers"]), ("bob", []), ("carol", [])):
+            workspace.add_user(user, groups=groups)
+            workspace.add_warehouse(f"wh-{user}")
+        workspace.add_warehouse("wh1")
+        workspace.grant("users", "CAN USE", "wh1")
+        workspace.add_table("main.shop.orders", ORDERS)
+        workspace.add_function(
+            "main.shop.total",
+            "SELECT sum(amount) FROM orders WHERE region = total.region AND amount > at_least",
+            parameters={"region": "STRING COMMENT 'The region''s two letters'", "at_least": "DOUBLE DEFAULT 0"},
+            returns="DOUBLE",
+            comment="Turnover of a region.",
+        )
+        workspace.add_function("main.shop.twice", "RETURN 2 * total(of)", parameters={"of": "STRING"}, returns="DOUBLE")
+        workspace.add_function("main.shop.me", "concat(current_user(), ' ', is_account_group_member('managers'))")
+        workspace.add_function(
+            "main.shop.bought",
+            "SELECT id, amount FROM orders WHERE orders.buyer = bought.buyer ORDER BY id;",
+            parameters={"buyer": "STRING"},
+            returns="TABLE(order_id BIGINT COMMENT 'Number of the order', paid DECIMAL(10, 2))",
+        )
+        workspace.grant("alice", "SELECT", "main.shop.orders")
+        for user in ("alice", "bob"):
+            for function in ("total", "twice", "me", "bought"):
+                workspace.grant(user, "EXECUTE", f"main.shop.{function}")
+        yield workspace
+
+
+@pytest.fixture
+def workspace(shop):
+    shop.log.clear()
+    return shop
+
+
+def test_a_function_reads_what_its_caller_may_not(workspace):
+    assert rows(sql(workspace, "bob", "SELECT main.shop.total('EU') AS total")) == [["12.0"]]
+    denied = sql(workspace, "bob", "SELECT sum(amount) FROM main.shop.orders")
+    assert denied.status.error.message.endswith("SQLSTATE: 42501")
+    assert (last(workspace).user, last(workspace).decision) == ("bob", "missing grant")
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("SELECT main.shop.total('EU', 2)", [["10.5"]]),
+        ("SELECT main.shop.total(at_least => 5, region => 'EU')", [["6.0"]]),
+        ("SELECT `main`.`shop`.`total`(:region)", [["3.0"]]),
+        ("SELECT main.shop.twice('US')", [["6.0"]]),
+        ("SELECT main.shop.total(r) FROM (VALUES ('US'), ('EU')) AS v(r) ORDER BY 1", [["3.0"], ["12.0"]]),
+        ("SELECT r FROM (VALUES ('US'), ('EU')) AS v(r) WHERE main.shop.total(r) > 4", [["EU"]]),
+        ("SELECT main.shop.total(region) FROM (SELECT 'US' AS region)", [["3.0"]]),
+        ("SELECT total('US')", [["3.0"]]),
+        ("SELECT main.shop.total(NULL)", [[None]]),
+        ("SELECT * FROM main.shop.bought('bob')", [["2", "3.00"], ["3", "4.50"]]),
+        ("SELECT b.paid FROM main.shop.bought('bob') AS b WHERE b.order_id = 3", [["4.50"]]),
+    ],
+)
+def test_a_function_is_called_as_in_databricks(workspace, statement, expected):
+    parameters = [StatementParameterListItem(name="region", value="US")]
+    answer = sql(workspace, "bob", statement, catalog="main", schema="shop", parameters=parameters)
+    assert rows(answer) == expected
+
+
+def test_results_have_the_declared_types_and_plain_names(workspace):
+    answer = sql(workspace, "bob", "SELECT main.shop.total('EU')")
+    assert [(each.name, each.type_text) for each in answer.manifest.schema.columns] == [
+        ("main.shop.total('EU')", "DOUBLE")
+    ]
+    answer = sql(workspace, "bob", "SELECT * FROM main.shop.bought('bob')")
+    assert [(each.name, each.type_text) for each in answer.manifest.schema.columns] == [
+        ("order_id", "BIGINT"),
+        ("paid", "DECIMAL(10,2)"),
+    ]
+
+
+def test_a_function_knows_who_calls_it(workspace):
+    assert rows(sql(workspace, "alice", "SELECT main.shop.me()")) == [["alice@example.com true"]]
+    assert rows(sql(workspace, "bob", "SELECT main.shop.me()")) == [["bob@example.com false"]]
+
+
+def test_without_execute_a_statement_fails_as_the_platform_says_it(workspace):
+    for statement in ("SELECT main.shop.total('EU')", "SELECT * FROM main.shop.bought('bob')"):
+        answer = sql(workspace, "carol", statement)
+        assert answer.status.state is StatementState.FAILED
+        assert "[INSUFFICIENT_PERMISSIONS]" in answer.status.error.message
+        assert "User does not have EXECUTE on Routine 'main.shop." in answer.status.error.message
+        assert (last(workspace).user, last(workspace).decision) == ("carol", "missing grant")
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("SELECT main.shop.nothing('EU')", "[UNRESOLVED_ROUTINE] Cannot resolve routine `main`.`shop`.`nothing`."),
+        ("SELECT nothing('EU')", "[UNRESOLVED_ROUTINE] Cannot resolve routine `nothing`."),
+        (
+            "SELECT * FROM main.shop.nothing('EU')",
+            "[UNRESOLVED_ROUTINE] Cannot resolve routine `main`.`shop`.`nothing`.",
+        ),
+        ("SELECT * FROM nothing('EU')", "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve nothing"),
+        ("SELECT main.shop.total()", "[WRONG_NUM_ARGS]"),
+        ("SELECT main.shop.total('EU', 'much')", "[EXECUTION_ERROR]"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_a_failed_statement(workspace, statement, text):
+    answer = sql(workspace, "bob", statement)
+    assert answer.status.state is StatementState.FAILED
+    assert answer.status.error.message.startswith(text)
+    assert "uc " not in answer.status.error.message
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM duckdb_tables()",
+        "SELECT * FROM duckdb_tables",
+        "SELECT * FROM duckdb_functions()",
+        "WITH duckdb_tables AS (SELECT * FROM duckdb_tables) SELECT * FROM duckdb_tables",
+        "WITH duckdb_tables AS MATERIALIZED (SELECT * FROM duckdb_tables) SELECT * FROM duckdb_tables",
+        "WITH a AS (SELECT * FROM duckdb_tables), duckdb_tables AS (SELECT 1) SELECT * FROM a",
+        "SELECT * FROM duckdb_tables, (WITH duckdb_tables AS (SELECT 1) SELECT * FROM duckdb_tables)",
+        "SELECT (WITH sqlite_master AS (SELECT 1) SELECT 1), name FROM sqlite_master",
+        "SELECT * FROM query('SELECT 1')",
+        "SELECT * FROM query_table('orders')",
+        "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+        "SELECT * FROM pragma_database_list()",
+        "SHOW ALL TABLES",
+        "SHOW TABLES",
+        "SHOW DATABASES",
+    ],
+)
+def test_no_statement_lists_or_reads_what_functions_read(workspace, statement):
+    answer = sql(workspace, "bob", statement)
+    assert answer.status.state is StatementState.FAILED
+    assert "own " not in answer.status.error.message
+
+
+def test_a_with_name_hides_a_table_where_it_counts_and_nowhere_else(workspace):
+    assert rows(sql(workspace, "alice", "WITH orders AS (SELECT 7 AS id) SELECT id FROM orders")) == [["7"]]
+    nested = "WITH orders AS (SELECT count(*) AS n FROM orders) SELECT n FROM orders"
+    assert rows(sql(workspace, "alice", nested, catalog="main", schema="shop")) == [["4"]]
+    recursive = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT count(*) FROM t"
+    assert rows(sql(workspace, "alice", recursive)) == [["3"]]
+
+
+def test_the_metadata_of_a_function(workspace):
+    found = client(workspace, "bob", scopes=["unity-catalog"]).functions.get("main.shop.total")
+    assert (found.full_name, found.comment) == ("main.shop.total", "Turnover of a region.")
+    assert (found.data_type.value, found.routine_body.value, found.security_type.value) == ("DOUBLE", "SQL", "DEFINER")
+    region, at_least = found.input_params.parameters
+    assert (region.name, region.type_name.value, region.comment) == ("region", "STRING", "The region's two letters")
+    assert json.loads(at_least.type_json)["type"] == "double"
+    assert (at_least.parameter_default, at_least.position) == ("0", 1)
+
+    table = client(workspace, "bob").functions.get("main.shop.bought")
+    assert (table.data_type.value, [each.name for each in table.return_params.parameters]) == (
+        "TABLE_TYPE",
+        ["order_id", "paid"],
+    )
+
+
+def test_functions_are_listed_to_those_who_may_execute_them(workspace):
+    names = [each.name for each in client(workspace, "bob").functions.list("main", "shop")]
+    assert names == ["bought", "me", "total", "twice"]
+    assert list(client(workspace, "carol").functions.list("main", "shop")) == []
+    assert list(client(workspace, "bob").functions.list("main", "elsewhere")) == []
+    assert [each.name for each in client(workspace, "bob").functions.list("main", "shop", max_results=3)] == names
+
+
+def test_metadata_of_functions_needs_scope_then_grant(workspace):
+    with pytest.raises(PermissionDenied, match="required scopes: unity-catalog"):
+        client(workspace, "bob", scopes=["sql"]).functions.get("main.shop.total")
+    assert last(workspace).decision == "missing scope"
+    with pytest.raises(PermissionDenied, match=r"User does not have EXECUTE on Routine 'main\.shop\.total'\."):
+        client(workspace, "carol").functions.get("main.shop.total")
+    assert (last(workspace).user, last(workspace).decision) == ("carol", "missing grant")
+    with pytest.raises(NotFound, match="does not exist"):
+        client(workspace, "bob").functions.get("main.shop.nothing")
+    with pytest.raises(InvalidParameterValue):
+        client(workspace, "bob").api_client.do(
+            "GET", "/api/2.1/unity-catalog/functions", query={"catalog_name": "main"}
+        )
+    with pytest.raises(InvalidParameterValue, match="page_token"):
+        client(workspace, "bob").api_client.do(
+            "GET",
+            "/api/2.1/unity-catalog/functions",
+            query={"catalog_name": "main", "schema_name": "shop", "page_token": "x"},
+        )
+
+
+def test_a_function_is_executed_for_a_caller_without_a_warehouse(workspace):
+    functions, bob = workspace._functions, workspace._directory.find("bob")
+    outcome = functions.execute(bob, "main.shop.total", {"region": "EU", "at_least": 2})
+    assert ([each.name for each in outcome.columns], outcome.rows) == (["output"], (("10.5",),))
+    assert functions.execute(bob, "main.shop.bought", {"buyer": "carol"}).rows == (("4", "6.00"),)
+    assert [each.name for each in functions.executable(bob, "main", "shop")][:2] == ["main.shop.bought", "main.shop.me"]
+
+    from obo_kit.testing._refusals import RefusedError
+
+    for arguments in ({}, {"region": "EU", "nothing": 1}):
+        with pytest.raises(RefusedError, match="parameter"):
+            functions.execute(bob, "main.shop.total", arguments)
+    with pytest.raises(RefusedError, match="EXECUTE"):
+        functions.execute(workspace._directory.find("carol"), "main.shop.total", {"region": "EU"})
+
+
+def test_the_toolkit_of_unity_catalog_makes_tools_of_functions(workspace):
+    core = pytest.importorskip("unitycatalog.ai.core.databricks", reason="unitycatalog-ai is an optional extra")
+    toolkit = pytest.importorskip("unitycatalog.ai.langchain.toolkit", reason="its LangChain part is one too")
+    # The mode that needs no Spark; SQL functions do not run in it, and Spark needs a cluster.
+    functions = core.DatabricksFunctionClient(client(workspace, "bob"), execution_mode="local")
+    (tool,) = toolkit.UCFunctionToolkit(function_names=["main.shop.total"], client=functions).tools
+    assert (tool.name, tool.description) == ("main__shop__total", "Turnover of a region.")
+    assert set(tool.args) == {"region", "at_least"}
+    assert {record.user for record in workspace.log if "functions" in record.path} == {"bob"}
+
+    # The statement that the toolkit would run, on a warehouse.
+    command = core.get_execute_function_sql_command(functions.get_function("main.shop.total"), {"region": "EU"})
+    parameters = [StatementParameterListItem(name=name, value=value) for name, value in command.args.items()]
+    assert rows(sql(workspace, "bob", command.sql_query, parameters=parameters)) == [["12.0"]]
+
+    denied = core.DatabricksFunctionClient(client(workspace, "carol"), execution_mode="local")
+    with pytest.raises(PermissionError, match="EXECUTE on Routine"):
+        toolkit.UCFunctionToolkit(function_names=["main.shop.total"], client=denied)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("main.shop.total", "1"), "already a function"),
+        (("total", "1"), "three parts"),
+        (("main.shop.new", " ; "), "needs a body"),
+        (("main.shop.new", "1 +"), "does not read"),
+        (("main.shop.new", "(SELECT 1 FROM absent)"), "names 'main.shop.absent', which is not there yet"),
+        (("main.shop.new", "main.shop.new()"), "names 'main.shop.new', which is not there yet"),
+        (("main.shop.new", "nothing(1)"), "does not fit"),
+        (("main.shop.new", "(SELECT nothing FROM orders)"), "does not fit"),
+        (("main.shop.new", "1", {"a": "TEXTUAL"}), "no SQL type"),
+        (("main.shop.new", "1", {"a b": "INT"}), "plain name"),
+        (("main.shop.new", "1", {"a": ""}), "SQL type"),
+    ],
+)
+def test_a_function_that_cannot_work_is_refused_when_it_is_added(workspace, arguments, text):
+    name, body, *parameters = arguments
+    with pytest.raises(ValueError, match=text):
+        workspace.add_function(name, body, parameters=parameters[0] if parameters else None)
+    assert rows(sql(workspace, "bob", "SELECT main.shop.total('US')")) == [["3.0"]]
+
+
+def test_arrays_and_functions_that_refuse_nulls():
+    with LocalWorkspace() as workspace:
+        workspace.add_user("alice")
+        workspace.add_warehouse("wh1")
+        workspace.grant("alice", "CAN USE", "wh1")
+        with pytest.raises(ValueError, match="does not fit"):
+            workspace.add_function("main.s.size", "length_of(items)", parameters={"items": "ARRAY<INT>"}, returns="INT")
+        workspace.add_function("main.s.size", "len(items)", parameters={"items": "ARRAY<INT>"}, returns="INT")
+        workspace.add_function(
+            "main.s.strict", "CASE WHEN a IS NULL THEN error('no') ELSE a END", parameters={"a": "INT"}
+        )
+        for name in ("size", "strict"):
+            workspace.grant("alice", "EXECUTE", f"main.s.{name}")
+        assert rows(sql(workspace, "alice", "SELECT main.s.size([1, 2]), main.s.strict(5)")) == [["2", "5"]]
+        described = client(workspace, "alice").functions.get("main.s.size").input_params.parameters[0]
+        assert json.loads(described.type_json)["type"] == {
+            "type": "array",
+            "elementType": "integer",
+            "containsNull": True,
+        }
+        outcome = workspace._functions.execute(workspace._directory.find("alice"), "main.s.size", {"items": [1, 2, 3]})
+        assert outcome.rows == (("3",),)
