@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
-from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
+from databricks.sdk.errors import (
+    BadRequest,
+    DatabricksError,
+    InvalidParameterValue,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from databricks.sdk.service.serving import ExternalFunctionRequestHttpMethod
 from databricks.sdk.service.sql import StatementParameterListItem, StatementState
 
+from obo_kit import DenialReason, explain
 from obo_kit.testing import LocalWorkspace
 
 ORDERS = [
@@ -312,3 +324,249 @@ def test_arrays_and_functions_that_refuse_nulls():
         }
         outcome = workspace._functions.execute(workspace._directory.find("alice"), "main.s.size", {"items": [1, 2, 3]})
         assert outcome.rows == (("3",),)
+
+
+# ---------------------------------------------------------------------------------------------- connections
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """A service that says what it was asked, and obeys in the status it answers with."""
+
+    def _answer(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        asked = {
+            "method": self.command,
+            "path": self.path,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "body": self.rfile.read(length).decode(),
+        }
+        self.server.asked.append(asked)
+        status = int(self.path.partition("/status/")[2] or 200)
+        body = json.dumps(asked).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Mcp-Session-Id", "s1")
+        self.send_header("Set-Cookie", "secret=of-the-service")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def service():
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        server.asked = []
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def connected(service):
+    with LocalWorkspace() as workspace:
+        for user in ("alice", "bob", "carol"):
+            workspace.add_user(user)
+        workspace.add_connection("crm", f"{service.url}/v1/", headers={"Authorization": "Bearer of-the-crm"})
+        workspace.add_connection("github", service.url, login=True, comment="Issues")
+        workspace.add_connection("nowhere", "http://127.0.0.1:1")
+        for user in ("alice", "bob"):
+            for name in ("crm", "github", "nowhere"):
+                workspace.grant(user, "USE CONNECTION", name)
+        workspace.log_in("alice", "github", headers={"Authorization": "Bearer alice-at-github"})
+        yield workspace
+
+
+@pytest.fixture
+def links(connected, service):
+    connected.log.clear()
+    service.asked.clear()
+    return connected
+
+
+PAIR = ("catalog.connections", "model-serving")
+
+
+def ask(workspace, user, connection="crm", path="/items", method=ExternalFunctionRequestHttpMethod.GET, **kwargs):
+    serving = client(workspace, user, scopes=PAIR).serving_endpoints
+    return serving.http_request(connection, method, path, **kwargs)
+
+
+def test_http_request_reaches_the_service_with_the_credentials_of_the_connection(links, service):
+    answer = ask(
+        links,
+        "alice",
+        method=ExternalFunctionRequestHttpMethod.POST,
+        headers={"X-Trace": "1", "Authorization": "Bearer of-the-model"},
+        json={"name": "tea"},
+        params={"limit": 3},
+    )
+    assert answer.json()["path"] == "/v1/items?limit=3"
+    assert answer.headers["mcp-session-id"] == "s1"
+    (asked,) = service.asked
+    assert (asked["method"], json.loads(asked["body"])) == ("POST", {"name": "tea"})
+    assert asked["headers"]["authorization"] == "Bearer of-the-crm"
+    assert (asked["headers"]["x-trace"], asked["headers"]["content-type"]) == ("1", "application/json")
+    assert (last(links).user, last(links).path, last(links).decision) == (
+        "alice",
+        "/api/2.0/external-function",
+        "allowed",
+    )
+
+
+def test_each_user_is_themselves_at_a_service_they_log_in_to(links, service):
+    links.log_in("bob", "github", headers={"Authorization": "Bearer bob-at-github"})
+    for user in ("alice", "bob"):
+        asked = ask(links, user, "github").json()
+        assert asked["headers"]["authorization"] == f"Bearer {user}-at-github"
+    links.log_out("bob", "github")
+    assert len(service.asked) == 2
+
+
+def test_who_has_not_logged_in_is_told_where_to(links, service):
+    with pytest.raises(Unauthenticated) as caught:
+        ask(links, "bob", "github")
+    assert caught.value.error_code == "UNAUTHENTICATED"
+    assert "Credential for user identity('" in str(caught.value)
+    link = f"{links.host}/explore/connections/github"
+    text = f"is not found for the connection 'github'. Please login first to the connection by visiting {link}"
+    assert text in str(caught.value)
+    assert (last(links).user, last(links).status, last(links).decision) == ("bob", 401, "login required")
+    assert service.asked == []
+
+    denial = explain(caught.value)
+    assert denial.reason is DenialReason.LOGIN_REQUIRED
+    assert link in denial.remedy
+
+
+def test_use_connection_is_needed_and_its_end_counts_at_once(links, service):
+    with pytest.raises(PermissionDenied, match="User does not have USE CONNECTION on Connection 'crm'"):
+        ask(links, "carol")
+    assert (last(links).user, last(links).decision) == ("carol", "missing grant")
+    # The grant comes before the login.
+    with pytest.raises(PermissionDenied, match="USE CONNECTION"):
+        ask(links, "carol", "github")
+    links.revoke("alice", "USE CONNECTION", "github")
+    with pytest.raises(PermissionDenied, match="USE CONNECTION"):
+        ask(links, "alice", "github")
+    links.grant("alice", "USE CONNECTION", "github")
+    assert service.asked == []
+    assert ask(links, "alice", "github").json()["headers"]["authorization"] == "Bearer alice-at-github"
+    with pytest.raises(NotFound, match="Connection 'absent' does not exist"):
+        ask(links, "alice", "absent")
+
+
+@pytest.mark.parametrize("scopes", [["catalog.connections"], ["model-serving"], ["mcp.external", "unity-catalog"]])
+def test_http_request_needs_both_scopes(links, service, scopes):
+    serving = client(links, "alice", scopes=scopes).serving_endpoints
+    with pytest.raises(PermissionDenied, match="required scopes"):
+        serving.http_request("crm", ExternalFunctionRequestHttpMethod.GET, "/items")
+    assert (last(links).decision, service.asked) == ("missing scope", [])
+
+
+def test_what_the_service_refuses_comes_through(links):
+    for status, error in ((404, NotFound), (400, BadRequest)):
+        with pytest.raises(error):
+            ask(links, "alice", path=f"/status/{status}")
+        assert (last(links).status, last(links).decision) == (status, "allowed")
+
+
+def test_a_service_that_is_not_there_is_a_bad_gateway(links):
+    with pytest.raises(DatabricksError, match="The service behind connection 'nowhere' did not answer"):
+        ask(links, "alice", "nowhere")
+    assert (last(links).status, last(links).decision) == (502, "upstream error")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"connection_name": "crm", "method": "TRACE", "path": "/"},
+        {"connection_name": "crm", "method": "GET", "path": "/../secrets"},
+        {"connection_name": "crm", "method": "GET", "path": "/%2e%2e/secrets"},
+        {"connection_name": "crm", "method": "GET", "path": "/", "headers": "x"},
+        {"connection_name": "crm", "method": "GET", "path": "/", "params": "[]"},
+        {"connection_name": "crm", "method": "GET", "path": "/", "headers": '{"a": "b\\nc"}'},
+        {"connection_name": "crm", "method": "GET", "path": "/", "sub_domain": "eu"},
+        {"connection_name": "crm", "method": 7, "path": "/"},
+        {"method": "GET", "path": "/"},
+    ],
+)
+def test_a_request_that_is_none_is_refused_and_not_sent(links, service, body):
+    with pytest.raises(InvalidParameterValue):
+        client(links, "alice").api_client.do("POST", "/api/2.0/external-function", body=body)
+    assert service.asked == []
+
+
+def proxied(workspace, user, method, path, *, scopes=("mcp.external",), **kwargs):
+    return requests.request(
+        method,
+        f"{workspace.host}/api/2.0/unity-catalog/connections{path}",
+        headers={"Authorization": f"Bearer {workspace.token(user, scopes=scopes)}", "X-Trace": "1"},
+        cookies={"local_user": "alice"},
+        timeout=10,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_the_proxy_path_forwards_every_method(links, service, method):
+    answer = proxied(links, "alice", method, "/crm/proxy/a/b?q=1", data=b"" if method == "GET" else b"payload")
+    assert answer.status_code == 200
+    assert (answer.json()["path"], answer.json()["method"]) == ("/v1/a/b?q=1", method)
+    (asked,) = service.asked
+    assert asked["body"] == ("" if method == "GET" else "payload")
+    assert (asked["headers"]["authorization"], asked["headers"]["x-trace"]) == ("Bearer of-the-crm", "1")
+    assert "cookie" not in asked["headers"]
+    assert "secret" not in answer.headers.get("set-cookie", "")
+    assert last(links).user == "alice"
+
+
+def test_the_proxy_path_has_scopes_of_its_own(links, service):
+    assert proxied(links, "alice", "GET", "/crm/proxy").json()["path"] == "/v1"
+    assert proxied(links, "alice", "GET", "/crm/proxy/status/418").status_code == 418
+    service.asked.clear()
+    assert "required scopes" in proxied(links, "alice", "GET", "/crm/proxy/a", scopes=PAIR).json()["message"]
+    assert "USE CONNECTION" in proxied(links, "carol", "GET", "/crm/proxy/a").json()["message"]
+    login = proxied(links, "bob", "GET", "/github/proxy/a")
+    assert (login.status_code, login.json()["error_code"]) == (401, "UNAUTHENTICATED")
+    assert service.asked == []
+
+
+def test_the_metadata_of_a_connection_holds_no_credential(links):
+    found = client(links, "bob", scopes=["unity-catalog"]).connections.get("crm")
+    assert (found.connection_type.value, found.options["base_path"]) == ("HTTP", "/v1")
+    assert "of-the-crm" not in json.dumps(found.as_dict())
+    assert "of-the-crm" not in repr(links._connections.use(links._directory.find("bob"), "crm"))
+    assert [each.name for each in client(links, "bob").connections.list()] == ["crm", "github", "nowhere"]
+    assert list(client(links, "carol").connections.list()) == []
+    with pytest.raises(PermissionDenied, match="USE CONNECTION"):
+        client(links, "carol").connections.get("crm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"name": "a b", "url": "http://127.0.0.1:1"}, "made of letters"),
+        ({"name": "crm", "url": "http://127.0.0.1:1"}, "already a uc connection"),
+        ({"name": "new", "url": "127.0.0.1:1"}, "needs a URL"),
+        ({"name": "new", "url": "http://127.0.0.1:1/?q=1"}, "needs a URL"),
+        ({"name": "new", "url": "http://127.0.0.1:1", "login": True, "headers": {"a": "b"}}, "give headers to log_in"),
+    ],
+)
+def test_a_connection_that_cannot_work_is_refused_when_it_is_added(links, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        links.add_connection(**arguments)
+
+
+def test_nobody_logs_in_to_a_connection_with_credentials_of_its_own(links):
+    with pytest.raises(ValueError, match="they do to: github"):
+        links.log_in("alice", "crm")
+    with pytest.raises(ValueError, match="No principal"):
+        links.log_in("dave", "github")

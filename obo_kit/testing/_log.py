@@ -28,8 +28,9 @@ class RequestRecord:
         scopes_held: Scopes of the token; None without a readable token.
         scopes_missing: Scopes the token lacks; filled where the decision is ``"missing scope"``.
         decision: ``"allowed"``, ``"missing scope"``, ``"missing grant"``, ``"invalid token"``, ``"expired token"``,
-            ``"no credential"``, ``"not found"``, ``"bad request"``, ``"model error"`` or ``"fault"``. A refusal that
-            the platform reports as data (SQL, Genie) is recorded as a refusal, with status 200.
+            ``"no credential"``, ``"not found"``, ``"bad request"``, ``"login required"``, ``"model error"``,
+            ``"upstream error"`` or ``"fault"``. A refusal that the platform reports as data (SQL, Genie) is recorded as
+            a refusal, with status 200.
         connection: Client address and port: one value per TCP connection.
         seconds: From the arrival of the request to the start of its answer.
         user_agent: The User-Agent header, or an empty string.

@@ -196,6 +196,40 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="inferred",
         source="errors.uc_hidden, which names tables; the code for a function is ours",
     ),
+    # ------------------------------------------------------------------ connections
+    "connection_denied": Refusal(
+        status=403,
+        code="PERMISSION_DENIED",
+        text="User does not have USE CONNECTION on Connection '{name}'.",
+        decision="missing grant",
+        standing="reported",
+        source="errors.uc_privilege_missing",
+    ),
+    "connection_missing": Refusal(
+        status=404,
+        code="CONNECTION_DOES_NOT_EXIST",
+        text="Connection '{name}' does not exist.",
+        decision="not found",
+        standing="inferred",
+        source="errors.uc_hidden (other *_DOES_NOT_EXIST)",
+    ),
+    "connection_login": Refusal(
+        status=401,
+        code="UNAUTHENTICATED",
+        text="Credential for user identity('{user_id}') is not found for the connection '{name}'. "
+        "Please login first to the connection by visiting {url}",
+        decision="login required",
+        standing="reported",
+        source="errors.connection_login_required",
+    ),
+    "connection_unreachable": Refusal(
+        status=502,
+        code="BAD_GATEWAY",
+        text="The service behind connection '{name}' did not answer: {error}",
+        decision="upstream error",
+        standing="inferred",
+        source="HTTP semantics; the wording is ours",
+    ),
     # Statement failures: HTTP 200, status.state FAILED, error_code always BAD_REQUEST.
     "sql_denied": Refusal(
         status=200,

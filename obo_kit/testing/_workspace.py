@@ -76,6 +76,7 @@ class LocalWorkspace:
             msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
             raise ImportError(msg)
         # Here and not at the top: whoever imports obo_kit.testing has not asked for a server yet.
+        from obo_kit.testing._connections import Connections
         from obo_kit.testing._functions import Functions
         from obo_kit.testing._gate import Gate
         from obo_kit.testing._genie import Genie
@@ -100,12 +101,13 @@ class LocalWorkspace:
         self._engine = Engine(self._grants)
         self._warehouses = Warehouses(self._grants, self._engine)
         self._functions = Functions(self._grants, self._engine)
+        self._connections = Connections(self._grants, lambda: self.host)
         self._search = Search(self._grants, lambda: self.host)
         self._genie = Genie(self._grants, self._engine)
         self._serving = Serving(self._grants, self._threads)
         self._gate = Gate(self._directory, self.log, self._threads)
         self._gate.add(IdentityApi(self._directory, lambda: self.host, self.workspace_id).apis())
-        for part in (self._warehouses, self._functions, self._search, self._genie, self._serving):
+        for part in (self._warehouses, self._functions, self._connections, self._search, self._genie, self._serving):
             self._gate.add(part.apis())
         self.latency = latency
 
@@ -255,6 +257,49 @@ class LocalWorkspace:
             ValueError: The name is unusable or taken, or the SQL does not fit.
         """
         self._functions.add(name, body, parameters=parameters or {}, returns=returns, comment=comment)
+
+    def add_connection(
+        self,
+        name: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        login: bool = False,
+        comment: str = "",
+    ) -> None:
+        """Add a connection of Unity Catalog to an HTTP service, used with USE CONNECTION on it.
+
+        Requests really go there: ``serving_endpoints.http_request``, the connection's proxy path and the external MCP
+        server of its name forward them, without the caller's token.
+
+        Args:
+            name: Its name, without catalog and schema.
+            url: Where the service is; paths of requests are added to it. A test starts one on loopback.
+            headers: Credentials that the connection holds, such as ``{"Authorization": "Bearer …"}``.
+            login: Each user has to log in first; ``log_in`` does that for them.
+            comment: What it is.
+
+        Raises:
+            ValueError: The name is not plain or taken, the URL is none, or ``headers`` go with ``login``.
+        """
+        self._connections.add(name, url, headers=headers or {}, login=login, comment=comment)
+
+    def log_in(self, user: str, connection: str, *, headers: Mapping[str, str] | None = None) -> None:
+        """Log a user in to a connection added with ``login=True``, as their browser would.
+
+        Args:
+            user: Who.
+            connection: Its name.
+            headers: The user's own credentials at the service.
+
+        Raises:
+            ValueError: There is no such user, or no connection of the name that users log in to.
+        """
+        self._connections.log_in(self._directory.find(user), connection, headers or {})
+
+    def log_out(self, user: str, connection: str) -> None:
+        """Forget a user's login to a connection. Arguments and errors as for ``log_in``."""
+        self._connections.log_in(self._directory.find(user), connection, None)
 
     def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
         """Add a SQL warehouse, used with CAN USE on it.
