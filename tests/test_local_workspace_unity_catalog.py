@@ -570,3 +570,65 @@ def test_nobody_logs_in_to_a_connection_with_credentials_of_its_own(links):
         links.log_in("alice", "crm")
     with pytest.raises(ValueError, match="No principal"):
         links.log_in("dave", "github")
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def test_tables_are_described_to_those_who_may_select(workspace):
+    found = client(workspace, "alice", scopes=["catalog.tables:read"]).tables.get("main.shop.orders")
+    assert [(each.name, each.type_text) for each in found.columns] == [
+        ("id", "BIGINT"),
+        ("region", "STRING"),
+        ("amount", "DOUBLE"),
+        ("buyer", "STRING"),
+    ]
+    with pytest.raises(PermissionDenied, match=r"User does not have SELECT on Table 'main\.shop\.orders'\."):
+        client(workspace, "bob").tables.get("main.shop.orders")
+    assert (last(workspace).user, last(workspace).decision) == ("bob", "missing grant")
+    with pytest.raises(NotFound, match=r"Table 'main\.shop\.absent' does not exist"):
+        client(workspace, "bob").tables.get("main.shop.absent")
+
+
+def test_lists_leave_out_what_a_user_may_not_use(workspace):
+    seen = {}
+    for user in ("alice", "bob", "carol"):
+        each = client(workspace, user)
+        seen[user] = (
+            [table.full_name for table in each.tables.list("main", "shop")],
+            [schema.full_name for schema in each.schemas.list("main")],
+            [catalog.name for catalog in each.catalogs.list()],
+            each.tables.exists("main.shop.orders").table_exists,
+        )
+    assert seen == {
+        "alice": (["main.shop.orders"], ["main.shop"], ["main"], True),
+        "bob": ([], ["main.shop"], ["main"], False),
+        "carol": ([], [], [], False),
+    }
+    for path, query in (("tables", {"catalog_name": "main"}), ("schemas", {})):
+        with pytest.raises(InvalidParameterValue, match="required"):
+            client(workspace, "alice").api_client.do("GET", f"/api/2.1/unity-catalog/{path}", query=query)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda w: w.tables.get("main.shop.orders"),
+        lambda w: list(w.tables.list("main", "shop")),
+        lambda w: w.functions.get("main.shop.total"),
+    ],
+)
+def test_the_refusal_of_a_direct_attempt_says_how_the_data_is_reached(workspace, act):
+    with pytest.raises(PermissionDenied, match="not directly supported with on-behalf-of-user") as caught:
+        act(client(workspace, "alice", scopes=["sql", "genie"]))
+    assert "through a Genie space (scope genie) or a SQL warehouse (scope sql)" in str(caught.value)
+    denial = explain(caught.value)
+    assert denial.reason is DenialReason.MISSING_SCOPE
+    assert "unity-catalog" in denial.scopes
+    assert all(" " not in scope for scope in denial.scopes)
+    assert (last(workspace).decision, "unity-catalog" in last(workspace).scopes_missing) == ("missing scope", True)
+    # The way it says.
+    statement = client(workspace, "alice", scopes=["sql"]).statement_execution.execute_statement(
+        "SELECT count(*) FROM main.shop.orders", "wh1"
+    )
+    assert rows(statement) == [["4"]]

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
+from requests.structures import CaseInsensitiveDict
 from starlette.responses import StreamingResponse
 
 from obo_kit.testing._functions import list_page
@@ -212,9 +213,7 @@ def _forward(
     """
     if any(part == ".." for part in re.split(r"[/\\]", unquote(path))):
         raise RefusedError("invalid_parameter", detail="path must not contain ..")
-    sent = requests.structures.CaseInsensitiveDict(
-        {name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED}
-    )
+    sent = CaseInsensitiveDict({name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED})
     # Last, so that no caller can put other credentials in the place of the connection's.
     sent.update(connection.headers)
     url = f"{connection.url}/{path.lstrip('/')}" if path.strip("/") else connection.url

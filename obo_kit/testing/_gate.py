@@ -283,7 +283,8 @@ def _check_scopes(method: str, path: str, caller: Caller) -> None:
     # A spelling that the catalogue does not know opens nothing here: the workspace cannot know what it stands for.
     if verdict is not Verdict.GRANTED:
         needed = tuple(missing) or route.all_of or route.any_of
-        raise RefusedError("missing_scope", scopes=", ".join(needed), missing=needed)
+        key = "missing_scope_uc" if route.kind in {"uc_table", "uc_function"} else "missing_scope"
+        raise RefusedError(key, scopes=", ".join(needed), missing=needed)
 
 
 def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:

@@ -90,6 +90,17 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="errors.missing_scope_json",
     ),
+    "missing_scope_uc": Refusal(
+        status=403,
+        code=403,
+        text="Provided OAuth token does not have required scopes: {scopes} [ReqId: {request}] Tables and functions of "
+        "Unity Catalog are not directly supported with on-behalf-of-user authorization: reach them through a Genie "
+        "space (scope genie) or a SQL warehouse (scope sql).",
+        decision="missing scope",
+        standing="inferred",
+        source="errors.missing_scope_json; the second sentence is the OBO documentation's advice in our words, "
+        "which the platform does not send",
+    ),
     "oauth_client": Refusal(
         status=401,
         code="invalid_client",

@@ -1,4 +1,4 @@
-"""SQL warehouses, the Statement Execution API and the metadata of tables, as REST routes."""
+"""SQL warehouses and the Statement Execution API, as REST routes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from obo_kit.testing._principals import Caller
 from obo_kit.testing._refusals import REFUSALS, RefusedError
 from obo_kit.testing._sql import Column, Engine, Outcome
 
-__all__ = ["Warehouses", "statement_body"]
+__all__ = ["Warehouses", "column_body", "statement_body"]
 
 # Rows per chunk, and statements kept for polling.
 CHUNK_ROWS = 1000
@@ -70,7 +70,6 @@ class Warehouses:
             Api(method="GET", path=statements + "/{statement}/result/chunks/{chunk}", handler=self._chunk),
             Api(method="GET", path="/api/2.0/sql/warehouses", handler=self._list),
             Api(method="GET", path="/api/2.0/sql/warehouses/{warehouse}", handler=self._describe),
-            Api(method="GET", path="/api/2.1/unity-catalog/tables/{table}", handler=self._table, quick=False),
         ]
 
     # ------------------------------------------------------------------ statements
@@ -151,7 +150,7 @@ class Warehouses:
             raise RefusedError("statement_missing", name=statement)
         return found
 
-    # ------------------------------------------------------------------ warehouses and tables
+    # ------------------------------------------------------------------ warehouses
 
     def _list(self, call: Call) -> Answer:
         mine = [
@@ -178,29 +177,6 @@ class Warehouses:
             "enable_serverless_compute": True,
         }
 
-    def _table(self, call: Call) -> Answer:
-        # An index is a table of Unity Catalog too; the retriever tools read its columns here.
-        name = call.params["table"].lower()
-        for kind in ("table", "vector_search_index"):
-            if self._grants.exists(kind, name):
-                break
-        else:
-            raise RefusedError("table_missing", name=name)
-        if not self._grants.holds(call.user.principal, "SELECT", kind, name):
-            raise RefusedError("table_denied", name=name)
-        catalog, schema, table = name.split(".")
-        return Answer(
-            content={
-                "name": table,
-                "catalog_name": catalog,
-                "schema_name": schema,
-                "full_name": name,
-                "table_type": "MANAGED",
-                "data_source_format": "DELTA",
-                "columns": [_column(position, column) for position, column in enumerate(self._engine.columns(name))],
-            }
-        )
-
 
 def statement_body(statement: str, outcome: Outcome) -> dict[str, Any]:
     """A finished statement, as the API shapes it."""
@@ -222,7 +198,7 @@ def statement_body(statement: str, outcome: Outcome) -> dict[str, Any]:
             "format": "JSON_ARRAY",
             "schema": {
                 "column_count": len(outcome.columns),
-                "columns": [_column(position, column) for position, column in enumerate(outcome.columns)],
+                "columns": [column_body(position, column) for position, column in enumerate(outcome.columns)],
             },
             "total_chunk_count": chunks,
             "chunks": [
@@ -258,7 +234,8 @@ def _chunk(statement: str, outcome: Outcome, chunk: int) -> dict[str, Any]:
     return body
 
 
-def _column(position: int, column: Column) -> dict[str, Any]:
+def column_body(position: int, column: Column) -> dict[str, Any]:
+    """A column, as the APIs of SQL and of Unity Catalog shape it."""
     return {
         "name": column.name,
         "position": position,

@@ -87,6 +87,7 @@ class LocalWorkspace:
         from obo_kit.testing._search import Search
         from obo_kit.testing._serving import Serving
         from obo_kit.testing._sql import Engine
+        from obo_kit.testing._tables import Tables
         from obo_kit.testing._warehouses import Warehouses
 
         self.workspace_id = str(10**15 + secrets.randbelow(9 * 10**15))
@@ -107,7 +108,16 @@ class LocalWorkspace:
         self._serving = Serving(self._grants, self._threads)
         self._gate = Gate(self._directory, self.log, self._threads)
         self._gate.add(IdentityApi(self._directory, lambda: self.host, self.workspace_id).apis())
-        for part in (self._warehouses, self._functions, self._connections, self._search, self._genie, self._serving):
+        tables = Tables(self._grants, self._engine)
+        for part in (
+            self._warehouses,
+            tables,
+            self._functions,
+            self._connections,
+            self._search,
+            self._genie,
+            self._serving,
+        ):
             self._gate.add(part.apis())
         self.latency = latency
 
