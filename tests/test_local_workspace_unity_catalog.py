@@ -154,7 +154,7 @@ def test_without_execute_a_statement_fails_as_the_platform_says_it(workspace):
         ),
         ("SELECT * FROM nothing('EU')", "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve nothing"),
         ("SELECT main.shop.total()", "[WRONG_NUM_ARGS]"),
-        ("SELECT main.shop.total('EU', 'much')", "[EXECUTION_ERROR]"),
+        ("SELECT main.shop.total('EU', 'much')", "[CAST_INVALID_INPUT]"),
     ],
 )
 def test_a_call_that_does_not_fit_is_a_failed_statement(workspace, statement, text):

@@ -316,6 +316,15 @@ REFUSALS: Mapping[str, Refusal] = {
         source="Spark error class; the detail is DuckDB's",
         sql_state="42703",
     ),
+    "sql_cast": Refusal(
+        status=200,
+        code="BAD_REQUEST",
+        text="[CAST_INVALID_INPUT] {detail} SQLSTATE: 22018",
+        decision="bad request",
+        standing="inferred",
+        source="Spark error class; the detail is DuckDB's",
+        sql_state="22018",
+    ),
     "sql_parameter": Refusal(
         status=200,
         code="BAD_REQUEST",

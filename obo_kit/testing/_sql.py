@@ -10,12 +10,13 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import REFUSALS, refusal_text
+from obo_kit.testing._rows import Rows, records
 from obo_kit.testing._sql_reader import PREFIX, UnreadableError, identifier
 from obo_kit.testing._sql_types import Column, duck_type, sql_type, text_of
 from obo_kit.testing._sql_world import Function, Parameter, Table, Worlds, split_name
@@ -81,7 +82,7 @@ class Engine:
     def load(
         self,
         name: str,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Rows,
         *,
         row_filter: str | None = None,
         column_masks: Mapping[str, str] | None = None,
@@ -95,13 +96,13 @@ class Engine:
         import pyarrow as pa  # type: ignore[import-untyped]
 
         full = ".".join(split_name(name))
-        records = [dict(row) for row in rows]
-        if not records:
+        given = records(rows)
+        if not given:
             msg = f"Table {name!r} needs at least one row: its columns are taken from the rows"
             raise ValueError(msg)
-        columns = list(dict.fromkeys(key for record in records for key in record))
+        columns = list(dict.fromkeys(key for record in given for key in record))
         try:
-            table = pa.table({column: [record.get(column) for record in records] for column in columns})
+            table = pa.table({column: [record.get(column) for record in given] for column in columns})
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             msg = f"The rows of table {name!r} do not form columns: {error}"
             raise ValueError(msg) from None
@@ -277,6 +278,7 @@ def _explained(error: Exception) -> _StatementError:
         (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
         (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
         (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
+        (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
     ):
         match = re.search(pattern, detail, re.IGNORECASE)
         if match is not None:

@@ -157,7 +157,7 @@ class _Reader:
             return [self.rewrite(value, ctes) for value in node]
         if not isinstance(node, dict):
             return node
-        kind, outer = node.get("type"), ctes
+        kind, outer = str(node.get("type")), ctes
         if kind == "RECURSIVE_CTE_NODE":
             ctes |= {str(node["cte_name"]).lower()}
         # A name counts from the next entry on. What it stood for before could be a view of DuckDB's own.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from obo_kit.testing._genie import Answers
     from obo_kit.testing._log import RequestLog
     from obo_kit.testing._principals import ServicePrincipal
+    from obo_kit.testing._rows import Rows
     from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing._server import Server
     from obo_kit.testing._serving import ChatModel
@@ -228,17 +229,39 @@ class LocalWorkspace:
 
     # ------------------------------------------------------------------ what there is
 
-    def add_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def add_table(
+        self,
+        name: str,
+        rows: Rows,
+        *,
+        row_filter: str | None = None,
+        column_masks: Mapping[str, str] | None = None,
+    ) -> None:
         """Add a table of Unity Catalog, queried with SELECT on it through a warehouse.
+
+        Filter and masks are SQL over the table's columns. They hold whatever statement, function or Genie space reads
+        the table; ``current_user()`` and ``is_account_group_member('…')`` in them are about who asks, and they may
+        call functions and read tables that were added before::
+
+            workspace.add_table(
+                "main.hr.people",
+                rows,
+                row_filter="manager = current_user() OR is_account_group_member('hr')",
+                column_masks={"salary": "CASE WHEN is_account_group_member('hr') THEN salary END"},
+            )
 
         Args:
             name: ``catalog.schema.table``.
-            rows: At least one; columns and their types are taken from them.
+            rows: Records, or the path of a CSV file with a line of column names. At least one; columns and their types
+                are taken from them.
+            row_filter: A condition: users see the rows for which it is true.
+            column_masks: Per column, an expression of its type that users see in its place.
 
         Raises:
-            ValueError: Name or rows are unusable.
+            ValueError: Name or rows are unusable, or filter or masks do not fit them.
         """
-        self._grants.register("table", self._engine.load(name, rows))
+        loaded = self._engine.load(name, rows, row_filter=row_filter, column_masks=column_masks)
+        self._grants.register("table", loaded)
 
     def add_function(
         self,

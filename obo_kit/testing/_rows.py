@@ -1,0 +1,35 @@
+"""Rows that an author hands over: records, or a CSV file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["Rows", "records"]
+
+Rows = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
+"""Records, or the path of a CSV file whose first line names the columns; the types of a CSV's columns are guessed."""
+
+
+def records(rows: Rows) -> list[dict[str, Any]]:
+    """Return the rows as dicts; a NaN is read as null, as JSON has none. ValueError where the file is unusable."""
+    given = _from_csv(rows) if isinstance(rows, (str, os.PathLike)) else rows
+    return [{name: _plain(value) for name, value in row.items()} for row in given]
+
+
+def _from_csv(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import csv
+
+    try:
+        rows: list[dict[str, Any]] = csv.read_csv(os.fspath(path)).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        msg = f"The rows cannot be read from {os.fspath(path)!r}: {error}"
+        raise ValueError(msg) from None
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
