@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import json
+
+import pyarrow.ipc
 import pytest
+import requests
+import trustme
+from databricks import sql as connector
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
-from databricks.sdk.service.sql import StatementState
+from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
+from databricks.sdk.service.sql import (
+    Disposition,
+    ExecuteStatementRequestOnWaitTimeout,
+    Format,
+    StatementState,
+)
 
 from obo_kit.testing import LocalWorkspace
 
@@ -229,3 +243,260 @@ def test_tables_come_from_csv_too(tmp_path):
         assert [each.type_text for each in answer.manifest.schema.columns] == ["BIGINT", "STRING", "DOUBLE", "DATE"]
         with pytest.raises(ValueError, match="cannot be read"):
             workspace.add_table("main.shop.absent", tmp_path / "absent.csv")
+
+
+# ---------------------------------------------------------------------------------------------- results
+
+MANY = "SELECT i, 'row ' || i AS name FROM range(2500) t(i) ORDER BY i"
+
+
+def follow(workspace, user, answer):
+    """All rows of a linked result, by the links, without a token."""
+    statements = client(workspace, user).statement_execution
+    result, bodies = answer.result, []
+    while True:
+        (link,) = result.external_links
+        download = requests.get(link.external_link, timeout=10)
+        assert download.status_code == 200, download.text
+        bodies.append(download.content)
+        if link.next_chunk_index is None:
+            return bodies
+        result = statements.get_statement_result_chunk_n(answer.statement_id, link.next_chunk_index)
+
+
+def test_a_linked_result_is_downloaded_chunk_by_chunk_without_a_token(workspace):
+    answer = sql(workspace, "alice", MANY, disposition=Disposition.EXTERNAL_LINKS)
+    assert (answer.manifest.total_chunk_count, answer.result.data_array) == (3, None)
+    found = [row for body in follow(workspace, "alice", answer) for row in json.loads(body)]
+    assert (len(found), found[0], found[-1]) == (2500, ["0", "row 0"], ["2499", "row 2499"])
+    downloads = workspace.log.filter(path="/local-storage/")
+    assert [(record.user, record.decision) for record in downloads] == [(None, "allowed")] * 3
+    assert "signature" not in workspace.log.table()
+
+
+def test_linked_results_come_as_arrow_and_csv(workspace):
+    everything = """SELECT 1::TINYINT AS a, 2::SMALLINT AS b, 3 AS c, 4::BIGINT AS d, 1.5::FLOAT AS e, 2.5::DOUBLE AS f,
+        1.25::DECIMAL(10, 2) AS g, true AS h, 'x,y' AS i, DATE '2026-01-02' AS j, TIMESTAMP '2026-01-02 03:04:05' AS k,
+        'ab'::BLOB AS l, [1, 2] AS m, NULL AS n"""
+    arrow = sql(workspace, "alice", everything, disposition=Disposition.EXTERNAL_LINKS, format=Format.ARROW_STREAM)
+    (body,) = follow(workspace, "alice", arrow)
+    (row,) = pyarrow.ipc.open_stream(body).read_all().to_pylist()
+    assert row == {
+        "a": 1,
+        "b": 2,
+        "c": 3,
+        "d": 4,
+        "e": 1.5,
+        "f": 2.5,
+        "g": decimal.Decimal("1.25"),
+        "h": True,
+        "i": "x,y",
+        "j": datetime.date(2026, 1, 2),
+        "k": datetime.datetime(2026, 1, 2, 3, 4, 5),
+        "l": b"ab",
+        "m": "[1, 2]",
+        "n": None,
+    }
+    text = sql(
+        workspace,
+        "alice",
+        "SELECT 1 AS a, 'x,y' AS b, NULL AS c",
+        disposition=Disposition.EXTERNAL_LINKS,
+        format=Format.CSV,
+    )
+    assert follow(workspace, "alice", text) == [b'a,b,c\n1,"x,y",\n']
+
+
+def test_a_link_is_of_no_use_when_it_is_changed_late_or_sent_with_a_token(workspace, monkeypatch):
+    answer = sql(workspace, "alice", MANY, disposition=Disposition.EXTERNAL_LINKS)
+    link = answer.result.external_links[0].external_link
+    changed = link[:-1] + ("0" if link[-1] != "0" else "1")
+    other = sql(workspace, "bob", MANY, disposition=Disposition.EXTERNAL_LINKS).result.external_links[0].external_link
+    mixed = link.partition("?")[0] + "?" + other.partition("?")[2]
+    for address in (changed, mixed, link.partition("?")[0], link.replace("/0?", "/9?"), link.replace("/0?", "/x?")):
+        assert requests.get(address, timeout=10).status_code == 403
+    with_token = requests.get(link, headers={"Authorization": f"Bearer {workspace.token('alice')}"}, timeout=10)
+    assert with_token.status_code == 403
+    assert {record.decision for record in workspace.log.filter(path="/local-storage/")} == {"invalid token"}
+    expired = link.replace("expires=", "expires=1&was=")
+    assert requests.get(expired, timeout=10).status_code == 403
+    assert requests.get(link, timeout=10).status_code == 200
+
+
+def test_failed_statements_have_no_links(workspace):
+    answer = sql(workspace, "alice", "SELECT * FROM main.hr.regions", disposition=Disposition.EXTERNAL_LINKS)
+    assert (answer.status.state, answer.result) == (StatementState.FAILED, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"disposition": "INLINE", "format": "CSV"}, "only with EXTERNAL_LINKS"),
+        ({"format": "ARROW_STREAM"}, "only with EXTERNAL_LINKS"),
+        ({"disposition": "BY_POST"}, "disposition must be one of"),
+        ({"format": "XML", "disposition": "EXTERNAL_LINKS"}, "format must be one of"),
+        ({"on_wait_timeout": "GIVE_UP"}, "on_wait_timeout must be one of"),
+        ({"wait_timeout": "3s"}, "wait_timeout must be"),
+        ({"row_limit": 0}, "row_limit must be"),
+        ({"parameters": {"a": 1}}, "parameters must be a list"),
+    ],
+)
+def test_a_statement_request_that_is_none_is_refused(workspace, body, text):
+    with pytest.raises(InvalidParameterValue, match=text):
+        client(workspace, "alice").api_client.do(
+            "POST", "/api/2.0/sql/statements", body={"statement": "SELECT 1", "warehouse_id": "wh1", **body}
+        )
+
+
+SLOW = "SELECT count(*) FROM range(3000000000) t(i) WHERE i % 7 = 3"
+
+
+def test_a_statement_that_takes_too_long_goes_on_or_is_canceled(workspace):
+    alice = client(workspace, "alice").statement_execution
+    begun = alice.execute_statement(
+        SLOW, "wh1", wait_timeout="0s", on_wait_timeout=ExecuteStatementRequestOnWaitTimeout.CANCEL
+    )
+    # The SDK: on_wait_timeout is ignored where nothing is waited for.
+    assert begun.status.state is StatementState.PENDING
+    assert alice.get_statement(begun.statement_id).status.state is StatementState.RUNNING
+    with pytest.raises(NotFound):
+        client(workspace, "bob").statement_execution.cancel_execution(begun.statement_id)
+    alice.cancel_execution(begun.statement_id)
+    assert alice.get_statement(begun.statement_id).status.state is StatementState.CANCELED
+    client(workspace, "alice").api_client.do("DELETE", f"/api/2.0/sql/statements/{begun.statement_id}")
+    with pytest.raises(NotFound):
+        alice.get_statement(begun.statement_id)
+
+
+# ---------------------------------------------------------------------------------------------- names and sessions
+
+
+def test_use_counts_in_a_session_and_nowhere_else(workspace):
+    api = client(workspace, "alice").api_client
+
+    def run(statement, session=None):
+        body = {"statement": statement, "warehouse_id": "wh1", "session_id": session}
+        answer = api.do("POST", "/api/2.0/sql/statements", body=body)
+        return (
+            answer["result"]["data_array"]
+            if answer["status"]["state"] == "SUCCEEDED"
+            else answer["status"]["sql_state"]
+        )
+
+    session = api.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh1"})["session_id"]
+    for use in ("USE CATALOG main", "USE SCHEMA hr", "USE `main`.hr;", "use database HR", "USE hr"):
+        assert run("USE CATALOG elsewhere", session) == []
+        assert run("SELECT * FROM plain", session) == "42P01"
+        assert run("USE main.default", session) == []
+        assert run(use, session) == []
+        assert run("SELECT * FROM " + ("hr.plain" if "CATALOG" in use else "plain"), session) == [["1"]]
+        assert run("SELECT * FROM plain") == "42P01"
+
+    with pytest.raises(NotFound, match="session"):
+        client(workspace, "bob").api_client.do(
+            "POST",
+            "/api/2.0/sql/statements",
+            body={"statement": "SELECT 1", "warehouse_id": "wh1", "session_id": session},
+        )
+    api.do("DELETE", f"/api/2.0/sql/sessions/{session}")
+    with pytest.raises(NotFound, match="session"):
+        run("SELECT 1", session)
+
+
+def test_sessions_need_the_scope_and_the_warehouse(workspace):
+    for scopes, text in ((["genie"], "required scopes"), (["sql"], None)):
+        api = client(workspace, "alice", scopes=scopes).api_client
+        if text is None:
+            assert api.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh1"})["session_id"]
+        else:
+            with pytest.raises(PermissionDenied, match=text):
+                api.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh1"})
+    with pytest.raises(NotFound):
+        client(workspace, "alice").api_client.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh9"})
+
+
+@pytest.mark.parametrize(
+    ("statement", "sql_state"),
+    [
+        ("SELECT * FROM main.hr.regions", "42501"),
+        ("SELECT * FROM main.hr.absent", "42P01"),
+        ("SELECT absent FROM main.hr.plain", "42703"),
+        ("SELECT * FORM main.hr.plain", "42601"),
+        ("SELECT absent(1)", "42883"),
+        ("SELECT CAST('x' AS INT)", "22018"),
+        ("SELECT :absent", "42P02"),
+        ("DELETE FROM main.hr.plain", "0A000"),
+    ],
+)
+def test_a_failed_statement_says_its_sql_state_and_is_never_an_exception(workspace, statement, sql_state):
+    answer = sql(workspace, "alice", statement)
+    assert (answer.status.state, answer.status.error.error_code.value) == (StatementState.FAILED, "BAD_REQUEST")
+    assert answer.status.error.message.endswith(f"SQLSTATE: {sql_state}")
+    assert last(workspace).status == 200
+
+
+# ---------------------------------------------------------------------------------------------- databricks-sql-connector
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    """Over HTTPS, which is what the connector speaks."""
+    authority = trustme.CA()
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, root = folder / "server.pem", folder / "ca.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    authority.cert_pem.write_to_path(str(root))
+    with LocalWorkspace(ssl_certfile=str(certificate)) as workspace:
+        for user in ("alice", "bob", "carol"):
+            workspace.add_user(user)
+        workspace.add_warehouse("wh1")
+        rows = [{"id": number, "owner": f"{'alice' if number % 2 else 'bob'}@example.com"} for number in range(3000)]
+        workspace.add_table("main.shop.orders", rows, row_filter="owner = current_user()")
+        for user in ("alice", "bob"):
+            workspace.grant(user, "CAN USE", "wh1")
+            workspace.grant(user, "SELECT", "main.shop.orders")
+        yield workspace, str(root)
+
+
+def connect(secure, user, *, scopes=("sql",), **settings):
+    workspace, root = secure
+    return connector.connect(
+        server_hostname="127.0.0.1",
+        _port=int(workspace.host.rpartition(":")[2]),
+        _tls_trusted_ca_file=root,
+        http_path="/sql/1.0/warehouses/wh1",
+        access_token=workspace.token(user, scopes=scopes),
+        use_sea=True,
+        enable_telemetry=False,
+        _retry_stop_after_attempts_count=1,
+        catalog="main",
+        schema="shop",
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_the_sql_connector_sees_what_its_user_may(secure, linked):
+    for user in ("alice", "bob"):
+        secure[0].log.clear()
+        with connect(secure, user, use_cloud_fetch=linked) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) AS n, min(owner) AS owner, current_user() AS me FROM orders")
+            assert [tuple(row) for row in cursor.fetchall()] == [(1500, f"{user}@example.com", f"{user}@example.com")]
+            assert [each[:2] for each in cursor.description] == [("n", "bigint"), ("owner", "string"), ("me", "string")]
+            # Inline, this connector reads the first chunk of a result and no more.
+            cursor.execute("SELECT id FROM orders ORDER BY id")
+            assert len(cursor.fetchall()) == (1500 if linked else 1000)
+            cursor.execute("SELECT id FROM orders WHERE id < :top", {"top": 3})
+            assert len(cursor.fetchall()) == (1 if user == "alice" else 2)
+        assert {record.user for record in secure[0].log if not record.path.startswith("/local-storage/")} == {user}
+
+
+def test_the_sql_connector_raises_what_is_refused(secure):
+    with connect(secure, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute("USE SCHEMA elsewhere")
+        with pytest.raises(connector.ServerOperationError, match="TABLE_OR_VIEW_NOT_FOUND"):
+            cursor.execute("SELECT * FROM orders")
+    for user, scopes, decision in (("carol", ["sql"], "missing grant"), ("alice", ["genie"], "missing scope")):
+        with pytest.raises(connector.RequestError, match="403"):
+            connect(secure, user, scopes=scopes)
+        assert (last(secure[0]).user, last(secure[0]).decision) == (user, decision)

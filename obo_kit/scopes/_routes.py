@@ -224,6 +224,16 @@ _SQL_ROUTES: Final = (
         note="sql:restricted-query was reported refused.",
     ),
     _route(
+        _ANY,
+        "/api/2.0/sql/sessions",
+        "sql",
+        "sql.statement-execution",
+        kind="sql_warehouse",
+        sources=("KIT", "D-REST-2025"),
+        confidence="inferred",
+        note="Sessions of databricks-sql-connector; taken to be as the statements in them.",
+    ),
+    _route(
         "GET",
         "/api/2.0/sql/warehouses",
         "sql",

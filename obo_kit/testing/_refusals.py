@@ -175,6 +175,22 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="inferred",
         source="statements belong to whoever ran them; the wording is ours",
     ),
+    "session_missing": Refusal(
+        status=404,
+        code="NOT_FOUND",
+        text="The session {name} was not found.",
+        decision="not found",
+        standing="inferred",
+        source="sessions belong to whoever opened them; the wording is ours",
+    ),
+    "link_denied": Refusal(
+        status=403,
+        code="AuthenticationFailed",
+        text="The link is not valid, has expired, or was sent with an Authorization header.",
+        decision="invalid token",
+        standing="inferred",
+        source="databricks-sdk on EXTERNAL_LINKS (short-lived, no Authorization header); storage differs by cloud",
+    ),
     "table_denied": Refusal(
         status=403,
         code="PERMISSION_DENIED",

@@ -9,8 +9,8 @@ from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing._results import column_body
 from obo_kit.testing._sql import Engine
-from obo_kit.testing._warehouses import column_body
 
 __all__ = ["Tables"]
 

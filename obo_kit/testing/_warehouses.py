@@ -1,27 +1,59 @@
-"""SQL warehouses and the Statement Execution API, as REST routes."""
+"""SQL warehouses, sessions on them and the Statement Execution API, as REST routes."""
 
 from __future__ import annotations
 
+import datetime
 import re
+import secrets
 import threading
+import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from starlette.responses import Response
 
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
-from obo_kit.testing._principals import Caller
-from obo_kit.testing._refusals import REFUSALS, RefusedError
-from obo_kit.testing._sql import Column, Engine, Outcome
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
+from obo_kit.testing._sql import Engine, Outcome
 
-__all__ = ["Warehouses", "column_body", "statement_body"]
+__all__ = ["Warehouses", "statement_body"]
 
-# Rows per chunk, and statements kept for polling.
-CHUNK_ROWS = 1000
+# Statements, and sessions, kept.
 _KEPT = 1000
+# Life of a link to a result, seconds (databricks-sdk: at most 15 minutes).
+_LINK_LIFE = 900.0
+# USE is the only statement that changes anything, and only the session it is in.
+_NAME = r"(?:`([^`]+)`|([\w-]+))"
+_USE = re.compile(
+    rf"\s*USE\s+(?:(CATALOG)\s+|(?:SCHEMA|DATABASE)\s+)?{_NAME}(?:\.{_NAME})?\s*;?\s*", re.IGNORECASE | re.ASCII
+)
+
+
+@dataclass(kw_only=True)
+class _Session:
+    """Where short names of a session's statements lie."""
+
+    owner: str
+    warehouse: str
+    catalog: str | None
+    schema: str | None
+
+    def use(self, statement: re.Match[str]) -> None:
+        """Do what a USE statement says."""
+        first, second = statement[2] or statement[3], statement[4] or statement[5]
+        if statement[1]:
+            self.catalog, self.schema = first, None
+        elif second:
+            self.catalog, self.schema = first, second
+        else:
+            self.schema = first
 
 
 @dataclass(kw_only=True)
@@ -30,21 +62,33 @@ class _Statement:
 
     owner: str
     future: Future[Outcome]
+    linked: bool
+    format: str
     canceled: bool = False
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    signature: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def cancel(self) -> None:
+        """Cancel what has not ended."""
         self.canceled = self.future.cancel() or not self.future.done()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it came to, where it ended."""
+        return self.future.result() if self.future.done() and not self.canceled else None
 
 
 class Warehouses:
     """Serves statements run on warehouses. Lives as long as its workspace."""
 
-    def __init__(self, grants: Grants, engine: Engine) -> None:
+    def __init__(self, grants: Grants, engine: Engine, host: Callable[[], str]) -> None:
         self._grants = grants
         self._engine = engine
+        self._host = host
         self._titles: dict[str, str] = {}
         self._lock = threading.Lock()
         self._statements: OrderedDict[str, _Statement] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="obo-kit-sql")
 
     def add(self, warehouse_id: str, title: str) -> None:
@@ -61,13 +105,18 @@ class Warehouses:
 
     def apis(self) -> list[Api]:
         """The routes."""
-        statements = "/api/2.0/sql/statements"
+        statements, sessions = "/api/2.0/sql/statements", "/api/2.0/sql/sessions"
         return [
             Api(method="POST", path=statements, handler=self._execute, quick=False),
             Api(method="POST", path=statements + "/", handler=self._execute, quick=False),
             Api(method="GET", path=statements + "/{statement}", handler=self._get),
+            Api(method="DELETE", path=statements + "/{statement}", handler=self._forget),
             Api(method="POST", path=statements + "/{statement}/cancel", handler=self._cancel),
             Api(method="GET", path=statements + "/{statement}/result/chunks/{chunk}", handler=self._chunk),
+            # Storage asks for no token: the address is the key.
+            Api(method="GET", path="/local-storage/{statement}/{chunk}", handler=self._download, open=True),
+            Api(method="POST", path=sessions, handler=self._open_session),
+            Api(method="DELETE", path=sessions + "/{session}", handler=self._close_session),
             Api(method="GET", path="/api/2.0/sql/warehouses", handler=self._list),
             Api(method="GET", path="/api/2.0/sql/warehouses/{warehouse}", handler=self._describe),
         ]
@@ -77,14 +126,12 @@ class Warehouses:
     def _execute(self, call: Call) -> Answer:
         body = call.json()
         sql = call.text(body, "statement")
-        warehouse = call.text(body, "warehouse_id")
-        if not self._grants.exists("sql_warehouse", warehouse):
-            raise RefusedError("warehouse_missing", name=warehouse)
-        if not self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", warehouse):
-            raise RefusedError("warehouse_denied", user_id=call.user.principal.id)
-        if (body.get("disposition") or "INLINE") != "INLINE" or (body.get("format") or "JSON_ARRAY") != "JSON_ARRAY":
+        self._usable(call, call.text(body, "warehouse_id"))
+        linked = _choice(body, "disposition", "INLINE", "EXTERNAL_LINKS", "INLINE_OR_EXTERNAL_LINKS") != "INLINE"
+        result_format = _choice(body, "format", *FORMATS)
+        if not linked and result_format != "JSON_ARRAY":
             raise RefusedError(
-                "invalid_parameter", detail="The local workspace serves disposition INLINE with format JSON_ARRAY only"
+                "invalid_parameter", detail="ARROW_STREAM and CSV are supported only with EXTERNAL_LINKS disposition"
             )
         parameters = body.get("parameters") or []
         limit = body.get("row_limit")
@@ -93,64 +140,157 @@ class Warehouses:
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise RefusedError("invalid_parameter", detail="row_limit must be a positive integer")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
-        cancel = call.text(body, "on_wait_timeout", "CONTINUE") == "CANCEL"
+        cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
+        session = self._session(call, body)
+        use = _USE.fullmatch(sql)
+        if use is not None:
+            session.use(use)
         try:
             future = self._pool.submit(
                 self._engine.run,
                 call.user.principal,
-                sql,
+                # The session has done it: the engine has nothing to do.
+                "SELECT 1 WHERE false" if use is not None else sql,
                 parameters=parameters,
-                catalog=call.text(body, "catalog", "") or None,
-                schema=call.text(body, "schema", "") or None,
+                catalog=session.catalog,
+                schema=session.schema,
                 row_limit=limit,
             )
         except RuntimeError:  # the pool is closed: the workspace is stopping
             raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
-        statement = str(uuid.uuid4())
-        kept = _Statement(owner=call.user.principal.user_name, future=future)
+        kept = _Statement(owner=call.user.principal.user_name, future=future, linked=linked, format=result_format)
         with self._lock:
-            self._statements[statement] = kept
+            self._statements[kept.id] = kept
             if len(self._statements) > _KEPT:
                 self._statements.popitem(last=False)
         try:
-            outcome = future.result(timeout=wait)
+            future.result(timeout=wait)
         except FutureTimeout:
             if cancel:
                 kept.cancel()
-            state = "CANCELED" if kept.canceled else "PENDING"
-            return Answer(content={"statement_id": statement, "status": {"state": state}})
-        return Answer(content=statement_body(statement, outcome), decision=outcome.decision)
+            return self._state(kept, "PENDING")
+        return self._state(kept, "RUNNING")
 
     def _get(self, call: Call) -> Answer:
-        statement = call.params["statement"]
-        kept = self._own(statement, call.user)
-        if kept.canceled or not kept.future.done():
-            state = "CANCELED" if kept.canceled else "RUNNING"
-            return Answer(content={"statement_id": statement, "status": {"state": state}})
-        outcome = kept.future.result()
-        return Answer(content=statement_body(statement, outcome), decision=outcome.decision)
+        return self._state(self._own(call), "RUNNING")
+
+    def _state(self, kept: _Statement, busy: str) -> Answer:
+        outcome = kept.outcome
+        if outcome is None:
+            state = "CANCELED" if kept.canceled else busy
+            return Answer(content={"statement_id": kept.id, "status": {"state": state}})
+        link = self._link(kept) if kept.linked else None
+        return Answer(
+            content=statement_body(kept.id, outcome, result_format=kept.format, link=link), decision=outcome.decision
+        )
 
     def _cancel(self, call: Call) -> Answer:
-        self._own(call.params["statement"], call.user).cancel()
+        self._own(call).cancel()
         return Answer(content={})
 
-    def _chunk(self, call: Call) -> Answer:
-        statement, number = call.params["statement"], call.params["chunk"]
-        kept = self._own(statement, call.user)
-        outcome = kept.future.result() if kept.future.done() and not kept.canceled else None
-        chunk = int(number) if re.fullmatch(r"\d{1,9}", number) else -1
-        if outcome is None or outcome.error or not 0 <= chunk < _chunks(outcome):
-            raise RefusedError("invalid_parameter", detail=f"There is no chunk {number} of statement {statement}")
-        return Answer(content=_chunk(statement, outcome, chunk))
-
-    def _own(self, statement: str, caller: Caller) -> _Statement:
+    def _forget(self, call: Call) -> Answer:
+        kept = self._own(call)
+        kept.cancel()
         with self._lock:
-            found = self._statements.get(statement)
-        if found is None or found.owner != caller.principal.user_name:
-            raise RefusedError("statement_missing", name=statement)
+            self._statements.pop(kept.id, None)
+        return Answer(content={})
+
+    def _own(self, call: Call) -> _Statement:
+        name = call.params["statement"]
+        with self._lock:
+            found = self._statements.get(name)
+        if found is None or found.owner != call.user.principal.user_name:
+            raise RefusedError("statement_missing", name=name)
         return found
 
+    # ------------------------------------------------------------------ results
+
+    def _chunk(self, call: Call) -> Answer:
+        kept = self._own(call)
+        outcome, chunk = kept.outcome, _chunk_of(call)
+        if outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
+            detail = f"There is no chunk {call.params['chunk']} of statement {kept.id}"
+            raise RefusedError("invalid_parameter", detail=detail)
+        return Answer(content=chunk_body(kept.id, outcome, chunk, link=self._link(kept) if kept.linked else None))
+
+    def _link(self, kept: _Statement) -> Callable[[int], dict[str, str]]:
+        ends = int(time.time() + _LINK_LIFE)
+        expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        def link(chunk: int) -> dict[str, str]:
+            query = f"expires={ends}&signature={kept.signature}"
+            return {
+                "external_link": f"{self._host()}/local-storage/{kept.id}/{chunk}?{query}",
+                "expiration": expiration,
+            }
+
+        return link
+
+    def _download(self, call: Call) -> Answer:
+        with self._lock:
+            kept = self._statements.get(call.params["statement"])
+        outcome, chunk = kept.outcome if kept else None, _chunk_of(call)
+        given, expires = call.query.get("signature", ""), call.query.get("expires", "")
+        valid = (
+            kept is not None
+            and secrets.compare_digest(given.encode(), kept.signature.encode())
+            and re.fullmatch(r"\d{1,12}", expires) is not None
+            and int(expires) > time.time()
+            # A request that carries a token is none for storage: clients are told to leave it out.
+            and "authorization" not in call.headers
+        )
+        if not valid or kept is None or outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
+            raise RefusedError("link_denied")
+        return Answer(content=Response(chunk_file(outcome, chunk, kept.format), media_type=FORMATS[kept.format]))
+
+    # ------------------------------------------------------------------ sessions
+
+    def _session(self, call: Call, body: dict[str, Any]) -> _Session:
+        """The session a statement is in, or one of its own."""
+        name = call.text(body, "session_id", "")
+        if not name:
+            return _Session(
+                owner=call.user.principal.user_name,
+                warehouse="",
+                catalog=call.text(body, "catalog", "") or None,
+                schema=call.text(body, "schema", "") or None,
+            )
+        return self._own_session(call, name)
+
+    def _own_session(self, call: Call, name: str) -> _Session:
+        with self._lock:
+            found = self._sessions.get(name)
+        if found is None or found.owner != call.user.principal.user_name:
+            raise RefusedError("session_missing", name=name)
+        return found
+
+    def _open_session(self, call: Call) -> Answer:
+        body = call.json()
+        warehouse = call.text(body, "warehouse_id")
+        self._usable(call, warehouse)
+        name = str(uuid.uuid4())
+        session = self._session(call, {**body, "session_id": None})
+        session.warehouse = warehouse
+        with self._lock:
+            self._sessions[name] = session
+            if len(self._sessions) > _KEPT:
+                self._sessions.popitem(last=False)
+        return Answer(content={"session_id": name})
+
+    def _close_session(self, call: Call) -> Answer:
+        self._own_session(call, call.params["session"])
+        with self._lock:
+            self._sessions.pop(call.params["session"], None)
+        return Answer(content={})
+
     # ------------------------------------------------------------------ warehouses
+
+    def _usable(self, call: Call, name: str) -> None:
+        """Refuse a warehouse that is absent or that the caller may not use."""
+        if not self._grants.exists("sql_warehouse", name):
+            raise RefusedError("warehouse_missing", name=name)
+        if not self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", name):
+            raise RefusedError("warehouse_denied", user_id=call.user.principal.id)
 
     def _list(self, call: Call) -> Answer:
         mine = [
@@ -161,12 +301,8 @@ class Warehouses:
         return Answer(content={"warehouses": mine})
 
     def _describe(self, call: Call) -> Answer:
-        name = call.params["warehouse"]
-        if not self._grants.exists("sql_warehouse", name):
-            raise RefusedError("warehouse_missing", name=name)
-        if not self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", name):
-            raise RefusedError("warehouse_denied", user_id=call.user.principal.id)
-        return Answer(content=self._warehouse(name))
+        self._usable(call, call.params["warehouse"])
+        return Answer(content=self._warehouse(call.params["warehouse"]))
 
     def _warehouse(self, name: str) -> dict[str, Any]:
         return {
@@ -178,70 +314,17 @@ class Warehouses:
         }
 
 
-def statement_body(statement: str, outcome: Outcome) -> dict[str, Any]:
-    """A finished statement, as the API shapes it."""
-    if outcome.error is not None:
-        refusal = REFUSALS[outcome.error.key]
-        return {
-            "statement_id": statement,
-            "status": {
-                "state": "FAILED",
-                "error": {"error_code": refusal.code, "message": outcome.error.text},
-                "sql_state": refusal.sql_state,
-            },
-        }
-    chunks = _chunks(outcome)
-    return {
-        "statement_id": statement,
-        "status": {"state": "SUCCEEDED"},
-        "manifest": {
-            "format": "JSON_ARRAY",
-            "schema": {
-                "column_count": len(outcome.columns),
-                "columns": [column_body(position, column) for position, column in enumerate(outcome.columns)],
-            },
-            "total_chunk_count": chunks,
-            "chunks": [
-                {"chunk_index": chunk, "row_offset": chunk * CHUNK_ROWS, "row_count": len(_rows(outcome, chunk))}
-                for chunk in range(chunks)
-            ],
-            "total_row_count": len(outcome.rows),
-            "truncated": outcome.truncated,
-        },
-        "result": _chunk(statement, outcome, 0),
-    }
+def _chunk_of(call: Call) -> int:
+    number = call.params["chunk"]
+    return int(number) if re.fullmatch(r"\d{1,9}", number) else -1
 
 
-def _chunks(outcome: Outcome) -> int:
-    return max(1, -(-len(outcome.rows) // CHUNK_ROWS))
-
-
-def _rows(outcome: Outcome, chunk: int) -> tuple[tuple[str | None, ...], ...]:
-    return outcome.rows[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
-
-
-def _chunk(statement: str, outcome: Outcome, chunk: int) -> dict[str, Any]:
-    rows = _rows(outcome, chunk)
-    body: dict[str, Any] = {
-        "chunk_index": chunk,
-        "row_offset": chunk * CHUNK_ROWS,
-        "row_count": len(rows),
-        "data_array": [list(row) for row in rows],
-    }
-    if chunk + 1 < _chunks(outcome):
-        body["next_chunk_index"] = chunk + 1
-        body["next_chunk_internal_link"] = f"/api/2.0/sql/statements/{statement}/result/chunks/{chunk + 1}"
-    return body
-
-
-def column_body(position: int, column: Column) -> dict[str, Any]:
-    """A column, as the APIs of SQL and of Unity Catalog shape it."""
-    return {
-        "name": column.name,
-        "position": position,
-        "type_name": column.type_name,
-        "type_text": column.type_text,
-    }
+def _choice(body: dict[str, Any], name: str, *choices: str) -> str:
+    """A field that has one of the choices, the first of them by default."""
+    value = body.get(name) or choices[0]
+    if value not in choices:
+        raise RefusedError("invalid_parameter", detail=f"{name} must be one of {', '.join(choices)}")
+    return str(value)
 
 
 def _seconds(text: str) -> float:

@@ -101,7 +101,7 @@ class LocalWorkspace:
         self._directory = Directory(self.workspace_id)
         self._grants = Grants(self._directory)
         self._engine = Engine(self._grants)
-        self._warehouses = Warehouses(self._grants, self._engine)
+        self._warehouses = Warehouses(self._grants, self._engine, lambda: self.host)
         self._functions = Functions(self._grants, self._engine)
         self._connections = Connections(self._grants, lambda: self.host)
         self._search = Search(self._grants, lambda: self.host)
