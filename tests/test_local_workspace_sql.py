@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import time
 
 import pyarrow.ipc
 import pytest
@@ -363,6 +364,11 @@ def test_a_statement_that_takes_too_long_goes_on_or_is_canceled(workspace):
         client(workspace, "bob").statement_execution.cancel_execution(begun.statement_id)
     alice.cancel_execution(begun.statement_id)
     assert alice.get_statement(begun.statement_id).status.state is StatementState.CANCELED
+    # The engine stops too, well before its own limit.
+    deadline = time.monotonic() + 10
+    while workspace._engine._running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not workspace._engine._running
     client(workspace, "alice").api_client.do("DELETE", f"/api/2.0/sql/statements/{begun.statement_id}")
     with pytest.raises(NotFound):
         alice.get_statement(begun.statement_id)

@@ -24,7 +24,7 @@ from obo_kit.testing._sql_world import Function, Parameter, Table, Worlds, split
 if TYPE_CHECKING:
     from obo_kit.testing._grants import Grants
 
-__all__ = ["Column", "Engine", "Function", "Outcome", "Parameter", "SqlRefusal", "split_name"]
+__all__ = ["Column", "Engine", "Function", "Interrupt", "Outcome", "Parameter", "SqlRefusal", "split_name"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
@@ -66,6 +66,30 @@ class _StatementError(Exception):
     def __init__(self, key: str, *, table: str | None = None, **fields: str) -> None:
         self.refusal = SqlRefusal(key=key, text=refusal_text(key, **fields), table=table)
         super().__init__(key)
+
+
+class Interrupt:
+    """Stops one statement, running or not yet begun. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: Any = None
+        self._wanted = False
+
+    def __call__(self) -> None:
+        """Stop it."""
+        with self._lock:
+            self._wanted = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+    def watch(self, cursor: Any) -> None:
+        """Know the cursor it runs on (None: no longer). RuntimeError where it is to stop already."""
+        with self._lock:
+            self._cursor = cursor
+            if self._wanted and cursor is not None:
+                msg = "The statement was canceled"
+                raise RuntimeError(msg)
 
 
 class Engine:
@@ -161,9 +185,12 @@ class Engine:
         catalog: str | None = None,
         schema: str | None = None,
         row_limit: int | None = None,
+        interrupt: Interrupt | None = None,
     ) -> Outcome:
         """Run one statement as the principal. Never raises for what the statement says or does."""
         import duckdb
+
+        interrupt = interrupt or Interrupt()
 
         try:
             text, wanted = self._prepare(principal, sql, catalog or DEFAULT_CATALOG, schema or DEFAULT_SCHEMA)
@@ -171,7 +198,7 @@ class Engine:
             tables = self._granted(principal, "SELECT", "table")
             functions = self._granted(principal, "EXECUTE", "uc_function")
             with self._worlds.open(principal, tables, functions) as cursor:
-                return self._execute(cursor, text, values, min(row_limit or ROW_LIMIT, ROW_LIMIT))
+                return self._execute(cursor, text, values, min(row_limit or ROW_LIMIT, ROW_LIMIT), interrupt)
         except _StatementError as error:
             return Outcome(error=error.refusal)
         except (duckdb.Error, RuntimeError, ValueError, OverflowError, RecursionError) as error:
@@ -230,8 +257,8 @@ class Engine:
 
     # ------------------------------------------------------------------ running it
 
-    def _execute(self, cursor: Any, text: str, values: dict[str, Any], limit: int) -> Outcome:
-        timer = threading.Timer(TIME_LIMIT, cursor.interrupt)
+    def _execute(self, cursor: Any, text: str, values: dict[str, Any], limit: int, interrupt: Interrupt) -> Outcome:
+        timer = threading.Timer(TIME_LIMIT, interrupt)
         timer.daemon = True
         with self._lock:
             if self._closed:
@@ -240,12 +267,14 @@ class Engine:
             self._running.add(cursor)
         timer.start()
         try:
+            interrupt.watch(cursor)
             relation = cursor.sql(text, params=values) if values else cursor.sql(text)
             # A relation tells exact types in every DuckDB; the description of a cursor does not.
             columns = tuple(map(_column, relation.columns, map(str, relation.types)))
             rows = relation.limit(limit + 1).fetchall()
         finally:
             timer.cancel()
+            interrupt.watch(None)
             with self._idle:
                 self._running.discard(cursor)
                 self._idle.notify_all()

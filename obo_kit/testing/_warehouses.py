@@ -21,7 +21,7 @@ from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
-from obo_kit.testing._sql import Engine, Outcome
+from obo_kit.testing._sql import Engine, Interrupt, Outcome
 
 __all__ = ["Warehouses", "statement_body"]
 
@@ -58,10 +58,11 @@ class _Session:
 
 @dataclass(kw_only=True)
 class _Statement:
-    """A statement somebody ran. Once ``canceled`` it says so, though the engine may still be busy with it."""
+    """A statement somebody ran. Once ``canceled`` it says so, though the engine may be busy a moment longer."""
 
     owner: str
     future: Future[Outcome]
+    interrupt: Interrupt
     linked: bool
     format: str
     canceled: bool = False
@@ -71,6 +72,7 @@ class _Statement:
     def cancel(self) -> None:
         """Cancel what has not ended."""
         self.canceled = self.future.cancel() or not self.future.done()
+        self.interrupt()
 
     @property
     def outcome(self) -> Outcome | None:
@@ -145,6 +147,7 @@ class Warehouses:
         use = _USE.fullmatch(sql)
         if use is not None:
             session.use(use)
+        interrupt = Interrupt()
         try:
             future = self._pool.submit(
                 self._engine.run,
@@ -155,10 +158,17 @@ class Warehouses:
                 catalog=session.catalog,
                 schema=session.schema,
                 row_limit=limit,
+                interrupt=interrupt,
             )
         except RuntimeError:  # the pool is closed: the workspace is stopping
             raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
-        kept = _Statement(owner=call.user.principal.user_name, future=future, linked=linked, format=result_format)
+        kept = _Statement(
+            owner=call.user.principal.user_name,
+            future=future,
+            interrupt=interrupt,
+            linked=linked,
+            format=result_format,
+        )
         with self._lock:
             self._statements[kept.id] = kept
             if len(self._statements) > _KEPT:
