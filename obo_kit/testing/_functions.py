@@ -126,12 +126,12 @@ class Functions:
         return Answer(content=_info(self.find(call.user.principal, call.params["function"])))
 
 
-def list_page(call: Call, key: str, entries: list[dict[str, Any]]) -> Answer:
-    """A page of a list of Unity Catalog, by the query parameters ``max_results`` and ``page_token``."""
-    size, start = call.query.get("max_results") or "0", call.query.get("page_token") or "0"
-    if not re.fullmatch(r"\d{1,6}", size) or not re.fullmatch(r"\d{1,9}", start):
-        raise RefusedError("invalid_parameter", detail="max_results is a number, page_token comes from the page before")
-    end = int(start) + int(size) if int(size) else len(entries)
+def list_page(call: Call, key: str, entries: list[dict[str, Any]], *, size: str = "max_results") -> Answer:
+    """A page of a list, by the query parameters ``page_token`` and ``max_results``, or as ``size`` calls it."""
+    length, start = call.query.get(size) or "0", call.query.get("page_token") or "0"
+    if not re.fullmatch(r"\d{1,6}", length) or not re.fullmatch(r"\d{1,9}", start):
+        raise RefusedError("invalid_parameter", detail=f"{size} is a number, page_token comes from the page before")
+    end = int(start) + int(length) if int(length) else len(entries)
     content: dict[str, Any] = {key: entries[int(start) : end]}
     if end < len(entries):
         content["next_page_token"] = str(end)

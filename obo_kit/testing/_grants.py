@@ -20,6 +20,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "sql_warehouse": ("CAN USE",),
     "genie_space": ("CAN RUN",),
     "uc_connection": ("USE CONNECTION",),
+    "databricks_app": ("CAN USE",),
 }
 
 

@@ -51,6 +51,7 @@ class Refusal:
     sql_state: str | None = None
 
 
+_OAUTH_CODES = frozenset({"invalid_client", "invalid_grant", "invalid_scope", "unsupported_grant_type"})
 _TOKEN_HEADERS = {"X-Databricks-Reason-Phrase": "Invalid access token."}
 
 REFUSALS: Mapping[str, Refusal] = {
@@ -108,6 +109,22 @@ REFUSALS: Mapping[str, Refusal] = {
         decision="invalid token",
         standing="inferred",
         source="RFC 6749 section 5.2",
+    ),
+    "oauth_subject": Refusal(
+        status=400,
+        code="invalid_grant",
+        text="The subject token is not valid, or has expired",
+        decision="invalid token",
+        standing="inferred",
+        source="RFC 8693 section 2.2.2",
+    ),
+    "oauth_scope": Refusal(
+        status=400,
+        code="invalid_scope",
+        text="Scopes '{scopes}' are not assigned to the client {client}",
+        decision="missing scope",
+        standing="reported",
+        source="errors.oauth_token_endpoint_scope",
     ),
     "oauth_grant_type": Refusal(
         status=400,
@@ -477,6 +494,31 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="inferred",
         source="the engine's own text",
     ),
+    # ------------------------------------------------------------------ apps
+    "app_denied": Refusal(
+        status=403,
+        code="PERMISSION_DENIED",
+        text="User does not have CAN_USE on app {name}",
+        decision="missing grant",
+        standing="inferred",
+        source="kinds.databricks_app (CAN USE); the wording is ours",
+    ),
+    "app_missing": Refusal(
+        status=404,
+        code="NOT_FOUND",
+        text="App with name {name} does not exist or is deleted.",
+        decision="not found",
+        standing="inferred",
+        source="NOT_FOUND in databricks-sdk errors; the wording is ours",
+    ),
+    "app_bad_scope": Refusal(
+        status=400,
+        code="INVALID_PARAMETER_VALUE",
+        text="The specified scope {scope} is not a valid scope.",
+        decision="bad request",
+        standing="reported",
+        source="errors.apps_config_bad_scope",
+    ),
     # ------------------------------------------------------------------ ourselves
     "internal": Refusal(
         status=500,
@@ -512,6 +554,6 @@ class RefusedError(Exception):
     @property
     def body(self) -> dict[str, Any]:
         """The JSON body, as the REST API (or, under ``/oidc``, OAuth) shapes it."""
-        if self.refusal.code in {"invalid_client", "unsupported_grant_type"}:
+        if self.refusal.code in _OAUTH_CODES:
             return {"error": self.refusal.code, "error_description": self.message}
         return {"error_code": self.refusal.code, "message": self.message}

@@ -77,6 +77,7 @@ class LocalWorkspace:
             msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
             raise ImportError(msg)
         # Here and not at the top: whoever imports obo_kit.testing has not asked for a server yet.
+        from obo_kit.testing._apps import Apps
         from obo_kit.testing._connections import Connections
         from obo_kit.testing._functions import Functions
         from obo_kit.testing._gate import Gate
@@ -104,6 +105,7 @@ class LocalWorkspace:
         self._warehouses = Warehouses(self._grants, self._engine, lambda: self.host)
         self._functions = Functions(self._grants, self._engine)
         self._connections = Connections(self._grants, lambda: self.host)
+        self._apps = Apps(self._grants, self._credentials, self.workspace_id)
         self._search = Search(self._grants, lambda: self.host)
         self._genie = Genie(self._grants, self._engine)
         self._serving = Serving(self._grants, self._threads)
@@ -115,6 +117,7 @@ class LocalWorkspace:
             tables,
             self._functions,
             self._connections,
+            self._apps,
             self._search,
             self._genie,
             self._serving,
@@ -333,6 +336,22 @@ class LocalWorkspace:
     def log_out(self, user: str, connection: str) -> None:
         """Forget a user's login to a connection. Arguments and errors as for ``log_in``."""
         self._connections.log_in(self._directory.find(user), connection, None)
+
+    def add_app(self, name: str, *, user_api_scopes: Iterable[str] = (), url: str = "", description: str = "") -> None:
+        """Add a Databricks App, which ``WorkspaceClient.apps`` shows to those with CAN USE on it.
+
+        Its service principal has its name, as in ``as_app``.
+
+        Args:
+            name: Its name.
+            user_api_scopes: Scopes its users' tokens carry, beside those that Apps always grants.
+            url: Where it is; an address like the platform's by default.
+            description: What it is.
+
+        Raises:
+            ValueError: The name is not plain or taken, or Apps does not accept a scope (with the platform's text).
+        """
+        self._apps.add(name, user_api_scopes=user_api_scopes, url=url, description=description)
 
     def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
         """Add a SQL warehouse, used with CAN USE on it.
