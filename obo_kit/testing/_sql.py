@@ -1,7 +1,7 @@
 """SQL on DuckDB, with the grants of whoever asks.
 
-Grants hold by construction: a statement runs in a database that contains only the tables its user may select from and
-the functions they may execute (``_sql_world``). What the statement names is read only to say *why* it fails.
+Grants hold by construction: a statement runs in a database that holds the tables and functions it was found to name,
+each of which its user was found to be granted, and nothing else (``_sql_world``). What was overlooked is not there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import REFUSALS, refusal_text
 from obo_kit.testing._rows import Rows, records
-from obo_kit.testing._sql_reader import PREFIX, UnreadableError, identifier
+from obo_kit.testing._sql_reader import PREFIX, Reading, UnreadableError, identifier
 from obo_kit.testing._sql_types import Column, duck_type, sql_type, text_of
 from obo_kit.testing._sql_world import Function, Parameter, Table, Worlds, split_name
 
@@ -193,12 +193,11 @@ class Engine:
         interrupt = interrupt or Interrupt()
 
         try:
-            text, wanted = self._prepare(principal, sql, catalog or DEFAULT_CATALOG, schema or DEFAULT_SCHEMA)
-            values = self._values(wanted, parameters)
-            tables = self._granted(principal, "SELECT", "table")
-            functions = self._granted(principal, "EXECUTE", "uc_function")
-            with self._worlds.open(principal, tables, functions) as cursor:
-                return self._execute(cursor, text, values, min(row_limit or ROW_LIMIT, ROW_LIMIT), interrupt)
+            reading = self._prepare(principal, sql, catalog or DEFAULT_CATALOG, schema or DEFAULT_SCHEMA)
+            values = self._values(reading.parameters, parameters)
+            limit = min(row_limit or ROW_LIMIT, ROW_LIMIT)
+            with self._worlds.open(principal, reading.tables, reading.functions) as cursor:
+                return self._execute(cursor, reading.text, values, limit, interrupt)
         except _StatementError as error:
             return Outcome(error=error.refusal)
         except (duckdb.Error, RuntimeError, ValueError, OverflowError, RecursionError) as error:
@@ -218,8 +217,8 @@ class Engine:
 
     # ------------------------------------------------------------------ reading the statement
 
-    def _prepare(self, principal: Principal, sql: str, catalog: str, schema: str) -> tuple[str, tuple[str, ...]]:
-        """Return the statement in DuckDB's words, and its parameters; refuse one that names what is not granted."""
+    def _prepare(self, principal: Principal, sql: str, catalog: str, schema: str) -> Reading:
+        """Read a statement; refuse one that names what is not there or not granted."""
         try:
             reading = self._worlds.read(principal, sql, catalog=catalog, schema=schema)
         except UnreadableError as error:
@@ -237,10 +236,7 @@ class Engine:
         for name in reading.functions:
             if not self._grants.holds(principal, "EXECUTE", "uc_function", name):
                 raise _StatementError("sql_no_execute", name=name)
-        return reading.text, reading.parameters
-
-    def _granted(self, principal: Principal, privilege: str, kind: str) -> list[str]:
-        return [name for name in self._grants.names(kind) if self._grants.holds(principal, privilege, kind, name)]
+        return reading
 
     def _values(self, wanted: Sequence[str], parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         given = {str(parameter.get("name")): parameter for parameter in parameters}

@@ -1,8 +1,8 @@
-"""The databases that statements run in: one per set of grants, and per user where what is granted depends on the user.
+"""The databases that statements run in: one per set of tables and functions, and per user where users differ in them.
 
-A database holds the tables its user may select from, as that user sees them: row filters and column masks are applied
-while it is filled, so that no statement can get round them. Beside them it holds the functions its user may execute
-and, where statements cannot name it, what those functions read.
+A database holds its tables as its user sees them: row filters and column masks are applied while it is filled, so that
+no statement can get round them. Beside them it holds its functions and, where no statement can name it, what those
+functions read.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Worlds:
         self._hidden = f"own {secrets.token_hex(8)} "
         self._lock = threading.Lock()
         self._parsing = threading.Lock()
-        self._kept: OrderedDict[tuple[str | None, frozenset[str], frozenset[str]], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[Principal | None, frozenset[str], frozenset[str]], Any] = OrderedDict()
         self._parser: Any = None
         self._closed = False
 
@@ -181,9 +181,9 @@ class Worlds:
 
     def open(self, principal: Principal, tables: Iterable[str], functions: Iterable[str]) -> Any:
         """Return a cursor in the database that holds just these, as the principal sees them."""
-        granted, callable_ = frozenset(tables), frozenset(functions)
-        personal = bool(callable_) or any(self.tables[name].policed for name in granted)
-        key = (principal.user_name if personal else None, granted, callable_)
+        named = frozenset(tables), frozenset(functions)
+        personal = bool(named[1]) or any(self.tables[name].policed for name in named[0])
+        key = (principal if personal else None, *named)
         with self._lock:
             self._check_open()
             world = self._kept.get(key)
@@ -191,7 +191,7 @@ class Worlds:
                 self._kept.move_to_end(key)
                 return world.cursor()
         # Filled outside the lock: it takes statements, and two at once do no harm.
-        world = _locked_down(self._filled(principal, granted, callable_))
+        world = _locked_down(self._filled(principal, *named))
         with self._lock:
             self._check_open()
             self._kept[key] = world
@@ -289,6 +289,8 @@ def _locked_down(connection: Any) -> Any:
         "enable_external_access = false",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
+        # Or a name that is no table's would be looked for among the variables of this program.
+        "python_enable_replacements = false",
         "memory_limit = '1GB'",
         "threads = 2",
         "lock_configuration = true",
