@@ -377,6 +377,8 @@ def connected(service):
         workspace.add_connection("crm", f"{service.url}/v1/", headers={"Authorization": "Bearer of-the-crm"})
         workspace.add_connection("github", service.url, login=True, comment="Issues")
         workspace.add_connection("nowhere", "http://127.0.0.1:1")
+        workspace.add_connection("open", service.url)
+        workspace.grant("alice", "USE CONNECTION", "open")
         for user in ("alice", "bob"):
             for name in ("crm", "github", "nowhere"):
                 workspace.grant(user, "USE CONNECTION", name)
@@ -526,6 +528,13 @@ def test_the_proxy_path_forwards_every_method(links, service, method):
     assert "cookie" not in asked["headers"]
     assert "secret" not in answer.headers.get("set-cookie", "")
     assert last(links).user == "alice"
+
+
+def test_the_callers_token_stays_here(links, service):
+    proxied(links, "alice", "GET", "/open/proxy/a")
+    ask(links, "alice", "open", headers={"authorization": "Bearer of-the-model"})
+    assert len(service.asked) == 2
+    assert not any("authorization" in asked["headers"] for asked in service.asked)
 
 
 def test_the_proxy_path_has_scopes_of_its_own(links, service):
