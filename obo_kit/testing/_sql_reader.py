@@ -157,7 +157,7 @@ class _Reader:
             return [self.rewrite(value, ctes) for value in node]
         if not isinstance(node, dict):
             return node
-        kind, outer = str(node.get("type")), ctes
+        kind = str(node.get("type"))
         if kind == "RECURSIVE_CTE_NODE":
             ctes |= {str(node["cte_name"]).lower()}
         # A name counts from the next entry on. What it stood for before could be a view of DuckDB's own.
@@ -178,11 +178,7 @@ class _Reader:
             node["column_names"][0] = self._prefix + node["column_names"][0].lower()
         elif kind == "VALUE_PARAMETER":
             self.parameters.append(str(node.get("identifier")))
-        return {
-            # Some DuckDB write the query of a materialised entry a second time.
-            name: value if name == "cte_map" else self.rewrite(value, outer if name == "query" else ctes)
-            for name, value in node.items()
-        }
+        return {name: value if name == "cte_map" else self.rewrite(value, ctes) for name, value in node.items()}
 
     @staticmethod
     def _is_identity(node: Mapping[str, Any]) -> bool:
