@@ -70,7 +70,7 @@ def test_apps_need_scope_then_grant(workspace):
         ("new", ["sqll"], "The specified scope sqll is not a valid scope."),
         ("new", "sql", "in a list"),
         ("New App", [], "small letters"),
-        ("wiki", [], "already a databricks app"),
+        ("wiki", [], "another app named"),
     ],
 )
 def test_an_app_that_the_platform_would_refuse_is_refused(workspace, name, scopes, text):
@@ -135,3 +135,25 @@ def test_discovery_names_the_token_endpoint(workspace):
         assert EXCHANGE in found["grant_types_supported"]
     assert {record.user for record in workspace.log} == {None}
     assert time.time() - last(workspace).at < 60
+
+
+def test_a_logged_system_policy_grants_functions_connections_and_apps():
+    from mlflow.models.resources import DatabricksApp, DatabricksFunction, DatabricksUCConnection
+
+    from obo_kit.testing._deploy import grant_resources
+
+    with LocalWorkspace() as workspace:
+        workspace.add_service_principal("agent")
+        workspace.add_app("wiki")
+        workspace.add_function("main.s.f", "1")
+        workspace.add_connection("crm", "http://127.0.0.1:1")
+        resources = (DatabricksFunction("main.s.f"), DatabricksUCConnection("crm"), DatabricksApp("wiki"))
+        listed = {name: entries for resource in resources for name, entries in resource.to_dict().items()}
+        grant_resources({"system_auth_policy": {"resources": {"databricks": listed}}}, "agent", workspace._grants)
+        agent = workspace._directory.find("agent")
+        for privilege, kind, name in (
+            ("EXECUTE", "function", "main.s.f"),
+            ("USE CONNECTION", "uc_connection", "crm"),
+            ("CAN USE", "app", "wiki"),
+        ):
+            assert workspace._grants.holds(agent, privilege, kind, name)

@@ -563,7 +563,7 @@ def test_the_metadata_of_a_connection_holds_no_credential(links):
     ("arguments", "text"),
     [
         ({"name": "a b", "url": "http://127.0.0.1:1"}, "made of letters"),
-        ({"name": "crm", "url": "http://127.0.0.1:1"}, "already a uc connection"),
+        ({"name": "crm", "url": "http://127.0.0.1:1"}, "another uc connection named"),
         ({"name": "new", "url": "127.0.0.1:1"}, "needs a URL"),
         ({"name": "new", "url": "http://127.0.0.1:1/?q=1"}, "needs a URL"),
         ({"name": "new", "url": "http://127.0.0.1:1", "login": True, "headers": {"a": "b"}}, "give headers to log_in"),

@@ -43,7 +43,7 @@ class Apps:
         for scope in scopes:
             if scope not in SCOPES or "apps" not in SCOPES[scope].accepted_by:
                 raise ValueError(refusal_text("app_bad_scope", scope=scope))
-        self._grants.register("databricks_app", name)
+        self._grants.register("app", name)
         principal = self._credentials(name)
         with self._lock:
             self._apps[name] = {
@@ -69,8 +69,8 @@ class Apps:
     def _list(self, call: Call) -> Answer:
         mine = [
             self._apps[name]
-            for name in self._grants.names("databricks_app")
-            if self._grants.holds(call.user.principal, "CAN USE", "databricks_app", name)
+            for name in self._grants.names("app")
+            if self._grants.holds(call.user.principal, "CAN USE", "app", name)
         ]
         return list_page(call, "apps", mine, size="page_size")
 
@@ -80,6 +80,6 @@ class Apps:
             found = self._apps.get(name)
         if found is None:
             raise RefusedError("app_missing", name=name)
-        if not self._grants.holds(call.user.principal, "CAN USE", "databricks_app", name):
+        if not self._grants.holds(call.user.principal, "CAN USE", "app", name):
             raise RefusedError("app_denied", name=name)
         return Answer(content=found)

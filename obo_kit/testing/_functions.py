@@ -48,7 +48,7 @@ class Functions:
             raise ValueError(msg)
         self._engine.define(function)
         self._functions[function.name] = function
-        self._grants.register("uc_function", function.name)
+        self._grants.register("function", function.name)
 
     def find(self, principal: Principal, name: str) -> Function:
         """Return the function of that full name, for somebody who may execute it.
@@ -59,7 +59,7 @@ class Functions:
         function = self._functions.get(name.lower())
         if function is None:
             raise RefusedError("function_missing", name=name)
-        if not self._grants.holds(principal, "EXECUTE", "uc_function", function.name):
+        if not self._grants.holds(principal, "EXECUTE", "function", function.name):
             raise RefusedError("function_denied", name=function.name)
         return function
 
@@ -68,8 +68,8 @@ class Functions:
         start = f"{catalog}.{schema}.".lower()
         return [
             self._functions[name]
-            for name in self._grants.names("uc_function")
-            if name.startswith(start) and self._grants.holds(principal, "EXECUTE", "uc_function", name)
+            for name in self._grants.names("function")
+            if name.startswith(start) and self._grants.holds(principal, "EXECUTE", "function", name)
         ]
 
     def execute(self, principal: Principal, name: str, arguments: Mapping[str, Any]) -> Outcome:

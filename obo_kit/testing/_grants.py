@@ -13,14 +13,14 @@ __all__ = ["PRIVILEGES", "Grants"]
 # Privileges per kind of securable, the one that lets a user use it first (facts/scopes.yaml, kinds).
 PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT",),
-    "uc_function": ("EXECUTE",),
+    "function": ("EXECUTE",),
     "vector_search_index": ("SELECT",),
     "vector_search_endpoint": ("CAN USE",),
     "serving_endpoint": ("CAN QUERY", "CAN VIEW"),
     "sql_warehouse": ("CAN USE",),
     "genie_space": ("CAN RUN",),
     "uc_connection": ("USE CONNECTION",),
-    "databricks_app": ("CAN USE",),
+    "app": ("CAN USE",),
 }
 
 
@@ -41,7 +41,7 @@ class Grants:
             # Tables and indexes share the names of Unity Catalog.
             kinds = ("table", "vector_search_index") if kind in {"table", "vector_search_index"} else (kind,)
             if any((other, name) in self._held for other in kinds):
-                msg = f"There is already a {kind.replace('_', ' ')} named {name!r}"
+                msg = f"There is another {kind.replace('_', ' ')} named {name!r} already"
                 raise ValueError(msg)
             self._held[kind, name] = set()
 

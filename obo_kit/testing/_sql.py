@@ -228,13 +228,13 @@ class Engine:
             if not self._grants.exists("table", name):
                 raise _StatementError("sql_missing", name=_backticked(name))
         for name in reading.functions:
-            if not self._grants.exists("uc_function", name):
+            if not self._grants.exists("function", name):
                 raise _StatementError("sql_no_function", name=_backticked(name))
         for name in reading.tables:
             if not self._grants.holds(principal, "SELECT", "table", name):
                 raise _StatementError("sql_denied", table=name, name=name)
         for name in reading.functions:
-            if not self._grants.holds(principal, "EXECUTE", "uc_function", name):
+            if not self._grants.holds(principal, "EXECUTE", "function", name):
                 raise _StatementError("sql_no_execute", name=name)
         return reading
 

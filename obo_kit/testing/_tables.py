@@ -82,7 +82,7 @@ class Tables:
 
     def _named(self, principal: Principal) -> list[str]:
         """What the principal may use of Unity Catalog. Whoever holds a grant is taken to see its schema and catalog."""
-        return self._held(principal, {**dict.fromkeys(_KINDS, "SELECT"), "uc_function": "EXECUTE"})
+        return self._held(principal, {**dict.fromkeys(_KINDS, "SELECT"), "function": "EXECUTE"})
 
     def _held(self, principal: Principal, wanted: dict[str, str]) -> list[str]:
         return sorted(
