@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from obo_kit.testing._functions import list_page
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
+from obo_kit.testing._pages import page
 from obo_kit.testing._principals import ServicePrincipal
 from obo_kit.testing._refusals import RefusedError, refusal_text
 
@@ -72,7 +72,7 @@ class Apps:
             for name in self._grants.names("app")
             if self._grants.holds(call.user.principal, "CAN USE", "app", name)
         ]
-        return list_page(call, "apps", mine, size="page_size")
+        return page(call, "apps", mine, size="page_size")
 
     def _get(self, call: Call) -> Answer:
         name = call.params["app"]

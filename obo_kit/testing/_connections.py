@@ -14,9 +14,9 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from starlette.responses import StreamingResponse
 
-from obo_kit.testing._functions import list_page
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
+from obo_kit.testing._pages import page
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import RefusedError
 
@@ -159,7 +159,7 @@ class Connections:
             for name in self._grants.names("uc_connection")
             if self._grants.holds(call.user.principal, "USE CONNECTION", "uc_connection", name)
         ]
-        return list_page(call, "connections", [_info(each) for each in mine])
+        return page(call, "connections", [_info(each) for each in mine])
 
     def _get(self, call: Call) -> Answer:
         return Answer(content=_info(self.find(call.user.principal, call.params["connection"])))

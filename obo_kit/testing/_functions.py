@@ -10,12 +10,13 @@ from typing import Any
 
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
+from obo_kit.testing._pages import page
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing._sql import Engine, Function, Outcome, Parameter, split_name
 from obo_kit.testing._sql_types import duck_type, sql_type, text_of, type_json
 
-__all__ = ["Function", "Functions", "Parameter", "list_page"]
+__all__ = ["Function", "Functions", "Parameter"]
 
 # The type, what follows DEFAULT, and what follows COMMENT, as in CREATE FUNCTION.
 _PARAMETER = re.compile(
@@ -118,24 +119,10 @@ class Functions:
         if not catalog or not schema:
             raise RefusedError("invalid_parameter", detail="catalog_name and schema_name are required")
         # The platform leaves out, without a word, what the user may not execute.
-        return list_page(
-            call, "functions", [_info(each) for each in self.executable(call.user.principal, catalog, schema)]
-        )
+        return page(call, "functions", [_info(each) for each in self.executable(call.user.principal, catalog, schema)])
 
     def _get(self, call: Call) -> Answer:
         return Answer(content=_info(self.find(call.user.principal, call.params["function"])))
-
-
-def list_page(call: Call, key: str, entries: list[dict[str, Any]], *, size: str = "max_results") -> Answer:
-    """A page of a list, by the query parameters ``page_token`` and ``max_results``, or as ``size`` calls it."""
-    length, start = call.query.get(size) or "0", call.query.get("page_token") or "0"
-    if not re.fullmatch(r"\d{1,6}", length) or not re.fullmatch(r"\d{1,9}", start):
-        raise RefusedError("invalid_parameter", detail=f"{size} is a number, page_token comes from the page before")
-    end = int(start) + int(length) if int(length) else len(entries)
-    content: dict[str, Any] = {key: entries[int(start) : end]}
-    if end < len(entries):
-        content["next_page_token"] = str(end)
-    return Answer(content=content)
 
 
 def _parameter(function: str, name: str, text: str) -> Parameter:

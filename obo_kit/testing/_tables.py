@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from obo_kit.testing._functions import list_page
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
+from obo_kit.testing._pages import page
 from obo_kit.testing._principals import Principal
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing._results import column_body
@@ -54,7 +54,7 @@ class Tables:
         if not catalog or not schema:
             raise RefusedError("invalid_parameter", detail="catalog_name and schema_name are required")
         names = [name for name in self._visible(call.user.principal) if name.startswith(f"{catalog}.{schema}.")]
-        return list_page(call, "tables", [self._info(name) for name in names])
+        return page(call, "tables", [self._info(name) for name in names])
 
     def _schemas(self, call: Call) -> Answer:
         catalog = call.query.get("catalog_name", "").lower()
@@ -66,11 +66,11 @@ class Tables:
             for parent, schema in names
             if parent == catalog
         ]
-        return list_page(call, "schemas", schemas)
+        return page(call, "schemas", schemas)
 
     def _catalogs(self, call: Call) -> Answer:
         names = dict.fromkeys(name.split(".")[0] for name in self._named(call.user.principal))
-        return list_page(call, "catalogs", [{"name": name, "full_name": name} for name in names])
+        return page(call, "catalogs", [{"name": name, "full_name": name} for name in names])
 
     # ------------------------------------------------------------------ looking things up
 
