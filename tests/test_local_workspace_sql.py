@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import json
 import time
 
@@ -84,6 +85,11 @@ def workspace(shared):
 
 
 def client(workspace, user, *, scopes=("all-apis",)):
+    return _client(workspace, user, tuple(scopes))
+
+
+@functools.cache
+def _client(workspace, user, scopes):
     token = workspace.token(user, scopes=scopes)
     return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,11 @@ ORDERS = [
 
 
 def client(workspace, user, *, scopes=("all-apis",)):
+    return _client(workspace, user, tuple(scopes))
+
+
+@functools.cache
+def _client(workspace, user, scopes):
     token = workspace.token(user, scopes=scopes)
     return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
 
