@@ -382,7 +382,7 @@ PATHS = [
     ("PUT", ME),
     ("POST", "/"),
     ("DELETE", "/serving-endpoints/llm/invocations"),
-    ("GET", "/api/2.0/vector-search/indexes/main.s.i/scan"),
+    ("GET", "/api/2.0/vector-search/indexes/main.s.i/nothing"),
     ("OPTIONS", "*"),
 ]
 
@@ -538,7 +538,7 @@ def test_every_refusal_says_how_well_it_is_known():
         assert refusal.standing in {"documented", "reported", "inferred"}, key
         assert refusal.source, key
         if refusal.standing == "reported":
-            assert refusal.source.startswith(("errors.", "ENDPOINT_NOT_FOUND")), key
+            assert refusal.source.startswith(("errors.", "fid:", "ENDPOINT_NOT_FOUND")), key
 
 
 def test_a_refusal_is_not_repeated_by_the_sdk(workspace):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote
 
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
@@ -52,7 +53,7 @@ class Call:
     method: str
     path: str
     params: Mapping[str, str]
-    query: Mapping[str, str]
+    query: QueryParams
     headers: Mapping[str, str]
     raw: bytes
 
@@ -143,7 +144,14 @@ class _Seen:
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
-        return JSONResponse(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+        return _Json(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII, which can carry whatever text a request brought, half characters included."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Gate:
@@ -218,13 +226,13 @@ class Gate:
             method=request.method,
             path=path,
             params=params,
-            query=dict(request.query_params),
+            query=request.query_params,
             headers={name.lower(): value for name, value in request.headers.items()},
             raw=await _read(request),
         )
         answer = await self._run(api, call)
         seen.decision = answer.decision
-        response = answer.content if isinstance(answer.content, Response) else JSONResponse(answer.content)
+        response = answer.content if isinstance(answer.content, Response) else _Json(answer.content)
         response.headers.update(answer.headers)
         return response
 
@@ -283,7 +291,10 @@ def _check_scopes(method: str, path: str, caller: Caller) -> None:
     # A spelling that the catalogue does not know opens nothing here: the workspace cannot know what it stands for.
     if verdict is not Verdict.GRANTED:
         needed = tuple(missing) or route.all_of or route.any_of
-        raise RefusedError("missing_scope", scopes=", ".join(needed), missing=needed)
+        misleading = path == "/serving-endpoints/responses" and needed == ("ai-gateway",)
+        raise RefusedError(
+            "missing_gateway_scope" if misleading else "missing_scope", scopes=", ".join(needed), missing=needed
+        )
 
 
 def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:

@@ -13,7 +13,7 @@ __all__ = ["PRIVILEGES", "Grants"]
 # Privileges per kind of securable, the one that lets a user use it first (facts/scopes.yaml, kinds).
 PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT",),
-    "vector_search_index": ("SELECT",),
+    "vector_search_index": ("SELECT", "MODIFY"),
     "vector_search_endpoint": ("CAN USE",),
     "serving_endpoint": ("CAN QUERY", "CAN VIEW"),
     "sql_warehouse": ("CAN USE",),

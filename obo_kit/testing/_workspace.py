@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from obo_kit.testing._deploy import Deployment
     from obo_kit.testing._genie import Answers
+    from obo_kit.testing._index import Kind
     from obo_kit.testing._log import RequestLog
     from obo_kit.testing._principals import ServicePrincipal
+    from obo_kit.testing._rows import Rows
     from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing._server import Server
     from obo_kit.testing._serving import ChatModel
@@ -177,6 +179,18 @@ class LocalWorkspace:
             raise ValueError(msg)
         self._genie.polls = count
 
+    @property
+    def search_page_size(self) -> int:
+        """Rows that one answer of a vector search holds; the clients fetch the next page by themselves. 1000."""
+        return self._search.page_size
+
+    @search_page_size.setter
+    def search_page_size(self, rows: int) -> None:
+        if rows < 1:
+            msg = f"search_page_size is a number of rows from 1 on, not {rows!r}"
+            raise ValueError(msg)
+        self._search.page_size = rows
+
     def _threads(self) -> Executor:
         assert self._pool is not None
         return self._pool
@@ -234,42 +248,74 @@ class LocalWorkspace:
         """
         self._warehouses.add(warehouse_id, name)
 
+    def add_search_endpoint(self, name: str, *, storage_optimized: bool = False) -> None:
+        """Add a vector search endpoint. One that ``add_index`` names is made where there is none, of the standard type.
+
+        Args:
+            name: Its name.
+            storage_optimized: Its type: such an endpoint takes filters as SQL text (``"price < 10"``), a standard one
+                as a dict (``{"price <": 10}``), and each refuses the other form.
+
+        Raises:
+            ValueError: There is one of the name.
+        """
+        self._search.add_endpoint(name, storage_optimized=storage_optimized)
+
     def add_index(
         self,
         name: str,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Rows = (),
         *,
         primary_key: str,
-        text_column: str,
+        text_column: str | None = None,
+        kind: Kind = "delta-sync",
+        vector_column: str | None = None,
+        dimension: int | None = None,
+        schema: Mapping[str, str] | None = None,
         endpoint: str = "local-vs",
         embedding_endpoint: str | None = None,
     ) -> None:
-        """Add a vector search index with managed embeddings, queried by text with SELECT on it.
+        """Add a vector search index, queried with SELECT on it; a direct-access one is written with MODIFY.
 
-        Rows are ranked lexically (TF-IDF over parts of words): real, but no language model.
+        With a text column alone its embeddings are managed, and it is queried by text: rows are ranked lexically
+        (TF-IDF over parts of words), which is real, but no language model. With a vector column it is queried by
+        vectors, scored by L2 distance. Hybrid and full-text queries count words in all columns of text.
 
         Args:
             name: ``catalog.schema.index``.
-            rows: At least one.
+            rows: Records, or the path of a CSV file with a line of column names. At least one, unless a schema is given.
             primary_key: Column that tells rows apart.
-            text_column: Column that is searched.
+            text_column: Column that is searched by text.
+            kind: ``"delta-sync"``, fed from a table, or ``"direct-access"``, which its users write.
+            vector_column: Column of the author's own vectors (lists of numbers). A row without one gets the vector that
+                the local embedding endpoints compute of its text, where the dimension is theirs (256).
+            dimension: Length of the vectors; by default that of the first row's, or else 256.
+            schema: Columns of a direct-access index and their types (``"string"``, ``"int"``, ``"float"``,
+                ``"array<float>"`` and so on); taken from the rows by default.
             endpoint: Vector search endpoint it lives on; made where there is none of the name.
-            embedding_endpoint: Serving endpoint named as its embedding model; made where there is none. The clients
-                look it up before they search, so that users then need CAN QUERY on it and a model serving scope.
+            embedding_endpoint: Serving endpoint named as the model of managed embeddings; made where there is none. The
+                clients look it up before they search, so that users then need CAN QUERY on it and a model serving
+                scope.
 
         Raises:
-            ValueError: Name, rows or columns are unusable.
+            ValueError: Name, rows, columns or schema are unusable.
         """
-        records = [dict(row) for row in rows]
-        self._engine.load(name, records)
-        self._search.add(
+        from obo_kit.testing._index import new_index
+
+        index = new_index(
             name,
-            records,
+            rows,
+            kind=kind,
             primary_key=primary_key,
             text_column=text_column,
+            vector_column=vector_column,
+            dimension=dimension,
+            schema=schema,
             endpoint=endpoint,
             embedding_endpoint=embedding_endpoint,
         )
+        self._engine.load(name, index.sample())
+        self._search.add(index)
         if embedding_endpoint is not None and not self._grants.exists("serving_endpoint", embedding_endpoint):
             self._serving.add_embedding(embedding_endpoint)
 

@@ -1,0 +1,31 @@
+"""Rows that an author hands over: records, or a CSV file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["Rows", "records"]
+
+Rows = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
+"""Records, or the path of a CSV file whose first line names the columns; the types of a CSV's columns are guessed."""
+
+
+def records(rows: Rows) -> list[dict[str, Any]]:
+    """Return the rows as dicts; a NaN is read as null, as JSON has none. ValueError where the file is unusable."""
+    if isinstance(rows, (str, os.PathLike)):
+        import pyarrow as pa  # type: ignore[import-untyped]
+        from pyarrow import csv
+
+        try:
+            rows = csv.read_csv(rows).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            msg = f"The rows cannot be read from {os.fspath(rows)!r}: {error}"
+            raise ValueError(msg) from None
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
