@@ -17,6 +17,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.errors import (
     BadRequest,
     InvalidParameterValue,
+    NotFound,
     OperationFailed,
     PermissionDenied,
     ResourceDoesNotExist,
@@ -148,7 +149,7 @@ def test_a_model_answers_whoever_may_query_it(workspace):
         client(workspace, "bob").serving_endpoints.query("llm", messages=say("Hello"))
     assert caught.value.error_code == "PERMISSION_DENIED"
     assert (last(workspace).user, last(workspace).status, last(workspace).decision) == ("bob", 403, "missing grant")
-    with pytest.raises(ResourceDoesNotExist):
+    with pytest.raises(NotFound, match="The given endpoint does not exist"):
         client(workspace, "alice").serving_endpoints.query("nothing", messages=say("Hello"))
 
 
@@ -619,7 +620,7 @@ def test_a_deployment_leaves_nothing_behind(workspace, logged):
         with workspace.deploy(logged["good"], endpoint="agent") as deployed:
             workspace.grant("alice", "CAN QUERY", "agent")
             assert text_of(deployed.invoke(ask_token(workspace, "alice"), payload("who"))) == "alice@example.com"
-    with pytest.raises(InvocationError, match="Serving endpoint agent does not exist"):
+    with pytest.raises(InvocationError, match="The given endpoint does not exist"):
         deployed.invoke(ask_token(workspace, "alice"), payload("who"))
     with pytest.raises(ValueError, match="No principal 'agent'"):
         workspace.token("agent")

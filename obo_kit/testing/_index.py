@@ -156,7 +156,9 @@ def new_index(
 ) -> Index:
     """Make an index of rows; see ``LocalWorkspace.add_index``."""
     given = records(rows)
-    _check_shape(name, given, kind, text_column, vector_column, schema)
+    _check_shape(
+        name, has_rows=bool(given), kind=kind, text_column=text_column, vector_column=vector_column, schema=schema
+    )
     columns = dict(schema) if schema is not None else _schema(given, vector_column)
     for column in (primary_key, text_column, vector_column):
         if schema is not None and column is not None and column not in columns:
@@ -191,7 +193,8 @@ def new_index(
 
 def _check_shape(
     name: str,
-    rows: Sequence[Mapping[str, Any]],
+    *,
+    has_rows: bool,
     kind: str,
     text_column: str | None,
     vector_column: str | None,
@@ -206,7 +209,7 @@ def _check_shape(
         msg = f"Index {name!r} needs text_column= (managed embeddings) or vector_column= (vectors of your own)"
     elif schema is not None and kind != "direct-access":
         msg = f"schema= is for a direct-access index; the columns of {name!r} are taken from its rows"
-    elif schema is None and not rows:
+    elif schema is None and not has_rows:
         msg = f"Index {name!r} needs at least one row, or, of kind 'direct-access', a schema="
     elif schema is not None and (unknown := sorted(set(schema.values()) - set(_SAMPLES))):
         msg = f"The schema of index {name!r} has unknown types: {', '.join(unknown)}; there are: {', '.join(_SAMPLES)}"
@@ -368,12 +371,10 @@ class _Lexical:
 
 def _words(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> _Lexical:
     texts = [
-        " ".join(
-            value for name, value in row.items() if isinstance(value, str) and (not columns or name in columns)
-        )
+        " ".join(value for name, value in row.items() if isinstance(value, str) and (not columns or name in columns))
         for row in rows
     ]
-    return _Lexical(texts, token_pattern=r"(?u)\w+")
+    return _Lexical(texts, token_pattern=r"(?u)\w+")  # noqa: S106  no password
 
 
 def _squared_distance(one: Sequence[float], other: Sequence[float]) -> float:
@@ -388,4 +389,3 @@ def _score(squared_distance: float) -> float:
 
 def _sorted(scored: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
     return sorted(scored, key=lambda entry: (-entry[1], entry[0]))
-

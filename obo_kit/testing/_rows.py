@@ -15,16 +15,20 @@ Rows = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
 
 def records(rows: Rows) -> list[dict[str, Any]]:
     """Return the rows as dicts; a NaN is read as null, as JSON has none. ValueError where the file is unusable."""
-    if isinstance(rows, (str, os.PathLike)):
-        import pyarrow as pa  # type: ignore[import-untyped]
-        from pyarrow import csv
+    given = _from_csv(rows) if isinstance(rows, (str, os.PathLike)) else rows
+    return [{name: _plain(value) for name, value in row.items()} for row in given]
 
-        try:
-            rows = csv.read_csv(rows).to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            msg = f"The rows cannot be read from {os.fspath(rows)!r}: {error}"
-            raise ValueError(msg) from None
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+def _from_csv(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import csv
+
+    try:
+        rows: list[dict[str, Any]] = csv.read_csv(os.fspath(path)).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        msg = f"The rows cannot be read from {os.fspath(path)!r}: {error}"
+        raise ValueError(msg) from None
+    return rows
 
 
 def _plain(value: Any) -> Any:

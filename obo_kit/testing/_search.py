@@ -117,10 +117,10 @@ class Search:
         notes: list[str] = []
         if (rerank_by := _reranked(body, index)) is not None:
             found = snapshot.rerank(text, found, rerank_by)
-            notes.append("The local workspace has no reranker model: it reranks by the parts of words that texts share.")
-        rows = [
-            [*(snapshot.rows[row].get(column) for column in columns), score] for row, score in found[:count]
-        ]
+            notes.append(
+                "The local workspace has no reranker model: it reranks by the parts of words that texts share."
+            )
+        rows = [[*(snapshot.rows[row].get(column) for column in columns), score] for row, score in found[:count]]
         # Values that JSON does not know (dates) travel as text.
         rows = json.loads(json.dumps(rows, default=str))
         content = self._page(call, index.name, columns, rows)
@@ -181,7 +181,9 @@ class Search:
         if after is not None:
             keys = [str(row[index.primary_key]) for row in rows]
             if str(after) not in keys:
-                raise RefusedError("invalid_parameter", detail=f"There is no row with the primary key {str(after)[:100]!r}")
+                raise RefusedError(
+                    "invalid_parameter", detail=f"There is no row with the primary key {str(after)[:100]!r}"
+                )
             rows = rows[keys.index(str(after)) + 1 :]
         found = json.loads(json.dumps(rows[:count], default=str))
         content: dict[str, Any] = {"data": [_struct(row) for row in found]}
@@ -280,9 +282,7 @@ class Search:
         return index
 
 
-def _question(
-    call: Call, body: Mapping[str, Any], index: Index, kind: QueryType
-) -> tuple[str, list[float] | None]:
+def _question(call: Call, body: Mapping[str, Any], index: Index, kind: QueryType) -> tuple[str, list[float] | None]:
     """The text and the vector of a query; which of them it needs is for the kind of index and of query to say."""
     given = body.get("query_vector")
     text = call.text(body, "query_text", "")
@@ -290,7 +290,9 @@ def _question(
         raise RefusedError("invalid_parameter", detail="The local index computes its own vectors: send query_text")
     needs_vector = index.vector_column is not None and kind != "FULL_TEXT"
     if not text and (kind != "ANN" or not needs_vector):
-        raise RefusedError("invalid_parameter", detail=f"query_text is required for a query of type {kind} on this index")
+        raise RefusedError(
+            "invalid_parameter", detail=f"query_text is required for a query of type {kind} on this index"
+        )
     if not needs_vector:
         return text, None
     try:

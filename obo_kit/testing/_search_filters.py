@@ -43,7 +43,7 @@ def by_dict(rows: Sequence[_Row], filters_json: str, columns: Iterable[str]) -> 
     except (ValueError, RecursionError):
         filters = None
     in_list = isinstance(filters, list)
-    parts = filters if isinstance(filters, list) else [filters]
+    parts: list[Any] = filters if isinstance(filters, list) else [filters]
     if not all(isinstance(part, dict) for part in parts):
         raise RefusedError("invalid_parameter", detail="filters_json must be a JSON object, or a list of them, as text")
     known = frozenset(columns)

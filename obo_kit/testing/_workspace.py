@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from obo_kit.testing._genie import Answers
     from obo_kit.testing._index import Kind
     from obo_kit.testing._log import RequestLog
+    from obo_kit.testing._models import ChatModel, Reply
     from obo_kit.testing._principals import ServicePrincipal
     from obo_kit.testing._rows import Rows
     from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing._server import Server
-    from obo_kit.testing._serving import ChatModel
+    from obo_kit.testing._serving import EmbeddingModel
 
 __all__ = ["LocalWorkspace"]
 
@@ -337,18 +338,37 @@ class LocalWorkspace:
         """
         self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title)
 
-    def add_endpoint(self, name: str, model: ChatModel) -> None:
-        """Add a model serving endpoint for chat, used with CAN QUERY on it.
+    def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+        """Add a model serving endpoint for chat, completions and responses, used with CAN QUERY on it.
 
         Args:
             name: Its name.
-            model: Takes the body of a chat request (``messages``, ``tools`` and so on) and returns the answer: text, or
-                an assistant message with ``tool_calls``. Called in worker threads; what it raises is answered with 400.
+            model: Takes the body of a chat request (``messages``, ``tools`` and so on; a completion or responses
+                request is translated into one) and returns the answer: text, an assistant message with ``tool_calls``,
+                or an iterator (a generator, say) of both, which a client that streams gets as it is made. Called in
+                worker threads; what it raises is answered with 400. Or a list of such answers, given in turn; an
+                exception in it is raised.
+
+        Raises:
+            ValueError: The name is not plain or taken, or the model is neither a function nor a list.
+        """
+        self._serving.add_model(name, model)
+
+    def add_embedding_endpoint(self, name: str, model: EmbeddingModel | None = None) -> None:
+        """Add a model serving endpoint for embeddings, used with CAN QUERY on it.
+
+        Args:
+            name: Its name.
+            model: Takes a list of texts and returns a vector for each. By default parts of words, hashed into vectors
+                of 256 numbers: texts that share words are near each other, but no language model is at work.
 
         Raises:
             ValueError: The name is not plain or taken, or the model cannot be called.
         """
-        self._serving.add_chat(name, model)
+        if model is None:
+            self._serving.add_embedding(name)
+        else:
+            self._serving.add_embedding(name, model)
 
     # ------------------------------------------------------------------ who may do what
 
