@@ -17,7 +17,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "vector_search_endpoint": ("CAN USE",),
     "serving_endpoint": ("CAN QUERY", "CAN VIEW"),
     "sql_warehouse": ("CAN USE",),
-    "genie_space": ("CAN RUN",),
+    "genie_space": ("CAN RUN", "CAN EDIT", "CAN MANAGE"),
     "uc_connection": ("USE CONNECTION",),
 }
 

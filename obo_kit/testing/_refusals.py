@@ -388,21 +388,13 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="fid:14872235900, fid:31913721377 (a space that shows itself, to those who may not use it)",
     ),
-    "genie_not_editor": Refusal(
-        status=403,
-        code="PERMISSION_DENIED",
-        text='You need "Can Edit" permission to perform this action',
-        decision="missing grant",
-        standing="reported",
-        source="fid:71150306149 (a project's test, for include_serialized_space)",
-    ),
     "genie_not_manager": Refusal(
         status=403,
         code="PERMISSION_DENIED",
         text='You need "Can Manage" permission to perform this action',
         decision="missing grant",
         standing="inferred",
-        source="databricks-sdk says that include_all needs CAN MANAGE; the wording follows the other two",
+        source="databricks-sdk says that include_all needs CAN MANAGE; the wording follows genie_forbidden",
     ),
     # Message failures: HTTP 200, message status FAILED.
     "genie_no_select": Refusal(

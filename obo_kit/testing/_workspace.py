@@ -321,7 +321,14 @@ class LocalWorkspace:
             self._serving.add_embedding(embedding_endpoint)
 
     def add_genie_space(
-        self, space_id: str, *, warehouse_id: str, tables: Iterable[str], answers: Answers, title: str = ""
+        self,
+        space_id: str,
+        *,
+        warehouse_id: str,
+        tables: Iterable[str],
+        answers: Answers,
+        title: str = "",
+        hidden: bool = True,
     ) -> None:
         """Add a Genie space, used with CAN RUN on it, CAN USE on its warehouse and SELECT on what an answer reads.
 
@@ -329,14 +336,17 @@ class LocalWorkspace:
             space_id: Its id.
             warehouse_id: The warehouse it runs on.
             tables: The tables it is about.
-            answers: SQL per question (case and closing punctuation do not matter), or a function from question to SQL.
-                Where there is none (None), the space says that it has no answer.
+            answers: SQL, or a ``GenieAnswer``, per question (case and closing punctuation do not matter; of a chat that
+                a ``GenieAgent`` sends, the last message counts), or a function from question to either. Where there is
+                none (None), the space says that it has no answer; where the function raises, the message fails.
             title: Its title.
+            hidden: Whether those without CAN RUN are told that it does not exist (404) or that they may not use it
+                (403). Both have been reported of the platform.
 
         Raises:
             ValueError: The id is not plain or taken, or warehouse or table unknown.
         """
-        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title)
+        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title, hidden=hidden)
 
     def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
         """Add a model serving endpoint for chat, completions and responses, used with CAN QUERY on it.
