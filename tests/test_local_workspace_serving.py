@@ -532,7 +532,7 @@ def test_a_workspace_stops_while_a_model_is_still_speaking():
 @pytest.mark.parametrize("answer", [None, 7, {"content": ["x"]}, {"tool_calls": [{"function": {}}]}, iter([7])])
 def test_nonsense_from_a_model_is_a_bad_request(workspace, serve, answer):
     serve(lambda _body: answer)
-    with pytest.raises(openai.BadRequestError, match="The model raised (TypeError|KeyError)"):
+    with pytest.raises(openai.BadRequestError, match=r"The model raised (TypeError|KeyError)"):
         ask(workspace)
 
 
