@@ -525,6 +525,18 @@ def test_a_deployed_agent_streams_as_whoever_asks(workspace, deployed):
     assert raw.text.endswith("}\n\ndata: [DONE]\n\n")
 
 
+def test_a_deployed_agent_is_asked_by_the_openai_client(workspace, deployed):
+    module = pytest.importorskip("databricks_openai", reason="databricks_openai is an optional extra")
+    messages = payload("who")["input"]
+    with module.DatabricksOpenAI(workspace_client=client(workspace, "bob")) as openai:
+        answer = openai.responses.create(model="support-agent", input=messages)
+        assert answer.output[0].content[0].text == "bob@example.com"
+        events = list(openai.responses.create(model="support-agent", input=messages, stream=True))
+        assert [event.delta for event in events] == ["bob@example.com"] * 3
+        with pytest.raises(Exception, match="LookupError: asked to fail late"):
+            list(openai.responses.create(model="support-agent", input=payload("fail late")["input"], stream=True))
+
+
 def test_requests_of_different_users_run_at_the_same_time(workspace, deployed):
     with ThreadPoolExecutor(2) as pool:
         answers = pool.map(
