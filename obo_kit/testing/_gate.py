@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote
 
-from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
@@ -44,7 +43,7 @@ class Call:
         method: HTTP method.
         path: Path without the query.
         params: Parts of the path, by name.
-        query: Query parameters.
+        query: Query parameters; where the name is repeated, the last one.
         headers: Request headers, by lower-case name.
         raw: The body.
     """
@@ -53,7 +52,7 @@ class Call:
     method: str
     path: str
     params: Mapping[str, str]
-    query: QueryParams
+    query: Mapping[str, str]
     headers: Mapping[str, str]
     raw: bytes
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from starlette.datastructures import QueryParams
+
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
 from obo_kit.testing._index import Index, QueryType, Snapshot
@@ -225,7 +227,7 @@ class Search:
     def _delete(self, call: Call) -> Answer:
         index = self._writable(call)
         # databricks-ai-search sends the keys in a body, databricks-sdk in the query.
-        keys = call.json().get("primary_keys") or call.query.getlist("primary_keys")
+        keys = call.json().get("primary_keys") or QueryParams(call.query).getlist("primary_keys")
         if not isinstance(keys, list) or not keys or not all(isinstance(key, (str, int)) for key in keys):
             raise RefusedError("invalid_parameter", detail="primary_keys must be a list of at least one key")
         return _written(index.content.remove(str(key) for key in keys), [])
