@@ -310,6 +310,27 @@ def test_a_bad_page_is_refused(workspace, settings):
         genie(workspace, "alice").list_spaces(**settings)
 
 
+def test_what_is_not_there_is_not_found(workspace):
+    client = genie(workspace, "alice")
+    message = asked(workspace, "alice", "Just talk")
+    for act in (
+        lambda: client.get_space("space9"),
+        lambda: client.get_message(SPACE, message.conversation_id, "m"),
+        lambda: client.create_message(SPACE, "c", "one"),
+    ):
+        with pytest.raises(ResourceDoesNotExist):
+            act()
+        assert seen(workspace)[-1] == ("alice", 404, "not found")
+
+
+def test_the_oldest_conversation_is_forgotten_first(workspace, monkeypatch):
+    monkeypatch.setattr("obo_kit.testing._genie._KEPT", 1)
+    first, second = (asked(workspace, "alice", "Just talk") for _ in range(2))
+    assert genie(workspace, "alice").get_message(*where(second)).status is MessageStatus.COMPLETED
+    with pytest.raises(ResourceDoesNotExist):
+        genie(workspace, "alice").get_message(*where(first))
+
+
 # ---------------------------------------------------------------------------------------------- the bridge and LangChain
 
 
@@ -419,3 +440,18 @@ def test_the_genie_agent_is_refused_as_its_user(workspace):
 def test_an_answer_whose_fields_contradict_is_refused(fields, text):
     with pytest.raises(ValueError, match=text):
         GenieAnswer(**fields)
+
+
+@pytest.mark.parametrize(
+    ("space_id", "settings", "text"),
+    [
+        ("a/b", {}, "made of letters, digits, - and _"),
+        ("s", {"tables": TICKETS}, "not the single string"),
+        ("s", {"tables": ["main.s.gone"]}, "There is no table 'main.s.gone'"),
+        ("s", {"warehouse_id": "gone"}, "There is no warehouse 'gone'"),
+        (SPACE, {}, "already a genie space"),
+    ],
+)
+def test_an_unusable_space_is_refused(workspace, space_id, settings, text):
+    with pytest.raises(ValueError, match=text):
+        workspace.add_genie_space(space_id, **{"warehouse_id": "wh1", "tables": [], "answers": {}, **settings})

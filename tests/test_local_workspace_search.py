@@ -294,6 +294,8 @@ def test_own_vectors_are_searched_by_vector(workspace):
         {"query_vector": [1.0] * 3},
         {"query_vector": [1.0] * 255 + ["x"]},
         {"query_vector": [1.0] * 255 + [True]},
+        {"query_vector": [1.0] * 255 + [10**400]},
+        {"query_vector": [1.0] * 255 + [[1.0]]},
         {"query_text": "refund"},
         {"query_vector": [1.0] * 256, "query_type": "HYBRID"},
         {"query_type": "FULL_TEXT"},
@@ -377,6 +379,29 @@ def test_a_scan_walks_through_the_rows_by_primary_key(workspace):
     assert index.scan(last_primary_key="10")["data"] == []
     with pytest.raises(BadRequest, match="no row with the primary key '99'"):
         index.scan(last_primary_key="99")
+
+
+def test_a_scan_sorts_keys_of_text_and_shows_values_of_all_kinds(workspace):
+    rows = [{"id": "b", "text": "!!!", "more": {"x": 1}}, {"id": "a", "text": "???", "more": None}]
+    workspace.add_index("main.s.odd", rows, primary_key="id", text_column="text")
+    workspace.grant("bob", "SELECT", "main.s.odd")
+    scanned = search(workspace, "bob").get_index(index_name="main.s.odd").scan()["data"]
+    fields = [{field["key"]: field["value"] for field in row["fields"]} for row in scanned]
+    assert [row["id"]["string_value"] for row in fields] == ["a", "b"]
+    assert fields[1]["more"] == {"struct_value": {"fields": [{"key": "x", "value": {"number_value": 1}}]}}
+    # Nothing in it is a word.
+    asked = {"query_text": "a", "query_type": "FULL_TEXT", "query_columns": ["text"]}
+    assert ids(query(workspace, index="main.s.odd", **asked)) == []
+
+
+def test_the_oldest_page_is_forgotten_first(workspace, monkeypatch):
+    monkeypatch.setattr("obo_kit.testing._search._KEPT", 1)
+    workspace.search_page_size = 1
+    indexes = sdk(workspace, "bob").vector_search_indexes
+    first, second = (indexes.query_index(MANAGED, ["id"], query_text="x").next_page_token for _ in range(2))
+    with pytest.raises(InvalidParameterValue, match="unknown or too old"):
+        indexes.query_next_page(MANAGED, page_token=first)
+    assert indexes.query_next_page(MANAGED, page_token=second).result.row_count == 1
 
 
 def test_a_reranker_reorders_by_its_columns_and_says_that_it_is_no_model(workspace):
@@ -491,6 +516,14 @@ def test_what_is_no_dict_is_refused(workspace, filters):
 )
 def test_a_storage_optimised_endpoint_filters_by_sql(workspace, filters, expected):
     assert set(ids(query(workspace, index=LARGE, query_text="anything", filters=filters))) == expected
+
+
+@pytest.mark.parametrize("name", ["filters_json", "filter_string"])
+def test_a_filter_that_is_no_text_is_refused(workspace, name):
+    body = {"columns": ["id"], "query_text": "x", name: {"topic": "money"}}
+    path = f"/api/2.0/vector-search/indexes/{MANAGED}/query"
+    with pytest.raises(InvalidParameterValue, match=f"{name} must be text"):
+        sdk(workspace, "bob").api_client.do("POST", path, body=body)
 
 
 # ---------------------------------------------------------------------------------------------- writing
