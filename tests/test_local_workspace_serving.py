@@ -352,6 +352,38 @@ def test_chat_databricks_asks_streams_and_calls_tools_as_its_user(workspace):
     assert seen(workspace) == [("bob", 200, "allowed")] * 4
 
 
+async def test_chat_databricks_asks_and_streams_without_waiting(workspace):
+    model, refused = chat(workspace, "bob"), chat(workspace, "carol")
+    # It does not close its client itself.
+    async with model.async_client, refused.async_client:
+        assert (await model.ainvoke("one two")).content == "You said: one two"
+        assert "".join([piece.content async for piece in model.astream("one two")]) == "You said: one two"
+        with pytest.raises(openai.PermissionDeniedError, match="CAN_QUERY"):
+            await refused.ainvoke("x")
+    assert seen(workspace) == [("bob", 200, "allowed")] * 2 + [("carol", 403, "missing grant")]
+
+
+def test_an_agent_of_langchain_calls_its_tool_and_answers(workspace, serve):
+    """The whole loop, with a model that is a script: what was asked of the tool, and what the model was told."""
+    agents = pytest.importorskip("langchain.agents", reason="langchain is an optional extra")
+    module = pytest.importorskip("databricks_langchain", reason="databricks_langchain is an optional extra")
+    told = []
+
+    def count(question: str) -> str:
+        """Counts."""
+        told.append(question)
+        return "three"
+
+    arguments = {"function": {"name": "count", "arguments": {"question": "tickets"}}}
+    serve([{"tool_calls": [arguments]}, "There are three."])
+    model = module.ChatDatabricks(model="own", workspace_client=sdk(workspace, "alice"))
+    agent = agents.create_agent(model, [count])
+    messages = agent.invoke({"messages": [("user", "How many?")]})["messages"]
+    assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
+    assert (told, messages[-1].content) == (["tickets"], "There are three.")
+    assert seen(workspace) == [("alice", 200, "allowed")] * 2
+
+
 def test_chat_databricks_speaks_responses(workspace):
     model = chat(workspace, "bob", use_responses_api=True)
     answer = model.invoke("one two")
