@@ -91,15 +91,6 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="errors.missing_scope_json",
     ),
-    # Misleading, and reported of one route: the words that elsewhere mean an expired token.
-    "missing_gateway_scope": Refusal(
-        status=403,
-        code=403,
-        text="Invalid Token",
-        decision="missing scope",
-        standing="reported",
-        source="errors.missing_scope_as_invalid_token",
-    ),
     "oauth_client": Refusal(
         status=401,
         code="invalid_client",
@@ -346,6 +337,15 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="fid:8610548622",
     ),
+    # Misleading, and reported of one route: the words that elsewhere mean an expired token.
+    "missing_gateway_scope": Refusal(
+        status=403,
+        code=403,
+        text="Invalid Token",
+        decision="missing scope",
+        standing="reported",
+        source="errors.missing_scope_as_invalid_token",
+    ),
     "model_error": Refusal(
         status=400,
         code="BAD_REQUEST",
@@ -413,14 +413,6 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="errors.warehouse_denied (its note: also inside a FAILED Genie message)",
     ),
-    "genie_sql_failed": Refusal(
-        status=200,
-        code="GENERIC_SQL_EXEC_API_CALL_EXCEPTION",
-        text="{detail}",
-        decision="bad request",
-        standing="inferred",
-        source="the engine's own text",
-    ),
     "genie_scripted": Refusal(
         status=200,
         code="GENERIC_CHAT_COMPLETION_EXCEPTION",
@@ -428,6 +420,14 @@ REFUSALS: Mapping[str, Refusal] = {
         decision="model error",
         standing="inferred",
         source="a failure that the author asked for; the type is one of databricks-sdk's MessageErrorType",
+    ),
+    "genie_sql_failed": Refusal(
+        status=200,
+        code="GENERIC_SQL_EXEC_API_CALL_EXCEPTION",
+        text="{detail}",
+        decision="bad request",
+        standing="inferred",
+        source="the engine's own text",
     ),
     # ------------------------------------------------------------------ ourselves
     "internal": Refusal(
