@@ -291,9 +291,8 @@ def _check_scopes(method: str, path: str, caller: Caller) -> None:
     if verdict is not Verdict.GRANTED:
         needed = tuple(missing) or route.all_of or route.any_of
         misleading = path == "/serving-endpoints/responses" and needed == ("ai-gateway",)
-        raise RefusedError(
-            "missing_gateway_scope" if misleading else "missing_scope", scopes=", ".join(needed), missing=needed
-        )
+        key = "missing_gateway_scope" if misleading else "missing_scope"
+        raise RefusedError(key, scopes=", ".join(needed), missing=needed)
 
 
 def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:
