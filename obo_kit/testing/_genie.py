@@ -23,7 +23,7 @@ __all__ = ["Answers", "Genie", "GenieAnswer"]
 _KEPT = 1000
 _PAGE = 100
 _NO_ANSWER = "This space has no answer to that question."
-# What a message says while it is polled, in the order of databricks-sdk's MessageStatus.
+# What a message says while it is polled. The words are databricks-sdk's MessageStatus; their order is inferred.
 _ON_THE_WAY = ("FETCHING_METADATA", "FILTERING_CONTEXT", "ASKING_AI", "PENDING_WAREHOUSE", "EXECUTING_QUERY")
 _ENDS = ("COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED")
 
@@ -159,6 +159,9 @@ class _Conversation:
 
 class Genie:
     """Serves Genie spaces. Lives as long as its workspace.
+
+    Requests and answers have the shapes that databricks-sdk declares. Inferred: that a conversation is hidden from
+    everybody but its user, that an expired result is not found, and how a failed answer's type is called.
 
     Attributes:
         polls: How often a message is still running when polled.

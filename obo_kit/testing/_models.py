@@ -1,6 +1,7 @@
 """Models that an author writes as a function or a script, in the shapes of chat, completions and responses.
 
-The shapes are those that the ``openai`` package declares. A model knows one of them, chat; the others are translated.
+The shapes are those that the ``openai`` package declares; that a chat's last chunk carries the usage unasked is inferred
+from an example in MLflow's deployment client. A model knows one of them, chat; the others are translated.
 """
 
 from __future__ import annotations

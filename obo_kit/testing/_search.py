@@ -40,6 +40,10 @@ class _Page:
 class Search:
     """Serves vector search endpoints and indexes. Lives as long as its workspace.
 
+    Requests and answers have the shapes that databricks-sdk and databricks-ai-search declare. Inferred: how long a page
+    is, that an integer stays one (the platform may answer 1.0), that writing needs MODIFY, and that an index asked for
+    on another endpoint is not found.
+
     Attributes:
         page_size: Rows of an answer; a longer one comes in pages.
     """
