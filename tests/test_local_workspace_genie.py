@@ -324,7 +324,7 @@ def test_what_is_not_there_is_not_found(workspace):
 
 
 def test_the_oldest_conversation_is_forgotten_first(workspace, monkeypatch):
-    monkeypatch.setattr("obo_kit.testing._genie._KEPT", 1)
+    monkeypatch.setattr(workspace._genie, "kept", 1)
     first, second = (asked(workspace, "alice", "Just talk") for _ in range(2))
     assert genie(workspace, "alice").get_message(*where(second)).status is MessageStatus.COMPLETED
     with pytest.raises(ResourceDoesNotExist):

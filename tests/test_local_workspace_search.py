@@ -395,7 +395,7 @@ def test_a_scan_sorts_keys_of_text_and_shows_values_of_all_kinds(workspace):
 
 
 def test_the_oldest_page_is_forgotten_first(workspace, monkeypatch):
-    monkeypatch.setattr("obo_kit.testing._search._KEPT", 1)
+    monkeypatch.setattr(workspace._search, "kept", 1)
     workspace.search_page_size = 1
     indexes = sdk(workspace, "bob").vector_search_indexes
     first, second = (indexes.query_index(MANAGED, ["id"], query_text="x").next_page_token for _ in range(2))

@@ -20,7 +20,6 @@ from obo_kit.testing._warehouses import statement_body
 
 __all__ = ["Answers", "Genie", "GenieAnswer"]
 
-_KEPT = 1000
 _PAGE = 100
 _NO_ANSWER = "This space has no answer to that question."
 # What a message says while it is polled. The words are databricks-sdk's MessageStatus; their order is inferred.
@@ -165,10 +164,12 @@ class Genie:
 
     Attributes:
         polls: How often a message is still running when polled.
+        kept: How many conversations, and messages of each, are remembered.
     """
 
     def __init__(self, grants: Grants, engine: Engine) -> None:
         self.polls = 0
+        self.kept = 1000
         self._grants = grants
         self._engine = engine
         self._spaces: dict[str, _Space] = {}
@@ -269,7 +270,7 @@ class Genie:
         message = self._ask(space, conversation, question)
         with self._lock:
             self._conversations[conversation.id] = conversation
-            if len(self._conversations) > _KEPT:
+            if len(self._conversations) > self.kept:
                 self._conversations.popitem(last=False)
         return Answer(
             content={
@@ -333,7 +334,7 @@ class Genie:
             self._run(message)
         with self._lock:
             conversation.messages.append(message)
-            del conversation.messages[:-_KEPT]
+            del conversation.messages[: -self.kept]
         return message
 
     def _run(self, message: _Message) -> None:

@@ -23,8 +23,6 @@ __all__ = ["Search"]
 
 _MAX_RESULTS = 10_000
 _QUERY_TYPES = ("ANN", "HYBRID", "FULL_TEXT")
-# Pages that somebody may still ask for.
-_KEPT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +44,12 @@ class Search:
 
     Attributes:
         page_size: Rows of an answer; a longer one comes in pages.
+        kept: How many pages somebody may still ask for.
     """
 
     def __init__(self, grants: Grants, host: Callable[[], str]) -> None:
         self.page_size = 1000
+        self.kept = 1000
         self._grants = grants
         self._host = host
         self._lock = threading.Lock()
@@ -158,7 +158,7 @@ class Search:
             rest = _Page(index=index, owner=call.user.principal.user_name, columns=columns, rows=rows[size:])
             with self._lock:
                 self._pages[token] = rest
-                if len(self._pages) > _KEPT:
+                if len(self._pages) > self.kept:
                     self._pages.popitem(last=False)
         return {
             "manifest": {
