@@ -270,7 +270,7 @@ class Genie:
         message = self._ask(space, conversation, question)
         with self._lock:
             self._conversations[conversation.id] = conversation
-            if len(self._conversations) > self.kept:
+            while len(self._conversations) > self.kept:
                 self._conversations.popitem(last=False)
         return Answer(
             content={

@@ -158,7 +158,7 @@ class Search:
             rest = _Page(index=index, owner=call.user.principal.user_name, columns=columns, rows=rows[size:])
             with self._lock:
                 self._pages[token] = rest
-                if len(self._pages) > self.kept:
+                while len(self._pages) > self.kept:
                     self._pages.popitem(last=False)
         return {
             "manifest": {
