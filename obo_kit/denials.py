@@ -517,7 +517,8 @@ def _of_value(value: object) -> _Found | None:
 
 def _classify(refusal: Refusal) -> _Found | None:
     status = refusal.status or 0
-    if refusal.error_code in _NO_DENIAL_CODES:
+    # A serving endpoint that is not there comes with the code of a path that is not there (reported: fid:8610548622).
+    if refusal.error_code in _NO_DENIAL_CODES and "The given endpoint does not exist" not in refusal.text:
         return None
     for text in TEXTS:
         if status not in text.statuses or (text.path and not (refusal.path or "").startswith(text.path)):

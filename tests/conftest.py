@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import pytest
 
@@ -103,7 +104,11 @@ def new_process_state():
 @pytest.fixture(scope="module")
 def no_traces(tmp_path_factory):
     """MLflow keeps no trace, and looks for none in this directory: some of the clients trace themselves."""
-    import mlflow
+    with warnings.catch_warnings():
+        # MLflow warns about its own type hints, and its database layer about itself, when they are first loaded.
+        warnings.simplefilter("ignore")
+        import mlflow
+        import mlflow.store.tracking.sqlalchemy_store
 
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")

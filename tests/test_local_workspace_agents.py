@@ -17,6 +17,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.errors import (
     BadRequest,
     InvalidParameterValue,
+    NotFound,
     OperationFailed,
     PermissionDenied,
     ResourceDoesNotExist,
@@ -148,7 +149,7 @@ def test_a_model_answers_whoever_may_query_it(workspace):
         client(workspace, "bob").serving_endpoints.query("llm", messages=say("Hello"))
     assert caught.value.error_code == "PERMISSION_DENIED"
     assert (last(workspace).user, last(workspace).status, last(workspace).decision) == ("bob", 403, "missing grant")
-    with pytest.raises(ResourceDoesNotExist):
+    with pytest.raises(NotFound, match="The given endpoint does not exist"):
         client(workspace, "alice").serving_endpoints.query("nothing", messages=say("Hello"))
 
 
@@ -524,6 +525,18 @@ def test_a_deployed_agent_streams_as_whoever_asks(workspace, deployed):
     assert raw.text.endswith("}\n\ndata: [DONE]\n\n")
 
 
+def test_a_deployed_agent_is_asked_by_the_openai_client(workspace, deployed):
+    module = pytest.importorskip("databricks_openai", reason="databricks_openai is an optional extra")
+    messages = payload("who")["input"]
+    with module.DatabricksOpenAI(workspace_client=client(workspace, "bob")) as openai:
+        answer = openai.responses.create(model="support-agent", input=messages)
+        assert answer.output[0].content[0].text == "bob@example.com"
+        events = list(openai.responses.create(model="support-agent", input=messages, stream=True))
+        assert [event.delta for event in events] == ["bob@example.com"] * 3
+        with pytest.raises(Exception, match="LookupError: asked to fail late"):
+            list(openai.responses.create(model="support-agent", input=payload("fail late")["input"], stream=True))
+
+
 def test_requests_of_different_users_run_at_the_same_time(workspace, deployed):
     with ThreadPoolExecutor(2) as pool:
         answers = pool.map(
@@ -619,7 +632,7 @@ def test_a_deployment_leaves_nothing_behind(workspace, logged):
         with workspace.deploy(logged["good"], endpoint="agent") as deployed:
             workspace.grant("alice", "CAN QUERY", "agent")
             assert text_of(deployed.invoke(ask_token(workspace, "alice"), payload("who"))) == "alice@example.com"
-    with pytest.raises(InvocationError, match="Serving endpoint agent does not exist"):
+    with pytest.raises(InvocationError, match="The given endpoint does not exist"):
         deployed.invoke(ask_token(workspace, "alice"), payload("who"))
     with pytest.raises(ValueError, match="No principal 'agent'"):
         workspace.token("agent")

@@ -44,12 +44,20 @@ def full():
         workspace.add_warehouse("wh1")
         workspace.add_table("main.s.t", ROWS)
         workspace.add_index("main.s.i", ROWS, primary_key="id", text_column="text", embedding_endpoint="gte")
+        workspace.add_search_endpoint("large", storage_optimized=True)
+        workspace.add_index("main.s.l", ROWS, primary_key="id", text_column="text", endpoint="large")
+        workspace.add_index(
+            "main.s.d", ROWS, primary_key="id", text_column="text", vector_column="vector", kind="direct-access"
+        )
         workspace.add_genie_space("g1", warehouse_id="wh1", tables=["main.s.t"], answers={"q": "SELECT 1"})
         workspace.add_endpoint("llm", lambda _body: "Hello")
         for privilege, securable in (
             ("CAN USE", "wh1"),
             ("SELECT", "main.s.t"),
             ("SELECT", "main.s.i"),
+            ("SELECT", "main.s.l"),
+            ("SELECT", "main.s.d"),
+            ("MODIFY", "main.s.d"),
             ("CAN USE", "local-vs"),
             ("CAN RUN", "g1"),
             ("CAN QUERY", "llm"),
@@ -382,7 +390,7 @@ PATHS = [
     ("PUT", ME),
     ("POST", "/"),
     ("DELETE", "/serving-endpoints/llm/invocations"),
-    ("GET", "/api/2.0/vector-search/indexes/main.s.i/scan"),
+    ("GET", "/api/2.0/vector-search/indexes/main.s.i/nothing"),
     ("OPTIONS", "*"),
 ]
 
@@ -465,11 +473,29 @@ _FIELDS = st.sampled_from(
     [
         "statement", "warehouse_id", "parameters", "row_limit", "wait_timeout", "catalog", "schema", "disposition",
         "query_text", "columns", "num_results", "filters_json", "score_threshold", "query_type", "query_vector",
-        "content", "messages", "model", "input", "stream", "tools",
+        "content", "messages", "model", "input", "stream", "tools", "prompt", "n", "instructions",
+        "filter_string", "query_columns", "columns_to_rerank", "reranker", "page_token", "last_primary_key",
+        "inputs_json", "primary_keys", "debug_level", "page_size", "include_all",
     ]
 )  # fmt: skip
-_VALUES = _JSON | st.sampled_from(
-    ["wh1", ["id"], "SELECT * FROM main.s.t", [{"role": "user", "content": "x"}], '{"id": 1}', "llm", "gte", "0s", "5s"]
+_VALUES = (
+    _JSON
+    | st.sampled_from(
+        [
+            "wh1",
+            ["id"],
+            "SELECT * FROM main.s.t",
+            [{"role": "user", "content": "x"}],
+            '{"id": 1}',
+            "llm",
+            "gte",
+            "0s",
+            "5s",
+        ]
+    )
+    | st.sampled_from(
+        [[0.5] * 256, '[{"id": 7, "text": "x"}]', '[{"id": "y", "text": 7}]', ["7", 1], "id = 1", "HYBRID", 3]
+    )
 )
 _ROUTES = st.sampled_from(
     [
@@ -478,15 +504,26 @@ _ROUTES = st.sampled_from(
         ("GET", "/api/2.0/sql/statements/{}/result/chunks/{}"),
         ("GET", "/api/2.1/unity-catalog/tables/{}"),
         ("POST", "/api/2.0/vector-search/indexes/main.s.i/query"),
+        ("GET", "/api/2.0/vector-search/indexes/main.s.l/query"),
+        ("POST", "/api/2.0/vector-search/indexes/main.s.d/query"),
+        ("POST", "/api/2.0/vector-search/indexes/main.s.i/query-next-page"),
+        ("POST", "/api/2.0/vector-search/indexes/main.s.d/scan"),
+        ("POST", "/api/2.0/vector-search/indexes/main.s.d/upsert-data"),
+        ("DELETE", "/api/2.0/vector-search/indexes/main.s.d/delete-data"),
         ("GET", "/api/2.0/vector-search/indexes/{}"),
+        ("GET", "/api/2.0/vector-search/endpoints/{}/indexes/{}"),
         ("GET", "/api/2.0/vector-search/endpoints/{}"),
         ("POST", "/api/2.0/genie/spaces/g1/start-conversation"),
         ("POST", "/api/2.0/genie/spaces/g1/conversations/{}/messages"),
         ("GET", "/api/2.0/genie/spaces/g1/conversations/{}/messages/{}"),
+        ("GET", "/api/2.0/genie/spaces/g1/conversations"),
+        ("GET", "/api/2.0/genie/spaces"),
         ("POST", "/serving-endpoints/llm/invocations"),
         ("POST", "/serving-endpoints/gte/invocations"),
         ("POST", "/serving-endpoints/chat/completions"),
         ("POST", "/serving-endpoints/embeddings"),
+        ("POST", "/serving-endpoints/responses"),
+        ("POST", "/ai-gateway/mlflow/v1/chat/completions"),
         ("GET", "/api/2.0/serving-endpoints/{}"),
         ("POST", "/oidc/v1/token"),
         ("PATCH", "/{}/{}"),
@@ -501,7 +538,7 @@ _ROUTES = st.sampled_from(
     body=st.dictionaries(_FIELDS | _TEXT, _VALUES, max_size=6).map(lambda body: json.dumps(body).encode())
     | st.binary(max_size=200),
     authorization=st.sampled_from(["good", "good", "good", "none", "scoped"]) | st.binary(max_size=30),
-    query=st.dictionaries(_TEXT, _TEXT, max_size=2),
+    query=st.dictionaries(_TEXT | _FIELDS, _TEXT, max_size=2),
 )
 def test_no_request_brings_the_server_down(full, route, parts, body, authorization, query):
     from urllib.parse import quote
@@ -538,7 +575,7 @@ def test_every_refusal_says_how_well_it_is_known():
         assert refusal.standing in {"documented", "reported", "inferred"}, key
         assert refusal.source, key
         if refusal.standing == "reported":
-            assert refusal.source.startswith(("errors.", "ENDPOINT_NOT_FOUND")), key
+            assert refusal.source.startswith(("errors.", "fid:", "ENDPOINT_NOT_FOUND")), key
 
 
 def test_a_refusal_is_not_repeated_by_the_sdk(workspace):

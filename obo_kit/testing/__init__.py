@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obo_kit.testing._deploy import Deployment, InvocationError
+    from obo_kit.testing._genie import GenieAnswer
     from obo_kit.testing._log import RequestLog, RequestRecord
     from obo_kit.testing._principals import ServicePrincipal
     from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AppRuntime",
     "Deployment",
+    "GenieAnswer",
     "InvocationError",
     "LocalWorkspace",
     "ModelServingRuntime",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "AppRuntime": "_runtimes",
     "Deployment": "_deploy",
+    "GenieAnswer": "_genie",
     "InvocationError": "_deploy",
     "LocalWorkspace": "_workspace",
     "ModelServingRuntime": "_runtimes",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import json
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,7 +18,7 @@ from obo_kit.testing._grants import PRIVILEGES, Grants
 from obo_kit.testing._principals import Caller, Directory, ServicePrincipal
 from obo_kit.testing._refusals import RefusedError, refusal_text
 from obo_kit.testing._runtimes import set_invoker
-from obo_kit.testing._serving import DONE, sse
+from obo_kit.testing._streams import DONE, Steps, sse, sse_error
 
 if TYPE_CHECKING:
     import requests
@@ -31,7 +29,6 @@ _logger = logging.getLogger("obo_kit.testing")
 
 # Requests that run at the same time.
 WORKERS = 16
-_END = object()
 
 
 class InvocationError(Exception):
@@ -153,7 +150,8 @@ class Agent:
 
     def invoke(self, call: Call, body: dict[str, Any], /) -> Answer:
         """Run the model for the caller. Called in a thread of ``pool``."""
-        payload = {name: value for name, value in body.items() if name != "stream"}
+        # The OpenAI clients name the endpoint in the body; what the model gets is the request without it.
+        payload = {name: value for name, value in body.items() if name not in {"stream", "model"}}
         token = self._exchange(call.user)
         if body.get("stream"):
             return Answer(content=StreamingResponse(self._events(payload, token), media_type="text/event-stream"))
@@ -170,40 +168,23 @@ class Agent:
             raise RefusedError("model_error", error=type(error).__name__, detail=str(error)) from None
 
     async def _events(self, payload: dict[str, Any], token: str | None) -> AsyncIterator[bytes]:
-        """Pull the stream step by step: each in some thread of the pool, all in one context."""
-        context = contextvars.Context()
-        # One step at a time, and no closing in the middle of one: a context cannot be entered twice.
-        busy = threading.Lock()
-        steps: list[Any] = []
+        def start() -> Iterator[Any]:
+            set_invoker(token)
+            return iter(self._model.predict_stream(payload))
 
-        def step() -> Any:
-            if not steps:
-                set_invoker(token)
-                steps.append(iter(self._model.predict_stream(payload)))
-            return next(steps[0], _END)
-
-        def in_context(action: Callable[[], Any]) -> Any:
-            with busy:
-                return context.run(action)
-
-        def close() -> None:
-            if steps and hasattr(steps[0], "close"):
-                steps[0].close()
+        steps = Steps(start, self._workers)
 
         def finish() -> None:
-            in_context(close)
+            steps.close()
             self._streams.discard(finish)
 
         self._streams.add(finish)
-        loop = asyncio.get_running_loop()
         try:
-            while (event := await loop.run_in_executor(self._workers, in_context, step)) is not _END:
+            async for event in steps:
                 yield sse(_plain(event))
             yield DONE
         except Exception as error:
-            _logger.debug("The deployed agent raised in its stream", exc_info=True)
-            message = refusal_text("model_error", error=type(error).__name__, detail=str(error))
-            yield b"event: error\n" + sse({"error_code": "BAD_REQUEST", "message": message})
+            yield sse_error(error)
         finally:
             with contextlib.suppress(RuntimeError):  # the pool is closed: ``close`` finishes what is left
                 self._workers.submit(finish)

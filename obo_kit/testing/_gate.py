@@ -43,7 +43,7 @@ class Call:
         method: HTTP method.
         path: Path without the query.
         params: Parts of the path, by name.
-        query: Query parameters.
+        query: Query parameters; where the name is repeated, the last one.
         headers: Request headers, by lower-case name.
         raw: The body.
     """
@@ -143,7 +143,14 @@ class _Seen:
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
-        return JSONResponse(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+        return _Json(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII, which can carry whatever text a request brought, half characters included."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Gate:
@@ -218,13 +225,13 @@ class Gate:
             method=request.method,
             path=path,
             params=params,
-            query=dict(request.query_params),
+            query=request.query_params,
             headers={name.lower(): value for name, value in request.headers.items()},
             raw=await _read(request),
         )
         answer = await self._run(api, call)
         seen.decision = answer.decision
-        response = answer.content if isinstance(answer.content, Response) else JSONResponse(answer.content)
+        response = answer.content if isinstance(answer.content, Response) else _Json(answer.content)
         response.headers.update(answer.headers)
         return response
 
@@ -284,6 +291,8 @@ def _check_scopes(method: str, path: str, caller: Caller) -> None:
     if verdict is not Verdict.GRANTED:
         needed = tuple(missing) or route.all_of or route.any_of
         key = "missing_scope_uc" if route.kind in {"uc_table", "uc_function"} else "missing_scope"
+        if path == "/serving-endpoints/responses" and needed == ("ai-gateway",):
+            key = "missing_gateway_scope"
         raise RefusedError(key, scopes=", ".join(needed), missing=needed)
 
 

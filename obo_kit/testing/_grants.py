@@ -14,11 +14,11 @@ __all__ = ["PRIVILEGES", "Grants"]
 PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT",),
     "function": ("EXECUTE",),
-    "vector_search_index": ("SELECT",),
+    "vector_search_index": ("SELECT", "MODIFY"),
     "vector_search_endpoint": ("CAN USE",),
     "serving_endpoint": ("CAN QUERY", "CAN VIEW"),
     "sql_warehouse": ("CAN USE",),
-    "genie_space": ("CAN RUN",),
+    "genie_space": ("CAN RUN", "CAN EDIT", "CAN MANAGE"),
     "uc_connection": ("USE CONNECTION",),
     "app": ("CAN USE",),
 }

@@ -9,7 +9,8 @@
 ``inferred``
     Nobody wrote it down; this is the answer that fits the rest best.
 
-``source`` names an entry of ``facts/scopes.yaml`` (``errors:``), or says what the answer was inferred from.
+``source`` names an entry of ``facts/scopes.yaml`` (``errors:``) or a public file by its number in a search index
+(``fid:``), or says what the answer was inferred from.
 """
 
 from __future__ import annotations
@@ -402,6 +403,38 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="inferred",
         source="errors.vs_index_denied says a missing index is 404; the wording is ours",
     ),
+    "index_not_direct": Refusal(
+        status=400,
+        code="INVALID_PARAMETER_VALUE",
+        text="Index {name} is no Direct Vector Access index: it takes no data by this API.",
+        decision="bad request",
+        standing="inferred",
+        source="databricks-sdk says that the index must be of that kind; the wording is ours",
+    ),
+    "search_columns": Refusal(
+        status=400,
+        code="INVALID_PARAMETER_VALUE",
+        text="Requested columns to fetch are not present in index: {names}",
+        decision="bad request",
+        standing="reported",
+        source="fid:30019228558, fid:59692250467 (the text); the code is inferred",
+    ),
+    "search_filter_operator": Refusal(
+        status=400,
+        code="INVALID_PARAMETER_VALUE",
+        text="Invalid operator used in filter: {filter}",
+        decision="bad request",
+        standing="reported",
+        source="fid:30019228558, fid:29681677083 (the text); the code is inferred",
+    ),
+    "search_filter_form": Refusal(
+        status=400,
+        code="INVALID_PARAMETER_VALUE",
+        text="A {endpoint} endpoint takes filters as {form} only",
+        decision="bad request",
+        standing="inferred",
+        source="the filtering guide documents which endpoint takes which form, not what becomes of the other one",
+    ),
     "search_endpoint_denied": Refusal(
         status=403,
         code="PERMISSION_DENIED",
@@ -434,6 +467,24 @@ REFUSALS: Mapping[str, Refusal] = {
         decision="not found",
         standing="inferred",
         source="RESOURCE_DOES_NOT_EXIST elsewhere; the wording is ours",
+    ),
+    "serving_query_missing": Refusal(
+        status=404,
+        code="ENDPOINT_NOT_FOUND",
+        text="The given endpoint does not exist, please retry after checking the specified model and version "
+        "deployment exists.",
+        decision="not found",
+        standing="reported",
+        source="fid:8610548622",
+    ),
+    # Misleading, and reported of one route: the words that elsewhere mean an expired token.
+    "missing_gateway_scope": Refusal(
+        status=403,
+        code=403,
+        text="Invalid Token",
+        decision="missing scope",
+        standing="reported",
+        source="errors.missing_scope_as_invalid_token",
     ),
     "model_error": Refusal(
         status=400,
@@ -469,6 +520,22 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="reported",
         source="errors.genie_space_denied",
     ),
+    "genie_forbidden": Refusal(
+        status=403,
+        code="PERMISSION_DENIED",
+        text='You need "Can View" permission to perform this action',
+        decision="missing grant",
+        standing="reported",
+        source="fid:14872235900, fid:31913721377 (a space that shows itself, to those who may not use it)",
+    ),
+    "genie_not_manager": Refusal(
+        status=403,
+        code="PERMISSION_DENIED",
+        text='You need "Can Manage" permission to perform this action',
+        decision="missing grant",
+        standing="inferred",
+        source="databricks-sdk says that include_all needs CAN MANAGE; the wording follows genie_forbidden",
+    ),
     # Message failures: HTTP 200, message status FAILED.
     "genie_no_select": Refusal(
         status=200,
@@ -485,6 +552,14 @@ REFUSALS: Mapping[str, Refusal] = {
         decision="missing grant",
         standing="reported",
         source="errors.warehouse_denied (its note: also inside a FAILED Genie message)",
+    ),
+    "genie_scripted": Refusal(
+        status=200,
+        code="GENERIC_CHAT_COMPLETION_EXCEPTION",
+        text="{detail}",
+        decision="model error",
+        standing="inferred",
+        source="a failure that the author asked for; the type is one of databricks-sdk's MessageErrorType",
     ),
     "genie_sql_failed": Refusal(
         status=200,

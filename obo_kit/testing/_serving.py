@@ -1,31 +1,30 @@
-"""Model serving endpoints: chat models written as functions, lexical embeddings, and deployed agents."""
+"""Model serving endpoints: models that an author writes, embeddings, and deployed agents."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
-from starlette.responses import StreamingResponse
-
+from obo_kit.testing._embedding import embed
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._grants import Grants
+from obo_kit.testing._models import ChatModel, Model, Reply, Script
 from obo_kit.testing._refusals import RefusedError
 
-__all__ = ["DONE", "ChatModel", "Serving", "sse"]
+__all__ = ["EmbeddingModel", "Serving"]
 
-ChatModel = Callable[[dict[str, Any]], "str | dict[str, Any]"]
-"""Takes the body of a chat request (``messages``, ``tools`` and so on), returns the answer: its text, or an assistant
-message with ``tool_calls``."""
+EmbeddingModel = Callable[[Sequence[str]], Iterable[Iterable[float]]]
+"""Takes texts, returns a vector per text."""
 
-DONE = b"data: [DONE]\n\n"
-_EMBEDDING_SIZE = 256
+# The paths under which an endpoint is named in the body, besides one of its own. The gateway's are documented by
+# databricks-openai (``use_ai_gateway``, ``use_ai_gateway_native_api``).
+_BASES = ("/serving-endpoints", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1")
+_PROTOCOLS = ("chat/completions", "completions", "embeddings", "responses")
 
 
 class _Served(Protocol):
@@ -48,16 +47,21 @@ class Serving:
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Served] = {}
 
-    def add_chat(self, name: str, model: ChatModel) -> None:
-        """Serve a chat model. ValueError where the name is taken or not plain, or the model cannot be called."""
+    def add_model(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+        """Serve a model. ValueError where the name is taken or not plain, or the model is neither function nor script."""
+        if isinstance(model, (list, tuple)):
+            model = Script(model)
+        if not callable(model):
+            msg = f"The model of endpoint {name!r} must be callable, or a list of answers, not {type(model).__name__}"
+            raise ValueError(msg)
+        self.add(name, Model(name, model, self._pool))
+
+    def add_embedding(self, name: str, model: EmbeddingModel = embed) -> None:
+        """Serve an embedding model. ValueError where the name is taken or not plain, or the model cannot be called."""
         if not callable(model):
             msg = f"The model of endpoint {name!r} must be callable, not {type(model).__name__}"
             raise ValueError(msg)
-        self.add(name, _Chat(name, model))
-
-    def add_embedding(self, name: str) -> None:
-        """Serve lexical embeddings under a name."""
-        self.add(name, _Embedding(name))
+        self.add(name, _Embedding(name, model))
 
     def add(self, name: str, served: _Served) -> None:
         """Serve anything. ValueError where the name is taken or not plain."""
@@ -80,8 +84,11 @@ class Serving:
         return [
             Api(method="GET", path=control, handler=self._list),
             Api(method="GET", path=control + "/{endpoint}", handler=self._describe),
-            Api(method="POST", path="/serving-endpoints/chat/completions", handler=self._by_model),
-            Api(method="POST", path="/serving-endpoints/embeddings", handler=self._by_model),
+            *(
+                Api(method="POST", path=f"{base}/{protocol}", handler=self._by_model)
+                for base in _BASES
+                for protocol in _PROTOCOLS
+            ),
             Api(method="POST", path="/serving-endpoints/{endpoint}/invocations", handler=self._invoke),
         ]
 
@@ -96,7 +103,7 @@ class Serving:
 
     def _describe(self, call: Call) -> Answer:
         name = call.params["endpoint"]
-        served = self._find(name)
+        served = self._find(name, "serving_missing")
         if not self._visible(call, name):
             raise RefusedError("serving_denied", name=name)
         return Answer(content={**_body(name, served), **served.describe()})
@@ -109,7 +116,7 @@ class Serving:
         return await self._query(call, call.params["endpoint"], call.json())
 
     async def _query(self, call: Call, name: str, body: dict[str, Any]) -> Answer:
-        served = self._find(name)
+        served = self._find(name, "serving_query_missing")
         if not self._grants.holds(call.user.principal, "CAN QUERY", "serving_endpoint", name):
             raise RefusedError("serving_denied", name=name)
         # An agent calls this server while it runs. It must not take the threads that will answer those calls.
@@ -125,17 +132,12 @@ class Serving:
         who = call.user.principal
         return any(self._grants.holds(who, wanted, "serving_endpoint", name) for wanted in ("CAN QUERY", "CAN VIEW"))
 
-    def _find(self, name: str) -> _Served:
+    def _find(self, name: str, refusal: str) -> _Served:
         with self._lock:
             served = self._endpoints.get(name)
         if served is None:
-            raise RefusedError("serving_missing", name=name)
+            raise RefusedError(refusal, name=name)
         return served
-
-
-def sse(event: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
-    return f"data: {json.dumps(event)}\n\n".encode()
 
 
 def _body(name: str, served: _Served) -> dict[str, Any]:
@@ -148,84 +150,13 @@ def _body(name: str, served: _Served) -> dict[str, Any]:
     }
 
 
-class _Chat:
-    task = "llm/v1/chat"
-    pool: Executor | None = None
-
-    def __init__(self, name: str, model: ChatModel) -> None:
-        self._name = name
-        self._model = model
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def invoke(self, _call: Call, body: dict[str, Any], /) -> Answer:
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages or not all(isinstance(entry, dict) for entry in messages):
-            raise RefusedError("invalid_parameter", detail="messages must be a list of at least one chat message")
-        try:
-            message = _assistant(self._model(body))
-        except Exception as error:
-            # Whatever the author's function does, the endpoint answers as an endpoint.
-            raise RefusedError("model_error", error=type(error).__name__, detail=str(error)) from error
-        identifier, created = f"chatcmpl_{uuid.uuid4().hex}", int(time.time())
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        head = {"id": identifier, "created": created, "model": self._name}
-        if body.get("stream"):
-            events = _chunks({**head, "object": "chat.completion.chunk"}, message, reason)
-            return Answer(content=StreamingResponse(events, media_type="text/event-stream"))
-        usage = _usage(messages, message)
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        return Answer(content={**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-
-
-def _assistant(answer: Any) -> dict[str, Any]:
-    if isinstance(answer, str):
-        return {"role": "assistant", "content": answer}
-    if not isinstance(answer, dict):
-        msg = f"a chat model returns text or an assistant message (a dict), not {type(answer).__name__}"
-        raise TypeError(msg)
-    message = {"role": "assistant", "content": None, **answer}
-    if message.get("tool_calls"):
-        message["tool_calls"] = [_tool_call(entry) for entry in message["tool_calls"]]
-    # A message that JSON cannot hold is the author's mistake, and is reported as one.
-    return dict(json.loads(json.dumps(message)))
-
-
-def _tool_call(entry: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(entry["function"])
-    if not isinstance(function.get("arguments", "{}"), str):
-        function["arguments"] = json.dumps(function["arguments"])
-    return {"id": entry.get("id") or f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
-
-
-def _chunks(head: Mapping[str, Any], message: Mapping[str, Any], reason: str) -> Iterator[bytes]:
-    def chunk(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
-        return sse({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-
-    yield chunk({"role": "assistant", "content": ""})
-    for word in re.findall(r"\S+\s*|\s+", message.get("content") or ""):
-        yield chunk({"content": word})
-    if message.get("tool_calls"):
-        calls = [{"index": number, **entry} for number, entry in enumerate(message["tool_calls"])]
-        yield chunk({"tool_calls": calls})
-    yield chunk({}, reason)
-    yield DONE
-
-
-def _usage(messages: list[dict[str, Any]], message: Mapping[str, Any]) -> dict[str, int]:
-    """Words, in place of tokens: a number that grows with the text is all a test needs."""
-    asked = sum(len(str(entry.get("content") or "").split()) for entry in messages)
-    answered = len(str(message.get("content") or "").split())
-    return {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
-
-
 class _Embedding:
     task = "llm/v1/embeddings"
     pool: Executor | None = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, embed: EmbeddingModel) -> None:
         self._name = name
+        self._embed = embed
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -235,10 +166,13 @@ class _Embedding:
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise RefusedError("invalid_parameter", detail="input must be a text or a list of texts")
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        vectorizer: Any = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), n_features=_EMBEDDING_SIZE)
-        vectors = vectorizer.transform(texts).toarray().tolist()
+        try:
+            vectors = [[float(number) for number in vector] for vector in self._embed(texts)]
+            if len(vectors) != len(texts):
+                msg = f"an embedding model returns a vector per text, not {len(vectors)} for {len(texts)}"
+                raise ValueError(msg)
+        except Exception as error:
+            raise RefusedError("model_error", error=type(error).__name__, detail=str(error)) from error
         count = sum(len(text.split()) for text in texts)
         data = [{"object": "embedding", "index": number, "embedding": row} for number, row in enumerate(vectors)]
         return Answer(

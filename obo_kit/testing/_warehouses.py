@@ -23,7 +23,7 @@ from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
 from obo_kit.testing._sql import Engine, Interrupt, Outcome
 
-__all__ = ["Warehouses", "statement_body"]
+__all__ = ["Warehouses"]
 
 # Statements, and sessions, kept.
 _KEPT = 1000

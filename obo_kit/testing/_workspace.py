@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from obo_kit.testing._deploy import Deployment
     from obo_kit.testing._genie import Answers
+    from obo_kit.testing._index import Kind
     from obo_kit.testing._log import RequestLog
+    from obo_kit.testing._models import ChatModel, Reply
     from obo_kit.testing._principals import ServicePrincipal
     from obo_kit.testing._rows import Rows
     from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing._server import Server
-    from obo_kit.testing._serving import ChatModel
+    from obo_kit.testing._serving import EmbeddingModel
 
 __all__ = ["LocalWorkspace"]
 
@@ -195,6 +197,18 @@ class LocalWorkspace:
             raise ValueError(msg)
         self._genie.polls = count
 
+    @property
+    def search_page_size(self) -> int:
+        """Rows that one answer of a vector search holds; the clients fetch the next page by themselves. 1000."""
+        return self._search.page_size
+
+    @search_page_size.setter
+    def search_page_size(self, rows: int) -> None:
+        if rows < 1:
+            msg = f"search_page_size is a number of rows from 1 on, not {rows!r}"
+            raise ValueError(msg)
+        self._search.page_size = rows
+
     def _threads(self) -> Executor:
         assert self._pool is not None
         return self._pool
@@ -361,47 +375,86 @@ class LocalWorkspace:
         """
         self._warehouses.add(warehouse_id, name)
 
+    def add_search_endpoint(self, name: str, *, storage_optimized: bool = False) -> None:
+        """Add a vector search endpoint. One that ``add_index`` names is made where there is none, of the standard type.
+
+        Args:
+            name: Its name.
+            storage_optimized: Its type: such an endpoint takes filters as SQL text (``"price < 10"``), a standard one
+                as a dict (``{"price <": 10}``), and each refuses the other form.
+
+        Raises:
+            ValueError: There is one of the name.
+        """
+        self._search.add_endpoint(name, storage_optimized=storage_optimized)
+
     def add_index(
         self,
         name: str,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Rows = (),
         *,
         primary_key: str,
-        text_column: str,
+        text_column: str | None = None,
+        kind: Kind = "delta-sync",
+        vector_column: str | None = None,
+        dimension: int | None = None,
+        schema: Mapping[str, str] | None = None,
         endpoint: str = "local-vs",
         embedding_endpoint: str | None = None,
     ) -> None:
-        """Add a vector search index with managed embeddings, queried by text with SELECT on it.
+        """Add a vector search index, queried with SELECT on it; a direct-access one is written with MODIFY.
 
-        Rows are ranked lexically (TF-IDF over parts of words): real, but no language model.
+        With a text column alone its embeddings are managed, and it is queried by text: rows are ranked lexically
+        (TF-IDF over parts of words), which is real, but no language model. With a vector column it is queried by
+        vectors, scored by L2 distance. Hybrid and full-text queries count words in all columns of text.
 
         Args:
             name: ``catalog.schema.index``.
-            rows: At least one.
+            rows: Records, or the path of a CSV file with a line of column names. At least one, unless a schema is given.
             primary_key: Column that tells rows apart.
-            text_column: Column that is searched.
+            text_column: Column that is searched by text.
+            kind: ``"delta-sync"``, fed from a table, or ``"direct-access"``, which its users write.
+            vector_column: Column of the author's own vectors (lists of numbers). A row without one gets the vector that
+                the local embedding endpoints compute of its text, where the dimension is theirs (256).
+            dimension: Length of the vectors; by default that of the first row's, or else 256.
+            schema: Columns of a direct-access index and their types (``"string"``, ``"int"``, ``"float"``,
+                ``"array<float>"`` and so on); taken from the rows by default.
             endpoint: Vector search endpoint it lives on; made where there is none of the name.
-            embedding_endpoint: Serving endpoint named as its embedding model; made where there is none. The clients
-                look it up before they search, so that users then need CAN QUERY on it and a model serving scope.
+            embedding_endpoint: Serving endpoint named as the model of managed embeddings; made where there is none. The
+                clients look it up before they search, so that users then need CAN QUERY on it and a model serving
+                scope.
 
         Raises:
-            ValueError: Name, rows or columns are unusable.
+            ValueError: Name, rows, columns or schema are unusable.
         """
-        records = [dict(row) for row in rows]
-        self._engine.load(name, records)
-        self._search.add(
+        from obo_kit.testing._index import new_index
+
+        index = new_index(
             name,
-            records,
+            rows,
+            kind=kind,
             primary_key=primary_key,
             text_column=text_column,
+            vector_column=vector_column,
+            dimension=dimension,
+            schema=schema,
             endpoint=endpoint,
             embedding_endpoint=embedding_endpoint,
         )
+        self._engine.load(name, index.sample())
+        self._search.add(index)
         if embedding_endpoint is not None and not self._grants.exists("serving_endpoint", embedding_endpoint):
             self._serving.add_embedding(embedding_endpoint)
 
     def add_genie_space(
-        self, space_id: str, *, warehouse_id: str, tables: Iterable[str], answers: Answers, title: str = ""
+        self,
+        space_id: str,
+        *,
+        warehouse_id: str,
+        tables: Iterable[str],
+        answers: Answers,
+        title: str = "",
+        hidden: bool = True,
     ) -> None:
         """Add a Genie space, used with CAN RUN on it, CAN USE on its warehouse and SELECT on what an answer reads.
 
@@ -409,27 +462,49 @@ class LocalWorkspace:
             space_id: Its id.
             warehouse_id: The warehouse it runs on.
             tables: The tables it is about.
-            answers: SQL per question (case and closing punctuation do not matter), or a function from question to SQL.
-                Where there is none (None), the space says that it has no answer.
+            answers: SQL, or a ``GenieAnswer``, per question (case and closing punctuation do not matter; of a chat that
+                a ``GenieAgent`` sends, the last message counts), or a function from question to either. Where there is
+                none (None), the space says that it has no answer; where the function raises, the message fails.
             title: Its title.
+            hidden: Whether those without CAN RUN are told that it does not exist (404) or that they may not use it
+                (403). Both have been reported of the platform.
 
         Raises:
             ValueError: The id is not plain or taken, or warehouse or table unknown.
         """
-        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title)
+        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title, hidden=hidden)
 
-    def add_endpoint(self, name: str, model: ChatModel) -> None:
-        """Add a model serving endpoint for chat, used with CAN QUERY on it.
+    def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+        """Add a model serving endpoint for chat, completions and responses, used with CAN QUERY on it.
 
         Args:
             name: Its name.
-            model: Takes the body of a chat request (``messages``, ``tools`` and so on) and returns the answer: text, or
-                an assistant message with ``tool_calls``. Called in worker threads; what it raises is answered with 400.
+            model: Takes the body of a chat request (``messages``, ``tools`` and so on; a completion or responses
+                request is translated into one) and returns the answer: text, an assistant message with ``tool_calls``,
+                or an iterator (a generator, say) of both, which a client that streams gets as it is made. Called in
+                worker threads; what it raises is answered with 400. Or a list of such answers, given in turn; an
+                exception in it is raised.
+
+        Raises:
+            ValueError: The name is not plain or taken, or the model is neither a function nor a list.
+        """
+        self._serving.add_model(name, model)
+
+    def add_embedding_endpoint(self, name: str, model: EmbeddingModel | None = None) -> None:
+        """Add a model serving endpoint for embeddings, used with CAN QUERY on it.
+
+        Args:
+            name: Its name.
+            model: Takes a list of texts and returns a vector for each. By default parts of words, hashed into vectors
+                of 256 numbers: texts that share words are near each other, but no language model is at work.
 
         Raises:
             ValueError: The name is not plain or taken, or the model cannot be called.
         """
-        self._serving.add_chat(name, model)
+        if model is None:
+            self._serving.add_embedding(name)
+        else:
+            self._serving.add_embedding(name, model)
 
     # ------------------------------------------------------------------ who may do what
 

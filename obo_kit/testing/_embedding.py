@@ -1,0 +1,19 @@
+"""The embedding that the local workspace computes itself: real and repeatable, but no language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["DIMENSION", "embed"]
+
+DIMENSION = 256
+
+
+def embed(texts: Sequence[str]) -> list[list[float]]:
+    """Return a vector of length 1 per text: its parts of words, hashed into ``DIMENSION`` numbers."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    vectorizer: Any = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), n_features=DIMENSION)
+    vectors: list[list[float]] = vectorizer.transform(texts).toarray().tolist()
+    return vectors
