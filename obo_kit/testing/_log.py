@@ -35,6 +35,7 @@ class RequestRecord:
         user_agent: The User-Agent header, or an empty string.
         cookies: Cookies the client sent.
         at: Arrival, seconds since the epoch.
+        tool: The MCP tool that was called; None on every other request.
     """
 
     user: str | None
@@ -50,6 +51,7 @@ class RequestRecord:
     user_agent: str
     cookies: Mapping[str, str] = field(hash=False)
     at: float
+    tool: str | None = None
 
 
 class RequestLog:
@@ -96,6 +98,7 @@ class RequestLog:
         path: str | None = None,
         status: int | None = None,
         decision: str | None = None,
+        tool: str | None = None,
     ) -> tuple[RequestRecord, ...]:
         """Return the records that match everything given, in order of arrival.
 
@@ -106,8 +109,16 @@ class RequestLog:
             path: The start of the path.
             status: HTTP status.
             decision: What was decided.
+            tool: Name of the MCP tool.
         """
-        wanted = {"user": user, "kind": kind, "method": method, "status": status, "decision": decision}
+        wanted = {
+            "user": user,
+            "kind": kind,
+            "method": method,
+            "status": status,
+            "decision": decision,
+            "tool": tool,
+        }
         return tuple(
             record
             for record in self.entries
@@ -122,7 +133,7 @@ class RequestLog:
             (
                 record.user or "-",
                 record.method,
-                _ID.sub(r"\1…", record.path),
+                _ID.sub(r"\1…", record.path if record.tool is None else f"{record.path} {record.tool}"),
                 str(record.status),
                 record.decision,
                 ", ".join(record.scopes_missing) or "-",
