@@ -49,7 +49,9 @@ class Mcp:
             for path, tools in _SERVERS.items()
         ]
         others = [
-            Api(method=method, path=_BASE + path, handler=_no_stream) for path in _SERVERS for method in ("GET", "DELETE")
+            Api(method=method, path=_BASE + path, handler=_no_stream)
+            for path in _SERVERS
+            for method in ("GET", "DELETE")
         ]
         return posts + others
 

@@ -53,7 +53,7 @@ class _Session:
     def server(self) -> Server[Any, Any]:
         """An MCP server with the caller's tools."""
         make: Any = Server
-        if not hasattr(types, "ServerResult"):
+        if not hasattr(Server, "call_tool"):  # mcp 2.x
             return make(_NAME, on_list_tools=self._list, on_call_tool=self._call)  # type: ignore[no-any-return]
         server: Server[Any, Any] = Server(_NAME)
 
