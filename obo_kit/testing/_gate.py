@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote
 
@@ -112,6 +112,7 @@ class Api:
         handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
         quick: The handler only looks things up.
         open: No token needed.
+        mcp_tool: Reads off a request which MCP tool it calls, for the log.
     """
 
     method: str
@@ -119,6 +120,7 @@ class Api:
     handler: Handler
     quick: bool = True
     open: bool = False
+    mcp_tool: Callable[[Call], str | None] | None = None
 
 
 @dataclass(kw_only=True)
@@ -140,6 +142,7 @@ class _Seen:
     caller: Caller | None = None
     decision: str = "allowed"
     missing: tuple[str, ...] = ()
+    mcp_tool: str | None = None
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
@@ -229,11 +232,20 @@ class Gate:
             headers={name.lower(): value for name, value in request.headers.items()},
             raw=await _read(request),
         )
+        if api.mcp_tool is not None:
+            seen.mcp_tool = api.mcp_tool(call)
         answer = await self._run(api, call)
         seen.decision = answer.decision
         response = answer.content if isinstance(answer.content, Response) else _Json(answer.content)
         response.headers.update(answer.headers)
         return response
+
+    async def inner(self, call: Call, method: str, path: str, raw: bytes) -> Answer:
+        """Answer another request as part of one: for the same caller, without a token, scopes or log entry of its own."""
+        api, params = self._match({"type": "http", "method": method, "path": path, "root_path": ""})
+        if api is None:
+            raise RefusedError("no_such_api", method=method, path=path)
+        return await self._run(api, replace(call, method=method, path=path, params=params, query={}, raw=raw))
 
     def _match(self, scope: Scope) -> tuple[Api | None, Mapping[str, str]]:
         for route, api in self._routes:
@@ -312,6 +324,7 @@ def _record(request: Request, seen: _Seen, status: int, at: float, seconds: floa
         user_agent=request.headers.get("user-agent", ""),
         cookies=cookie_parser(request.headers.get("cookie", "")),
         at=at,
+        mcp_tool=seen.mcp_tool,
     )
 
 

@@ -36,6 +36,7 @@ class RequestRecord:
         user_agent: The User-Agent header, or an empty string.
         cookies: Cookies the client sent.
         at: Arrival, seconds since the epoch.
+        mcp_tool: Name of the MCP tool that was called; None on every other request.
     """
 
     user: str | None
@@ -51,6 +52,7 @@ class RequestRecord:
     user_agent: str
     cookies: Mapping[str, str] = field(hash=False)
     at: float
+    mcp_tool: str | None = None
 
 
 class RequestLog:
@@ -97,6 +99,7 @@ class RequestLog:
         path: str | None = None,
         status: int | None = None,
         decision: str | None = None,
+        mcp_tool: str | None = None,
     ) -> tuple[RequestRecord, ...]:
         """Return the records that match everything given, in order of arrival.
 
@@ -107,8 +110,16 @@ class RequestLog:
             path: The start of the path.
             status: HTTP status.
             decision: What was decided.
+            mcp_tool: Name of the MCP tool that was called.
         """
-        wanted = {"user": user, "kind": kind, "method": method, "status": status, "decision": decision}
+        wanted = {
+            "user": user,
+            "kind": kind,
+            "method": method,
+            "status": status,
+            "decision": decision,
+            "mcp_tool": mcp_tool,
+        }
         return tuple(
             record
             for record in self.entries
@@ -123,7 +134,7 @@ class RequestLog:
             (
                 record.user or "-",
                 record.method,
-                _ID.sub(r"\1…", record.path),
+                _ID.sub(r"\1…", record.path if record.mcp_tool is None else f"{record.path} {record.mcp_tool}"),
                 str(record.status),
                 record.decision,
                 ", ".join(record.scopes_missing) or "-",

@@ -168,6 +168,33 @@ REFUSALS: Mapping[str, Refusal] = {
         standing="inferred",
         source="HTTP semantics; the wording is ours",
     ),
+    # ------------------------------------------------------------------ MCP
+    "mcp_no_stream": Refusal(
+        status=405,
+        code="BAD_REQUEST",
+        text="This MCP server keeps no session and opens no stream: {method} is not allowed",
+        decision="bad request",
+        standing="inferred",
+        source="MCP, streamable HTTP: a server without a stream of its own answers GET with 405",
+        headers={"Allow": "POST"},
+    ),
+    "mcp_no_warehouse": Refusal(
+        status=403,
+        code="PERMISSION_DENIED",
+        text="PERMISSION_DENIED: {user_id} is not authorized to use any SQL warehouse",
+        decision="missing grant",
+        standing="inferred",
+        source="D-MCP: the server chooses a warehouse that the caller may use; the wording is ours",
+    ),
+    # A JSON-RPC error, sent with status 200.
+    "mcp_tool_missing": Refusal(
+        status=200,
+        code="BAD_REQUEST",
+        text="Tool {name} does not exist",
+        decision="not found",
+        standing="inferred",
+        source="code written against a workspace quotes -32602 BAD_REQUEST with these words; the facts have no report",
+    ),
     # ------------------------------------------------------------------ SQL warehouses and tables
     "warehouse_denied": Refusal(
         status=403,

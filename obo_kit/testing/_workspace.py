@@ -30,6 +30,7 @@ __all__ = ["LocalWorkspace"]
 _PACKAGES = {
     "duckdb": "duckdb",
     "jwt": "pyjwt",
+    "mcp": "mcp",
     "sklearn": "scikit-learn",
     "starlette": "starlette",
     "uvicorn": "uvicorn",
@@ -87,6 +88,7 @@ class LocalWorkspace:
         from obo_kit.testing._grants import Grants
         from obo_kit.testing._identity_api import IdentityApi
         from obo_kit.testing._log import RequestLog
+        from obo_kit.testing._mcp import Mcp
         from obo_kit.testing._principals import Directory
         from obo_kit.testing._search import Search
         from obo_kit.testing._serving import Serving
@@ -125,6 +127,7 @@ class LocalWorkspace:
             self._serving,
         ):
             self._gate.add(part.apis())
+        self._gate.add(Mcp(self._gate.inner, self._functions, self._threads).apis())
         self.latency = latency
 
     # ------------------------------------------------------------------ life
