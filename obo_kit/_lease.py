@@ -65,7 +65,12 @@ class Lease:
 
     @property
     def closed(self) -> bool:
-        return self._closed or self._process is not _process
+        return self._closed or self.foreign
+
+    @property
+    def foreign(self) -> bool:
+        """Is this another process than the one that opened the session?"""
+        return self._process is not _process
 
     def check(self) -> None:
         """Raise `SessionClosedError` once the session has ended."""
