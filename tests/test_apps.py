@@ -1,0 +1,221 @@
+"""The examples for app frameworks, each driven by its framework's own test client (rules 1 and 2).
+
+Dash, Streamlit, Gradio and Shiny are heavy: `make test-apps` installs them. The others come with MLflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import callers, calls
+
+from obo_kit import NoUserIdentityError
+
+# The frameworks warn of themselves; what stays an error is a session of ours that nobody closed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore", "error:a user's session:ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"
+)
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "apps"
+
+Ask = Callable[[dict[str, str]], str]
+
+
+def example(name: str) -> Any:
+    """The example's module, fresh."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def needs(framework: str) -> None:
+    pytest.importorskip(framework, reason=f"{framework} is not installed: make test-apps installs it")
+
+
+# --- how each is asked ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def agent_server(stream: bool = False) -> Iterator[Ask]:
+    from fastapi.testclient import TestClient
+    from mlflow.genai.agent_server import server
+
+    server._invoke_function = server._stream_function = None  # they may be declared once in a process
+    client = TestClient(example("agent_server").app)
+    yield lambda headers: client.post("/invocations", json={"stream": stream}, headers=headers).text
+
+
+@contextlib.contextmanager
+def fastapi(path: str = "/") -> Iterator[Ask]:
+    from fastapi.testclient import TestClient
+
+    client = TestClient(example("fastapi_app").app)
+    yield lambda headers: client.get(path, headers=headers).text
+
+
+@contextlib.contextmanager
+def websocket() -> Iterator[Ask]:
+    from fastapi.testclient import TestClient
+
+    client = TestClient(example("fastapi_app").app)
+
+    def ask(headers: dict[str, str]) -> str:
+        with client.websocket_connect("/chat", headers=headers) as socket:
+            socket.send_text("who am I?")
+            return socket.receive_text()
+
+    yield ask
+
+
+@contextlib.contextmanager
+def flask(path: str = "/") -> Iterator[Ask]:
+    app = example("flask_app").app
+    app.testing = True
+    client = app.test_client()
+    yield lambda headers: client.get(path, headers=headers).text
+
+
+@contextlib.contextmanager
+def dash() -> Iterator[Ask]:
+    needs("dash")
+    app = example("dash_app").app
+    app.server.testing = True
+    client = app.server.test_client()
+    clicked = {
+        "output": "answer.children",
+        "outputs": {"id": "answer", "property": "children"},
+        "inputs": [{"id": "ask", "property": "n_clicks", "value": 1}],
+        "changedPropIds": ["ask.n_clicks"],
+    }
+    yield lambda headers: client.post("/_dash-update-component", json=clicked, headers=headers).text
+
+
+@contextlib.contextmanager
+def gradio() -> Iterator[Ask]:
+    needs("gradio")
+    import fastapi
+    from fastapi.testclient import TestClient
+
+    demo = example("gradio_app").demo
+    import gradio
+
+    with TestClient(gradio.mount_gradio_app(fastapi.FastAPI(), demo, "/", show_error=True)) as client:
+
+        def ask(headers: dict[str, str]) -> str:
+            event = client.post("/gradio_api/call/whoami", json={"data": []}, headers=headers).json()["event_id"]
+            return client.get(f"/gradio_api/call/whoami/{event}", headers=headers).text
+
+        yield ask
+
+
+@contextlib.contextmanager
+def shiny() -> Iterator[Ask]:
+    needs("shiny")
+    from starlette.testclient import TestClient
+
+    client = TestClient(example("shiny_app").app)
+    begin = {".clientdata_output_answer_hidden": False, ".clientdata_url_search": ""}
+
+    def ask(headers: dict[str, str]) -> str:
+        with client.websocket_connect("/websocket/", headers=headers) as page:
+            page.send_text(json.dumps({"method": "init", "data": begin}))
+            while "values" not in (said := json.loads(page.receive_text())) or not (said["values"] or said["errors"]):
+                pass
+            return json.dumps(said)
+
+    yield ask
+
+
+@contextlib.contextmanager
+def streamlit() -> Iterator[Ask]:
+    needs("streamlit")
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+    from websockets.sync.client import connect
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = {"server.address": "127.0.0.1", "server.port": port, "server.headless": "true"}
+    command = [sys.executable, "-m", "streamlit", "run", str(EXAMPLES / "streamlit_app.py")]
+    command += [f"--{name}={value}" for name, value in {**options, "browser.gatherUsageStats": "false"}.items()]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+
+        def ask(headers: dict[str, str]) -> str:
+            run = BackMsg()
+            run.rerun_script.query_string = ""
+            said = []
+            with connect(f"ws://127.0.0.1:{port}/_stcore/stream", additional_headers=headers) as page:
+                page.send(run.SerializeToString())
+                while True:
+                    message = ForwardMsg.FromString(page.recv(timeout=30))
+                    said.append(str(message))
+                    if message.WhichOneof("type") == "script_finished":
+                        return "".join(said)
+
+        yield ask
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    pytest.fail("the server did not start")
+
+
+APPS = {
+    "agent server": agent_server,
+    "agent server, streaming": lambda: agent_server(stream=True),
+    "FastAPI": fastapi,
+    "FastAPI, streaming": lambda: fastapi("/stream"),
+    "FastAPI, websocket": websocket,
+    "Flask": flask,
+    "Flask, streaming": lambda: flask("/stream"),
+    "Dash": dash,
+    "Gradio": gradio,
+    "Shiny": shiny,
+    "Streamlit": streamlit,
+}
+
+
+@pytest.fixture
+def no_analytics(monkeypatch):
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_each_request_is_its_user_s_and_without_a_header_nothing_is_sent(workspace, no_traces, no_analytics, app):
+    """Rules 1 and 2."""
+    with workspace.as_app() as proxy, APPS[app]() as ask:
+        for user in ("alice", "bob", "alice"):
+            before = len(calls(workspace))
+            said = ask(proxy.headers(user))
+            assert f"{user}@example.com" in said
+            assert set(callers(workspace)[before:]) == {user}
+        before = len(workspace.log)
+        try:
+            said = ask({"X-Forwarded-Email": "alice@example.com"})
+        except NoUserIdentityError as refused:
+            said = str(refused)
+        assert "X-Forwarded-Access-Token" in said
+        assert len(workspace.log) == before
