@@ -34,6 +34,7 @@ _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
 _TOKEN_CHARACTERS = range(0x21, 0x7F)  # printable ASCII without white space
 
+
 class Hidden:
     """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
 

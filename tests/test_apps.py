@@ -8,16 +8,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import callers, calls
+from support import callers, calls, running
 
 from obo_kit import NoUserIdentityError
 
@@ -146,14 +143,9 @@ def streamlit() -> Iterator[Ask]:
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
     from websockets.sync.client import connect
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = {"server.address": "127.0.0.1", "server.port": port, "server.headless": "true"}
     command = [sys.executable, "-m", "streamlit", "run", str(EXAMPLES / "streamlit_app.py")]
-    command += [f"--{name}={value}" for name, value in {**options, "browser.gatherUsageStats": "false"}.items()]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port)
+    command += ["--server.address=127.0.0.1", "--server.port={port}", "--server.headless=true"]
+    with running([*command, "--browser.gatherUsageStats=false"]) as port:
 
         def ask(headers: dict[str, str]) -> str:
             run = BackMsg()
@@ -168,20 +160,9 @@ def streamlit() -> Iterator[Ask]:
                         return "".join(said)
 
         yield ask
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.1)
-    pytest.fail("the server did not start")
-
-
+HEAVY = {"Dash": dash, "Gradio": gradio, "Shiny": shiny, "Streamlit": streamlit}
 APPS = {
     "agent server": agent_server,
     "agent server, streaming": lambda: agent_server(stream=True),
@@ -190,10 +171,7 @@ APPS = {
     "FastAPI, websocket": websocket,
     "Flask": flask,
     "Flask, streaming": lambda: flask("/stream"),
-    "Dash": dash,
-    "Gradio": gradio,
-    "Shiny": shiny,
-    "Streamlit": streamlit,
+    **HEAVY,
 }
 
 
@@ -203,7 +181,7 @@ def no_analytics(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in APPS])
 def test_each_request_is_its_user_s_and_without_a_header_nothing_is_sent(workspace, no_traces, no_analytics, app):
     """Rules 1 and 2."""
     with workspace.as_app() as proxy, APPS[app]() as ask:
