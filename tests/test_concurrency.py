@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
