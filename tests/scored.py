@@ -15,7 +15,7 @@ def whoami(client: WorkspaceClient) -> str:
 
 class Who(mlflow.pyfunc.PythonModel):
     @user_session
-    def predict(self, context, model_input, params=None):
+    def predict(self, model_input: list[str]):
         return {"worker": os.getpid(), "who": [whoami(), whoami()]}
 
 

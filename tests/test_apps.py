@@ -5,18 +5,23 @@ Dash, Streamlit, Gradio and Shiny are heavy: `make test-apps` installs them. The
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import callers, calls, running
 
-from obo_kit import NoUserIdentityError
+from obo_kit import NoUserIdentityError, current_session, user_session
 
 # The frameworks warn of themselves; what stays an error is a session of ours that nobody closed.
 pytestmark = pytest.mark.filterwarnings(
@@ -197,3 +202,98 @@ def test_each_request_is_its_user_s_and_without_a_header_nothing_is_sent(workspa
             said = str(refused)
         assert "X-Forwarded-Access-Token" in said
         assert len(workspace.log) == before
+
+
+# --- a durable server ----------------------------------------------------------------------------------------------------
+
+
+class Runs:
+    """In place of the durable server's database, which cannot be had here: its runs and their events."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+
+    async def create_response(self, response_id, status, durable, original_request) -> None:
+        self.runs[response_id] = {"status": status, "attempt_number": 1, "original_request": original_request}
+
+    async def get_response(self, response_id) -> Any:
+        long_ago = datetime.now(timezone.utc) - timedelta(minutes=1)
+        return SimpleNamespace(created_at=long_ago, heartbeat_at=long_ago, trace_id=None, **self.runs[response_id])
+
+    async def update_response_status(self, response_id, status, **_) -> bool:
+        self.runs[response_id]["status"] = status
+        return True
+
+    async def append_message(self, response_id, number, item=None, stream_event=None, **_) -> None:
+        self.events.append(stream_event)
+
+    async def get_messages(self, response_id, **_) -> list[Any]:
+        return [(number, None, event, 1) for number, event in enumerate(self.events)]
+
+    async def heartbeat_response(self, response_id, attempt_number) -> bool:
+        return True
+
+    async def claim_stale_response(self, response_id, **_) -> int:
+        self.runs[response_id]["attempt_number"] += 1
+        return self.runs[response_id]["attempt_number"]
+
+    async def find_stale_response_ids(self, **_) -> list[str]:
+        return []
+
+    async def init_db(self, **_) -> None:
+        pass
+
+    async def dispose_db(self) -> None:
+        pass
+
+    def is_db_configured(self) -> bool:
+        return True
+
+    def wait_until(self, status: str, response_id: str) -> None:
+        deadline = time.monotonic() + 20
+        while self.runs[response_id]["status"] != status:
+            assert time.monotonic() < deadline, self.events
+            time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_durable_run_is_the_asker_s_and_a_resumed_one_has_no_user(workspace, no_traces, monkeypatch):
+    """Rules 2 and 4: it goes on after its request as who asked; after a crash it is resumed by whoever looks for it."""
+    pytest.importorskip("psycopg", reason="the durable server needs psycopg: make test-apps installs it")
+    from databricks_ai_bridge.long_running import LongRunningAgentServer
+    from databricks_ai_bridge.long_running import server as long_running
+    from fastapi.testclient import TestClient
+    from mlflow.genai.agent_server import server
+
+    runs = Runs()
+    for name in [name for name in dir(long_running) if name in vars(Runs) and not name.startswith("_")]:
+        monkeypatch.setattr(long_running, name, getattr(runs, name))
+    server._invoke_function = server._stream_function = None
+    answered = threading.Event()
+
+    @server.invoke()
+    @user_session
+    async def invoke(request):
+        await asyncio.to_thread(answered.wait, 20)
+        content = [{"type": "output_text", "text": current_session().client.current_user.me().user_name}]
+        return {"output": [{"type": "message", "role": "assistant", "id": "1", "content": content}]}
+
+    @server.stream()
+    @user_session
+    async def stream(request):
+        yield current_session().client.current_user.me().user_name
+
+    with workspace.as_app() as proxy, TestClient(LongRunningAgentServer().app) as client:
+        asked = {"input": [{"role": "user", "content": "Who am I?"}], "background": True}
+        run = client.post("/responses", json=asked, headers=proxy.headers("alice")).json()["id"]
+        answered.set()
+        runs.wait_until("completed", run)
+        assert "alice@example.com" in str(runs.events)
+        assert callers(workspace) == ["alice"]
+
+        runs.runs[run]["status"] = "in_progress"  # as a crash leaves it
+        client.get(f"/responses/{run}", headers=proxy.headers("bob"))
+        runs.wait_until("failed", run)
+        assert "resumed run, have no user" in str(runs.events[-1])
+        assert callers(workspace) == ["alice"]
