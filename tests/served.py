@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
+from contextvars import ContextVar
 from typing import Any
 
 from starlette.applications import Starlette
@@ -45,15 +48,13 @@ async def scoring(scope: Any, receive: Any, send: Any) -> None:
     """MLflow's scoring server, behind a stand-in for the layer of Model Serving that knows the invoker's token."""
     from mlflow.pyfunc.scoring_server.app import app as server
 
-    from obo_kit.testing import _runtimes
-
-    if not _inside_model_serving:
-        _inside_model_serving.append(_runtimes._modules(present=True))
-        _inside_model_serving[0].__enter__()
     if scope["type"] == "http":
         tokens = [value.decode() for name, value in scope["headers"] if name == b"x-invoker"]
-        _runtimes.set_invoker(tokens[0] if tokens else None)
+        INVOKER.set(tokens[0] if tokens else None)
     await server(scope, receive, send)
 
 
-_inside_model_serving: list[Any] = []
+INVOKER: ContextVar[str | None] = ContextVar("invoker", default=None)
+for part in ("mlflowserving", "mlflowserving.scoring_server", "mlflowserving.scoring_server.agent_utils"):
+    sys.modules[part] = types.ModuleType(part)
+sys.modules[part].fetch_obo_token = INVOKER.get  # type: ignore[attr-defined]

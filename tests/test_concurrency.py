@@ -153,6 +153,25 @@ async def test_a_task_that_outlives_its_request_has_no_user_and_is_told_so(works
     assert calls(workspace) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")
+def test_a_session_that_begins_after_its_request_under_mlflow_s_agent_server_is_that_request_s(workspace):
+    """Rule 4: MLflow keeps a request's headers in its context, and so in what the request started; nobody else's."""
+    from mlflow.genai.agent_server import utils
+
+    @user_session
+    def job():
+        return whoami()
+
+    with workspace.as_app() as proxy:
+        started = contextvars.copy_context()
+        started.run(utils.set_request_headers, proxy.headers("alice"))
+        contextvars.copy_context().run(utils.set_request_headers, proxy.headers("bob"))
+        assert started.run(job) == "alice"
+        with pytest.raises(NoUserIdentityError, match="no request's headers"):
+            job()
+    assert callers(workspace) == ["alice"]
+
+
 def test_what_a_request_left_behind_does_not_take_the_next_one_s_token(workspace):
     """Rule 4: where the process has one token, leftover work would act as whoever asks now (facts: hazards B1)."""
 
