@@ -65,7 +65,7 @@ class Lease:
 
     @property
     def closed(self) -> bool:
-        return self._closed or self.foreign
+        return self._closed or self._process is not _process
 
     @property
     def foreign(self) -> bool:

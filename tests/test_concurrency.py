@@ -179,16 +179,18 @@ def test_what_a_request_left_behind_does_not_take_the_next_one_s_token(workspace
     def tool(client):
         return me(client)
 
+    def again():
+        with user_session() as session:
+            return session.identity.principal
+
     with workspace.as_model_serving(token_source="process") as runtime:
         with runtime.user("alice"):
             with user_session():
                 left_behind = contextvars.copy_context()
-            scope = user_session()
-            assert left_behind.run(scope.__enter__).identity.principal == "alice@example.com"
-            left_behind.run(scope.__exit__, None, None, None)
+            assert left_behind.run(again) == "alice@example.com"
         with runtime.user("bob"):
             with pytest.raises(NoUserIdentityError, match="another user's by now"):
-                left_behind.run(user_session().__enter__)
+                left_behind.run(again)
             with pytest.raises(NoUserSessionError, match="has ended"):
                 left_behind.run(tool)
             assert tool() == "bob"
