@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-apps check bench clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,14 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 test: $(VENV)/test.stamp  ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
+test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
+	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp
+	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py $(ARGS)
+
+$(VENV)/apps.stamp: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group apps
+	@touch $@
+
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +48,4 @@ bench: $(VENV)/bench.stamp  ## against the documented recipe, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
 
 clean:
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-apps .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -89,6 +89,12 @@ def open_session() -> UserSession | None:
     return frame.session
 
 
+def ended_session() -> UserSession | None:
+    """The session that was in force where this was started, where it has ended since, or is another process's."""
+    frame = FRAME.get()
+    return frame.session if frame is not None and frame.session is not None and frame.session.closed else None
+
+
 class _Reraise:
     """Says that an exception is to be raised as it came."""
 

@@ -67,6 +67,11 @@ class Lease:
     def closed(self) -> bool:
         return self._closed or self._process is not _process
 
+    @property
+    def foreign(self) -> bool:
+        """Is this another process than the one that opened the session?"""
+        return self._process is not _process
+
     def check(self) -> None:
         """Raise `SessionClosedError` once the session has ended."""
         if self.closed:

@@ -34,9 +34,6 @@ _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
 _TOKEN_CHARACTERS = range(0x21, 0x7F)  # printable ASCII without white space
 
-REQUEST_HEADERS: ContextVar[Headers | None] = ContextVar("obo_kit_request_headers", default=None)
-"""The headers of the request being served, where the kit's own ASGI middleware runs."""
-
 
 class Hidden:
     """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
@@ -48,6 +45,11 @@ class Hidden:
 
     def __repr__(self) -> str:
         return "<hidden>"
+
+
+REQUEST_HEADERS: ContextVar[Hidden | None] = ContextVar("obo_kit_request_headers", default=None)
+"""The headers of the request being served, where the kit's own ASGI middleware runs; emptied when the request ends, for
+copies of its context live on in whatever was started meanwhile, and may serve others."""
 
 
 class _Pinned:
@@ -373,18 +375,44 @@ class _Apps:
     def capture(self) -> UserIdentity | None:
         if not in_apps():
             return None
-        headers = Hidden(REQUEST_HEADERS.get())
-        if headers.value is None:
-            # MLflow's agent server keeps them; where its module was never imported, it is not what serves.
-            server = sys.modules.get("mlflow.genai.agent_server.utils")
-            headers = Hidden(server.get_request_headers() if server is not None else None)
-        if not headers.value:
+        headers = _known_headers()
+        if headers is not None and (headers.value is None or _forked_inside_a_request.get()):
+            raise NoUserIdentityError(
+                "The request that this work was started in has ended, or is another process's: there is no user here.",
+                remedy="Open the session while the request runs. Background work has no user: give it what it needs, or "
+                "let it act with system authorization.",
+            )
+        if headers is None or not headers.value:
             raise NoUserIdentityError(
                 "This is a Databricks App, and no request's headers are known here.",
                 remedy="Serve with MLflow's agent server or obo_kit.integrations.asgi, or open the session with "
-                "user_session(headers=…). Background work has no user: pass what it needs while the request runs.",
+                "user_session(headers=…). Background work, and a durable server's resumed run, have no user.",
             )
         return from_headers(headers)
+
+
+def _known_headers() -> Hidden | None:
+    """The headers of the request being served; with `None` in it where that request has ended."""
+    kept = REQUEST_HEADERS.get()
+    if kept is not None:
+        return kept
+    # MLflow's agent server keeps them, too; where its module was never imported, it is not what serves.
+    server = sys.modules.get("mlflow.genai.agent_server.utils")
+    headers = Hidden(server.get_request_headers() if server is not None else None)
+    return headers if headers.value else None
+
+
+_forked_inside_a_request: ContextVar[bool] = ContextVar("obo_kit_forked_inside_a_request", default=False)
+
+
+def _forked() -> None:
+    # In a process pool's worker the variables of whichever request forked it stay set, whoever it works for later.
+    if _known_headers() is not None:
+        _forked_inside_a_request.set(True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 _BUILT_IN: tuple[IdentitySource, ...] = (_ModelServing(), _Apps())

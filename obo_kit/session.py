@@ -10,11 +10,12 @@ import inspect
 import logging
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from obo_kit._context import FRAME, Frame, Run, bound, open_session
+from obo_kit._context import FRAME, Frame, Run, bound, ended_session, open_session
 from obo_kit._errors import (
     IdentityMismatchError,
     NoUserIdentityError,
@@ -128,6 +129,12 @@ class UserSession:
         self._lease.close()
         self._clients.clear()
 
+    def __del__(self) -> None:
+        # Nobody can close it any more, and its clients may have been kept: they are fenced now (rule 5).
+        if not self.closed:
+            self.close()
+            warnings.warn(f"a user's session was never closed: {self!r}", ResourceWarning, stacklevel=1, source=self)
+
     def __repr__(self) -> str:
         return f"<UserSession of {self._identity!r}{', closed' if self.closed else ''}>"
 
@@ -148,6 +155,12 @@ def current_session() -> UserSession:
 
 
 def _no_session(message: str) -> NoUserSessionError:
+    if ended_session() is not None:
+        return NoUserSessionError(
+            "The request that this work was started in has ended, or is another process's, and so has its session.",
+            remedy="Wait for the work before the request ends. Background work has no user: give it what it needs, or "
+            "let it act with system authorization.",
+        )
     return NoUserSessionError(
         message,
         remedy="Run this inside a function under @user_session; carry the session into a thread of your own with "
@@ -204,21 +217,44 @@ def session_for_tool(tool: str) -> tuple[UserSession, bool]:
     """The session a tool runs in, and whether it was opened for this call alone (rule 7).
 
     Raises:
-        NoUserSessionError: No session is open, and this process opens one per request.
+        NoUserSessionError: No session is open, and this process opens one per request; or the tool was left over by a
+            request that has ended.
         NoUserIdentityError: None is open, and the runtime has no user.
     """
     session = open_session()
     if session is not None:
         return session, False
-    if _entry_point_declared:
+    if _entry_point_declared or ended_session() is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
-    return _opened(capture(), DEFAULT_LIMITS), True
+    return _opened(_captured(), DEFAULT_LIMITS), True
+
+
+def _captured() -> UserIdentity:
+    """The runtime's user, unless what runs here was started in another request and may work for anybody by now."""
+    identity, ended = capture(), ended_session()
+    if ended is None:
+        return identity
+    if ended._lease.foreign:
+        raise NoUserIdentityError(
+            "This process was forked inside a request, whose user may not be the one that it works for now.",
+            remedy="Name the user: user_session(host=…, token=…); or start the pool before the first request.",
+        )
+    if from_process_token(identity) and not (ended._identity is not None and same_user(identity, ended._identity)):
+        raise NoUserIdentityError(
+            "The request that this work was started in has ended, and the process's one token is another user's by now.",
+            remedy="Finish the work before the request ends. Background work has no user.",
+        )
+    return identity
 
 
 def _opened(identity: UserIdentity | None, limits: Limits) -> UserSession:
     session = UserSession(identity, limits)
     if identity is not None and from_process_token(identity):
-        _process_token_users.admit(session)
+        try:
+            _process_token_users.admit(session)
+        except NoUserIdentityError:
+            session.close()
+            raise
     return session
 
 
@@ -272,7 +308,7 @@ class SessionScope:
         session = open_session()
         if session is None:
             try:
-                return _opened(named or capture(), self._limits), True
+                return _opened(named or _captured(), self._limits), True
             except NoUserIdentityError:
                 if self._required or named is not None:
                     raise

@@ -70,8 +70,8 @@ MUTANTS = {
     "an app without headers falls back": Mutant(
         rule=2,
         file="identity.py",
-        old="        if not headers.value:\n",
-        new="        if not headers.value:\n            return None\n",
+        old="        if headers is None or not headers.value:\n",
+        new="        if headers is None or not headers.value:\n            return None\n",
         test="test_identity.py::test_an_app_without_a_request_refuses_and_sends_nothing",
     ),
     "token=None is ignored": Mutant(
@@ -123,6 +123,41 @@ MUTANTS = {
         new="if frame is None or frame.session is None:",
         test="test_session.py::test_a_copied_context_does_not_keep_a_session_open",
     ),
+    "what a request left behind takes the process's next token": Mutant(
+        rule=4,
+        file="session.py",
+        old="if from_process_token(identity) and not (",
+        new="if False and not (",
+        test="test_concurrency.py::test_what_a_request_left_behind_does_not_take_the_next_one_s_token",
+    ),
+    "what a request left behind captures anew": Mutant(
+        rule=7,
+        file="session.py",
+        old="if _entry_point_declared or ended_session() is not None:",
+        new="if _entry_point_declared:",
+        test="test_concurrency.py::test_a_task_that_outlives_its_request_has_no_user_and_is_told_so",
+    ),
+    "a pool forked inside a request goes on as its user": Mutant(
+        rule=4,
+        file="session.py",
+        old="if ended._lease.foreign:",
+        new="if False:",
+        test="test_concurrency.py::test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user",
+    ),
+    "headers outlive their request": Mutant(
+        rule=4,
+        file="integrations/asgi.py",
+        old="headers.value = None",
+        new="pass",
+        test="test_asgi.py::test_a_task_left_behind_has_a_user_only_if_its_session_began_during_the_request",
+    ),
+    "a session that nobody can close stays open": Mutant(
+        rule=5,
+        file="session.py",
+        old="        if not self.closed:\n            self.close()\n            warnings",
+        new="        if not self.closed:\n            warnings",
+        test="test_session.py::test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it",
+    ),
     "a stream's session stays open": Mutant(
         rule=6,
         file="session.py",
@@ -147,8 +182,8 @@ MUTANTS = {
     "a tool outside captures anew": Mutant(
         rule=7,
         file="session.py",
-        old="    if _entry_point_declared:",
-        new="    if False:",
+        old="    if _entry_point_declared or",
+        new="    if False or",
         test="test_session.py::test_with_an_entry_point_a_tool_outside_of_any_session_refuses",
     ),
     "what is hidden shows": Mutant(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pytest
 from databricks.sdk import WorkspaceClient
 
 from obo_kit import user_session
@@ -111,3 +114,35 @@ def black_hole() -> Iterator[str]:
         for client in waiting:
             client.close()
         server.close()
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str]) -> Iterator[int]:
+    """A server in processes of its own, from when it takes connections. ``{port}`` in the command is where."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [part.format(port=port) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        output: list[str] = []
+        assert server.stdout is not None
+        reader = threading.Thread(target=output.extend, args=(server.stdout,), daemon=True)
+        reader.start()
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                if server.poll() is not None or time.monotonic() > deadline:
+                    server.kill()
+                    reader.join(5)
+                    pytest.fail("the server did not start:\n" + "".join(output))
+                time.sleep(0.05)
+            yield port
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+            reader.join(5)

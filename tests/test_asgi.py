@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from support import calls
 
 from obo_kit import NoUserIdentityError, user_session, with_user_client
 from obo_kit.integrations.asgi import UserHeadersMiddleware
@@ -46,6 +48,10 @@ def app() -> TestClient:
     return TestClient(Starlette(routes=routes, middleware=[Middleware(UserHeadersMiddleware)]))
 
 
+def served(endpoint, route=Route) -> TestClient:
+    return TestClient(Starlette(routes=[route("/", endpoint)], middleware=[Middleware(UserHeadersMiddleware)]))
+
+
 @pytest.mark.parametrize("path", ["/sync", "/async", "/stream"])
 def test_each_request_acts_as_the_user_whose_token_the_proxy_forwarded(app, workspace, path):
     workspace.log.clear()
@@ -63,6 +69,75 @@ def test_a_request_without_a_token_raises_and_sends_nothing(app, workspace):
     with workspace.as_app(), pytest.raises(NoUserIdentityError, match="X-Forwarded-Access-Token"):
         app.get("/sync")
     assert len(workspace.log) == 0
+
+
+def test_a_background_task_of_the_response_is_still_the_request_s(workspace):
+    """Rule 1: Starlette runs it before the request ends."""
+    said = []
+
+    @user_session
+    def task():
+        said.append(whoami())
+
+    async def endpoint(request):
+        return PlainTextResponse("accepted", background=BackgroundTask(task))
+
+    with workspace.as_app() as proxy:
+        served(endpoint).get("/", headers=proxy.headers("alice"))
+    assert said == ["alice@example.com"]
+
+
+@pytest.mark.parametrize("begun", ["during the request", "after it"])
+def test_a_task_left_behind_has_a_user_only_if_its_session_began_during_the_request(workspace, begun):
+    """Rules 2 and 4: one that serves whoever comes later must not go on as the first."""
+    proceed, tasks = asyncio.Event(), []
+
+    @user_session
+    async def begun_early():
+        await proceed.wait()
+        return await asyncio.to_thread(whoami)
+
+    async def begun_late():
+        await proceed.wait()
+        return await begun_early()
+
+    async def endpoint(request):
+        tasks.append(asyncio.create_task(begun_early() if begun == "during the request" else begun_late()))
+        await asyncio.sleep(0)
+        return PlainTextResponse("accepted")
+
+    with workspace.as_app() as proxy, served(endpoint) as client:
+        client.get("/", headers=proxy.headers("alice"))
+        client.portal.call(proceed.set)
+        if begun == "during the request":
+            assert client.portal.call(asyncio.wait_for, tasks[0], 10) == "alice@example.com"
+            assert len(calls(workspace)) == 1
+        else:
+            with pytest.raises(NoUserIdentityError, match="has ended"):
+                client.portal.call(asyncio.wait_for, tasks[0], 10)
+            assert calls(workspace) == []
+
+
+def test_a_websocket_s_user_is_who_opened_it(workspace):
+    """Rule 1."""
+
+    async def endpoint(websocket):
+        await websocket.accept()
+        async for _ in websocket.iter_text():
+            async with user_session():
+                await websocket.send_text(whoami())
+
+    with workspace.as_app() as proxy:
+        client = served(endpoint, WebSocketRoute)
+        with (
+            client.websocket_connect("/", headers=proxy.headers("alice")) as alice,
+            client.websocket_connect("/", headers=proxy.headers("bob")) as bob,
+        ):
+            for _ in range(2):
+                for user, socket in {"alice": alice, "bob": bob}.items():
+                    socket.send_text("who am I?")
+                    assert socket.receive_text() == f"{user}@example.com"
+    assert [record.user for record in calls(workspace)] == ["alice", "bob"] * 2
 
 
 def test_what_is_no_request_passes_through():

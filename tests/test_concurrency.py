@@ -9,13 +9,13 @@ import json
 import multiprocessing
 import os
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from databricks.ai_search.client import VectorSearchClient
+from databricks.sdk import WorkspaceClient
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -24,13 +24,16 @@ from support import INDEX, as_user, callers, calls, me
 import obo_kit.session as session_module
 from obo_kit import (
     IdentityMismatchError,
+    NoUserIdentityError,
     NoUserSessionError,
+    OboError,
     SessionClosedError,
     current_session,
     propagate,
     user_session,
     with_user_client,
 )
+from obo_kit.identity import REQUEST_HEADERS, Hidden
 
 NAMES = ("alice", "bob", "carol")
 
@@ -125,14 +128,19 @@ async def test_run_in_executor_needs_propagate(workspace):
     assert callers(workspace) == ["alice"]
 
 
-async def test_a_task_that_outlives_its_request_has_no_user(workspace):
-    """Rules 5 and 6: background work."""
+async def test_a_task_that_outlives_its_request_has_no_user_and_is_told_so(workspace):
+    """Rules 5 to 7: background work; also where no entry point is declared and the runtime would have somebody to offer."""
     go_on = asyncio.Event()
+
+    @with_user_client
+    def tool(client):
+        return me(client)
 
     async def background(client):
         await go_on.wait()
-        with pytest.raises(NoUserSessionError):
-            current_session()
+        for use in (current_session, tool, lambda: propagate(tool)):
+            with pytest.raises(NoUserSessionError, match=r"has ended(.|\n)*[Bb]ackground work has no user"):
+                use()
         with pytest.raises(SessionClosedError):
             await asyncio.to_thread(me, client)
 
@@ -140,8 +148,53 @@ async def test_a_task_that_outlives_its_request_has_no_user(workspace):
         task = asyncio.create_task(background(session.client))
         await asyncio.sleep(0)
     go_on.set()
-    await task
+    with workspace.as_notebook("bob"):
+        await task
     assert calls(workspace) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")
+def test_a_session_that_begins_after_its_request_under_mlflow_s_agent_server_is_that_request_s(workspace):
+    """Rule 4: MLflow keeps a request's headers in its context, and so in what the request started; nobody else's."""
+    from mlflow.genai.agent_server import utils
+
+    @user_session
+    def job():
+        return whoami()
+
+    with workspace.as_app() as proxy:
+        started = contextvars.copy_context()
+        started.run(utils.set_request_headers, proxy.headers("alice"))
+        contextvars.copy_context().run(utils.set_request_headers, proxy.headers("bob"))
+        assert started.run(job) == "alice"
+        with pytest.raises(NoUserIdentityError, match="no request's headers"):
+            job()
+    assert callers(workspace) == ["alice"]
+
+
+def test_what_a_request_left_behind_does_not_take_the_next_one_s_token(workspace):
+    """Rule 4: where the process has one token, leftover work would act as whoever asks now (facts: hazards B1)."""
+
+    @with_user_client
+    def tool(client):
+        return me(client)
+
+    def again():
+        with user_session() as session:
+            return session.identity.principal
+
+    with workspace.as_model_serving(token_source="process") as runtime:
+        with runtime.user("alice"):
+            with user_session():
+                left_behind = contextvars.copy_context()
+            assert left_behind.run(again) == "alice@example.com"
+        with runtime.user("bob"):
+            with pytest.raises(NoUserIdentityError, match="another user's by now"):
+                left_behind.run(again)
+            with pytest.raises(NoUserSessionError, match="has ended"):
+                left_behind.run(tool)
+            assert tool() == "bob"
+    assert callers(workspace) == ["bob"]
 
 
 def test_one_session_builds_one_client_for_all_of_its_threads(workspace):
@@ -154,6 +207,107 @@ def test_one_session_builds_one_client_for_all_of_its_threads(workspace):
             return id(session.client)
 
         assert len(set(pool.map(build, range(8)))) == 1
+
+
+# --- frameworks' own threads -----------------------------------------------------------------------------------------------
+
+
+def asked_for_tools(number: int) -> list[dict[str, object]]:
+    return [{"id": f"call_{i}", "function": {"name": "who_is_asking", "arguments": "{}"}} for i in range(number)]
+
+
+@with_user_client
+def who_is_asking(client: WorkspaceClient) -> str:
+    """Say who asks."""
+    return f"{me(client)} {threading.get_ident()}"
+
+
+@pytest.mark.parametrize("mode", ["stream", "astream"])
+def test_langgraph_s_threads_act_as_the_stream_s_user(workspace, mode):
+    """Rule 4: tools in threads of the graph's, in streams that are interleaved (facts: hazards B5)."""
+    pytest.importorskip("langgraph", reason="langgraph comes with the extra langchain")
+    from langchain_core.messages import AIMessage
+    from langchain_core.tools import tool
+    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.prebuilt import ToolNode
+
+    def model(state):
+        calls = [{"id": str(i), "name": "who_is_asking", "args": {}} for i in range(3)]
+        return {"messages": [AIMessage("", tool_calls=calls)]}
+
+    graph = StateGraph(MessagesState)
+    for name, node in {"model": model, "tools": ToolNode([tool(who_is_asking)]), "again": model}.items():
+        graph.add_node(name, node)
+    graph.add_edge(START, "model").add_edge("model", "tools").add_edge("tools", "again")
+    agent = graph.compile()
+
+    @user_session
+    def predict_stream():
+        for update in agent.stream({"messages": []}):
+            yield [message.content.split() for message in update.get("tools", {}).get("messages", [])]
+
+    @user_session
+    async def predict_astream():
+        async for update in agent.astream({"messages": []}):
+            yield [message.content.split() for message in update.get("tools", {}).get("messages", [])]
+
+    async def interleaved():
+        streams = {}
+        for name in NAMES:
+            with runtime.user(name):
+                streams[name] = predict_stream() if mode == "stream" else predict_astream()
+                await step(streams[name])
+        said = {name: await step(stream) for name, stream in streams.items()}
+        for stream in streams.values():
+            await step(stream)
+            await (asyncio.to_thread(stream.close) if mode == "stream" else stream.aclose())
+        return said
+
+    async def step(stream):
+        return next(stream) if mode == "stream" else await anext(stream)
+
+    with workspace.as_model_serving() as runtime:
+        said = asyncio.run(interleaved())
+    for name, answers in said.items():
+        assert [who for who, _ in answers] == [name] * 3
+        assert str(threading.get_ident()) not in {thread for _, thread in answers}
+    assert sorted(callers(workspace)) == sorted(NAMES * 3)
+
+
+async def test_the_agents_sdk_s_threads_act_as_the_request_s_user(workspace):
+    """Rule 4: the model and the tools, in concurrent runs."""
+    agents = pytest.importorskip("agents", reason="the Agents SDK comes with the extra openai")
+    from databricks_openai import AsyncDatabricksOpenAI
+
+    agents.set_tracing_disabled(True)
+
+    def model(body):
+        said = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+        return said[0] if said else {"tool_calls": asked_for_tools(1)}
+
+    workspace.add_endpoint("planner", model)
+    for name in NAMES:
+        workspace.grant(name, "CAN QUERY", "planner")
+
+    @user_session
+    async def predict():
+        client = current_session().get(AsyncDatabricksOpenAI)
+        agent = agents.Agent(
+            name="agent",
+            model=agents.OpenAIChatCompletionsModel("planner", client),
+            tools=[agents.function_tool(who_is_asking)],
+        )
+        return (await agents.Runner.run(agent, "Who am I?")).final_output
+
+    async def one(name):
+        with runtime.user(name):
+            return await predict()
+
+    with workspace.as_model_serving() as runtime:
+        answers = await asyncio.gather(*(one(name) for name in NAMES * 2))
+    assert [answer.split()[0] for answer in answers] == list(NAMES * 2)
+    assert str(threading.get_ident()) not in {answer.split()[1] for answer in answers}
+    assert sorted(callers(workspace)) == sorted(NAMES * 2 * 3)
 
 
 # --- soak ----------------------------------------------------------------------------------------------------------------
@@ -273,7 +427,69 @@ def test_a_forked_child_may_open_sessions_of_its_own(workspace, monkeypatch):
             with user_session() as session:
                 return me(session.client)
 
-        assert in_a_child(child) == "alice"
+        # Forked where no request is served, as servers fork their workers.
+        assert contextvars.Context().run(in_a_child, child) == "alice"
+
+
+@forking
+@ignore_threads
+def test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user(workspace):
+    """Rule 4: the request's variables stay set in the worker, for whomever it works later (facts: hazards B5)."""
+
+    @with_user_client
+    def tool(client):
+        return me(client)
+
+    @user_session
+    def work():
+        return tool()
+
+    def refusals():
+        said = []
+        for use in (tool, work):
+            try:
+                said.append(use())
+            except OboError as error:
+                said.append(type(error).__name__)
+        return said
+
+    with workspace.as_model_serving() as runtime, runtime.user("alice"), user_session():
+        assert in_a_child(refusals) == ["NoUserSessionError", "NoUserIdentityError"]
+
+        def named():
+            with as_user(workspace, "bob") as session:
+                return me(session.client)
+
+        assert in_a_child(named) == "bob"
+    assert callers(workspace) == ["bob"]
+
+
+@forking
+@ignore_threads
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")
+@pytest.mark.parametrize("server", ["the kit's middleware", "MLflow's agent server"])
+def test_a_pool_forked_while_an_app_serves_does_not_go_on_as_its_user(workspace, server):
+    """Rule 4: also where the request has opened no session yet."""
+    from mlflow.genai.agent_server import utils
+
+    def refused():
+        with pytest.raises(NoUserIdentityError, match="another process's"), user_session():
+            pass
+
+    with workspace.as_app() as proxy:
+        headers = proxy.headers("alice")
+
+        def request():
+            if server == "the kit's middleware":
+                REQUEST_HEADERS.set(Hidden(headers))
+            else:
+                utils.set_request_headers(headers)
+            assert in_a_child(refused) is None
+            with user_session() as session:
+                return me(session.client)
+
+        assert contextvars.Context().run(request) == "alice"
+    assert callers(workspace) == ["alice"]
 
 
 @forking
@@ -478,32 +694,3 @@ def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
         ),
     )
     session_module._entry_point_declared = False
-
-
-# --- gevent --------------------------------------------------------------------------------------------------------------
-
-
-def test_greenlets_keep_their_users_apart(workspace):
-    """Rule 4: each greenlet has a context of its own."""
-    pytest.importorskip("gevent", reason="gevent is not installed")
-    import subprocess
-
-    program = """
-from gevent import monkey; monkey.patch_all()
-import gevent, sys
-from obo_kit import user_session
-from databricks.sdk import WorkspaceClient
-host, *tokens = sys.argv[1:]
-def one(token):
-    with user_session(host=host, token=token) as session:
-        names = set()
-        for _ in range(3):
-            names.add(session.client.current_user.me().user_name)
-            gevent.sleep(0)
-        assert names == {session.identity.principal}, names
-jobs = [gevent.spawn(one, token) for token in tokens * 4]
-gevent.joinall(jobs, raise_error=True)
-"""
-    tokens = [workspace.token(name) for name in NAMES]
-    subprocess.run([sys.executable, "-c", program, workspace.host, *tokens], check=True, timeout=60)
-    assert len(calls(workspace)) == 36

@@ -140,20 +140,6 @@ def test_an_app_whose_request_has_no_token_refuses(workspace):
     assert len(workspace.log) == 0
 
 
-def test_an_app_takes_the_headers_of_the_kit_s_middleware(workspace):
-    """Rule 1."""
-    from obo_kit.identity import REQUEST_HEADERS
-
-    with workspace.as_app() as app:
-        reset = REQUEST_HEADERS.set([(k.lower().encode(), v.encode()) for k, v in app.headers("bob").items()])
-        try:
-            with user_session() as session:
-                assert me(session.client) == "bob"
-        finally:
-            REQUEST_HEADERS.reset(reset)
-    assert callers(workspace) == ["bob"]
-
-
 # --- headers= ------------------------------------------------------------------------------------------------------------
 
 

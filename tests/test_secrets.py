@@ -26,7 +26,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity import REQUEST_HEADERS
+from obo_kit.identity import REQUEST_HEADERS, Hidden
 
 CANARY = "canary0123456789"
 HOST = "https://example.cloud.databricks.com"
@@ -192,7 +192,7 @@ def unknown_client():
 
 
 def request_headers():
-    reset = REQUEST_HEADERS.set({"x-forwarded-access-token": f"{CANARY} x"})
+    reset = REQUEST_HEADERS.set(Hidden({"x-forwarded-access-token": f"{CANARY} x"}))
     try:
         user_session().__enter__()
     finally:

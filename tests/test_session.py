@@ -8,6 +8,7 @@ import copy
 import functools
 import gc
 import logging
+import sys
 import threading
 
 import pytest
@@ -174,6 +175,42 @@ def test_closing_twice_does_nothing_and_a_closed_session_says_so(workspace):
         assert "closed" in repr(session)
         with pytest.raises(NoUserSessionError):
             current_session()
+
+
+def test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it(workspace):
+    """Rule 5: nobody can close it any more, and a client may have been kept."""
+
+    def forgotten():
+        return as_user(workspace, "alice").__enter__().client
+
+    with pytest.warns(ResourceWarning, match="never closed: <UserSession of UserIdentity.*alice"):
+        # The context is the last to know the session: there is no wait for the garbage collector.
+        kept = contextvars.Context().run(forgotten)
+    with pytest.raises(SessionClosedError):
+        me(kept)
+    assert calls(workspace) == []
+
+
+async def test_an_async_stream_dropped_where_no_loop_looks_after_it_ends_its_session(workspace):
+    """Rule 6: no loop, nobody to `aclose` it."""
+    kept = []
+
+    @as_user(workspace, "alice")
+    async def stream():
+        kept.append(current_session().client)
+        yield 1
+
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        steps = stream()
+        assert await anext(steps) == 1
+        del steps
+        gc.collect()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    with pytest.raises(SessionClosedError):
+        me(kept[0])
 
 
 # --- nesting -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from obo_kit.identity import REQUEST_HEADERS
+from obo_kit.identity import REQUEST_HEADERS, Hidden
 
 __all__ = ["UserHeadersMiddleware"]
 
@@ -34,8 +34,10 @@ class UserHeadersMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        token = REQUEST_HEADERS.set(scope["headers"])
+        headers = Hidden(scope["headers"])
+        token = REQUEST_HEADERS.set(headers)
         try:
             await self._app(scope, receive, send)
         finally:
             REQUEST_HEADERS.reset(token)
+            headers.value = None  # a task that the request left behind has no user any more

@@ -1,0 +1,36 @@
+"""MLflow's agent server, as Databricks' app templates use it: the kit reads the headers that the server keeps.
+
+Run: python examples/apps/agent_server.py
+"""
+
+from collections.abc import AsyncIterator
+
+from databricks.sdk import WorkspaceClient
+from mlflow.genai.agent_server import AgentServer, invoke, stream
+
+from obo_kit import user_session, with_user_client
+
+
+@with_user_client
+def whoami(client: WorkspaceClient) -> str:
+    return client.current_user.me().user_name or ""
+
+
+@invoke()
+@user_session
+async def answer(request: dict) -> dict:
+    return {"answer": whoami()}
+
+
+@stream()
+@user_session
+async def answers(request: dict) -> AsyncIterator[dict]:
+    for _ in range(2):
+        yield {"answer": whoami()}
+
+
+server = AgentServer()
+app = server.app
+
+if __name__ == "__main__":
+    server.run("agent_server:app")
