@@ -54,23 +54,28 @@ class UserSession:
 
     __slots__ = ("__weakref__", "_clients", "_denials", "_identity", "_lease", "_lock")
 
-    def __init__(self, identity: UserIdentity | None, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._identity = identity
-        self._lease = Lease(identity, limits)
+    def __init__(
+        self,
+        identity: UserIdentity | None,
+        limits: Limits = DEFAULT_LIMITS,
+        again: Callable[[], UserIdentity] | None = None,
+    ) -> None:
+        self._identity = identity  # as it was opened
+        self._lease = Lease(identity, limits, again)
         self._clients: dict[str, Any] = {}
         self._denials: list[Denial] = []
         self._lock = threading.RLock()
 
     @property
     def identity(self) -> UserIdentity:
-        """Who the user is.
+        """Who the user is. Once a token was renewed, with what the new one says; the user stays the same.
 
         Raises:
             NoUserIdentityError: The session was opened with ``required=False`` for a request without a user.
         """
         if self._identity is None:
             self._lease.credentials()
-        return cast("UserIdentity", self._identity)
+        return self._lease.identity or cast("UserIdentity", self._identity)
 
     @property
     def client(self) -> WorkspaceClient:
@@ -78,6 +83,7 @@ class UserSession:
 
         Raises:
             NoUserIdentityError: There is no user, or a developer has no credentials.
+            TokenExpiredError: The user's token has expired, and there is no new one of the same user's.
             SessionClosedError: The session has ended.
         """
         return cast("WorkspaceClient", self.get_named("WorkspaceClient"))
@@ -212,11 +218,13 @@ def session_for_tool(tool: str) -> tuple[UserSession, bool]:
         return session, False
     if _entry_point_declared:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
-    return _opened(capture(), DEFAULT_LIMITS), True
+    return _opened(capture(), DEFAULT_LIMITS, capture), True
 
 
-def _opened(identity: UserIdentity | None, limits: Limits) -> UserSession:
-    session = UserSession(identity, limits)
+def _opened(
+    identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+) -> UserSession:
+    session = UserSession(identity, limits, again)
     if identity is not None and from_process_token(identity):
         _process_token_users.admit(session)
     return session
@@ -260,11 +268,20 @@ class SessionScope:
         if self._token is not None:
             host = self._host or os.environ.get("DATABRICKS_HOST", "")
             return from_hidden(host=host, token=self._token, principal=self._principal)
-        if self._headers is None:
-            return None
-        given = self._headers
+        return self._in_headers(self._headers) if self._headers is not None else None
+
+    def _in_headers(self, given: Hidden) -> UserIdentity:
         headers = Hidden(given.value() if callable(given.value) else given.value)
         return from_headers(headers if headers.value is not None else Hidden({}), host=self._host)
+
+    def _again(self) -> Callable[[], UserIdentity] | None:
+        """Asks for the user again, once the token has expired: the runtime, or the author's own function."""
+        if self._token is not None:
+            return None
+        headers = self._headers
+        if headers is None:
+            return capture
+        return functools.partial(self._in_headers, headers) if callable(headers.value) else None
 
     def open(self) -> tuple[UserSession, bool]:
         """Open a session, or join the one in force; and whether it was opened here (rules 1, 2 and 6)."""
@@ -272,12 +289,12 @@ class SessionScope:
         session = open_session()
         if session is None:
             try:
-                return _opened(named or capture(), self._limits), True
+                return _opened(named or capture(), self._limits, self._again()), True
             except NoUserIdentityError:
                 if self._required or named is not None:
                     raise
                 return _opened(None, self._limits), True
-        has = session._identity
+        has = session._lease.identity
         if named is not None and (has is None or not same_user(named, has)):
             raise IdentityMismatchError(
                 "Another user is named inside a session that is pinned to its own.",
