@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -42,6 +43,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+_PATIENCE = 5.0  # seconds between two questions for a new token while the old one still lasts
 _process = object()
 
 
@@ -64,7 +66,7 @@ class Lease:
         again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
     """
 
-    __slots__ = ("_again", "_asking", "_closed", "_identity", "_process", "limits")
+    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits")
 
     def __init__(
         self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
@@ -72,6 +74,7 @@ class Lease:
         self._identity = identity
         self._again = again
         self._asking = threading.Lock()
+        self._asked_at = float("-inf")
         self._closed = False
         self._process = _process
         self.limits = limits
@@ -120,8 +123,12 @@ class Lease:
         with self._asking:
             if self._identity is not identity and self._identity is not None:
                 identity = self._identity  # another thread has asked
-            if token_state(identity) is TokenState.FRESH:
+            state = token_state(identity)
+            if state is TokenState.FRESH:
                 return identity
+            if state is TokenState.EXPIRING and time.monotonic() - self._asked_at < _PATIENCE:
+                return identity
+            self._asked_at = time.monotonic()
             found, refusal = self._asked(identity)
             self.check()
             if found is not None:

@@ -9,6 +9,7 @@ import functools
 import inspect
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -44,6 +45,22 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
+
+# Clients that act with the agent's own credentials whatever they are given, and what to use instead.
+_QUERY = (
+    "it takes no user, and would act with the agent's own credentials: embed with "
+    "session.client.serving_endpoints.query(name, input=[…]), or with the session's DatabricksOpenAI"
+)
+_STATEMENT = (
+    "it leaves the client it is given for one of its own: run the function with "
+    "session.client.statement_execution.execute_statement('SELECT catalog.schema.function(…)', warehouse_id), or through "
+    "the workspace's MCP server for functions"
+)
+_CARRY_NO_USER = {
+    "DatabricksEmbeddings": _QUERY,
+    "DatabricksFunctionClient": _STATEMENT,
+    "UCFunctionToolkit": _STATEMENT,
+}
 
 
 class UserSession:
@@ -109,11 +126,38 @@ class UserSession:
         from obo_kit.clients import CLIENT_TYPES, build
 
         if name not in CLIENT_TYPES:
-            raise TypeError(f"obo_kit builds no {name}; it knows {', '.join(CLIENT_TYPES)} and UserSession")
+            way_round = _CARRY_NO_USER.get(name, f"it knows {', '.join(CLIENT_TYPES)} and UserSession")
+            raise TypeError(f"obo_kit builds no {name}; {way_round}")
         with self._lock:
             if name not in self._clients:
                 self._clients[name] = build(name, self._lease, self.get_named)
             return self._clients[name]
+
+    def adopt(self, made: T) -> T:
+        """Put the vector-search tools in ``made`` behind this session's fence.
+
+        `VectorSearchRetrieverTool` copies the user's token when it is built. Adopted, it asks the session for the token
+        at every query, ends with the session, and shares its connections. `available_tools` and the decorators adopt
+        what they return; call this for tools that are built in another way.
+
+        Args:
+            made: A tool, or several in a list or tuple. What was not built from this session's client stays as it is.
+
+        Returns:
+            The same object.
+        """
+        if "databricks.ai_search.index" in sys.modules and not self.closed:
+            for item in made if isinstance(made, (list, tuple)) else (made,):
+                if type(item).__module__ != "builtins":
+                    self._adopt(item)
+        return made
+
+    def _adopt(self, item: object) -> None:
+        from obo_kit._vector_search import copied_index
+
+        index = copied_index(item, self._lease)
+        if index is not None:
+            self.get_named("VectorSearchClient").adopt(index)
 
     @property
     def denials(self) -> Sequence[Denial]:

@@ -14,18 +14,11 @@ import requests
 from databricks.ai_search.client import AISearchClient, VectorSearchClient
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
-from support import INDEX, LLM, PROBE, SPACE, as_user, black_hole, callers, calls, me, recording_proxy
+from support import ASK, INDEX, LLM, PROBE, SPACE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
 from obo_kit import Limits, NoUserIdentityError, current_session, user_session
 
 pytestmark = pytest.mark.usefixtures("no_traces")
-ASK = [{"role": "user", "content": "hello"}]
-
-
-def extra(module: str, name: str):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing a framework is not what is tested
-        return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
 
 
 # --- every official client of the OBO documentation ----------------------------------------------------------------------
