@@ -3,16 +3,15 @@
 # ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
 from databricks.ai_search.client import VectorSearchClient
-from support import ASK, INDEX, LLM, SPACE, as_user, callers, extra, me, unsigned
+from official import OFFICIAL, WRAPPING, retriever
+from support import INDEX, as_user, callers, extra, me, unsigned
 
 from obo_kit import (
     DenialReason,
@@ -31,97 +30,9 @@ from obo_kit.identity import TokenState, token_state
 pytestmark = pytest.mark.usefixtures("no_traces")
 
 
-# --- what holds a token ----------------------------------------------------------------------------------------------------
-
-
-def workspace_client(session):
-    return session.client.current_user.me
-
-
-def vector_search_client(session):
-    client = session.get(VectorSearchClient)
-    return lambda: client.get_index(index_name=INDEX)
-
-
-def index(session):
-    found = session.get(VectorSearchClient).get_index(index_name=INDEX)
-    return lambda: found.similarity_search(query_text="refund", columns=["id"], num_results=1)
-
-
-def async_index(session):
-    found = session.get(VectorSearchClient).get_async_index(index_name=INDEX)
-    return lambda: asyncio.run(found.similarity_search(query_text="refund", columns=["id"], num_results=1))
-
-
-def retriever(module):
-    def factory(client):
-        return extra(module, "VectorSearchRetrieverTool")(index_name=INDEX, tool_name="search", workspace_client=client)
-
-    (tool,) = available_tools(factory)
-    return tool
-
-
-def langchain_tool(session):
-    tool = retriever("databricks_langchain")
-    return lambda: tool.invoke("refund")
-
-
-def openai_tool(session):
-    tool = retriever("databricks_openai")
-    return lambda: tool.execute("refund")
-
-
-def openai_client(session):
-    client = session.get(extra("databricks_openai", "DatabricksOpenAI"))
-    return lambda: client.chat.completions.create(model=LLM, messages=ASK)
-
-
-def async_openai_client(session):
-    client = session.get(extra("databricks_openai", "AsyncDatabricksOpenAI"))
-    return lambda: asyncio.run(client.chat.completions.create(model=LLM, messages=ASK))
-
-
-def upstream_openai_client(session):
-    client = extra("databricks_openai", "DatabricksOpenAI")(workspace_client=session.client)
-    return lambda: client.chat.completions.create(model=LLM, messages=ASK)
-
-
-def chat_databricks(session):
-    chat = extra("databricks_langchain", "ChatDatabricks")(model=LLM, workspace_client=session.client)
-    return lambda: chat.invoke("hello")
-
-
-def genie(session):
-    from databricks_ai_bridge.genie import Genie
-
-    client = Genie(SPACE, client=session.client)
-
-    def ask():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the store that MLflow looks for a trace in
-            return client.ask_question("How many tickets are there?")
-
-    return ask
-
-
 def configuration(session):
     config = session.client.config
     return lambda: (config.token, config.authenticate(), config.oauth_token())
-
-
-OWN = (
-    workspace_client,
-    vector_search_client,
-    index,
-    async_index,
-    langchain_tool,
-    openai_tool,
-    openai_client,
-    async_openai_client,
-    genie,
-    configuration,
-)
-UPSTREAM = (upstream_openai_client, chat_databricks)
 
 
 def wait_for_expiry(session):
@@ -139,12 +50,12 @@ def expired(workspace, name="alice", **settings):
 def test_what_was_built_before_goes_on_with_the_same_user_s_new_token_and_with_no_other_s(workspace):
     """Rule 4: every client, also those whose libraries copy the token when they are built."""
     with as_user(workspace, "alice") as session:
-        for build in (*OWN, *UPSTREAM):
+        for build in (*OFFICIAL, configuration):
             build(session)  # which imports what it needs, and takes longer than the token below lasts
     with workspace.as_model_serving() as runtime, contextlib.ExitStack() as stack:
         with runtime.user("alice", expires_in=3):
             session = stack.enter_context(user_session())
-        uses = {build: build(session) for build in (*OWN, *UPSTREAM)}
+        uses = {build: build(session) for build in (*OFFICIAL, configuration)}
         before = session.identity
         wait_for_expiry(session)
         workspace.log.clear()
@@ -152,7 +63,7 @@ def test_what_was_built_before_goes_on_with_the_same_user_s_new_token_and_with_n
             for build, use in uses.items():
                 with pytest.raises(Exception, match=r".") as refused:
                     use()
-                assert build in UPSTREAM or isinstance(refused.value, TokenExpiredError), build
+                assert build in WRAPPING or isinstance(refused.value, TokenExpiredError), build
                 assert explain(refused.value).reason is DenialReason.TOKEN_EXPIRED, build
         assert len(workspace.log) == 0
         with runtime.user("alice"):
@@ -397,7 +308,7 @@ def test_a_retriever_tool_handed_out_by_the_kit_ends_with_the_session(workspace,
 
     with as_user(workspace, "alice") as session:
         tools = [
-            retriever(module),
+            *available_tools(lambda client: retriever(module, client)),
             factory(),
             session.adopt(build(index_name=INDEX, tool_name="search", workspace_client=session.client)),
         ]
