@@ -37,6 +37,7 @@ def _authorized(request: httpx.Request, lease: Lease) -> httpx.Request:
 
 
 def _note(request: httpx.Request, response: httpx.Response, content: bytes) -> None:
+    response.stream = httpx.ByteStream(content)  # read to its end; the transport's own holds what was sent
     location = response.headers.get("location")
     note(request.method, request.url.path, response.status_code, location, lambda: content)
 

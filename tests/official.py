@@ -145,6 +145,7 @@ OWN = (
     openai_client,
     async_openai_client,
 )
+SYNC = (workspace_client, vector_search_client, openai_client)
 GIVEN = (
     langchain_tool,
     openai_tool,

@@ -12,13 +12,12 @@ import pytest
 from databricks.ai_search.client import AISearchClient, VectorSearchClient
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
-from official import OWN, openai_client, vector_search_client, workspace_client
-from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me
+from official import OWN, SYNC, openai_client, vector_search_client, workspace_client
+from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
 from obo_kit import Limits, current_session, user_session
 
 pytestmark = pytest.mark.usefixtures("no_traces")
-SYNC = (workspace_client, vector_search_client, openai_client)
 
 
 # --- nothing of another's ------------------------------------------------------------------------------------------------
@@ -89,6 +88,36 @@ def test_the_workspace_s_id_is_in_every_user_s_configuration(workspace):
     """Rule 10: the SDK sends it with some calls; it is asked for once per host."""
     with as_user(workspace, "alice") as session:
         assert session.client.config.workspace_id == workspace.workspace_id
+
+
+@pytest.mark.parametrize("build", OWN, ids=lambda f: f.__name__)
+def test_the_token_goes_to_the_user_s_workspace_and_no_other_host(workspace, build):
+    """Rule 8: wherever an answer sends the client."""
+    with recording_proxy() as (elsewhere, asked), as_user(workspace, "alice") as session:
+        use = build(session)
+        workspace.add_fault(status=307, headers={"Location": f"{elsewhere}/somewhere"})
+        with contextlib.suppress(Exception):  # `{}` is no answer to some of them
+            use()
+    assert len(asked) == 1
+    assert b"eyJ" not in asked[0]
+
+
+def test_a_redirect_inside_the_workspace_is_the_user_s(workspace):
+    """Rule 8."""
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        workspace.add_fault(status=307, headers={"Location": "/api/2.0/preview/scim/v2/Me?again"})
+        assert me(session.client) == "alice"
+    assert callers(workspace) == ["alice", "alice"]
+
+
+def test_a_host_is_the_same_however_it_is_spelled(workspace):
+    """Rule 8: the token goes to it, in capitals or with the port that goes without saying."""
+    host = workspace.host.replace("http", "HTTP")
+    with user_session(host=host, token=workspace.token("alice")) as session:
+        for build in SYNC:
+            build(session)()
+    assert set(callers(workspace)) == {"alice"}
 
 
 # --- no request of its own, no connection of its own -----------------------------------------------------------------------
