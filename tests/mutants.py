@@ -35,7 +35,7 @@ MUTANTS = {
     "the lease reads the runtime again": Mutant(
         rule=4,
         file="_lease.py",
-        old="return resolve(self._identity)",
+        old="return resolve(identity)",
         new="return resolve(__import__('obo_kit.identity').identity.capture())",
         test="test_session.py::test_what_the_runtime_says_later_does_not_matter",
     ),
@@ -98,7 +98,7 @@ MUTANTS = {
     "a malformed token is taken": Mutant(
         rule=3,
         file="identity.py",
-        old="    if not all(ord(character) in _TOKEN_CHARACTERS for character in token.value):",
+        old="    if _TOKEN.fullmatch(token.value) is None:",
         new="    if False:",
         test="test_identity.py::test_a_malformed_token_is_refused_and_not_repeated",
     ),
@@ -234,7 +234,7 @@ MUTANTS = {
         file="clients.py",
         old="        response.request = request\n",
         new="",
-        test="test_secrets.py::test_what_a_refusal_holds_is_without_the_token",
+        test="test_secrets.py::test_an_answer_holds_a_request_without_the_token",
     ),
     "a pool is used on both sides of a fork": Mutant(
         rule=10,
