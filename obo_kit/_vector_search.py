@@ -30,6 +30,15 @@ class _Fenced:
     _obo_lease: Lease
     _obo_session: requests.Session
 
+    @property
+    def personal_access_token(self) -> str:
+        """The token at this moment, for those that look here. Nothing here keeps one."""
+        return self._obo_lease.credentials()[1]
+
+    @personal_access_token.setter
+    def personal_access_token(self, token: str) -> None:
+        self.__dict__.pop("personal_access_token", None)
+
     def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
         del args, kwargs
         self._obo_lease.check()
@@ -127,6 +136,7 @@ class UserVectorSearchClient(_Fenced, AISearchClient):
         """Make an index this user's, behind the session's fence."""
         index.__class__ = UserVectorSearchIndex
         index._obo_lease, index._obo_session = self._obo_lease, self._obo_session
+        index.personal_access_token = ""  # it had copied the token
         return index
 
     def get_index(self, *args: Any, **kwargs: Any) -> Any:

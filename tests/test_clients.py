@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import gc
 import os
 import time
+import tracemalloc
+import weakref
 
 import pytest
 from databricks.ai_search.client import AISearchClient, VectorSearchClient
@@ -185,6 +189,39 @@ def test_the_openai_client_speaks_the_library_that_openai_speaks(workspace):
         assert isinstance(client._client, openai.DefaultHttpxClient.__base__)
         streamed = client.chat.completions.create(model=LLM, messages=ASK, stream=True)
         assert "hello" in "".join(part.choices[0].delta.content or "" for part in streamed if part.choices)
+
+
+def test_a_live_session_with_a_client_holds_less_than_30_kb(workspace):
+    """Rule 10: bounded memory per live session."""
+    scopes = [as_user(workspace, "alice") for _ in range(100)]
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+    gc.collect()
+    tracemalloc.start()
+    try:
+        contexts = [contextvars.Context() for _ in scopes]
+        sessions = [context.run(scope.__enter__) for context, scope in zip(contexts, scopes, strict=True)]
+        clients = [session.client for session in sessions]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for context, scope in zip(contexts, scopes, strict=True):
+        context.run(scope.__exit__, None, None, None)
+    assert len(clients) == 100
+    assert held / 100 < 30 * 1024
+
+
+def test_an_ended_session_leaves_nothing_behind(workspace):
+    """Rule 10: nothing is kept between requests but the pool and what hosts say of themselves."""
+    gone = []
+    for name in ("alice", "bob") * 3:
+        with as_user(workspace, name) as session:
+            for build in SYNC:
+                build(session)()
+            gone += [weakref.ref(session), weakref.ref(session.client), weakref.ref(session.get(VectorSearchClient))]
+        del session
+    gc.collect()
+    assert [reference for reference in gone if reference() is not None] == []
 
 
 # --- limits --------------------------------------------------------------------------------------------------------------

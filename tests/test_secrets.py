@@ -119,6 +119,16 @@ def test_the_identity_has_no_field_for_the_token(handed_out):
     assert token not in repr({name: getattr(identity, name) for name in identity.__slots__})
 
 
+def test_the_clients_keep_no_token_in_their_attributes(handed_out):
+    """Rule 8: `vars`, `as_dict` and serialisers that walk them find none; those that ask for it by name are given it."""
+    things, token = handed_out
+    config, vectors, index = things["config"], things["vector search client"], things["index"]
+    for thing in (config, vectors, index):
+        assert token not in repr(vars(thing))
+    assert token not in repr(config.as_dict())
+    assert {config.token, vectors.personal_access_token, index.personal_access_token} == {token}
+
+
 def test_debug_logs_of_every_logger_hold_no_token(workspace, caplog):
     """Rule 8: of the kit's, the SDK's, urllib3's, httpx's and all others."""
     token = workspace.token("alice")
