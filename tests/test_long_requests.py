@@ -322,16 +322,34 @@ def test_a_retriever_tool_handed_out_by_the_kit_ends_with_the_session(workspace,
     assert len(workspace.log) == 0
 
 
+class Store:
+    """What holds an index, as LangChain's vector store does."""
+
+    def __init__(self, index):
+        self.index = index
+
+
+def index_with(workspace, token):
+    client = VectorSearchClient(workspace_url=workspace.host, personal_access_token=token, disable_notice=True)
+    return client.get_index(index_name=INDEX)
+
+
+def test_a_store_whose_index_copied_the_token_is_adopted(workspace):
+    """Rules 5 and 8: from then on it asks the session, and keeps no token."""
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        store = session.adopt(Store(index_with(workspace, token)))
+        assert store.index.describe()["name"] == INDEX
+        assert token not in repr(vars(store.index))
+    workspace.log.clear()
+    with pytest.raises(SessionClosedError):
+        store.index.describe()
+    assert len(workspace.log) == 0
+
+
 def test_only_what_copied_this_user_s_token_is_adopted(workspace):
     """Rule 5: an agent may share an index among its users, with credentials of its own."""
-    own = VectorSearchClient(
-        workspace_url=workspace.host, personal_access_token=workspace.token("bob"), disable_notice=True
-    ).get_index(index_name=INDEX)
-
-    class Store:
-        def __init__(self, index):
-            self.index = index
-
+    own = index_with(workspace, workspace.token("bob"))
     with as_user(workspace, "alice") as session:
         for thing in (Store(own), Store(None), [Store(own), 7], "text", None, {"index": own}):
             assert session.adopt(thing) is thing
