@@ -179,7 +179,7 @@ class _UserConfig(_HermeticConfig):
         super().__init__(**settings)
 
     @property
-    def token(self) -> str:  # type: ignore[override]
+    def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """The token at this moment: some clients copy it when they are built. Nothing here keeps one."""
         return self._lease.credentials()[1]
 

@@ -212,11 +212,30 @@ def test_a_registered_source_is_asked_again(workspace):
 
 def test_many_threads_ask_once(workspace):
     """Rule 4."""
+
+    class Slow(Source):
+        def capture(self):
+            time.sleep(0.05)
+            return super().capture()
+
     tokens = [workspace.token("alice", expires_in=seconds) for seconds in (-1, 3600)]
-    source = Source(*(identity_of(workspace, token) for token in tokens))
+    source = Slow(*(identity_of(workspace, token) for token in tokens))
     register_identity_source(source)
     with user_session() as session, ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: me(session.client), range(16))) == {"alice"}
+        assert {tuple(header.values()) for header in pool.map(lambda _: session._lease.header(), range(16))} == {
+            (f"Bearer {tokens[1]}",)
+        }
+    assert source.asked == 2
+
+
+def test_while_a_token_lasts_a_runtime_without_a_better_one_is_not_asked_at_every_call(workspace):
+    """Rule 4: the official class writes a traceback into the log each time."""
+    source = Source(identity_of(workspace, workspace.token("alice", expires_in=20)))
+    register_identity_source(source)
+    with user_session() as session:
+        source.answers = [OSError("away")]
+        for _ in range(5):
+            assert me(session.client) == "alice"
     assert source.asked == 2
 
 

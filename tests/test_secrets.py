@@ -23,7 +23,7 @@ import official
 import pytest
 from databricks.ai_search.client import VectorSearchClient
 from databricks.sdk import WorkspaceClient
-from official import OFFICIAL, OWN, SYNC, langchain_tool
+from official import OFFICIAL, OWN, SYNC, async_openai_client, langchain_tool
 from support import INDEX, LLM, as_user, black_hole, callers, calls, frames_of, me
 
 import obo_kit
@@ -368,7 +368,7 @@ def test_what_a_refusal_holds_is_without_the_token(workspace, build, status):
     assert token not in held
 
 
-@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("build", [*SYNC, async_openai_client], ids=lambda f: f.__name__)
 def test_what_a_broken_connection_raises_is_without_the_token(answers_and_hangs_up, build):
     """Rule 8: the libraries' own errors hold the request, and the frames below them its headers."""
     limits = Limits(retry=0.2)
