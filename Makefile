@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai
 
-.PHONY: demo test test-apps check bench clean
+.PHONY: demo test test-apps soak check bench clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,7 +21,7 @@ $(VENV)/check.stamp: $(VENV)/test.stamp
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/demo.stamp
-	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m pip install --quiet --editable ".[testing,openai]" --group bench
 	@touch $@
 
 demo: $(VENV)/demo.stamp  ## the same question, asked by three users
@@ -38,13 +38,17 @@ $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group apps
 	@touch $@
 
+soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
+	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \
+		tests/test_soak.py tests/test_concurrency.py
+
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/bench.stamp  ## against the documented recipe, in the same run
+bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
 
 clean:

@@ -1,58 +1,100 @@
-"""What one user request costs: the kit against the documented recipes and against one client kept for ever, in one run.
+"""What one user request costs: the kit, the documented recipes, and one client kept for ever, in one run.
 
-The workspace is a process of its own, over HTTPS with 5 ms of latency and a CA bundle of production size (certifi's and one
-more). Latency is added per HTTP request; connecting is not delayed, so a real network makes every extra connection dearer
-than here. Recipes and kit take turns, so that a drifting machine hits them alike. `make bench` runs it.
+The workspace is a process of its own, over HTTPS, with a CA bundle of production size (certifi's and one more) and a
+latency per HTTP request. Connecting is not delayed, so a real network makes every extra connection dearer than here. The
+ways take turns, so that a drifting machine hits them alike. ``make bench`` runs it; docs/benchmarks.md explains it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextvars
 import functools
+import gc
 import logging
 import multiprocessing
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 import timeit
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LATENCY = 0.005
-TOOLS = 5
+CALLS = 5
+USERS = 16
+INDEX, ENDPOINT = "main.support.articles", "llm"
+ASK = [{"role": "user", "content": "hello"}]
+KIT, APPS, SERVING, KEPT = "obo_kit", "recipe, Apps", "recipe, Model Serving", "one client kept"
+
+Way = Callable[[str, int], None]
+"""Serves one user request: takes the user's token and the number of tool calls."""
 
 
-def serve(pipe: Any, certificate: str, key: str, latency: float) -> None:
-    """The workspace's process: says where it is, then answers what it has seen until it is told to stop."""
+# --- the workspace ---------------------------------------------------------------------------------------------------------
+
+
+def serve(pipe: Any, certificate: str, key: str) -> None:
+    """The workspace's process: says where it is, then does what it is told until it is told to stop."""
     from obo_kit.testing import LocalWorkspace
 
-    with LocalWorkspace(latency=latency, ssl_certfile=certificate, ssl_keyfile=key) as workspace:
-        workspace.add_user("alice")
-        pipe.send((workspace.host, workspace.token("alice")))
-        while pipe.recv() == "log":
+    with LocalWorkspace(ssl_certfile=certificate, ssl_keyfile=key) as workspace:
+        rows = [{"id": "a1", "text": "How to ask for a refund"}, {"id": "a2", "text": "Shipping times by country"}]
+        workspace.add_index(INDEX, rows, primary_key="id", text_column="text")
+        workspace.add_endpoint(ENDPOINT, lambda _: "hello")
+        users = [f"user{number}" for number in range(USERS)]
+        for user in users:
+            workspace.add_user(user)
+            workspace.grant(user, "SELECT", INDEX)
+            workspace.grant(user, "CAN QUERY", ENDPOINT)
+        pipe.send((workspace.host, [workspace.token(user) for user in users]))
+        while (told := pipe.recv()) != "stop":
+            if isinstance(told, float):
+                workspace.latency = told
+                continue
             pipe.send([(entry.path, entry.connection, entry.user) for entry in workspace.log])
             workspace.log.clear()
 
 
-def certificates(folder: Path) -> tuple[str, str, str]:
-    """A certificate for loopback, its key, and a bundle of production size that trusts it."""
+@contextmanager
+def running_workspace() -> Iterator[tuple[Any, str, list[str]]]:
+    """The pipe to a running workspace, its host, and a token of each of its users."""
     import certifi
     import trustme
 
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
-    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
-    return str(certificate), str(key), str(bundle)
+    with tempfile.TemporaryDirectory(prefix="obo-kit-bench-") as folder:
+        certificate, key, bundle = (Path(folder, name) for name in ("certificate.pem", "key.pem", "bundle.pem"))
+        certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key.write_bytes(issued.private_key_pem.bytes())
+        bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(bundle)
+        pipe, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        server = context.Process(target=serve, args=(theirs, str(certificate), str(key)))
+        server.start()
+        try:
+            yield (pipe, *pipe.recv())
+        finally:
+            pipe.send("stop")
+            server.join(10)
 
 
-def variants(host: str, token: str, calls: int) -> dict[str, Callable[[], None]]:
-    """The ways to serve one user request of ``calls`` tool calls."""
+# --- the ways --------------------------------------------------------------------------------------------------------------
+
+
+def sdk_ways(host: str) -> dict[str, Way]:
+    """A tool that asks the workspace who the user is, through the SDK."""
     from databricks.sdk import WorkspaceClient
     from databricks_ai_bridge import ModelServingUserCredentials
 
@@ -60,69 +102,194 @@ def variants(host: str, token: str, calls: int) -> dict[str, Callable[[], None]]
 
     @requires_scopes("iam.current-user:read")
     @with_user_client
-    def tool(client: WorkspaceClient) -> str | None:
-        return client.current_user.me().user_name
+    def tool(client: WorkspaceClient) -> None:
+        client.current_user.me()
 
-    def kit() -> None:
+    def kit(token: str, calls: int) -> None:
         with user_session(host=host, token=token):
             for _ in range(calls):
                 tool()
 
-    def apps_recipe() -> None:
+    def apps(token: str, calls: int) -> None:
         for _ in range(calls):
             WorkspaceClient(host=host, token=token, auth_type="pat").current_user.me()
 
-    def serving_recipe() -> None:
+    def serving(token: str, calls: int) -> None:
+        # Where the official class finds the invoker's token: one place for the process, so one user at a time.
+        threading.main_thread().__dict__["invokers_token"] = token
         for _ in range(calls):
             WorkspaceClient(credentials_strategy=ModelServingUserCredentials()).current_user.me()
 
-    kept = WorkspaceClient(host=host, token=token, auth_type="pat")
+    @functools.cache
+    def client_of(token: str) -> WorkspaceClient:
+        return WorkspaceClient(host=host, token=token, auth_type="pat")
 
-    def kept_client() -> None:
+    def kept(token: str, calls: int) -> None:
         for _ in range(calls):
-            kept.current_user.me()
+            client_of(token).current_user.me()
 
-    return {
-        "kit": kit,
-        "recipe, Apps": apps_recipe,
-        "recipe, Model Serving": serving_recipe,
-        "one client kept": kept_client,
-    }
+    return {KIT: kit, APPS: apps, SERVING: serving, KEPT: kept}
 
 
-def measure(pipe: Any, host: str, token: str, calls: int, rounds: int) -> dict[str, tuple[float, float, float]]:
-    """Median milliseconds, requests and new connections of one user request, for each variant."""
-    ways = variants(host, token, calls)
-    seen_connections: set[str] = set()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    requests: dict[str, list[int]] = {name: [] for name in ways}
-    connections: dict[str, list[int]] = {name: [] for name in ways}
-    for number in range(rounds + 2):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            elapsed = time.perf_counter() - started
-            pipe.send("log")
-            log = pipe.recv()
-            new = {connection for _, connection, _ in log} - seen_connections
-            seen_connections |= new
-            assert all(user == "alice" for path, _, user in log if "well-known" not in path), log
-            if number >= 2:  # the first rounds fill the pools
-                seconds[name].append(elapsed)
-                requests[name].append(len(log))
-                connections[name].append(len(new))
-    return {
-        name: (
-            statistics.median(seconds[name]) * 1e3,
-            statistics.mean(requests[name]),
-            statistics.mean(connections[name]),
+def openai_ways(host: str) -> dict[str, Way]:
+    """A tool that asks a serving endpoint, through `DatabricksOpenAI`."""
+    from databricks.sdk import WorkspaceClient
+    from databricks_openai import DatabricksOpenAI
+
+    from obo_kit import user_session, with_user_client
+
+    def ask(client: Any) -> None:
+        client.chat.completions.create(model=ENDPOINT, messages=ASK)
+
+    @with_user_client
+    def tool(client: DatabricksOpenAI) -> None:
+        ask(client)
+
+    def built(token: str) -> Any:
+        return DatabricksOpenAI(workspace_client=WorkspaceClient(host=host, token=token, auth_type="pat"))
+
+    def kit(token: str, calls: int) -> None:
+        with user_session(host=host, token=token):
+            for _ in range(calls):
+                tool()
+
+    def apps(token: str, calls: int) -> None:
+        for _ in range(calls):
+            ask(built(token))
+
+    client_of = functools.cache(built)
+
+    def kept(token: str, calls: int) -> None:
+        for _ in range(calls):
+            ask(client_of(token))
+
+    return {KIT: kit, APPS: apps, KEPT: kept}
+
+
+def vector_search_ways(host: str) -> dict[str, Way]:
+    """A tool that looks an index up and searches it, through the vector-search client."""
+    from databricks.vector_search.client import VectorSearchClient
+
+    from obo_kit import user_session, with_user_client
+
+    def search(client: Any) -> None:
+        index = client.get_index(index_name=INDEX)
+        index.similarity_search(query_text="refund", columns=["id"], num_results=1, disable_notice=True)
+
+    @with_user_client
+    def tool(client: VectorSearchClient) -> None:
+        search(client)
+
+    def built(token: str) -> Any:
+        return VectorSearchClient(workspace_url=host, personal_access_token=token, disable_notice=True)
+
+    def kit(token: str, calls: int) -> None:
+        with user_session(host=host, token=token):
+            for _ in range(calls):
+                tool()
+
+    def apps(token: str, calls: int) -> None:
+        for _ in range(calls):
+            search(built(token))
+
+    client_of = functools.cache(built)
+
+    def kept(token: str, calls: int) -> None:
+        for _ in range(calls):
+            search(client_of(token))
+
+    return {KIT: kit, APPS: apps, KEPT: kept}
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cost:
+    """Of one user request: median milliseconds, requests, new connections."""
+
+    milliseconds: float
+    requests: float
+    connections: float
+
+
+class Workbench:
+    """Measures ways against one workspace."""
+
+    def __init__(self, pipe: Any, tokens: list[str], rounds: int) -> None:
+        self._pipe = pipe
+        self._tokens = tokens
+        self._rounds = rounds
+        self._connections: set[str] = set()
+
+    def log(self) -> tuple[int, int]:
+        """Requests and new connections since the last look. Nobody may have acted but the users."""
+        self._pipe.send("log")
+        entries = self._pipe.recv()
+        assert all((user or "").startswith("user") for path, _, user in entries if "well-known" not in path)
+        new = {connection for _, connection, _ in entries} - self._connections
+        self._connections |= new
+        return len(entries), len(new)
+
+    def one_user_at_a_time(self, ways: dict[str, Way], calls: int) -> dict[str, Cost]:
+        """The ways take turns; each round is another user's."""
+        found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in ways}
+        for number in range(-2, self._rounds):  # the first rounds fill the pools
+            # A kept client is the physical limit, so it is one user's throughout: with the others' it would be new.
+            token = self._tokens[max(number, 0) % len(self._tokens)]
+            for name, way in ways.items():
+                started = time.perf_counter()
+                way(self._tokens[0] if name == KEPT else token, calls)
+                elapsed = (time.perf_counter() - started) * 1e3
+                found[name].append((elapsed, *self.log()))
+        return {
+            name: Cost(
+                statistics.median(cost[0] for cost in costs[2:]),
+                statistics.mean(cost[1] for cost in costs[2:]),
+                statistics.mean(cost[2] for cost in costs[2:]),
+            )
+            for name, costs in found.items()
+        }
+
+    def many_users_at_once(self, ways: dict[str, Way], calls: int, rounds: int) -> dict[str, Cost]:
+        """Each user in a thread of their own, one request after another; milliseconds are wall time per request."""
+        found: dict[str, Cost] = {}
+        with ThreadPoolExecutor(USERS) as pool:
+            for name, way in ways.items():
+                if name == SERVING:
+                    continue  # one place for the token: it cannot serve two users at once
+                list(pool.map(lambda token, way=way: way(token, calls), self._tokens))
+                self.log()
+                started = time.perf_counter()
+                list(pool.map(lambda token, way=way: [way(token, calls) for _ in range(rounds)], self._tokens))
+                elapsed = (time.perf_counter() - started) * 1e3
+                requests, connections = self.log()
+                total = USERS * rounds
+                found[name] = Cost(elapsed / total, requests / total, connections / total)
+        return found
+
+
+def print_costs(title: str, found: dict[str, Cost]) -> None:
+    base = found[KIT].milliseconds
+    for name, cost in found.items():
+        ratio = "" if name == KIT else f"{cost.milliseconds / base:.2f} x"
+        label = title if name == KIT else ""
+        print(
+            f"{label:<34}{name:<23}{cost.milliseconds:>9.2f}{cost.requests:>10.1f}{cost.connections:>11.2f}{ratio:>11}"
         )
-        for name in ways
-    }
 
 
-def overhead() -> tuple[float, float]:
-    """Microseconds of a no-op tool: decorated with all three of the kit's, and with `functools.wraps` alone."""
+# --- what the kit itself costs ----------------------------------------------------------------------------------------------
+
+
+def best(call: Callable[[], Any], number: int) -> float:
+    """Microseconds of one call: the least of many short repeats, which other load disturbs least."""
+    call()
+    return min(timeit.repeat(call, number=number, repeat=300)) / number * 1e6
+
+
+def overhead() -> float:
+    """Microseconds that a no-op tool costs under all three decorators, over `functools.wraps` alone."""
     from databricks.sdk import WorkspaceClient
 
     from obo_kit import optional_tool, requires_scopes, with_user_client
@@ -140,55 +307,99 @@ def overhead() -> tuple[float, float]:
     def tool(client: WorkspaceClient, question: str) -> str:  # noqa: ARG001
         return question
 
-    def best(call: Callable[[], Any]) -> float:
-        return min(timeit.repeat(call, number=20_000, repeat=5)) / 20_000 * 1e6
+    return best(lambda: tool("x"), 200) - best(lambda: wrapped("x"), 200)
 
-    return best(lambda: tool("x")), best(lambda: wrapped("x"))
+
+def kilobytes_of_live_sessions(host: str, token: str, count: int = 300) -> float:
+    from obo_kit import user_session
+
+    kept = []
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(count):
+        scope = user_session(host=host, token=token)
+        context = contextvars.Context()
+        kept.append((scope, context, context.run(scope.__enter__).client))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for scope, context, _ in kept:
+        context.run(scope.__exit__, None, None, None)
+    return (after - before) / count / 1024
+
+
+def import_milliseconds() -> float:
+    """Of processor time, which other load disturbs less than the clock."""
+
+    def least(program: str) -> float:
+        found = []
+        for _ in range(15):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", program], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(found) * 1e3
+
+    return least("import obo_kit") - least("pass")
+
+
+def print_own_costs(host: str, token: str) -> None:
+    from obo_kit import user_session
+
+    def bare() -> None:
+        with user_session(host=host, token=token):
+            pass
+
+    def captured() -> None:
+        with user_session():
+            pass
+
+    def with_client() -> None:
+        with user_session(host=host, token=token) as session:
+            _ = session.client
+
+    with user_session(host=host, token=token):
+        tool = overhead()
+    for what, value, unit in (
+        ("open and close a session", best(bare, 50), "us"),
+        ("the same, captured in Model Serving", best(captured, 10), "us"),
+        ("the same, with a WorkspaceClient in it", best(with_client, 5), "us"),
+        ("a decorated no-op tool, over functools.wraps", tool, "us"),
+        ("a live session with a client", kilobytes_of_live_sessions(host, token), "KB"),
+        ("import obo_kit, over the interpreter", import_milliseconds(), "ms"),
+    ):
+        print(f"{what:<46}{value:>9.2f} {unit}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15, help="user requests per variant (default: 15)")
-    parser.add_argument("--latency", type=float, default=LATENCY, help="seconds per HTTP request (default: 0.005)")
+    parser.add_argument("--rounds", type=int, default=15, help="user requests per way and line (default: 15)")
+    parser.add_argument(
+        "--latency", type=float, nargs="*", default=[0.0, 0.005, 0.020], help="seconds per HTTP request"
+    )
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
         del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="obo-kit-bench-") as folder:
-        certificate, key, bundle = certificates(Path(folder))
-        os.environ["REQUESTS_CA_BUNDLE"] = bundle
-        pipe, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        server = context.Process(target=serve, args=(theirs, certificate, key, options.latency))
-        server.start()
-        try:
-            host, token = pipe.recv()
-            # What the Model Serving recipe reads: its environment, and the slot that its class falls back to.
-            os.environ["IS_IN_DB_MODEL_SERVING_ENV"] = "true"
-            os.environ["DATABRICKS_MODEL_SERVING_HOST_URL"] = host
-            import threading
-
-            threading.main_thread().__dict__["invokers_token"] = token
-            print(f"HTTPS, {options.latency * 1e3:g} ms per request, medians of {options.rounds} user requests\n")
-            print(f"{'one user request of':<22}{'':<24}{'ms':>8}{'requests':>10}{'new conns':>11}{'kit is':>14}")
-            for calls in (1, TOOLS):
-                found = measure(pipe, host, token, calls, options.rounds)
-                base = found["kit"][0]
-                for name, (milliseconds, requests, connections) in found.items():
-                    ratio = "" if name == "kit" else f"{milliseconds / base:.1f} x faster"
-                    label = f"{calls} tool call{'s' if calls > 1 else ''}" if name == "kit" else ""
-                    print(f"{label:<22}{name:<24}{milliseconds:>8.1f}{requests:>10.1f}{connections:>11.1f}{ratio:>14}")
-            from obo_kit import user_session
-
-            with user_session(host=host, token=token):
-                decorated, wrapped = overhead()
-            print(
-                f"\na decorated no-op tool: {decorated:.2f} us; functools.wraps alone: {wrapped:.2f} us; "
-                f"the difference: {decorated - wrapped:.2f} us"
-            )
-        finally:
-            pipe.send("stop")
-            server.join(10)
+    with running_workspace() as (pipe, host, tokens):
+        # What the Model Serving recipe reads. DATABRICKS_HOST stays unset: with it, the recipe asks the host who it is.
+        os.environ["IS_IN_DB_MODEL_SERVING_ENV"] = "true"
+        os.environ["DATABRICKS_MODEL_SERVING_HOST_URL"] = host
+        threading.main_thread().__dict__["invokers_token"] = tokens[0]
+        bench = Workbench(pipe, tokens, options.rounds)
+        sdk, openai, vectors = sdk_ways(host), openai_ways(host), vector_search_ways(host)
+        for latency in options.latency:
+            pipe.send(float(latency))
+            print(f"\nHTTPS, {latency * 1e3:g} ms per HTTP request; medians of {options.rounds} user requests")
+            print(f"{'one user request of':<57}{'ms':>9}{'requests':>10}{'new conns':>11}{'to the kit':>11}")
+            print_costs("1 SDK call", bench.one_user_at_a_time(sdk, 1))
+            print_costs(f"{CALLS} SDK calls", bench.one_user_at_a_time(sdk, CALLS))
+            print_costs(f"{CALLS} DatabricksOpenAI calls", bench.one_user_at_a_time(openai, CALLS))
+            print_costs(f"{CALLS} vector searches (2 requests)", bench.one_user_at_a_time(vectors, CALLS))
+            at_once = bench.many_users_at_once(sdk, CALLS, max(1, options.rounds // 5))
+            print_costs(f"{CALLS} SDK calls, {USERS} users at once", at_once)
+        print("\nthe kit itself; the least of many repeats")
+        print_own_costs(host, tokens[0])
     return 0
 
 

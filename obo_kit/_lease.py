@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from obo_kit._errors import NoUserIdentityError, SessionClosedError
-from obo_kit.identity import resolve
+from obo_kit._errors import NoUserIdentityError, SessionClosedError, TokenExpiredError
+from obo_kit.identity import TokenState, resolve, same_user, settled, token_state
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from obo_kit.identity import UserIdentity
 
 __all__ = ["Limits"]
@@ -39,6 +43,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+_PATIENCE = 5.0  # seconds between two questions for a new token while the old one still lasts
 _process = object()
 
 
@@ -53,12 +58,23 @@ if hasattr(os, "register_at_fork"):
 
 
 class Lease:
-    """Shared by a session and all of its clients; ends with the session."""
+    """Shared by a session and all of its clients; ends with the session.
 
-    __slots__ = ("_closed", "_identity", "_process", "limits")
+    Args:
+        identity: Who the user is; `None` for a session without one.
+        limits: How long the session's clients wait.
+        again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
+    """
 
-    def __init__(self, identity: UserIdentity | None, limits: Limits) -> None:
+    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits")
+
+    def __init__(
+        self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+    ) -> None:
         self._identity = identity
+        self._again = again
+        self._asking = threading.Lock()
+        self._asked_at = float("-inf")
         self._closed = False
         self._process = _process
         self.limits = limits
@@ -71,6 +87,11 @@ class Lease:
     def foreign(self) -> bool:
         """Is this another process than the one that opened the session?"""
         return self._process is not _process
+
+    @property
+    def identity(self) -> UserIdentity | None:
+        """Who the user is; `None` without one, and once the session has ended."""
+        return self._identity
 
     def check(self) -> None:
         """Raise `SessionClosedError` once the session has ended."""
@@ -87,14 +108,58 @@ class Lease:
         Raises:
             SessionClosedError: The session has ended.
             NoUserIdentityError: The session was opened without a user.
+            TokenExpiredError: The token has expired, and there is no new one of the same user's.
         """
         self.check()
-        if self._identity is None:
+        identity = self._identity
+        if identity is None:
             raise NoUserIdentityError(
                 "This session was opened without a user (required=False), so there is nobody to act for.",
                 remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
             )
-        return resolve(self._identity)
+        if not identity.host:
+            identity = self._identity = settled(identity)  # a developer, who is looked up on first use
+        if token_state(identity) is not TokenState.FRESH:
+            identity = self._renewed(identity)
+        return resolve(identity)
+
+    def _renewed(self, identity: UserIdentity) -> UserIdentity:
+        """The same user with a new token; with the old one, where there is no new one and it still lasts (rule 4)."""
+        with self._asking:
+            if self._identity is not identity and self._identity is not None:
+                identity = self._identity  # another thread has asked
+            state = token_state(identity)
+            if state is TokenState.FRESH:
+                return identity
+            if state is TokenState.EXPIRING and time.monotonic() - self._asked_at < _PATIENCE:
+                return identity
+            self._asked_at = time.monotonic()
+            found, refusal = self._asked(identity)
+            self.check()
+            if found is not None:
+                self._identity = found
+                return found
+        if token_state(identity) is not TokenState.EXPIRED:
+            return identity
+        raise TokenExpiredError(
+            f"The user's token has expired, so nothing was sent: {refusal}.",
+            remedy="Let the user ask again: each request brings a token of its own. Work that takes longer than a token "
+            "lasts goes in several requests.",
+        )
+
+    def _asked(self, identity: UserIdentity) -> tuple[UserIdentity | None, str]:
+        if self._again is None:
+            return None, "it was named explicitly, and cannot be renewed"
+        try:
+            found = settled(self._again())
+        except Exception as error:
+            # Not its cause: what a runtime raises may hold what it was about to hand over (rule 8).
+            return None, f"the runtime has no new one ({type(error).__name__})"
+        if not same_user(found, identity):
+            return None, "the runtime has one, and it is not certainly the same user's"
+        if token_state(found) is TokenState.EXPIRED:
+            return None, "the runtime has no newer one"
+        return found, ""
 
     def header(self) -> dict[str, str]:
         """The header to authenticate one request with."""

@@ -1,7 +1,7 @@
 """The OpenAI clients of one user.
 
 Building `DatabricksOpenAI` costs a TLS context of its own (facts: hazards A6): here all users share a transport, each
-client behind its session's fence. A token is asked for at every request.
+client behind its session's fence, which puts on the user's token at every request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import openai
 
-from obo_kit.clients import admit, async_http_transport, http_transport, note
+from obo_kit.clients import admit, async_http_transport, bound_for, http_transport, note, without_frames
 
 try:
     from databricks_openai import AsyncDatabricksOpenAI, DatabricksOpenAI
@@ -19,8 +19,6 @@ except ImportError as missing:
     raise ImportError('DatabricksOpenAI needs an extra: pip install "obo-kit[openai]"') from missing
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import httpx
 
     from obo_kit._lease import Lease
@@ -31,13 +29,17 @@ else:
 __all__: list[str] = []
 
 
-class _Bearer(httpx.Auth):
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
+def _authorized(request: httpx.Request, lease: Lease) -> httpx.Request:
+    sent = httpx.Request(request.method, request.url, headers=request.headers, stream=request.stream)
+    sent.headers.update(bound_for(lease, str(request.url)))
+    sent.extensions = request.extensions
+    return sent
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers.update(self._lease.header())
-        yield request
+
+def _note(request: httpx.Request, response: httpx.Response, content: bytes) -> None:
+    response.stream = httpx.ByteStream(content)  # read to its end; the transport's own holds what was sent
+    location = response.headers.get("location")
+    note(request.method, request.url.path, response.status_code, location, lambda: content)
 
 
 class _Wire(httpx.BaseTransport):
@@ -45,14 +47,15 @@ class _Wire(httpx.BaseTransport):
         self._lease = lease
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._lease.check()
-        transport = http_transport(httpx, str(request.url))
-        response: httpx.Response = transport.handle_request(request)
+        sent = _authorized(request, self._lease)
+        try:
+            response: httpx.Response = http_transport(httpx, str(request.url)).handle_request(sent)
+        except httpx.TransportError as error:
+            without_frames(error)
+            raise
         _bound_retry(response, self._lease)
         if response.status_code >= 400:
-            note(
-                request.method, request.url.path, response.status_code, response.headers.get("location"), response.read
-            )
+            _note(request, response, response.read())
         return response
 
 
@@ -61,19 +64,16 @@ class _AsyncWire(httpx.AsyncBaseTransport):
         self._lease = lease
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self._lease.check()
+        sent = _authorized(request, self._lease)
         transport = await async_http_transport(httpx, str(request.url))
-        response: httpx.Response = await transport.handle_async_request(request)
+        try:
+            response: httpx.Response = await transport.handle_async_request(sent)
+        except httpx.TransportError as error:
+            without_frames(error)
+            raise
         _bound_retry(response, self._lease)
         if response.status_code >= 400:
-            content = await response.aread()
-            note(
-                request.method,
-                request.url.path,
-                response.status_code,
-                response.headers.get("location"),
-                lambda: content,
-            )
+            _note(request, response, await response.aread())
         return response
 
 
@@ -86,7 +86,7 @@ def _bound_retry(response: httpx.Response, lease: Lease) -> None:
 
 def _ask_leave(client: Any, options: Any) -> None:
     # Before the attempt: `openai` takes an error of its transport for a failing connection, and tries again.
-    client._obo_lease.check()
+    client._obo_lease.credentials()
     admit(options.method.upper(), client._prepare_url(options.url).path)
 
 
@@ -107,7 +107,7 @@ class _UserOpenAI(DatabricksOpenAI):
     def __init__(self, lease: Lease, workspace_client: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        wire = httpx.Client(auth=_Bearer(lease), transport=_Wire(lease), trust_env=False, follow_redirects=True)
+        wire = httpx.Client(transport=_Wire(lease), trust_env=False, follow_redirects=True)
         cast("Any", openai.OpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
 
     def _prepare_options(self, options: Any) -> Any:
@@ -122,9 +122,7 @@ class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
     def __init__(self, lease: Lease, workspace_client: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        wire = httpx.AsyncClient(
-            auth=_Bearer(lease), transport=_AsyncWire(lease), trust_env=False, follow_redirects=True
-        )
+        wire = httpx.AsyncClient(transport=_AsyncWire(lease), trust_env=False, follow_redirects=True)
         cast("Any", openai.AsyncOpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
 
     async def _prepare_options(self, options: Any) -> Any:

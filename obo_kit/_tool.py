@@ -207,6 +207,8 @@ class _ToolRun(Run):
         return RERAISE if fallback is None else fallback.instead_of(error, self._call, self._session, RERAISE)
 
     def inspect(self, value: Any) -> Any:
+        if self._spec.injection is not None and self._session is not None:
+            self._session.adopt(value)
         fallback = self._spec.fallback
         if fallback is None or isinstance(value, BaseException):  # an exception that is returned was not raised
             return value

@@ -30,6 +30,15 @@ class _Fenced:
     _obo_lease: Lease
     _obo_session: requests.Session
 
+    @property
+    def personal_access_token(self) -> str:
+        """The token at this moment, for those that look here. Nothing here keeps one."""
+        return self._obo_lease.credentials()[1]
+
+    @personal_access_token.setter
+    def personal_access_token(self, token: str) -> None:
+        self.__dict__.pop("personal_access_token", None)
+
     def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
         del args, kwargs
         self._obo_lease.check()
@@ -123,22 +132,35 @@ class UserVectorSearchClient(_Fenced, AISearchClient):
         # request, outside the scopes of vector search.
         return {**params, "mlserving_endpoint_name": None, "mlserving_endpoint_name_for_query": None}
 
-    def _adopt(self, index: Any) -> Any:
+    def adopt(self, index: Any) -> Any:
+        """Make an index this user's, behind the session's fence."""
         index.__class__ = UserVectorSearchIndex
         index._obo_lease, index._obo_session = self._obo_lease, self._obo_session
+        index.personal_access_token = ""  # it had copied the token
         return index
 
     def get_index(self, *args: Any, **kwargs: Any) -> Any:
-        return self._adopt(super().get_index(*args, **kwargs))
+        return self.adopt(super().get_index(*args, **kwargs))
 
     def create_direct_access_index(self, *args: Any, **kwargs: Any) -> Any:
-        return self._adopt(super().create_direct_access_index(*args, **kwargs))
+        return self.adopt(super().create_direct_access_index(*args, **kwargs))
 
     def create_delta_sync_index(self, *args: Any, **kwargs: Any) -> Any:
-        return self._adopt(super().create_delta_sync_index(*args, **kwargs))
+        return self.adopt(super().create_delta_sync_index(*args, **kwargs))
 
     def get_async_index(self, *args: Any, **kwargs: Any) -> Any:
         index = super().get_async_index(*args, **kwargs)
-        self._adopt(index._sync)
+        self.adopt(index._sync)
         index.__class__ = UserAsyncVectorSearchIndex
         return index
+
+
+def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
+    """The index inside a retriever tool or vector store that copied this user's token when it was built."""
+    store = getattr(tool, "_vector_store", tool)
+    found = next(
+        (at for name in ("_index", "index") if isinstance(at := getattr(store, name, None), AISearchIndex)), None
+    )
+    if found is None or isinstance(found, _Fenced) or found.personal_access_token != lease.credentials()[1]:
+        return None  # an agent may share an index among its users, with credentials of its own
+    return found

@@ -30,7 +30,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from obo_kit._context import Refusal, current_call
 from obo_kit._errors import ScopeViolationError
 from obo_kit._version import __version__
-from obo_kit.identity import in_apps, in_model_serving
+from obo_kit.identity import in_apps, in_model_serving, origin_of
 from obo_kit.scopes import Verdict, is_read, route_for, route_verdict
 
 if TYPE_CHECKING:
@@ -173,6 +173,19 @@ class _HermeticConfig(Config):
 
 class _UserConfig(_HermeticConfig):
     """One user's configuration. What the host says of itself is asked once per process, not once per client."""
+
+    def __init__(self, lease: Lease, **settings: Any) -> None:
+        self._lease = lease
+        super().__init__(**settings)
+
+    @property
+    def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The token at this moment: some clients copy it when they are built. Nothing here keeps one."""
+        return self._lease.credentials()[1]
+
+    def debug_string(self) -> str:
+        """What the SDK adds to messages. Its own names every variable of the environment that could lend an identity."""
+        return f"Config: host={self.host}, token=***, auth_type={self.auth_type}"
 
     def _resolve_host_metadata(self) -> None:
         pass
@@ -317,6 +330,30 @@ def _failures(body: Mapping[str, Any], method: str, path: str) -> list[Refusal]:
     return found
 
 
+def bound_for(lease: Lease, url: str) -> dict[str, str]:
+    """The user's header for one request: for the user's own workspace, and no other host.
+
+    It is put on a copy of the request that nobody else sees: answers and errors hold the one without (rule 8).
+
+    Raises:
+        SessionClosedError: The session has ended.
+        TokenExpiredError: The token has expired, and there is no new one of the same user's.
+    """
+    host, token = lease.credentials()
+    parts = urlsplit(url)
+    return {"Authorization": f"Bearer {token}"} if origin_of(f"{parts.scheme}://{parts.netloc}") == host else {}
+
+
+def without_frames(error: BaseException) -> None:
+    """Take away the frames that an error passed through: those of a transport hold the headers (rule 8)."""
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            pending += [one.__cause__, one.__context__]
+
+
 class _Wire(BaseAdapter):
     """The way of one user's requests to the shared pool: the fence, the guard, and the note of what was refused."""
 
@@ -333,18 +370,24 @@ class _Wire(BaseAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        self._lease.check()
-        limits = self._lease.limits
-        method, path = request.method or "", urlsplit(request.url or "").path
+        limits, url = self._lease.limits, request.url or ""
+        sent = request.copy()
+        sent.headers.update(bound_for(self._lease, url))
+        method, path = request.method or "", urlsplit(url).path
         admit(method, path)
         read = timeout if isinstance(timeout, (int, float)) else limits.read
         try:
             response = _pool().send(
-                request, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
+                sent, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
             )
-        except requests.ConnectTimeout as error:
+        except requests.RequestException as error:
+            without_frames(error)
+            error.request = request
+            if not isinstance(error, requests.ConnectTimeout):
+                raise
             # What the SDK raises in the end; said at once, because TCP has knocked more than once already.
             raise TimeoutError(f"The workspace took no connection within {limits.connect:g} s.") from error
+        response.request = request
         if not stream or response.status_code >= 400:
             note(method, path, response.status_code, response.headers.get("location"), lambda: response.content)
         return response
@@ -419,6 +462,7 @@ def _attach(session: requests.Session, lease: Lease) -> None:
     session.mount("http://", wire)
     # Proxies are resolved once; and without this, a netrc entry would take the place of the user's token.
     session.trust_env = False
+    session.auth = None  # the wire authenticates
     session.proxies = _proxies(lease.credentials()[0])
 
 
@@ -490,12 +534,12 @@ class _UserWorkspaceClient(WorkspaceClient):
 
 
 def _config(lease: Lease) -> Config:
-    host, token = lease.credentials()
+    host, _ = lease.credentials()
     known, limits = _host(host), lease.limits
     retry = math.ceil(limits.retry)  # the SDK cuts fractions off, and takes 0 for its own 300
     return _UserConfig(
+        lease,
         host=host,
-        token=token,
         auth_type="pat",
         credentials_strategy=_Credentials(lease),
         workspace_id=known.workspace_id,
@@ -518,21 +562,11 @@ def _workspace_client(lease: Lease, get: _Get) -> WorkspaceClient:
     return client
 
 
-def _authorize(lease: Lease) -> Callable[[Any], Any]:
-    def authorize(request: Any) -> Any:
-        request.headers.update(lease.header())
-        return request
-
-    return authorize
-
-
 def _vector_search_client(lease: Lease, get: _Get) -> Any:
     del get
     from obo_kit._vector_search import UserVectorSearchClient
 
     session = requests.Session()
-    # Here and not among the arguments of a call, which would show in tracebacks with locals (rule 8).
-    session.auth = _authorize(lease)
     _attach(session, lease)
     return UserVectorSearchClient(lease, session)
 

@@ -7,15 +7,18 @@ present and the user is not. Nothing here ever falls back to a service principal
 from __future__ import annotations
 
 import base64
+import enum
+import functools
 import json
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
@@ -32,7 +35,7 @@ Headers: TypeAlias = (
 
 _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
-_TOKEN_CHARACTERS = range(0x21, 0x7F)  # printable ASCII without white space
+_TOKEN = re.compile(r"[!-~]+")  # printable ASCII without white space
 
 
 class Hidden:
@@ -68,17 +71,17 @@ class _Pinned:
 class _Developer:
     """The developer's own default credentials, resolved on first use: logging a model must work without any (rule 1)."""
 
-    __slots__ = ("_lock", "_pinned")
+    __slots__ = ("_identity", "_lock")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pinned: tuple[str, str] | None = None
+        self._identity: UserIdentity | None = None
 
-    def resolve(self) -> tuple[str, str]:
+    def identity(self) -> UserIdentity:
         with self._lock:
-            if self._pinned is None:
-                self._pinned = _developer_credentials()
-            return self._pinned
+            if self._identity is None:
+                self._identity = _developer_identity()
+            return self._identity
 
 
 class _Confidential:
@@ -157,13 +160,47 @@ def _hold(identity: UserIdentity, credential: _Pinned | _Developer, *, process_t
     return identity
 
 
+def settled(identity: UserIdentity) -> UserIdentity:
+    """The same user, with all that can be known of them: a developer's credentials are looked up here, once.
+
+    Raises:
+        NoUserIdentityError: The developer has no credentials configured.
+    """
+    credential = identity._credential
+    return credential.identity() if isinstance(credential, _Developer) else identity
+
+
 def resolve(identity: UserIdentity) -> tuple[str, str]:
     """The host and the token to act with. For the client factory alone.
 
     Raises:
         NoUserIdentityError: The developer has no credentials configured.
     """
-    return identity._credential.resolve()
+    credential = settled(identity)._credential
+    assert isinstance(credential, _Pinned)
+    return credential.resolve()
+
+
+class TokenState(enum.Enum):
+    """How much longer a token lasts, as it says itself. One that does not say is fresh: the workspace decides."""
+
+    FRESH = "fresh"
+    EXPIRING = "expiring"
+    """It still works, and is exchanged for a new one where the runtime has one."""
+    EXPIRED = "expired"
+
+
+_EXPIRING = timedelta(seconds=30)
+
+
+def token_state(identity: UserIdentity) -> TokenState:
+    """The state of an identity's token, by this machine's clock."""
+    if identity.expires_at is None:
+        return TokenState.FRESH
+    left = identity.expires_at - datetime.now(timezone.utc)
+    if left > _EXPIRING:
+        return TokenState.FRESH
+    return TokenState.EXPIRING if left > timedelta() else TokenState.EXPIRED
 
 
 def from_process_token(identity: UserIdentity) -> bool:
@@ -185,7 +222,7 @@ def same_user(one: UserIdentity, other: UserIdentity) -> bool:
 def _check_token(token: Hidden, source: str) -> None:
     if not isinstance(token.value, str) or not token.value:
         raise NoUserIdentityError(f"The user's token is missing ({source}).", remedy=_remedy_for(source))
-    if not all(ord(character) in _TOKEN_CHARACTERS for character in token.value):
+    if _TOKEN.fullmatch(token.value) is None:
         raise NoUserIdentityError(
             f"The user's token is malformed ({source}): it holds white space or characters that no token holds.",
             remedy="Pass the token alone, without a 'Bearer ' prefix, quotes or line ends.",
@@ -193,11 +230,8 @@ def _check_token(token: Hidden, source: str) -> None:
 
 
 def _checked_host(host: object, source: str) -> str:
-    text = host.strip() if isinstance(host, str) else ""
-    if "://" not in text:
-        text = f"https://{text}"  # DATABRICKS_HOST may come without a scheme (facts: Apps)
-    origin = _origin(text)
-    if origin is None or any(character.isspace() for character in text):
+    origin = origin_of(host.strip()) if isinstance(host, str) else None
+    if origin is None:
         raise NoUserIdentityError(
             f"There is no workspace to act in ({source}): the host is missing or malformed.",
             remedy="Pass host=…, or set DATABRICKS_HOST to the workspace's URL.",
@@ -205,13 +239,22 @@ def _checked_host(host: object, source: str) -> str:
     return origin
 
 
-def _origin(url: str) -> str | None:
+@functools.lru_cache(maxsize=256)
+def origin_of(url: str) -> str | None:
+    """Scheme, host and port of a URL, spelled in one way; `None` where it has none that can be used."""
+    if "://" not in url:
+        url = f"https://{url}"  # DATABRICKS_HOST may come without a scheme (facts: Apps)
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        usable = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         return None
-    return f"{parts.scheme}://{parts.netloc}" if usable else None
+    if not usable or any(character.isspace() for character in url):
+        return None
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(_DEFAULT_PORTS[parts.scheme])}"
+
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def _remedy_for(source: str) -> str:
@@ -459,7 +502,7 @@ def _developer() -> UserIdentity:
     return _hold(identity, _Developer())
 
 
-def _developer_credentials() -> tuple[str, str]:
+def _developer_identity() -> UserIdentity:
     from databricks.sdk.core import Config
 
     try:
@@ -472,5 +515,4 @@ def _developer_credentials() -> tuple[str, str]:
             remedy=_remedy_for("developer"),
         ) from None
     token = Hidden(header.value[7:] if header.value[:7].lower() == "bearer " else "")
-    _check_token(token, "developer")
-    return _checked_host(config.host, "developer"), token.value
+    return from_hidden(host=config.host, token=token, source="developer")

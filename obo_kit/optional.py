@@ -240,7 +240,7 @@ def available_tools(*factories: Callable[..., Any]) -> list[Any]:
     try:
         for factory in factories:
             with optional_tool(_name_of(factory)):
-                tools.extend(_flat(_built(factory, session)))
+                tools.extend(session.adopt(_flat(_built(factory, session))))
     finally:
         FRAME.reset(token)
         if owned:
@@ -263,7 +263,7 @@ async def available_tools_async(*factories: Callable[..., Awaitable[Any]]) -> li
         # A task of its own: what is set here ends with it.
         FRAME.set(Frame(session, None))
         async with optional_tool(_name_of(factory)):
-            return _flat(await _built(factory, session))
+            return session.adopt(_flat(await _built(factory, session)))
         return []
 
     building = [asyncio.ensure_future(build(factory)) for factory in factories]

@@ -9,6 +9,7 @@ import functools
 import inspect
 import logging
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -46,6 +47,22 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
+# Clients that act with the agent's own credentials whatever they are given, and what to use instead.
+_QUERY = (
+    "it takes no user, and would act with the agent's own credentials: embed with "
+    "session.client.serving_endpoints.query(name, input=[…]), or with the session's DatabricksOpenAI"
+)
+_STATEMENT = (
+    "it leaves the client it is given for one of its own: run the function with "
+    "session.client.statement_execution.execute_statement('SELECT catalog.schema.function(…)', warehouse_id), or through "
+    "the workspace's MCP server for functions"
+)
+_CARRY_NO_USER = {
+    "DatabricksEmbeddings": _QUERY,
+    "DatabricksFunctionClient": _STATEMENT,
+    "UCFunctionToolkit": _STATEMENT,
+}
+
 
 class UserSession:
     """One request's user, and the clients that act for that user. Ends with the request.
@@ -55,23 +72,28 @@ class UserSession:
 
     __slots__ = ("__weakref__", "_clients", "_denials", "_identity", "_lease", "_lock")
 
-    def __init__(self, identity: UserIdentity | None, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._identity = identity
-        self._lease = Lease(identity, limits)
+    def __init__(
+        self,
+        identity: UserIdentity | None,
+        limits: Limits = DEFAULT_LIMITS,
+        again: Callable[[], UserIdentity] | None = None,
+    ) -> None:
+        self._identity = identity  # as it was opened
+        self._lease = Lease(identity, limits, again)
         self._clients: dict[str, Any] = {}
         self._denials: list[Denial] = []
         self._lock = threading.RLock()
 
     @property
     def identity(self) -> UserIdentity:
-        """Who the user is.
+        """Who the user is. Once a token was renewed, with what the new one says; the user stays the same.
 
         Raises:
             NoUserIdentityError: The session was opened with ``required=False`` for a request without a user.
         """
         if self._identity is None:
             self._lease.credentials()
-        return cast("UserIdentity", self._identity)
+        return self._lease.identity or cast("UserIdentity", self._identity)
 
     @property
     def client(self) -> WorkspaceClient:
@@ -79,6 +101,7 @@ class UserSession:
 
         Raises:
             NoUserIdentityError: There is no user, or a developer has no credentials.
+            TokenExpiredError: The user's token has expired, and there is no new one of the same user's.
             SessionClosedError: The session has ended.
         """
         return cast("WorkspaceClient", self.get_named("WorkspaceClient"))
@@ -104,11 +127,38 @@ class UserSession:
         from obo_kit.clients import CLIENT_TYPES, build
 
         if name not in CLIENT_TYPES:
-            raise TypeError(f"obo_kit builds no {name}; it knows {', '.join(CLIENT_TYPES)} and UserSession")
+            way_round = _CARRY_NO_USER.get(name, f"it knows {', '.join(CLIENT_TYPES)} and UserSession")
+            raise TypeError(f"obo_kit builds no {name}; {way_round}")
         with self._lock:
             if name not in self._clients:
                 self._clients[name] = build(name, self._lease, self.get_named)
             return self._clients[name]
+
+    def adopt(self, made: T) -> T:
+        """Put the vector-search tools in ``made`` behind this session's fence.
+
+        `VectorSearchRetrieverTool` copies the user's token when it is built. Adopted, it asks the session for the token
+        at every query, ends with the session, and shares its connections. `available_tools` and the decorators adopt
+        what they return; call this for tools that are built in another way.
+
+        Args:
+            made: A tool, or several in a list or tuple. What was not built from this session's client stays as it is.
+
+        Returns:
+            The same object.
+        """
+        if "databricks.ai_search.index" in sys.modules and not self.closed:
+            for item in made if isinstance(made, (list, tuple)) else (made,):
+                if type(item).__module__ != "builtins":
+                    self._adopt(item)
+        return made
+
+    def _adopt(self, item: object) -> None:
+        from obo_kit._vector_search import copied_index
+
+        index = copied_index(item, self._lease)
+        if index is not None:
+            self.get_named("VectorSearchClient").adopt(index)
 
     @property
     def denials(self) -> Sequence[Denial]:
@@ -226,7 +276,7 @@ def session_for_tool(tool: str) -> tuple[UserSession, bool]:
         return session, False
     if _entry_point_declared or ended_session() is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
-    return _opened(_captured(), DEFAULT_LIMITS), True
+    return _opened(_captured(), DEFAULT_LIMITS, capture), True
 
 
 def _captured() -> UserIdentity:
@@ -247,8 +297,10 @@ def _captured() -> UserIdentity:
     return identity
 
 
-def _opened(identity: UserIdentity | None, limits: Limits) -> UserSession:
-    session = UserSession(identity, limits)
+def _opened(
+    identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+) -> UserSession:
+    session = UserSession(identity, limits, again)
     if identity is not None and from_process_token(identity):
         try:
             _process_token_users.admit(session)
@@ -296,11 +348,20 @@ class SessionScope:
         if self._token is not None:
             host = self._host or os.environ.get("DATABRICKS_HOST", "")
             return from_hidden(host=host, token=self._token, principal=self._principal)
-        if self._headers is None:
-            return None
-        given = self._headers
+        return self._in_headers(self._headers) if self._headers is not None else None
+
+    def _in_headers(self, given: Hidden) -> UserIdentity:
         headers = Hidden(given.value() if callable(given.value) else given.value)
         return from_headers(headers if headers.value is not None else Hidden({}), host=self._host)
+
+    def _again(self) -> Callable[[], UserIdentity] | None:
+        """Asks for the user again, once the token has expired: the runtime, or the author's own function."""
+        if self._token is not None:
+            return None
+        headers = self._headers
+        if headers is None:
+            return capture
+        return functools.partial(self._in_headers, headers) if callable(headers.value) else None
 
     def open(self) -> tuple[UserSession, bool]:
         """Open a session, or join the one in force; and whether it was opened here (rules 1, 2 and 6)."""
@@ -308,12 +369,12 @@ class SessionScope:
         session = open_session()
         if session is None:
             try:
-                return _opened(named or _captured(), self._limits), True
+                return _opened(named or _captured(), self._limits, self._again()), True
             except NoUserIdentityError:
                 if self._required or named is not None:
                     raise
                 return _opened(None, self._limits), True
-        has = session._identity
+        has = session._lease.identity
         if named is not None and (has is None or not same_user(named, has)):
             raise IdentityMismatchError(
                 "Another user is named inside a session that is pinned to its own.",

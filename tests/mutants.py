@@ -35,7 +35,7 @@ MUTANTS = {
     "the lease reads the runtime again": Mutant(
         rule=4,
         file="_lease.py",
-        old="return resolve(self._identity)",
+        old="return resolve(identity)",
         new="return resolve(__import__('obo_kit.identity').identity.capture())",
         test="test_session.py::test_what_the_runtime_says_later_does_not_matter",
     ),
@@ -98,9 +98,37 @@ MUTANTS = {
     "a malformed token is taken": Mutant(
         rule=3,
         file="identity.py",
-        old="    if not all(ord(character) in _TOKEN_CHARACTERS for character in token.value):",
+        old="    if _TOKEN.fullmatch(token.value) is None:",
         new="    if False:",
         test="test_identity.py::test_a_malformed_token_is_refused_and_not_repeated",
+    ),
+    "a new token of another user is taken": Mutant(
+        rule=4,
+        file="_lease.py",
+        old="        if not same_user(found, identity):",
+        new="        if False:",
+        test="test_long_requests.py::test_without_a_new_token_of_the_same_user_it_is_said_and_nothing_is_sent",
+    ),
+    "an expired token is sent": Mutant(
+        rule=4,
+        file="_lease.py",
+        old="if token_state(identity) is not TokenState.FRESH:",
+        new="if False:",
+        test="test_long_requests.py::test_an_explicit_token_cannot_be_renewed",
+    ),
+    "a token that does not say whose it is renews one that does": Mutant(
+        rule=4,
+        file="identity.py",
+        old="if one.principal is not None and other.principal is not None:",
+        new="if one.principal is None or other.principal is None:\n        return True\n    if True:",
+        test="test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
+    ),
+    "a tool that copied the token is not fenced": Mutant(
+        rule=5,
+        file="session.py",
+        old="        if index is not None:",
+        new="        if False:",
+        test="test_long_requests.py::test_a_store_whose_index_copied_the_token_is_adopted",
     ),
     "overlap on the process's token is allowed": Mutant(
         rule=4,
@@ -207,6 +235,14 @@ MUTANTS = {
         new="    def _load_from_env(self) -> None:\n        super()._load_from_env()",
         test="test_clients.py::test_nothing_of_the_app_rides_along_in_a_user_s_configuration",
     ),
+    "configurations share what they hold": Mutant(
+        rule=10,
+        file="clients.py",
+        old="        super().__init__(**settings)",
+        new="        super().__init__(**settings)\n"
+        "        self._inner = _shared.__dict__.setdefault('inner', self._inner)",
+        test="test_clients.py::test_what_one_user_s_configuration_is_given_reaches_no_other",
+    ),
     "one configuration for all": Mutant(
         rule=10,
         file="clients.py",
@@ -220,6 +256,20 @@ MUTANTS = {
         old="    session.trust_env = False\n",
         new='    session.trust_env = False\n    session.cookies = _shared.__dict__.setdefault("jar", session.cookies)\n',
         test="test_clients.py::test_cookies_of_one_user_never_ride_with_another_s_request[workspace_client]",
+    ),
+    "the token goes wherever the request goes": Mutant(
+        rule=8,
+        file="clients.py",
+        old="== host else {}",
+        new="else {}",
+        test="test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
+    ),
+    "answers hold the request with the token": Mutant(
+        rule=8,
+        file="clients.py",
+        old="        response.request = request\n",
+        new="",
+        test="test_secrets.py::test_an_answer_holds_a_request_without_the_token",
     ),
     "a pool is used on both sides of a fork": Mutant(
         rule=10,
@@ -253,16 +303,16 @@ def _start(tests: list[str], mutant: Mutant | None) -> tuple[int, tempfile.Tempo
     if child == 0:
         status = 98  # an exception here is no failed test
         try:
-            status = _in_child(where.name, tests)
+            status = _in_child(where.name, tests, _SECONDS if mutant is not None else 4 * _SECONDS)
         finally:
             os._exit(status)
     return child, where
 
 
-def _in_child(where: str, tests: list[str]) -> int:
+def _in_child(where: str, tests: list[str], seconds: int) -> int:
     import pytest
 
-    signal.alarm(_SECONDS)
+    signal.alarm(seconds)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)

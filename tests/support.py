@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import socket
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +23,20 @@ INDEX = "main.support.articles"
 LLM = "llm"
 SPACE = "space1"
 PROBE = "/.well-known/databricks-config"
+ASK = [{"role": "user", "content": "hello"}]
+
+
+def extra(module: str, name: str) -> Any:
+    """A class of a framework that is an extra; the test is skipped where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing a framework is not what is tested
+        return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
+
+
+def unsigned(claims: object) -> str:
+    """A JWT that no workspace would take."""
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJIUzI1NiJ9.{body}.c2ln"
 
 
 def as_user(workspace: LocalWorkspace, name: str, **settings: Any) -> Any:

@@ -5,212 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import gc
 import os
 import time
-import warnings
+import tracemalloc
+import weakref
 
 import pytest
-import requests
 from databricks.ai_search.client import AISearchClient, VectorSearchClient
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import PermissionDenied
-from support import INDEX, LLM, PROBE, SPACE, as_user, black_hole, callers, calls, me, recording_proxy
+from official import OWN, SYNC, openai_client, vector_search_client, workspace_client
+from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
-from obo_kit import Limits, NoUserIdentityError, current_session, user_session
+from obo_kit import Limits, current_session, user_session
 
 pytestmark = pytest.mark.usefixtures("no_traces")
-ASK = [{"role": "user", "content": "hello"}]
-
-
-def extra(module: str, name: str):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing a framework is not what is tested
-        return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
-
-
-# --- every official client of the OBO documentation ----------------------------------------------------------------------
-
-
-def workspace_client(session):
-    return me(session.client)
-
-
-def vector_search_client(session):
-    index = session.get(VectorSearchClient).get_index(index_name=INDEX)
-    return index.similarity_search(query_text="refund", columns=["id"], num_results=1)
-
-
-def langchain_tool(session):
-    return tool_of("databricks_langchain", session).invoke("refund")
-
-
-def openai_tool(session):
-    return tool_of("databricks_openai", session).execute("refund")
-
-
-def tool_of(module, session):
-    retriever = extra(module, "VectorSearchRetrieverTool")
-    return retriever(
-        index_name=INDEX,
-        tool_name="search",
-        workspace_client=session.client,
-        client_args={"disable_notice": True},
-    )
-
-
-def genie(session):
-    from databricks_ai_bridge.genie import Genie
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the store that MLflow looks for a trace in
-        return Genie(SPACE, client=session.client).ask_question("How many tickets are there?")
-
-
-def openai_client(session):
-    client = session.get(extra("databricks_openai", "DatabricksOpenAI"))
-    return client.chat.completions.create(model=LLM, messages=ASK)
-
-
-def async_openai_client(session):
-    client_type = extra("databricks_openai", "AsyncDatabricksOpenAI")
-
-    async def ask():
-        client = session.get(client_type)
-        return await client.chat.completions.create(model=LLM, messages=ASK)
-
-    return asyncio.run(ask())
-
-
-def upstream_openai_client(session):
-    client = extra("databricks_openai", "DatabricksOpenAI")(workspace_client=session.client)
-    with client:
-        return client.chat.completions.create(model=LLM, messages=ASK)
-
-
-def chat_databricks(session):
-    return extra("databricks_langchain", "ChatDatabricks")(model=LLM, workspace_client=session.client).invoke("hello")
-
-
-def oauth_token(session):
-    token = session.client.config.oauth_token().access_token
-    url = f"{session.identity.host}/api/2.0/preview/scim/v2/Me"
-    with requests.Session() as plain:
-        return plain.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10).json()
-
-
-OWN = (workspace_client, vector_search_client, openai_client, async_openai_client)
-UPSTREAM = (langchain_tool, openai_tool, genie, upstream_openai_client, chat_databricks, oauth_token)
-
-
-# --- hostile surroundings ------------------------------------------------------------------------------------------------
-
-
-def ambient_token(workspace, monkeypatch, tmp_path):
-    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("bob"))
-    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
-
-
-def service_principal(workspace, monkeypatch, tmp_path):
-    principal = workspace._credentials("agent")
-    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
-    monkeypatch.setenv("DATABRICKS_CLIENT_ID", principal.client_id)
-    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", principal.client_secret)
-
-
-def forced_auth_type(workspace, monkeypatch, tmp_path):
-    service_principal(workspace, monkeypatch, tmp_path)
-    monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "oauth-m2m")
-
-
-def profile(workspace, monkeypatch, tmp_path):
-    file = tmp_path / "databrickscfg"
-    text = f"host = {workspace.host}\ntoken = {workspace.token('bob')}\n"
-    file.write_text(f"[DEFAULT]\n{text}[work]\n{text}")
-    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(file))
-    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
-
-
-def missing_profile(workspace, monkeypatch, tmp_path):
-    profile(workspace, monkeypatch, tmp_path)
-    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "nowhere")
-
-
-def netrc(workspace, monkeypatch, tmp_path):
-    file = tmp_path / "netrc"
-    file.write_text("machine 127.0.0.1 login bob password secret\n")
-    file.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(file))
-
-
-def dead_proxy(workspace, monkeypatch, tmp_path):
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-def everything(workspace, monkeypatch, tmp_path):
-    profile(workspace, monkeypatch, tmp_path)
-    ambient_token(workspace, monkeypatch, tmp_path)
-    forced_auth_type(workspace, monkeypatch, tmp_path)
-    dead_proxy(workspace, monkeypatch, tmp_path)
-    monkeypatch.setenv("DATABRICKS_WORKSPACE_ID", "1")
-    monkeypatch.setenv("DATABRICKS_ACCOUNT_ID", "2")
-
-
-HARMLESS = (ambient_token, service_principal, forced_auth_type, profile, missing_profile, dead_proxy, everything)
-
-
-@pytest.mark.parametrize("surroundings", HARMLESS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("use", OWN + UPSTREAM, ids=lambda f: f.__name__)
-def test_every_official_client_is_the_user(workspace, monkeypatch, tmp_path, use, surroundings):
-    """Rules 2 and 9: one client serves them all, whatever else could lend an identity."""
-    with as_user(workspace, "alice") as session:
-        surroundings(workspace, monkeypatch, tmp_path)
-        use(session)
-    assert set(callers(workspace)) == {"alice"}
-
-
-@pytest.mark.parametrize("use", [*OWN, genie, upstream_openai_client, chat_databricks], ids=lambda f: f.__name__)
-def test_a_netrc_entry_does_not_take_the_place_of_the_user(workspace, monkeypatch, tmp_path, use):
-    """Rule 2: `requests` prefers a netrc entry to the token it was given."""
-    netrc(workspace, monkeypatch, tmp_path)
-    with as_user(workspace, "alice") as session:
-        use(session)
-    assert set(callers(workspace)) == {"alice"}
-
-
-@pytest.mark.parametrize("surroundings", HARMLESS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("runtime", ["model serving", "process slot", "app"])
-def test_without_a_user_nothing_is_sent_whatever_else_could_act(
-    workspace, monkeypatch, tmp_path, runtime, surroundings
-):
-    """Rule 2: `NoUserIdentityError` and no request at all."""
-    runtimes = {
-        "model serving": workspace.as_model_serving,
-        "process slot": lambda: workspace.as_model_serving(token_source="process"),
-        "app": workspace.as_app,
-    }
-    with runtimes[runtime](), monkeypatch.context() as here:
-        surroundings(workspace, here, tmp_path)
-        with pytest.raises(NoUserIdentityError), user_session() as session:
-            me(session.client)
-    assert len(workspace.log) == 0
-
-
-def test_a_proxy_of_the_environment_is_used(workspace, monkeypatch):
-    """Rule 10: proxies are resolved once, not ignored; the clients of this host go through it."""
-    client_type = extra("databricks_openai", "DatabricksOpenAI")
-    with recording_proxy() as (proxy, asked):
-        monkeypatch.setenv("HTTP_PROXY", proxy)
-        monkeypatch.setenv("http_proxy", proxy)
-        with user_session(host="http://workspace.invalid", token="dapi123") as session:
-            session.client.current_user.me()
-            session.get(client_type).chat.completions.create(model=LLM, messages=ASK)
-    lines = [head.split(b"\r\n")[0].split(b" ")[1] for head in asked]
-    assert b"http://workspace.invalid/api/2.0/preview/scim/v2/Me" in lines
-    assert b"http://workspace.invalid/serving-endpoints/chat/completions" in lines
-    assert all(b"Bearer dapi123" in head for head in asked if b"well-known" not in head)
 
 
 # --- nothing of another's ------------------------------------------------------------------------------------------------
@@ -264,13 +75,14 @@ def test_what_one_user_s_configuration_is_given_reaches_no_other(workspace):
     assert callers(workspace) == ["bob"]
 
 
-@pytest.mark.parametrize("use", OWN, ids=lambda f: f.__name__)
-def test_cookies_of_one_user_never_ride_with_another_s_request(workspace, use):
+@pytest.mark.parametrize("build", OWN, ids=lambda f: f.__name__)
+def test_cookies_of_one_user_never_ride_with_another_s_request(workspace, build):
     """Rule 10: connections are shared, sessions of `requests` are not."""
     for name in ("alice", "bob", "alice"):
         with as_user(workspace, name) as session:
-            use(session)
-            use(session)
+            use = build(session)
+            use()
+            use()
     assert {record.user for record in calls(workspace)} == {"alice", "bob"}
     for record in calls(workspace):
         assert record.cookies.get("local_user") in {None, record.user}
@@ -280,6 +92,36 @@ def test_the_workspace_s_id_is_in_every_user_s_configuration(workspace):
     """Rule 10: the SDK sends it with some calls; it is asked for once per host."""
     with as_user(workspace, "alice") as session:
         assert session.client.config.workspace_id == workspace.workspace_id
+
+
+@pytest.mark.parametrize("build", OWN, ids=lambda f: f.__name__)
+def test_the_token_goes_to_the_user_s_workspace_and_no_other_host(workspace, build):
+    """Rule 8: wherever an answer sends the client."""
+    with recording_proxy() as (elsewhere, asked), as_user(workspace, "alice") as session:
+        use = build(session)
+        workspace.add_fault(status=307, headers={"Location": f"{elsewhere}/somewhere"})
+        with contextlib.suppress(Exception):  # `{}` is no answer to some of them
+            use()
+    assert len(asked) == 1
+    assert b"eyJ" not in asked[0]
+
+
+def test_a_redirect_inside_the_workspace_is_the_user_s(workspace):
+    """Rule 8."""
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        workspace.add_fault(status=307, headers={"Location": "/api/2.0/preview/scim/v2/Me?again"})
+        assert me(session.client) == "alice"
+    assert callers(workspace) == ["alice", "alice"]
+
+
+def test_a_host_is_the_same_however_it_is_spelled(workspace):
+    """Rule 8: the token goes to it, in capitals or with the port that goes without saying."""
+    host = workspace.host.replace("http", "HTTP")
+    with user_session(host=host, token=workspace.token("alice")) as session:
+        for build in SYNC:
+            build(session)()
+    assert set(callers(workspace)) == {"alice"}
 
 
 # --- no request of its own, no connection of its own -----------------------------------------------------------------------
@@ -303,15 +145,15 @@ def test_opening_and_closing_a_session_costs_no_request(workspace, new_process_s
     assert len(workspace.log) == 0
 
 
-@pytest.mark.parametrize("use", OWN[:3], ids=lambda f: f.__name__)
-def test_a_user_request_opens_no_connection_in_the_steady_state(workspace, use):
+@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+def test_a_user_request_opens_no_connection_in_the_steady_state(workspace, build):
     """Rule 10: however many users, one after the other, they share what is open."""
     with as_user(workspace, "alice") as session:
-        use(session)
+        build(session)()
     warm = {record.connection for record in workspace.log}
     for name in ("bob", "alice") * 4:
         with as_user(workspace, name) as session:
-            use(session)
+            build(session)()
     assert {record.connection for record in workspace.log} <= warm
 
 
@@ -349,32 +191,61 @@ def test_the_openai_client_speaks_the_library_that_openai_speaks(workspace):
         assert "hello" in "".join(part.choices[0].delta.content or "" for part in streamed if part.choices)
 
 
+def test_a_live_session_with_a_client_holds_less_than_30_kb(workspace):
+    """Rule 10: bounded memory per live session."""
+    scopes = [as_user(workspace, "alice") for _ in range(100)]
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+    gc.collect()
+    tracemalloc.start()
+    try:
+        contexts = [contextvars.Context() for _ in scopes]
+        sessions = [context.run(scope.__enter__) for context, scope in zip(contexts, scopes, strict=True)]
+        clients = [session.client for session in sessions]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for context, scope in zip(contexts, scopes, strict=True):
+        context.run(scope.__exit__, None, None, None)
+    assert len(clients) == 100
+    assert held / 100 < 30 * 1024
+
+
+def test_an_ended_session_leaves_nothing_behind(workspace):
+    """Rule 10: nothing is kept between requests but the pool and what hosts say of themselves."""
+    gone = []
+    for name in ("alice", "bob") * 3:
+        with as_user(workspace, name) as session:
+            for build in SYNC:
+                build(session)()
+            gone += [weakref.ref(session), weakref.ref(session.client), weakref.ref(session.get(VectorSearchClient))]
+        del session
+    gc.collect()
+    assert [reference for reference in gone if reference() is not None] == []
+
+
 # --- limits --------------------------------------------------------------------------------------------------------------
-
-
-def openai_of(session):
-    return session.get(extra("databricks_openai", "DatabricksOpenAI")).chat.completions.create(model=LLM, messages=ASK)
 
 
 REFUSED = "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
-def test_a_host_that_refuses_connections_is_known_within_10_seconds(use):
+@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+def test_a_host_that_refuses_connections_is_known_within_10_seconds(build):
     """Rule 11: construction and first call together."""
     started = time.monotonic()
     with user_session(host=REFUSED, token="dapi123") as session, pytest.raises(Exception, match=r"."):
-        use(session)
+        build(session)()
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
-def test_a_host_that_swallows_connections_is_known_within_10_seconds(use):
+@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+def test_a_host_that_swallows_connections_is_known_within_10_seconds(build):
     """Rule 11."""
     with black_hole() as host:
         started = time.monotonic()
         with user_session(host=host, token="dapi123") as session, pytest.raises(Exception, match=r"."):
-            use(session)
+            build(session)()
         assert time.monotonic() - started < 10
 
 
@@ -398,9 +269,10 @@ def test_limits_are_positive_numbers_of_seconds(name, value):
 
 
 @pytest.mark.parametrize(
-    ("use", "error"), [(workspace_client, PermissionDenied), (vector_search_client, Exception), (openai_of, Exception)]
+    ("build", "error"),
+    [(workspace_client, PermissionDenied), (vector_search_client, Exception), (openai_client, Exception)],
 )
-def test_a_refusal_is_known_at_once_with_one_request(workspace, use, error):
+def test_a_refusal_is_known_at_once_with_one_request(workspace, build, error):
     """Rule 11."""
     with as_user(workspace, "alice") as session:
         _ = session.client
@@ -408,20 +280,20 @@ def test_a_refusal_is_known_at_once_with_one_request(workspace, use, error):
         workspace.add_fault(status=403, path_prefix="/serving", times=None)
         started = time.monotonic()
         with pytest.raises(error):
-            use(session)
+            build(session)()
     assert time.monotonic() - started < 2
     assert len(calls(workspace)) == 1
 
 
-@pytest.mark.parametrize("use", [workspace_client, vector_search_client, openai_of], ids=lambda f: f.__name__)
-def test_a_platform_that_asks_for_patience_is_not_waited_for_beyond_the_limits(workspace, use):
+@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+def test_a_platform_that_asks_for_patience_is_not_waited_for_beyond_the_limits(workspace, build):
     """Rule 11: the clients would sleep for as long as ``Retry-After`` says."""
     with as_user(workspace, "alice", limits=Limits(retry=1.0)) as session:
         _ = session.client
         workspace.add_fault(status=503, headers={"Retry-After": "60"}, times=None)
         started = time.monotonic()
         with pytest.raises(Exception, match=r"."):
-            use(session)
+            build(session)()
     assert time.monotonic() - started < 5
 
 

@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from databricks.ai_search.client import VectorSearchClient
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import DatabricksError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from support import INDEX, as_user, callers, calls, me
 
+import obo_kit.identity as identity_module
 import obo_kit.session as session_module
 from obo_kit import (
     IdentityMismatchError,
@@ -28,6 +30,8 @@ from obo_kit import (
     NoUserSessionError,
     OboError,
     SessionClosedError,
+    TokenExpiredError,
+    UserIdentity,
     current_session,
     propagate,
     user_session,
@@ -310,61 +314,6 @@ async def test_the_agents_sdk_s_threads_act_as_the_request_s_user(workspace):
     assert sorted(callers(workspace)) == sorted(NAMES * 2 * 3)
 
 
-# --- soak ----------------------------------------------------------------------------------------------------------------
-
-
-def test_soak_every_call_is_its_user_s(workspace):
-    """Rule 4: 8 threads, about 2,000 calls; streams, tools in pools, vector search, reused connections."""
-
-    @user_session
-    def stream(name, kept):
-        kept.append(current_session().client)
-        for _ in range(4):
-            yield name, whoami()
-
-    @with_user_client
-    def tool(client):
-        return me(client)
-
-    @user_session
-    def predict(name, inner):
-        answers = [(name, whoami()), (name, tool())]
-        answers += [(name, who) for who in inner.map(propagate(whoami), range(2))]
-        return answers
-
-    wrong, kept = [], []
-
-    def user_requests(seed):
-        chance = random.Random(seed)
-        with ThreadPoolExecutor(2) as inner:
-            for _ in range(30):
-                name, other = chance.sample(NAMES, 2)
-                with runtime.user(name):
-                    answers = predict(name, inner)
-                    mine = stream(name, kept)
-                    answers.append(next(mine))
-                with runtime.user(other):
-                    theirs = stream(other, kept)
-                    for _ in range(3):
-                        answers += [next(theirs), next(mine)]
-                    if chance.random() < 0.5:
-                        mine.close()
-                    del theirs
-                wrong.extend(pair for pair in answers if pair[0] != pair[1])
-
-    with workspace.as_model_serving() as runtime, ThreadPoolExecutor(8) as pool:
-        list(pool.map(user_requests, range(8)))
-        done = len(calls(workspace))
-        for client in kept[::20]:
-            with pytest.raises(SessionClosedError):
-                me(client)
-    assert wrong == []
-    assert done == 8 * 30 * 11
-    assert len(calls(workspace)) == done
-    assert {record.user for record in calls(workspace)} == set(NAMES)
-    assert all(record.cookies.get("local_user") in {None, record.user} for record in calls(workspace))
-
-
 # --- fork ----------------------------------------------------------------------------------------------------------------
 
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
@@ -541,11 +490,30 @@ def test_forked_workers_share_no_connection_and_no_answers(workspace):
 class Request:
     """One request: the context it runs in, as a task or a thread has one."""
 
-    def __init__(self, name, scope):
+    def __init__(self, name, scope, build=True):
         self.name, self.scope = name, scope
+        self.renewable, self.renewed = True, False
         self.context = contextvars.Context()
         self.session = self.context.run(scope.__enter__)
-        self.client = self.session.client
+        self.client = self.session.client if build else None
+
+
+class Runtime:
+    """A runtime that serves one user after the other, whose tokens last or do not."""
+
+    name = "runtime"
+
+    def __init__(self, workspace):
+        self.workspace = workspace
+        self.serves(NAMES[0], 3600)
+
+    def serves(self, name, seconds):
+        token = self.workspace.token(name, expires_in=seconds)
+        self.user = name
+        self.identity = UserIdentity.from_token(host=self.workspace.host, token=token, source=self.name)
+
+    def capture(self):
+        return self.identity
 
 
 class Stream:
@@ -564,7 +532,7 @@ class Stream:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Users, requests, nested boundaries, streams and kept clients in any order.
+    """Users, requests, nested boundaries, streams, kept clients, expired tokens and faults in any order.
 
     Rules 4 to 6: the server sees whom the model expects, and nothing after a close.
     """
@@ -573,6 +541,7 @@ class Interleavings(RuleBasedStateMachine):
     streams = Bundle("streams")
     kept = Bundle("kept")
     contexts = Bundle("contexts")
+    expired = Bundle("expired")
     workspace = None
     users = st.sampled_from(NAMES)
 
@@ -581,10 +550,15 @@ class Interleavings(RuleBasedStateMachine):
         self.workspace.log.clear()
         self.expected = []
         self.live = []
+        self.runtime = Runtime(self.workspace)
+        identity_module._registered[:] = [self.runtime]
 
     @rule(target=requests, name=users)
     def open(self, name):
-        request = Request(name, as_user(self.workspace, name))
+        return self.open_with(name, as_user(self.workspace, name))
+
+    def open_with(self, name, scope):
+        request = Request(name, scope)
         self.live.append(request)
         return request
 
@@ -592,6 +566,54 @@ class Interleavings(RuleBasedStateMachine):
     def call(self, request):
         assert request.context.run(whoami) == request.name
         assert me(request.client) == request.name
+        self.expected += [request.name] * 2
+
+    @rule(name=users)
+    def serve_the_next(self, name):
+        self.runtime.serves(name, 3600)
+
+    @rule(target=requests, name=users)
+    def open_in_the_runtime(self, name):
+        self.runtime.serves(name, 3600)
+        return self.open_with(name, user_session())
+
+    @rule(target=expired, name=users)
+    def open_with_an_expired_token(self, name):
+        self.runtime.serves(name, -1)
+        request = Request(name, user_session(), build=False)
+        self.live.append(request)
+        self.runtime.serves(name if name == "alice" else "bob", 3600)
+        return request
+
+    @rule(target=expired, name=users)
+    def open_with_an_expired_token_of_one_s_own(self, name):
+        token = self.workspace.token(name, expires_in=-1)
+        request = Request(name, user_session(host=self.workspace.host, token=token), build=False)
+        request.renewable = False
+        self.live.append(request)
+        return request
+
+    @rule(request=expired)
+    def call_with_an_expired_token(self, request):
+        if request.renewed or (request.renewable and self.runtime.user == request.name):
+            assert request.context.run(whoami) == request.name
+            self.expected.append(request.name)
+            request.renewed = True
+        else:
+            with pytest.raises(TokenExpiredError):
+                request.context.run(whoami)
+
+    @rule(request=requests, status=st.sampled_from([401, 403, 404, 500]))
+    def call_with_a_fault(self, request, status):
+        self.workspace.add_fault(status=status)
+        with pytest.raises(DatabricksError):
+            request.context.run(whoami)
+        self.expected.append(request.name)
+
+    @rule(request=requests)
+    def call_with_a_passing_outage(self, request):
+        self.workspace.add_fault(status=503, headers={"Retry-After": "0"})
+        assert request.context.run(whoami) == request.name
         self.expected += [request.name] * 2
 
     @rule(request=requests, name=users)
@@ -676,6 +698,12 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self):
         for request in self.live:
             request.context.run(request.scope.__exit__, None, None, None)
+        if self.workspace is not None:
+            self.workspace.clear_faults()
+        identity_module._registered.clear()
+
+
+LONG = os.environ.get("OBO_KIT_TEST_PROFILE", "") == "long"
 
 
 def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
@@ -686,8 +714,8 @@ def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=500 if LONG else 25,
+            stateful_step_count=80 if LONG else 25,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

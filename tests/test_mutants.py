@@ -20,7 +20,7 @@ def statuses():
         [sys.executable, str(TESTS / "mutants.py")],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         cwd=TESTS.parent,
     )

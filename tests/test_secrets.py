@@ -3,15 +3,28 @@
 # ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
 import copy
+import gc
+import json
 import logging
 import pickle
+import socket
+import threading
 import traceback
+import types
+import warnings
+from collections.abc import Mapping
 
 import cloudpickle
+import official
 import pytest
 from databricks.ai_search.client import VectorSearchClient
-from support import INDEX, as_user, black_hole, calls, frames_of, me
+from databricks.sdk import WorkspaceClient
+from official import OFFICIAL, OWN, SYNC, async_openai_client, langchain_tool
+from support import INDEX, LLM, as_user, black_hole, callers, calls, frames_of, me
 
 import obo_kit
 from obo_kit import (
@@ -28,6 +41,7 @@ from obo_kit import (
 )
 from obo_kit.identity import REQUEST_HEADERS, Hidden
 
+pytestmark = pytest.mark.usefixtures("no_traces")
 CANARY = "canary0123456789"
 HOST = "https://example.cloud.databricks.com"
 
@@ -103,6 +117,16 @@ def test_the_identity_has_no_field_for_the_token(handed_out):
     identity = things["identity"]
     assert token not in repr(dataclasses.asdict(identity))
     assert token not in repr({name: getattr(identity, name) for name in identity.__slots__})
+
+
+def test_the_clients_keep_no_token_in_their_attributes(handed_out):
+    """Rule 8: `vars`, `as_dict` and serialisers that walk them find none; those that ask for it by name are given it."""
+    things, token = handed_out
+    config, vectors, index = things["config"], things["vector search client"], things["index"]
+    for thing in (config, vectors, index):
+        assert token not in repr(vars(thing))
+    assert token not in repr(config.as_dict())
+    assert {config.token, vectors.personal_access_token, index.personal_access_token} == {token}
 
 
 def test_debug_logs_of_every_logger_hold_no_token(workspace, caplog):
@@ -282,13 +306,277 @@ def test_a_mismatch_names_neither_user_s_token(workspace):
     assert "eyJ" not in frames_of(caught.value)
 
 
-def test_an_outage_s_message_holds_no_token():
-    """Rule 8: the text and the plain traceback; what hangs on the library's own error is the library's."""
+# --- what errors, traces and callbacks carry away --------------------------------------------------------------------------
+
+
+def everything_in(thing: object, *, limit: int = 20_000) -> str:
+    """What is reachable from an object through attributes, items and causes: what a crash reporter could ship."""
+    parts, seen, pending = [], set(), [thing]
+    while pending and len(seen) < limit:
+        one = pending.pop()
+        if id(one) in seen or isinstance(one, (type, types.ModuleType, types.FunctionType, types.BuiltinMethodType)):
+            continue
+        seen.add(id(one))
+        if isinstance(one, (str, bytes, int, float)):
+            parts.append(str(one))
+        elif isinstance(one, Mapping):
+            pending += [*one.keys(), *one.values()]
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            pending += one
+        else:
+            pending += vars(one).values() if hasattr(one, "__dict__") else ()
+            if isinstance(one, BaseException):
+                pending += [one.args, one.__cause__, one.__context__]
+    return "\n".join(parts)
+
+
+@pytest.fixture
+def answers_and_hangs_up():
+    """A host that says who it is, and breaks off every other request."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    head = connection.recv(65536)
+                    if b"well-known" in head:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(5)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.parametrize("build", OWN, ids=lambda f: f.__name__)
+def test_what_a_refusal_holds_is_without_the_token(workspace, build, status):
+    """Rule 8: neither its frames nor anything that hangs on it, the request and the answer included."""
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        use = build(session)
+        workspace.add_fault(status=status, times=None)
+        with pytest.raises(Exception, match=r".") as caught:
+            use()
+    assert token not in frames_of(caught.value)
+    held = everything_in(caught.value)
+    assert len(held) > 20
+    assert token not in held
+
+
+@pytest.mark.parametrize("build", [*SYNC, async_openai_client], ids=lambda f: f.__name__)
+def test_what_a_broken_connection_raises_is_without_the_token(answers_and_hangs_up, build):
+    """Rule 8: the libraries' own errors hold the request, and the frames below them its headers."""
+    limits = Limits(retry=0.2)
+    with user_session(host=answers_and_hangs_up, token=CANARY, limits=limits) as session:
+        use = build(session)
+        with pytest.raises(Exception, match=r".") as caught:
+            use()
+    assert CANARY not in frames_of(caught.value)
+    assert CANARY not in everything_in(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("build", SYNC, ids=lambda f: f.__name__)
+def test_a_host_that_takes_no_connection_leaves_no_token_in_what_is_raised(build):
+    """Rule 8."""
     with black_hole() as host:
         limits = Limits(connect=0.2, retry=0.2)
-        with user_session(host=host, token=CANARY, limits=limits) as session, pytest.raises(TimeoutError) as caught:
-            me(session.client)
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
+        with user_session(host=host, token=CANARY, limits=limits) as session:
+            use = build(session)
+            with pytest.raises(Exception, match=r".") as caught:
+                use()
+    assert CANARY not in frames_of(caught.value)
+    assert CANARY not in everything_in(caught.value)
+
+
+def test_an_answer_holds_a_request_without_the_token(workspace):
+    """Rule 8: those who are handed an answer keep it, and its request with it."""
+    with as_user(workspace, "alice") as session:
+        wire = session.client.api_client._api_client._session
+        answer = wire.get(f"{workspace.host}/api/2.0/preview/scim/v2/Me")
+    assert answer.status_code == 200
+    assert "eyJ" not in repr(dict(answer.request.headers))
+
+
+def test_no_warning_holds_the_token(workspace):
+    """Rule 8."""
+    token = workspace.token("alice")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with user_session(host=workspace.host, token=token) as session:
+            for build in OFFICIAL:
+                build(session)()
+            session_left_open = user_session(host=workspace.host, token=token)
+            contextvars.Context().run(session_left_open.__enter__)
+            del session_left_open
+            gc.collect()
+    assert not [entry for entry in caught if token in str(entry.message) or token in repr(entry.source)]
+
+
+@pytest.fixture
+def spans(tmp_path, monkeypatch):
+    """Every span that MLflow records, as it is exported."""
+    import mlflow
+
+    before, seen = mlflow.get_tracking_uri(), []
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.tracing.reset()
+    mlflow.tracing.enable()
+    mlflow.tracing.configure(span_processors=[lambda span: seen.append(json.dumps(span.to_dict(), default=repr))])
+    yield seen
+    mlflow.tracing.reset()
+    mlflow.tracing.disable()
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow gives up a span at the first warning
+def test_no_trace_holds_the_token(workspace, spans):
+    """Rule 8: also where the traced function is below the kit's decorator, and is handed the client."""
+    import mlflow
+
+    @mlflow.trace
+    @with_user_client
+    def above(client, question):
+        return me(client)
+
+    @with_user_client
+    @mlflow.trace
+    def below(client, question):
+        return client
+
+    @mlflow.trace
+    def handed(session, client, config, identity):
+        return session, client, config, identity
+
+    @mlflow.trace
+    @with_user_client
+    @requires_scopes("genie")
+    def refused(client, question):
+        return client.vector_search_indexes.get_index(INDEX)
+
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        above("who?")
+        below("who?")
+        handed(session, session.client, session.client.config, session.identity)
+        with pytest.raises(obo_kit.ScopeViolationError):
+            refused("who?")
+        langchain_tool(session)()
+    mlflow.flush_trace_async_logging()
+    assert len(spans) >= 5
+    assert not [span for span in spans if token in span]
+
+
+def test_no_langchain_callback_sees_the_token(workspace):
+    """Rule 8: tracers take whatever a callback is handed."""
+    langchain = pytest.importorskip("langchain_core.callbacks", reason="langchain is an extra")
+    from langchain_core.load import dumps
+    from langchain_core.tools import tool
+
+    heard = []
+
+    class Listener(langchain.BaseCallbackHandler):
+        def __getattribute__(self, name):
+            if not name.startswith("on_"):
+                return super().__getattribute__(name)
+            return lambda *args, **kwargs: heard.append(f"{name} {args!r} {kwargs!r} {everything_in([args, kwargs])}")
+
+    @tool
+    @with_user_client
+    def ask(client: WorkspaceClient, question: str) -> str:
+        """Answer."""
+        return me(client)
+
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        (retriever,) = obo_kit.available_tools(lambda client: official.retriever("databricks_langchain", client))
+        settings = {"callbacks": [Listener()]}
+        assert ask.invoke({"question": "who?"}, config=settings) == "alice"
+        assert retriever.invoke("refund", config=settings)
+        official.extra("databricks_langchain", "ChatDatabricks")(model=LLM, workspace_client=session.client).invoke(
+            "hello", config=settings
+        )
+        workspace.add_fault(status=403, times=None)
+        for denied in (ask.invoke, retriever.invoke):
+            with pytest.raises(Exception, match=r"."):
+                denied({"question": "who?", "query": "refund"}, config=settings)
+        for one in (ask, retriever):
+            shown = [repr(one), str(one), dumps(one), repr(one.model_dump()), repr(one.args)]
+            assert not [text for text in shown if token in text]
+    assert any("on_tool_end" in one for one in heard)
+    assert any("on_tool_error" in one for one in heard)
+    assert any("on_chat_model_start" in one for one in heard)
+    assert not [one for one in heard if token in one]
+
+
+def test_no_hook_or_trace_of_the_agents_sdk_sees_the_token(workspace):
+    """Rule 8."""
+    agents = pytest.importorskip("agents", reason="openai-agents is an extra")
+    from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+
+    exported, heard = [], []
+
+    class Processor(agents.TracingProcessor):
+        def on_span_end(self, span):
+            exported.append(json.dumps(span.export(), default=repr))
+
+        def on_trace_end(self, trace):
+            exported.append(json.dumps(trace.export(), default=repr))
+
+        def on_span_start(self, span): ...
+        def on_trace_start(self, trace): ...
+        def shutdown(self): ...
+        def force_flush(self): ...
+
+    class Hooks(agents.RunHooks):
+        async def on_tool_start(self, *args):
+            heard.append(f"{args!r}")
+
+        async def on_tool_end(self, *args):
+            heard.append(f"{args!r}")
+
+    class Model(agents.Model):
+        async def get_response(self, system_instructions, input, *args, **kwargs):
+            given = input
+            heard.append(f"{given!r} {args!r} {kwargs!r}")
+            asked = isinstance(given, list) and any("output" in item for item in given)
+            call = ResponseFunctionToolCall(
+                arguments='{"question": "x"}', call_id="1", name="ask", type="function_call"
+            )
+            text = ResponseOutputText(text="done", annotations=[], type="output_text")
+            message = ResponseOutputMessage(
+                id="m", content=[text], role="assistant", status="completed", type="message"
+            )
+            return agents.ModelResponse(output=[message if asked else call], usage=agents.Usage(), response_id=None)
+
+        def stream_response(self, *args, **kwargs):
+            raise NotImplementedError
+
+    @agents.function_tool
+    @with_user_client
+    def ask(client: WorkspaceClient, question: str) -> str:
+        """Answer."""
+        return me(client)
+
+    token = workspace.token("alice")
+    agents.set_trace_processors([Processor()])
+    try:
+        with user_session(host=workspace.host, token=token):
+            agent = agents.Agent(name="a", model=Model(), tools=[ask])
+            done = asyncio.run(agents.Runner.run(agent, "who?", hooks=Hooks()))
+            shown = repr(done) + repr(done.to_input_list()) + repr(agent)
+    finally:
+        agents.set_trace_processors([])
+    assert callers(workspace) == ["alice"]
+    assert len(exported) >= 3
+    assert len(heard) >= 4
+    assert not [text for text in (*exported, *heard, shown) if token in text]
 
 
 def test_a_lease_cannot_be_pickled(workspace):

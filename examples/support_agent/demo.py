@@ -84,7 +84,9 @@ def furnish(workspace: LocalWorkspace) -> None:
 def log_agent(folder: Path) -> str:
     """Log the agent with MLflow. The policy is collected from what the tools declare."""
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("demo", artifact_location=(folder / "models").as_uri()))
+    mlflow.set_experiment(
+        experiment_id=mlflow.create_experiment("demo", artifact_location=(folder / "models").as_uri())
+    )
     with mlflow.start_run():
         info = obo_kit.log_model(
             name="support-agent",
@@ -127,8 +129,12 @@ def show(workspace: LocalWorkspace, user: str, answer: dict, events: list[dict])
     for tool, output in zip(TOOLS, outputs, strict=True):
         print(f"  {tool:<13} {'denied: ' + denials[tool] if tool in denials else 'data':<28} {output}")
     text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta").strip()
-    print(f"  streamed      {len(events)} events, {'the same answer' if text == ' | '.join(outputs) else 'ANOTHER ANSWER'}")
-    calls = [entry for entry in workspace.log if entry.user == user and not entry.path.endswith("support-agent/invocations")]
+    print(
+        f"  streamed      {len(events)} events, {'the same answer' if text == ' | '.join(outputs) else 'ANOTHER ANSWER'}"
+    )
+    calls = [
+        entry for entry in workspace.log if entry.user == user and not entry.path.endswith("support-agent/invocations")
+    ]
     allowed = sum(entry.decision == "allowed" for entry in calls)
     print(f"  the workspace saw {len(calls)} calls by {user}: {allowed} allowed, {len(calls) - allowed} refused")
 
@@ -136,7 +142,9 @@ def show(workspace: LocalWorkspace, user: str, answer: dict, events: list[dict])
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the demo's own lines readable. MLflow's dry run while logging has no user, and the kit says so at ERROR."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "obo_kit", "databricks", "databricks_ai_bridge", "alembic")]
+    loggers = [
+        logging.getLogger(name) for name in ("mlflow", "obo_kit", "databricks", "databricks_ai_bridge", "alembic")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
