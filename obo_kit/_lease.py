@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, urlsplit
 
+from obo_kit._context import current_call
 from obo_kit._errors import NoUserIdentityError, SessionClosedError
 from obo_kit.identity import resolve
 
@@ -38,6 +40,11 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+TOOL_HEADER = "X-Obo-Kit-Tool"
+"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
+
+_LOOPBACK = "127.0.0.1"
 
 _process = object()
 
@@ -92,8 +99,12 @@ class Lease:
         return resolve(self._identity)
 
     def header(self) -> dict[str, str]:
-        """The header to authenticate one request with."""
-        return {"Authorization": f"Bearer {self.credentials()[1]}"}
+        """The headers to authenticate one request with. A workspace on loopback is also told which tool is asking."""
+        host, token = self.credentials()
+        headers = {"Authorization": f"Bearer {token}"}
+        if (call := current_call()) is not None and urlsplit(host).hostname == _LOOPBACK:
+            headers[TOOL_HEADER] = quote(call.tool)
+        return headers
 
     def close(self) -> None:
         self._closed = True

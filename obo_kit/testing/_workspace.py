@@ -8,13 +8,14 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from obo_kit.testing._deploy import Deployment
+    from obo_kit.testing._faults import FaultKind
     from obo_kit.testing._genie import Answers
     from obo_kit.testing._log import RequestLog
     from obo_kit.testing._principals import ServicePrincipal
@@ -53,6 +54,7 @@ class LocalWorkspace:
 
     Args:
         latency: Seconds that every request waits before it is answered. The attribute may be set at any time.
+        port: Port to listen on; 0 for one that is free.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, where it is in another file.
 
@@ -70,7 +72,12 @@ class LocalWorkspace:
     )
 
     def __init__(
-        self, *, latency: float = 0.0, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+        self,
+        *,
+        latency: float = 0.0,
+        port: int = 0,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
     ) -> None:
         missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
         if missing:
@@ -94,6 +101,10 @@ class LocalWorkspace:
 
         self.workspace_id = str(10**15 + secrets.randbelow(9 * 10**15))
         self.log: RequestLog = RequestLog()
+        if not 0 <= port <= 65535:
+            msg = f"port is a number from 0 (any that is free) to 65535, not {port!r}"
+            raise ValueError(msg)
+        self._port = port
         self._ssl = (ssl_certfile, ssl_keyfile)
         self._lock = threading.Lock()
         self._server: Server | None = None
@@ -136,7 +147,7 @@ class LocalWorkspace:
                 msg = "A local workspace starts once; make a new one"
                 raise RuntimeError(msg)
             self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="obo-kit-workspace")
-            self._server = Server(self._gate, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
+            self._server = Server(self._gate, port=self._port, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
             self._directory.issuer = f"{self.host}/oidc"
         return self
 
@@ -455,37 +466,71 @@ class LocalWorkspace:
 
     def add_fault(
         self,
+        kind: FaultKind = "status",
         *,
-        status: int,
-        path_prefix: str = "/",
+        status: int | None = None,
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | str | None = None,
-        times: int | None = 1,
+        seconds: float | None = None,
+        path_prefix: str = "/",
         user: str | None = None,
+        after: int = 0,
+        times: int | EllipsisType | None = ...,
+        probability: float = 1.0,
+        seed: int = 0,
     ) -> None:
-        """Answer requests with a fault instead of the truth.
+        """Let something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
+
+        =====================  ==========================================================================
+        ``"status"``           answers with ``status``, ``headers`` and ``body``
+        ``"latency"``          waits ``seconds`` before the answer
+        ``"slow_stream"``      sends the answer in pieces, ``seconds`` before each
+        ``"truncated_body"``   sends half of the body (of a stream: of its first event), then hangs up
+        ``"reset"``            resets the connection, without an answer
+        ``"login_redirect"``   redirects to ``/login.html``, as an unauthenticated browser is
+        ``"login_page"``       answers 200 with that page
+        ``"expired_token"``    the token of the request has expired, for good; a fresh one of the same user works
+        =====================  ==========================================================================
 
         Args:
-            status: HTTP status.
-            path_prefix: Start of the paths it applies to.
+            kind: What happens.
+            status: HTTP status, 200 to 599.
             headers: Response headers, ``Retry-After`` say.
             body: JSON object or text; a platform-shaped error by default.
-            times: How many requests it applies to; None for all.
+            seconds: How long.
+            path_prefix: Start of the paths it applies to.
             user: The principal it applies to; None for everybody.
-        """
-        from obo_kit.testing._gate import Fault
+            after: How many requests it lets through first.
+            times: How many requests it hits, None for no limit. By default one; without limit where there is a
+                probability.
+            probability: Of each request to be hit, more than 0 and at most 1.
+            seed: Of the probability: the same requests in the same order meet the same fate.
 
-        if not 200 <= status <= 599 or (times is not None and times < 1):
-            msg = "A fault needs a status from 200 to 599, and times= at least 1 (None for always)"
-            raise ValueError(msg)
+        Raises:
+            ValueError: An argument is out of range or does not belong to the kind, or there is no such principal.
+        """
+        from obo_kit.testing._faults import Fault
+
         who = self._directory.find(user).name if user is not None else None
-        self._gate.add_fault(
-            Fault(path_prefix=path_prefix, status=status, headers=headers or {}, body=body, times=times, user=who)
+        self._gate.faults.add(
+            Fault(
+                kind,
+                status=status,
+                headers=headers,
+                body=body,
+                seconds=seconds,
+                path_prefix=path_prefix,
+                user=who,
+                after=after,
+                times=times,
+                probability=probability,
+                seed=seed,
+            )
         )
 
     def clear_faults(self) -> None:
-        """Take all faults back."""
-        self._gate.clear_faults()
+        """Take all faults back. A token that has expired stays so."""
+        self._gate.faults.clear()
 
     # ------------------------------------------------------------------ runtimes
 
