@@ -573,11 +573,18 @@ class LocalWorkspace:
             workspace_id=self.workspace_id,
         )
 
-    def as_notebook(self, user: str) -> contextlib.AbstractContextManager[None]:
-        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else."""
+    def as_notebook(
+        self, user: str, *, scopes: Iterable[str] = ("all-apis",)
+    ) -> contextlib.AbstractContextManager[None]:
+        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else.
+
+        Args:
+            user: The developer.
+            scopes: What their token carries.
+        """
         from obo_kit.testing._runtimes import notebook
 
-        return notebook(self.token(user), self.host)
+        return notebook(self.token(user, scopes=scopes), self.host)
 
     def _credentials(self, name: str) -> ServicePrincipal:
         return self._directory.credentials(name) or self._directory.add_service_principal(name)
