@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obo_kit.testing._config import ConfigError
     from obo_kit.testing._deploy import Deployment, InvocationError
     from obo_kit.testing._log import RequestLog, RequestRecord
     from obo_kit.testing._principals import ServicePrincipal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AppRuntime",
+    "ConfigError",
     "Deployment",
     "InvocationError",
     "LocalWorkspace",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "AppRuntime": "_runtimes",
+    "ConfigError": "_config",
     "Deployment": "_deploy",
     "InvocationError": "_deploy",
     "LocalWorkspace": "_workspace",

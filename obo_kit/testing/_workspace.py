@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,6 +137,28 @@ class LocalWorkspace:
             self._gate.add(part.apis())
         self.latency = latency
 
+    @classmethod
+    def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any], *, port: int = 0) -> Self:
+        """Return a workspace with what a file says in it; it is not started yet.
+
+        The sections are the ``add_*`` methods (``add_genie_space`` reads ``genie_spaces``), their keys the parameters of
+        these, besides ``grants`` and what can be set on a workspace, such as ``latency``; see ``docs/local-workspace.md``.
+
+        Args:
+            config: Path of a YAML file, or the same as a mapping. Paths in it are relative to the file's folder (a
+                mapping's: to the current one).
+            port: As for the class.
+
+        Raises:
+            ConfigError: It cannot be read, or an entry does not fit; says file, line and key.
+            ImportError: PyYAML is not installed.
+        """
+        from obo_kit.testing._config import fill
+
+        workspace = cls(port=port)
+        fill(workspace, config)
+        return workspace
+
     # ------------------------------------------------------------------ life
 
     def start(self) -> Self:
@@ -227,6 +250,19 @@ class LocalWorkspace:
             ValueError: The name is empty or taken.
         """
         return self._directory.add_service_principal(name)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the users, in the order they were added."""
+        return self._directory.users()
+
+    def service_principal(self, name: str) -> ServicePrincipal:
+        """Return the credentials of a service principal. ValueError where there is none of the name."""
+        found = self._directory.credentials(name)
+        if found is None:
+            msg = f"There is no service principal {name!r} in this workspace; add_service_principal() adds it"
+            raise ValueError(msg)
+        return found
 
     def token(self, principal: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> str:
         """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
@@ -574,17 +610,18 @@ class LocalWorkspace:
         )
 
     def as_notebook(
-        self, user: str, *, scopes: Iterable[str] = ("all-apis",)
+        self, user: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0
     ) -> contextlib.AbstractContextManager[None]:
         """Be a developer's notebook for the block: host and token of that user in the environment, nothing else.
 
         Args:
             user: The developer.
             scopes: What their token carries.
+            expires_in: Life of the token, seconds.
         """
         from obo_kit.testing._runtimes import notebook
 
-        return notebook(self.token(user, scopes=scopes), self.host)
+        return notebook(self.token(user, scopes=scopes, expires_in=expires_in), self.host)
 
     def _credentials(self, name: str) -> ServicePrincipal:
         return self._directory.credentials(name) or self._directory.add_service_principal(name)
