@@ -305,7 +305,6 @@ def _parse(text: str, empty: _Document) -> _Document:
     lines: dict[_Path, int] = {}
     texts: dict[_Path, str] = {}
     document = _Document(file=empty.file, folder=empty.folder, data=None, lines=lines, texts=texts)
-    loader = yaml.SafeLoader(text)
 
     def value_of(node: Any, path: _Path, inside: tuple[Any, ...]) -> Any:
         lines.setdefault(path, node.start_mark.line + 1)
@@ -315,6 +314,7 @@ def _parse(text: str, empty: _Document) -> _Document:
             written: set[str] = set()
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
+                    lines[path] = key.start_mark.line + 1
                     raise document.error(path, "a key is text")
                 if key.value in written:
                     place = (*path, key.value)
@@ -338,6 +338,7 @@ def _parse(text: str, empty: _Document) -> _Document:
         return loader.construct_object(node)
 
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         data = None if node is None else value_of(node, (), ())
     except yaml.MarkedYAMLError as error:
@@ -350,8 +351,6 @@ def _parse(text: str, empty: _Document) -> _Document:
         ) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise empty.error((), f"is no YAML: {str(error).splitlines()[0]}") from None
-    finally:
-        loader.dispose()
     return _Document(file=empty.file, folder=empty.folder, data=data, lines=lines, texts=texts)
 
 
