@@ -111,10 +111,10 @@ class Directory:
             self._secrets[client_id] = secret
         return ServicePrincipal(name=name, client_id=client_id, client_secret=secret)
 
-    def users(self) -> tuple[str, ...]:
-        """Names of the users, in the order they were added."""
+    def names(self, kind: Literal["user", "service_principal"]) -> tuple[str, ...]:
+        """Names of the principals of a kind, in the order they were added."""
         with self._lock:
-            return tuple(name for name, principal in self._by_name.items() if principal.kind == "user")
+            return tuple(name for name, principal in self._by_name.items() if principal.kind == kind)
 
     def credentials(self, name: str) -> ServicePrincipal | None:
         """The credentials of a service principal; None where there is none of that name.

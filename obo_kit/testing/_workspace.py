@@ -254,7 +254,12 @@ class LocalWorkspace:
     @property
     def users(self) -> tuple[str, ...]:
         """Names of the users, in the order they were added."""
-        return self._directory.users()
+        return self._directory.names("user")
+
+    @property
+    def service_principals(self) -> tuple[str, ...]:
+        """Names of the service principals, in the order they were added."""
+        return self._directory.names("service_principal")
 
     def service_principal(self, name: str) -> ServicePrincipal:
         """Return the credentials of a service principal. ValueError where there is none of the name."""
