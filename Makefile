@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai
 
-.PHONY: demo test check bench clean
+.PHONY: demo test fuzz check bench clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 
 test: $(VENV)/test.stamp  ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
+	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/test_local_workspace_server.py -k no_request_brings
 
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .
