@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai
 
-.PHONY: demo test fuzz check bench clean
+.PHONY: demo test fuzz check bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ check: $(VENV)/check.stamp  ## style and types
 
 bench: $(VENV)/bench.stamp  ## against the documented recipe, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
+
+bench-workspace: $(VENV)/demo.stamp  ## start, stop and requests per second of the local workspace
+	$(BIN)/python benchmarks/local_workspace.py
 
 clean:
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

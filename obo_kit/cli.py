@@ -169,3 +169,7 @@ def _scope(scope: Scope) -> str:
     where = "; ".join([f"declared for {' and '.join(takes)}" if takes else "no target takes it", *always])
     note = f" ({scope.note})" if scope.note else ""
     return f"{scope.name}: {where}; {scope.confidence}, {scope.as_of}{note}"
+
+
+if __name__ == "__main__":
+    main()

@@ -671,3 +671,9 @@ class LocalWorkspace:
                 service_principal=principal,
                 verify=self._ssl[0] or True,
             )
+
+
+# Whoever asks for the class wants to start one: what it runs on is loaded with it, so that starting takes milliseconds.
+# Where a package is missing, making a workspace says which.
+with contextlib.suppress(ImportError):
+    from obo_kit.testing import _genie, _search, _server, _serving  # noqa: F401
