@@ -164,6 +164,7 @@ def test_users_are_read_without_making_a_workspace(write):
         ("tables:\n  main.s.t:\n    rows: no.csv", 3, "tables.main.s.t.rows", "cannot be read from"),
         ("tables:\n  main.s.t:\n    rows: [7]", 2, "tables.main.s.t", "does not fit"),
         ("warehouses:\n  a:\n    name: [x]", 3, "warehouses.a.name", "expected text, not a list"),
+        ("warehouses:\n  a:\n    name: {x: y}", 3, "warehouses.a.name", "expected text, not keys and values"),
         ("genie_spaces:\n  g:\n    warehouse_id: w\n    tables: []\n    answers: {}", 2, "genie_spaces.g", "no warehouse 'w'"),
         ("endpoints:\n  llm: [7]", 2, "endpoints.llm.model", "a model is an answer"),
         ("endpoints:\n  llm: !python nowhere:model", 2, "endpoints.llm", "No module named 'nowhere'"),

@@ -223,8 +223,6 @@ def _explained(document: _Document, path: _Path) -> Iterator[None]:
     """Whatever a method thinks of a value is said with the place it stands at."""
     try:
         yield
-    except ConfigError:
-        raise
     except ValueError as error:
         raise document.error(path, str(error)) from error
     except Exception as error:
