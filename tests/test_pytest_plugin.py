@@ -46,11 +46,17 @@ class Agent:
 @pytest.fixture(scope="module", autouse=True)
 def _loaded():
     """All that a suite uses, once. pytester takes back what an inner run imports, and half of it cannot come twice."""
+    import duckdb  # noqa: F401
+    import numpy as np  # noqa: F401
+    import pyarrow.csv  # noqa: F401
+    import sklearn.feature_extraction.text  # noqa: F401
+    import yaml  # noqa: F401
+
     import obo_kit.testing.pytest_plugin  # noqa: F401
     from obo_kit import explain, optional_tool, requires_scopes, user_session, with_user_client  # noqa: F401
     from obo_kit.testing import LocalWorkspace
 
-    with LocalWorkspace.from_config({"users": ["alice"], "warehouses": ["wh1"]}) as workspace:
+    with LocalWorkspace.from_config({"users": ["alice"], "tables": {"main.s.t": {"rows": [{"id": 1}]}}}) as workspace:
         for runtime in (workspace.as_app(), workspace.as_model_serving()):
             with runtime as serving, serving.user("alice"), user_session() as session:
                 assert session.client.current_user.me().user_name == "alice@example.com"
