@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai
 
-.PHONY: demo test test-apps soak check bench clean
+.PHONY: demo test test-apps soak fuzz check bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every inte
 	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \
 		tests/test_soak.py tests/test_concurrency.py
 
+fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
+	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/test_local_workspace_server.py -k no_request_brings
+
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +53,9 @@ check: $(VENV)/check.stamp  ## style and types
 
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
+
+bench-workspace: $(VENV)/demo.stamp  ## start, stop and requests per second of the local workspace
+	$(BIN)/python benchmarks/local_workspace.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-apps .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

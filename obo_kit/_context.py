@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+TOOL_HEADER = "X-Obo-Kit-Tool"
+"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:

@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from databricks.sdk import WorkspaceClient
@@ -27,7 +27,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
-from obo_kit._context import Refusal, current_call
+from obo_kit._context import TOOL_HEADER, Refusal, current_call
 from obo_kit._errors import ScopeViolationError
 from obo_kit._version import __version__
 from obo_kit.identity import in_apps, in_model_serving, origin_of
@@ -331,7 +331,8 @@ def _failures(body: Mapping[str, Any], method: str, path: str) -> list[Refusal]:
 
 
 def bound_for(lease: Lease, url: str) -> dict[str, str]:
-    """The user's header for one request: for the user's own workspace, and no other host.
+    """The user's headers for one request: for the user's own workspace, and no other host. On loopback, a workspace of
+    `obo_kit.testing` is also told which tool asks.
 
     It is put on a copy of the request that nobody else sees: answers and errors hold the one without (rule 8).
 
@@ -341,7 +342,12 @@ def bound_for(lease: Lease, url: str) -> dict[str, str]:
     """
     host, token = lease.credentials()
     parts = urlsplit(url)
-    return {"Authorization": f"Bearer {token}"} if origin_of(f"{parts.scheme}://{parts.netloc}") == host else {}
+    if origin_of(f"{parts.scheme}://{parts.netloc}") != host:
+        return {}
+    headers = {"Authorization": f"Bearer {token}"}
+    if parts.hostname == "127.0.0.1" and (call := current_call()) is not None:
+        headers[TOOL_HEADER] = quote(call.tool)
+    return headers
 
 
 def without_frames(error: BaseException) -> None:

@@ -8,6 +8,8 @@ import warnings
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 _LENT = ("DATABRICKS_", "ARM_", "OBO_KIT_", "IS_IN_DB_MODEL", "IS_IN_DATABRICKS_MODEL", "DB_MODEL_SERVING", "OPENAI_")
 _NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"}
 

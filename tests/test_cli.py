@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from obo_kit.cli import main
@@ -80,3 +87,154 @@ def test_an_unknown_term_fails_with_a_hint():
     result = run("scopes", "qqqq")
     assert result.exit_code == 1
     assert "shorter word" in result.output
+
+
+# ---------------------------------------------------------------------------------------------- the local workspace
+
+WORKSPACE = """
+users: [alice, bob]
+service_principals: [agent]
+warehouses: [wh1]
+grants:
+  alice: {CAN USE: wh1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+    path = tmp_path / "workspace.yaml"
+    path.write_text(WORKSPACE)
+    return str(path)
+
+
+@contextlib.contextmanager
+def served(*arguments: str):
+    """The command in a process of its own, until its host is known."""
+    command = [sys.executable, "-c", "from obo_kit.cli import main; main()", "workspace", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        printed = ""
+        while "tokens:" not in printed and "# agent" not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        yield process, printed
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_workspace_runs_until_it_is_told_to_end(config, number):
+    with served("--config", config, "--tokens", "--log") as (process, printed):
+        assert "stand-in for Databricks" in printed
+        assert "alice, bob" in printed
+        host, token = re.search(r"# alice\nexport DATABRICKS_HOST=(\S+) DATABRICKS_TOKEN=(\S+)", printed).groups()
+        path = f"{host}/api/2.0/sql/warehouses/wh1"
+        assert requests.get(path, headers={"Authorization": f"Bearer {token}"}, timeout=10).ok
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert re.search(r"^alice +200 +allowed +GET /api/2.0/sql/warehouses/wh1$", rest, re.MULTILINE)
+        assert rest.endswith("The local workspace has ended.\n")
+        assert token not in rest
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """The command ends as soon as it has begun: what it does with a signal is seen above, in a process of its own."""
+    from obo_kit import cli
+
+    told = cli._told_to_end
+
+    @contextlib.contextmanager
+    def told_already():
+        with told() as over:
+            signal.raise_signal(signal.SIGTERM)
+            yield over
+
+    monkeypatch.setattr(cli, "_told_to_end", told_already)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_tokens_are_printed_on_request_alone(config):
+    before = signal.getsignal(signal.SIGTERM)
+    shown = run("workspace", "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "--tokens" in shown.output
+    assert "eyJ" not in shown.output
+    assert signal.getsignal(signal.SIGTERM) is before
+    asked = run("workspace", "--config", config, "--tokens", "--token-hours", "0.5").output
+    assert asked.count("DATABRICKS_TOKEN=eyJ") == 2
+    assert len(re.findall("DATABRICKS_CLIENT_ID=.* DATABRICKS_CLIENT_SECRET=dose", asked)) == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_port_of_ones_own_choice_is_used_and_one_that_is_taken_refused(config):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        taken = run("workspace", "--config", config, "--port", port)
+        assert (taken.exit_code, "To mend it: choose another." in taken.output) == (1, True)
+    for _ in range(2):
+        assert f"http://127.0.0.1:{port}" in run("workspace", "--config", config, "--port", port).output
+
+
+def test_the_workspace_listens_on_loopback_and_nowhere_else(config):
+    refused = run("workspace", "--config", config, "--host", "0.0.0.0")
+    assert refused.exit_code == 2
+    assert "'0.0.0.0' is not '127.0.0.1'" in refused.output
+
+
+def test_a_mistake_in_the_config_is_said_with_its_line(config, monkeypatch):
+    Path(config).write_text("users: [alice]\nwarehouse: []\n")
+    wrong = run("workspace", "--config", config)
+    assert (wrong.exit_code, "workspace.yaml:2: warehouse: unknown key" in wrong.output) == (1, True)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert 'pip install "obo-kit[testing]"' in run("workspace", "--config", config).output
+
+
+def test_a_request_is_shown_with_its_tool_and_fault():
+    from obo_kit.cli import _request
+    from obo_kit.testing import RequestRecord
+
+    record = RequestRecord(
+        user="alice",
+        kind="user",
+        method="GET",
+        path="/x",
+        status=503,
+        scopes_held=frozenset(),
+        scopes_needed=(),
+        scopes_missing=(),
+        decision="fault",
+        fault="status",
+        tool="count",
+        connection="",
+        seconds=0.1,
+        user_agent="",
+        cookies={},
+        at=0.0,
+    )
+    assert _request(record).split() == ["alice", "503", "fault", "(status)", "GET", "/x", "count"]
+
+
+# ---------------------------------------------------------------------------------------------- the demo
+
+
+def test_the_demo_is_the_example_of_the_repository(monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, check: started.append(command) or subprocess.CompletedProcess(command, 3)
+    )
+    assert run("demo").exit_code == 3
+    ((python, script),) = started
+    assert python == sys.executable
+    assert Path(script) == Path(__file__).parent.parent / "examples" / "support_agent" / "demo.py"
+
+
+def test_a_demo_that_is_not_there_says_so(monkeypatch, tmp_path):
+    from obo_kit import cli
+
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "obo_kit" / "cli.py"))
+    assert "not part of this installation" in run("demo").output

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obo_kit.testing._config import ConfigError
     from obo_kit.testing._deploy import Deployment, InvocationError
     from obo_kit.testing._genie import GenieAnswer
     from obo_kit.testing._log import RequestLog, RequestRecord
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AppRuntime",
+    "ConfigError",
     "Deployment",
     "GenieAnswer",
     "InvocationError",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "AppRuntime": "_runtimes",
+    "ConfigError": "_config",
     "Deployment": "_deploy",
     "GenieAnswer": "_genie",
     "InvocationError": "_deploy",

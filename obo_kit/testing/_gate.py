@@ -6,18 +6,19 @@ import asyncio
 import inspect
 import json
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
+from obo_kit._context import TOOL_HEADER
+from obo_kit.testing._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing._log import RequestLog, RequestRecord
 from obo_kit.testing._principals import ExpiredTokenError
 from obo_kit.testing._refusals import RefusedError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from obo_kit.testing._principals import Caller, Directory
 
-__all__ = ["Answer", "Api", "Call", "Fault", "Gate"]
+__all__ = ["Answer", "Api", "Call", "Gate"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
@@ -124,25 +125,15 @@ class Api:
 
 
 @dataclass(kw_only=True)
-class Fault:
-    """An answer that replaces the real one ``times`` times; see ``LocalWorkspace.add_fault``."""
-
-    path_prefix: str
-    status: int
-    headers: Mapping[str, str]
-    body: Mapping[str, Any] | str | None
-    times: int | None
-    user: str | None
-
-
-@dataclass(kw_only=True)
 class _Seen:
     """What the gate has found out about a request so far."""
 
     caller: Caller | None = None
     decision: str = "allowed"
+    needed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     mcp_tool: str | None = None
+    faults: list[Fault] = field(default_factory=list)
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
@@ -165,24 +156,13 @@ class Gate:
         self._log = log
         self._pool = pool
         self._routes: list[tuple[Route, Api]] = []
-        self._faults: list[Fault] = []
-        self._lock = threading.Lock()
+        self.faults = Faults()
 
     def add(self, apis: Iterable[Api]) -> None:
         """Serve more routes."""
         for api in apis:
             # Starlette matches the path; the handler is called below, with a Call instead of a Request.
             self._routes.append((Route(api.path, _not_called, methods=[api.method]), api))
-
-    def add_fault(self, fault: Fault) -> None:
-        """Arm a fault."""
-        with self._lock:
-            self._faults.append(fault)
-
-    def clear_faults(self) -> None:
-        """Disarm all faults."""
-        with self._lock:
-            self._faults.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -194,6 +174,7 @@ class Gate:
         seen = _Seen()
         if self.latency > 0:
             await asyncio.sleep(self.latency)
+        response: Response | None
         try:
             response = await self._answer(request, seen)
         except RefusedError as error:
@@ -205,22 +186,32 @@ class Gate:
         except Exception as error:
             _logger.exception("The local workspace failed to answer %s %s", request.method, request.url.path)
             response = seen.refuse(RefusedError("internal", error=type(error).__name__))
-        if seen.caller is not None:
+        if seen.caller is not None and response is not None:
             response.set_cookie("local_user", quote(seen.caller.principal.name, safe=""))
-        self._log._add(_record(request, seen, response.status_code, at, time.perf_counter() - started))
-        await response(scope, receive, send)
+        status = response.status_code if response is not None else 0
+        self._log._add(_record(request, seen, status, at, time.perf_counter() - started))
+        if response is None or seen.faults:
+            await send_faultily(response, seen.faults, scope, receive, send)
+        else:
+            await response(scope, receive, send)
 
-    async def _answer(self, request: Request, seen: _Seen) -> Response:
+    async def _answer(self, request: Request, seen: _Seen) -> Response | None:
         path = request.url.path
         api, params = self._match(request.scope)
         if api is None or not api.open:
             seen.caller = self._directory.authenticate(request.headers.get("authorization"))
-        fault = self._take_fault(path, seen.caller)
-        if fault is not None:
-            seen.decision = "fault"
-            return _fault_response(fault)
-        if seen.caller is not None:
-            _check_scopes(request.method, path, seen.caller)
+        seen.faults = self.faults.take(path, seen.caller.principal.name if seen.caller else None)
+        for fault in seen.faults:
+            if fault.kind == "latency":
+                await asyncio.sleep(fault.seconds or 0)
+            elif fault.kind == "expired_token":
+                if seen.caller is not None:
+                    self._directory.expire(seen.caller)
+                    raise ExpiredTokenError(seen.caller)
+            elif fault.replaces:
+                seen.decision = "fault"
+                return None if fault.kind == "reset" else fault_answer(fault, path)
+        _check_scopes(request.method, path, seen)
         if api is None:
             raise RefusedError("no_such_api", method=request.method, path=path)
         call = Call(
@@ -254,18 +245,6 @@ class Gate:
                 return api, cast("Mapping[str, str]", child.get("path_params", {}))
         return None, {}
 
-    def _take_fault(self, path: str, caller: Caller | None) -> Fault | None:
-        with self._lock:
-            for fault in self._faults:
-                who = caller.principal.name if caller else None
-                if path.startswith(fault.path_prefix) and fault.user in {None, who}:
-                    if fault.times is not None:
-                        fault.times -= 1
-                        if fault.times <= 0:
-                            self._faults.remove(fault)
-                    return fault
-        return None
-
     async def _run(self, api: Api, call: Call) -> Answer:
         if inspect.iscoroutinefunction(api.handler):
             return cast("Answer", await api.handler(call))
@@ -291,14 +270,15 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _check_scopes(method: str, path: str, caller: Caller) -> None:
+def _check_scopes(method: str, path: str, seen: _Seen) -> None:
     # Imported here because the catalogue is needed by the first request, not by whoever imports the package.
     from obo_kit.scopes import Verdict, route_for, route_verdict
 
     route = route_for(method, path)
-    if route is None:
+    if route is None or seen.caller is None:
         return
-    verdict, missing = route_verdict(route, caller.scopes)
+    seen.needed = route.all_of or route.any_of[:1]
+    verdict, missing = route_verdict(route, seen.caller.scopes)
     # A spelling that the catalogue does not know opens nothing here: the workspace cannot know what it stands for.
     if verdict is not Verdict.GRANTED:
         needed = tuple(missing) or route.all_of or route.any_of
@@ -317,8 +297,11 @@ def _record(request: Request, seen: _Seen, status: int, at: float, seconds: floa
         path=request.url.path,
         status=status,
         scopes_held=seen.caller.scopes if seen.caller else None,
+        scopes_needed=seen.needed,
         scopes_missing=seen.missing,
         decision=seen.decision,
+        fault=", ".join(fault.kind for fault in seen.faults) or None,
+        tool=unquote(request.headers.get(TOOL_HEADER, "")) or None,
         connection=f"{request.client.host}:{request.client.port}" if request.client else "",
         seconds=seconds,
         user_agent=request.headers.get("user-agent", ""),
@@ -326,11 +309,3 @@ def _record(request: Request, seen: _Seen, status: int, at: float, seconds: floa
         at=at,
         mcp_tool=seen.mcp_tool,
     )
-
-
-def _fault_response(fault: Fault) -> Response:
-    headers = dict(fault.headers)
-    if isinstance(fault.body, str):
-        return Response(fault.body, status_code=fault.status, headers=headers)
-    body = {"error_code": "INJECTED_FAULT", "message": "Injected fault"} if fault.body is None else dict(fault.body)
-    return JSONResponse(body, status_code=fault.status, headers=headers)

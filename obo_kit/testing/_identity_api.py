@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+from obo_kit.testing._faults import LOGIN_PATH, login_page
 from obo_kit.testing._gate import Answer, Api, Call
 from obo_kit.testing._principals import Directory, Principal
 from obo_kit.testing._refusals import RefusedError
@@ -37,6 +38,7 @@ class IdentityApi:
                 for document in ("oauth-authorization-server", "openid-configuration")
             ),
             Api(method="POST", path="/oidc/v1/token", handler=self._token, open=True),
+            Api(method="GET", path=LOGIN_PATH, handler=lambda _call: Answer(content=login_page()), open=True),
             Api(method="GET", path="/api/2.0/preview/scim/v2/Me", handler=self._me),
         ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,15 +26,20 @@ class RequestRecord:
         kind: What that principal is.
         method: HTTP method.
         path: Path without the query.
-        status: HTTP status of the answer.
+        status: HTTP status of the answer; 0 where the connection was reset in place of one.
         scopes_held: Scopes of the token; None without a readable token.
+        scopes_needed: What the catalogue asks for on this path; where several spellings will do, the one to ask for.
+            Empty where it knows none, or the request did not get that far.
         scopes_missing: Scopes the token lacks; filled where the decision is ``"missing scope"``.
         decision: ``"allowed"``, ``"missing scope"``, ``"missing grant"``, ``"invalid token"``, ``"expired token"``,
             ``"no credential"``, ``"not found"``, ``"bad request"``, ``"login required"``, ``"model error"``,
             ``"upstream error"`` or ``"fault"``. A refusal that the platform reports as data (SQL, Genie) is recorded as
             a refusal, with status 200.
+        fault: What was injected (``add_fault``), or None.
+        tool: Name of the tool that asked, where a client of the kit said so in a header; None for other clients, for
+            code outside any decorated tool, and for requests of a tool's own making.
         connection: Client address and port: one value per TCP connection.
-        seconds: From the arrival of the request to the start of its answer.
+        seconds: Latency: from the arrival of the request to the start of its answer.
         user_agent: The User-Agent header, or an empty string.
         cookies: Cookies the client sent.
         at: Arrival, seconds since the epoch.
@@ -45,8 +52,11 @@ class RequestRecord:
     path: str
     status: int
     scopes_held: frozenset[str] | None
+    scopes_needed: tuple[str, ...]
     scopes_missing: tuple[str, ...]
     decision: str
+    fault: str | None
+    tool: str | None
     connection: str
     seconds: float
     user_agent: str
@@ -64,10 +74,19 @@ class RequestLog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: list[RequestRecord] = []
+        self._listeners: list[Callable[[RequestRecord], object]] = []
 
     def _add(self, record: RequestRecord) -> None:
         with self._lock:
             self._records.append(record)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(record)
+
+    def listen(self, listener: Callable[[RequestRecord], object]) -> None:
+        """Call ``listener`` with every record from now on, in the server's thread: it must be quick, and not raise."""
+        with self._lock:
+            self._listeners.append(listener)
 
     @property
     def entries(self) -> tuple[RequestRecord, ...]:
@@ -95,6 +114,7 @@ class RequestLog:
         *,
         user: str | None = None,
         kind: str | None = None,
+        tool: str | None = None,
         method: str | None = None,
         path: str | None = None,
         status: int | None = None,
@@ -106,6 +126,7 @@ class RequestLog:
         Args:
             user: Name of the principal as it was added.
             kind: ``"user"`` or ``"service_principal"``.
+            tool: Name of the tool that asked.
             method: HTTP method.
             path: The start of the path.
             status: HTTP status.
@@ -115,6 +136,7 @@ class RequestLog:
         wanted = {
             "user": user,
             "kind": kind,
+            "tool": tool,
             "method": method,
             "status": status,
             "decision": decision,
@@ -129,23 +151,64 @@ class RequestLog:
 
     def table(self, records: Sequence[RequestRecord] | None = None) -> str:
         """Return the records (all of them by default) as an aligned text table, one line each."""
-        rows = [("who", "method", "path", "status", "decision", "missing scopes", "ms")]
-        rows += [
+        rows = [
             (
                 record.user or "-",
                 record.method,
                 _ID.sub(r"\1…", record.path if record.mcp_tool is None else f"{record.path} {record.mcp_tool}"),
                 str(record.status),
-                record.decision,
+                record.decision + (f" ({record.fault})" if record.fault else ""),
                 ", ".join(record.scopes_missing) or "-",
                 f"{record.seconds * 1000:.1f}",
             )
             for record in (self.entries if records is None else records)
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return _aligned(("who", "method", "path", "status", "decision", "missing scopes", "ms"), rows)
+
+    def by_tool(self, records: Sequence[RequestRecord] | None = None) -> str:
+        """Return the records (all of them by default) as an aligned text table, one line per tool and user.
+
+        Requests that no tool is known for are told apart by the API they went to, in brackets. ``scopes`` are those
+        that the requests needed; ``ms`` is the median latency.
+        """
+        groups: dict[tuple[str, str], list[RequestRecord]] = {}
+        for record in self.entries if records is None else records:
+            groups.setdefault((record.tool or f"[{_api(record)}]", record.user or "-"), []).append(record)
+        rows = [
+            (
+                tool,
+                user,
+                str(len(group)),
+                str(sum(record.decision == "allowed" for record in group)),
+                ", ".join(_counted(record.decision for record in group if record.decision != "allowed")) or "-",
+                ", ".join(sorted({scope for record in group for scope in record.scopes_needed})) or "-",
+                f"{statistics.median(record.seconds for record in group) * 1000:.1f}",
+            )
+            for (tool, user), group in sorted(groups.items())
+        ]
+        return _aligned(("tool", "who", "requests", "allowed", "refused", "scopes", "ms"), rows)
+
+    def __str__(self) -> str:
+        return self.table()
 
     def __repr__(self) -> str:
         return f"<RequestLog of {len(self)} requests>"
+
+
+def _counted(values: Iterable[str]) -> list[str]:
+    return [f"{value} x{count}" if count > 1 else value for value, count in sorted(Counter(values).items())]
+
+
+def _api(record: RequestRecord) -> str:
+    from obo_kit.scopes import KINDS, route_for
+
+    route = route_for(record.method, record.path)
+    return KINDS[route.kind].title if route is not None and route.kind is not None else "other"
+
+
+def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

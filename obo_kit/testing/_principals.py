@@ -62,11 +62,13 @@ class Caller:
         principal: The principal.
         scopes: The scopes the token carries.
         expires_at: Seconds since the epoch.
+        token_id: The token's ``jti``.
     """
 
     principal: Principal
     scopes: frozenset[str]
     expires_at: float
+    token_id: str
 
 
 class ExpiredTokenError(RefusedError):
@@ -91,6 +93,7 @@ class Directory:
         self._by_name: dict[str, Principal] = {}
         self._by_user_name: dict[str, Principal] = {}
         self._secrets: dict[str, str] = {}
+        self._expired: set[str] = set()
         self._ids = itertools.count(7_000_000_000_001)
         self.issuer = ""
 
@@ -107,6 +110,11 @@ class Directory:
         with self._lock:
             self._secrets[client_id] = secret
         return ServicePrincipal(name=name, client_id=client_id, client_secret=secret)
+
+    def names(self, kind: Literal["user", "service_principal"]) -> tuple[str, ...]:
+        """Names of the principals of a kind, in the order they were added."""
+        with self._lock:
+            return tuple(name for name, principal in self._by_name.items() if principal.kind == kind)
 
     def credentials(self, name: str) -> ServicePrincipal | None:
         """The credentials of a service principal; None where there is none of that name.
@@ -227,7 +235,16 @@ class Directory:
             principal = self._by_user_name.get(claims["sub"])
         if principal is None:
             raise RefusedError("invalid_token")
-        caller = Caller(principal=principal, scopes=frozenset(claims["scope"].split()), expires_at=float(claims["exp"]))
-        if caller.expires_at <= time.time():
+        caller = Caller(
+            principal=principal,
+            scopes=frozenset(claims["scope"].split()),
+            expires_at=float(claims["exp"]),
+            token_id=claims["jti"],
+        )
+        if caller.expires_at <= time.time() or caller.token_id in self._expired:
             raise ExpiredTokenError(caller)
         return caller
+
+    def expire(self, caller: Caller) -> None:
+        """Make the token of a request count as expired from now on; other tokens of the same user stay good."""
+        self._expired.add(caller.token_id)

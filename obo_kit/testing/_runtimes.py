@@ -1,6 +1,7 @@
 """Puts this process in the state in which a Databricks runtime runs an agent, and puts it back.
 
-The environment and the stand-in modules belong to the whole process: open one runtime at a time, or nest them.
+The environment and the stand-in modules belong to the whole process. Runtimes nest in one thread; another thread that opens
+one meanwhile is refused. Users are different: any number of threads and tasks may serve one each, at the same time.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, Literal, TypeVar
 
+from obo_kit.identity import REQUEST_HEADERS, Hidden
 from obo_kit.testing._principals import Directory, ServicePrincipal
 
 __all__ = ["AppRuntime", "ModelServingRuntime", "app", "invoker", "model_serving", "notebook", "set_invoker"]
 
+T = TypeVar("T")
 TokenSource = Literal["request", "process"]
 _PER_REQUEST: TokenSource = "request"
 
@@ -27,6 +30,7 @@ _MODULES = ("mlflowserving", "mlflowserving.scoring_server", "mlflowserving.scor
 _VARIABLES = (
     "DATABRICKS_ACCOUNT_ID",
     "DATABRICKS_APP_NAME",
+    "DATABRICKS_APP_PORT",
     "DATABRICKS_AUTH_TYPE",
     "DATABRICKS_CLIENT_ID",
     "DATABRICKS_CLIENT_SECRET",
@@ -64,6 +68,7 @@ class ModelServingRuntime:
         self.service_principal = service_principal
         self.token_source: TokenSource = token_source
         self._mint = mint
+        self._open = True
 
     @contextlib.contextmanager
     def user(self, name: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> Iterator[None]:
@@ -75,8 +80,13 @@ class ModelServingRuntime:
         Args:
             name: The user.
             scopes: What the token carries: the ``api_scopes`` of the model's policy, on the platform.
-            expires_in: Seconds.
+            expires_in: Life of the token, seconds.
+
+        Raises:
+            RuntimeError: The runtime's block has ended.
+            ValueError: There is no such user.
         """
+        _check_open(self._open)
         with invoker(self._mint(name, scopes=scopes, expires_in=expires_in), self.token_source):
             yield
 
@@ -96,6 +106,38 @@ class AppRuntime:
         self._directory = directory
         self._host = host
         self._workspace_id = workspace_id
+        self._open = True
+
+    @contextlib.contextmanager
+    def user(self, name: str, *, scopes: Iterable[str] = (), expires_in: float = 3600.0) -> Iterator[dict[str, str]]:
+        """Serve a request of this user: for the block, the headers of one are those of the request being served.
+
+        They belong to this thread or task and what copies its context, and are found where the kit's ASGI middleware
+        and MLflow's agent server (if it has been imported) put them. An app that is driven over HTTP gets them with
+        ``headers``.
+
+        Args:
+            name: The user.
+            scopes: The app's ``user_api_scopes``.
+            expires_in: Life of the token, seconds.
+
+        Raises:
+            RuntimeError: The runtime's block has ended.
+            ValueError: There is no such user.
+        """
+        _check_open(self._open)
+        headers = self.headers(name, scopes=scopes, expires_in=expires_in)
+        reset = REQUEST_HEADERS.set(Hidden(headers))
+        server = sys.modules.get("mlflow.genai.agent_server.utils")
+        before = server.get_request_headers() if server is not None else {}
+        try:
+            if server is not None:
+                server.set_request_headers({key.lower(): value for key, value in headers.items()})
+            yield headers
+        finally:
+            if server is not None:
+                server.set_request_headers(before)
+            _put_back(REQUEST_HEADERS, reset)
 
     def headers(self, name: str, *, scopes: Iterable[str] = (), expires_in: float = 3600.0) -> dict[str, str]:
         """Return the headers that the proxy of Apps adds to a request of this user.
@@ -133,8 +175,12 @@ def model_serving(
         "DATABRICKS_CLIENT_SECRET": service_principal.client_secret,
     }
     fetched = token_source == _PER_REQUEST
-    with _environment(variables), _modules(present=fetched), invoker(None, _PER_REQUEST):
-        yield ModelServingRuntime(mint, service_principal, token_source)
+    with _runtime(variables, modules=fetched), invoker(None, _PER_REQUEST):
+        runtime = ModelServingRuntime(mint, service_principal, token_source)
+        try:
+            yield runtime
+        finally:
+            runtime._open = False
 
 
 @contextlib.contextmanager
@@ -150,19 +196,24 @@ def app(
     """Be Databricks Apps for the block."""
     variables = {
         "DATABRICKS_APP_NAME": name,
+        "DATABRICKS_APP_PORT": "8000",
         "DATABRICKS_HOST": host,
         "DATABRICKS_WORKSPACE_ID": workspace_id,
         "DATABRICKS_CLIENT_ID": service_principal.client_id,
         "DATABRICKS_CLIENT_SECRET": service_principal.client_secret,
     }
-    with _environment(variables), _modules(present=False):
-        yield AppRuntime(mint, directory, service_principal, host, workspace_id)
+    with _runtime(variables):
+        runtime = AppRuntime(mint, directory, service_principal, host, workspace_id)
+        try:
+            yield runtime
+        finally:
+            runtime._open = False
 
 
 @contextlib.contextmanager
 def notebook(token: str, host: str) -> Iterator[None]:
     """Be a developer's notebook, or laptop, for the block."""
-    with _environment({"DATABRICKS_HOST": host, "DATABRICKS_TOKEN": token}), _modules(present=False):
+    with _runtime({"DATABRICKS_HOST": host, "DATABRICKS_TOKEN": token}):
         yield
 
 
@@ -185,9 +236,7 @@ def invoker(token: str | None, token_source: TokenSource) -> Iterator[None]:
     try:
         yield
     finally:
-        # Left from another context (a fixture's, say): there, the value was never set.
-        with contextlib.suppress(ValueError):
-            _invoker.reset(reset)
+        _put_back(_invoker, reset)
 
 
 def set_invoker(token: str | None) -> None:
@@ -195,41 +244,90 @@ def set_invoker(token: str | None) -> None:
     _invoker.set(token)
 
 
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    for name in _VARIABLES:
-        os.environ.pop(name, None)
-    # Without this the SDK would read the developer's own ~/.databrickscfg, and send its token here.
-    os.environ.update({"DATABRICKS_CONFIG_FILE": os.devnull, **variables})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _put_back(variable: contextvars.ContextVar[Any], token: contextvars.Token[Any]) -> None:
+    # Left from another context (a fixture's, say): there, the value was never set.
+    with contextlib.suppress(ValueError):
+        variable.reset(token)
+
+
+def _check_open(is_open: bool) -> None:
+    if not is_open:
+        msg = "This runtime has ended: serve its users inside its with block"
+        raise RuntimeError(msg)
+
+
+class _Process:
+    """The runtimes that this process is in, innermost last, and the thread that opened them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[tuple[int, dict[str, str | None], dict[str, types.ModuleType | None]]] = []
+
+    def enter(self) -> int:
+        with self._lock:
+            here = threading.get_ident()
+            if self._open and self._open[-1][0] != here:
+                msg = (
+                    "Another thread has opened a runtime, and the environment belongs to the whole process. "
+                    "Open it once, around the threads, and serve users in them: with runtime.user(...)"
+                )
+                raise RuntimeError(msg)
+            variables = {name: os.environ.get(name) for name in _VARIABLES}
+            self._open.append((here, variables, {name: sys.modules.get(name) for name in _MODULES}))
+            return len(self._open)
+
+    def leave(self, depth: int) -> bool:
+        """Put back what was before the runtime of that depth. False where those inside it are still open."""
+        with self._lock:
+            if len(self._open) < depth:
+                return True  # ended already, with one that it was in
+            innermost = len(self._open) == depth
+            _, variables, modules = self._open[depth - 1]
+            del self._open[depth - 1 :]
+            _replace(os.environ, variables)
+            _replace(sys.modules, modules)
+            return innermost
+
+
+_process = _Process()
+
+
+def _replace(mapping: MutableMapping[str, T], values: Mapping[str, T | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            mapping.pop(name, None)
+        else:
+            mapping[name] = value
 
 
 @contextlib.contextmanager
-def _modules(*, present: bool) -> Iterator[None]:
-    """Put the scoring server's module, from which the clients fetch the token, in place; or take it away."""
-    before = {name: sys.modules.pop(name, None) for name in _MODULES}
-    if present:
-        parent: types.ModuleType | None = None
-        for name in _MODULES:
-            module = types.ModuleType(name, "A stand-in by obo_kit.testing for a module of Databricks Model Serving.")
-            module.__path__ = []
-            if parent is not None:
-                setattr(parent, name.rpartition(".")[2], module)
-            sys.modules[name] = parent = module
-        assert parent is not None
-        parent.fetch_obo_token = _invoker.get  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator[None]:
+    """Be in a runtime with these environment variables, and with the scoring server's module or without it."""
+    depth = _process.enter()
     try:
+        # Without this the SDK would read the developer's own ~/.databrickscfg, and send its token here.
+        wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, **variables}
+        _replace(os.environ, {name: wanted.get(name) for name in _VARIABLES})
+        _replace(sys.modules, _scoring_server() if modules else dict.fromkeys(_MODULES))
         yield
-    finally:
-        for name, module_before in before.items():
-            sys.modules.pop(name, None)
-            if module_before is not None:
-                sys.modules[name] = module_before
+    except BaseException:
+        _process.leave(depth)
+        raise
+    if not _process.leave(depth):
+        msg = "A runtime ended before one that was opened inside it; both are undone now. Nest their with blocks"
+        raise RuntimeError(msg)
+
+
+def _scoring_server() -> dict[str, types.ModuleType | None]:
+    """The module from which the clients fetch the invoker's token."""
+    modules: dict[str, types.ModuleType | None] = {}
+    parent: types.ModuleType | None = None
+    for name in _MODULES:
+        module = types.ModuleType(name, "A stand-in by obo_kit.testing for a module of Databricks Model Serving.")
+        module.__path__ = []
+        if parent is not None:
+            setattr(parent, name.rpartition(".")[2], module)
+        modules[name] = parent = module
+    assert parent is not None
+    parent.fetch_obo_token = _invoker.get  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    return modules

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from obo_kit.testing._deploy import Deployment
+    from obo_kit.testing._faults import FaultKind
     from obo_kit.testing._genie import Answers
     from obo_kit.testing._index import Kind
     from obo_kit.testing._log import RequestLog
@@ -56,6 +58,7 @@ class LocalWorkspace:
 
     Args:
         latency: Seconds that every request waits before it is answered. The attribute may be set at any time.
+        port: Port to listen on; 0 for one that is free.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, where it is in another file.
 
@@ -73,7 +76,12 @@ class LocalWorkspace:
     )
 
     def __init__(
-        self, *, latency: float = 0.0, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+        self,
+        *,
+        latency: float = 0.0,
+        port: int = 0,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
     ) -> None:
         missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
         if missing:
@@ -98,6 +106,10 @@ class LocalWorkspace:
 
         self.workspace_id = str(10**15 + secrets.randbelow(9 * 10**15))
         self.log: RequestLog = RequestLog()
+        if not 0 <= port <= 65535:
+            msg = f"port is a number from 0 (any that is free) to 65535, not {port!r}"
+            raise ValueError(msg)
+        self._port = port
         self._ssl = (ssl_certfile, ssl_keyfile)
         self._lock = threading.Lock()
         self._server: Server | None = None
@@ -130,6 +142,28 @@ class LocalWorkspace:
         self._gate.add(Mcp(self._gate.inner, self._functions, self._threads).apis())
         self.latency = latency
 
+    @classmethod
+    def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any], *, port: int = 0) -> Self:
+        """Return a workspace with what a file says in it; it is not started yet.
+
+        The sections are the ``add_*`` methods (``add_genie_space`` reads ``genie_spaces``), their keys the parameters of
+        these, besides ``grants`` and what can be set on a workspace, such as ``latency``; see ``docs/local-workspace.md``.
+
+        Args:
+            config: Path of a YAML file, or the same as a mapping. Paths in it are relative to the file's folder (a
+                mapping's: to the current one).
+            port: As for the class.
+
+        Raises:
+            ConfigError: It cannot be read, or an entry does not fit; says file, line and key.
+            ImportError: PyYAML is not installed.
+        """
+        from obo_kit.testing._config import fill
+
+        workspace = cls(port=port)
+        fill(workspace, config)
+        return workspace
+
     # ------------------------------------------------------------------ life
 
     def start(self) -> Self:
@@ -141,7 +175,7 @@ class LocalWorkspace:
                 msg = "A local workspace starts once; make a new one"
                 raise RuntimeError(msg)
             self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="obo-kit-workspace")
-            self._server = Server(self._gate, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
+            self._server = Server(self._gate, port=self._port, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
             self._directory.issuer = f"{self.host}/oidc"
         return self
 
@@ -233,6 +267,24 @@ class LocalWorkspace:
             ValueError: The name is empty or taken.
         """
         return self._directory.add_service_principal(name)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the users, in the order they were added."""
+        return self._directory.names("user")
+
+    @property
+    def service_principals(self) -> tuple[str, ...]:
+        """Names of the service principals, in the order they were added."""
+        return self._directory.names("service_principal")
+
+    def service_principal(self, name: str) -> ServicePrincipal:
+        """Return the credentials of a service principal. ValueError where there is none of the name."""
+        found = self._directory.credentials(name)
+        if found is None:
+            msg = f"There is no service principal {name!r} in this workspace; add_service_principal() adds it"
+            raise ValueError(msg)
+        return found
 
     def token(self, principal: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> str:
         """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
@@ -533,37 +585,71 @@ class LocalWorkspace:
 
     def add_fault(
         self,
+        kind: FaultKind = "status",
         *,
-        status: int,
-        path_prefix: str = "/",
+        status: int | None = None,
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | str | None = None,
-        times: int | None = 1,
+        seconds: float | None = None,
+        path_prefix: str = "/",
         user: str | None = None,
+        after: int = 0,
+        times: int | EllipsisType | None = ...,
+        probability: float = 1.0,
+        seed: int = 0,
     ) -> None:
-        """Answer requests with a fault instead of the truth.
+        """Let something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
+
+        =====================  ==========================================================================
+        ``"status"``           answers with ``status``, ``headers`` and ``body``
+        ``"latency"``          waits ``seconds`` before the answer
+        ``"slow_stream"``      sends the answer in pieces, ``seconds`` before each
+        ``"truncated_body"``   sends half of the body (of a stream: of its first event), then hangs up
+        ``"reset"``            resets the connection, without an answer
+        ``"login_redirect"``   redirects to ``/login.html``, as an unauthenticated browser is
+        ``"login_page"``       answers 200 with that page
+        ``"expired_token"``    the token of the request has expired, for good; a fresh one of the same user works
+        =====================  ==========================================================================
 
         Args:
-            status: HTTP status.
-            path_prefix: Start of the paths it applies to.
+            kind: What happens.
+            status: HTTP status, 200 to 599.
             headers: Response headers, ``Retry-After`` say.
             body: JSON object or text; a platform-shaped error by default.
-            times: How many requests it applies to; None for all.
+            seconds: How long.
+            path_prefix: Start of the paths it applies to.
             user: The principal it applies to; None for everybody.
-        """
-        from obo_kit.testing._gate import Fault
+            after: How many requests it lets through first.
+            times: How many requests it hits, None for no limit. By default one; without limit where there is a
+                probability.
+            probability: Of each request to be hit, more than 0 and at most 1.
+            seed: Of the probability: the same requests in the same order meet the same fate.
 
-        if not 200 <= status <= 599 or (times is not None and times < 1):
-            msg = "A fault needs a status from 200 to 599, and times= at least 1 (None for always)"
-            raise ValueError(msg)
+        Raises:
+            ValueError: An argument is out of range or does not belong to the kind, or there is no such principal.
+        """
+        from obo_kit.testing._faults import Fault
+
         who = self._directory.find(user).name if user is not None else None
-        self._gate.add_fault(
-            Fault(path_prefix=path_prefix, status=status, headers=headers or {}, body=body, times=times, user=who)
+        self._gate.faults.add(
+            Fault(
+                kind,
+                status=status,
+                headers=headers,
+                body=body,
+                seconds=seconds,
+                path_prefix=path_prefix,
+                user=who,
+                after=after,
+                times=times,
+                probability=probability,
+                seed=seed,
+            )
         )
 
     def clear_faults(self) -> None:
-        """Take all faults back."""
-        self._gate.clear_faults()
+        """Take all faults back. A token that has expired stays so."""
+        self._gate.faults.clear()
 
     # ------------------------------------------------------------------ runtimes
 
@@ -606,11 +692,19 @@ class LocalWorkspace:
             workspace_id=self.workspace_id,
         )
 
-    def as_notebook(self, user: str) -> contextlib.AbstractContextManager[None]:
-        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else."""
+    def as_notebook(
+        self, user: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0
+    ) -> contextlib.AbstractContextManager[None]:
+        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else.
+
+        Args:
+            user: The developer.
+            scopes: What their token carries.
+            expires_in: Life of the token, seconds.
+        """
         from obo_kit.testing._runtimes import notebook
 
-        return notebook(self.token(user), self.host)
+        return notebook(self.token(user, scopes=scopes, expires_in=expires_in), self.host)
 
     def _credentials(self, name: str) -> ServicePrincipal:
         return self._directory.credentials(name) or self._directory.add_service_principal(name)
@@ -655,3 +749,9 @@ class LocalWorkspace:
                 service_principal=principal,
                 verify=self._ssl[0] or True,
             )
+
+
+# Whoever asks for the class wants to start one: what it runs on is loaded with it, so that starting takes milliseconds.
+# Where a package is missing, making a workspace says which.
+with contextlib.suppress(ImportError):
+    from obo_kit.testing import _genie, _search, _server, _serving  # noqa: F401

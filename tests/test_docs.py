@@ -1,0 +1,105 @@
+"""The pages an author follows: every block is written to the file it names, and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = ("quickstart.md", "local-workspace.md")
+BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks():
+    for page in PAGES:
+        for language, name, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+            yield page, language, name, text
+
+
+def commands():
+    for _, language, _, text in blocks():
+        if language == "console":
+            yield from (shlex.split(line.removeprefix("$ ")) for line in text.splitlines())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with every file of the pages."""
+    folder = tmp_path_factory.mktemp("project")
+    for _, _, name, text in blocks():
+        if name:
+            (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def environment(project):
+    """No plugins but the kit's own: those of other packages cost more than the tests."""
+    unwanted = ("cacheprovider", "hypothesispytest", "langsmith_plugin", "asyncio", "anyio", "cov")
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTEST_ADDOPTS": " ".join(f"-p no:{name}" for name in unwanted),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def test_every_block_is_a_file_or_a_command():
+    named = [name for _, _, name, _ in blocks() if name]
+    assert len(named) == len(set(named)) > 10
+    assert {language for _, language, name, _ in blocks() if not name} == {"console"}
+    # What is not run here: installing, which the suite has behind it, and the demo, which has a command of its own in CI.
+    known = {"pip", "pytest", "obo-kit policy", "obo-kit workspace", "obo-kit demo"}
+    assert {" ".join(words[:2]) if words[0] == "obo-kit" else words[0] for words in commands()} == known
+
+
+def test_the_tests_of_the_pages_pass_and_the_agent_is_logged(project, environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "ignore"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = sum(len(re.findall(r"^def test_", text, re.MULTILINE)) for *_, text in blocks())
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= written > 10
+
+
+def test_the_commands_of_the_pages_run(project, environment):
+    for words in (words for words in commands() if words[:2] == ["obo-kit", "workspace"]):
+        # A port of the page's own may be taken on this machine.
+        port = words.index("--port") if "--port" in words else len(words)
+        command = [sys.executable, "-m", "obo_kit.cli", *words[1:port], *words[port + 2 :]]
+        with subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            printed = ""
+            while "DATABRICKS_TOKEN" not in printed:
+                line = process.stdout.readline()
+                assert line, printed
+                printed += line
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert "http://127.0.0.1:" in printed
+
+
+def test_the_policy_of_the_page_is_what_it_says(project):
+    from click.testing import CliRunner
+
+    from obo_kit.cli import main
+
+    ((_, *words),) = (words for words in commands() if words[:2] == ["obo-kit", "policy"])
+    printed = CliRunner().invoke(main, [words[0], str(project / words[1])]).output
+    assert json.loads(printed)["user_auth_policy"] == {"api_scopes": ["sql"]}
