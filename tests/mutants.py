@@ -260,8 +260,8 @@ MUTANTS = {
     "the token goes wherever the request goes": Mutant(
         rule=8,
         file="clients.py",
-        old="== host else {}",
-        new="else {}",
+        old="!= host:\n        return {}",
+        new="is None:\n        return {}",
         test="test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
     ),
     "answers hold the request with the token": Mutant(
