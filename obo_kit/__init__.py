@@ -26,6 +26,7 @@ from obo_kit._version import __version__
 if TYPE_CHECKING:
     from obo_kit._lease import Limits
     from obo_kit.denials import Denial, DenialReason, explain
+    from obo_kit.events import ToolEvent, capture_events, on_event
     from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
     from obo_kit.injection import with_user_client
     from obo_kit.optional import available_tools, available_tools_async, optional_tool
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_lease": ("Limits",),
+    "events": ("ToolEvent", "capture_events", "on_event"),
     "denials": ("Denial", "DenialReason", "explain"),
     "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),
     "injection": ("with_user_client",),
@@ -60,6 +62,7 @@ __all__ = [
     "ScopeViolationError",
     "SessionClosedError",
     "TokenExpiredError",
+    "ToolEvent",
     "UnknownScopeError",
     "UserIdentity",
     "UserSession",
@@ -68,9 +71,11 @@ __all__ = [
     "auth_policy",
     "available_tools",
     "available_tools_async",
+    "capture_events",
     "current_session",
     "explain",
     "log_model",
+    "on_event",
     "optional_tool",
     "propagate",
     "register_identity_source",

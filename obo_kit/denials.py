@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
+from obo_kit._unwrap import MAX_DEPTH, is_a, leaves_of, package_of, status_of
 from obo_kit.scopes import KINDS, TARGETS, route_for, same_family, translate
 
 if TYPE_CHECKING:
@@ -291,7 +292,6 @@ _NO_DENIAL_CODES = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMP
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
 # What the SDK appends to a refusal; it names the host and the client id.
 _CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w+=|Env: [A-Z_]+).*\Z", re.DOTALL)
-_MAX_DEPTH = 16
 
 
 def explain(refused: object) -> Denial | None:
@@ -313,7 +313,7 @@ def explain(refused: object) -> Denial | None:
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
     if isinstance(refused, BaseException):
-        found = _of_exception(refused, call.refusals if call is not None else (), 0)
+        found = _of_exception(refused, call.evidence.refusals if call is not None else (), 0)
     else:
         found = _of_value(refused)
     return _described(found, call, session) if found is not None else None
@@ -333,7 +333,7 @@ class _Found:
 
 
 def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int) -> _Found | None:
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
@@ -341,7 +341,7 @@ def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int)
         refusal = read(error, evidence)
         if refusal is not None:
             return _classify(refusal)
-    leaves = _leaves_of(error)
+    leaves = leaves_of(error)
     if not leaves:
         return _of_exception(error.__cause__, evidence, depth + 1) if error.__cause__ is not None else None
     found = [_of_exception(leaf, evidence, depth + 1) if leaf is not None else None for leaf in leaves]
@@ -371,25 +371,8 @@ def _of_own(error: errors.OboError) -> _Found | None:
     return None  # a mistake in the program, not a refusal
 
 
-def _is(thing: object, package: str, name: str) -> bool:
-    """Told by name: importing the class would load its package."""
-    return any(base.__name__ == name and base.__module__.split(".")[0] == package for base in type(thing).__mro__)
-
-
-def _leaves_of(error: BaseException) -> Sequence[BaseException | None]:
-    """The exceptions that another one holds, all of which have to be denials; `None` for what is no exception."""
-    if any(base.__name__ == "BaseExceptionGroup" for base in type(error).__mro__):
-        return tuple(cast("Any", error).exceptions)
-    if _is(error, "pydantic_core", "ValidationError"):
-        held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
-        return [one if isinstance(one, BaseException) else None for one in held]
-    if _is(error, "tenacity", "RetryError"):
-        return (cast("Any", error).last_attempt.exception(),)
-    return ()
-
-
 def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    if not _is(error, "databricks", "DatabricksError"):
+    if not is_a(error, "databricks", "DatabricksError"):
         return None
     text, code = _CONFIG_TAIL.sub("", str(error)), _code(getattr(error, "error_code", None))
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
@@ -399,7 +382,7 @@ def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
 
 def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """A failed Genie message: the SDK's waiter drops the reason, and only the wire knows it."""
-    if not (_is(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)):
+    if not (is_a(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)):
         return None
     return next(
         (seen for seen in reversed(evidence) if seen.status == 200 and (seen.path or "").startswith(_GENIE)), None
@@ -409,14 +392,10 @@ def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal |
 def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """An HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
     where the kit's own clients saw it."""
-    package = _package_of(error)
-    if package not in _HTTP_CLIENTS:
+    status, response = status_of(error), getattr(error, "response", None)
+    if status is None:
         return None
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    if not isinstance(status, int):
-        return None
-    if package == "databricks":
+    if package_of(error) == "databricks":
         code, text = _code(getattr(error, "error_code", None)), str(error)
         return _seen(evidence, code=code, text=text, status=status) or Refusal(
             status=status, error_code=code, text=text
@@ -479,11 +458,6 @@ def _phrase(status: int | None) -> str:
 
 
 _GENIE = "/api/2.0/genie/"
-_HTTP_CLIENTS = frozenset({"databricks", "openai", "requests", "httpx", "httpx2"})
-
-
-def _package_of(thing: object) -> str:
-    return (type(thing).__module__ or "").split(".")[0]
 
 
 def _code(code: object) -> str | None:

@@ -134,9 +134,9 @@ def test_an_expired_token(workspace, monkeypatch, call):
     monkeypatch.setattr("obo_kit._lease.token_state", lambda _: TokenState.FRESH)  # a clock that is behind
     with with_token(workspace, "alice", expires_in=-5):
         denial = denied(call)
-    assert (denial.reason, denial.status) == (R.TOKEN_EXPIRED, 403)
+    assert (denial.reason, denial.status) == (R.TOKEN_EXPIRED, None)  # known before anything is sent
     assert denial.principal == "alice@example.com"
-    assert "fresh token" in denial.remedy
+    assert "ask again" in denial.remedy
 
 
 @every_call
@@ -295,7 +295,7 @@ def test_a_genie_message_that_failed_for_another_reason_is_no_denial(workspace):
 
 def test_a_failed_waiter_of_another_api_takes_no_evidence_of_genie_s():
     """Rule 16."""
-    call = SimpleNamespace(refusals=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")])
+    call = SimpleNamespace(evidence=SimpleNamespace(refusals=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")]))
     from obo_kit.denials import explain_in
 
     assert explain_in(OperationFailed("failed to reach RUNNING, got State.ERROR"), _as_call(call), None) is None
@@ -318,8 +318,8 @@ def test_the_last_failed_message_counts(workspace):
         Refusal(status=200, text="[PARSE_SYNTAX_ERROR] no", path="/api/2.0/genie/x"),
     ]
     error = OperationFailed("failed to reach COMPLETED, got MessageStatus.FAILED")
-    assert explain_in(error, _as_call(SimpleNamespace(refusals=failed)), None) is None
-    assert explain_in(error, _as_call(SimpleNamespace(refusals=failed[::-1])), None)
+    assert explain_in(error, _as_call(SimpleNamespace(evidence=SimpleNamespace(refusals=failed))), None) is None
+    assert explain_in(error, _as_call(SimpleNamespace(evidence=SimpleNamespace(refusals=failed[::-1]))), None)
 
 
 def test_a_client_of_the_author_s_own_is_explained_too(workspace):
