@@ -122,7 +122,11 @@ class _Attempts:
         call = self._call
         what = ", ".join(f"{one.method} {one.path}: {one.what}" for one in self._new_outages()[-1:])
         logger.warning(
-            "%s: attempt %d failed (%s); again in %.1f s", call.tool, call.attempts, what or type(error).__name__, seconds
+            "%s: attempt %d failed (%s); again in %.1f s",
+            call.tool,
+            call.attempts,
+            what or type(error).__name__,
+            seconds,
         )
         if call.watch is not None:
             call.watch.retried(error)
@@ -180,7 +184,9 @@ def tell_what_was_tried(call: ToolCall, error: Exception) -> None:
     outages = call.evidence.outages
     if not outages or not is_passing(error):
         return
-    tried = f"{call.tool}: {call.attempts} attempt{'s' * (call.attempts > 1)}, {len(outages)} failed requests; the last "
+    tried = (
+        f"{call.tool}: {call.attempts} attempt{'s' * (call.attempts > 1)}, {len(outages)} failed requests; the last "
+    )
     tried += f"was {outages[-1].method} {outages[-1].path}: {outages[-1].what}"
     if call.outer is None:  # a tool that this one is called by tells it again
         logger.warning("%s", tried)

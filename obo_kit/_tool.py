@@ -111,9 +111,7 @@ def _name_of(fn: Any) -> str:
 
 def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     retry = spec.fallback.retry if spec.fallback is not None else None
-    wrapper = bound(
-        spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None
-    )
+    wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
     # From the wrapper below and not from the author's function: its name or docstring may have been set since.
     source = _plain(previous)
     functools.update_wrapper(wrapper, source)

@@ -295,7 +295,9 @@ def test_a_genie_message_that_failed_for_another_reason_is_no_denial(workspace):
 
 def test_a_failed_waiter_of_another_api_takes_no_evidence_of_genie_s():
     """Rule 16."""
-    call = SimpleNamespace(evidence=SimpleNamespace(refusals=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")]))
+    call = SimpleNamespace(
+        evidence=SimpleNamespace(refusals=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")])
+    )
     from obo_kit.denials import explain_in
 
     assert explain_in(OperationFailed("failed to reach RUNNING, got State.ERROR"), _as_call(call), None) is None
