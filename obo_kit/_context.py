@@ -94,6 +94,11 @@ class ToolCall:
         self._evidence: Evidence | None = None
 
     @property
+    def seen(self) -> list[Refusal]:
+        """The refusals so far, in order."""
+        return self.evidence.refusals
+
+    @property
     def evidence(self) -> Evidence:
         """What was seen. That of the outermost call: whoever calls a tool may have to explain what it raises."""
         if self.outer is not None:

@@ -302,6 +302,10 @@ def note(
         stated = headers.get("retry-after") or ""
         wait = float(stated) if stated.isdigit() else None
         evidence.outages.append(Outage(method=method, path=path, what=str(status), retry_after=wait))
+    elif 300 <= status < 400:
+        if urlsplit(location := headers.get("location") or "").path.startswith("/login"):
+            found = Refusal(status=status, method=method, path=path, location=location)
+            evidence.refusals.append(found)
     elif 400 <= status < 500 and status not in (408, 409, 425) and body is not None:
         content = body()
         found = _parsed(content)

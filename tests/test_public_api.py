@@ -21,7 +21,7 @@ API = {
     "DenialReason", "UserIdentity", "UserSession", "OboError", "NoUserIdentityError", "NoUserSessionError",
     "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
     "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source", "ToolEvent", "on_event",
-    "capture_events",
+    "capture_events", "Preflight", "preflight", "rewrite_denials",
 }  # fmt: skip
 # Named by the signatures of the above.
 BESIDES = {"IdentitySource", "Limits", "__version__"}
@@ -119,6 +119,8 @@ RAISES = {
     "requires_scopes": ["UnknownScopeError", "PolicyError", "MissingScopeError"],
     "optional_tool": ["TypeError", "ValueError"],
     "on_event": ["TypeError"],
+    "preflight": ["PolicyError"],
+    "rewrite_denials": ["TypeError"],
     "available_tools": ["NoUserIdentityError", "NoUserSessionError"],
     "available_tools_async": ["NoUserIdentityError", "NoUserSessionError"],
     "system_resources": ["PolicyError"],

@@ -182,6 +182,11 @@ with obo_kit.capture_events() as events:
     assert_type(events, list[obo_kit.ToolEvent])
 assert_type(obo_kit.on_event(events.append), Callable[[], None])
 obo_kit.on_event(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+assert_type(obo_kit.preflight("agent.py"), obo_kit.Preflight)
+assert_type(obo_kit.preflight(obo_kit.auth_policy()).problems, tuple[str, ...])
+obo_kit.preflight(agent_or_policy="agent.py")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+obo_kit.rewrite_denials(lambda denial: denial)
+obo_kit.rewrite_denials(lambda denial: "text")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType, reportReturnType]
 events[0].tool = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
