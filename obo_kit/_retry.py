@@ -190,8 +190,9 @@ def tell_what_was_tried(call: ToolCall, error: Exception) -> None:
     tried += f"was {outages[-1].method} {outages[-1].path}: {outages[-1].what}"
     if call.outer is None:  # a tool that this one is called by tells it again
         logger.warning("%s", tried)
-    if hasattr(error, "add_note"):
-        error.add_note(f"obo_kit tried {tried}")
+    add_note = getattr(error, "add_note", None)  # since Python 3.11
+    if add_note is not None:
+        add_note(f"obo_kit tried {tried}")
 
 
 def retrying(fn: Callable[..., Any], retry: Retry) -> Callable[..., Any]:

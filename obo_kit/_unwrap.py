@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,12 +19,19 @@ def package_of(thing: object) -> str:
 
 def is_a(thing: object, package: str, *names: str) -> bool:
     """Whether a thing is of one of the classes, or of one derived from them."""
-    return any(base.__name__ in names and base.__module__.split(".")[0] == package for base in type(thing).__mro__)
+    kind: Any = type(thing)
+    bases = _bases(kind)
+    return any((package, name) in bases for name in names)
+
+
+@functools.lru_cache(maxsize=256)
+def _bases(kind: type) -> frozenset[tuple[str, str]]:
+    return frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
 
 
 def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
     """The exceptions that another one holds, all of which count; `None` for what is no exception."""
-    if any(base.__name__ == "BaseExceptionGroup" for base in type(error).__mro__):
+    if is_a(error, "builtins", "BaseExceptionGroup") or is_a(error, "exceptiongroup", "BaseExceptionGroup"):
         return tuple(cast("Any", error).exceptions)
     if is_a(error, "pydantic_core", "ValidationError"):
         held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]

@@ -304,8 +304,7 @@ def note(
         evidence.outages.append(Outage(method=method, path=path, what=str(status), retry_after=wait))
     elif 300 <= status < 400:
         if urlsplit(location := headers.get("location") or "").path.startswith("/login"):
-            found = Refusal(status=status, method=method, path=path, location=location)
-            evidence.refusals.append(found)
+            evidence.refusals.append(Refusal(status=status, method=method, path=path, location=location))
     elif 400 <= status < 500 and status not in (408, 409, 425) and body is not None:
         content = body()
         found = _parsed(content)

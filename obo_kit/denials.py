@@ -158,7 +158,7 @@ def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int)
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
-    for read in (_from_login, _from_sdk, _from_waiter, _from_mcp, _from_http):
+    for read in (_from_login, _from_sdk, _from_waiter, _from_reader, _from_mcp, _from_http):
         refusal = read(error, evidence)
         if refusal is not None:
             return _classify(refusal)
@@ -209,6 +209,13 @@ def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal |
     return next(
         (seen for seen in reversed(evidence) if seen.status == 200 and (seen.path or "").startswith(_GENIE)), None
     )
+
+
+def _from_reader(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """The SDK stumbles over a refusal in plain text where it had sent a stream (facts: errors, section 1)."""
+    if isinstance(error, TypeError) and evidence and _raised_in(error).startswith("databricks.sdk.logger"):
+        return evidence[-1]
+    return None
 
 
 def _raised_in(error: BaseException) -> str:
@@ -278,12 +285,12 @@ def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | N
     answer = _parsed(text)
     path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
     seen = _seen(evidence, code=answer.error_code, text=text, status=status, path=path)
-    if seen is None and path.startswith(_MCP) and not text:
-        # The MCP clients read no body of a refusal, and the path is Databricks' own.
-        return Refusal(status=status, method=getattr(getattr(error, "request", None), "method", None), path=path)
-    if seen is not None or answer.error_code is None:
+    if seen is not None:
         return seen
-    return replace(answer, status=status)
+    if answer.error_code is None and not path.startswith(_OURS):
+        return None
+    # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
+    return replace(answer, status=status, method=getattr(getattr(error, "request", None), "method", None), path=path)
 
 
 def _body_of(response: Any) -> str:
@@ -317,7 +324,7 @@ def _seen(
         if (path is not None and seen.path != path) or (seen.error_code is not None and seen.error_code != code):
             continue
         words, told = _words(seen.text) or _phrase(seen.status), _words(text)
-        if words == told or (words and words[:200] in told) or (told and told in words):
+        if words == told or not (seen.text or told) or (words and words[:200] in told) or (told and told in words):
             return seen
     return None
 
@@ -343,6 +350,7 @@ def _code(code: object) -> str | None:
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MCP = "/api/2.0/mcp/"
+_OURS = (_MCP, "/serving-endpoints/", "/ai-gateway/")
 _GENIE_FAILED = "Genie query failed with error: "
 _FORMS = ("databricks", "databricks_ai_bridge", "mcp", "requests", "unitycatalog", "builtins")
 
@@ -350,7 +358,7 @@ _FORMS = ("databricks", "databricks_ai_bridge", "mcp", "requests", "unitycatalog
 def _of_value(value: object, evidence: Sequence[Refusal]) -> Found | None:
     """Values count only in these exact forms, so that a tool's prose about errors is never taken for a refusal."""
     package, name, known = package_of(value), type(value).__name__, cast("Any", value)
-    if package not in _FORMS or (package == "builtins" and not isinstance(value, str)):
+    if package not in _FORMS or (package == "builtins" and not isinstance(value, (str, list))):
         return None
     if evidence and evidence[-1].status in _REDIRECTS and _is_page(value):
         return _classify(evidence[-1])
@@ -371,7 +379,8 @@ def _of_value(value: object, evidence: Sequence[Refusal]) -> Found | None:
 def _is_page(value: object) -> bool:
     if isinstance(value, str):
         return value.lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
-    return type(value).__name__ in ("HttpRequestResponse", "Response", "DownloadResponse")
+    # A stream that is read from a page is empty.
+    return value == [] or type(value).__name__ in ("HttpRequestResponse", "Response", "DownloadResponse")
 
 
 def _of_genie_text(text: str) -> Found | None:

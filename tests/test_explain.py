@@ -544,7 +544,7 @@ def test_an_http_error_shaped_as_the_platform_s_is_explained():
     error = requests.HTTPError("no", response=_answer(403, '{"error_code": "PERMISSION_DENIED", "message": "no"}'))
     denial = explain(error)
     assert denial is not None
-    assert (denial.reason, denial.status, denial.detail) == (R.ACCESS_DENIED, 403, "no")
+    assert (denial.reason, denial.status, denial.detail) == (R.ACCESS_DENIED, 403, "GET /api/2.0/x: no")
 
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2"])
@@ -764,6 +764,7 @@ def test_a_sign_in_page_in_place_of_an_answer(workspace):
     page = "<!doctype html><html><body>Sign in</body></html>"
     assert explain(page) is None
     workspace.add_fault(status=302, headers={"Location": "/login.html"}, body="", times=None, path_prefix="/api")
+    workspace.add_fault(status=200, body=page, times=None, path_prefix="/login")
 
     @with_user_client
     def look(client: WorkspaceClient):

@@ -167,7 +167,7 @@ def repeated(question: str) -> str:
 
 
 assert_type(repeated("x"), str)
-optional_tool(retry="yes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+optional_tool(retry="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 optional_tool(fallbak="no")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 obo_kit.system_resources("sql")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 requires_scopes(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -186,7 +186,7 @@ assert_type(obo_kit.preflight("agent.py"), obo_kit.Preflight)
 assert_type(obo_kit.preflight(obo_kit.auth_policy()).problems, tuple[str, ...])
 obo_kit.preflight(agent_or_policy="agent.py")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 obo_kit.rewrite_denials(lambda denial: denial)
-obo_kit.rewrite_denials(lambda denial: "text")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType, reportReturnType]
+obo_kit.rewrite_denials(lambda denial: "text")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]
 events[0].tool = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
