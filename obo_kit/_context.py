@@ -165,6 +165,9 @@ class Run:
         del error
         return RERAISE
 
+    def interrupted(self, error: BaseException) -> None:
+        """Called where the code was canceled, or its consumer left."""
+
     def inspect(self, value: Any) -> Any:
         """The value to hand on in place of what the function returned."""
         return value
@@ -214,6 +217,9 @@ def _as_generator(open_: _Open, start: _Start) -> Callable[..., Generator[Any, A
             if value is RERAISE:
                 raise
             yield value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             run.end()
 
@@ -235,6 +241,9 @@ def _as_coroutine(open_: _Open, start: _Start) -> Callable[..., Coroutine[Any, A
             if value is RERAISE:
                 raise
             return value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             if not lasting:
                 run.end()
@@ -265,6 +274,9 @@ def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGener
             if value is RERAISE:
                 raise
             yield value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             run.end()
 
@@ -286,6 +298,9 @@ def _as_function(open_: _Open, start: _Start) -> Callable[..., Any]:
             if value is RERAISE:
                 raise
             return value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             if not lasting:
                 run.end()

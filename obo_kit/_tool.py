@@ -218,6 +218,10 @@ class _ToolRun(Run):
             tell_what_was_tried(self._call, error)
         return RERAISE
 
+    def interrupted(self, error: BaseException) -> None:
+        if not isinstance(error, GeneratorExit):  # who has had enough of a stream was not refused
+            self._note(None, error)
+
     def inspect(self, value: Any) -> Any:
         if self._spec.injection is not None and self._session is not None:
             self._session.adopt(value)
@@ -230,7 +234,7 @@ class _ToolRun(Run):
         self._note(denial, None)
         return fallback.instead_of(denial, self._session) if denial.reason in fallback.on else value
 
-    def _note(self, denial: Denial | None, error: Exception | None) -> None:
+    def _note(self, denial: Denial | None, error: BaseException | None) -> None:
         if self._watch is not None:
             self._watch.denial, self._watch.error = denial, error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -145,6 +146,33 @@ async def test_streams_and_coroutines_are_told_at_their_end(workspace):
         assert list(steps) == ["no"]
         await coroutine()
     assert outcomes(events) == [("denied", "stream"), ("allowed", "coroutine")]
+
+
+async def test_what_is_canceled_has_failed_and_what_is_left_early_has_not():
+    """Rule 25."""
+
+    @optional_tool
+    async def waiting():
+        await asyncio.sleep(60)
+
+    @optional_tool
+    def stream():
+        yield 1
+        yield 2
+
+    with capture_events() as events:
+        task = asyncio.ensure_future(waiting())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        steps = stream()
+        next(steps)
+        steps.close()
+    assert [(event.outcome, event.tool, event.error) for event in events] == [
+        ("failed", "waiting", "CancelledError"),
+        ("allowed", "stream", None),
+    ]
 
 
 def test_blocks_and_factories_are_told(workspace):

@@ -255,7 +255,7 @@ def test_an_author_s_policy_narrows_what_is_repeated(workspace):
         ({"retry": tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2))}, TypeError, "coroutines too"),
         ({"idempotent": True}, TypeError, "goes with retry"),
     ],
-    ids=str,
+    ids=lambda it: it if isinstance(it, str) else "",
 )
 def test_misuse_is_refused(settings, error, message):
     """Section 2: at decoration."""
