@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import sys
 import time
@@ -13,10 +14,13 @@ import requests
 import tenacity
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import DatabricksError, TooManyRequests
+from databricks.sdk.errors.parser import _Parser
 from databricks_openai import DatabricksOpenAI
+from hypothesis import given
+from hypothesis import strategies as st
 from support import INDEX, LLM, SPACE, as_user, black_hole, calls
 
-from obo_kit import Limits, _retry, capture_events, optional_tool, user_session, with_user_client
+from obo_kit import Limits, _retry, capture_events, explain, optional_tool, user_session, with_user_client
 from obo_kit._retry import is_passing
 
 LOOK = f"/api/2.0/genie/spaces/{SPACE}"
@@ -479,6 +483,21 @@ def test_a_group_passes_where_all_of_it_does():
     looping = ValueError()
     looping.__cause__ = looping
     assert not is_passing(looping)
+
+
+@given(
+    status=st.sampled_from([400, 401, 403, 404, 409, 429, 500, 502, 503, 504]),
+    code=st.sampled_from(["PERMISSION_DENIED", "NOT_FOUND", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE", 403]),
+    text=st.text(max_size=30) | st.sampled_from(["Invalid scope", "Invalid access token", "x does not exist", "later"]),
+    client=st.sampled_from(["sdk", "requests"]),
+)
+def test_what_passes_is_no_denial_and_a_denial_does_not_pass(status, code, text, client):
+    """Rules 15 and 19: an outage is never forgiven, a refusal never repeated."""
+    response = requests.Response()
+    response.status_code, response._content = status, json.dumps({"error_code": code, "message": text}).encode()
+    response.request = requests.Request("GET", "https://example.com/api/2.0/x").prepare()
+    error = _Parser().get_api_error(response) if client == "sdk" else requests.HTTPError("no", response=response)
+    assert not (is_passing(error) and explain(error) is not None)
 
 
 def test_nothing_is_said_of_failures_of_other_kinds(caplog):
