@@ -137,9 +137,9 @@ def test_an_expired_token(workspace, monkeypatch, call):
     monkeypatch.setattr("obo_kit._lease.token_state", lambda _: TokenState.FRESH)  # a clock that is behind
     with with_token(workspace, "alice", expires_in=-5):
         denial = denied(call)
-    assert (denial.reason, denial.status) == (R.TOKEN_EXPIRED, None)  # known before anything is sent
+    assert (denial.reason, denial.status) == (R.TOKEN_EXPIRED, 403)
     assert denial.principal == "alice@example.com"
-    assert "ask again" in denial.remedy
+    assert "fresh token" in denial.remedy
 
 
 @every_call
