@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
+    from obo_kit.events import Watch
     from obo_kit.scopes import ResourceKind
     from obo_kit.session import UserSession
 
@@ -39,8 +40,34 @@ class Refusal:
     location: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outage:
+    """A request that failed for a reason that passes: too many requests, no service, no connection, no answer in time."""
+
+    method: str
+    path: str
+    what: str
+    retry_after: float | None = None
+
+
+class Evidence:
+    """What the kit's clients saw on the wire. Shared by a tool's call and the calls inside it; only ever grows."""
+
+    __slots__ = ("effects", "outages", "refusals")
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+        self.outages: list[Outage] = []
+        self.effects = 0  # requests that may have had an effect (rule 19)
+
+
 class Declared(Protocol):
     """What a tool declares, as far as guards and remedies need it."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The declared scopes, each in one spelling, sorted."""
+        ...
 
     @property
     def held(self) -> frozenset[str]:
@@ -56,13 +83,29 @@ class Declared(Protocol):
 class ToolCall:
     """One call of one tool. Lives as long as the call, stream included."""
 
-    __slots__ = ("declared", "refusals", "tool", "wrote")
+    __slots__ = ("_evidence", "attempts", "declared", "outer", "tool", "watch")
 
-    def __init__(self, tool: str, declared: Declared | None) -> None:
+    def __init__(self, tool: str, declared: Declared | None, outer: ToolCall | None = None) -> None:
         self.tool = tool
         self.declared = declared
-        self.refusals: list[Refusal] = []
-        self.wrote = False  # a request went out that may have had an effect (rule 19)
+        self.outer = outer
+        self.attempts = 1
+        self.watch: Watch | None = None
+        self._evidence: Evidence | None = None
+
+    @property
+    def seen(self) -> list[Refusal]:
+        """The refusals so far, in order."""
+        return self.evidence.refusals
+
+    @property
+    def evidence(self) -> Evidence:
+        """What was seen. That of the outermost call: whoever calls a tool may have to explain what it raises."""
+        if self.outer is not None:
+            return self.outer.evidence
+        if self._evidence is None:
+            self._evidence = Evidence()
+        return self._evidence
 
 
 class Frame:
@@ -122,6 +165,9 @@ class Run:
         del error
         return RERAISE
 
+    def interrupted(self, error: BaseException) -> None:
+        """Called where the code was canceled, or its consumer left."""
+
     def inspect(self, value: Any) -> Any:
         """The value to hand on in place of what the function returned."""
         return value
@@ -171,6 +217,9 @@ def _as_generator(open_: _Open, start: _Start) -> Callable[..., Generator[Any, A
             if value is RERAISE:
                 raise
             yield value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             run.end()
 
@@ -192,6 +241,9 @@ def _as_coroutine(open_: _Open, start: _Start) -> Callable[..., Coroutine[Any, A
             if value is RERAISE:
                 raise
             return value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             if not lasting:
                 run.end()
@@ -222,6 +274,9 @@ def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGener
             if value is RERAISE:
                 raise
             yield value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             run.end()
 
@@ -243,6 +298,9 @@ def _as_function(open_: _Open, start: _Start) -> Callable[..., Any]:
             if value is RERAISE:
                 raise
             return value
+        except BaseException as error:
+            run.interrupted(error)
+            raise
         finally:
             if not lasting:
                 run.end()
@@ -265,16 +323,18 @@ def _hand_over(run: Run, result: Any) -> Any:
     return steps
 
 
-def bound(fn: Callable[..., Any], start: _Start) -> Callable[..., Any]:
+def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Wrap a function so that each call is a `Run`; the kind of the function is kept, its metadata is not copied.
 
-    A plain function may return a generator, a coroutine or an async generator (MLflow's own wrappers do): the run then
-    lasts until that has ended.
+    ``inner`` is called in its place, and gives what it would give. A plain function may return a generator, a coroutine
+    or an async generator (MLflow's own wrappers do): the run then lasts until that has ended.
     """
+
+    called = inner or fn
 
     def begin(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = run.begin(args, kwargs)
-        return fn(*args, **kwargs)
+        return called(*args, **kwargs)
 
     if inspect.isasyncgenfunction(fn):
         return _as_async_generator(begin, start)
@@ -287,7 +347,7 @@ def bound(fn: Callable[..., Any], start: _Start) -> Callable[..., Any]:
         args, kwargs = run.begin(args, kwargs)
         token = FRAME.set(run.frame)
         try:
-            return fn(*args, **kwargs)
+            return called(*args, **kwargs)
         finally:
             FRAME.reset(token)
 

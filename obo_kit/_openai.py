@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import openai
 
-from obo_kit.clients import admit, async_http_transport, bound_for, http_transport, note, without_frames
+from obo_kit.clients import admit, async_http_transport, bound_for, http_transport, note, note_outage, without_frames
 
 try:
     from databricks_openai import AsyncDatabricksOpenAI, DatabricksOpenAI
@@ -36,10 +36,18 @@ def _authorized(request: httpx.Request, lease: Lease) -> httpx.Request:
     return sent
 
 
-def _note(request: httpx.Request, response: httpx.Response, content: bytes) -> None:
-    response.stream = httpx.ByteStream(content)  # read to its end; the transport's own holds what was sent
-    location = response.headers.get("location")
-    note(request.method, request.url.path, response.status_code, location, lambda: content)
+def _note(request: httpx.Request, response: httpx.Response, content: bytes | None) -> None:
+    if content is not None:
+        response.stream = httpx.ByteStream(content)  # read to its end; the transport's own holds what was sent
+    body = None if content is None else lambda: content
+    note(request.method, request.url.path, response.status_code, response.headers, body)
+
+
+def _broken(request: httpx.Request, error: httpx.TransportError) -> None:
+    what = "no answer in time" if isinstance(error, httpx.TimeoutException) else "the connection failed"
+    sent = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    note_outage(request.method, request.url.path, what, sent=sent)
+    without_frames(error)
 
 
 class _Wire(httpx.BaseTransport):
@@ -51,11 +59,10 @@ class _Wire(httpx.BaseTransport):
         try:
             response: httpx.Response = http_transport(httpx, str(request.url)).handle_request(sent)
         except httpx.TransportError as error:
-            without_frames(error)
+            _broken(request, error)
             raise
         _bound_retry(response, self._lease)
-        if response.status_code >= 400:
-            _note(request, response, response.read())
+        _note(request, response, response.read() if response.status_code >= 400 else None)
         return response
 
 
@@ -69,11 +76,10 @@ class _AsyncWire(httpx.AsyncBaseTransport):
         try:
             response: httpx.Response = await transport.handle_async_request(sent)
         except httpx.TransportError as error:
-            without_frames(error)
+            _broken(request, error)
             raise
         _bound_retry(response, self._lease)
-        if response.status_code >= 400:
-            _note(request, response, await response.aread())
+        _note(request, response, await response.aread() if response.status_code >= 400 else None)
         return response
 
 

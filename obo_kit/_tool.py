@@ -14,11 +14,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound
+from obo_kit._retry import retrying, tell_what_was_tried
+from obo_kit.denials import explain_in
+from obo_kit.events import watch
 from obo_kit.session import session_for_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from obo_kit.denials import Denial
+    from obo_kit.events import Watch
     from obo_kit.injection import Injection
     from obo_kit.optional import Fallback
     from obo_kit.requirements import Requirements
@@ -105,7 +110,8 @@ def _name_of(fn: Any) -> str:
 
 
 def _wrapped(spec: ToolSpec, previous: Any) -> Any:
-    wrapper = bound(spec.fn, functools.partial(_ToolRun, spec))
+    retry = spec.fallback.retry if spec.fallback is not None else None
+    wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
     # From the wrapper below and not from the author's function: its name or docstring may have been set since.
     source = _plain(previous)
     functools.update_wrapper(wrapper, source)
@@ -157,23 +163,19 @@ class _Call(ToolCall):
 
     __slots__ = ("spec",)
 
-    def __init__(self, spec: ToolSpec) -> None:
-        super().__init__(spec.name, spec.requirements)
+    def __init__(self, spec: ToolSpec, outer: ToolCall | None) -> None:
+        super().__init__(spec.name, spec.requirements, outer)
         self.spec = spec
 
 
 def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
     if isinstance(outer, _Call) and outer.spec.below is spec:
         return outer  # the same tool, below a foreign decorator
-    call = _Call(spec)
-    if outer is not None:
-        # Whoever calls a tool may have to explain what it raises.
-        call.refusals = outer.refusals
-    return call
+    return _Call(spec, outer)
 
 
 class _ToolRun(Run):
-    __slots__ = ("_call", "_owned", "_session", "_spec")
+    __slots__ = ("_call", "_owned", "_session", "_spec", "_watch")
 
     def __init__(self, spec: ToolSpec) -> None:
         self.frame = None
@@ -181,11 +183,15 @@ class _ToolRun(Run):
         self._session: UserSession | None = None
         self._owned = False
         self._call: ToolCall | None = None
+        self._watch: Watch | None = None
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         spec = self._spec
         frame = FRAME.get()
-        call = self._call = _call_of(spec, frame.call if frame is not None else None)
+        outer = frame.call if frame is not None else None
+        call = self._call = _call_of(spec, outer)
+        if call is not outer:
+            self._watch = call.watch = watch(call)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
             self._session = frame.session if frame is not None else None
@@ -203,8 +209,18 @@ class _ToolRun(Run):
         return args, kwargs
 
     def recover(self, error: Exception) -> Any:
+        denial = explain_in(error, self._call, self._session)
+        self._note(denial, error)
         fallback = self._spec.fallback
-        return RERAISE if fallback is None else fallback.instead_of(error, self._call, self._session, RERAISE)
+        if denial is not None and fallback is not None and denial.reason in fallback.on:
+            return fallback.instead_of(denial, self._session)
+        if denial is None and self._call is not None:
+            tell_what_was_tried(self._call, error)
+        return RERAISE
+
+    def interrupted(self, error: BaseException) -> None:
+        if not isinstance(error, GeneratorExit):  # who has had enough of a stream was not refused
+            self._note(None, error)
 
     def inspect(self, value: Any) -> Any:
         if self._spec.injection is not None and self._session is not None:
@@ -212,8 +228,18 @@ class _ToolRun(Run):
         fallback = self._spec.fallback
         if fallback is None or isinstance(value, BaseException):  # an exception that is returned was not raised
             return value
-        return fallback.instead_of(value, self._call, self._session, value)
+        denial = explain_in(value, self._call, self._session)
+        if denial is None:
+            return value
+        self._note(denial, None)
+        return fallback.instead_of(denial, self._session) if denial.reason in fallback.on else value
+
+    def _note(self, denial: Denial | None, error: BaseException | None) -> None:
+        if self._watch is not None:
+            self._watch.denial, self._watch.error = denial, error
 
     def end(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
         if self._owned and self._session is not None:
             self._session.close()

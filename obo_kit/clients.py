@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -25,9 +26,10 @@ from databricks.sdk.credentials_provider import CredentialsStrategy, OAuthCreden
 from databricks.sdk.oauth import Token
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from obo_kit._context import TOOL_HEADER, Refusal, current_call
+from obo_kit._context import TOOL_HEADER, Outage, Refusal, current_call
 from obo_kit._errors import ScopeViolationError
 from obo_kit._version import __version__
 from obo_kit.identity import in_apps, in_model_serving, origin_of
@@ -248,13 +250,9 @@ _warned: set[tuple[str, str]] = set()
 
 
 def admit(method: str, path: str) -> None:
-    """Narrow a tool to the scopes it declares (rule 23), and remember whether it may have had an effect (rule 19)."""
+    """Narrow a tool to the scopes it declares (rule 23)."""
     call = current_call()
-    if call is None:
-        return
-    if not call.wrote and not is_read(method, path):
-        call.wrote = True
-    if call.declared is None or (mode := _guard_mode()) == "off":
+    if call is None or call.declared is None or (mode := _guard_mode()) == "off":
         return
     route = route_for(method, path)
     if route is None:
@@ -277,29 +275,61 @@ def admit(method: str, path: str) -> None:
 _FAILED = b'"FAILED"'
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
 _MAX_EVIDENCE = 50
+_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def note(method: str, path: str, status: int, location: str | None, body: Callable[[], bytes]) -> None:
-    """Keep a refusal as it came, for clients that lose it on the way (rule 16)."""
+def note(
+    method: str, path: str, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None = None
+) -> None:
+    """Keep what came back, for clients that lose it on the way (rule 16), and for another attempt (rule 19).
+
+    Args:
+        method: The request's.
+        path: The request's.
+        status: The answer's.
+        headers: The answer's; found in any case.
+        body: Reads the answer. `None` for a stream, which is its reader's.
+    """
     call = current_call()
-    if call is None or len(call.refusals) >= _MAX_EVIDENCE:
+    if call is None:
         return
-    if 400 <= status < 500 and status not in (408, 409, 425, 429):
+    evidence = call.evidence
+    if status != HTTPStatus.TOO_MANY_REQUESTS and not is_read(method, path):
+        evidence.effects += 1
+    if len(evidence.refusals) + len(evidence.outages) >= _MAX_EVIDENCE:
+        return
+    if status in _PASSING:
+        stated = headers.get("retry-after") or ""
+        wait = float(stated) if stated.isdigit() else None
+        evidence.outages.append(Outage(method=method, path=path, what=str(status), retry_after=wait))
+    elif 300 <= status < 400:
+        if urlsplit(location := headers.get("location") or "").path.startswith("/login"):
+            evidence.refusals.append(Refusal(status=status, method=method, path=path, location=location))
+    elif 400 <= status < 500 and status not in (408, 409, 425) and body is not None:
         content = body()
         found = _parsed(content)
         error_code, text = found.get("error_code"), found.get("message") or content[:2000].decode("utf-8", "replace")
-        call.refusals.append(
+        evidence.refusals.append(
             Refusal(
                 status=status,
                 error_code=str(error_code) if error_code not in (None, "") else None,
                 text=str(text),
                 method=method,
                 path=path,
-                location=location,
+                location=headers.get("location"),
             )
         )
-    elif status == 200 and path.startswith(_VALUE_PATHS) and _FAILED in (content := body()):
-        call.refusals.extend(_failures(_parsed(content), method, path))
+    elif status == 200 and body is not None and path.startswith(_VALUE_PATHS) and _FAILED in (content := body()):
+        evidence.refusals.extend(_failures(_parsed(content), method, path))
+
+
+def note_outage(method: str, path: str, what: str, *, sent: bool) -> None:
+    """Keep that no answer came (rule 19). ``sent``: the request may have arrived."""
+    call = current_call()
+    if call is not None and len(call.evidence.outages) < _MAX_EVIDENCE:
+        call.evidence.outages.append(Outage(method=method, path=path, what=what))
+    if call is not None and sent and not is_read(method, path):
+        call.evidence.effects += 1
 
 
 def _parsed(content: bytes) -> Mapping[str, Any]:
@@ -360,6 +390,18 @@ def without_frames(error: BaseException) -> None:
             pending += [one.__cause__, one.__context__]
 
 
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+def _described(error: BaseException) -> str:
+    return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
+
+
 class _Wire(BaseAdapter):
     """The way of one user's requests to the shared pool: the fence, the guard, and the note of what was refused."""
 
@@ -386,7 +428,11 @@ class _Wire(BaseAdapter):
             response = _pool().send(
                 sent, stream=stream, timeout=(limits.connect, read), verify=verify, cert=cert, proxies=proxies
             )
+            if not stream:
+                _ = response.content  # here, because an answer may also break off in the middle
         except requests.RequestException as error:
+            if isinstance(error, _BROKEN):
+                note_outage(method, path, _described(error), sent=not _never_sent(error))
             without_frames(error)
             error.request = request
             if not isinstance(error, requests.ConnectTimeout):
@@ -394,8 +440,8 @@ class _Wire(BaseAdapter):
             # What the SDK raises in the end; said at once, because TCP has knocked more than once already.
             raise TimeoutError(f"The workspace took no connection within {limits.connect:g} s.") from error
         response.request = request
-        if not stream or response.status_code >= 400:
-            note(method, path, response.status_code, response.headers.get("location"), lambda: response.content)
+        whole = not stream or response.status_code >= 400
+        note(method, path, response.status_code, response.headers, (lambda: response.content) if whole else None)
         return response
 
     def close(self) -> None:

@@ -1,14 +1,15 @@
 """Refusals, explained: which of them an exception or a value is, and who can mend it (rules 15 to 18).
 
-All matching on message texts is in one table, `TEXTS`, each pattern beside the sample it was written for and its source.
+All matching on message texts is in one table, `TEXTS`, in a module of its own.
 """
 
 from __future__ import annotations
 
-import enum
+import ast
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -16,33 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
-from obo_kit.scopes import KINDS, TARGETS, route_for, same_family, translate
+from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
+from obo_kit._texts import TEXTS, DenialReason
+from obo_kit._unwrap import MAX_DEPTH, is_a, leaves_of, package_of, status_of
+from obo_kit.scopes import KINDS, route_verdict
 
 if TYPE_CHECKING:
     from obo_kit._context import ToolCall
-    from obo_kit.scopes import ResourceKind, Route, Target
+    from obo_kit.scopes import ResourceKind
     from obo_kit.session import UserSession
 
-__all__ = ["Denial", "DenialReason", "explain"]
+__all__ = ["Denial", "DenialReason", "explain", "rewrite_denials"]
 
-
-class DenialReason(enum.Enum):
-    """Why a user may not. Everything else (bugs, bad arguments, rate limits, outages) is not a denial."""
-
-    NO_IDENTITY = "no_identity"
-    """There is no user to act for."""
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a token
-    """The workspace does not take the user's token, or does not take it any more."""
-    MISSING_SCOPE = "missing_scope"
-    """The user's token is not allowed to use this API: the deployer's to mend."""
-    ACCESS_DENIED = "access_denied"
-    """The user lacks a grant."""
-    NOT_FOUND_OR_DENIED = "not_found_or_denied"
-    """The platform hides what the user may not see: absent or refused, it does not say which."""
-    LOGIN_REQUIRED = "login_required"
-    """Only the user can give this: a login to a connection, or consent."""
-    SCOPE_VIOLATION = "scope_violation"
-    """The tool called an API outside the scopes it declares."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,200 +73,7 @@ class Denial:
         return errors.AccessDeniedError(self.detail, remedy=self.remedy, denial=self)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Text:
-    """A text that tells a refusal from another. ``reason=None``: known, and not a denial.
-
-    ``kind`` and ``privilege`` are what the text is about, where it does not say so itself; ``path`` is the start of the only
-    paths on which it means this.
-    """
-
-    name: str
-    reason: DenialReason | None
-    pattern: re.Pattern[str]
-    statuses: frozenset[int]
-    sample: str
-    source: str
-    path: str = ""
-    kind: str = ""
-    privilege: str = ""
-
-
-def _text(  # noqa: PLR0917
-    name: str,
-    reason: DenialReason | None,
-    pattern: str,
-    statuses: Sequence[int],
-    sample: str,
-    source: str,
-    path: str = "",
-    kind: str = "",
-    privilege: str = "",
-) -> Text:
-    return Text(
-        name=name,
-        reason=reason,
-        pattern=re.compile(pattern),
-        statuses=frozenset(statuses),
-        sample=sample,
-        source=source,
-        path=path,
-        kind=kind,
-        privilege=privilege,
-    )
-
-
 _R = DenialReason
-_SCOPES = r"(?P<scopes>[\w.:\-]+(?:, *[\w.:\-]+)*)"
-# The first that matches decides, so the order is the one that resolves overlaps. The samples are the wordings the facts
-# report or document; no answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
-TEXTS: tuple[Text, ...] = (
-    _text(
-        "connection_login",
-        _R.LOGIN_REQUIRED,
-        r"Credential for user identity\('[^']*'\) is not found for the connection '(?P<name>[^']+)'"
-        r"(?:.*?by visiting (?P<url>https?://\S+))?",
-        (200, 400, 401, 403),
-        "Credential for user identity('1') is not found for the connection 'gh'. Please login first to the connection "
-        "by visiting https://host.example/explore/connections/gh",
-        "reported: fid:68349805652",
-    ),
-    _text(
-        "gateway_enforced",
-        None,
-        r"is disabled for this workspace\. Please use Unity Gateway",
-        (403,),
-        "x is disabled for this workspace. Please use Unity Gateway.",
-        "documented: G-SKILLS-NEW",
-    ),
-    _text(
-        "missing_scope_json",
-        _R.MISSING_SCOPE,
-        rf"does not have required scopes?: *{_SCOPES}",
-        (200, 400, 401, 403),
-        "Provided OAuth token does not have required scopes: model-serving, model-serving-inference [ReqId: 0]",
-        "reported: G-APPKIT-265, G-ONTOS-288",
-    ),
-    _text(
-        "missing_scope_plain",
-        _R.MISSING_SCOPE,
-        rf"\b[Ii]nvalid scope(?!s)(?:, required scopes?: *{_SCOPES})?|\binsufficient_scope\b",
-        (401, 403),
-        "Invalid scope, required scopes: postgres",
-        "reported: fid:69389892685",
-    ),
-    _text(
-        "missing_scope_as_invalid_token",
-        _R.MISSING_SCOPE,
-        r"Invalid Token",
-        (403,),
-        "Invalid Token",
-        "reported: fid:59262808423",
-        path="/serving-endpoints/responses",
-    ),
-    _text(
-        "oauth_token_endpoint_scope",
-        _R.MISSING_SCOPE,
-        r"Scopes '?(?P<scopes>[^']+?)'? are not assigned to the client",
-        (400, 401, 403),
-        "Scopes 'sql' are not assigned to the client 00000000",
-        "reported: G-SQLGO-476",
-    ),
-    _text(
-        "credential_missing",
-        _R.TOKEN_EXPIRED,
-        r"Credential was not sent or was of an unsupported type",
-        (401,),
-        "Credential was not sent or was of an unsupported type for this API. [ReqId: 0]",
-        "reported: fid:57907425948",
-    ),
-    _text(
-        "invalid_token",
-        _R.TOKEN_EXPIRED,
-        r"Invalid access token|Invalid Token|Token is expiring within \d+ seconds|token expired",
-        (401, 403),
-        "Invalid access token. [ReqId: 00000000-0000-0000-0000-000000000000]",
-        "reported: fid:70164141621, G-SDKGO-873, G-CLI-4768, G-VSC-583",
-    ),
-    _text(
-        "uc_privilege_missing",
-        _R.ACCESS_DENIED,
-        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<what>[A-Za-z_ ]+) "
-        r"'?(?P<name>(?<=')[^']+|[^'\s]+?)'?(?=\.?(?:\s|\Z))",
-        (200, 400, 403),
-        "User does not have USE CATALOG on Catalog 'x'.",
-        "reported: fid:59223030272, fid:68862795987, fid:70164141621",
-    ),
-    _text(
-        "genie_no_access",
-        _R.ACCESS_DENIED,
-        r"No access to '(?P<name>[^']+)'.*must have (?P<privilege>SELECT)",
-        (200, 400, 403),
-        "PERMISSION_DENIED: No access to 'a.b.c'. User must have SELECT",
-        "reported: fid:58231455167",
-        kind="uc_table",
-    ),
-    _text(
-        "sql_engine_denied",
-        _R.ACCESS_DENIED,
-        r"\[INSUFFICIENT_PERMISSIONS\]|\bSQLSTATE: 42501|is not accessible in current workspace",
-        (200, 400, 403),
-        "Catalog 'main' is not accessible in current workspace",
-        "reported: fid:69073153765, fid:62830121274",
-    ),
-    _text(
-        "warehouse_denied",
-        _R.ACCESS_DENIED,
-        r"is not authorized to use or monitor this SQL Endpoint",
-        (200, 400, 403),
-        "PERMISSION_DENIED: 123 is not authorized to use or monitor this SQL Endpoint",
-        "reported: fid:70164141621, fid:58231455167",
-        kind="sql_warehouse",
-        privilege="CAN USE",
-    ),
-    _text(
-        "index_denied",
-        _R.ACCESS_DENIED,
-        r"Insufficient permissions for UC entity (?P<name>[^\s,;]+?)\.?(?:\s|$)",
-        (200, 400, 403),
-        "Insufficient permissions for UC entity main.s.idx",
-        "reported: fid:56828970741",
-        kind="vector_search_index",
-    ),
-    _text(
-        "sql_denied_plainly",
-        _R.ACCESS_DENIED,
-        r"\APERMISSION_DENIED:",
-        (200,),
-        "PERMISSION_DENIED: Cannot use the catalog",
-        "reported: fid:70164141621, fid:69073153765",
-    ),
-    _text(
-        "hidden_or_absent_table",
-        _R.NOT_FOUND_OR_DENIED,
-        r"\[TABLE_OR_VIEW_NOT_FOUND\](?: The table or view (?P<name>\S+) cannot be found)?",
-        (200, 400, 403, 404),
-        "[TABLE_OR_VIEW_NOT_FOUND] The table or view `a`.`b`.`c` cannot be found. SQLSTATE: 42P01",
-        "reported: fid:70164141621, fid:69073153765",
-        kind="uc_table",
-    ),
-    _text(
-        "unknown_route",
-        None,
-        r"No API found for '",
-        (404,),
-        "No API found for 'GET /api/2.0/nothing'",
-        "documented: the workspace's answer to a path that no API serves, as databricks-sdk quotes it",
-    ),
-    _text(
-        "hidden_or_absent",
-        _R.NOT_FOUND_OR_DENIED,
-        r"(?:'(?P<name>[^']+)' |\b)(?:does not exist|not found|cannot be found)\b",
-        (404,),
-        "Table 'a.b.c' does not exist.",
-        "reported: fid:68862795987, G-APPKIT-168",
-    ),
-)
 # The code alone decides where no text does.
 _CODES: dict[str, DenialReason] = {
     "PERMISSION_DENIED": _R.ACCESS_DENIED,
@@ -291,7 +85,6 @@ _NO_DENIAL_CODES = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMP
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
 # What the SDK appends to a refusal; it names the host and the client id.
 _CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w+=|Env: [A-Z_]+).*\Z", re.DOTALL)
-_MAX_DEPTH = 16
 
 
 def explain(refused: object) -> Denial | None:
@@ -300,7 +93,9 @@ def explain(refused: object) -> Denial | None:
     Inside a tool call, what the kit's clients saw on the wire is used where a client lost the status or the reason on
     the way. ``__cause__`` and known wrappers are followed, an accidental ``__context__`` is not; a group of exceptions is
     a denial only if all of its leaves are. Values count only in their exact forms: a failed SQL statement
-    (``StatementResponse``) and a failed Genie message (``GenieMessage``).
+    (``StatementResponse``), a failed Genie message (``GenieMessage``, or what ``databricks_ai_bridge.genie`` makes of it),
+    the result of an MCP tool that says it is an error, a ``FunctionExecutionResult`` with an error, and a sign-in page in
+    place of an answer, where the kit's clients saw the redirect.
 
     Returns:
         The `Denial`; `None` for anything that is not one.
@@ -312,46 +107,72 @@ def explain(refused: object) -> Denial | None:
 
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
-    if isinstance(refused, BaseException):
-        found = _of_exception(refused, call.refusals if call is not None else (), 0)
-    else:
-        found = _of_value(refused)
-    return _described(found, call, session) if found is not None else None
+    evidence = call.seen if call is not None else ()
+    found = _of_exception(refused, evidence, 0) if isinstance(refused, BaseException) else _of_value(refused, evidence)
+    return _rewritten(_described(found, call, session)) if found is not None else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    reason: DenialReason
-    refusal: Refusal
-    kind: str | None = None
-    what: str | None = None
-    name: str | None = None
-    privilege: str | None = None
-    url: str | None = None
-    scopes: tuple[str, ...] = ()
-    remedy: str | None = None
+Rewrite = Callable[["Denial"], "Denial"]
+_rewrite: Rewrite | None = None
 
 
-def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int) -> _Found | None:
-    if depth > _MAX_DEPTH:
+def rewrite_denials(rewrite: Rewrite | None, /) -> None:
+    """Say it in your own words: a function sees each denial of this process and returns it with other texts.
+
+    To translate, to name the resource to the user, or to point at the right help desk::
+
+        def in_german(denial: Denial) -> Denial:
+            return dataclasses.replace(denial, user_message=GERMAN[denial.reason])
+
+        obo_kit.rewrite_denials(in_german)
+
+    What it raises is logged, and the denial stays as it was. Its reason cannot be changed.
+
+    Args:
+        rewrite: Takes and returns a `Denial`; `None` for the kit's own words.
+
+    Raises:
+        TypeError: It cannot be called.
+    """
+    global _rewrite
+    if rewrite is not None and not callable(rewrite):
+        raise TypeError(f"rewrite_denials takes a function or None, not a {type(rewrite).__name__}")
+    _rewrite = rewrite
+
+
+def _rewritten(denial: Denial) -> Denial:
+    if _rewrite is None:
+        return denial
+    try:
+        told = _rewrite(denial)
+        if not isinstance(told, Denial):
+            raise TypeError(f"it returned a {type(told).__name__}, not a Denial")
+        return replace(told, reason=denial.reason)
+    except Exception:
+        logger.exception("The function given to rewrite_denials failed")
+        return denial
+
+
+def _of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int) -> Found | None:
+    if depth > MAX_DEPTH:
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
-    for read in (_from_sdk, _from_waiter, _from_http):
+    for read in (_from_login, _from_sdk, _from_waiter, _from_reader, _from_mcp, _from_http):
         refusal = read(error, evidence)
         if refusal is not None:
             return _classify(refusal)
-    leaves = _leaves_of(error)
+    leaves = leaves_of(error)
     if not leaves:
         return _of_exception(error.__cause__, evidence, depth + 1) if error.__cause__ is not None else None
     found = [_of_exception(leaf, evidence, depth + 1) if leaf is not None else None for leaf in leaves]
     return found[0] if all(found) else None
 
 
-def _of_own(error: errors.OboError) -> _Found | None:
+def _of_own(error: errors.OboError) -> Found | None:
     if isinstance(error, errors.AccessDeniedError):
         denial = error.denial
-        return _Found(
+        return Found(
             reason=denial.reason,
             refusal=Refusal(status=denial.status, error_code=denial.error_code, text=denial.detail),
             name=denial.resource,
@@ -365,31 +186,14 @@ def _of_own(error: errors.OboError) -> _Found | None:
     ):
         if isinstance(error, kind):
             scopes = tuple(getattr(error, "scopes", ()))
-            return _Found(
+            return Found(
                 reason=reason, refusal=Refusal(status=None, text=error.message), scopes=scopes, remedy=error.remedy
             )
     return None  # a mistake in the program, not a refusal
 
 
-def _is(thing: object, package: str, name: str) -> bool:
-    """Told by name: importing the class would load its package."""
-    return any(base.__name__ == name and base.__module__.split(".")[0] == package for base in type(thing).__mro__)
-
-
-def _leaves_of(error: BaseException) -> Sequence[BaseException | None]:
-    """The exceptions that another one holds, all of which have to be denials; `None` for what is no exception."""
-    if any(base.__name__ == "BaseExceptionGroup" for base in type(error).__mro__):
-        return tuple(cast("Any", error).exceptions)
-    if _is(error, "pydantic_core", "ValidationError"):
-        held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
-        return [one if isinstance(one, BaseException) else None for one in held]
-    if _is(error, "tenacity", "RetryError"):
-        return (cast("Any", error).last_attempt.exception(),)
-    return ()
-
-
 def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    if not _is(error, "databricks", "DatabricksError"):
+    if not is_a(error, "databricks", "DatabricksError"):
         return None
     text, code = _CONFIG_TAIL.sub("", str(error)), _code(getattr(error, "error_code", None))
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
@@ -398,25 +202,81 @@ def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
 
 
 def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    """A failed Genie message: the SDK's waiter drops the reason, and only the wire knows it."""
-    if not (_is(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)):
+    """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
+    failed = is_a(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)
+    if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
         return None
     return next(
         (seen for seen in reversed(evidence) if seen.status == 200 and (seen.path or "").startswith(_GENIE)), None
     )
 
 
+def _from_reader(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """The SDK stumbles over a refusal in plain text where it had sent a stream (facts: errors, section 1)."""
+    if isinstance(error, TypeError) and evidence and _raised_in(error).startswith("databricks.sdk.logger"):
+        return evidence[-1]
+    return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module that raised an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+
+
+def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """A sign-in page in place of an answer, which is no JSON."""
+    if not is_a(error, "requests", "JSONDecodeError") and status_of(error) not in _REDIRECTS:
+        return None
+    if evidence and evidence[-1].status in _REDIRECTS:
+        return evidence[-1]
+    location = getattr(getattr(error, "response", None), "headers", {}).get("location", "")
+    path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
+    if status_of(error) in _REDIRECTS and is_login(location) and path.startswith(_MCP):
+        return Refusal(status=302, path=path, location=location)
+    return None
+
+
+def is_login(location: str | None) -> bool:
+    """Whether a redirect leads to the workspace's sign-in page."""
+    return urlsplit(location or "").path.startswith("/login")
+
+
+def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+    """What the MCP clients leave of a refusal (facts: errors, section 1)."""
+    del evidence
+    if is_a(error, "httpx", "UnsupportedProtocol") or is_a(error, "httpx2", "UnsupportedProtocol"):
+        # After a 401 the client looks for an authorization server, at an address without a host.
+        path = str(getattr(getattr(error, "_request", None), "url", ""))
+        return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
+    if is_a(error, "mcp", "McpError", "MCPError") and _in_handshake(error):
+        told = getattr(error, "error", None)
+        code, text = getattr(told, "code", None), str(getattr(told, "message", ""))
+        # Nothing was begun yet that could have been terminated: this is a 404 (32600 in `mcp` 1, -32601 in `mcp` 2).
+        if (code, text) in ((32600, "Session terminated"), (-32601, "Not Found")):
+            return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
+    return None
+
+
+def _in_handshake(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_name == "initialize" and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """An HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
     where the kit's own clients saw it."""
-    package = _package_of(error)
-    if package not in _HTTP_CLIENTS:
+    status, response = status_of(error), getattr(error, "response", None)
+    if status is None:
         return None
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    if not isinstance(status, int):
-        return None
-    if package == "databricks":
+    if package_of(error) == "databricks":
         code, text = _code(getattr(error, "error_code", None)), str(error)
         return _seen(evidence, code=code, text=text, status=status) or Refusal(
             status=status, error_code=code, text=text
@@ -425,9 +285,12 @@ def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | N
     answer = _parsed(text)
     path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
     seen = _seen(evidence, code=answer.error_code, text=text, status=status, path=path)
-    if seen is not None or answer.error_code is None:
+    if seen is not None:
         return seen
-    return replace(answer, status=status)
+    if answer.error_code is None and not path.startswith(_OURS):
+        return None
+    # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
+    return replace(answer, status=status, method=getattr(getattr(error, "request", None), "method", None), path=path)
 
 
 def _body_of(response: Any) -> str:
@@ -456,12 +319,12 @@ def _seen(
     Either text may hold the other: a client may add words of its own, or pick the message out of the body.
     """
     for seen in reversed(evidence):
-        if seen.status == 200 or (status is not None and seen.status != status):
+        if seen.status in (200, *_REDIRECTS) or (status is not None and seen.status != status):
             continue
         if (path is not None and seen.path != path) or (seen.error_code is not None and seen.error_code != code):
             continue
         words, told = _words(seen.text) or _phrase(seen.status), _words(text)
-        if words == told or (words and words[:200] in told) or (told and told in words):
+        if words == told or not (seen.text or told) or (words and words[:200] in told) or (told and told in words):
             return seen
     return None
 
@@ -479,31 +342,67 @@ def _phrase(status: int | None) -> str:
 
 
 _GENIE = "/api/2.0/genie/"
-_HTTP_CLIENTS = frozenset({"databricks", "openai", "requests", "httpx", "httpx2"})
-
-
-def _package_of(thing: object) -> str:
-    return (type(thing).__module__ or "").split(".")[0]
 
 
 def _code(code: object) -> str | None:
     return str(code) if code not in (None, "") else None
 
 
-def _of_value(value: object) -> _Found | None:
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MCP = "/api/2.0/mcp/"
+_OURS = (_MCP, "/serving-endpoints/", "/ai-gateway/")
+_GENIE_FAILED = "Genie query failed with error: "
+_FORMS = ("databricks", "databricks_ai_bridge", "mcp", "requests", "unitycatalog", "builtins")
+
+
+def _of_value(value: object, evidence: Sequence[Refusal]) -> Found | None:
     """Values count only in these exact forms, so that a tool's prose about errors is never taken for a refusal."""
-    if not (type(value).__module__ or "").startswith("databricks.sdk.service."):
+    package, name, known = package_of(value), type(value).__name__, cast("Any", value)
+    if package not in _FORMS or (package == "builtins" and not isinstance(value, (str, list))):
         return None
-    known, name = cast("Any", value), type(value).__name__
+    if evidence and evidence[-1].status in _REDIRECTS and _is_page(value):
+        return _classify(evidence[-1])
+    if isinstance(value, str):
+        return _of_genie_text(value)
+    if (package, name) == ("databricks_ai_bridge", "GenieResponse"):
+        return _of_genie_text(known.result) if isinstance(known.result, str) else None
+    if (package, name) == ("mcp", "CallToolResult"):
+        if not (getattr(known, "isError", False) or getattr(known, "is_error", False)):
+            return None
+        text = "\n".join(str(getattr(one, "text", "")) for one in known.content)
+        return _classify(Refusal(status=200, text=text))
+    if (package, name) == ("unitycatalog", "FunctionExecutionResult"):
+        return _classify(Refusal(status=200, text=str(known.error))) if known.error else None
+    return _of_sdk_value(known, name) if type(value).__module__.startswith("databricks.sdk.service.") else None
+
+
+def _is_page(value: object) -> bool:
+    if isinstance(value, str):
+        return value.lstrip()[:14].lower().startswith(("<!doctype html", "<html"))
+    # A stream that is read from a page is empty.
+    return value == [] or type(value).__name__ in ("HttpRequestResponse", "Response", "DownloadResponse")
+
+
+def _of_genie_text(text: str) -> Found | None:
+    """`databricks_ai_bridge` makes a text of a failed message: its own words, then the error as Python writes it."""
+    if not text.startswith(_GENIE_FAILED):
+        return None
+    try:
+        error = ast.literal_eval(text[len(_GENIE_FAILED) :])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(error, dict):
+        return None
+    return _classify(Refusal(status=200, error_code=_code(error.get("type")), text=str(error.get("error") or "")))
+
+
+def _of_sdk_value(known: Any, name: str) -> Found | None:
     if name == "GenieGetMessageQueryResultResponse":
-        return _of_value(known.statement_response)
+        known, name = known.statement_response, "StatementResponse"
     if name == "StatementResponse":
-        status, error = known.status, getattr(known.status, "error", None)
-        state, code, text = (
-            getattr(status, "state", None),
-            getattr(error, "error_code", None),
-            getattr(error, "message", ""),
-        )
+        status = getattr(known, "status", None)
+        error, state = getattr(status, "error", None), getattr(status, "state", None)
+        code, text = getattr(error, "error_code", None), getattr(error, "message", "")
     elif name == "GenieMessage":
         status, state, error = None, known.status, known.error
         code, text = getattr(error, "type", None), getattr(error, "error", "")
@@ -515,8 +414,10 @@ def _of_value(value: object) -> _Found | None:
     return _classify(Refusal(status=200, error_code=getattr(code, "value", None), text=text or "", sql_state=sql_state))
 
 
-def _classify(refusal: Refusal) -> _Found | None:
+def _classify(refusal: Refusal) -> Found | None:
     status = refusal.status or 0
+    if status in _REDIRECTS:
+        return Found(reason=_R.TOKEN_EXPIRED, refusal=refusal) if is_login(refusal.location) else None
     # A serving endpoint that is not there comes with the code of a path that is not there (reported: fid:8610548622).
     if refusal.error_code in _NO_DENIAL_CODES and "The given endpoint does not exist" not in refusal.text:
         return None
@@ -532,7 +433,7 @@ def _classify(refusal: Refusal) -> _Found | None:
         scopes = tuple(sorted({s for s in re.split(r"[,\s]+", groups.get("scopes") or "") if s}))
         if text.reason is _R.MISSING_SCOPE and not scopes:
             scopes = _scopes_of_route(refusal)
-        return _Found(
+        return Found(
             reason=text.reason,
             refusal=refusal,
             kind=text.kind or None,
@@ -543,41 +444,36 @@ def _classify(refusal: Refusal) -> _Found | None:
             scopes=scopes,
         )
     if refusal.sql_state == "42501":
-        return _Found(reason=_R.ACCESS_DENIED, refusal=refusal)
+        return Found(reason=_R.ACCESS_DENIED, refusal=refusal)
     if status in (400, 401, 403) and refusal.error_code in _CODES:
-        return _Found(reason=_CODES[refusal.error_code], refusal=refusal)
+        return Found(reason=_CODES[refusal.error_code], refusal=refusal)
     if status == 401:
-        return _Found(reason=_R.TOKEN_EXPIRED, refusal=refusal)
+        return Found(reason=_R.TOKEN_EXPIRED, refusal=refusal)
     if status == 403:
-        return _Found(reason=_R.ACCESS_DENIED, refusal=refusal)
+        return Found(reason=_R.ACCESS_DENIED, refusal=refusal)
     if status == 404 and _HIDDEN_CODE.search(refusal.error_code or ""):
-        return _Found(reason=_R.NOT_FOUND_OR_DENIED, refusal=refusal)
+        return Found(reason=_R.NOT_FOUND_OR_DENIED, refusal=refusal)
     return None
 
 
-def _route_of(refusal: Refusal) -> Route | None:
-    return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
-
-
 def _scopes_of_route(refusal: Refusal) -> tuple[str, ...]:
-    route = _route_of(refusal)
+    route = route_of(refusal)
     return tuple(sorted(route.all_of or route.any_of[:1])) if route is not None else ()
 
 
-_USER_MESSAGES: dict[DenialReason, str] = {
-    _R.NO_IDENTITY: "This tool needs to know who you are, and this request does not say. Trying again will not help.",
-    _R.TOKEN_EXPIRED: "Your sign-in has expired. Send the request again after signing in.",
-    _R.MISSING_SCOPE: "This agent has not been set up to use this tool for you. Trying again will not help.",
-    _R.ACCESS_DENIED: "You do not have access to what this tool uses. Trying again will not help.",
-    _R.NOT_FOUND_OR_DENIED: "What this tool uses does not exist, or you do not have access to it. "
-    "Trying again will not help.",
-    _R.LOGIN_REQUIRED: "This tool needs you to sign in to the service it uses first.",
-    _R.SCOPE_VIOLATION: "This tool tried something it is not set up for. Trying again will not help.",
-}
-
-
-def _described(found: _Found, call: ToolCall | None, session: UserSession | None) -> Denial:
+def _described(found: Found, call: ToolCall | None, session: UserSession | None) -> Denial:
     identity = session._identity if session is not None else None
+    if (
+        found.reason is _R.ACCESS_DENIED
+        and not found.refusal.text
+        and identity is not None
+        and identity.scopes is not None
+    ):
+        # The client lost the platform's words, and the token says what it carries.
+        route = route_of(found.refusal)
+        missing = route_verdict(route, identity.scopes)[1] if route is not None else ()
+        if missing:
+            found = replace(found, reason=_R.MISSING_SCOPE, scopes=tuple(sorted(missing)))
     declared = call.declared if call is not None else None
     kind, name = _resource_of(found, declared.resources if declared is not None else ())
     tool = call.tool if call is not None else None
@@ -585,7 +481,7 @@ def _described(found: _Found, call: ToolCall | None, session: UserSession | None
     remedy = found.remedy
     if remedy is None and found.reason is _R.MISSING_SCOPE:
         held = declared.held if declared is not None else frozenset[str]()
-        remedy = _scope_remedy(found, tool=tool, source=identity.source if identity is not None else "", held=held)
+        remedy = scope_remedy(found, tool=tool, source=identity.source if identity is not None else "", held=held)
     return Denial(
         reason=found.reason,
         tool=tool,
@@ -594,22 +490,22 @@ def _described(found: _Found, call: ToolCall | None, session: UserSession | None
         principal=principal,
         status=found.refusal.status,
         error_code=found.refusal.error_code,
-        user_message=_USER_MESSAGES[found.reason],
+        user_message=USER_MESSAGES[found.reason],
         detail=_detail(found),
-        remedy=remedy or _user_remedy(found, kind=kind, name=name, who=principal or "the user"),
+        remedy=remedy or user_remedy(found, kind=kind, name=name, principal=principal),
     )
 
 
-def _detail(found: _Found) -> str:
+def _detail(found: Found) -> str:
     refusal = found.refusal
     words = " ".join(_CONFIG_TAIL.sub("", refusal.text).split())[:500]
     where = f"{refusal.method} {refusal.path}: " if refusal.method and refusal.path else ""
     return f"{where}{words}" if words else f"{where}{found.reason.value.replace('_', ' ')}"
 
 
-def _resource_of(found: _Found, declared: Sequence[tuple[ResourceKind, str]]) -> tuple[ResourceKind | None, str | None]:
+def _resource_of(found: Found, declared: Sequence[tuple[ResourceKind, str]]) -> tuple[ResourceKind | None, str | None]:
     """What was refused: as the platform names it, else as its path does, else the only thing declared that it can be."""
-    route = _route_of(found.refusal)
+    route = route_of(found.refusal)
     kind = KINDS.get(found.kind or (route.kind if route is not None else None) or "")
     if found.name:
         for known in declared:
@@ -621,61 +517,3 @@ def _resource_of(found: _Found, declared: Sequence[tuple[ResourceKind, str]]) ->
         known for known in declared if kind is None or known[0].name == kind.name
     ]
     return candidates[0] if len(candidates) == 1 else (kind, None)
-
-
-_PROPER_NAMES = ("Databricks", "Genie", "Lakebase")
-
-
-def _user_remedy(found: _Found, *, kind: ResourceKind | None, name: str | None, who: str) -> str:
-    if found.reason is _R.TOKEN_EXPIRED:
-        return "Send the request again with a fresh token; a running request cannot renew it."
-    called = kind.title if kind is not None else (found.what or "").replace("_", " ")
-    if called[1:2].islower() and not called.startswith(_PROPER_NAMES):
-        called = called[0].lower() + called[1:]
-    what = " ".join(part for part in ("the", called, f"'{name}'" if name else "") if part)
-    if not called:
-        what = f"'{name}'" if name else "what was refused"
-    if found.reason is _R.LOGIN_REQUIRED:
-        return f"{who} must sign in to the connection '{name}' once{f' at {found.url}' if found.url else ''}."
-    if found.privilege:
-        needs = [found.privilege.replace("_", " ")]
-    else:
-        needs = [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []
-    missing = f"what is missing of: {'; '.join(needs)}" if len(needs) > 1 else needs[0] if needs else "access"
-    remedy = f"sk the owner of {what} to grant {who} {missing}."
-    if found.reason is _R.NOT_FOUND_OR_DENIED:
-        return f"Check that the name is right. If it is, a{remedy}"
-    return f"A{remedy}"
-
-
-def _scope_remedy(found: _Found, *, tool: str | None, source: str, held: frozenset[str]) -> str:
-    target: Target = "apps" if source == "apps" else TARGETS[0]
-    scopes: Sequence[str] = found.scopes
-    route = _route_of(found.refusal)
-    if route is not None and route.any_of and set(scopes) <= set(route.any_of):
-        # The platform lists what would do; the route says which of them to ask for.
-        scopes = sorted(scopes, key=route.any_of.index)
-        scopes = [scope for scope in scopes if _spelled(scope, target)][:1] or scopes
-    spelled: list[str] = []
-    for scope in scopes:
-        spelled.extend(n for n in _spelled(scope, target) if not any(same_family(n, known) for known in spelled))
-    if not spelled:
-        return f"{target} cannot grant {', '.join(scopes) or 'the scope'}: reach this API with system authorization."
-    if held.issuperset(spelled):
-        declare = f"'{tool}' declares {', '.join(spelled)} already, and what is deployed does not carry it yet:"
-    else:
-        declare = f"Declare @requires_scopes({', '.join(map(repr, spelled))}){f' on {tool!r}' if tool else ''}, then"
-    if target == "apps":
-        return (
-            f"{declare} add it to the app's user_api_scopes (obo_kit.app_config), stop and start the app, and let users "
-            "consent anew."
-        )
-    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version."
-
-
-def _spelled(scope: str, target: Target) -> tuple[str, ...]:
-    """How the target is told a scope; empty where it is not to be had there."""
-    try:
-        return translate(scope, target)
-    except errors.OboError:
-        return ()

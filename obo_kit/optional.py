@@ -15,12 +15,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._context import FRAME, Frame, ToolCall, open_session
+from obo_kit._retry import retry_of
 from obo_kit._tool import amend, spec_of
 from obo_kit.denials import Denial, DenialReason, explain_in
+from obo_kit.events import watch
 from obo_kit.injection import client_type_of
 from obo_kit.session import UserSession, session_for_tool
 
 if TYPE_CHECKING:
+    import tenacity
+
+    from obo_kit._retry import Retry
     from obo_kit._tool import ToolSpec
 
 __all__ = ["Attempt", "available_tools", "available_tools_async", "optional_tool"]
@@ -50,12 +55,10 @@ class Fallback:
 
     value: Any
     on: frozenset[DenialReason]
+    retry: Retry | None = None
 
-    def instead_of(self, refused: object, call: ToolCall | None, session: UserSession | None, otherwise: Any) -> Any:
-        """The fallback, where ``refused`` is a denial of the chosen reasons; else ``otherwise``."""
-        denial = explain_in(refused, call, session)
-        if denial is None or denial.reason not in self.on:
-            return otherwise
+    def instead_of(self, denial: Denial, session: UserSession | None) -> Any:
+        """The fallback for a denial, which is reported."""
         _report(denial, session)
         if self.value is _UNSET:
             return denial.user_message
@@ -68,11 +71,12 @@ class Fallback:
 class Attempt:
     """What became of an optional block: ``attempt.denial``, and true where nothing was denied."""
 
-    __slots__ = ("_call", "_on", "_token", "denial")
+    __slots__ = ("_call", "_name", "_on", "_token", "denial")
+    _call: ToolCall
 
     def __init__(self, name: str, on: frozenset[DenialReason]) -> None:
         self.denial: Denial | None = None
-        self._call = ToolCall(name, None)
+        self._name = name
         self._on = on
         self._token: Any = None
 
@@ -80,15 +84,15 @@ class Attempt:
         return self.denial is None
 
     def __repr__(self) -> str:
-        return f"<Attempt {self._call.tool!r}: {self.denial.reason.value if self.denial else 'nothing denied'}>"
+        return f"<Attempt {self._name!r}: {self.denial.reason.value if self.denial else 'nothing denied'}>"
 
     def enter(self) -> None:
         """Begin to note refusals."""
         frame = FRAME.get()
         outer = frame.call if frame is not None else None
-        if outer is not None:
-            # Part of that tool's call: as narrow as it, and evidence for it where the block does not forgive.
-            self._call.declared, self._call.refusals = outer.declared, outer.refusals
+        # Inside a tool: part of that tool's call, as narrow as it, and evidence for it where the block does not forgive.
+        self._call = ToolCall(self._name, outer.declared if outer is not None else None, outer)
+        self._call.watch = watch(self._call)
         self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
 
     def exit(self, error: BaseException | None) -> bool:
@@ -96,10 +100,12 @@ class Attempt:
         # Left in another context than it was entered in, as a stream may: there is nothing of ours to take back here.
         with contextlib.suppress(ValueError):
             FRAME.reset(self._token)
-        if not isinstance(error, Exception):
-            return False
-        session = open_session()
-        denial = explain_in(error, self._call, session)
+        session, denial, watched = open_session(), None, self._call.watch
+        if isinstance(error, Exception):
+            denial = explain_in(error, self._call, session)
+        if watched is not None:
+            watched.denial, watched.error = denial, error
+            watched.end()
         if denial is None or denial.reason not in self._on:
             return False
         self.denial = denial
@@ -110,9 +116,9 @@ class Attempt:
 class OptionalScope:
     """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_attempt", "_fallback", "_free", "_name", "_on")
+    __slots__ = ("_attempt", "_fallback", "_free", "_name", "_on", "_retry")
 
-    def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason]) -> None:
+    def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None) -> None:
         if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
@@ -124,12 +130,15 @@ class OptionalScope:
         self._name = name
         self._fallback = fallback
         self._on = frozenset(on)
+        self._retry = retry
         self._free = threading.Lock()
         self._attempt: Attempt | None = None
 
     def __enter__(self) -> Attempt:
         if self._fallback is not _UNSET:
             raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
+        if self._retry is not None:
+            raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
         if not self._free.acquire(blocking=False):
             # Two requests that share one would take each other's denials.
             raise RuntimeError("this block is in use: write `with optional_tool('name'):` where it is needed")
@@ -156,7 +165,7 @@ class OptionalScope:
         def change(spec: ToolSpec) -> ToolSpec:
             if spec.fallback is not None:
                 raise TypeError(f"@optional_tool stands twice on {spec.name}()")
-            return replace(spec, fallback=Fallback(value=self._fallback, on=self._on))
+            return replace(spec, fallback=Fallback(value=self._fallback, on=self._on, retry=self._retry))
 
         decorated: F = amend(target, "optional_tool", change)
         return decorated
@@ -166,9 +175,23 @@ class OptionalScope:
 def optional_tool(target: F, /) -> F: ...
 @overload
 def optional_tool(
-    name: str | None = ..., /, *, fallback: Any = ..., on: AbstractSet[DenialReason] = ...
+    name: str | None = ...,
+    /,
+    *,
+    fallback: Any = ...,
+    on: AbstractSet[DenialReason] = ...,
+    retry: bool | int | tenacity.Retrying = ...,
+    idempotent: bool = ...,
 ) -> OptionalScope: ...
-def optional_tool(target: Any = None, /, *, fallback: Any = _UNSET, on: AbstractSet[DenialReason] = _ALL) -> Any:
+def optional_tool(
+    target: Any = None,
+    /,
+    *,
+    fallback: Any = _UNSET,
+    on: AbstractSet[DenialReason] = _ALL,
+    retry: bool | int | tenacity.Retrying = False,
+    idempotent: bool = False,
+) -> Any:
     """Turn a denial, and nothing else, into a fallback.
 
     As decorator: a denied tool returns the fallback; a denied stream ends with it, after what was already sent. As context
@@ -186,13 +209,22 @@ def optional_tool(target: Any = None, /, *, fallback: Any = _UNSET, on: Abstract
         fallback: The value to return, or a function that makes it of the `Denial`. Without one the tool returns
             ``denial.user_message``.
         on: The reasons to forgive; by default all.
+        retry: Try again where an attempt failed for a reason that passes (429, 503, no connection, no answer in time), as
+            the kit's clients saw it on the wire. ``True``: 3 attempts; or how many; in either case none that would end
+            more than 10 seconds after the first began. Or a ``tenacity.Retrying`` with its own ``stop`` and ``wait``;
+            its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured up to 60 seconds; where it asks
+            for more there is no further attempt. Never: a denial, a stream that has given an item, an attempt in which a
+            request went out that may have had an effect, or one that failed where the kit's clients do not reach.
+        idempotent: Running the tool twice does no harm: repeat it also where it wrote, or used other clients.
 
     Raises:
         TypeError: At decoration: the arguments do not go together, or the target is no function.
+        ValueError: At decoration: ``retry`` is fewer than 2 attempts, or would never end.
     """
+    again = retry_of(retry, idempotent=idempotent)
     if target is None or isinstance(target, str):
-        return OptionalScope(target, fallback, on)
-    return OptionalScope(None, fallback, on)(target)
+        return OptionalScope(target, fallback, on, again)
+    return OptionalScope(None, fallback, on, again)(target)
 
 
 def _built(factory: Callable[..., Any], session: UserSession) -> Any:

@@ -53,6 +53,19 @@ def auth_policy(source: Source = None, *, target: Target = "model-serving", nami
     return _policy(_user_scopes(requirements, target, naming), system)
 
 
+def scopes_for(source: Source, target: Target) -> tuple[tuple[str, ...], PolicyError | None]:
+    """The scopes that a target must be told, or what it cannot grant.
+
+    Raises:
+        PolicyError: The source cannot be collected.
+    """
+    requirements, _ = declarations(_collected(source))
+    try:
+        return _user_scopes(requirements, target, "current"), None
+    except PolicyError as error:
+        return (), error
+
+
 def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str, Any]:
     """The same declarations for Databricks Apps.
 

@@ -95,6 +95,8 @@ class Requirements:
     """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
     resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
     """The declared resources: kind and name."""
+    scopes: tuple[str, ...] = field(init=False)
+    """The declared scopes, each in one spelling, sorted."""
     _verdicts: dict[frozenset[str], tuple[str, ...]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
@@ -104,6 +106,8 @@ class Requirements:
         named = tuple((item.kind, str(item.resource.name)) for item in self.items if item.kind is not None)
         object.__setattr__(self, "held", held)
         object.__setattr__(self, "resources", named)
+        scopes = {scope for item in self.items for group in item.spellings[:1] for scope in group}
+        object.__setattr__(self, "scopes", tuple(sorted(scopes)))
 
     def check(self, tool: str, identity: UserIdentity) -> None:
         """Compare the token with the declaration, before anything is sent.

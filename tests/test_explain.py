@@ -48,7 +48,9 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit._context import Refusal
-from obo_kit.denials import _USER_MESSAGES, TEXTS, _classify
+from obo_kit._remedies import USER_MESSAGES as _USER_MESSAGES
+from obo_kit._texts import TEXTS
+from obo_kit.denials import _classify
 from obo_kit.identity import TokenState
 from obo_kit.scopes import KINDS
 
@@ -59,6 +61,7 @@ with warnings.catch_warnings():
 
 R = DenialReason
 QUESTION = "How many tickets are there?"
+GRANT = "GRANT SELECT ON TABLE main.support.tickets TO `carol@example.com`"
 
 
 def denied(tool, *args):
@@ -222,7 +225,9 @@ def test_a_denied_table_comes_as_a_value(workspace):
     assert outside is not None
     assert outside.reason is denial.reason is R.ACCESS_DENIED
     assert (denial.resource, denial.status) == ("main.support.tickets", 200)
-    assert denial.remedy == "Ask the owner of the table 'main.support.tickets' to grant carol@example.com SELECT."
+    assert denial.remedy == (
+        f"Ask the owner of the table 'main.support.tickets' to grant carol@example.com SELECT: {GRANT}."
+    )
 
 
 def test_an_absent_table_comes_as_a_value(workspace):
@@ -245,7 +250,7 @@ def test_a_statement_that_is_wrong_is_no_denial(workspace, statement):
 @pytest.mark.parametrize(
     ("kept", "reason", "resource", "remedy"),
     [
-        (["CAN RUN", "CAN USE"], R.ACCESS_DENIED, "main.support.tickets", "SELECT."),
+        (["CAN RUN", "CAN USE"], R.ACCESS_DENIED, "main.support.tickets", f"SELECT: {GRANT}."),
         (
             ["CAN RUN", "SELECT"],
             R.ACCESS_DENIED,
@@ -295,7 +300,7 @@ def test_a_genie_message_that_failed_for_another_reason_is_no_denial(workspace):
 
 def test_a_failed_waiter_of_another_api_takes_no_evidence_of_genie_s():
     """Rule 16."""
-    call = SimpleNamespace(refusals=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")])
+    call = SimpleNamespace(seen=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")])
     from obo_kit.denials import explain_in
 
     assert explain_in(OperationFailed("failed to reach RUNNING, got State.ERROR"), _as_call(call), None) is None
@@ -318,8 +323,8 @@ def test_the_last_failed_message_counts(workspace):
         Refusal(status=200, text="[PARSE_SYNTAX_ERROR] no", path="/api/2.0/genie/x"),
     ]
     error = OperationFailed("failed to reach COMPLETED, got MessageStatus.FAILED")
-    assert explain_in(error, _as_call(SimpleNamespace(refusals=failed)), None) is None
-    assert explain_in(error, _as_call(SimpleNamespace(refusals=failed[::-1])), None)
+    assert explain_in(error, _as_call(SimpleNamespace(seen=failed)), None) is None
+    assert explain_in(error, _as_call(SimpleNamespace(seen=failed[::-1])), None)
 
 
 def test_a_client_of_the_author_s_own_is_explained_too(workspace):
@@ -539,7 +544,7 @@ def test_an_http_error_shaped_as_the_platform_s_is_explained():
     error = requests.HTTPError("no", response=_answer(403, '{"error_code": "PERMISSION_DENIED", "message": "no"}'))
     denial = explain(error)
     assert denial is not None
-    assert (denial.reason, denial.status, denial.detail) == (R.ACCESS_DENIED, 403, "no")
+    assert (denial.reason, denial.status, denial.detail) == (R.ACCESS_DENIED, 403, "GET /api/2.0/x: no")
 
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2"])
@@ -692,6 +697,149 @@ def test_a_chain_that_loops_ends():
 def test_other_exceptions_are_no_denials(error):
     """Rule 15."""
     assert explain(error) is None
+
+
+# --- what the packages make of refusals -----------------------------------------------------------------------------------
+
+
+def genie_text(error):
+    return f"Genie query failed with error: {error!r}"
+
+
+def mcp_result(text, flag="isError"):
+    class CallToolResult(SimpleNamespace):
+        pass
+
+    CallToolResult.__module__ = "mcp.types"
+    return CallToolResult(content=[SimpleNamespace(text=text)], **{flag: True})
+
+
+def test_a_failed_genie_message_as_the_bridge_tells_it():
+    """Rule 16: `databricks_ai_bridge.genie` makes a text of it."""
+    from databricks_ai_bridge.genie import GenieResponse
+
+    denied_text = genie_text({"error": "PERMISSION_DENIED: No access to 'a.b.c'. User must have SELECT", "type": "X"})
+    for value in (denied_text, GenieResponse(result=denied_text)):
+        denial = explain(value)
+        assert denial is not None
+        assert (denial.reason, denial.resource) == (R.ACCESS_DENIED, "a.b.c")
+    for text in (
+        genie_text({"error": "The space is busy", "type": "X"}),
+        "Genie query failed with error: Unknown error",
+        "Genie query cancelled.",
+        "Genie query failed with error: {'error': ",
+        "Genie query failed with error: ['PERMISSION_DENIED: x']",
+        "They say: " + denied_text,
+        "PERMISSION_DENIED: no",
+    ):
+        assert explain(text) is None
+        assert explain(GenieResponse(result=text)) is None
+    assert explain(GenieResponse(result=SimpleNamespace())) is None
+
+
+@pytest.mark.parametrize("flag", ["isError", "is_error"])
+def test_an_mcp_tool_that_says_it_failed(flag):
+    """Rule 16: the flag is spelled so in `mcp` 1, and so in `mcp` 2."""
+    assert explain(mcp_result("PERMISSION_DENIED: no", flag)).reason is R.ACCESS_DENIED
+    assert explain(mcp_result("division by zero", flag)) is None
+    ordinary = mcp_result("PERMISSION_DENIED: no", flag)
+    setattr(ordinary, flag, False)
+    assert explain(ordinary) is None
+
+
+def test_a_function_s_result_with_an_error():
+    """Rule 16."""
+    from unitycatalog.ai.core.base import FunctionExecutionResult
+
+    text = "Failed to execute function: [INSUFFICIENT_PERMISSIONS] User does not have EXECUTE on Routine 'a.b.f'."
+    denial = explain(FunctionExecutionResult(error=text))
+    assert denial is not None
+    assert (denial.reason, denial.resource) == (R.ACCESS_DENIED, "a.b.f")
+    assert explain(FunctionExecutionResult(error="division by zero")) is None
+    assert explain(FunctionExecutionResult(format="SCALAR", value=text)) is None
+
+
+def test_a_sign_in_page_in_place_of_an_answer(workspace):
+    """Rule 16: only where the redirect was seen; a page that a tool fetched elsewhere is its result."""
+    page = "<!doctype html><html><body>Sign in</body></html>"
+    assert explain(page) is None
+    workspace.add_fault(status=302, headers={"Location": "/login.html"}, body="", times=None, path_prefix="/api")
+    workspace.add_fault(status=200, body=page, times=None, path_prefix="/login")
+
+    @with_user_client
+    def look(client: WorkspaceClient):
+        try:
+            return client.genie.get_space(SPACE)
+        finally:
+            assert explain(page).reason is R.TOKEN_EXPIRED
+            assert explain("no page") is None
+
+    with as_user(workspace, "alice"):
+        denial = denied(look)
+    assert denial.reason is R.TOKEN_EXPIRED
+
+
+def test_a_redirect_to_elsewhere_is_no_sign_in():
+    """Rule 16."""
+    assert _classify(Refusal(status=302, location="/login.html?next=x")).reason is R.TOKEN_EXPIRED
+    assert _classify(Refusal(status=302, location="/elsewhere")) is None
+
+
+def test_a_key_error_of_the_bridge_is_a_failed_statement(workspace):
+    """Rule 16: it reads the state where it is not, where the statement of a message failed."""
+    from obo_kit.denials import explain_in
+
+    evidence = [Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")]
+    space: dict = {"__name__": "databricks_ai_bridge.genie"}
+    exec("def poll(): raise KeyError('state')", space)
+    with pytest.raises(KeyError) as caught:
+        space["poll"]()
+    assert explain_in(caught.value, _as_call(SimpleNamespace(seen=evidence)), None)
+    assert explain_in(KeyError("state"), _as_call(SimpleNamespace(seen=evidence)), None) is None
+    assert explain(caught.value) is None
+
+
+# --- the author's own words -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_words():
+    yield obo_kit.rewrite_denials
+    obo_kit.rewrite_denials(None)
+
+
+def test_texts_can_be_replaced(own_words):
+    """Rule 17: translated, or with the resource named."""
+    import dataclasses
+
+    own_words(lambda denial: dataclasses.replace(denial, user_message="Kein Zugriff.", remedy="m"))
+    denial = explain(TokenExpiredError("x", remedy="y"))
+    assert (denial.user_message, denial.remedy, denial.detail) == ("Kein Zugriff.", "m", "x")
+    assert optional_tool(lambda: raised(TokenExpiredError("x", remedy="y")))() is not None
+    own_words(None)
+    assert explain(TokenExpiredError("x", remedy="y")).user_message == _USER_MESSAGES[R.TOKEN_EXPIRED]
+
+
+def test_a_reason_cannot_be_rewritten(own_words):
+    """Rule 15: words are the author's, facts are not."""
+    import dataclasses
+
+    own_words(lambda denial: dataclasses.replace(denial, reason=R.ACCESS_DENIED))
+    assert explain(TokenExpiredError("x", remedy="y")).reason is R.TOKEN_EXPIRED
+
+
+@pytest.mark.parametrize("broken", [lambda denial: 1 / 0, lambda denial: "text"])
+def test_words_that_fail_leave_the_kit_s(own_words, caplog, broken):
+    """Rule 15: a denial stays one."""
+    own_words(broken)
+    assert explain(TokenExpiredError("x", remedy="y")).user_message == _USER_MESSAGES[R.TOKEN_EXPIRED]
+    assert [record.name for record in caplog.records] == ["obo_kit.denials"]
+
+
+def test_words_are_a_function(own_words):
+    """House rule 3."""
+    with pytest.raises(TypeError, match="not a str"):
+        own_words("text")
 
 
 # --- the kit's own --------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.denials import _USER_MESSAGES
+from obo_kit._remedies import USER_MESSAGES as _USER_MESSAGES
 
 R = DenialReason
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
+import tenacity
 from databricks.sdk import WorkspaceClient
 from databricks.vector_search.client import VectorSearchClient
 from mlflow.models.auth_policy import AuthPolicy
@@ -158,6 +159,15 @@ async def bare(question: str) -> str:
 
 
 bare(1)  # type: ignore[arg-type,unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+
+
+@optional_tool(retry=tenacity.Retrying(stop=tenacity.stop_after_attempt(2)), idempotent=True)
+def repeated(question: str) -> str:
+    return question
+
+
+assert_type(repeated("x"), str)
+optional_tool(retry="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 optional_tool(fallbak="no")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 obo_kit.system_resources("sql")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 requires_scopes(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -166,6 +176,18 @@ with optional_tool("docs") as attempt:
     pass
 assert_type(attempt.denial, Denial | None)
 assert_type(bool(attempt), bool)
+
+
+with obo_kit.capture_events() as events:
+    assert_type(events, list[obo_kit.ToolEvent])
+assert_type(obo_kit.on_event(events.append), Callable[[], None])
+obo_kit.on_event(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+assert_type(obo_kit.preflight("agent.py"), obo_kit.Preflight)
+assert_type(obo_kit.preflight(obo_kit.auth_policy()).problems, tuple[str, ...])
+obo_kit.preflight(agent_or_policy="agent.py")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+obo_kit.rewrite_denials(lambda denial: denial)
+obo_kit.rewrite_denials(lambda denial: "text")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]
+events[0].tool = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 # --- sessions -------------------------------------------------------------------------------------------------------------
