@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= testing,langchain,openai
+EXTRAS ?= testing,langchain,openai,mcp
 
 .PHONY: demo test test-apps soak fuzz check bench bench-workspace clean
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from obo_kit.testing import LocalWorkspace
+
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -55,10 +57,10 @@ def environment(project):
     }
 
 
-def test_every_block_is_a_file_or_a_command():
+def test_every_block_is_a_file_a_command_or_an_excerpt():
     named = [name for _, _, name, _ in blocks() if name]
     assert len(named) == len(set(named)) > 10
-    assert {language for _, language, name, _ in blocks() if not name} == {"console"}
+    assert {language for _, language, name, _ in blocks() if not name} == {"console", "python"}
     # What is not run here: installing, which the suite has behind it, and the demo, which has a command of its own in CI.
     known = {"pip", "pytest", "obo-kit policy", "obo-kit workspace", "obo-kit demo"}
     assert {" ".join(words[:2]) if words[0] == "obo-kit" else words[0] for words in commands()} == known
@@ -103,3 +105,34 @@ def test_the_policy_of_the_page_is_what_it_says(project):
     ((_, *words),) = (words for words in commands() if words[:2] == ["obo-kit", "policy"])
     printed = CliRunner().invoke(main, [words[0], str(project / words[1])]).output
     assert json.loads(printed)["user_auth_policy"] == {"api_scopes": ["sql"]}
+
+
+@pytest.mark.filterwarnings("ignore:Use `streamable_http_client`:DeprecationWarning")
+def test_the_excerpts_run(tmp_path, monkeypatch, no_traces):
+    """Blocks of Python without a name are parts of one session with a workspace."""
+    from databricks.sdk import WorkspaceClient
+
+    pytest.importorskip("databricks_mcp", reason="the extra mcp")
+    monkeypatch.chdir(tmp_path)
+    Path("people.csv").write_text("name,manager,salary\nx,alice@example.com,1\n", "utf-8")
+    Path("faq.csv").write_text("id,text\n1,How to return goods\n", "utf-8")
+    with LocalWorkspace() as workspace:
+        for name in ("alice", "bob"):
+            workspace.add_user(name)
+        workspace.add_warehouse("a1b2c3")
+        workspace.add_table("main.shop.orders", [{"region": "EU", "amount": 1.0}])
+        names = {
+            "workspace": workspace,
+            "workspace_client": WorkspaceClient(host=workspace.host, token=workspace.token("alice"), auth_type="pat"),
+            "rows": [{"id": 1, "text": "How to return goods"}],
+            "service_url": "http://127.0.0.1:9",
+        }
+        grants = [("SELECT", "main.shop.orders"), ("CAN USE", "a1b2c3"), ("CAN RUN", "01f0")]
+        excerpts = [text for _, language, name, text in blocks() if language == "python" and not name]
+        for text in excerpts:
+            if "DatabricksMCPClient" in text:
+                for privilege, securable in grants:
+                    workspace.grant("alice", privilege, securable)
+            exec(compile(text, "excerpt", "exec"), names)
+        assert len(excerpts) == 7
+        assert [record.user for record in workspace.log.filter(mcp_tool="query_space_01f0")] == ["alice"]
