@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.service.sql import StatementResponse, StatementState
 
 from obo_kit import user_session
 from obo_kit.testing import LocalWorkspace
@@ -163,3 +166,27 @@ def running(command: Sequence[str]) -> Iterator[int]:
             except subprocess.TimeoutExpired:
                 server.kill()
             reader.join(5)
+
+
+def client(workspace: LocalWorkspace, user: str, *, scopes: Sequence[str] = ("all-apis",)) -> WorkspaceClient:
+    """The plain client of a user, without the kit; the same for the same workspace, user and scopes."""
+    return _client(workspace, user, tuple(scopes))
+
+
+@functools.cache
+def _client(workspace: LocalWorkspace, user: str, scopes: tuple[str, ...]) -> WorkspaceClient:
+    token = workspace.token(user, scopes=scopes)
+    return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
+
+
+def last(workspace: LocalWorkspace) -> Any:
+    return workspace.log.entries[-1]
+
+
+def sql(workspace: LocalWorkspace, user: str, statement: str, **kwargs: Any) -> StatementResponse:
+    return client(workspace, user).statement_execution.execute_statement(statement, "wh1", **kwargs)
+
+
+def rows(answer: StatementResponse) -> Any:
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error.message
+    return answer.result.data_array

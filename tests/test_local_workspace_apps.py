@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 
 import pytest
@@ -11,6 +10,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import NotFound, PermissionDenied
 from databricks.sdk.oauth import PATOAuthTokenExchange
+from support import client, last
 
 from obo_kit.testing import LocalWorkspace
 
@@ -32,20 +32,6 @@ def shared():
 def workspace(shared):
     shared.log.clear()
     return shared
-
-
-def client(workspace, user, *, scopes=("all-apis",)):
-    return _client(workspace, user, tuple(scopes))
-
-
-@functools.cache
-def _client(workspace, user, scopes):
-    token = workspace.token(user, scopes=scopes)
-    return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
-
-
-def last(workspace):
-    return workspace.log.entries[-1]
 
 
 def test_an_app_says_what_its_users_tokens_carry(workspace):

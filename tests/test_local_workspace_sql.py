@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import functools
 import json
 import time
 
@@ -13,8 +12,6 @@ import pytest
 import requests
 import trustme
 from databricks import sql as connector
-from databricks.sdk import WorkspaceClient
-from databricks.sdk.core import Config
 from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
 from databricks.sdk.service.sql import (
     Disposition,
@@ -22,6 +19,7 @@ from databricks.sdk.service.sql import (
     Format,
     StatementState,
 )
+from support import client, last, rows, sql
 
 from obo_kit.testing import LocalWorkspace
 
@@ -82,29 +80,6 @@ def shared():
 def workspace(shared):
     shared.log.clear()
     return shared
-
-
-def client(workspace, user, *, scopes=("all-apis",)):
-    return _client(workspace, user, tuple(scopes))
-
-
-@functools.cache
-def _client(workspace, user, scopes):
-    token = workspace.token(user, scopes=scopes)
-    return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
-
-
-def last(workspace):
-    return workspace.log.entries[-1]
-
-
-def sql(workspace, user, statement, **kwargs):
-    return client(workspace, user).statement_execution.execute_statement(statement, "wh1", **kwargs)
-
-
-def rows(answer):
-    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error.message
-    return answer.result.data_array
 
 
 # ---------------------------------------------------------------------------------------------- filters and masks

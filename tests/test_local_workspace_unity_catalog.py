@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
-from databricks.sdk import WorkspaceClient
-from databricks.sdk.core import Config
 from databricks.sdk.errors import (
     BadRequest,
     DatabricksError,
@@ -21,6 +18,7 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.service.serving import ExternalFunctionRequestHttpMethod
 from databricks.sdk.service.sql import StatementParameterListItem, StatementState
+from support import client, last, rows, sql
 
 from obo_kit import DenialReason, explain
 from obo_kit.testing import LocalWorkspace
@@ -29,29 +27,6 @@ ORDERS = [
     {"id": number, "region": region, "amount": number * 1.5, "buyer": buyer}
     for number, (region, buyer) in enumerate([("EU", "alice"), ("US", "bob"), ("EU", "bob"), ("EU", "carol")], 1)
 ]
-
-
-def client(workspace, user, *, scopes=("all-apis",)):
-    return _client(workspace, user, tuple(scopes))
-
-
-@functools.cache
-def _client(workspace, user, scopes):
-    token = workspace.token(user, scopes=scopes)
-    return WorkspaceClient(config=Config(host=workspace.host, token=token, auth_type="pat", retry_timeout_seconds=2))
-
-
-def last(workspace):
-    return workspace.log.entries[-1]
-
-
-def sql(workspace, user, statement, **kwargs):
-    return client(workspace, user).statement_execution.execute_statement(statement, "wh1", **kwargs)
-
-
-def rows(answer):
-    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error.message
-    return answer.result.data_array
 
 
 # ---------------------------------------------------------------------------------------------- functions
