@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import warnings
 
 import requests
@@ -155,7 +154,7 @@ GIVEN = (
     upstream_openai_client,
     chat_databricks,
     oauth_token,
-    *((mcp_client,) if importlib.util.find_spec("obo_kit.testing._mcp") else ()),  # what the workspace can serve
+    mcp_client,
 )
 OFFICIAL = OWN + GIVEN
 WRAPPING = (upstream_openai_client, chat_databricks, mcp_client)
