@@ -32,7 +32,7 @@ test: $(VENV)/test.stamp  ## the tests
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp
-	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py $(ARGS)
+	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py tests/test_sql_connector.py $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group apps
