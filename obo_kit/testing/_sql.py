@@ -77,11 +77,15 @@ class Interrupt:
         self._wanted = False
 
     def __call__(self) -> None:
-        """Stop it."""
+        """Stop it. An interrupt that comes before the engine has begun is lost, so it is asked until it has stopped."""
         with self._lock:
             self._wanted = True
-            if self._cursor is not None:
-                self._cursor.interrupt()
+            if self._cursor is None:
+                return
+            self._cursor.interrupt()
+        again = threading.Timer(0.05, self)
+        again.daemon = True
+        again.start()
 
     def watch(self, cursor: Any) -> None:
         """Know the cursor it runs on (None: no longer). RuntimeError where it is to stop already."""
