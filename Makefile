@@ -28,7 +28,7 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 	$(BIN)/python examples/support_agent/demo.py
 
 test: $(VENV)/test.stamp  ## the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp

@@ -24,6 +24,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:unclosed <(socket|ssl):ResourceWarning")
 
 
+# The files that take longest, so that with several workers none of them is begun last.
+_LONG = (
+    "test_mutants",
+    "test_policy",
+    "test_docs",
+    "test_matrix",
+    "test_local_workspace_mcp",
+    "test_clients",
+    "test_cli",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch):
     """No identity, no proxy and no runtime in the environment; nothing left by another test in the process."""
