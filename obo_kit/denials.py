@@ -246,18 +246,42 @@ def is_login(location: str | None) -> bool:
 
 def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """What the MCP clients leave of a refusal (facts: errors, section 1)."""
-    del evidence
     if is_a(error, "httpx", "UnsupportedProtocol") or is_a(error, "httpx2", "UnsupportedProtocol"):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
         return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
-    if is_a(error, "mcp", "McpError", "MCPError") and _in_handshake(error):
-        told = getattr(error, "error", None)
-        code, text = getattr(told, "code", None), str(getattr(told, "message", ""))
-        # Nothing was begun yet that could have been terminated: this is a 404 (32600 in `mcp` 1, -32601 in `mcp` 2).
-        if (code, text) in ((32600, "Session terminated"), (-32601, "Not Found")):
+    if is_a(error, "agents", "UserError"):
+        status = _AGENTS_STATUS.search(str(error))
+        return _last_of(evidence, int(status[1])) if status is not None else None
+    if not is_a(error, "mcp", "McpError", "MCPError"):
+        return None
+    told = getattr(error, "error", None)
+    code, text, data = (getattr(told, name, None) for name in ("code", "message", "data"))
+    kept = data.get("obo_kit") if isinstance(data, dict) else None
+    if isinstance(kept, dict):  # by the kit's own way to MCP servers
+        return replace(_parsed(kept["body"]), status=kept["status"], method="POST", path=kept["path"])
+    if code == -32600 and str(text).startswith("Redirect to "):
+        return _last_of(evidence, *_REDIRECTS)
+    # A 404 (32600 in `mcp` 1, -32601 or -32600 in `mcp` 2).
+    if (code, text) in ((32600, "Session terminated"), (-32600, "Session terminated"), (-32601, "Not Found")):
+        seen = _last_of(evidence, 404)
+        if seen is not None:
+            return seen
+        if _in_handshake(error):  # nothing was begun yet that could have been terminated
             return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
     return None
+
+
+_AGENTS_STATUS = re.compile(r"MCP server .*: HTTP error (\d{3})\b", re.DOTALL)
+
+
+def _last_of(evidence: Sequence[Refusal], *statuses: int) -> Refusal | None:
+    """The latest refusal of an MCP server: for errors that tell its status and no more."""
+    return next((seen for seen in reversed(evidence) if seen.status in statuses and _of_mcp(seen.path)), None)
+
+
+def _of_mcp(path: str | None) -> bool:
+    return (path or "").startswith(_MCP)
 
 
 def _in_handshake(error: BaseException) -> bool:
@@ -418,10 +442,10 @@ def _classify(refusal: Refusal) -> Found | None:
     status = refusal.status or 0
     if status in _REDIRECTS:
         return Found(reason=_R.TOKEN_EXPIRED, refusal=refusal) if is_login(refusal.location) else None
-    # A serving endpoint that is not there comes with the code of a path that is not there (reported: fid:8610548622).
-    if refusal.error_code in _NO_DENIAL_CODES and "The given endpoint does not exist" not in refusal.text:
-        return None
+    no_denial = refusal.error_code in _NO_DENIAL_CODES
     for text in TEXTS:
+        if no_denial and not text.any_code:
+            continue
         if status not in text.statuses or (text.path and not (refusal.path or "").startswith(text.path)):
             continue
         match = text.pattern.search(refusal.text)
@@ -443,6 +467,8 @@ def _classify(refusal: Refusal) -> Found | None:
             url=groups.get("url"),
             scopes=scopes,
         )
+    if no_denial:
+        return None
     if refusal.sql_state == "42501":
         return Found(reason=_R.ACCESS_DENIED, refusal=refusal)
     if status in (400, 401, 403) and refusal.error_code in _CODES:
