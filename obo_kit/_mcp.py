@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from mcp.client.auth import OAuthClientProvider
 
+from obo_kit._context import current_call
 from obo_kit._unwrap import is_a
 from obo_kit.clients import admit, bound_for, lease_of, note, note_outage, without_frames
 
@@ -63,7 +64,11 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
     if response.request is not request:  # a redirect was followed
         response.request.headers.pop("Authorization", None)
     content = await response.aread() if response.status_code >= 400 else None
+    call = current_call()
+    before = len(call.seen) if call is not None else 0
     note(method, path, response.status_code, response.headers, None if content is None else lambda: content)
+    if call is not None and method == "POST":
+        call.evidence.last = call.seen[-1] if len(call.seen) > before else None
     if content is not None:
         _keep(request, response, content)
 

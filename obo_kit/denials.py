@@ -19,7 +19,7 @@ from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit._texts import TEXTS, DenialReason
-from obo_kit._unwrap import MAX_DEPTH, is_a, leaves_of, package_of, status_of
+from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, leaves_of, package_of, status_of
 from obo_kit.scopes import KINDS, route_verdict
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ def explain(refused: object) -> Denial | None:
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
     evidence = call.seen if call is not None else ()
-    found = _of_exception(refused, evidence, 0) if isinstance(refused, BaseException) else _of_value(refused, evidence)
+    if call is not None and is_failure_in_disguise(refused):
+        found = _classify(call.evidence.last) if call.evidence.last is not None else None
+    elif isinstance(refused, BaseException):
+        found = _of_exception(refused, evidence, 0)
+    else:
+        found = _of_value(refused, evidence)
     return _rewritten(_described(found, call, session)) if found is not None else None
 
 
@@ -444,9 +449,9 @@ def _classify(refusal: Refusal) -> Found | None:
         return Found(reason=_R.TOKEN_EXPIRED, refusal=refusal) if is_login(refusal.location) else None
     no_denial = refusal.error_code in _NO_DENIAL_CODES
     for text in TEXTS:
-        if no_denial and not text.any_code:
+        if status not in text.statuses or (no_denial and not text.any_code):
             continue
-        if status not in text.statuses or (text.path and not (refusal.path or "").startswith(text.path)):
+        if text.path and not (refusal.path or "").startswith(text.path):
             continue
         match = text.pattern.search(refusal.text)
         if match is None:
@@ -467,8 +472,12 @@ def _classify(refusal: Refusal) -> Found | None:
             url=groups.get("url"),
             scopes=scopes,
         )
-    if no_denial:
-        return None
+    return None if no_denial else _by_code(refusal)
+
+
+def _by_code(refusal: Refusal) -> Found | None:
+    """What a refusal is where no text tells."""
+    status = refusal.status or 0
     if refusal.sql_state == "42501":
         return Found(reason=_R.ACCESS_DENIED, refusal=refusal)
     if status in (400, 401, 403) and refusal.error_code in _CODES:
