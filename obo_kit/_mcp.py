@@ -8,7 +8,6 @@ leaves the body of a refusal unread (facts: errors, section 1). Built from a ses
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -17,8 +16,7 @@ from urllib.parse import urlsplit
 from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._context import current_call
-from obo_kit._unwrap import is_a
-from obo_kit.clients import admit, bound_for, lease_of, note, note_outage, without_frames
+from obo_kit.clients import admit, bound_for, lease_of, note, note_outage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,15 +46,14 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
     headers = _headers(lease, str(request.url))
     admit(method, path)
     request.headers.update(headers)
+    call = current_call()
     try:
         response = yield request
-    except GeneratorExit as left:
-        # No answer came: this is closed while what went wrong is on its way out.
-        error = left.__context__
-        if error is not None and any(is_a(error, library, "TransportError") for library in ("httpx", "httpx2")):
-            timed_out = is_a(error, "httpx", "TimeoutException") or is_a(error, "httpx2", "TimeoutException")
-            note_outage(method, path, "no answer in time" if timed_out else "the connection failed", sent=True)
-            without_frames(error)
+    except GeneratorExit:  # no answer came; a flow is not told why
+        if method == "POST":
+            note_outage(method, path, "no answer", sent=True)
+            if call is not None:
+                call.evidence.last = None
         raise
     finally:
         for name in headers:
@@ -64,7 +61,6 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
     if response.request is not request:  # a redirect was followed
         response.request.headers.pop("Authorization", None)
     content = await response.aread() if response.status_code >= 400 else None
-    call = current_call()
     before = len(call.seen) if call is not None else 0
     note(method, path, response.status_code, response.headers, None if content is None else lambda: content)
     if call is not None and method == "POST":
@@ -127,16 +123,19 @@ class Bearer(Auth):  # type: ignore[misc]
         return flow(self._lease, request)
 
 
+_taken: Any = None
+
+
 def take_over() -> None:
     """Let `DatabricksOAuthClientProvider` follow `flow` where it was built from a session's client. Others stay theirs."""
+    global _taken
     provider: Any = getattr(sys.modules.get("databricks_mcp.oauth_provider"), "DatabricksOAuthClientProvider", None)
-    if provider is None or hasattr(provider.async_auth_flow, "__wrapped__"):
+    if provider is None or provider is _taken:  # none, while another thread still loads it
         return
     theirs = provider.async_auth_flow
 
-    @functools.wraps(theirs)
     def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
         lease = lease_of(self.workspace_client)
         return theirs(self, request) if lease is None else flow(lease, request)
 
-    provider.async_auth_flow = async_auth_flow
+    provider.async_auth_flow, _taken = async_auth_flow, provider

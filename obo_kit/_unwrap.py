@@ -66,8 +66,19 @@ def is_failure_in_disguise(error: object) -> bool:
 _BY_SCOPE = re.compile(r"Cancelled (?:by|via) cancel scope ")  # as `anyio` words it
 
 
+def kept_of(error: BaseException) -> dict[str, Any] | None:
+    """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
+    data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None
+    kept = data.get("obo_kit") if isinstance(data, dict) else None
+    whole = isinstance(kept, dict) and isinstance(kept.get("status"), int) and isinstance(kept.get("path"), str)
+    return kept if whole and isinstance(kept.get("body"), str) else None
+
+
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an HTTP client's error carries."""
+    kept = kept_of(error)
+    if kept is not None:
+        return cast("int", kept["status"])
     if package_of(error) not in HTTP_CLIENTS:
         return None
     response = getattr(error, "response", None)

@@ -19,7 +19,7 @@ from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit._texts import TEXTS, DenialReason
-from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, leaves_of, package_of, status_of
+from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, kept_of, leaves_of, package_of, status_of
 from obo_kit.scopes import KINDS, route_verdict
 
 if TYPE_CHECKING:
@@ -260,11 +260,11 @@ def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
         return _last_of(evidence, int(status[1])) if status is not None else None
     if not is_a(error, "mcp", "McpError", "MCPError"):
         return None
-    told = getattr(error, "error", None)
-    code, text, data = (getattr(told, name, None) for name in ("code", "message", "data"))
-    kept = data.get("obo_kit") if isinstance(data, dict) else None
-    if isinstance(kept, dict):  # by the kit's own way to MCP servers
+    kept = kept_of(error)
+    if kept is not None:
         return replace(_parsed(kept["body"]), status=kept["status"], method="POST", path=kept["path"])
+    told = getattr(error, "error", None)
+    code, text = getattr(told, "code", None), getattr(told, "message", "")
     if code == -32600 and str(text).startswith("Redirect to "):
         return _last_of(evidence, *_REDIRECTS)
     # A 404 (32600 in `mcp` 1, -32601 or -32600 in `mcp` 2).
