@@ -69,9 +69,10 @@ _BY_SCOPE = re.compile(r"Cancelled (?:by|via) cancel scope ")  # as `anyio` word
 def kept_of(error: BaseException) -> dict[str, Any] | None:
     """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
     data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None
-    kept = data.get("obo_kit") if isinstance(data, dict) else None
-    whole = isinstance(kept, dict) and isinstance(kept.get("status"), int) and isinstance(kept.get("path"), str)
-    return kept if whole and isinstance(kept.get("body"), str) else None
+    kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
+    if not isinstance(kept, dict) or not isinstance(kept.get("status"), int):
+        return None
+    return kept if all(isinstance(kept.get(name), str) for name in ("path", "body")) else None
 
 
 def status_of(error: BaseException) -> int | None:
