@@ -135,7 +135,7 @@ def take_over() -> None:
     theirs = provider.async_auth_flow
 
     def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
-        lease = lease_of(self.workspace_client)
+        lease = lease_of(self.databricks_token_storage.workspace_client)
         return theirs(self, request) if lease is None else flow(lease, request)
 
     provider.async_auth_flow, _taken = async_auth_flow, provider
