@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test test-apps soak fuzz check bench bench-workspace clean
+.PHONY: demo test mutants test-apps soak fuzz check bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 
 test: $(VENV)/test.stamp  ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a test fail
+	$(BIN)/python -m pytest -m "" tests/test_mutants.py $(ARGS)
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from obo_kit._unwrap import is_failure
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
@@ -53,10 +55,11 @@ class Outage:
 class Evidence:
     """What the kit's clients saw on the wire. Shared by a tool's call and the calls inside it; only ever grows."""
 
-    __slots__ = ("effects", "outages", "refusals")
+    __slots__ = ("effects", "last", "outages", "refusals")
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
+        self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
         self.outages: list[Outage] = []
         self.effects = 0  # requests that may have had an effect (rule 19)
 
@@ -160,7 +163,7 @@ class Run:
         """Set `frame`; return the arguments to call with."""
         raise NotImplementedError
 
-    def recover(self, error: Exception) -> Any:
+    def recover(self, error: BaseException) -> Any:
         """A value in place of the exception, or `RERAISE`."""
         del error
         return RERAISE
@@ -174,6 +177,13 @@ class Run:
 
     def end(self) -> None:
         """Called once, whatever happened."""
+
+
+def _recovered(run: Run, error: BaseException) -> Any:
+    if is_failure(error):
+        return run.recover(error)
+    run.interrupted(error)
+    return RERAISE
 
 
 def _steps(run: Run, inner: Any) -> Generator[Any, Any, Any]:
@@ -212,14 +222,11 @@ def _as_generator(open_: _Open, start: _Start) -> Callable[..., Generator[Any, A
         run = start()
         try:
             return (yield from _steps(run, open_(run, args, kwargs)))
-        except Exception as error:
-            value = run.recover(error)
+        except BaseException as error:
+            value = _recovered(run, error)
             if value is RERAISE:
                 raise
             yield value
-        except BaseException as error:
-            run.interrupted(error)
-            raise
         finally:
             run.end()
 
@@ -236,14 +243,11 @@ def _as_coroutine(open_: _Open, start: _Start) -> Callable[..., Coroutine[Any, A
                 lasting = True
                 return _hand_over(run, result)
             return run.inspect(result)
-        except Exception as error:
-            value = run.recover(error)
+        except BaseException as error:
+            value = _recovered(run, error)
             if value is RERAISE:
                 raise
             return value
-        except BaseException as error:
-            run.interrupted(error)
-            raise
         finally:
             if not lasting:
                 run.end()
@@ -269,14 +273,11 @@ def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGener
                     raise
                 except BaseException as error:
                     step = inner.athrow(error)
-        except Exception as error:
-            value = run.recover(error)
+        except BaseException as error:
+            value = _recovered(run, error)
             if value is RERAISE:
                 raise
             yield value
-        except BaseException as error:
-            run.interrupted(error)
-            raise
         finally:
             run.end()
 
@@ -293,14 +294,11 @@ def _as_function(open_: _Open, start: _Start) -> Callable[..., Any]:
                 lasting = True
                 return _hand_over(run, result)
             return run.inspect(result)
-        except Exception as error:
-            value = run.recover(error)
+        except BaseException as error:
+            value = _recovered(run, error)
             if value is RERAISE:
                 raise
             return value
-        except BaseException as error:
-            run.interrupted(error)
-            raise
         finally:
             if not lasting:
                 run.end()

@@ -179,7 +179,7 @@ def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
     return max((_stated_wait(one, depth + 1) for one in (*leaves_of(error), error.__cause__)), default=0.0)
 
 
-def tell_what_was_tried(call: ToolCall, error: Exception) -> None:
+def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
     """Say in the log, and on the exception, what a tool had tried when it failed for want of an answer."""
     outages = call.evidence.outages
     if not outages or not is_passing(error):

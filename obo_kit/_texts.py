@@ -37,7 +37,7 @@ class Text:
     """A text that tells a refusal from another. ``reason=None``: known, and not a denial.
 
     ``kind`` and ``privilege`` are what the text is about, where it does not say so itself; ``path`` is the start of the only
-    paths on which it means this.
+    paths on which it means this. ``any_code``: it counts also beside a code that by itself says that this is no denial.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Text:
     path: str = ""
     kind: str = ""
     privilege: str = ""
+    any_code: bool = False
 
 
 def _text(  # noqa: PLR0917
@@ -61,6 +62,7 @@ def _text(  # noqa: PLR0917
     path: str = "",
     kind: str = "",
     privilege: str = "",
+    any_code: bool = False,
 ) -> Text:
     return Text(
         name=name,
@@ -72,6 +74,7 @@ def _text(  # noqa: PLR0917
         path=path,
         kind=kind,
         privilege=privilege,
+        any_code=any_code,
     )
 
 
@@ -208,6 +211,15 @@ TEXTS: tuple[Text, ...] = (
         "[TABLE_OR_VIEW_NOT_FOUND] The table or view `a`.`b`.`c` cannot be found. SQLSTATE: 42P01",
         "reported: fid:70164141621, fid:69073153765",
         kind="uc_table",
+    ),
+    _text(
+        "hidden_or_absent_endpoint",
+        _R.NOT_FOUND_OR_DENIED,
+        r"The given endpoint does not exist",
+        (404,),
+        "The given endpoint does not exist, please retry after checking the specified model and version deployment exists.",
+        "reported: fid:8610548622; with the code of a path that no API serves",
+        any_code=True,
     ),
     _text(
         "unknown_route",

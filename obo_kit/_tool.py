@@ -208,7 +208,7 @@ class _ToolRun(Run):
             return injection.place(session, args, kwargs)
         return args, kwargs
 
-    def recover(self, error: Exception) -> Any:
+    def recover(self, error: BaseException) -> Any:
         denial = explain_in(error, self._call, self._session)
         self._note(denial, error)
         fallback = self._spec.fallback

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -41,8 +42,44 @@ def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
     return ()
 
 
+def is_failure(error: object) -> bool:
+    """Whether an exception tells of a failure: not of a cancellation, nor of the end of a stream or of the program."""
+    return isinstance(error, Exception) or is_failure_in_disguise(error)
+
+
+def is_failure_in_disguise(error: object) -> bool:
+    """Whether a cancellation is none: a failed MCP client cancels itself, and nobody the task (facts: errors, section 1).
+
+    Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
+    """
+    if not is_a(error, "asyncio", "CancelledError") or not _BY_SCOPE.match(str(error)):
+        return False
+    import asyncio
+
+    try:
+        task: Any = asyncio.current_task()
+    except RuntimeError:  # no loop runs here: it has come out of one that has ended
+        return True
+    return task is None or (hasattr(task, "cancelling") and task.cancelling() == 0)
+
+
+_BY_SCOPE = re.compile(r"Cancelled (?:by|via) cancel scope ")  # as `anyio` words it
+
+
+def kept_of(error: BaseException) -> dict[str, Any] | None:
+    """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
+    data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None
+    kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
+    if not isinstance(kept, dict) or not isinstance(kept.get("status"), int):
+        return None
+    return kept if all(isinstance(kept.get(name), str) for name in ("path", "body")) else None
+
+
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an HTTP client's error carries."""
+    kept = kept_of(error)
+    if kept is not None:
+        return cast("int", kept["status"])
     if package_of(error) not in HTTP_CLIENTS:
         return None
     response = getattr(error, "response", None)

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -533,8 +534,13 @@ class _Credentials(CredentialsStrategy):
 
     def __call__(self, cfg: Config) -> OAuthCredentialsProvider:
         lease = self._lease
+
+        def header() -> dict[str, str]:
+            _for_mcp()
+            return lease.header()
+
         return OAuthCredentialsProvider(
-            lease.header,
+            header,
             lambda: Token(access_token=lease.credentials()[1], token_type="Bearer"),  # noqa: S106
         )
 
@@ -606,8 +612,23 @@ def _config(lease: Lease) -> Config:
     )
 
 
+def lease_of(client: object) -> Lease | None:
+    """The lease of a `WorkspaceClient` that the kit built; `None` for any other client."""
+    return getattr(client.config, "_lease", None) if isinstance(client, _UserWorkspaceClient) else None
+
+
+def _for_mcp() -> None:
+    # Only once that package is there: loading it takes longer than a request. Asked again whenever a token is, for agents
+    # that import it late; the first request of such a one goes out by its own ways, which are pinned but lose refusals.
+    if "databricks_mcp.oauth_provider" in sys.modules:
+        from obo_kit._mcp import take_over
+
+        take_over()
+
+
 def _workspace_client(lease: Lease, get: _Get) -> WorkspaceClient:
     del get
+    _for_mcp()
     client = _UserWorkspaceClient(config=_config(lease))
     # The SDK keeps its `requests` session in a private place, and offers no public one.
     _attach(cast("Any", client.api_client)._api_client._session, lease)

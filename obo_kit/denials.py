@@ -19,7 +19,7 @@ from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit._texts import TEXTS, DenialReason
-from obo_kit._unwrap import MAX_DEPTH, is_a, leaves_of, package_of, status_of
+from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, kept_of, leaves_of, package_of, status_of
 from obo_kit.scopes import KINDS, route_verdict
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ def explain(refused: object) -> Denial | None:
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
     evidence = call.seen if call is not None else ()
-    found = _of_exception(refused, evidence, 0) if isinstance(refused, BaseException) else _of_value(refused, evidence)
+    if call is not None and is_failure_in_disguise(refused):
+        found = _classify(call.evidence.last) if call.evidence.last is not None else None
+    elif isinstance(refused, BaseException):
+        found = _of_exception(refused, evidence, 0)
+    else:
+        found = _of_value(refused, evidence)
     return _rewritten(_described(found, call, session)) if found is not None else None
 
 
@@ -246,18 +251,42 @@ def is_login(location: str | None) -> bool:
 
 def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """What the MCP clients leave of a refusal (facts: errors, section 1)."""
-    del evidence
     if is_a(error, "httpx", "UnsupportedProtocol") or is_a(error, "httpx2", "UnsupportedProtocol"):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
         return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
-    if is_a(error, "mcp", "McpError", "MCPError") and _in_handshake(error):
-        told = getattr(error, "error", None)
-        code, text = getattr(told, "code", None), str(getattr(told, "message", ""))
-        # Nothing was begun yet that could have been terminated: this is a 404 (32600 in `mcp` 1, -32601 in `mcp` 2).
-        if (code, text) in ((32600, "Session terminated"), (-32601, "Not Found")):
+    if is_a(error, "agents", "UserError"):
+        status = _AGENTS_STATUS.search(str(error))
+        return _last_of(evidence, int(status[1])) if status is not None else None
+    if not is_a(error, "mcp", "McpError", "MCPError"):
+        return None
+    kept = kept_of(error)
+    if kept is not None:
+        return replace(_parsed(kept["body"]), status=kept["status"], method="POST", path=kept["path"])
+    told = getattr(error, "error", None)
+    code, text = getattr(told, "code", None), getattr(told, "message", "")
+    if code == -32600 and str(text).startswith("Redirect to "):
+        return _last_of(evidence, *_REDIRECTS)
+    # A 404 (32600 in `mcp` 1, -32601 or -32600 in `mcp` 2).
+    if (code, text) in ((32600, "Session terminated"), (-32600, "Session terminated"), (-32601, "Not Found")):
+        seen = _last_of(evidence, 404)
+        if seen is not None:
+            return seen
+        if _in_handshake(error):  # nothing was begun yet that could have been terminated
             return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
     return None
+
+
+_AGENTS_STATUS = re.compile(r"MCP server .*: HTTP error (\d{3})\b", re.DOTALL)
+
+
+def _last_of(evidence: Sequence[Refusal], *statuses: int) -> Refusal | None:
+    """The latest refusal of an MCP server: for errors that tell its status and no more."""
+    return next((seen for seen in reversed(evidence) if seen.status in statuses and _of_mcp(seen.path)), None)
+
+
+def _of_mcp(path: str | None) -> bool:
+    return (path or "").startswith(_MCP)
 
 
 def _in_handshake(error: BaseException) -> bool:
@@ -418,11 +447,11 @@ def _classify(refusal: Refusal) -> Found | None:
     status = refusal.status or 0
     if status in _REDIRECTS:
         return Found(reason=_R.TOKEN_EXPIRED, refusal=refusal) if is_login(refusal.location) else None
-    # A serving endpoint that is not there comes with the code of a path that is not there (reported: fid:8610548622).
-    if refusal.error_code in _NO_DENIAL_CODES and "The given endpoint does not exist" not in refusal.text:
-        return None
+    no_denial = refusal.error_code in _NO_DENIAL_CODES
     for text in TEXTS:
-        if status not in text.statuses or (text.path and not (refusal.path or "").startswith(text.path)):
+        if status not in text.statuses or (no_denial and not text.any_code):
+            continue
+        if text.path and not (refusal.path or "").startswith(text.path):
             continue
         match = text.pattern.search(refusal.text)
         if match is None:
@@ -443,6 +472,12 @@ def _classify(refusal: Refusal) -> Found | None:
             url=groups.get("url"),
             scopes=scopes,
         )
+    return None if no_denial else _by_code(refusal)
+
+
+def _by_code(refusal: Refusal) -> Found | None:
+    """What a refusal is where no text tells."""
+    status = refusal.status or 0
     if refusal.sql_state == "42501":
         return Found(reason=_R.ACCESS_DENIED, refusal=refusal)
     if status in (400, 401, 403) and refusal.error_code in _CODES:

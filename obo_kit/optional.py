@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from obo_kit._context import FRAME, Frame, ToolCall, open_session
 from obo_kit._retry import retry_of
 from obo_kit._tool import amend, spec_of
+from obo_kit._unwrap import is_failure
 from obo_kit.denials import Denial, DenialReason, explain_in
 from obo_kit.events import watch
 from obo_kit.injection import client_type_of
@@ -101,7 +102,7 @@ class Attempt:
         with contextlib.suppress(ValueError):
             FRAME.reset(self._token)
         session, denial, watched = open_session(), None, self._call.watch
-        if isinstance(error, Exception):
+        if is_failure(error):
             denial = explain_in(error, self._call, session)
         if watched is not None:
             watched.denial, watched.error = denial, error

@@ -36,6 +36,14 @@ def extra(module: str, name: str) -> Any:
         return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
 
 
+def of_mcp_1(module: str, name: str) -> Any:
+    """The same for what does not work with `mcp` 2 yet, though it may be installed beside it."""
+    try:
+        return extra(module, name)
+    except ImportError:
+        pytest.skip(f"{name} needs mcp 1")
+
+
 def unsigned(claims: object) -> str:
     """A JWT that no workspace would take."""
     body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")

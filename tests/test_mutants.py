@@ -1,4 +1,4 @@
-"""The tests notice when a rule that keeps users apart is broken (see `mutants`)."""
+"""The tests notice when a rule that keeps users apart is broken (see `mutants`). `make mutants` runs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import sys
 import pytest
 from mutants import MUTANTS, TESTS
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in a fork")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in a fork"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,46 @@
+"""MCP clients that act for the user.
+
+The clients of the Databricks packages need nothing from here: `DatabricksMCPClient`, `McpServerToolkit`,
+`databricks_openai.agents.McpServer`, `DatabricksMCPServer` and `DatabricksOAuthClientProvider` act for the user where they
+are given ``session.client``. `bearer` is for a client of `mcp` itself::
+
+    async with streamablehttp_client(url, auth=bearer(session)) as (read, write, _): ...  # mcp 1
+
+    async with httpx2.AsyncClient(auth=bearer(session)) as http:  # mcp 2
+        async with Client(streamable_http_client(url, http_client=http)) as client: ...
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obo_kit.session import UserSession
+
+__all__ = ["bearer"]
+
+
+def bearer(session: UserSession) -> Any:
+    """Authenticate an MCP client as the session's user, until the session closes.
+
+    The token is read for each request and goes to the user's own workspace and to apps of Databricks
+    (``https://….databricksapps.com``), to no other host. A tool is narrowed to the scopes it declares, and what is refused
+    keeps its status and body, for `obo_kit.explain`.
+
+    Args:
+        session: An open session.
+
+    Returns:
+        An `Auth` of the library that the installed `mcp` speaks: ``httpx`` with `mcp` 1, ``httpx2`` with `mcp` 2. Once the
+        session has closed, a request with it raises `SessionClosedError` and sends nothing.
+
+    Raises:
+        SessionClosedError: The session has closed.
+        ImportError: `mcp` is not installed.
+    """
+    try:
+        from obo_kit._mcp import Bearer
+    except ImportError as missing:
+        raise ImportError('bearer needs an extra: pip install "obo-kit[mcp]"') from missing
+    session._lease.check()
+    return Bearer(session._lease)
