@@ -6,6 +6,7 @@ import copy
 import importlib
 import inspect
 import pickle
+import pkgutil
 import subprocess
 import sys
 
@@ -60,6 +61,12 @@ def test_a_module_s_all_is_importable_and_holds_what_the_package_offers(module):
     found = importlib.import_module(f"obo_kit.{module}")
     assert all(hasattr(found, name) for name in found.__all__)
     assert set(obo_kit._HOMES[module]) <= set(found.__all__)
+
+
+def test_no_public_name_is_a_module_s():
+    """Section 2: importing a module sets its name on the package, in place of what is offered there."""
+    modules = {module.name for module in pkgutil.iter_modules(obo_kit.__path__)}
+    assert modules.isdisjoint(obo_kit.__all__)
 
 
 USES = {
