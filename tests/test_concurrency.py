@@ -283,7 +283,7 @@ async def test_the_agents_sdk_s_threads_act_as_the_request_s_user(workspace):
     agents = pytest.importorskip("agents", reason="the Agents SDK comes with the extra openai")
     from databricks_openai import AsyncDatabricksOpenAI
 
-    agents.set_tracing_disabled(True)
+    untraced = agents.RunConfig(tracing_disabled=True)
 
     def model(body):
         said = [message["content"] for message in body["messages"] if message["role"] == "tool"]
@@ -301,7 +301,7 @@ async def test_the_agents_sdk_s_threads_act_as_the_request_s_user(workspace):
             model=agents.OpenAIChatCompletionsModel("planner", client),
             tools=[agents.function_tool(who_is_asking)],
         )
-        return (await agents.Runner.run(agent, "Who am I?")).final_output
+        return (await agents.Runner.run(agent, "Who am I?", run_config=untraced)).final_output
 
     async def one(name):
         with runtime.user(name):
