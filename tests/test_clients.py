@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import gc
 import os
+import sys
 import time
 import tracemalloc
 import weakref
