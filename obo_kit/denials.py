@@ -307,6 +307,9 @@ def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | N
         return None
     if package_of(error) == "databricks":
         code, text = _code(getattr(error, "error_code", None)), str(error)
+        if code is None:  # an older vector-search client leaves it in the body
+            body = getattr(error, "response_content", None)
+            code = _parsed(body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)).error_code
         return _seen(evidence, code=code, text=text, status=status) or Refusal(
             status=status, error_code=code, text=text
         )

@@ -56,8 +56,8 @@ from obo_kit.scopes import KINDS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from databricks.ai_search import utils as search_utils
     from databricks.ai_search.client import AISearchClient
-    from databricks.ai_search.utils import exception_for_status
 
 R = DenialReason
 QUESTION = "How many tickets are there?"
@@ -1185,6 +1185,9 @@ def test_a_resource_is_told_by_its_path(workspace):
 
 def test_vector_search_errors_without_the_kit_s_client():
     """Rule 16."""
+    if not hasattr(search_utils, "exception_for_status"):
+        pytest.skip("the errors of this databricks-ai-search hold no code")
+    exception_for_status = search_utils.exception_for_status
     error = exception_for_status(403)("[403] Invalid access token.", status_code=403, error_code="403")
     denial = explain(error)
     assert denial is not None
