@@ -568,7 +568,8 @@ def test_no_request_brings_the_server_down(full, fuzzed, data):
         method, full.host + path, data=body, headers=headers, params=query, timeout=30, allow_redirects=False
     )
     assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400 and method != "HEAD":
+    # Behind the door of MCP the `mcp` package answers, in its protocol's shapes or in plain text.
+    if answer.status_code >= 400 and method != "HEAD" and not path.startswith("/api/2.0/mcp/"):
         refusal = answer.json()
         assert refusal.keys() in ({"error_code", "message"}, {"error", "error_description"})
     records = full.log.entries[before:]
