@@ -839,6 +839,11 @@ def test_what_is_no_mcp_is_refused_without_harm(workspace):
     }
     assert {name: answer.status_code for name, answer in answers.items() if answer.status_code >= 500} == {}
     assert all(answer.status_code >= 400 or "error" in answer.json() for answer in answers.values()), answers
+    refused = {name: set(answer.json()) for name, answer in answers.items() if answer.status_code >= 400}
+    # A message of the protocol is answered in it, anything else as the platform's other APIs do.
+    spoken = {name for name, shape in refused.items() if shape == {"jsonrpc", "id", "error"}}
+    assert {"wants html"} <= spoken <= {"wants html", "no params", "odd params", "odd name", "no such method"}
+    assert all(shape == {"error_code", "message"} for name, shape in refused.items() if name not in spoken)
     assert (answers["get"].status_code, answers["get"].headers["Allow"]) == (405, "POST")
     assert {record.decision for record in workspace.log} == {"bad request", "not found"}
     assert post(workspace, "alice", SQL, "tools/list").status_code == 200

@@ -568,8 +568,7 @@ def test_no_request_brings_the_server_down(full, fuzzed, data):
         method, full.host + path, data=body, headers=headers, params=query, timeout=30, allow_redirects=False
     )
     assert answer.status_code < 500, answer.text
-    # Behind the door of MCP the `mcp` package answers, in its protocol's shapes or in plain text.
-    if answer.status_code >= 400 and method != "HEAD" and not path.startswith("/api/2.0/mcp/"):
+    if answer.status_code >= 400 and method != "HEAD":
         refusal = answer.json()
         assert refusal.keys() in ({"error_code", "message"}, {"error", "error_description"})
     records = full.log.entries[before:]

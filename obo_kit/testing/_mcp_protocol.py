@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import mcp.shared.exceptions
 from mcp import types
@@ -35,10 +35,18 @@ async def respond(call: Call, message: Mapping[str, Any], tools: Tools) -> Answe
     exchange = _Exchange(call)
     async with manager.run():
         await manager.handle_request(exchange.scope, exchange.receive, exchange.send)
+    error = exchange.error()
+    if exchange.status >= 400 and not (error and _is_request(message)):
+        # What no MCP client would send is refused in the platform's shape, before any protocol is spoken (inferred).
+        raise RefusedError("malformed", detail=error["message"] if error else exchange.body.decode())
     decision = session.decision
-    if decision == "allowed" and exchange.refused():
+    if decision == "allowed" and error is not None:
         decision = "bad request"
     return Answer(content=exchange.response(), decision=decision)
+
+
+def _is_request(message: Mapping[str, Any]) -> bool:
+    return message.get("jsonrpc") == "2.0" and isinstance(message.get("method"), str)
 
 
 class _Session:
@@ -147,9 +155,9 @@ class _Exchange:
             "headers": headers,
         }
         self._raw: bytes | None = call.raw
-        self._status = 500
+        self.status = 500
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body = b""
+        self.body = b""
 
     async def receive(self) -> Message:
         if self._raw is None:
@@ -160,15 +168,18 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status, self._headers = message["status"], list(message["headers"])
+            self.status, self._headers = message["status"], list(message["headers"])
         elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
+            self.body += message.get("body", b"")
 
-    def refused(self) -> bool:
-        """Whether the server found fault with the request itself."""
-        return self._status >= 400 or (bool(self._body) and "error" in json.loads(self._body))
+    def error(self) -> dict[str, Any] | None:
+        """The error of JSON-RPC that the server answers with, if it does."""
+        try:
+            return cast("dict[str, Any] | None", json.loads(self.body).get("error"))
+        except ValueError:  # no body, or plain text
+            return None
 
     def response(self) -> Response:
-        response = Response(self._body, status_code=self._status)
+        response = Response(self.body, status_code=self.status)
         response.raw_headers = self._headers
         return response
