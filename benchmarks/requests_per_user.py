@@ -1,8 +1,9 @@
 """What one user request costs: the kit, the documented recipes, and one client kept for ever, in one run.
 
 The workspace is a process of its own, over HTTPS, with a CA bundle of production size (certifi's and one more) and a
-latency per HTTP request. Connecting is not delayed, so a real network makes every extra connection dearer than here. The
-ways take turns, so that a drifting machine hits them alike. ``make bench`` runs it; docs/benchmarks.md explains it.
+latency per HTTP request, from its arrival to its answer. Connecting is not delayed, so a real network makes every extra
+connection dearer than here. The ways take turns, so that a drifting machine hits them alike, and each begins without the
+garbage of the one before. ``make bench`` runs it; docs/benchmarks.md explains it.
 """
 
 from __future__ import annotations
@@ -238,6 +239,7 @@ class Workbench:
             # A kept client is the physical limit, so it is one user's throughout: with the others' it would be new.
             token = self._tokens[max(number, 0) % len(self._tokens)]
             for name, way in ways.items():
+                gc.collect()  # the clients that another way has thrown away are its own cost
                 started = time.perf_counter()
                 way(self._tokens[0] if name == KEPT else token, calls)
                 elapsed = (time.perf_counter() - started) * 1e3

@@ -172,8 +172,6 @@ class Gate:
         at, started = time.time(), time.perf_counter()
         request = Request(scope, receive)
         seen = _Seen()
-        if self.latency > 0:
-            await asyncio.sleep(self.latency)
         response: Response | None
         try:
             response = await self._answer(request, seen)
@@ -189,6 +187,9 @@ class Gate:
         if seen.caller is not None and response is not None:
             response.set_cookie("local_user", quote(seen.caller.principal.name, safe=""))
         status = response.status_code if response is not None else 0
+        early = started + self.latency - time.perf_counter()
+        if early > 0:
+            await asyncio.sleep(early)
         self._log._add(_record(request, seen, status, at, time.perf_counter() - started))
         if response is None or seen.faults:
             await send_faultily(response, seen.faults, scope, receive, send)

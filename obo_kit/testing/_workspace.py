@@ -57,7 +57,7 @@ class LocalWorkspace:
     ``alice@example.com``. Methods that name a principal take either; the log says ``alice``.
 
     Args:
-        latency: Seconds that every request waits before it is answered. The attribute may be set at any time.
+        latency: Seconds from the arrival of a request to its answer, at least. The attribute may be set at any time.
         port: Port to listen on; 0 for one that is free.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, where it is in another file.
@@ -212,7 +212,7 @@ class LocalWorkspace:
 
     @property
     def latency(self) -> float:
-        """Seconds that every request waits before it is answered."""
+        """Seconds from the arrival of a request to its answer, at least: the workspace's own work is part of them."""
         return self._gate.latency
 
     @latency.setter
