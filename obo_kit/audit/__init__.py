@@ -1,0 +1,11 @@
+"""What an agent's code reaches, against what it declares.
+
+Nothing in the rest of the kit imports this package, and it imports neither the Databricks SDK nor the agent: it reads
+their source.
+"""
+
+from __future__ import annotations
+
+from obo_kit.audit._sdk import RequestScopes, SdkRequest, methods, requests_of, scopes_for
+
+__all__ = ["RequestScopes", "SdkRequest", "methods", "requests_of", "scopes_for"]
