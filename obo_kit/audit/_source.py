@@ -91,15 +91,16 @@ class Module:
         return chunks
 
     @cached_property
-    def _imports(self) -> dict[str, tuple[str, str | None]]:
-        """What each imported name is: a module, or a name in one."""
-        found: dict[str, tuple[str, str | None]] = {}
+    def _imports(self) -> dict[str, list[tuple[str, str | None]]]:
+        """What each imported name is: a module, or a name in one; ``"*"`` is any name of several."""
+        found: dict[str, list[tuple[str, str | None]]] = {}
         for node in ast.parse("\n".join(_IMPORT.findall(self._text))).body:
             if isinstance(node, ast.ImportFrom):
                 source = resolve_name("." * node.level + (node.module or ""), self._parent)
-                found.update({alias.asname or alias.name: (source, alias.name) for alias in node.names})
+                for alias in node.names:
+                    found.setdefault(alias.asname or alias.name, []).append((source, alias.name))
             elif isinstance(node, ast.Import):
-                found.update({alias.asname: (alias.name, None) for alias in node.names if alias.asname})
+                found.update({alias.asname: [(alias.name, None)] for alias in node.names if alias.asname})
         return found
 
     def get(self, name: str) -> Value | None:
@@ -119,11 +120,15 @@ class Module:
         return Method(Function(self, node)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
 
     def _imported(self, name: str) -> Value | None:
-        source, attribute = self._imports.get(name, ("", None))
-        if attribute is None:
-            return self._package.module(source)
-        module = self._package.module(source)
-        return (module.get(attribute) if module else None) or self._package.module(f"{source}.{attribute}")
+        for source, attribute in (*self._imports.get(name, ()), *self._imports.get("*", ())):
+            module = self._package.module(source)
+            if attribute is None:
+                return module
+            found = module.get(name if attribute == "*" else attribute) if module else None
+            found = found or self._package.module(f"{source}.{attribute}")
+            if found:
+                return found
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,20 +272,29 @@ class Reader:
 
     def __init__(self) -> None:
         self._built: dict[ast.expr, Instance] = {}
+        self._known: dict[tuple[ast.AST, Instance | None], frozenset[Value]] = {}
         self._open: set[tuple[ast.AST, Instance | None]] = set()
+        self._cuts = 0
 
     def values(self, expr: ast.expr | None, scope: Scope) -> frozenset[Value]:
         """Return all that an expression may stand for."""
         if expr is None:
             return frozenset()
         key = (expr, scope.owner)
+        if key in self._known:
+            return self._known[key]
         if key in self._open:
+            self._cuts += 1
             return frozenset()  # Defined by way of itself: that way adds nothing.
         self._open.add(key)
+        cuts = self._cuts
         try:
-            return frozenset(self._values(expr, scope))
+            found = frozenset(self._values(expr, scope))
         finally:
             self._open.discard(key)
+        if cuts == self._cuts:
+            self._known[key] = found
+        return found
 
     def _values(self, expr: ast.expr, scope: Scope) -> Iterator[Value]:
         if isinstance(expr, ast.Name):
