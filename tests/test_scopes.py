@@ -896,7 +896,7 @@ def test_the_scope_to_ask_for_first_names_the_user():
         "",
         "/api",
         "/api/2.0/unheard-of",
-        "/api/2.0/apps-settings/templates",
+        "/api/2.0/apps-unheard-of/templates",
         "/mcp",
         "/serving-endpoints",
         "/genie",

@@ -9,7 +9,7 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from obo_kit.audit._source import Class, Instance, Method, Package, Reader, Scope, find, text_of
+from obo_kit.audit._source import UNKNOWN, Class, Instance, Method, Package, Reader, Scope, arguments, find, text_of
 from obo_kit.scopes import route_for
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ class SdkRequest:
     """A request that a method sends.
 
     Attributes:
-        method: The HTTP method in upper case, or ``"{}"`` where the caller names it.
+        method: The HTTP method in upper case, or ``"{}"`` where the source does not say.
         path: The path on the workspace's host, with ``{}`` for each part that is known at run time only. Such a part may
-            hold several segments; ``"{}"`` alone is an address that the server or the caller names.
+            hold several segments. ``"{}"`` alone is an address that the caller or the server names, or a call that is
+            not REST (gRPC).
     """
 
     method: str
@@ -63,7 +64,9 @@ def requests_of(name: str) -> tuple[SdkRequest, ...] | None:
     """Return the requests that a method of ``WorkspaceClient`` may send, in the order of the source.
 
     Read from the installed databricks-sdk without importing it, and kept for the life of the process. Methods that call
-    others are followed within the SDK. Calls to other hosts (presigned addresses of cloud storage) do not count.
+    others are followed within the SDK. A method that builds a client of another library for the workspace, such as
+    ``serving_endpoints.get_open_ai_client``, has that client's base address with any method. What goes to other hosts
+    (presigned addresses of cloud storage, token exchange) does not count.
 
     Args:
         name: The method as code reaches it from a client: ``"genie.start_conversation_and_wait"``,
@@ -189,9 +192,14 @@ class _Sdk:
         elif isinstance(node, ast.withitem):
             for value in self._reader.values(node.context_expr, scope):
                 yield from self._named(value, "__enter__", "__exit__")
+        elif isinstance(node, ast.BinOp):
+            yield from _base(node, scope)
         elif isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Attribute) and node.func.attr == "do":
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            if name == "do":
                 yield _request(node, scope)
+            elif name == "secure_channel":
+                yield SdkRequest(method=UNKNOWN, path=UNKNOWN)
             else:
                 yield from self._call(node, scope)
 
@@ -227,9 +235,17 @@ class _Sdk:
 
 def _request(call: ast.Call, scope: Scope) -> SdkRequest:
     """The request of a call such as ``api.do("GET", "/path")``."""
-    given = dict(zip(("method", "path"), call.args, strict=False))
-    given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+    given = arguments(call, "method", "path")
     path = text_of(given.get("path", given.get("url")), scope).partition("?")[0]
-    if path.startswith("{}/"):
-        path = path[2:]  # The host.
-    return SdkRequest(method=text_of(given.get("method"), scope), path=path)
+    host = f"{UNKNOWN}/"
+    return SdkRequest(
+        method=text_of(given.get("method"), scope),
+        path=path[len(UNKNOWN) :] if path.startswith(host) else path,
+    )
+
+
+def _base(node: ast.BinOp, scope: Scope) -> Iterator[SdkRequest]:
+    """The address that a client of another library is built for: ``config.host + "/path"``."""
+    path = text_of(node.right, scope)
+    if isinstance(node.left, ast.Attribute) and node.left.attr == "host" and path.startswith("/"):
+        yield SdkRequest(method=UNKNOWN, path=f"{path}/{UNKNOWN}")

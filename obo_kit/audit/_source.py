@@ -22,7 +22,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Class", "Function", "Instance", "Method", "Module", "Package", "Reader", "Scope", "Value", "find", "text_of"]
+__all__ = [
+    "Class",
+    "Function",
+    "Instance",
+    "Method",
+    "Module",
+    "Package",
+    "Reader",
+    "Scope",
+    "UNKNOWN",
+    "Value",
+    "find",
+    "text_of",
+]
 
 FunctionNode: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 
@@ -153,11 +166,11 @@ class Function:
         found: dict[str, list[ast.expr]] = {}
         for part in self.parts:
             for target, value in _bindings(part):
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(value)
-                elif isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                    if target.value.id == self.own_name:
-                        found.setdefault(f".{target.attr}", []).append(value)
+                match target:
+                    case ast.Name(id=name):
+                        found.setdefault(name, []).append(value)
+                    case ast.Attribute(value=ast.Name(id=own), attr=name) if own == self.own_name:
+                        found.setdefault(f".{name}", []).append(value)
         return found
 
     @cached_property
@@ -331,8 +344,7 @@ class Reader:
         owner = scope.owner
         if not owner or not owner.made_by or not owner.made_in or scope.function is not find(owner.cls.mro, "__init__"):
             return frozenset()
-        given = dict(zip(scope.function.parameters, owner.made_by.args, strict=False))
-        given.update({keyword.arg: keyword.value for keyword in owner.made_by.keywords if keyword.arg})
+        given = arguments(owner.made_by, *scope.function.parameters)
         return self.values(given.get(name), owner.made_in)
 
     def _annotated(self, annotation: ast.expr | None, scope: Scope) -> Iterator[Value]:
@@ -395,6 +407,13 @@ class Reader:
 def find(classes: Iterable[Class], name: str) -> Function | None:
     """Return the function of that name that comes first."""
     return next((cls.functions[name] for cls in classes if name in cls.functions), None)
+
+
+def arguments(call: ast.Call, *names: str) -> dict[str, ast.expr]:
+    """Return what a call passes, by name, for parameters of those names."""
+    given = dict(zip(names, call.args, strict=False))
+    given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+    return given
 
 
 def _alternatives(expr: ast.expr) -> Iterator[ast.expr]:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Final
 
 from obo_kit.scopes._catalogue import SCOPES
+from obo_kit.scopes._products import COUNTED, PERMISSIONS, PRODUCTS
 from obo_kit.scopes._types import Confidence, Route
 
 # When the companion reports were gathered; a route is as young as the last of them.
@@ -468,6 +469,23 @@ _WORKSPACE_ROUTES: Final = (
     ),
 )
 
+_PERMISSIONS: Final = "access-management"
+_PRODUCT_ROUTES: Final = tuple(
+    _route(
+        _ANY,
+        path,
+        *scopes,
+        sources=("D-SCOPES", "G-BHAVINK"),
+        confidence="inferred",
+        note="The product's category on the scopes page"
+        + (", which counts as many operations as databricks-sdk 0.120." if COUNTED & {*scopes} else "."),
+    )
+    for path, scopes in (
+        *PRODUCTS.items(),
+        *((f"/api/2.0/permissions{path}", (*scopes, _PERMISSIONS)) for path, scopes in PERMISSIONS.items()),
+    )
+)
+
 ROUTES: Final[tuple[Route, ...]] = (
     *_SERVING_ROUTES,
     *_SEARCH_ROUTES,
@@ -475,5 +493,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_MCP_ROUTES,
     *_UC_ROUTES,
     *_WORKSPACE_ROUTES,
+    *_PRODUCT_ROUTES,
 )
 """Every part of the REST API whose scopes are known. Where several fit a call, the most specific one counts."""
