@@ -48,7 +48,6 @@ _TOP: Final = re.compile(r"^(?=[^\W\d]|@)", re.MULTILINE)
 _DEFINITION: Final = re.compile(r"(?:class|def|async def) (\w+)")
 _IMPORT: Final = re.compile(r"^(?:from .+? import (?:\([^)]*\)|.+)|import .+)$", re.MULTILINE)
 _REPEATED: Final = re.compile(r"(?:\{\})+")
-_PROPERTIES: Final = frozenset({"property", "cached_property"})
 
 
 class Package:
@@ -194,7 +193,7 @@ class Function:
     @cached_property
     def is_property(self) -> bool:
         """Whether reading the attribute calls it."""
-        return any(isinstance(mark, ast.Name) and mark.id in _PROPERTIES for mark in self.node.decorator_list)
+        return any(isinstance(mark, ast.Name) and mark.id.endswith("property") for mark in self.node.decorator_list)
 
 
 def _inside_out(node: ast.AST, found: list[ast.AST]) -> None:
