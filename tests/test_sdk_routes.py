@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 
 import pytest
 import requests
@@ -19,14 +20,15 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole, ExternalFunctionRequestHttpMethod
 from requests.adapters import BaseAdapter
+from support import INDEX, LLM, PROBE, SPACE, calls
 
 from obo_kit import audit
 from obo_kit.audit import SdkRequest, methods, requests_of, scopes_for
-from obo_kit.audit._source import Class, Instance, Method, Package, Reader, Scope, text_of
+from obo_kit.audit._source import Method, Package, Reader, Scope, text_of
 from obo_kit.scopes import Verdict, route_for, route_verdict
 from obo_kit.scopes._products import COUNTED, PERMISSIONS, PRODUCTS
-from support import INDEX, LLM, PROBE, SPACE, calls
 
+SDK = tuple(int(part) for part in version("databricks-sdk").split(".")[:2])
 HOST = "https://workspace.test"
 # Not services: what they send, the caller decides.
 PLUMBING = {"api_client", "config", "dbutils"}
@@ -187,7 +189,7 @@ def test_nothing_is_sent_that_was_not_derived(driven, derived):
 
 def test_nearly_all_methods_were_made_to_send(driven):
     idle = {name for name, (_, seen) in driven.items() if not seen} - NOT_REST
-    assert len(idle) < 0.03 * len(driven), idle
+    assert len(idle) < 0.05 * len(driven), idle
 
 
 def test_what_was_derived_is_sent(driven, derived):
@@ -239,6 +241,7 @@ def test_95_percent_of_the_methods_of_the_resources_services_resolve_to_scopes(d
     assert len(known) >= 0.95 * len(wanted), set(wanted) - set(known)
 
 
+@pytest.mark.skipif(SDK < (0, 156), reason="some products came later")
 def test_no_path_of_a_product_is_a_slip_of_the_pen(derived):
     sent = {request.path for found in derived.values() for request in found}
     for path in PRODUCTS:
@@ -403,6 +406,92 @@ def test_a_call_through_a_connection_needs_two_scopes():
 def test_of_what_the_catalogue_does_not_know_no_scope_is_known():
     (need,) = scopes_for("api_client.do")
     assert (need.route, need.any_of, need.all_of) == (None, (), ())
+
+
+# ---------------------------------------------------------------- the reader
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of one's own making: `package("source")` gives its module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "made_up"
+    folder.mkdir()
+
+    def make(source: str, **others: str) -> object:
+        for name, text in {"__init__": source, **others}.items():
+            (folder / f"{name}.py").write_text(text)
+        return Package("made_up").module("made_up")
+
+    return make
+
+
+def returned(module, name: str) -> set[str]:
+    """What a function returns, by the names of the classes."""
+    method = module.get(name)
+    assert isinstance(method, Method)
+    scope = Scope(method.function)
+    return {value.cls.node.name for expr in method.function.returned for value in Reader().values(expr, scope)}
+
+
+def test_a_name_is_followed_through_imports(package):
+    module = package(
+        "from .one import *\nfrom . import two as second\nimport made_up.two as third\nimport json\n"
+        "from .gone import Gone\nfrom elsewhere import Other\n"
+        "def a(): return One()\ndef b(): return second.Two()\ndef c(): return third.Two()\n"
+        "def d(): return Gone() or Other() or json.Encoder() or second.Nothing()\n",
+        one="class One: ...\n",
+        two="class Two: ...\n",
+    )
+    assert [returned(module, name) for name in "abcd"] == [{"One"}, {"Two"}, {"Two"}, set()]
+
+
+def test_what_is_defined_by_way_of_itself_ends(package):
+    module = package(
+        "class One: ...\nclass Two: ...\n"
+        "def a(x):\n    while x:\n        y = y if x else One()\n        z = y\n        y = z or Two()\n    return z\n"
+        "def b(): return b() or One()\n"
+        "from . import same\nfrom .same import name\n",
+        same="from .same import name\n",
+    )
+    assert returned(module, "a") == {"One", "Two"}
+    assert returned(module, "b") == {"One"}
+    assert module.get("name") is None
+
+
+def test_data_is_not_followed(package):
+    module = package("@dataclass\nclass Data: ...\nclass Other: ...\ndef a(): return Data() or [Other()]\n")
+    assert returned(module, "a") == {"Other"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("'/a'", "/a"),
+        ("f'/a/{x}/{y}{z}/b'", "/a/{}/{}/b"),
+        ("'/a/' + x + '/b'", "/a/{}/b"),
+        ("once", "/once"),
+        ("f'{once}/b'", "/once/b"),
+        ("twice", "{}"),
+        ("7", "{}"),
+        ("x % 'a'", "{}"),
+    ],
+)
+def test_a_text_keeps_what_the_source_says(package, expression, text):
+    module = package(f"def a(x):\n    once = '/once'\n    twice = '/1'\n    twice = '/2'\n    return {expression}\n")
+    function = module.get("a").function
+    assert text_of(function.returned[0], Scope(function)) == text
+
+
+def test_a_package_that_is_not_there_is_named():
+    with pytest.raises(ModuleNotFoundError, match=r"No source of json\.decoder is installed"):
+        Package("json.decoder")
+
+
+def test_an_sdk_without_the_client_is_refused(monkeypatch):
+    monkeypatch.setattr(audit._sdk, "Package", lambda _name: type("Empty", (), {"module": lambda _self, _name: None})())
+    with pytest.raises(ModuleNotFoundError, match="has no WorkspaceClient"):
+        audit._sdk._Sdk()
 
 
 # ---------------------------------------------------------------- cost

@@ -393,10 +393,6 @@ class Reader:
             yield self._instance(value, call, scope)
         elif isinstance(value, Method):
             yield from self._returned(Scope(value.function, value.owner))
-        elif isinstance(value, Instance):
-            function = find(value.cls.mro, "__call__")
-            if function:
-                yield from self._returned(Scope(function, value))
 
     def _returned(self, scope: Scope) -> Iterable[Value]:
         found = [value for expr in scope.function.returned for value in self.values(expr, scope)]
