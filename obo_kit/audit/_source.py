@@ -284,24 +284,24 @@ class Reader:
 
     def __init__(self) -> None:
         self._built: dict[ast.expr, Instance] = {}
-        self._known: dict[tuple[ast.AST, Instance | None], frozenset[Value]] = {}
+        self._known: dict[tuple[ast.AST, Instance | None], tuple[Value, ...]] = {}
         self._open: set[tuple[ast.AST, Instance | None]] = set()
         self._cuts = 0
 
-    def values(self, expr: ast.expr | None, scope: Scope) -> frozenset[Value]:
+    def values(self, expr: ast.expr | None, scope: Scope) -> tuple[Value, ...]:
         """Return all that an expression may stand for."""
         if expr is None:
-            return frozenset()
+            return ()
         key = (expr, scope.owner)
         if key in self._known:
             return self._known[key]
         if key in self._open:
             self._cuts += 1
-            return frozenset()  # Defined by way of itself: that way adds nothing.
+            return ()  # Defined by way of itself: that way adds nothing.
         self._open.add(key)
         cuts = self._cuts
         try:
-            found = frozenset(self._values(expr, scope))
+            found = tuple(dict.fromkeys(self._values(expr, scope)))
         finally:
             self._open.discard(key)
         if cuts == self._cuts:
@@ -338,11 +338,11 @@ class Reader:
             if value is not None:
                 yield value
 
-    def _given(self, name: str, scope: Scope) -> frozenset[Value]:
+    def _given(self, name: str, scope: Scope) -> tuple[Value, ...]:
         """What the constructor of an object was given for a parameter."""
         owner = scope.owner
         if not owner or not owner.made_by or not owner.made_in or scope.function is not find(owner.cls.mro, "__init__"):
-            return frozenset()
+            return ()
         given = arguments(owner.made_by, *scope.function.parameters)
         return self.values(given.get(name), owner.made_in)
 
