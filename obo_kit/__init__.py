@@ -24,6 +24,7 @@ from obo_kit._errors import (
 from obo_kit._version import __version__
 
 if TYPE_CHECKING:
+    from obo_kit._audit import AuditReport, audit
     from obo_kit._lease import Limits
     from obo_kit._preflight import Preflight, preflight
     from obo_kit.denials import Denial, DenialReason, explain, rewrite_denials
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from obo_kit.session import UserSession, current_session, propagate, user_session
 
 _HOMES = {
+    "_audit": ("AuditReport", "audit"),
     "_lease": ("Limits",),
     "events": ("ToolEvent", "capture_events", "on_event"),
     "denials": ("Denial", "DenialReason", "explain", "rewrite_denials"),
@@ -51,6 +53,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessDeniedError",
+    "AuditReport",
     "Denial",
     "DenialReason",
     "IdentityMismatchError",
@@ -71,6 +74,7 @@ __all__ = [
     "UserSession",
     "__version__",
     "app_config",
+    "audit",
     "auth_policy",
     "available_tools",
     "available_tools_async",

@@ -33,6 +33,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from obo_kit._context import TOOL_HEADER, Outage, Refusal, current_call
 from obo_kit._errors import ScopeViolationError
 from obo_kit._version import __version__
+from obo_kit.events import tell_of_request
 from obo_kit.identity import in_apps, in_model_serving, origin_of
 from obo_kit.scopes import Verdict, is_read, route_for, route_verdict
 
@@ -251,8 +252,9 @@ _warned: set[tuple[str, str]] = set()
 
 
 def admit(method: str, path: str) -> None:
-    """Narrow a tool to the scopes it declares (rule 23)."""
+    """Narrow a tool to the scopes it declares (rule 23), and tell who watches of the request."""
     call = current_call()
+    tell_of_request(call.tool if call else None, method, path, call.declared if call else None)
     if call is None or call.declared is None or (mode := _guard_mode()) == "off":
         return
     route = route_for(method, path)

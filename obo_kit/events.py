@@ -1,4 +1,7 @@
-"""What becomes of tools, told to hooks and to MLflow's spans (rule 25). Holds no secret, and nothing a user wrote."""
+"""What becomes of tools, told to hooks and to MLflow's spans (rule 25). Holds no secret, and nothing a user wrote.
+
+`on_request` is for the kit's own parts: it tells of each request, where `on_event` tells of each call of a tool.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from obo_kit._context import ToolCall
+    from obo_kit._context import Declared, ToolCall
     from obo_kit.denials import Denial, DenialReason
 
 __all__ = ["Outcome", "ToolEvent", "capture_events", "on_event"]
@@ -52,8 +55,30 @@ class ToolEvent:
 
 
 Hook = Callable[[ToolEvent], object]
-_hooks: tuple[Hook, ...] = ()
-_lock = threading.Lock()
+_Teller = TypeVar("_Teller", bound=Callable[..., object])
+
+
+class _Hooks(Generic[_Teller]):
+    """Functions to be told, in the order in which they came. Read without a lock."""
+
+    def __init__(self) -> None:
+        self.all: tuple[_Teller, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, hook: _Teller) -> Callable[[], None]:
+        """Add one, and return a function that takes it away again."""
+        with self._lock:
+            self.all = (*self.all, hook)
+
+        def remove() -> None:
+            with self._lock:
+                self.all = tuple(one for one in self.all if one is not hook)
+
+        return remove
+
+
+_hooks: _Hooks[Callable[[ToolEvent, ToolCall], object]] = _Hooks()
+_requests: _Hooks[Callable[[str | None, str, str, Declared | None], object]] = _Hooks()
 
 
 def on_event(hook: Hook, /) -> Callable[[], None]:
@@ -71,22 +96,32 @@ def on_event(hook: Hook, /) -> Callable[[], None]:
     Raises:
         TypeError: The hook cannot be called.
     """
-    global _hooks
     if not callable(hook):
         raise TypeError(f"on_event takes a function, not a {type(hook).__name__}")
+    return on_call(lambda event, _: hook(event))  # told apart from the same hook, registered twice
 
-    def entry(event: ToolEvent) -> object:  # told apart from the same hook, registered twice
-        return hook(event)
 
-    with _lock:
-        _hooks = (*_hooks, entry)
+def on_call(hook: Callable[[ToolEvent, ToolCall], object]) -> Callable[[], None]:
+    """`on_event`, for a hook that wants the call itself as well."""
+    return _hooks.add(hook)
 
-    def remove() -> None:
-        global _hooks
-        with _lock:
-            _hooks = tuple(one for one in _hooks if one is not entry)
 
-    return remove
+def on_request(hook: Callable[[str | None, str, str, Declared | None], object]) -> Callable[[], None]:
+    """Have a function told of every request made for a user: the tool that makes it, method, path, and what it declares.
+
+    Told by the kit's clients before the request leaves, also where the guard then stops it; and by a local workspace of
+    this process when it arrives, whatever client it came from. `None` for a tool, or a declaration, that is not known.
+
+    Returns:
+        A function that takes the hook away again.
+    """
+    return _requests.add(hook)
+
+
+def tell_of_request(tool: str | None, method: str, path: str, declared: Declared | None = None) -> None:
+    """Tell the hooks of a request."""
+    for hook in _requests.all:
+        hook(tool, method, path, declared)
 
 
 @contextlib.contextmanager
@@ -122,18 +157,25 @@ class Watch:
 
     def retried(self, error: BaseException) -> None:
         """Tell of an attempt that another follows."""
-        _tell(self._event("retried", error))
+        self._tell(self._event("retried", error))
 
     def end(self) -> None:
         """Tell what became of the call."""
         outcome: Outcome = "denied" if self.denial is not None else "failed" if self.error is not None else "allowed"
         event = self._event(outcome, self.error)
-        _tell(event)
+        self._tell(event)
         if self._span is not None:
             with _unharmed():
                 self._span.set_attributes(_attributes(event))
                 if self._own:
                     self._span.end(status="ERROR" if outcome == "failed" else "OK")
+
+    def _tell(self, event: ToolEvent) -> None:
+        for hook in _hooks.all:
+            try:
+                hook(event, self._call)
+            except Exception:
+                logger.exception("A hook failed at the event %s of %s", event.outcome, event.tool)
 
     def _event(self, outcome: Outcome, error: BaseException | None) -> ToolEvent:
         call, denial = self._call, self.denial
@@ -153,15 +195,7 @@ class Watch:
 def watch(call: ToolCall) -> Watch | None:
     """Begin to watch a call; `None` where nobody is interested."""
     span, own = _span_of(call.tool) if _in_a_span() else (None, False)
-    return Watch(call, span, own) if _hooks or span is not None else None
-
-
-def _tell(event: ToolEvent) -> None:
-    for hook in _hooks:
-        try:
-            hook(event)
-        except Exception:
-            logger.exception("A hook failed at the event %s of %s", event.outcome, event.tool)
+    return Watch(call, span, own) if _hooks.all or span is not None else None
 
 
 # --- MLflow --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from obo_kit.events import tell_of_request
+
 __all__ = ["RequestLog", "RequestRecord"]
 
 # Generated ids are cut in the text table: their start is enough to tell them apart.
@@ -82,6 +84,8 @@ class RequestLog:
             listeners = list(self._listeners)
         for listener in listeners:
             listener(record)
+        if record.kind == "user":
+            tell_of_request(record.tool, record.method, record.path)
 
     def listen(self, listener: Callable[[RequestRecord], object]) -> None:
         """Call ``listener`` with every record from now on, in the server's thread: it must be quick, and not raise."""

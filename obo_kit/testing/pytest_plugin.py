@@ -25,13 +25,25 @@ _MARKER = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the ini option."""
+    """Declare the ini option, and the audit."""
     parser.addini("obo_workspace", "YAML file that local_workspace is made from, relative to the rootdir.", default="")
+    group = parser.getgroup("obo_kit")
+    group.addoption(
+        "--obo-audit",
+        action="store_true",
+        help="Compare the scopes that tools use with those they declare; fail where they differ.",
+    )
+    group.addoption("--obo-audit-json", metavar="FILE", help="The same, and write the report to FILE as JSON.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker, and begin the audit where it is asked for."""
     config.addinivalue_line("markers", _MARKER)
+    file = config.getoption("--obo-audit-json")
+    if config.getoption("--obo-audit") or file is not None:
+        from obo_kit.testing._pytest_audit import Audit
+
+        config.pluginmanager.register(Audit(config, file), "obo_audit")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,65 @@
+"""``pytest --obo-audit``: what the suite's tools used against what they declare, and an exit status that says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obo_kit._audit import AuditReport, watching
+from obo_kit._errors import PolicyError
+
+__all__ = ["Audit"]
+
+
+class Audit:
+    """Lives as long as pytest's session; with ``pytest-xdist`` each worker has its own, and the controller adds them up."""
+
+    def __init__(self, config: pytest.Config, file: str | None) -> None:
+        self._config = config
+        self._file = file
+        self._report = AuditReport()
+        self._watching = contextlib.ExitStack()
+        self._wrong = ""
+
+    def pytest_sessionstart(self) -> None:
+        """Begin to watch: before the agent is imported."""
+        self._watching.enter_context(watching(self._report))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add what a worker has seen; one that crashed left nothing."""
+        state = getattr(node, "workeroutput", {}).get("obo_audit")
+        if state is not None:
+            self._report.add_state(state)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge, and fail a run that would have passed."""
+        self._watching.close()
+        output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output["obo_audit"] = self._report.to_state()
+            return
+        if self._config.option.collectonly:
+            return
+        if self._file is not None:
+            Path(self._file).write_text(json.dumps(self._report.as_dict(), indent=2), encoding="utf-8")
+        try:
+            self._report.check()
+        except PolicyError as error:
+            self._wrong = str(error)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the report."""
+        if self._config.option.collectonly:
+            return
+        terminalreporter.section("obo_kit audit")
+        terminalreporter.write_line(str(self._report))
+        if self._wrong:
+            terminalreporter.write_line(self._wrong, red=True)
