@@ -19,7 +19,7 @@ from obo_kit.requirements import REGISTRY, Requirement, Requirements
 from obo_kit.scopes import SCOPES, Verdict, covers, route_for, route_verdict, same_family
 
 if TYPE_CHECKING:
-    from obo_kit._context import Declared, ToolCall
+    from obo_kit._context import ToolCall
     from obo_kit.events import ToolEvent
     from obo_kit.scopes import Route
 
@@ -106,29 +106,35 @@ class AuditReport:
         self._lock = threading.Lock()
         self._tools: dict[str | None, _Seen] = {}
         self._registered: dict[str, _Seen] = {}
+        self._blocks: dict[str | None, str] = {}  # of `optional_tool` inside a tool: the tool
 
     # --- what is seen
 
-    def _request(self, tool: str | None, method: str, path: str, declared: Declared | None) -> None:
+    def _request(self, method: str, path: str, tool: ToolCall | str | None) -> None:
         route = route_for(method, path)
         with self._lock:
-            seen = self._of(tool, declared)
+            seen = self._of(tool)
             if route is not None:
                 seen.requests.add((method, route.path))
             else:
                 seen.unknown.add((method, _shortened(path)))
 
     def _call(self, event: ToolEvent, call: ToolCall) -> None:
-        outer = call.outer
-        if outer is not None and call.declared is not None and call.declared is outer.declared:
-            return  # a block inside a tool, which declares nothing itself
         with self._lock:
-            self._of(event.tool, call.declared).calls[event.outcome] += 1
+            if not _is_block(call):
+                self._of(call).calls[event.outcome] += 1
 
-    def _of(self, tool: str | None, declared: Declared | None) -> _Seen:
-        seen = self._tools.setdefault(tool, _Seen())
-        if isinstance(declared, Requirements):
-            seen.declared.update(map(_entry, declared.items))
+    def _of(self, tool: ToolCall | str | None) -> _Seen:
+        if tool is None or isinstance(tool, str):
+            return self._tools.setdefault(self._blocks.get(tool, tool), _Seen())
+        call = tool
+        while call.outer is not None and _is_block(call):
+            call = call.outer
+        if call is not tool:
+            self._blocks[tool.tool] = call.tool
+        seen = self._tools.setdefault(call.tool, _Seen())
+        if isinstance(call.declared, Requirements):
+            seen.declared.update(map(_entry, call.declared.items))
         return seen
 
     # --- what is made of it
@@ -325,6 +331,11 @@ class AuditReport:
                     seen.requests.update(map(tuple, plain["requests"]))
                     seen.unknown.update(map(tuple, plain["unknown"]))
                     seen.calls.update(plain["calls"])
+
+
+def _is_block(call: ToolCall) -> bool:
+    """Whether it is a block inside a tool's call, which declares nothing itself and is as narrow as that."""
+    return call.outer is not None and call.declared is not None and call.declared is call.outer.declared
 
 
 def _entry(item: Requirement) -> tuple[str, tuple[frozenset[str], tuple[str, ...]]]:

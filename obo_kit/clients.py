@@ -254,7 +254,7 @@ _warned: set[tuple[str, str]] = set()
 def admit(method: str, path: str) -> None:
     """Narrow a tool to the scopes it declares (rule 23), and tell who watches of the request."""
     call = current_call()
-    tell_of_request(call.tool if call else None, method, path, call.declared if call else None)
+    tell_of_request(method, path, call)
     if call is None or call.declared is None or (mode := _guard_mode()) == "off":
         return
     route = route_for(method, path)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from obo_kit._context import Declared, ToolCall
+    from obo_kit._context import ToolCall
     from obo_kit.denials import Denial, DenialReason
 
 __all__ = ["Outcome", "ToolEvent", "capture_events", "on_event"]
@@ -78,7 +78,9 @@ class _Hooks(Generic[_Teller]):
 
 
 _hooks: _Hooks[Callable[[ToolEvent, ToolCall], object]] = _Hooks()
-_requests: _Hooks[Callable[[str | None, str, str, Declared | None], object]] = _Hooks()
+RequestHook = Callable[[str, str, "ToolCall | str | None"], object]
+"""Takes a request's method and path, and the tool that makes it: its call, or its name alone, or `None`."""
+_requests: _Hooks[RequestHook] = _Hooks()
 
 
 def on_event(hook: Hook, /) -> Callable[[], None]:
@@ -106,11 +108,11 @@ def on_call(hook: Callable[[ToolEvent, ToolCall], object]) -> Callable[[], None]
     return _hooks.add(hook)
 
 
-def on_request(hook: Callable[[str | None, str, str, Declared | None], object]) -> Callable[[], None]:
-    """Have a function told of every request made for a user: the tool that makes it, method, path, and what it declares.
+def on_request(hook: RequestHook) -> Callable[[], None]:
+    """Have a function told of every request made for a user.
 
     Told by the kit's clients before the request leaves, also where the guard then stops it; and by a local workspace of
-    this process when it arrives, whatever client it came from. `None` for a tool, or a declaration, that is not known.
+    this process when it arrives, whatever client it came from: that one knows the tool's name, at most.
 
     Returns:
         A function that takes the hook away again.
@@ -118,10 +120,10 @@ def on_request(hook: Callable[[str | None, str, str, Declared | None], object]) 
     return _requests.add(hook)
 
 
-def tell_of_request(tool: str | None, method: str, path: str, declared: Declared | None = None) -> None:
+def tell_of_request(method: str, path: str, tool: ToolCall | str | None) -> None:
     """Tell the hooks of a request."""
     for hook in _requests.all:
-        hook(tool, method, path, declared)
+        hook(method, path, tool)
 
 
 @contextlib.contextmanager

@@ -274,3 +274,84 @@ def test_without_the_extra_the_fixture_says_what_to_install(suite):
     result = suite.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(['*needs duckdb: pip install "obo-kit[[]testing[]]"*'])
+
+
+# --- the audit ------------------------------------------------------------------------------------------------------------
+
+STRAYS = """
+from shop_agent import count_orders
+from databricks.sdk import WorkspaceClient
+from obo_kit import requires_scopes, with_user_client
+
+@requires_scopes("sql", "genie")
+@with_user_client
+def declares_too_much(client: WorkspaceClient):
+    return [one.id for one in client.warehouses.list()]
+
+def test_counts(as_user):
+    with as_user("alice"):
+        assert count_orders() == "2"
+
+def test_uses_half(as_user):
+    with as_user("alice"):
+        assert declares_too_much() == ["wh1"]
+"""
+
+
+def test_the_audit_passes_where_all_is_declared_and_used(suite):
+    suite.makepyfile(STRAYS)
+    result = suite.runpytest_inprocess("--obo-audit", "-k", "counts")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*= obo_kit audit =*", "obo_kit audit: ok", "  count_orders", "    used      sql"])
+    assert "obo_kit audit" not in suite.runpytest_inprocess("-k", "counts").stdout.str()
+
+
+def test_the_audit_fails_a_run_that_would_have_passed(suite):
+    suite.makepyfile(STRAYS)
+    result = suite.runpytest_inprocess("--obo-audit")
+    result.assert_outcomes(passed=2)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["*The audit found 1 difference*", "  declares_too_much: genie (genie). Take it out of *"]
+    )
+
+
+def test_the_audit_of_workers_is_added_up_and_written_as_json(suite):
+    """By pytest-xdist's controller, which sees no tool itself."""
+    import json
+
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    suite.makepyfile(
+        """
+        from obo_kit import requires_scopes, user_session
+
+        @requires_scopes("genie")
+        def idles(): ...
+
+        def test_idles():
+            with user_session(host="https://example.com", token="dapi123"):
+                idles()
+        """
+    )
+    result = suite.runpytest_inprocess("-p", "xdist", "-n", "1", "--obo-audit-json", "audit.json")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 1
+    written = json.loads((suite.path / "audit.json").read_text())
+    assert [(one["tool"], one["calls"]) for one in written["tools"]] == [("idles", {"allowed": 1})]
+    assert [(one["tool"], one["what"]) for one in written["least_privilege"]] == [("idles", "genie")]
+
+
+def test_an_audit_that_saw_nothing_fails_and_one_of_a_mere_listing_does_not(suite):
+    suite.makepyfile("def test_nothing(): ...")
+    result = suite.runpytest_inprocess("--obo-audit")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*The audit saw no tool and no request*"])
+    listed = suite.runpytest_inprocess("--obo-audit", "--collect-only")
+    assert listed.ret == 0
+    assert "obo_kit audit" not in listed.stdout.str()
+
+
+def test_the_audit_leaves_the_status_of_a_run_that_failed(suite):
+    suite.makepyfile("import nothing_of_this_name")
+    assert suite.runpytest_inprocess("--obo-audit").ret == pytest.ExitCode.INTERRUPTED

@@ -85,7 +85,7 @@ class RequestLog:
         for listener in listeners:
             listener(record)
         if record.kind == "user":
-            tell_of_request(record.tool, record.method, record.path)
+            tell_of_request(record.method, record.path, record.tool)
 
     def listen(self, listener: Callable[[RequestRecord], object]) -> None:
         """Call ``listener`` with every record from now on, in the server's thread: it must be quick, and not raise."""
