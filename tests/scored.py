@@ -1,6 +1,8 @@
 """A model that says who it is, for MLflow's scoring server."""
 
 import os
+import time
+from pathlib import Path
 
 import mlflow
 from databricks.sdk import WorkspaceClient
@@ -16,7 +18,11 @@ def whoami(client: WorkspaceClient) -> str:
 class Who(mlflow.pyfunc.PythonModel):
     @user_session
     def predict(self, model_input: list[str]):
-        return {"worker": os.getpid(), "who": [whoami(), whoami()]}
+        first = whoami()
+        deadline = time.monotonic() + 60
+        while "wait" in model_input and not Path(os.environ["WAIT_FOR"]).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return {"worker": os.getpid(), "who": [first, whoami()]}
 
 
 mlflow.models.set_model(Who())

@@ -145,14 +145,15 @@ def black_hole() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str]) -> Iterator[int]:
-    """A server in processes of its own, from when it takes connections. ``{port}`` in the command is where."""
+def running(command: Sequence[str], output: list[str] | None = None) -> Iterator[int]:
+    """A server in processes of its own, from when it takes connections. ``{port}`` in the command is where; what it prints
+    is added to ``output``."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen(
         [part.format(port=port) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
-        output: list[str] = []
+        output = [] if output is None else output
         assert server.stdout is not None
         reader = threading.Thread(target=output.extend, args=(server.stdout,), daemon=True)
         reader.start()

@@ -79,6 +79,63 @@ def test_workers_of_mlflow_s_scoring_server_keep_their_users_apart(workspace, mo
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("setting", ["", "refuse"])
+def test_requests_that_overlap_on_a_process_s_one_token(workspace, monkeypatch, tmp_path, setting):
+    """Rule 4, in MLflow's scoring server: the slot already holds bob's token while alice's request goes on as alice's.
+    The kit warns, once; or refuses the second request, which then sends nothing."""
+    import mlflow.pyfunc
+    from mlflow.pyfunc import scoring_server
+
+    model, done, output = tmp_path / "model", tmp_path / "done", []
+    mlflow.pyfunc.save_model(model, python_model=HERE / "scored.py", pip_requirements=[])
+    monkeypatch.setenv(scoring_server._SERVER_MODEL_PATH, str(model))
+    monkeypatch.setenv("WAIT_FOR", str(done))
+    monkeypatch.setenv("OBO_KIT_PROCESS_TOKEN", setting)
+    command = [*UVICORN, "served_process_token:scoring"]
+    with (
+        workspace.as_model_serving(token_source="process"),
+        running(command, output) as port,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def post(name, what):
+            return requests.post(
+                f"http://127.0.0.1:{port}/invocations",
+                json={"inputs": [what]},
+                headers={"X-Invoker": workspace.token(name)},
+                timeout=60,
+            )
+
+        def who(answer):
+            return [email.partition("@")[0] for email in answer.json()["predictions"]["who"]]
+
+        for _ in range(2):
+            done.unlink(missing_ok=True)
+            workspace.log.clear()
+            held = pool.submit(post, "alice", "wait")
+            deadline = time.monotonic() + 60
+            while callers(workspace) != ["alice"]:
+                assert time.monotonic() < deadline, "alice's request did not begin"
+                time.sleep(0.01)
+            second = post("bob", "go on")
+            done.touch()
+            assert who(held.result()) == ["alice", "alice"]
+            if setting == "refuse":
+                assert second.status_code in (400, 500)
+                assert "NoUserIdentityError" in second.text
+                assert "overlap" in second.text
+                assert callers(workspace) == ["alice", "alice"]
+            else:
+                assert who(second) == ["bob", "bob"]
+                assert callers(workspace) == ["alice", "bob", "bob", "alice"]
+            assert who(post("bob", "go on")) == ["bob", "bob"]  # one after the other they are served
+    warnings = "".join(output).count("Requests overlap, and this runtime keeps the user's token in one place")
+    assert warnings == (setting != "refuse")
+    assert "eyJ" not in "".join(output)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gunicorn does not run on Windows")
 def test_greenlets_of_gunicorn_s_workers_keep_their_users_apart(workspace):
     """Rule 4: gevent patches the process, so a worker serves many users in one thread."""
