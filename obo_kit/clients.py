@@ -138,11 +138,11 @@ def _ca_bundle() -> str:
 
 def _pool() -> _Pool:
     shared, ca_bundle = _shared, _ca_bundle()
-    pool = shared.pools.get(ca_bundle)
-    if pool is None:
+    if ca_bundle not in shared.pools:
         with shared.lock:
-            pool = shared.pools.setdefault(ca_bundle, _Pool(ca_bundle))
-    return pool
+            if ca_bundle not in shared.pools:
+                shared.pools[ca_bundle] = _Pool(ca_bundle)
+    return shared.pools[ca_bundle]
 
 
 def _proxies(host: str) -> dict[str, str]:
