@@ -48,7 +48,8 @@ class AuditFinding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.tool or _OUTSIDE}: {self.what} ({', '.join(self.scopes)}). {self.remedy}"
+        scopes = f" ({', '.join(self.scopes)})" if self.scopes != (self.what,) else ""
+        return f"{self.tool or _OUTSIDE}: {self.what}{scopes}. {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
