@@ -120,8 +120,14 @@ def new_process_state():
     clients._renew()
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """Where MLflow may look for a trace. One for all: making its tables takes longer than a file of tests."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
 @pytest.fixture(scope="module")
-def no_traces(tmp_path_factory):
+def no_traces(empty_store):
     """MLflow keeps no trace, and looks for none in this directory: some of the clients trace themselves."""
     with warnings.catch_warnings():
         # MLflow warns about its own type hints, and its database layer about itself, when they are first loaded.
@@ -130,7 +136,7 @@ def no_traces(tmp_path_factory):
         import mlflow.store.tracking.sqlalchemy_store
 
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    mlflow.set_tracking_uri(empty_store)
     mlflow.tracing.disable()
     yield
     mlflow.tracing.reset()

@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from databricks.sdk import WorkspaceClient
 from mlflow.models.resources import DatabricksGenieSpace
-from official import quiet
 from support import SPACE, as_user, calls, client, me
-from test_scope_guard import GUARDED
 
 from obo_kit import (
     PolicyError,
@@ -143,27 +141,6 @@ def test_what_opens_unasked_uses_no_other_scope(workspace):
 
 
 # --- what it sees ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("build", GUARDED, ids=lambda build: build.__name__)
-def test_every_client_is_seen_by_tool(workspace, no_traces, monkeypatch, build):
-    """From the client's side: no local workspace tells of it here."""
-    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "off")
-    monkeypatch.setattr("obo_kit.testing._log.tell_of_request", lambda *_: None)
-    with as_user(workspace, "alice") as session:
-        use = build(session)
-
-        @requires_scopes("billing")
-        def tool():
-            with quiet():
-                use()
-
-        with audit() as report:
-            tool()
-    (seen,) = report.tools
-    assert seen.tool == "tool"
-    assert seen.requests
-    assert {one.tool for one in report.would_fail} == {"tool"}
 
 
 def test_a_local_workspace_tells_of_clients_that_the_kit_did_not_make(workspace):

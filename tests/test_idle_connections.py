@@ -16,7 +16,7 @@ from support import ASK, LLM, as_user, extra
 
 from obo_kit import clients, user_session
 
-pytestmark = pytest.mark.usefixtures("new_process_state", "no_traces")
+pytestmark = pytest.mark.usefixtures("new_process_state")
 BOUND = 64
 CROWD = 72
 

@@ -49,11 +49,15 @@ def test_raise_sends_nothing(workspace, tool, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["warn", "off"])
 def test_warn_says_it_once_and_off_never(workspace, tool, monkeypatch, caplog, mode):
-    """Rule 23: the call is made, as the user."""
+    """Rule 23: the call is made, as the user. The audit knows it from the client's side, by tool."""
     monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", mode)
-    tool()
+    monkeypatch.setattr("obo_kit.testing._log.tell_of_request", lambda *_: None)
+    with audit() as report:
+        tool()
     sent = calls(workspace)
     assert {record.user for record in sent} == {"alice"}
+    assert [(one.tool, bool(one.requests)) for one in report.tools] == [("strays", True)]
+    assert {one.tool for one in report.would_fail} == {"strays"}
     tool()
     warned = [record for record in caplog.records if record.name == "obo_kit.clients"]
     assert {record.levelno for record in warned} <= {logging.WARNING}
