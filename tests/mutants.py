@@ -6,6 +6,7 @@ all runs need is imported once, and each run is a fork of that.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -285,6 +286,27 @@ MUTANTS = {
         new="    _asks = True",
         test="test_clients.py::test_a_host_is_asked_once_who_it_is_however_many_users_and_clients",
     ),
+    "the guard stands aside of the SDK": Mutant(
+        rule=23,
+        file="clients.py",
+        old="        admit(method, path)\n",
+        new="",
+        test="test_requires_scopes.py::test_a_call_outside_the_declaration_is_stopped",
+    ),
+    "the guard stands aside of OpenAI": Mutant(
+        rule=23,
+        file="_openai.py",
+        old="    admit(options.method.upper(), client._prepare_url(options.url).path)\n",
+        new="",
+        test="test_scope_guard.py::test_raise_sends_nothing[openai_client]",
+    ),
+    "the guard stands aside of MCP": Mutant(
+        rule=23,
+        file="_mcp.py",
+        old="    admit(method, path)\n",
+        new="",
+        test="test_scope_guard.py::test_raise_sends_nothing[mcp_client]",
+    ),
 }
 
 
@@ -350,6 +372,9 @@ def main() -> None:
     import sklearn.feature_extraction.text
     import uvicorn
 
+    for extra in ("databricks_openai", "databricks_mcp"):
+        if importlib.util.find_spec(extra) is not None:
+            importlib.import_module(extra)
     del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, pytest_asyncio, sklearn, uvicorn
     wanted = sys.argv[1:] or [*MUTANTS]
     todo = [(name, [MUTANTS[name].test], MUTANTS[name]) for name in reversed(wanted)]
