@@ -22,9 +22,9 @@ from databricks.sdk.service.serving import ChatMessage, ChatMessageRole, Externa
 from requests.adapters import BaseAdapter
 from support import INDEX, LLM, PROBE, SPACE, calls
 
-from obo_kit import audit
-from obo_kit.audit import SdkRequest, methods, requests_of, scopes_for
-from obo_kit.audit._source import Method, Package, Reader, Scope, text_of
+from obo_kit import analysis
+from obo_kit.analysis import SdkRequest, methods, requests_of, scopes_for
+from obo_kit.analysis._source import Method, Package, Reader, Scope, text_of
 from obo_kit.scopes import Verdict, route_for, route_verdict
 from obo_kit.scopes._products import COUNTED, PERMISSIONS, PRODUCTS
 
@@ -489,9 +489,11 @@ def test_a_package_that_is_not_there_is_named():
 
 
 def test_an_sdk_without_the_client_is_refused(monkeypatch):
-    monkeypatch.setattr(audit._sdk, "Package", lambda _name: type("Empty", (), {"module": lambda _self, _name: None})())
+    monkeypatch.setattr(
+        analysis._sdk, "Package", lambda _name: type("Empty", (), {"module": lambda _self, _name: None})()
+    )
     with pytest.raises(ModuleNotFoundError, match="has no WorkspaceClient"):
-        audit._sdk._Sdk()
+        analysis._sdk._Sdk()
 
 
 # ---------------------------------------------------------------- cost
@@ -500,7 +502,7 @@ def test_an_sdk_without_the_client_is_refused(monkeypatch):
 def test_neither_the_sdk_nor_mlflow_is_imported_for_an_answer():
     code = """if True:
         import sys
-        from obo_kit.audit import requests_of
+        from obo_kit.analysis import requests_of
         assert requests_of("genie.get_space")
         print([name for name in sys.modules if name.startswith(("databricks.sdk", "mlflow"))])
     """
@@ -508,15 +510,15 @@ def test_neither_the_sdk_nor_mlflow_is_imported_for_an_answer():
 
 
 def test_only_the_classes_asked_for_are_parsed(monkeypatch):
-    monkeypatch.setattr(audit._sdk, "_sdk", audit._sdk._sdk.__wrapped__)
+    monkeypatch.setattr(analysis._sdk, "_sdk", analysis._sdk._sdk.__wrapped__)
     parsed = []
-    parse = audit._source.ast.parse
-    monkeypatch.setattr(audit._source.ast, "parse", lambda text: parsed.append(len(text)) or parse(text))
+    parse = analysis._source.ast.parse
+    monkeypatch.setattr(analysis._source.ast, "parse", lambda text: parsed.append(len(text)) or parse(text))
     assert requests_of("genie.get_space")
     assert sum(parsed) < 300_000  # of seven million
 
 
 def test_an_answer_is_kept(monkeypatch):
     first = requests_of("genie.get_space")
-    monkeypatch.setattr(audit._source.Reader, "attribute", None)
+    monkeypatch.setattr(analysis._source.Reader, "attribute", None)
     assert requests_of("genie.get_space") is first

@@ -9,13 +9,13 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from obo_kit.audit._source import UNKNOWN, Class, Instance, Method, Package, Reader, Scope, arguments, find, text_of
+from obo_kit.analysis._source import UNKNOWN, Class, Instance, Method, Package, Reader, Scope, arguments, find, text_of
 from obo_kit.scopes import route_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from obo_kit.audit._source import Value
+    from obo_kit.analysis._source import Value
     from obo_kit.scopes import Route
 
 __all__ = ["RequestScopes", "SdkRequest", "methods", "requests_of", "scopes_for"]
