@@ -16,7 +16,7 @@ import click
 
 from obo_kit._errors import OboError
 from obo_kit._version import __version__
-from obo_kit.scopes import KINDS, SCOPES, TARGETS, ResourceKind, Scope, scopes_of, search
+from obo_kit.scopes import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,15 @@ __all__ = ["main"]
 @click.version_option(__version__, prog_name="obo-kit")
 def main() -> None:
     """Auth middleware for Databricks agents that act on behalf of the user who asks."""
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What the kit refuses, without a traceback."""
+    try:
+        yield
+    except OboError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()
@@ -67,14 +76,22 @@ def policy(agent: str, target: Target, naming: Naming) -> None:
 
 
 @main.command()
-@click.argument("term", required=False)
-def scopes(term: str | None) -> None:
-    """Say which scope a TERM needs, where, and what must be granted. Without a TERM, list everything."""
-    found: list[Scope | ResourceKind] = search(term) if term else [*KINDS.values(), *SCOPES.values()]
-    if not found:
-        raise click.ClickException(f"The catalogue knows nothing like '{term}'. To mend it: try a shorter word.")
-    for hit in found:
-        click.echo(_kind(hit) if isinstance(hit, ResourceKind) else _scope(hit))
+@click.argument("term", nargs=-1)
+@click.option("--json", "in_json", is_flag=True, help="For scripts, with the addresses of the sources.")
+def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
+    """Say which scope a TERM needs, where, what must be granted, and where sources disagree.
+
+    A TERM is a resource ('genie space'), an MLflow class, a scope, or a path of the REST API ('POST /api/2.0/sql/statements').
+    Without one, everything is listed.
+    """
+    from obo_kit.scopes._answer import answer, as_text
+
+    words = " ".join(term)
+    with _said_plainly():
+        found = answer(words)
+    if not (found["kinds"] or found["scopes"] or found["routes"]):
+        raise click.ClickException(f"The catalogue knows nothing like '{words}'. To mend it: try a shorter word.")
+    click.echo(json.dumps(found, indent=2) if in_json else as_text(found))
 
 
 @main.command()
@@ -147,28 +164,6 @@ def _request(record: RequestRecord) -> str:
     return (
         f"{record.user or '-':<12} {record.status}  {record.decision + fault:<16} {record.method} {record.path}{tool}"
     )
-
-
-def _kind(kind: ResourceKind) -> str:
-    lines = [f"{kind.title} (resource, {kind.confidence}, {kind.as_of})"]
-    for target in TARGETS:
-        try:
-            spelled = ", ".join(scopes_of(kind, target))
-        except OboError:
-            spelled = "cannot be granted"
-        lines.append(f"  {target:<14} {spelled}")
-    lines += [f"  {'grant':<14} {grant.privilege} on {grant.on}" for grant in kind.grants]
-    if kind.note:
-        lines.append(f"  {'note':<14} {kind.note}")
-    return "\n".join(lines)
-
-
-def _scope(scope: Scope) -> str:
-    takes = [target for target in TARGETS if target in scope.accepted_by]
-    always = [f"{target} always grants it" for target in TARGETS if target in scope.always_granted_by]
-    where = "; ".join([f"declared for {' and '.join(takes)}" if takes else "no target takes it", *always])
-    note = f" ({scope.note})" if scope.note else ""
-    return f"{scope.name}: {where}; {scope.confidence}, {scope.as_of}{note}"
 
 
 if __name__ == "__main__":

@@ -143,9 +143,7 @@ class _Reading:
         found = {key: self.readers[key]((*place, key), value) for key, value in given.items()}
         return {**found, "sources": tuple(dict.fromkeys((self.own, *found.get("sources", ()))))}
 
-    def made(
-        self, known: Any, of: type[_Entry], found: dict[str, Any], *, place: Place, **unless: Any
-    ) -> _Entry:
+    def made(self, known: Any, of: type[_Entry], found: dict[str, Any], *, place: Place, **unless: Any) -> _Entry:
         if "as_of" in {field.name for field in fields(of)}:
             found = {"as_of": self.as_of, "confidence": "reported", **found}
         if known is not None:
