@@ -56,23 +56,77 @@ def demo() -> None:
     sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
 
 
+_FORMATS = ("table", "text", "mermaid", "json", "mlflow", "bundle")
+
+
 @main.command()
 @click.argument("agent", type=click.Path(exists=True, dir_okay=False))
-@click.option("--target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where it will run.")
+@click.option("--target", type=click.Choice(TARGETS), help=f"Where it will run; {TARGETS[0]} where nothing says apps.")
 @click.option("--naming", type=click.Choice(("current", "granular")), default="current", show_default=True)
-def policy(agent: str, target: Target, naming: Naming) -> None:
-    """Print the policy of an AGENT file, as JSON: MLflow's AuthPolicy, or what an app's databricks.yml takes."""
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(_FORMATS),
+    default="table",
+    show_default=True,
+    help="A table or a picture (text, mermaid) for people; what MLflow or an app's databricks.yml takes; or plain JSON.",
+)
+@click.option(
+    "--update", type=click.Path(exists=True, dir_okay=False), help="Put it into this databricks.yml, in place."
+)
+@click.option("--app", help="The app's key in the bundle; needed where there are several.")
+@click.option("--check", is_flag=True, help="With --update: write nothing, and fail where the file has drifted.")
+def policy(
+    *, agent: str, target: Target | None, naming: Naming, style: str, update: str | None, app: str | None, check: bool
+) -> None:
+    """Show the policy of an AGENT file: tools, scopes, resources, and whose credentials reach them."""
+    bundle = style == "bundle" or update is not None
+    if bundle and target == "model-serving":
+        raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
+    if (check or app) and not bundle:
+        raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
+    if check and update is None:
+        raise click.UsageError("--check needs the file to look at: --update databricks.yml.")
+    with _said_plainly():
+        if update is not None:
+            _update(agent, naming, update, app, check=check)
+        else:
+            click.echo(_policy(agent, target or ("apps" if bundle else TARGETS[0]), naming, style, app))
+
+
+def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | None) -> str:
+    from obo_kit import _picture
+    from obo_kit._bundle import as_yaml
     from obo_kit.policy import app_config, auth_policy
 
-    try:
-        if target == "apps":
-            found = app_config(agent, naming=naming)
-        else:
-            mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
-            found = mlflow_policy.to_dict()
-    except OboError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(json.dumps(found, indent=2))
+    if style == "bundle":
+        return as_yaml(app_config(agent, naming=naming), app or Path(agent).stem)
+    if style == "mlflow":
+        mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
+        return json.dumps(mlflow_policy.to_dict(), indent=2)
+    picture = _picture.picture_of(agent, target=target, naming=naming)
+    if style == "json":
+        return json.dumps(_picture.as_json(picture), indent=2)
+    draw = {"table": _picture.as_table, "text": _picture.as_text, "mermaid": _picture.as_mermaid}[style]
+    return draw(picture)
+
+
+def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bool) -> None:
+    from obo_kit._bundle import updated
+    from obo_kit.policy import app_config
+
+    update = updated(file, app_config(agent, naming=naming), app=app)
+    for name in update.undeclared:
+        click.echo(f"The app's resource '{name}' stays, which the agent does not declare.", err=True)
+    if not update.changed:
+        click.echo(f"{file} holds what the agent declares.")
+        return
+    click.echo(update.diff(), nl=False)
+    if check:
+        msg = f"{file} has drifted from what the agent declares. To mend it: the same command without --check."
+        raise click.ClickException(msg)
+    update.write()
+    click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.")
 
 
 @main.command()
