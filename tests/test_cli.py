@@ -114,11 +114,11 @@ def test_scopes_says_where_sources_disagree_and_what_the_kit_makes_of_it():
         ("llm", ["serving_endpoint", "uc_connection", "supervisor_agent", "knowledge_assistant"], ["model-serving"]),
         ("POST /api/2.0/sql/statements", ["sql_warehouse"], []),
         ("/api/2.0/external-function", ["uc_connection"], []),
-        ("external-function/", ["uc_connection"], []),
+        ("/external-function", ["uc_connection"], []),
         ("GET /api/9/unheard-of", [], []),
-        ("/genie", ["mcp_genie"], []),
+        ("/genie", ["genie_space", "mcp_genie"], []),
         ("restricted", [], ["sql:restricted-query"]),
-        ("measured", ["databricks_app"], ["apps", "sql.statement-execution"]),
+        ("measured", [], ["apps", "sql.statement-execution"]),
     ],
 )
 def test_scopes_for_scripts_finds_what_a_term_stands_for(term, kinds, scopes):

@@ -104,7 +104,7 @@ def catalogue() -> Catalogue:
     Raises:
         PolicyError: The file cannot be used; the message holds its name, the line and the key.
     """
-    file = _file()
+    file = _file_in_force()
     if file is None:
         return _BUILT_IN
     from obo_kit.scopes._file import overridden
@@ -112,7 +112,7 @@ def catalogue() -> Catalogue:
     return overridden(_BUILT_IN, file)
 
 
-def _file() -> str | None:
+def _file_in_force() -> str | None:
     named = os.environ.get("OBO_KIT_CATALOGUE")
     if named is None:
         return os.path.abspath(_FILE) if os.path.isfile(_FILE) else None

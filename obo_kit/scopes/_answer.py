@@ -36,9 +36,9 @@ def answer(term: str) -> dict[str, Any]:
     taken_for: str | None = None
     routes: list[Route] = []
     if "/" in term:
-        found: list[Scope | ResourceKind] = []
         routes = _routes_of(term)
-        found = [known.kinds[route.kind] for route in routes[:1] if route.kind is not None]
+        named = dict.fromkeys(route.kind for route in routes if route.kind is not None)
+        found: list[Scope | ResourceKind] = [known.kinds[name] for name in named]
     else:
         found = _exact(term) or _named_like(term)
         if not found:
