@@ -58,12 +58,13 @@ def test_policy_for_apps_prints_what_a_bundle_takes(agent):
     assert app["resources"][0]["serving_endpoint"] == {"name": "llm", "permission": "CAN_QUERY"}
 
 
-@pytest.mark.parametrize("style", [(), ("--format", "text"), ("--format", "mermaid"), ("--format", "json")])
-def test_policy_shows_what_runs_as_the_user_and_what_as_the_system(agent, style):
-    printed = run("policy", agent, *style, "--target", "apps").output
-    for name in ("ask", "genie", "Genie space 01f0", "Serving endpoint llm", "system", "CAN_QUERY"):
-        assert name in printed
-    assert "Every Genie space that the user may run." in printed
+def test_policy_shows_what_runs_as_the_user_and_what_as_the_system(agent):
+    for style in ((), ("--format", "text"), ("--format", "mermaid"), ("--format", "json")):
+        printed = run("policy", agent, *style, "--target", "apps").output
+        for name in ("ask", "genie", "Genie space 01f0", "Serving endpoint llm", "system", "CAN_QUERY"):
+            assert name in printed
+        assert "Every Genie space that the user may run." in printed
+    assert json.loads(printed)["scopes"] == ["genie"]
 
 
 @pytest.mark.parametrize(
