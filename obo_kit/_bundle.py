@@ -264,10 +264,12 @@ def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Pat
         for one in found:
             if one[kind].get("permission") not in {*_MORE, described["permission"]}:
                 one[kind]["permission"] = described["permission"]
-    if missing and listed is None:
+    if listed is not None:
+        # Before the others, because what is said below a list belongs to its last entry.
+        for number, entry in enumerate(missing):
+            listed.insert(number, entry)
+    elif missing:
         node.insert(1, _RESOURCES, missing)
-    for number, entry in enumerate(missing if listed is not None else ()):
-        listed.insert(number, entry)
     return [str(one.get("name")) for one in there if id(one) not in matched]
 
 
