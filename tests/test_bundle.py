@@ -29,7 +29,7 @@ from obo_kit import PolicyError, app_config
 from obo_kit._bundle import as_yaml, updated
 from obo_kit.cli import main
 
-ruamel = pytest.importorskip("ruamel.yaml", reason="the extra bundle")
+pytest.importorskip("ruamel.yaml", reason="the extra bundle")
 
 BUNDLE = """\
 # The bundle of the support team.

@@ -6,6 +6,7 @@ import datetime
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ routes:
 def corrected(tmp_path, monkeypatch):
     """Lets this process go by a file; afterwards by the kit's own catalogue again."""
 
-    def go_by(text: str):
-        path = tmp_path / FILE
+    def go_by(text: str, name: str = FILE):
+        path = tmp_path / name
         path.write_text(text)
         monkeypatch.setenv("OBO_KIT_CATALOGUE", str(path))
         forget()
@@ -237,6 +238,8 @@ def test_the_file_in_the_working_directory_counts_and_a_named_one_before_it(tmp_
     assert said(tmp_path, OBO_KIT_CATALOGUE="other.yaml") == f"{tmp_path / 'other.yaml'} False"
     assert said(tmp_path, OBO_KIT_CATALOGUE=" ") == "None False"
     assert said(tmp_path / "below") == "None False"
+    path = os.pathsep.join([str(Path(scopes.__file__).parents[2]), str(tmp_path)])
+    assert said(tmp_path / "below", PYTHONPATH=path) == f"{tmp_path / FILE} True"
     assert "cannot be read: No such file" in said(tmp_path, OBO_KIT_CATALOGUE="absent.yaml")
 
 
@@ -252,30 +255,65 @@ def test_importing_reads_no_file_and_a_broken_one_is_said_when_it_is_needed(tmp_
 
 
 AGENT = """
-import os
-os.chdir("/")
 import mlflow
 from mlflow.models.resources import DatabricksGenieSpace
 from obo_kit import requires_scopes
 
-@requires_scopes(DatabricksGenieSpace("01f0"))
+@requires_scopes(DatabricksGenieSpace("01f0"), "quite-new")
 def ask(client): ...
 
-
-mlflow.models.set_model(lambda model_input: model_input)
+class Echo(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: list[str]) -> list[str]:
+        return model_input
+mlflow.models.set_model(Echo())
 """
-NEW = (
-    "as_of: 2026-11-23\nscopes: {quite-new: {accepted_by: apps}}\nkinds: {genie_space: {current: {apps: quite-new}}}\n"
-)
+NEW = """
+as_of: 2026-11-23
+scopes: {quite-new: {accepted_by: model-serving}, bad: {}}
+kinds: {genie_space: {current: {model-serving: quite-new}}}
+"""
 
 
-def test_the_process_that_collects_goes_by_the_same_file(corrected, tmp_path, monkeypatch):
-    """Rule 22: wherever its own working directory is, and whatever the agent file does to it."""
+def test_the_process_that_collects_and_the_saved_model_go_by_the_same_file(corrected, tmp_path, monkeypatch):
+    """Rule 22: wherever the other process works; and where the model is loaded, its file is where modules are looked for."""
+    import mlflow
+
+    from obo_kit.policy import _pack_catalogue
+    from obo_kit.requirements import REGISTRY
+
     corrected(NEW)
-    (tmp_path / "agent.py").write_text(AGENT)
+    agent = tmp_path / "agent.py"
+    agent.write_text(AGENT)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(REGISTRY, "_tools", {})
+    monkeypatch.setattr(REGISTRY, "_system", [])
     monkeypatch.setenv("OBO_KIT_CATALOGUE", "")
-    monkeypatch.chdir("/")
-    assert app_config(tmp_path / "agent.py")["user_api_scopes"] == ["quite-new"]
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert auth_policy(agent).user_auth_policy.to_dict() == {"api_scopes": ["quite-new"]}
+    arguments = {"python_model": str(agent), "pip_requirements": ["mlflow"]}
+    _pack_catalogue(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        mlflow.pyfunc.save_model(str(tmp_path / "model"), **arguments)
+    assert (tmp_path / "model" / "code" / FILE).read_text() == NEW
+
+
+def test_what_is_packed_with_a_model_is_the_project_s_file_once(corrected):
+    from obo_kit.policy import _pack_catalogue
+
+    file = corrected(RENAMED).file
+    for given, packed in (
+        ({}, [file]),
+        ({"code_paths": ["lib"]}, ["lib", file]),
+        ({"code_paths": [file]}, [file]),
+        ({"infer_code_paths": True}, None),
+    ):
+        _pack_catalogue(given)
+        assert given.get("code_paths") == packed
+    corrected(RENAMED, "other.yaml")  # which is found by the variable alone
+    given = {}
+    _pack_catalogue(given)
+    assert given == {}
 
 
 def test_a_scope_of_the_file_that_a_target_cannot_grant_is_refused_with_the_tool_and_the_way_out(corrected):
@@ -290,11 +328,11 @@ def test_a_scope_of_the_file_that_a_target_cannot_grant_is_refused_with_the_tool
     @requires_scopes("bad")
     def bad_tool(): ...
 
-    with pytest.raises(PolicyError, match=r"new_tool' cannot .* Model Serving cannot grant .*'quite-new'") as caught:
-        auth_policy([new_tool])
-    assert "run the agent on Databricks Apps" in caught.value.remedy
-    with pytest.raises(PolicyError, match=r"bad_tool' cannot .* Databricks Apps cannot grant .*'bad'") as caught:
-        app_config([new_tool, bad_tool])
+    with pytest.raises(PolicyError, match=r"new_tool' cannot .* Databricks Apps cannot grant .*'quite-new'") as caught:
+        app_config([new_tool])
+    assert "run the agent on Model Serving" in caught.value.remedy
+    with pytest.raises(PolicyError, match=r"bad_tool' cannot .* Model Serving cannot grant .*'bad'") as caught:
+        auth_policy([new_tool, bad_tool])
     assert "system authorization" in caught.value.remedy
 
 

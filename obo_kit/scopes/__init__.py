@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -48,6 +49,7 @@ __all__ = [
     "Catalogue",
     "Confidence",
     "Dispute",
+    "FILE",
     "Family",
     "Grant",
     "KINDS",
@@ -87,7 +89,9 @@ _READ: Final = ":read"
 # ---------------------------------------------------------------- the catalogue in force
 
 
-_FILE: Final = "obo_kit_catalogue.yaml"
+FILE: Final = "obo_kit_catalogue.yaml"
+"""The name of a project's own file."""
+
 _BUILT_IN: Final = Catalogue(
     scopes=_SCOPES, families=FAMILIES, kinds=_KINDS, routes=_ROUTES, sources=_SOURCES, disputes=DISPUTES
 )
@@ -97,8 +101,9 @@ _BUILT_IN: Final = Catalogue(
 def catalogue() -> Catalogue:
     """Return the catalogue that this process goes by: the kit's own, with the entries of the project's file in place.
 
-    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` in the working directory. It is
-    read once per process, when the catalogue is first needed. An empty ``OBO_KIT_CATALOGUE`` means none.
+    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` in the working directory or where
+    modules are looked for (``log_model`` packs it with the model's code). It is read once per process, when the catalogue
+    is first needed. An empty ``OBO_KIT_CATALOGUE`` means none.
     ``SCOPES``, ``KINDS``, ``ROUTES`` and ``SOURCES`` of this module are the tables of this catalogue.
 
     Raises:
@@ -114,9 +119,10 @@ def catalogue() -> Catalogue:
 
 def _file_in_force() -> str | None:
     named = os.environ.get("OBO_KIT_CATALOGUE")
-    if named is None:
-        return os.path.abspath(_FILE) if os.path.isfile(_FILE) else None
-    return os.path.abspath(named.strip()) if named.strip() else None
+    if named is not None:
+        return os.path.abspath(named.strip()) if named.strip() else None
+    places = (os.path.join(folder, FILE) for folder in ("", *sys.path))
+    return next((os.path.abspath(place) for place in places if os.path.isfile(place)), None)
 
 
 def __getattr__(name: str) -> Any:
