@@ -125,7 +125,11 @@ def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bo
     if check:
         msg = f"{file} has drifted from what the agent declares. To mend it: the same command without --check."
         raise click.ClickException(msg)
-    update.write()
+    try:
+        update.write()
+    except OSError as error:
+        msg = f"{file} cannot be written: {error.strerror}. It is as it was. To mend it: make it writable."
+        raise click.ClickException(msg) from None
     click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -144,11 +145,8 @@ def test_a_file_keeps_its_line_ends_its_mode_and_its_link(tmp_path, newline):
 
 
 def test_a_file_is_written_whole_or_not_at_all(bundle, monkeypatch):
-    def fail(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="No space left"):
         updated(bundle, WANTED, app="support_app").write()
     assert bundle.read_text() == BUNDLE
     assert os.listdir(bundle.parent) == ["databricks.yml"]
@@ -334,7 +332,11 @@ mlflow.models.set_model(lambda model_input: model_input)
 """
 
 
-def test_the_command_checks_updates_and_is_then_content(bundle, tmp_path):
+def no_space(*_):
+    raise OSError(errno.ENOSPC, "No space left")
+
+
+def test_the_command_checks_updates_and_is_then_content(bundle, tmp_path, monkeypatch):
     agent = tmp_path / "agent.py"
     agent.write_text(AGENT)
 
@@ -346,6 +348,11 @@ def test_the_command_checks_updates_and_is_then_content(bundle, tmp_path):
     assert drifted.exit_code == 1
     assert "-                - sql       # tickets" in drifted.output
     assert "without --check" in drifted.output
+    assert bundle.read_text() == BUNDLE
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", no_space)
+        full = run()
+    assert (full.exit_code, "cannot be written: No space left. It is as it was." in full.output) == (1, True)
     assert bundle.read_text() == BUNDLE
     done = run()
     assert done.exit_code == 0, done.output

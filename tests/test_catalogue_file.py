@@ -20,7 +20,8 @@ as_of: 2026-11-23
 scopes:
   ai-genie: {accepted_by: [apps, model-serving], sources: [https://example.com/release-notes, G-SKILLS]}
   unity-catalog: {accepted_by: apps}
-  sql: {refused_by: apps}
+  sql.queries: {accepted_by: apps}
+  ai-search: {refused_by: apps}
   iam.current-user:read: {always_granted_by: [model-serving, apps]}
 families:
   genie: {heads: [ai-genie, genie], parts: [dashboards.genie]}
@@ -82,9 +83,12 @@ def test_a_family_says_what_the_new_name_stands_for(corrected):
 def test_where_a_scope_is_accepted_is_changed_for_the_targets_that_are_named(corrected):
     found = corrected(RENAMED)
     assert (found.scopes["unity-catalog"].accepted_by, found.scopes["unity-catalog"].refused_by) == ({"apps"}, set())
-    assert (found.scopes["sql"].accepted_by, found.scopes["sql"].refused_by) == ({"model-serving"}, {"apps"})
-    with pytest.raises(PolicyError, match="cannot grant the scope 'sql'"):
-        scopes.translate("sql", "apps")
+    assert (found.scopes["ai-search"].accepted_by, found.scopes["ai-search"].refused_by) == (
+        {"model-serving"},
+        {"apps"},
+    )
+    assert scopes.translate("ai-search", "apps") == ("vector-search",)
+    assert scopes.translate("sql.queries", "apps") == ("sql.queries",)
     assert scopes.translate("iam.current-user:read", "model-serving") == ()
 
 
@@ -119,8 +123,8 @@ def test_an_entry_says_that_it_is_the_project_s(corrected):
     found = corrected(RENAMED)
     assert found.scopes["ai-genie"].sources == (FILE, "https://example.com/release-notes", "G-SKILLS")
     assert found.sources["https://example.com/release-notes"].url == "https://example.com/release-notes"
-    assert found.scopes["sql"].sources[-1] == FILE
-    assert found.seen(found.scopes["sql"])[0] < datetime.date(2026, 11, 23)
+    assert found.scopes["ai-search"].sources[-1] == FILE
+    assert found.seen(found.scopes["ai-search"])[0] < datetime.date(2026, 11, 23)
     from obo_kit.scopes._answer import answer, as_text
 
     assert f"With the entries of {found.file}." in as_text(answer("ai-genie"))
@@ -167,9 +171,10 @@ WRONG = {
     "kind's scope": ("kinds: {volume: {current: {apps: filles}}}", "2: kinds.volume.current.apps.filles:", "'files'"),
     "not accepted": (
         "kinds: {volume: {current: {model-serving: files}}}",
-        "2: kinds.volume.current.model-serving:",
-        "not known to accept 'files'",
+        "2: kinds.volume.current:",
+        "model-serving is not known to accept 'files', and kinds.volume.current.model-serving asks for it",
     ),
+    "not accepted any more": ("scopes: {sql: {refused_by: apps}}", "2: scopes.sql:", "kinds.sql_warehouse.current.apps"),
     "class": ("kinds: {volume: {mlflow_classes: [DatabricksTable]}}", "2: kinds.volume.mlflow_classes:", "'uc_table'"),
     "grants": ("kinds: {volume: {grants: READ}}", "2: kinds.volume.grants:", "a list of grants"),
     "grant": ("kinds: {volume: {grants: [{privilege: X}]}}", "2: kinds.volume.grants.0:", "needs 'privilege' and 'on'"),

@@ -111,6 +111,7 @@ class _Reading:
             self.families[name] = self.family(name, place, given)
         for name, place, given in self.section("kinds"):
             self.kinds[name] = self.kind(name, place, given)
+        self.check_kinds()
         routes = [self.route(key, place, given) for key, place, given in self.section("routes")]
         replaced = {(route.methods, route.path) for route in routes}
         added = tuple(name for name in self.scopes if name not in self.base.scopes)
@@ -211,10 +212,6 @@ class _Reading:
         )  # fmt: skip
         if not any(kind.current.values()):
             raise self.document.error(place, "is new here, and needs 'current': its scopes, by target")
-        for target in current:
-            for scope in current[target]:
-                if target not in self.scopes[scope].accepted_by:
-                    raise self.document.error((*place, "current", target), f"{target} is not known to accept {scope!r}")
         for cls in kind.mlflow_classes:
             for other in self.kinds.values():
                 if other.name != name and cls in other.mlflow_classes:
@@ -222,6 +219,23 @@ class _Reading:
                         (*place, "mlflow_classes"), f"{cls} stands for the kind {other.name!r} already"
                     )
         return kind
+
+    def check_kinds(self) -> None:
+        """No kind may ask a target for what it does not accept, whichever of the two the file changes."""
+        asked = [
+            (kind.name, target, scope)
+            for kind in self.kinds.values()
+            for target in TARGETS
+            for scope in kind.current[target]
+        ]
+        for kind, target, scope in asked:
+            if target not in self.scopes[scope].accepted_by:
+                place = (
+                    ("scopes", scope) if self.base.kinds.get(kind) == self.kinds[kind] else ("kinds", kind, "current")
+                )
+                raise self.document.error(
+                    place, f"{target} is not known to accept {scope!r}, and kinds.{kind}.current.{target} asks for it"
+                )
 
     def route(self, key: str, place: Place, given: Mapping[str, Any]) -> Route:
         *methods, path = key.split()
