@@ -16,7 +16,7 @@ import click
 
 from obo_kit._errors import OboError
 from obo_kit._version import __version__
-from obo_kit.scopes import KINDS, SCOPES, TARGETS, ResourceKind, Scope, scopes_of, search
+from obo_kit.scopes import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,15 @@ def main() -> None:
     """Auth middleware for Databricks agents that act on behalf of the user who asks."""
 
 
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What the kit refuses, without a traceback."""
+    try:
+        yield
+    except OboError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @main.command()
 def demo() -> None:
     """Log a support agent with MLflow, serve it on this machine, and ask it the same question as three users."""
@@ -47,34 +56,100 @@ def demo() -> None:
     sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
 
 
+_FORMATS = ("table", "text", "mermaid", "json", "mlflow", "bundle")
+
+
 @main.command()
 @click.argument("agent", type=click.Path(exists=True, dir_okay=False))
-@click.option("--target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where it will run.")
+@click.option("--target", type=click.Choice(TARGETS), help=f"Where it will run; {TARGETS[0]} where nothing says apps.")
 @click.option("--naming", type=click.Choice(("current", "granular")), default="current", show_default=True)
-def policy(agent: str, target: Target, naming: Naming) -> None:
-    """Print the policy of an AGENT file, as JSON: MLflow's AuthPolicy, or what an app's databricks.yml takes."""
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(_FORMATS),
+    default="table",
+    show_default=True,
+    help="A table or a picture (text, mermaid) for people; what MLflow or an app's databricks.yml takes; or plain JSON.",
+)
+@click.option(
+    "--update", type=click.Path(exists=True, dir_okay=False), help="Put it into this databricks.yml, in place."
+)
+@click.option("--app", help="The app's key in the bundle; needed where there are several.")
+@click.option("--check", is_flag=True, help="With --update: write nothing, and fail where the file has drifted.")
+def policy(
+    *, agent: str, target: Target | None, naming: Naming, style: str, update: str | None, app: str | None, check: bool
+) -> None:
+    """Show the policy of an AGENT file: tools, scopes, resources, and whose credentials reach them."""
+    bundle = style == "bundle" or update is not None
+    if bundle and target == "model-serving":
+        raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
+    if (check or app) and not bundle:
+        raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
+    if check and update is None:
+        raise click.UsageError("--check needs the file to look at: --update databricks.yml.")
+    with _said_plainly():
+        if update is not None:
+            _update(agent, naming, update, app, check=check)
+        else:
+            click.echo(_policy(agent, target or ("apps" if bundle else TARGETS[0]), naming, style, app))
+
+
+def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | None) -> str:
+    from obo_kit import _picture
+    from obo_kit._bundle import as_yaml
     from obo_kit.policy import app_config, auth_policy
 
+    if style == "bundle":
+        return as_yaml(app_config(agent, naming=naming), app or Path(agent).stem)
+    if style == "mlflow":
+        mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
+        return json.dumps(mlflow_policy.to_dict(), indent=2)
+    picture = _picture.picture_of(agent, target=target, naming=naming)
+    if style == "json":
+        return json.dumps(_picture.as_json(picture), indent=2)
+    draw = {"table": _picture.as_table, "text": _picture.as_text, "mermaid": _picture.as_mermaid}[style]
+    return draw(picture)
+
+
+def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bool) -> None:
+    from obo_kit._bundle import updated
+    from obo_kit.policy import app_config
+
+    update = updated(file, app_config(agent, naming=naming), app=app)
+    for name in update.undeclared:
+        click.echo(f"The app's resource '{name}' stays, which the agent does not declare.", err=True)
+    if not update.changed:
+        click.echo(f"{file} holds what the agent declares.")
+        return
+    click.echo(update.diff(), nl=False)
+    if check:
+        msg = f"{file} has drifted from what the agent declares. To mend it: the same command without --check."
+        raise click.ClickException(msg)
     try:
-        if target == "apps":
-            found = app_config(agent, naming=naming)
-        else:
-            mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
-            found = mlflow_policy.to_dict()
-    except OboError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(json.dumps(found, indent=2))
+        update.write()
+    except OSError as error:
+        msg = f"{file} cannot be written: {error.strerror}. It is as it was. To mend it: make it writable."
+        raise click.ClickException(msg) from None
+    click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.")
 
 
 @main.command()
-@click.argument("term", required=False)
-def scopes(term: str | None) -> None:
-    """Say which scope a TERM needs, where, and what must be granted. Without a TERM, list everything."""
-    found: list[Scope | ResourceKind] = search(term) if term else [*KINDS.values(), *SCOPES.values()]
-    if not found:
-        raise click.ClickException(f"The catalogue knows nothing like '{term}'. To mend it: try a shorter word.")
-    for hit in found:
-        click.echo(_kind(hit) if isinstance(hit, ResourceKind) else _scope(hit))
+@click.argument("term", nargs=-1)
+@click.option("--json", "in_json", is_flag=True, help="For scripts, with the addresses of the sources.")
+def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
+    """Say which scope a TERM needs, where, what must be granted, and where sources disagree.
+
+    A TERM is a resource ('genie space'), an MLflow class, a scope, or a path of the REST API ('POST /api/2.0/sql/statements').
+    Without one, everything is listed.
+    """
+    from obo_kit.scopes._answer import answer, as_text
+
+    words = " ".join(term)
+    with _said_plainly():
+        found = answer(words)
+    if not (found["kinds"] or found["scopes"] or found["routes"]):
+        raise click.ClickException(f"The catalogue knows nothing like '{words}'. To mend it: try a shorter word.")
+    click.echo(json.dumps(found, indent=2) if in_json else as_text(found))
 
 
 @main.command()
@@ -147,28 +222,6 @@ def _request(record: RequestRecord) -> str:
     return (
         f"{record.user or '-':<12} {record.status}  {record.decision + fault:<16} {record.method} {record.path}{tool}"
     )
-
-
-def _kind(kind: ResourceKind) -> str:
-    lines = [f"{kind.title} (resource, {kind.confidence}, {kind.as_of})"]
-    for target in TARGETS:
-        try:
-            spelled = ", ".join(scopes_of(kind, target))
-        except OboError:
-            spelled = "cannot be granted"
-        lines.append(f"  {target:<14} {spelled}")
-    lines += [f"  {'grant':<14} {grant.privilege} on {grant.on}" for grant in kind.grants]
-    if kind.note:
-        lines.append(f"  {'note':<14} {kind.note}")
-    return "\n".join(lines)
-
-
-def _scope(scope: Scope) -> str:
-    takes = [target for target in TARGETS if target in scope.accepted_by]
-    always = [f"{target} always grants it" for target in TARGETS if target in scope.always_granted_by]
-    where = "; ".join([f"declared for {' and '.join(takes)}" if takes else "no target takes it", *always])
-    note = f" ({scope.note})" if scope.note else ""
-    return f"{scope.name}: {where}; {scope.confidence}, {scope.as_of}{note}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit._texts import TEXTS, DenialReason
 from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, kept_of, leaves_of, package_of, status_of
-from obo_kit.scopes import KINDS, route_verdict
+from obo_kit.scopes import catalogue, route_verdict
 
 if TYPE_CHECKING:
     from obo_kit._context import ToolCall
@@ -544,7 +544,7 @@ def _detail(found: Found) -> str:
 def _resource_of(found: Found, declared: Sequence[tuple[ResourceKind, str]]) -> tuple[ResourceKind | None, str | None]:
     """What was refused: as the platform names it, else as its path does, else the only thing declared that it can be."""
     route = route_of(found.refusal)
-    kind = KINDS.get(found.kind or (route.kind if route is not None else None) or "")
+    kind = catalogue().kinds.get(found.kind or (route.kind if route is not None else None) or "")
     if found.name:
         for known in declared:
             if known[1] == found.name:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from obo_kit._errors import PolicyError
 from obo_kit._tool import inner_spec_of
 from obo_kit.requirements import REGISTRY, Declaration, Requirement, declaration_of, declarations
-from obo_kit.scopes import SCOPES, TARGETS, implied, kind_of, minimise, scopes_of, translate
+from obo_kit.scopes import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
 
 if TYPE_CHECKING:
     from mlflow.models.auth_policy import AuthPolicy
@@ -112,8 +112,18 @@ def log_model(**kwargs: Any) -> ModelInfo:
     scopes = set(_user_scopes(requirements, "model-serving", "current"))
     given_scopes, given_resources = _given(kwargs.pop("auth_policy", None))
     resources = [*system, *given_resources, *_resources_in(kwargs.pop("resources", None))]
+    _pack_catalogue(kwargs)
     info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(minimise(scopes | given_scopes), resources))
     return info
+
+
+def _pack_catalogue(kwargs: dict[str, Any]) -> None:
+    """The project's catalogue file goes with the model: where the agent is loaded, it declares its scopes again."""
+    file, packed = catalogue().file, [*(kwargs.get("code_paths") or ())]
+    if file is None or os.path.basename(file) != FILE or kwargs.get("infer_code_paths"):
+        return
+    if os.path.realpath(file) not in {os.path.realpath(path) for path in packed}:
+        kwargs["code_paths"] = [*packed, file]
 
 
 def _check_options(target: object, naming: object) -> None:
@@ -132,7 +142,7 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
     for tool, item in requirements:
         if item.scope is None:
             inferred.append((tool, item))
-        elif item.scope not in SCOPES:  # allow_unknown
+        elif item.scope not in catalogue().scopes:  # allow_unknown
             written.add(item.scope)
         else:
             with _naming_the_tool(tool):
@@ -281,7 +291,12 @@ def _of_file(path: Any, *, code_paths: Iterable[Any] | None = None, model_config
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 check=False,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()])},
+                # The catalogue that this process goes by, wherever its file is and whatever was changed since.
+                env={
+                    **os.environ,
+                    "OBO_KIT_CATALOGUE": catalogue().file or "",
+                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
+                },
             )
         if not answer.exists():
             raise PolicyError(

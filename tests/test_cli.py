@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from click.testing import CliRunner
 
 from obo_kit.cli import main
@@ -43,7 +44,7 @@ def agent(tmp_path: Path) -> str:
 
 
 def test_policy_prints_the_mlflow_policy_of_an_agent_file(agent):
-    result = run("policy", agent)
+    result = run("policy", agent, "--format", "mlflow")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.output)
     assert printed["user_auth_policy"] == {"api_scopes": ["genie"]}
@@ -51,9 +52,34 @@ def test_policy_prints_the_mlflow_policy_of_an_agent_file(agent):
 
 
 def test_policy_for_apps_prints_what_a_bundle_takes(agent):
-    printed = json.loads(run("policy", agent, "--target", "apps").output)
-    assert printed["user_api_scopes"] == ["genie"]
-    assert printed["resources"][0]["serving_endpoint"] == {"name": "llm", "permission": "CAN_QUERY"}
+    printed = yaml.safe_load(run("policy", agent, "--format", "bundle", "--app", "support").output)
+    app = printed["resources"]["apps"]["support"]
+    assert app["user_api_scopes"] == ["genie"]
+    assert app["resources"][0]["serving_endpoint"] == {"name": "llm", "permission": "CAN_QUERY"}
+
+
+def test_policy_shows_what_runs_as_the_user_and_what_as_the_system(agent):
+    for style in ((), ("--format", "text"), ("--format", "mermaid"), ("--format", "json")):
+        printed = run("policy", agent, *style, "--target", "apps").output
+        for name in ("ask", "genie", "Genie space 01f0", "Serving endpoint llm", "system", "CAN_QUERY"):
+            assert name in printed
+        assert "Every Genie space that the user may run." in printed
+    assert json.loads(printed)["scopes"] == ["genie"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--format", "bundle", "--target", "model-serving"), "--format mlflow"),
+        (("--update", __file__, "--target", "model-serving"), "--format mlflow"),
+        (("--check",), "--update"),
+        (("--check", "--format", "bundle"), "--update databricks.yml"),
+        (("--app", "x"), "--format bundle"),
+    ],
+)
+def test_options_of_policy_that_do_not_fit_one_another_are_refused(agent, options, hint):
+    refused = run("policy", agent, *options)
+    assert (refused.exit_code, hint in refused.output) == (2, True)
 
 
 def test_policy_of_an_agent_that_cannot_be_loaded_says_why_and_fails(tmp_path):
@@ -67,8 +93,54 @@ def test_policy_of_an_agent_that_cannot_be_loaded_says_why_and_fails(tmp_path):
 
 def test_scopes_says_what_a_resource_needs_and_what_must_be_granted():
     printed = run("scopes", "genie space").output
-    assert "model-serving  genie" in printed
-    assert "CAN RUN" in printed
+    assert re.search(r"Model Serving +genie", printed)
+    assert re.search(r"Databricks Apps +genie", printed)
+    assert re.search(r"REST API +/api/2.0/genie/: genie or dashboards.genie", printed)
+    assert re.search(r"the user needs +CAN RUN on the Genie space", printed)
+
+
+def test_scopes_says_where_sources_disagree_and_what_the_kit_makes_of_it():
+    printed = run("scopes", "connection").output
+    assert "Sources disagree (catalog.connections, mcp.external, uc_connection, mcp_external)" in printed
+    assert re.search(r"some say .*the docs' table.*others say .*proxy.*the kit .*http_request", printed, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("term", "kinds", "scopes"),
+    [
+        ("DatabricksGenieSpace", ["genie_space"], ["genie"]),
+        ("genie_space", ["genie_space"], ["genie"]),
+        ("files", ["volume"], ["files"]),
+        ("clusters", [], ["clusters"]),
+        ("llm", ["serving_endpoint", "uc_connection", "supervisor_agent", "knowledge_assistant"], ["model-serving"]),
+        ("POST /api/2.0/sql/statements", ["sql_warehouse"], []),
+        ("/api/2.0/external-function", ["uc_connection"], []),
+        ("/external-function", ["uc_connection"], []),
+        ("GET /api/9/unheard-of", [], []),
+        ("/genie", ["genie_space", "mcp_genie"], []),
+        ("restricted", [], ["sql:restricted-query"]),
+        ("measured", [], ["apps", "sql.statement-execution"]),
+    ],
+)
+def test_scopes_for_scripts_finds_what_a_term_stands_for(term, kinds, scopes):
+    result = run("scopes", term, "--json")
+    if not (kinds or scopes):
+        assert (result.exit_code, "shorter word" in result.output) == (1, True)
+        return
+    found = json.loads(result.output)
+    assert [kind["name"] for kind in found["kinds"]] == kinds
+    assert [scope["name"] for scope in found["scopes"]] == scopes
+    assert bool(found["routes"]) == ("/" in term)
+    for entry in (*found["kinds"], *found["scopes"], *found["routes"]):
+        assert entry["first_seen"] <= entry["last_seen"]
+        assert entry["sources"]
+
+
+def test_a_resource_that_a_target_cannot_grant_is_shown_with_the_way_out():
+    (kind,) = json.loads(run("scopes", "volume", "--json").output)["kinds"]
+    assert kind["targets"]["model-serving"]["declare"] == []
+    assert "system_resources" in kind["targets"]["model-serving"]["way_out"]
+    assert re.search(r"Model Serving +cannot be granted\. Reach it", run("scopes", "volume").output)
 
 
 def test_scopes_without_a_term_lists_the_whole_catalogue():

@@ -103,7 +103,9 @@ def test_the_policy_of_the_page_is_what_it_says(project):
     from obo_kit.cli import main
 
     ((_, *words),) = (words for words in commands() if words[:2] == ["obo-kit", "policy"])
-    printed = CliRunner().invoke(main, [words[0], str(project / words[1])]).output
+    command = [words[0], str(project / words[1]), *words[2:]]
+    assert "Every warehouse that the user may use" in CliRunner().invoke(main, command).output
+    printed = CliRunner().invoke(main, [*command, "--format", "mlflow"]).output
     assert json.loads(printed)["user_auth_policy"] == {"api_scopes": ["sql"]}
 
 

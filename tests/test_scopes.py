@@ -25,6 +25,7 @@ from obo_kit.scopes import (
     ResourceKind,
     Scope,
     Verdict,
+    catalogue,
     check_known,
     covers,
     implied,
@@ -87,18 +88,19 @@ sets = st.lists(spellings, max_size=8)
 # ---------------------------------------------------------------- the data hang together
 
 
-def test_every_source_that_an_entry_cites_resolves():
+def _entries():
     grants = [grant for kind in KINDS.values() for grant in kind.grants]
-    entries = [*SCOPES.values(), *KINDS.values(), *ROUTES, *grants, *FAMILIES.values()]
-    for entry in entries:
+    return [*SCOPES.values(), *KINDS.values(), *ROUTES, *grants, *FAMILIES.values(), *catalogue().disputes]
+
+
+def test_every_source_that_an_entry_cites_resolves():
+    for entry in _entries():
         assert entry.sources, entry
         assert [key for key in entry.sources if SOURCES[key].key != key] == []
 
 
 def test_no_source_stands_there_uncited():
-    grants = [grant for kind in KINDS.values() for grant in kind.grants]
-    entries = [*SCOPES.values(), *KINDS.values(), *ROUTES, *grants, *FAMILIES.values()]
-    assert {key for entry in entries for key in entry.sources} == set(SOURCES)
+    assert {key for entry in _entries() for key in entry.sources} == set(SOURCES)
 
 
 def test_an_address_is_an_address_or_nothing():
@@ -108,7 +110,27 @@ def test_an_address_is_an_address_or_nothing():
 
 def test_every_entry_is_dated_and_none_is_from_the_future_of_the_sheet():
     for entry in (*SCOPES.values(), *KINDS.values(), *ROUTES):
-        assert datetime.date(2025, 1, 1) < entry.as_of <= datetime.date(2026, 11, 22)
+        first, last = catalogue().seen(entry)
+        assert datetime.date(2025, 1, 1) < first <= last == entry.as_of <= datetime.date(2026, 11, 22)
+
+
+def test_an_entry_says_when_it_was_first_seen():
+    days = [datetime.date(2026, 6, 11), datetime.date(2026, 8, 6)]
+    assert catalogue().seen(SCOPES["vectorsearch.vector-search-indexes"]) == tuple(days)
+    assert catalogue().seen(SCOPES["sql.queries"]) == (datetime.date(2025, 9, 1),) * 2
+
+
+def test_a_dispute_is_about_entries_of_the_catalogue_and_has_sources_for_both_sides():
+    for dispute in catalogue().disputes:
+        assert set(dispute.about) <= {*SCOPES, *KINDS}
+        assert dispute.one != dispute.other
+        assert dispute.stance
+        assert len(dispute.sources) >= 2
+
+
+def test_what_opens_an_api_says_how_far_it_reaches():
+    asked_for = {name for kind in KINDS.values() for target in TARGETS for name in kind.current[target]}
+    assert {name for name in asked_for if not SCOPES[name].reach} == set()
 
 
 def test_entries_stand_under_their_own_names():

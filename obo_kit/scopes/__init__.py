@@ -1,23 +1,32 @@
 """The catalogue of API scopes, and its look-ups.
 
 One place knows how each target spells a scope, which scopes a resource or a REST path needs, and what the user must be
-granted besides. Nobody publishes these lists, so every entry carries its sources and the day it was seen; the platform
-stays the only judge. Importing this package costs the standard library only.
+granted besides. Nobody publishes these lists, so every entry carries its sources and the days it was seen; the platform
+stays the only judge, and a project can correct the catalogue by a file of its own (`catalogue`). Importing this package
+costs the standard library only, and reads no file.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from obo_kit._errors import PolicyError, UnknownScopeError
-from obo_kit.scopes._catalogue import FAMILIES, INSTEAD, MISNAMED, NOT_A_PARENT, OTHER_NAME, SCOPES
-from obo_kit.scopes._kinds import KINDS
-from obo_kit.scopes._routes import ROUTES
-from obo_kit.scopes._sources import SOURCES
+from obo_kit.scopes._catalogue import FAMILIES, INSTEAD, MISNAMED, NOT_A_PARENT, OTHER_NAME
+from obo_kit.scopes._catalogue import SCOPES as _SCOPES
+from obo_kit.scopes._disputes import DISPUTES
+from obo_kit.scopes._kinds import KINDS as _KINDS
+from obo_kit.scopes._routes import ROUTES as _ROUTES
+from obo_kit.scopes._sources import SOURCES as _SOURCES
 from obo_kit.scopes._types import (
     TARGETS,
+    Catalogue,
     Confidence,
+    Dispute,
+    Family,
     Grant,
     Naming,
     ResourceKind,
@@ -29,12 +38,19 @@ from obo_kit.scopes._types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from obo_kit.scopes._catalogue import Family
+    SCOPES: Mapping[str, Scope]
+    KINDS: Mapping[str, ResourceKind]
+    ROUTES: tuple[Route, ...]
+    SOURCES: Mapping[str, Source]
 
 __all__ = [
+    "Catalogue",
     "Confidence",
+    "Dispute",
+    "FILE",
+    "Family",
     "Grant",
     "KINDS",
     "Naming",
@@ -48,6 +64,7 @@ __all__ = [
     "TARGETS",
     "Target",
     "Verdict",
+    "catalogue",
     "check_known",
     "covers",
     "implied",
@@ -69,6 +86,51 @@ _ALL: Final = "all-apis"
 _READ: Final = ":read"
 
 
+# ---------------------------------------------------------------- the catalogue in force
+
+
+FILE: Final = "obo_kit_catalogue.yaml"
+"""The name of a project's own file."""
+
+_BUILT_IN: Final = Catalogue(
+    scopes=_SCOPES, families=FAMILIES, kinds=_KINDS, routes=_ROUTES, sources=_SOURCES, disputes=DISPUTES
+)
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """Return the catalogue that this process goes by: the kit's own, with the entries of the project's file in place.
+
+    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` in the working directory or where
+    modules are looked for (``log_model`` packs it with the model's code). It is read once per process, when the catalogue
+    is first needed. An empty ``OBO_KIT_CATALOGUE`` means none.
+    ``SCOPES``, ``KINDS``, ``ROUTES`` and ``SOURCES`` of this module are the tables of this catalogue.
+
+    Raises:
+        PolicyError: The file cannot be used; the message holds its name, the line and the key.
+    """
+    file = _file_in_force()
+    if file is None:
+        return _BUILT_IN
+    from obo_kit.scopes._file import overridden
+
+    return overridden(_BUILT_IN, file)
+
+
+def _file_in_force() -> str | None:
+    named = os.environ.get("OBO_KIT_CATALOGUE")
+    if named is not None:
+        return os.path.abspath(named.strip()) if named.strip() else None
+    places = (os.path.join(folder, FILE) for folder in ("", *sys.path))
+    return next((os.path.abspath(place) for place in places if os.path.isfile(place)), None)
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"SCOPES", "KINDS", "ROUTES", "SOURCES"}:
+        return getattr(catalogue(), name.lower())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 # ---------------------------------------------------------------- names
 
 
@@ -76,6 +138,7 @@ def _plain(words: str) -> str:
     return " ".join("".join(char if char.isalnum() else " " for char in words.lower()).split())
 
 
+@functools.cache
 def _words() -> dict[str, str]:
     """What people call things, mapped to scopes; a scope's own name wins over a kind of resource."""
     words = {
@@ -88,13 +151,10 @@ def _words() -> dict[str, str]:
         "table": "sql",
         "warehouse": "sql",
     }
-    for kind in KINDS.values():
+    for kind in catalogue().kinds.values():
         scope = (kind.current["model-serving"] or kind.current["apps"])[0]
         words.update(dict.fromkeys(map(_plain, (kind.name, kind.title, *kind.mlflow_classes)), scope))
-    return words | {_plain(name): name for name in SCOPES}
-
-
-_WORDS: Final = _words()
+    return words | {_plain(name): name for name in catalogue().scopes}
 
 
 def nearest(name: str) -> str | None:
@@ -104,7 +164,7 @@ def nearest(name: str) -> str | None:
     ``"genie"``. A name the catalogue holds is its own nearest.
     """
     tidy = name.strip().lower()
-    if tidy in SCOPES:
+    if tidy in catalogue().scopes:
         return tidy
     if tidy in MISNAMED:
         return MISNAMED[tidy]
@@ -115,11 +175,12 @@ def nearest(name: str) -> str | None:
     from difflib import get_close_matches
 
     if "." in tidy:
-        close = get_close_matches(tidy, SCOPES, n=1, cutoff=0.85)
+        close = get_close_matches(tidy, catalogue().scopes, n=1, cutoff=0.85)
         if close:
             return close[0]
-    close = [plain] if plain in _WORDS else get_close_matches(plain, _WORDS, n=1, cutoff=0.7)
-    return _WORDS[close[0]] if close else None
+    words = _words()
+    close = [plain] if plain in words else get_close_matches(plain, words, n=1, cutoff=0.7)
+    return words[close[0]] if close else None
 
 
 def check_known(name: str) -> None:
@@ -136,7 +197,7 @@ def check_known(name: str) -> None:
             scope=given,
             nearest=None,
         )
-    if name in SCOPES:
+    if name in catalogue().scopes:
         return
     near = nearest(name)
     what = f"The catalogue knows no scope {name!r}." if name.strip() else "A scope's name is empty."
@@ -157,18 +218,16 @@ def search(term: str) -> list[Scope | ResourceKind]:
     An empty term finds everything.
     """
     wanted = term.strip().lower()
-    scopes = [scope for scope in SCOPES.values() if wanted in f"{scope.name}\n{scope.note}".lower()]
+    scopes = [scope for scope in catalogue().scopes.values() if wanted in f"{scope.name}\n{scope.note}".lower()]
     kinds = [
         kind
-        for kind in KINDS.values()
+        for kind in catalogue().kinds.values()
         if wanted in "\n".join((kind.name, kind.title, *kind.mlflow_classes, kind.note)).lower()
     ]
     return [*scopes, *kinds]
 
 
 # ---------------------------------------------------------------- resources and targets
-
-_BY_CLASS: Final = {name: kind for kind in KINDS.values() for name in kind.mlflow_classes}
 
 
 def kind_of(resource: object) -> ResourceKind:
@@ -177,9 +236,10 @@ def kind_of(resource: object) -> ResourceKind:
     Raises:
         PolicyError: Nothing in the catalogue fits the type of ``resource``.
     """
+    known = catalogue().kinds_by_class
     for cls in type(resource).__mro__:
-        if cls.__name__ in _BY_CLASS:
-            return _BY_CLASS[cls.__name__]
+        if cls.__name__ in known:
+            return known[cls.__name__]
     if isinstance(resource, type):
         raise PolicyError(
             f"{resource.__name__} is a class, and a resource is an instance.",
@@ -187,7 +247,7 @@ def kind_of(resource: object) -> ResourceKind:
         )
     raise PolicyError(
         f"No kind of resource is known for {type(resource).__name__}.",
-        remedy=f"Pass one of {', '.join(sorted(_BY_CLASS))}, or the scopes by name.",
+        remedy=f"Pass one of {', '.join(sorted(known))}, or the scopes by name.",
     )
 
 
@@ -220,7 +280,7 @@ def translate(scope: str, target: Target) -> tuple[str, ...]:
         PolicyError: The target cannot grant it, nor anything equivalent.
     """
     check_known(scope)
-    entry = SCOPES[scope]
+    entry = catalogue().scopes[scope]
     if target in entry.accepted_by:
         return (scope,)
     if target in entry.always_granted_by:
@@ -234,13 +294,14 @@ def translate(scope: str, target: Target) -> tuple[str, ...]:
 
 
 def _accepts(target: Target, scope: str) -> bool:
-    return scope in SCOPES and target in SCOPES[scope].accepted_by
+    entry = catalogue().scopes.get(scope)
+    return entry is not None and target in entry.accepted_by
 
 
 def _ungrantable(entry: Scope, target: Target) -> PolicyError:
     instead = [name for name in INSTEAD.get(entry.name, ()) if _accepts(target, name)]
     elsewhere = [_TITLES[other] for other in TARGETS if other in entry.accepted_by]
-    unasked = [name for name in INSTEAD.get(entry.name, ()) if target in SCOPES[name].always_granted_by]
+    unasked = [name for name in INSTEAD.get(entry.name, ()) if target in catalogue().scopes[name].always_granted_by]
     if unasked:
         remedy = f"Leave it out: {_TITLES[target]} grants {', '.join(unasked)} unasked."
     elif instead:
@@ -261,8 +322,9 @@ def same_family(a: str, b: str) -> bool:
 
 
 def _family(scope: str) -> Family | None:
-    name = SCOPES[scope].family if scope in SCOPES else None
-    return None if name is None else FAMILIES[name]
+    known = catalogue()
+    entry = known.scopes.get(scope)
+    return None if entry is None or entry.family is None else known.families[entry.family]
 
 
 def _contains(outer: str, inner: str) -> bool:
@@ -298,7 +360,8 @@ def _names(held: Iterable[str]) -> frozenset[str]:
 
 
 def _in_doubt(held: frozenset[str], needed: str) -> bool:
-    if needed not in SCOPES or any(name not in SCOPES for name in held):
+    known = catalogue().scopes
+    if needed not in known or any(name not in known for name in held):
         return True
     family = _family(needed)
     return family is not None and needed in family.heads and not held.isdisjoint(family.doubtful)
@@ -370,14 +433,16 @@ def _specific(entry: tuple[tuple[str, ...], Route]) -> tuple[int, bool]:
     return len(template), bool(route.methods)
 
 
-_TEMPLATES: Final = sorted(((_segments(route.path), route) for route in ROUTES), key=_specific, reverse=True)
+@functools.cache
+def _templates() -> list[tuple[tuple[str, ...], Route]]:
+    return sorted(((_segments(route.path), route) for route in catalogue().routes), key=_specific, reverse=True)
 
 
 def _match(method: str, path: str) -> tuple[Route, bool] | None:
     """The most specific route, and whether the path ends where its template does."""
     segments = _segments(path)
     verb = "GET" if method.upper() == "HEAD" else method.upper()
-    for template, route in _TEMPLATES:
+    for template, route in _templates():
         if (
             len(template) <= len(segments)
             and (not route.methods or verb in route.methods)
@@ -413,7 +478,7 @@ def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tu
     # any_of lists every spelling that passes, so an older name that is not in it is no matter of doubt here.
     if any(covers(name, needed) for name in names for needed in route.any_of):
         return Verdict.GRANTED, ()
-    if any(name not in SCOPES for name in names):
+    if any(name not in catalogue().scopes for name in names):
         return Verdict.UNKNOWN, ()
     return Verdict.MISSING, route.any_of
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from obo_kit.scopes._types import Confidence, Scope, Target
+from obo_kit.scopes._types import Confidence, Family, Scope, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +48,47 @@ def _scope(
         as_of=as_of,
         sources=sources,
         note=note,
+        reach=_REACH.get(name, ""),
     )
 
+
+# A scope names an API and no resource in it (G-BHAVINK). That what an endpoint does is bounded by its own scopes is
+# documented (D-OBO-OLD); the rest follows from the routes that a scope opens.
+_SQL_REACH: Final = (
+    "Every warehouse that the user may use, and any statement there: it reads and writes whatever the user may."
+)
+_SERVING_REACH: Final = (
+    "Every endpoint that the user may query, agents among them: such an endpoint acts with its own scopes, which may be "
+    "more than this agent's."
+)
+_SEARCH_REACH: Final = "Every index that the user may read; those that the user may change, it changes too."
+_CONNECTION_REACH: Final = "Every connection that the user may use, and the service behind it."
+_FILES_REACH: Final = "Every volume that the user may read or write."
+_REACH: Final = {
+    "ai-gateway": "Every model and every connection that the user may use through the gateway.",
+    "ai-search": _SEARCH_REACH,
+    "apps": "Every app that the user may use, or manage.",
+    "apps.apps": "Every app that the user may use, or manage.",
+    "catalog.connections": _CONNECTION_REACH,
+    "dashboards.genie": "Every Genie space that the user may run.",
+    "files": _FILES_REACH,
+    "files.files": _FILES_REACH,
+    "genie": "Every Genie space that the user may run.",
+    "mcp.external": _CONNECTION_REACH,
+    "mcp.functions": "Every function that the user may execute.",
+    "mcp.genie": "Every Genie space that the user may run.",
+    "mcp.sql": _SQL_REACH,
+    "mcp.vectorsearch": "Every index that the user may read.",
+    "model-serving": _SERVING_REACH,
+    "postgres": "Every Lakebase instance that the user may manage.",
+    "serving.serving-endpoints": _SERVING_REACH,
+    "sql": _SQL_REACH,
+    "sql.statement-execution": _SQL_REACH,
+    "unity-catalog": "Every object in Unity Catalog that the user may see or change, its grants included.",
+    "vector-search": _SEARCH_REACH,
+    "vectorsearch.vector-search-indexes": _SEARCH_REACH,
+    "workspace.workspace": "Every file and notebook that the user may read or write.",
+}
 
 _IAM_NOTE: Final = "Apps grants it always, and refuses to be told."
 _UC_NOTE: Final = "Model Serving refuses it and takes unity-catalog instead."
@@ -102,7 +140,17 @@ _ASKED_FOR: Final = (
         note="Deprecated name.",
     ),
     # Serving
-    _scope("model-serving", _BOTH, _DOCS, "D-MS", "D-APPS-AUTH", "G-DAO-276", "G-TPL-222", family="model-serving"),
+    _scope(
+        "model-serving",
+        _BOTH,
+        _DOCS,
+        "D-MS",
+        "D-APPS-AUTH",
+        "G-DAO-276",
+        "G-TPL-222",
+        "D-OBO-OLD",
+        family="model-serving",
+    ),
     _scope(
         "serving.serving-endpoints",
         _BOTH,
@@ -367,24 +415,6 @@ SCOPES: Final[Mapping[str, Scope]] = MappingProxyType(
 
 
 # ---------------------------------------------------------------- families
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
-    """Spellings that belong together, beyond what their dots already say.
-
-    Attributes:
-        heads: Full equals of one another; each covers every part.
-        doubtful: Parts of which it is disputed whether they do for a head: older names that some APIs stopped taking,
-            or that the REST reference tells apart where other reports do not.
-        parts: Parts that certainly do not do for a head.
-        sources: Keys into ``SOURCES``.
-    """
-
-    heads: tuple[str, ...]
-    doubtful: frozenset[str] = frozenset()
-    parts: frozenset[str] = frozenset()
-    sources: tuple[str, ...]
 
 
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(

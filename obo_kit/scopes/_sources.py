@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from obo_kit.scopes._catalogue import FAMILIES, SCOPES
+from obo_kit.scopes._disputes import DISPUTES
 from obo_kit.scopes._kinds import KINDS
 from obo_kit.scopes._routes import ROUTES
 from obo_kit.scopes._types import Source
@@ -13,8 +15,7 @@ from obo_kit.scopes._types import Source
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obo_kit.scopes._catalogue import Family
-    from obo_kit.scopes._types import Grant, ResourceKind, Route, Scope
+    from obo_kit.scopes._types import Dispute, Family, Grant, ResourceKind, Route, Scope
 
 # key: (address, what it is)
 _NAMED: Final = {
@@ -94,29 +95,61 @@ _NAMED: Final = {
         "https://community.databricks.com",
         "OBO with Unity AI Gateway and agents.deploy(), mid-2026 (td-p/160960, reply 160985)",
     ),
+    "D-OBO-OLD": (
+        "https://docs.databricks.com/gcp/en/generative-ai/agent-framework/authenticate-on-behalf-of-user",
+        "The first page about agents that act for the user",
+    ),
     "KIT": ("", "Concluded by the authors of this catalogue from its other entries"),
     "UNTRACED": ("", "Read once in the platform's documentation; the page was not found again"),
 }
 
 
-def _anonymous(key: str) -> Source:
-    number = key.removeprefix("fid:")
-    return Source(key=key, url="", what=f"Public file {number}, repository unknown: an anonymous report")
+# The day that a source speaks of, where it bears one.
+_DATES: Final = {
+    "D-MS": date(2026, 9, 21),
+    "D-APPS-AUTH": date(2026, 9, 28),
+    "D-MCP": date(2026, 9, 28),
+    "D-SCOPES": date(2026, 7, 14),
+    "D-REST-2025": date(2025, 9, 1),
+    "G-BHAVINK": date(2026, 7, 14),
+    "G-DAO-276": date(2026, 8, 6),
+    "G-DAO-113": date(2026, 6, 11),
+    "G-TPL-222": date(2026, 5, 28),
+    "G-TPL": date(2026, 7, 1),
+    "G-BRIDGE": date(2026, 6, 25),
+    "G-SKILLS": date(2026, 8, 19),
+    "G-SDKGO-1408": date(2026, 1, 9),
+    "G-ONTOS-288": date(2026, 4, 23),
+    "fid:60335514341": date(2026, 6, 11),
+    "fid:61964634769": date(2026, 8, 10),
+    "fid:70586659427": date(2026, 9, 21),
+}
+
+
+def source_of(key: str) -> Source:
+    """The source of a key: one that is named above, or an anonymous report.
+
+    Raises:
+        KeyError: It is neither.
+    """
+    if key.startswith("fid:"):
+        url, what = "", f"Public file {key.removeprefix('fid:')}, repository unknown: an anonymous report"
+    else:
+        url, what = _NAMED[key]
+    return Source(key=key, url=url, what=what, as_of=_DATES.get(key))
 
 
 def _cited() -> set[str]:
-    entries: tuple[Scope | Family | ResourceKind | Route | Grant, ...] = (
+    entries: tuple[Scope | Family | ResourceKind | Route | Grant | Dispute, ...] = (
         *SCOPES.values(),
         *FAMILIES.values(),
         *KINDS.values(),
         *ROUTES,
+        *DISPUTES,
         *(grant for kind in KINDS.values() for grant in kind.grants),
     )
     return {key for entry in entries for key in entry.sources}
 
 
-SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
-    {key: Source(key=key, url=url, what=what) for key, (url, what) in _NAMED.items()}
-    | {key: _anonymous(key) for key in sorted(_cited()) if key.startswith("fid:")}
-)
+SOURCES: Final[Mapping[str, Source]] = MappingProxyType({key: source_of(key) for key in sorted(_cited())})
 """Every source that an entry cites, by key. A key ``fid:N`` is a public file read through a search index."""

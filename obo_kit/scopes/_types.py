@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-__all__ = ["TARGETS", "Confidence", "Grant", "Naming", "ResourceKind", "Route", "Scope", "Source", "Target", "Verdict"]
+__all__ = [
+    "TARGETS",
+    "Catalogue",
+    "Confidence",
+    "Dispute",
+    "Family",
+    "Grant",
+    "Naming",
+    "ResourceKind",
+    "Route",
+    "Scope",
+    "Source",
+    "Target",
+    "Verdict",
+]
 
 Target = Literal["model-serving", "apps"]
 """Where the agent runs."""
@@ -40,11 +55,13 @@ class Source:
         key: The name by which entries cite it.
         url: The page, or ``""`` where the source has no public address.
         what: What it is, in a few words.
+        as_of: The day it speaks of, or ``None`` where it bears no date.
     """
 
     key: str
     url: str
     what: str
+    as_of: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +78,7 @@ class Scope:
         as_of: The day of the youngest observation behind it.
         sources: Keys into ``SOURCES``.
         note: What else one should know.
+        reach: What a token that carries it opens, besides what the agent means to use.
     """
 
     name: str
@@ -72,6 +90,7 @@ class Scope:
     as_of: date
     sources: tuple[str, ...]
     note: str = ""
+    reach: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,3 +174,73 @@ class Route:
     as_of: date
     sources: tuple[str, ...]
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """Spellings that belong together, beyond what their dots already say.
+
+    Attributes:
+        heads: Full equals of one another; each covers every part.
+        doubtful: Parts of which it is disputed whether they do for a head: older names that some APIs stopped taking,
+            or that the REST reference tells apart where other reports do not.
+        parts: Parts that certainly do not do for a head.
+        sources: Keys into ``SOURCES``.
+    """
+
+    heads: tuple[str, ...]
+    doubtful: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dispute:
+    """A matter on which sources disagree.
+
+    Attributes:
+        about: The names of the scopes and kinds it concerns.
+        one: What some sources say.
+        other: What others say.
+        stance: What this catalogue makes of it.
+        sources: Keys into ``SOURCES``, for both sides.
+    """
+
+    about: tuple[str, ...]
+    one: str
+    other: str
+    stance: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """All that is known, in one table.
+
+    Attributes:
+        scopes: Every spelling that is known to be a scope, by name.
+        families: Which of them belong together.
+        kinds: Every kind of resource, by name.
+        routes: The parts of the REST API whose scopes are known. Where several fit a call, the most specific one counts.
+        sources: Every source that an entry cites, by key.
+        disputes: Where sources disagree.
+        file: The file whose entries stand in place of the kit's own, or ``None``.
+    """
+
+    scopes: Mapping[str, Scope] = field(hash=False)
+    families: Mapping[str, Family] = field(hash=False)
+    kinds: Mapping[str, ResourceKind] = field(hash=False)
+    routes: tuple[Route, ...]
+    sources: Mapping[str, Source] = field(hash=False)
+    disputes: tuple[Dispute, ...]
+    file: str | None = None
+
+    @cached_property
+    def kinds_by_class(self) -> Mapping[str, ResourceKind]:
+        """The kinds, by the names of the MLflow classes that stand for them."""
+        return {name: kind for kind in self.kinds.values() for name in kind.mlflow_classes}
+
+    def seen(self, entry: Scope | ResourceKind | Route) -> tuple[date, date]:
+        """The days of the oldest and of the youngest dated observation behind an entry."""
+        days = [self.sources[key].as_of for key in entry.sources]
+        return min([day for day in days if day is not None and day <= entry.as_of], default=entry.as_of), entry.as_of

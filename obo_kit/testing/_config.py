@@ -7,17 +7,15 @@ set on a workspace (``latency``) can be set at the top of the file.
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from obo_kit._yaml import ConfigError, Document, Place, read, said
 from obo_kit.testing._genie import _normal
 from obo_kit.testing._rows import records
 
@@ -27,58 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ConfigError", "fill", "scripted", "users_of"]
 
 Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
-_Path: TypeAlias = "tuple[str | int, ...]"
 
 _BIND = {"address", "bind", "host", "interface", "listen"}
 _ANY = "*"
-
-
-class ConfigError(ValueError):
-    """A workspace's configuration cannot be used. The message says where and what would do.
-
-    Attributes:
-        file: The file, or None where the configuration is a mapping.
-        line: Line in it, from 1; None where it is not known.
-        key: The way to the entry, such as ``tables.main.shop.orders.rows``.
-    """
-
-    def __init__(self, message: str, *, file: str | None, line: int | None, key: str) -> None:
-        place = f"{file or 'workspace config'}{f':{line}' if line else ''}"
-        super().__init__(f"{place}: {f'{key}: ' if key else ''}{message}")
-        self.file = file
-        self.line = line
-        self.key = key
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Document:
-    """A configuration as plain values, and where in the file each of them stands."""
-
-    file: str | None
-    folder: Path
-    data: Any
-    lines: Mapping[_Path, int] = field(default_factory=dict)
-    texts: Mapping[_Path, str] = field(default_factory=dict)
-
-    def error(self, path: _Path, message: str) -> ConfigError:
-        line = next((self.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.lines), None)
-        return ConfigError(message, file=self.file, line=line, key=".".join(map(str, path)))
-
-    def unknown(self, path: _Path, known: Iterable[str]) -> ConfigError:
-        names = list(known)
-        near = difflib.get_close_matches(str(path[-1]), names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'nothing'}"
-        return self.error(path, f"unknown key; {hint}")
-
-    def mapping(self, path: _Path, value: Any) -> Mapping[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise self.error(path, f"expected keys and values, not {_said(value)}")
-        for key in value:
-            if not isinstance(key, str):
-                raise self.error((*path, key), f"a key is text, not {_said(key)}")
-        return value
 
 
 def fill(workspace: LocalWorkspace, source: Source) -> None:
@@ -103,7 +52,7 @@ def fill(workspace: LocalWorkspace, source: Source) -> None:
         _call(document, path, workspace.grant, None, arguments)
     for key in settings:
         if key in top:
-            with _explained(document, (key,)):
+            with document.explained((key,)):
                 setattr(workspace, key, top[key])
 
 
@@ -134,14 +83,14 @@ def _settable(found: object) -> bool:
 
 
 def _entries(
-    document: _Document, section: str, value: Any, method: Callable[..., Any]
-) -> Iterator[tuple[_Path, str | None, Mapping[str, Any]]]:
+    document: Document, section: str, value: Any, method: Callable[..., Any]
+) -> Iterator[tuple[Place, str | None, Mapping[str, Any]]]:
     """The calls that a section asks for: where, the first argument where it is the entry's name, and the others."""
     first, *others = list(inspect.signature(method).parameters.values())[1:]
     needed = [parameter.name for parameter in others if parameter.default is parameter.empty]
     if isinstance(value, list):
         for number, entry in enumerate(value):
-            path: _Path = (section, number)
+            path: Place = (section, number)
             plain = isinstance(entry, (str, int, float))
             options = {first.name: document.texts.get(path, entry)} if plain else document.mapping(path, entry)
             yield path, None, options
@@ -154,10 +103,10 @@ def _entries(
             yield path, name, document.mapping(path, entry)
 
 
-def _grants(document: _Document, value: Any) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
+def _grants(document: Document, value: Any) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     for principal, privileges in document.mapping(("grants",), value).items():
         for privilege, securables in document.mapping(("grants", principal), privileges).items():
-            path: _Path = ("grants", principal, privilege)
+            path: Place = ("grants", principal, privilege)
             for number, one in enumerate(securables if isinstance(securables, list) else [securables]):
                 place = (*path, number) if isinstance(securables, list) else path
                 options = dict(one) if isinstance(one, Mapping) else {"securable": document.texts.get(place, one)}
@@ -165,7 +114,7 @@ def _grants(document: _Document, value: Any) -> Iterator[tuple[_Path, Mapping[st
 
 
 def _call(
-    document: _Document, path: _Path, method: Callable[..., Any], name: str | None, options: Mapping[str, Any]
+    document: Document, path: Place, method: Callable[..., Any], name: str | None, options: Mapping[str, Any]
 ) -> None:
     parameters = dict(inspect.signature(method).parameters)
     first = next(iter(parameters))
@@ -179,26 +128,26 @@ def _call(
     for parameter in parameters.values():
         if parameter.default is parameter.empty and parameter.name not in arguments:
             raise document.error(path, f"needs {parameter.name!r}")
-    with _explained(document, path):
+    with document.explained(path):
         method(**arguments)
 
 
-def _fitting(document: _Document, path: _Path, parameter: inspect.Parameter, value: Any) -> Any:
+def _fitting(document: Document, path: Place, parameter: inspect.Parameter, value: Any) -> Any:
     """The value as the parameter takes it: texts as they were written, rows of a file, a scripted model."""
     annotation = str(parameter.annotation)
     wanted = set(annotation.split(" | "))
     if parameter.name == "rows" and isinstance(value, str):
-        with _explained(document, path):
+        with document.explained(path):
             return records(document.folder / value)
     if parameter.name == "model" and value is not None and not callable(value):
-        with _explained(document, path):
+        with document.explained(path):
             return scripted(value)
     if annotation == "Iterable[str]" and isinstance(value, list):
         return [document.texts.get((*path, number), item) for number, item in enumerate(value)]
     if "str" in wanted and value is not None and not isinstance(value, (Mapping, list)):
         value = document.texts.get(path, value)
     if wanted <= _PLAIN.keys() and not any(_PLAIN[one](value) for one in wanted):
-        raise document.error(path, f"expected {' or '.join(_SAID[one] for one in sorted(wanted))}, not {_said(value)}")
+        raise document.error(path, f"expected {' or '.join(_SAID[one] for one in sorted(wanted))}, not {said(value)}")
     return value
 
 
@@ -210,23 +159,6 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "None": lambda value: value is None,
 }
 _SAID = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "None": "nothing"}
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "keys and values"
-    return "a list" if isinstance(value, list) else repr(value)
-
-
-@contextlib.contextmanager
-def _explained(document: _Document, path: _Path) -> Iterator[None]:
-    """Whatever a method thinks of a value is said with the place it stands at."""
-    try:
-        yield
-    except ValueError as error:
-        raise document.error(path, str(error)) from error
-    except Exception as error:
-        raise document.error(path, f"does not fit ({type(error).__name__}: {error})") from error
 
 
 # ---------------------------------------------------------------------------------------------- models
@@ -280,76 +212,10 @@ def _look_up(answers: Mapping[str, Any], question: str) -> Any:
 # ---------------------------------------------------------------------------------------------- the file
 
 
-def _read(source: Source) -> _Document:
+def _read(source: Source) -> Document:
     if isinstance(source, Mapping):
-        return _Document(file=None, folder=Path.cwd(), data=source)
-    file = os.fspath(source)
-    empty = _Document(file=file, folder=Path(file).absolute().parent, data=None)
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise empty.error((), f"cannot be read: {reason}") from None
-    return _parse(text, empty)
-
-
-def _parse(text: str, empty: _Document) -> _Document:
-    try:
-        import yaml
-    except ImportError:
-        msg = 'A workspace config needs pyyaml: pip install "obo-kit[testing]"'
-        raise ImportError(msg) from None
-
-    lines: dict[_Path, int] = {}
-    texts: dict[_Path, str] = {}
-    document = _Document(file=empty.file, folder=empty.folder, data=None, lines=lines, texts=texts)
-
-    def value_of(node: Any, path: _Path, inside: tuple[Any, ...]) -> Any:
-        lines.setdefault(path, node.start_mark.line + 1)
-        if node in inside:
-            raise document.error(path, "contains itself")
-        if isinstance(node, yaml.MappingNode):
-            written: set[str] = set()
-            for key, _ in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    lines[path] = key.start_mark.line + 1
-                    raise document.error(path, "a key is text")
-                if key.value in written:
-                    place = (*path, key.value)
-                    lines[place] = key.start_mark.line + 1
-                    raise document.error(place, "stands here twice")
-                written.add(key.value)
-            loader.flatten_mapping(node)
-            found: dict[str, Any] = {}
-            for key, value in node.value:
-                # Names are as written: an id such as 01e5 is not a number.
-                place = (*path, key.value)
-                lines[place] = key.start_mark.line + 1
-                found[key.value] = value_of(value, place, (*inside, node))
-            return found
-        if isinstance(node, yaml.SequenceNode):
-            return [value_of(item, (*path, number), (*inside, node)) for number, item in enumerate(node.value)]
-        if node.tag == "!python":
-            with _explained(document, path):
-                return _import(node.value, document.folder)
-        texts[path] = node.value
-        return loader.construct_object(node)
-
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        data = None if node is None else value_of(node, (), ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(
-            f"is no YAML: {error.problem or error.context}",
-            file=empty.file,
-            line=mark.line + 1 if mark else None,
-            key="",
-        ) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise empty.error((), f"is no YAML: {str(error).splitlines()[0]}") from None
-    return _Document(file=empty.file, folder=empty.folder, data=data, lines=lines, texts=texts)
+        return Document(file=None, folder=Path.cwd(), data=source)
+    return read(source, tags={"!python": _import})
 
 
 def _import(name: str, folder: Path) -> Any:

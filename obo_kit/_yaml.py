@@ -1,0 +1,180 @@
+"""A YAML file as plain values, and where in the file each of them stands, for errors that say so."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+__all__ = ["ConfigError", "Document", "Place", "read", "said"]
+
+Place: TypeAlias = "tuple[str | int, ...]"
+"""The keys and numbers that lead to a value."""
+
+
+class ConfigError(ValueError):
+    """A workspace's configuration cannot be used, or a catalogue file. The message says where and what would do.
+
+    Attributes:
+        file: The file, or None where the configuration is a mapping.
+        line: Line in it, from 1; None where it is not known.
+        key: The way to the entry, such as ``tables.main.shop.orders.rows``.
+    """
+
+    def __init__(self, message: str, *, file: str | None, line: int | None, key: str) -> None:
+        place = f"{file or 'workspace config'}{f':{line}' if line else ''}"
+        super().__init__(f"{place}: {f'{key}: ' if key else ''}{message}")
+        self.file = file
+        self.line = line
+        self.key = key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A file's content.
+
+    Attributes:
+        file: Its path as it was given, or None where there is no file.
+        folder: Where it stands.
+        data: The values.
+        lines: The line, from 1, of each value.
+        texts: Each scalar as it was written.
+    """
+
+    file: str | None
+    folder: Path
+    data: Any
+    lines: Mapping[Place, int] = field(default_factory=dict)
+    texts: Mapping[Place, str] = field(default_factory=dict)
+
+    def error(self, place: Place, message: str) -> ConfigError:
+        """What to raise about the value at a place."""
+        line = next((self.lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.lines), None)
+        return ConfigError(message, file=self.file, line=line, key=".".join(map(str, place)))
+
+    def unknown(self, place: Place, known: Iterable[str], what: str = "key") -> ConfigError:
+        """What to raise about a name, the last of a place, that is none of the known ones."""
+        names = list(known)
+        near = difflib.get_close_matches(str(place[-1]), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'nothing'}"
+        return self.error(place, f"unknown {what}; {hint}")
+
+    def mapping(self, place: Place, value: Any) -> Mapping[str, Any]:
+        """The value as a mapping; an empty one where nothing is written.
+
+        Raises:
+            ConfigError: It is none, or a key is no text.
+        """
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise self.error(place, f"expected keys and values, not {said(value)}")
+        for key in value:
+            if not isinstance(key, str):
+                raise self.error((*place, key), f"a key is text, not {said(key)}")
+        return value
+
+    @contextlib.contextmanager
+    def explained(self, place: Place) -> Iterator[None]:
+        """Whatever is thought of a value is said with the place it stands at.
+
+        Raises:
+            ConfigError: In place of any error.
+        """
+        try:
+            yield
+        except ValueError as error:
+            raise self.error(place, str(error)) from error
+        except Exception as error:
+            raise self.error(place, f"does not fit ({type(error).__name__}: {error})") from error
+
+
+def said(value: Any) -> str:
+    """What a value is, for a message."""
+    if isinstance(value, Mapping):
+        return "keys and values"
+    return "a list" if isinstance(value, list) else repr(value)
+
+
+def read(file: str | os.PathLike[str], *, tags: Mapping[str, Callable[[str, Path], Any]] | None = None) -> Document:
+    """Read a file.
+
+    Args:
+        file: Its path.
+        tags: What to make of scalars with a tag of one's own, from their text and the file's folder.
+
+    Raises:
+        ConfigError: It cannot be read, is no YAML, or says a key twice.
+        ImportError: PyYAML is not installed.
+    """
+    file = os.fspath(file)
+    empty = Document(file=file, folder=Path(file).absolute().parent, data=None)
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise empty.error((), f"cannot be read: {reason}") from None
+    return _parse(text, empty, tags or {})
+
+
+def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], Any]]) -> Document:
+    try:
+        import yaml
+    except ImportError:
+        msg = 'A YAML file needs pyyaml: pip install "obo-kit[testing]"'
+        raise ImportError(msg) from None
+
+    lines: dict[Place, int] = {}
+    texts: dict[Place, str] = {}
+    document = Document(file=empty.file, folder=empty.folder, data=None, lines=lines, texts=texts)
+
+    def value_of(node: Any, path: Place, inside: tuple[Any, ...]) -> Any:
+        lines.setdefault(path, node.start_mark.line + 1)
+        if node in inside:
+            raise document.error(path, "contains itself")
+        if isinstance(node, yaml.MappingNode):
+            written: set[str] = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    lines[path] = key.start_mark.line + 1
+                    raise document.error(path, "a key is text")
+                if key.value in written:
+                    place = (*path, key.value)
+                    lines[place] = key.start_mark.line + 1
+                    raise document.error(place, "stands here twice")
+                written.add(key.value)
+            loader.flatten_mapping(node)
+            found: dict[str, Any] = {}
+            for key, value in node.value:
+                # Names are as written: an id such as 01e5 is not a number.
+                place = (*path, key.value)
+                lines[place] = key.start_mark.line + 1
+                found[key.value] = value_of(value, place, (*inside, node))
+            return found
+        if isinstance(node, yaml.SequenceNode):
+            return [value_of(item, (*path, number), (*inside, node)) for number, item in enumerate(node.value)]
+        if node.tag in tags:
+            with document.explained(path):
+                return tags[node.tag](node.value, document.folder)
+        texts[path] = node.value
+        return loader.construct_object(node)
+
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        data = None if node is None else value_of(node, (), ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(
+            f"is no YAML: {error.problem or error.context}",
+            file=empty.file,
+            line=mark.line + 1 if mark else None,
+            key="",
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise empty.error((), f"is no YAML: {str(error).splitlines()[0]}") from None
+    return Document(file=empty.file, folder=empty.folder, data=data, lines=lines, texts=texts)
