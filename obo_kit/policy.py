@@ -7,21 +7,18 @@ not, and collecting twice gives the same.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from obo_kit._agent_file import collect, resources_in
 from obo_kit._errors import PolicyError
-from obo_kit._tool import inner_spec_of
-from obo_kit.requirements import REGISTRY, Declaration, Requirement, declaration_of, declarations
+from obo_kit._log_model import check_arguments, check_helpers, check_model, given_policy
+from obo_kit._reach import once, reached_declarations
+from obo_kit.requirements import REGISTRY, Declaration, Requirement, declarations
 from obo_kit.scopes import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
 
 if TYPE_CHECKING:
@@ -49,7 +46,7 @@ def auth_policy(source: Source = None, *, target: Target = "model-serving", nami
         PolicyError: The source cannot be collected, or the target cannot grant what a tool declares.
     """
     _check_options(target, naming)
-    requirements, system = declarations(_collected(source))
+    requirements, system = declarations(_collected(source, target))
     return _policy(_user_scopes(requirements, target, naming), system)
 
 
@@ -59,7 +56,7 @@ def scopes_for(source: Source, target: Target) -> tuple[tuple[str, ...], PolicyE
     Raises:
         PolicyError: The source cannot be collected.
     """
-    requirements, _ = declarations(_collected(source))
+    requirements, _ = declarations(_collected(source, target))
     try:
         return _user_scopes(requirements, target, "current"), None
     except PolicyError as error:
@@ -80,7 +77,7 @@ def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str
         PolicyError: The source cannot be collected, or Apps cannot grant what a tool declares.
     """
     _check_options("apps", naming)
-    requirements, system = declarations(_collected(source))
+    requirements, system = declarations(_collected(source, "apps"))
     return {
         "user_api_scopes": list(_user_scopes(requirements, "apps", naming)),
         "resources": [_app_resource(resource) for resource in _in_order(system)],
@@ -102,18 +99,22 @@ def log_model(**kwargs: Any) -> ModelInfo:
     """
     import mlflow
 
+    check_arguments(kwargs)
     model = kwargs.get("python_model")
-    collected = (
-        _of_file(model, code_paths=kwargs.get("code_paths"), model_config=kwargs.get("model_config"))
-        if isinstance(model, (str, os.PathLike))
-        else list(REGISTRY)
-    )
+    if isinstance(model, (str, os.PathLike)):
+        agent = collect(model, code_paths=kwargs.get("code_paths") or (), model_config=kwargs.get("model_config"))
+        check_model(agent, model)
+        check_helpers(agent, model, kwargs)
+        collected = agent.declarations
+    else:
+        collected = once([*REGISTRY, *reached_declarations([model])])
     requirements, system = declarations(collected)
-    scopes = set(_user_scopes(requirements, "model-serving", "current"))
-    given_scopes, given_resources = _given(kwargs.pop("auth_policy", None))
-    resources = [*system, *given_resources, *_resources_in(kwargs.pop("resources", None))]
+    given_scopes, given_resources = given_policy(kwargs.pop("auth_policy", None))
+    requirements += [("auth_policy=", Requirement(scope=scope)) for scope in given_scopes]
+    resources = [*system, *given_resources, *resources_in(kwargs.pop("resources", None))]
+    scopes = _user_scopes(requirements, "model-serving", "current")
     _pack_catalogue(kwargs)
-    info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(minimise(scopes | given_scopes), resources))
+    info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(scopes, resources))
     return info
 
 
@@ -188,37 +189,6 @@ def _policy(scopes: tuple[str, ...], resources: Iterable[Any]) -> AuthPolicy:
     )
 
 
-def _given(policy: Any) -> tuple[set[str], list[Any]]:
-    """The scopes and resources of a policy that the author passes beside the collected one."""
-    if policy is None:
-        return set(), []
-    as_dict = policy if isinstance(policy, Mapping) else policy.to_dict()
-    user = as_dict.get("user_auth_policy") or {}
-    system = as_dict.get("system_auth_policy") or {}
-    return set(user.get("api_scopes") or ()), _resources_in(system.get("resources"))
-
-
-def _resources_in(resources: Any) -> list[Any]:
-    """Resources as MLflow takes them: objects, its dictionary form, or a YAML file."""
-    if not resources:
-        return []
-    import mlflow.models.resources
-
-    known: Any = mlflow.models.resources
-
-    if isinstance(resources, (str, os.PathLike)):
-        resources = known._ResourceBuilder.from_yaml_file(str(resources))
-    if not isinstance(resources, Mapping):
-        return list(resources)
-    return [
-        known._get_resource_class_by_type(uri, kind).from_dict(value)
-        for uri, kinds in resources.items()
-        if uri != "api_version"
-        for kind, values in kinds.items()
-        for value in values
-    ]
-
-
 _SECURABLES = {
     "vector_search_index": ("TABLE", "SELECT"),
     "uc_table": ("TABLE", "SELECT"),
@@ -257,117 +227,17 @@ def _app_resource(resource: Any) -> dict[str, Any]:
 # --- from a source to declarations ---------------------------------------------------------------------------------------
 
 
-def _collected(source: Source) -> list[Declaration]:
+def _collected(source: Source, target: Target) -> list[Declaration]:
     if source is None:
         return list(REGISTRY)
     if isinstance(source, types.ModuleType):
-        return _of_module(source)
+        return reached_declarations([source])
     if isinstance(source, (str, os.PathLike)):
-        return _of_file(source)
+        agent = collect(source)
+        if target == "model-serving":
+            check_model(agent, source)
+        return agent.declarations
     return _of_items(source)
-
-
-def _of_file(path: Any, *, code_paths: Iterable[Any] | None = None, model_config: Any = None) -> list[Declaration]:
-    path = Path(path)
-    if not path.is_file():
-        raise PolicyError(
-            f"There is no agent file '{path}'.", remedy="Pass the path of the Python file that calls set_model()."
-        )
-    beside = [os.path.dirname(os.path.abspath(os.fspath(code))) for code in code_paths or ()]
-    with tempfile.TemporaryDirectory(prefix="obo-kit-") as folder:
-        answer = Path(folder) / "declarations.json"
-        asked = {
-            "path": str(path),
-            "answer": str(answer),
-            "sys_path": [*sys.path, *beside],
-            "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
-        }
-        # Into a file and not a pipe: what the agent file starts and leaves running would keep a pipe open.
-        said = Path(folder) / "stderr"
-        with said.open("wb") as stderr:
-            done = subprocess.run(
-                [sys.executable, "-m", "obo_kit._collect"],
-                input=json.dumps(asked).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                check=False,
-                # The catalogue that this process goes by, wherever its file is and whatever was changed since.
-                env={
-                    **os.environ,
-                    "OBO_KIT_CATALOGUE": catalogue().file or "",
-                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
-                },
-            )
-        if not answer.exists():
-            raise PolicyError(
-                f"'{path}' ended the process that collected it (exit code {done.returncode}). "
-                f"{_last_line(said.read_text('utf-8', 'replace'))}",
-                remedy="Load the file on its own with mlflow.pyfunc.load_model or python, and mend what it reports.",
-            )
-        found = json.loads(answer.read_text("utf-8"))
-    if "error" in found:
-        place = f"Mend it at {found['at']}" if found["at"] else "Mend the agent file: MLflow loads it the same way"
-        raise PolicyError(
-            f"'{path}' raised {found['error'].rstrip('.')} when it was loaded.",
-            remedy=f"{place}. {found['remedy'] or ''}".rstrip(),
-        )
-    return [_read(entry) for entry in found["declarations"]]
-
-
-def _python_path() -> list[str]:
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-
-
-def as_json(declaration: Declaration) -> dict[str, Any]:
-    """A declaration, for the way from the collecting process."""
-    return {
-        "tool": declaration.tool,
-        "module": declaration.module,
-        "scopes": [item.scope for item in declaration.requirements if item.scope is not None],
-        "resources": [item.resource.to_dict() for item in declaration.requirements if item.scope is None],
-        "system": [resource.to_dict() for resource in declaration.system],
-    }
-
-
-def _read(entry: Mapping[str, Any]) -> Declaration:
-    return Declaration(
-        tool=entry["tool"],
-        module=entry["module"],
-        requirements=(
-            *(Requirement(scope=scope) for scope in entry["scopes"]),
-            *(
-                Requirement(resource=resource, kind=kind_of(resource))
-                for written in entry["resources"]
-                for resource in _resources_in({"databricks": written})
-            ),
-        ),
-        system=tuple(one for written in entry["system"] for one in _resources_in({"databricks": written})),
-    )
-
-
-def _of_module(module: types.ModuleType) -> list[Declaration]:
-    declaring = {declaration.module for declaration in REGISTRY}
-    visited: dict[str, types.ModuleType] = {}
-    found: list[Declaration] = []
-
-    def visit(one: types.ModuleType) -> None:
-        if one.__name__ in visited:
-            return
-        visited[one.__name__] = one
-        for value in list(vars(one).values()):
-            if isinstance(value, types.ModuleType):
-                if any(name == value.__name__ or name.startswith(f"{value.__name__}.") for name in declaring):
-                    visit(value)
-            else:
-                found.extend(_inside(value))
-
-    visit(module)
-    found.extend(declaration for declaration in REGISTRY if declaration.module in visited)
-    return _once(found)
 
 
 def _of_items(items: Iterable[Any]) -> list[Declaration]:
@@ -378,67 +248,11 @@ def _of_items(items: Iterable[Any]) -> list[Declaration]:
         if isinstance(item, Resource):
             found.append(Declaration(tool="", module="", system=(item,)))
             continue
-        inside = list(_inside(item))
+        inside = reached_declarations([item])
         if not inside and not callable(item) and not hasattr(item, "name"):
             raise PolicyError(
                 f"A {type(item).__name__} is no tool.",
                 remedy="Pass functions, tool objects, or MLflow resources for system authorization.",
             )
         found.extend(inside)
-    return _once(found)
-
-
-def _once(found: Iterable[Declaration]) -> list[Declaration]:
-    kept: list[Declaration] = []
-    for declaration in found:
-        if declaration not in kept:
-            kept.append(declaration)
-    return kept
-
-
-_MAX_DEPTH, _MAX_NODES = 5, 2000
-
-
-def _inside(value: Any) -> Iterator[Declaration]:
-    """The declarations of the kit's tools that a value is, or holds: frameworks wrap functions in objects of their own."""
-    seen: set[int] = set()
-
-    def walk(one: Any, depth: int) -> Iterator[Declaration]:
-        if depth > _MAX_DEPTH or id(one) in seen or len(seen) > _MAX_NODES:
-            return
-        seen.add(id(one))
-        spec = inner_spec_of(one)
-        if spec is not None:
-            if spec.requirements is not None:
-                yield declaration_of(spec)
-            return
-        for held in _held_by(one):
-            yield from walk(held, depth + 1)
-
-    yield from walk(value, 0)
-
-
-def _held_by(value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, int, float, types.ModuleType)) or value is None:
-        return []
-    if isinstance(value, Mapping):
-        return list(value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return list(value)
-    if isinstance(value, functools.partial):
-        return [value.func, *value.args]
-    if isinstance(value, types.FunctionType):
-        return [_cell(cell) for cell in value.__closure__ or ()] + [getattr(value, "__wrapped__", None)]
-    if isinstance(value, types.MethodType):
-        return [value.__func__]
-    if isinstance(value, (staticmethod, classmethod)):
-        return [value.__func__]
-    held = getattr(value, "__dict__", None)
-    return list(held.values()) if held else []
-
-
-def _cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+    return once(found)

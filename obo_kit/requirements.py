@@ -149,12 +149,14 @@ class Declaration:
         module: The module that declares it.
         requirements: What the tool declares.
         system: Resources reached with system authorization.
+        place: The file and the line where it is declared.
     """
 
     tool: str
     module: str
     requirements: tuple[Requirement, ...] = ()
     system: tuple[Any, ...] = ()
+    place: tuple[str, int] = field(default=("", 0), compare=False)
 
 
 class _Registry:
@@ -164,6 +166,8 @@ class _Registry:
         self._lock = threading.Lock()
         self._tools: dict[tuple[str, str], tuple[types.CodeType | None, list[Declaration]]] = {}
         self._system: list[Declaration] = []
+        self.places: set[tuple[str, int]] = set()
+        """Where something was declared, by file and line."""
 
     def add_tool(self, declaration: Declaration, code: types.CodeType | None) -> None:
         place = declaration.module, declaration.tool
@@ -191,7 +195,13 @@ class _Registry:
 REGISTRY = _Registry()
 
 
-def _requirement(item: object, allow_unknown: bool) -> Requirement:
+def requirement(item: object, allow_unknown: bool) -> Requirement:
+    """A scope or a resource, as `requires_scopes` takes them.
+
+    Raises:
+        UnknownScopeError: The catalogue does not know the scope.
+        PolicyError: It is neither a scope nor a resource.
+    """
     if isinstance(item, str):
         if not allow_unknown or not item.strip():
             check_known(item)
@@ -225,7 +235,8 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
             "requires_scopes() declares nothing.",
             remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
         )
-    items = tuple(_requirement(item, allow_unknown) for item in scopes_or_resources)
+    items = tuple(requirement(item, allow_unknown) for item in scopes_or_resources)
+    place = _place(sys._getframe(1))
 
     def decorate(target: F) -> F:
         def change(spec: ToolSpec) -> ToolSpec:
@@ -233,7 +244,9 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
             added = tuple(item for item in items if item not in known)
             requirements = Requirements(items=known + added)
             amended = replace(spec, requirements=requirements)
-            REGISTRY.add_tool(declaration_of(amended), getattr(inspect.unwrap(spec.fn), "__code__", None))
+            REGISTRY.add_tool(
+                replace(declaration_of(amended), place=place), getattr(inspect.unwrap(spec.fn), "__code__", None)
+            )
             return amended
 
         decorated: F = amend(target, "requires_scopes", change)
@@ -267,11 +280,16 @@ def system_resources(*resources: R) -> tuple[R, ...]:
         raise PolicyError("system_resources() declares nothing.", remedy="Name the resources, or leave the call out.")
     for resource in resources:
         require_resource(resource)
-    caller = inspect.currentframe()
-    caller = caller.f_back if caller is not None else None
-    module = str(caller.f_globals.get("__name__", "")) if caller is not None else ""
-    REGISTRY.add_system(Declaration(tool="", module=module, system=tuple(resources)))
+    caller = sys._getframe(1)
+    module = str(caller.f_globals.get("__name__", ""))
+    REGISTRY.add_system(Declaration(tool="", module=module, system=tuple(resources), place=_place(caller)))
     return resources
+
+
+def _place(caller: types.FrameType) -> tuple[str, int]:
+    place = caller.f_code.co_filename, caller.f_lineno
+    REGISTRY.places.add(place)
+    return place
 
 
 def require_resource(resource: object) -> None:
