@@ -64,7 +64,7 @@ def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), mod
         "sys_path": [*sys.path, *_beside(code_paths), os.path.dirname(os.path.abspath(path))],
         "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
     }
-    key = json.dumps([asked, os.getcwd(), sorted(os.environ.items())])
+    key = _key(asked)
     found = _kept.get(key)
     if found is None:
         begun = time.time_ns()
@@ -98,7 +98,11 @@ def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
             )
             with process:
-                process.communicate(json.dumps({**asked, "answer": str(answer)}).encode())
+                assert process.stdin is not None
+                with process.stdin as stdin:
+                    stdin.write(json.dumps({**asked, "answer": str(answer)}).encode())
+                # Needed for the answer; loading it takes as long here as it does there.
+                import mlflow.models.resources  # noqa: F401
         if not answer.exists():
             raise PolicyError(
                 f"'{asked['path']}' ended the process that collected it (exit code {process.returncode}). "
@@ -178,6 +182,13 @@ def resources_in(resources: Any) -> list[Any]:
 
 
 # --- what was collected before --------------------------------------------------------------------------------------------
+
+
+def _key(asked: Mapping[str, Any]) -> str:
+    # Without what loading MLflow changes in a process: the same question, before and after.
+    paths = [path for path in asked["sys_path"] if not path.endswith(os.path.join("setuptools", "_vendor"))]
+    surroundings = [item for item in sorted(os.environ.items()) if not item[0].startswith("_MLFLOW_TELEMETRY")]
+    return json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings])
 
 
 class _Kept:

@@ -158,15 +158,13 @@ _SERVERS = {
 _APP = re.compile(r"(?P<app>[a-z0-9-]+?)(-\d+)?\.([a-z0-9.-]+\.)?databricksapps\.com")
 
 
-def _behind(url: str, by: str, user: bool) -> Found | None:
+def _behind(url: str, by: str, user: bool) -> Found:
     parts = urlsplit(url)
     if app := _APP.fullmatch(parts.hostname or ""):
         return Found(by=by, user=user, resources=tuple(_resource("databricks_app", app["app"])))
-    if not parts.path.startswith(_MANAGED):
-        return None
-    name = unquote(parts.path[len(_MANAGED) :].strip("/"))
-    if name.partition("/")[0] not in _SERVERS:
-        return None
+    name = unquote(parts.path.removeprefix(_MANAGED).strip("/"))
+    if not parts.path.startswith(_MANAGED) or name.partition("/")[0] not in _SERVERS:
+        return Found(by=by, user=user)  # no resource of this workspace's
     server = McpServer(name=name)
     if user:
         return Found(by=by, user=True, server=server)

@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from obo_kit._errors import OboError
 __all__: list[str] = []
 
 
-_NOT_THE_AUTHOR_S = (
-    f"{Path(__file__).parent}{os.sep}",
-    *(f"{path}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name),
-    "<",
+_LIBRARIES = tuple(
+    {f"{os.path.realpath(path)}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name}
 )
+_KIT = f"{Path(__file__).parent}{os.sep}"
+
+
+def is_library(file: str | None) -> bool:
+    """Whether a file was installed, and is not the author's own."""
+    if not file or file.startswith("<"):
+        return False
+    path = os.path.realpath(file)
+    return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
 
 
 def _place(error: BaseException) -> tuple[str, int | None] | None:
@@ -27,7 +35,7 @@ def _place(error: BaseException) -> tuple[str, int | None] | None:
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_NOT_THE_AUTHOR_S):
+        if not is_library(frame.filename) and not frame.filename.startswith((_KIT, "<")):
             return frame.filename, frame.lineno
     return None
 
@@ -81,6 +89,13 @@ _OUTSIDE = {
 }
 
 
+def _loading_a_library(frame: types.FrameType | None) -> bool:
+    """Whether it is an installed module that is being loaded: some ask `uname` or `lscpu` what machine this is."""
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame is not None and is_library(frame.f_code.co_filename)
+
+
 class _Watch:
     """The files that are read, and whether the network or another process is asked, from now on."""
 
@@ -98,13 +113,11 @@ class _Watch:
                 self.read.setdefault(os.path.abspath(path))
         elif event in ("os.listdir", "os.scandir") and isinstance(args[0], (str, os.PathLike)):
             self.listed.setdefault(os.path.abspath(args[0]))
-        elif event in _OUTSIDE:
-            self.asked_outside = True
+        elif event in _OUTSIDE and not self.asked_outside:
+            self.asked_outside = not _loading_a_library(sys._getframe(1))
 
 
 def _dependencies(watch: _Watch, helpers: dict[str, str]) -> dict[str, Any]:
-    from obo_kit._reach import is_library
-
     files = {os.path.abspath(file) for file in helpers.values()}
     files |= {
         path
@@ -123,9 +136,9 @@ def _helpers(agent: Any) -> dict[str, str]:
     from obo_kit._reach import is_author_s
 
     return {
-        name: str(module.__file__)
+        name: file
         for name, module in list(sys.modules.items())
-        if module is not agent and getattr(module, "__file__", None) and is_author_s(name)
+        if module is not agent and isinstance(file := vars(module).get("__file__"), str) and is_author_s(name)
     }
 
 
@@ -155,7 +168,7 @@ def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
 
     module, model = _load(path, model_config)
     try:
-        declarations = reached_declarations([module, model], file=path)
+        declarations = reached_declarations([module, model], file=module.__file__)
     except OboError as error:
         return {"error": error.message, "remedy": error.remedy, "refused": True}
     helpers = _helpers(module)

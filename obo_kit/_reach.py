@@ -16,14 +16,14 @@ import importlib.machinery
 import linecache
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from obo_kit._at_hand import Found, declared_by, found_in
-from obo_kit._errors import PolicyError
+from obo_kit._collect import is_library
+from obo_kit._errors import OboError, PolicyError
 from obo_kit._tool import ToolSpec, inner_spec_of
 from obo_kit.requirements import (
     REGISTRY,
@@ -43,30 +43,19 @@ _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...
 # Who names these in a function may mean any name of its module.
 _ANY_NAME = {"globals", "vars", "eval", "exec", "getmembers", "modules"}
 
-_LIBRARIES = tuple(
-    {f"{os.path.realpath(path)}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name}
-)
-
-
-def is_library(file: str | None) -> bool:
-    """Whether a file was installed, and is not the author's own."""
-    if not file or file.startswith("<"):
-        return False
-    path = os.path.realpath(file)
-    return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
-
 
 def is_author_s(module: str) -> bool:
     """Whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
     root = module.partition(".")[0]
     if root == "__main__":
         return True
-    loaded = sys.modules.get(module)
+    # Asked for an attribute, MLflow's lazy modules would load themselves.
+    loaded = vars(sys.modules[module]) if module in sys.modules else {}
     return not (
         root in (_KIT, "builtins")
         or root in sys.stdlib_module_names
-        or getattr(getattr(loaded, "__spec__", None), "origin", None) in ("built-in", "frozen")
-        or is_library(getattr(loaded, "__file__", None))
+        or getattr(loaded.get("__spec__"), "origin", None) in ("built-in", "frozen")
+        or is_library(loaded.get("__file__"))
     )
 
 
@@ -213,8 +202,6 @@ def _quietly(ask: Any, value: Any) -> Any:
     """Asked of anything at all, some of which answers by loading itself or by failing."""
     try:
         return ask(value)
-    except PolicyError:
-        raise
     except Exception:
         return None
 
@@ -318,7 +305,7 @@ def _calls(
     node: ast.AST, within: tuple[_Function, ...], tool: str
 ) -> Iterator[tuple[ast.Call, tuple[_Function, ...], str]]:
     """The calls inside functions, with those functions and the name of what a call decorates."""
-    if isinstance(node, ast.Call) and within:
+    if isinstance(node, ast.Call) and within and _may_declare(node.func):
         yield node, within, tool
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         for decorator in node.decorator_list:
@@ -328,6 +315,12 @@ def _calls(
     else:
         for child in ast.iter_child_nodes(node):
             yield from _calls(child, within, tool)
+
+
+def _may_declare(called: ast.expr) -> bool:
+    return isinstance(called, ast.Name) or (
+        isinstance(called, ast.Attribute) and called.attr in (requires_scopes.__name__, system_resources.__name__)
+    )
 
 
 def _begin(function: _Function) -> int:
@@ -375,9 +368,9 @@ def _evaluated(
         else:
             items = tuple(requirement(item, bool(options.get("allow_unknown"))) for item in given)
             yield Declaration(tool=tool, module=module, requirements=items)
-    except PolicyError as error:
+    except OboError as error:
         raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
 
 
 def _compiled(expression: ast.expr, file: str) -> types.CodeType:
-    return compile(ast.fix_missing_locations(ast.Expression(ast.copy_location(expression, expression))), file, "eval")
+    return compile(ast.fix_missing_locations(ast.Expression(expression)), file, "eval")
