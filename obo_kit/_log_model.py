@@ -100,24 +100,23 @@ def check_helpers(agent: AgentFile, path: str | os.PathLike[str], given: Mapping
     required = _required([given.get("pip_requirements"), given.get("extra_pip_requirements"), given.get("conda_env")])
     installed = list(_editable())
     missing = {
-        name.partition(".")[0]: file
+        name: _code_path(name, file)
         for name, file in left.items()
-        if name.partition(".")[0].lower().replace("-", "_") not in required
+        if name.partition(".")[0].lower() not in required
         and not any(_within(os.path.realpath(file), place) for place in installed)
     }
     if missing:
-        paths = sorted({_code_path(name, file, left) for name, file in missing.items()})
+        names = sorted({name.partition(".")[0] for name in missing})
         raise PolicyError(
-            f"'{os.fspath(path)}' imports {', '.join(sorted(missing))}, which would not be there after deployment.",
-            remedy=f"Pass code_paths={paths}, or install it as a package and name that among pip_requirements.",
+            f"'{os.fspath(path)}' imports {', '.join(names)}, which would not be there after deployment.",
+            remedy=f"Pass code_paths={sorted(set(missing.values()))}, or install it as a package and name that among "
+            "pip_requirements.",
         )
 
 
-def _code_path(root: str, file: str, helpers: Mapping[str, str]) -> str:
-    """What to pack for a module: its file, or the folder of its package."""
-    parts = next(name for name in helpers if name.partition(".")[0] == root).split(".")
-    package = os.path.basename(file) == "__init__.py"
-    for _ in range(len(parts) - (0 if package else 1)):
+def _code_path(name: str, file: str) -> str:
+    """What to pack for a module: its file, or the folder of the package that it is in."""
+    for _ in range(name.count(".") + (os.path.basename(file) == "__init__.py")):
         file = os.path.dirname(file)
     return os.path.relpath(file)
 

@@ -111,7 +111,7 @@ class _Walk:
             if not self._is_own(value.__name__):
                 return ()
             self.reached.modules[value.__name__] = value
-            return list(vars(value).values())
+            return [held for name, held in vars(value).items() if not name.startswith("__")]
         if isinstance(value, types.FunctionType):
             return self._of_function(value)
         if isinstance(value, type):
@@ -195,7 +195,9 @@ class _Walk:
             self._note(spec)
         if found is not None and root != "agents":
             return []  # what a client holds is its own affair; an agent of the Agents SDK holds tools
-        return [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
+        held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
+        # That a library's object knows a module says nothing of what the agent uses.
+        return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]
 
 
 def _quietly(ask: Any, value: Any) -> Any:
@@ -310,8 +312,8 @@ def _calls(
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         for decorator in node.decorator_list:
             yield from _calls(decorator, within, node.name)
-        for child in node.body:
-            yield from _calls(child, (*within, node), node.name)
+        for statement in node.body:
+            yield from _calls(statement, (*within, node), node.name)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _calls(child, within, tool)
