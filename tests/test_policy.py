@@ -13,10 +13,12 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import yaml
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.apps import AppResource
 from mlflow.models import Model
@@ -406,7 +408,7 @@ def collected(folder):
             result: Any = auth_policy(folder / f"{name}.py")
         except PolicyError as error:
             result = error
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 300
         return result
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
@@ -529,7 +531,7 @@ def logged(tmp_path_factory):
     (folder / "lib" / "helper.py").write_text(HELPER)
     common = {"python_model": str(folder / "agent.py"), "code_paths": [str(folder / "lib" / "helper.py")]}
     scoped = AuthPolicy(
-        user_auth_policy=UserAuthPolicy(api_scopes=["files.files", "sql"]),
+        user_auth_policy=UserAuthPolicy(api_scopes=["model-serving", "sql"]),
         system_auth_policy=SystemAuthPolicy(resources=[DatabricksApp("app")]),
     )
     runs: dict[str, dict[str, Any]] = {
@@ -545,6 +547,7 @@ def logged(tmp_path_factory):
             "auth_policy": scoped.to_dict(),
             "resources": {"databricks": {"app": [{"name": "b"}]}},
         },
+        "mlflow": {**common, "auth_policy": None},
     }
     policies: dict[str, Any] = {}
     before = mlflow.get_tracking_uri()
@@ -563,12 +566,23 @@ def logged(tmp_path_factory):
             experiment = mlflow.create_experiment("test", artifact_location=(folder / "artifacts").as_uri())
             with mlflow.start_run(experiment_id=experiment):
                 for name, arguments in runs.items():
+                    if name == "mlflow":
+                        arguments["auth_policy"] = auth_policy(common["python_model"])
                     if name == "object":
                         patch.setattr(REGISTRY, "_tools", {})
                         patch.setattr(REGISTRY, "_system", [])
                         declaring("genie")
-                    info = obo_kit.log_model(name=name.replace(" ", "_"), pip_requirements=["mlflow"], **arguments)
+                    log = mlflow.pyfunc.log_model if name == "mlflow" else obo_kit.log_model
+                    info = log(name=name, pip_requirements=["mlflow"], **arguments)
                     policies[name] = Model.load(info.model_uri).auth_policy
+                    written = yaml.safe_load(
+                        Path(mlflow.artifacts.download_artifacts(info.model_uri), "MLmodel").read_text()
+                    )
+                    assert written["auth_policy"] == policies[name]
+                    assert "resources" not in written
+                version = mlflow.register_model(info.model_uri, "agent")
+                policies["registered"] = Model.load(f"models:/agent/{version.version}").auth_policy
+                policies["loaded"] = mlflow.pyfunc.load_model(f"models:/agent/{version.version}").metadata.auth_policy
         finally:
             mlflow.set_tracking_uri(before)
             sys.modules.pop("helper", None)
@@ -586,15 +600,21 @@ def test_logging_twice_gives_the_same(logged):
     assert logged["again"] == logged["plain"]
 
 
+@pytest.mark.parametrize("way", ["mlflow", "registered", "loaded"])
+def test_plain_mlflow_takes_it_and_keeps_it(logged, way):
+    """Section 2: `mlflow.pyfunc.log_model(auth_policy=…)`, a registry, and a model that is loaded."""
+    assert logged[way] == logged["plain"]
+
+
 def test_resources_join_and_a_given_policy_is_merged(logged):
     """Section 2: MLflow refuses the two together."""
-    assert logged["given"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "files.files", "sql"]}
+    assert logged["given"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "model-serving", "sql"]}
     assert system_names(logged["given"]) == {"app": ["app"], "serving_endpoint": ["llm"], "sql_warehouse": ["w2"]}
 
 
 def test_an_object_counts_with_what_the_process_has_registered(logged):
     """Section 2: also with a policy and resources in the form of dictionaries."""
-    assert logged["object"]["user_auth_policy"] == {"api_scopes": ["files.files", "genie", "sql"]}
+    assert logged["object"]["user_auth_policy"] == {"api_scopes": ["genie", "model-serving", "sql"]}
     assert system_names(logged["object"]) == {"app": ["app", "b"]}
 
 
