@@ -57,6 +57,7 @@ check: $(VENV)/check.stamp  ## style and types
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
 	$(BIN)/python benchmarks/explain.py
+	$(BIN)/python benchmarks/collect.py
 
 bench-workspace: $(VENV)/demo.stamp  ## start, stop and requests per second of the local workspace
 	$(BIN)/python benchmarks/local_workspace.py

@@ -13,6 +13,7 @@ import dis
 import functools
 import importlib
 import importlib.machinery
+import importlib.util
 import linecache
 import os
 import sys

@@ -560,9 +560,8 @@ def test_collecting_twice_is_quick_and_never_stale(project, here, monkeypatch):
     project.write("lib", helper="from obo_kit import requires_scopes\n@requires_scopes('genie')\ndef ask(): ...\n")
     (project.path / "names.txt").write_text("sql")
     monkeypatch.chdir(project.path)
-    project.write(
-        agent=f"{HEAD}from lib.helper import ask\nfrom pathlib import Path\nrequires_scopes(Path('names.txt').read_text())(print)\n{TAIL}"
-    )
+    reads = "from pathlib import Path\nrequires_scopes(Path('names.txt').read_text())(print)\n"
+    project.write(agent=f"{HEAD}from lib.helper import ask\n{reads}{TAIL}")
     agent = project.path / "agent.py"
 
     def scopes() -> tuple[list[str], int]:
