@@ -116,7 +116,7 @@ PLACES = {
     "a function that is called": "def make():\n    @requires_scopes('genie')\n    def ask(): ...\n    return ask\nA = [make()]",
     "a function called and forgotten": "def make():\n    @requires_scopes('genie')\n    def ask(): ...\nmake()",
     "a function only a request calls": "def make():\n    @requires_scopes('genie')\n    def ask(): ...\n    return ask",
-    "deep inside one": "def make():\n    if True:\n        def more():\n            return [requires_scopes('genie')(print)]",
+    "deep inside one": "def make():\n    if True:\n        def more():\n            return [requires_scopes('genie')(len)]",
     "by a name of the module": "S = 'genie'\nasync def make(client):\n    @requires_scopes(S)\n    async def ask(): ...",
     "by another name": "import obo_kit as k\ndef make():\n    @k.requires_scopes('genie')\n    def ask(): ...",
     "a resource": "def make():\n    @requires_scopes(DatabricksGenieSpace('s'))\n    def ask(): ...",
@@ -560,7 +560,7 @@ def test_collecting_twice_is_quick_and_never_stale(project, here, monkeypatch):
     project.write("lib", helper="from obo_kit import requires_scopes\n@requires_scopes('genie')\ndef ask(): ...\n")
     (project.path / "names.txt").write_text("sql")
     monkeypatch.chdir(project.path)
-    reads = "from pathlib import Path\nrequires_scopes(Path('names.txt').read_text())(print)\n"
+    reads = "from pathlib import Path\nrequires_scopes(Path('names.txt').read_text())(len)\n"
     project.write(agent=f"{HEAD}from lib.helper import ask\n{reads}{TAIL}")
     agent = project.path / "agent.py"
 

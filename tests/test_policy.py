@@ -375,7 +375,7 @@ AGENTS = {
     "child": f"{HEAD}import subprocess\nsubprocess.Popen(['sleep', '20'])\n{TOOL}{TAIL}",
     "stdin": f"{HEAD}import sys\nassert sys.stdin.read() == ''\n{TOOL}{TAIL}",
     "objects": f"{HEAD}{TOOL}system_resources(DatabricksServingEndpoint('llm'), DatabricksUCConnection('c'))\n"
-    f"requires_scopes(DatabricksTable('a.b.t'), DatabricksVectorSearchIndex('a.b.i'))(print)\n{TAIL}",
+    f"requires_scopes(DatabricksTable('a.b.t'), DatabricksVectorSearchIndex('a.b.i'))(len)\n{TAIL}",
     "raises": f"{HEAD}{TOOL}\nraise ZeroDivisionError('a bug of the author')\n{TAIL}",
     "library": f"{HEAD}import json\njson.loads('{{')\n{TAIL}",
     "syntax": f"{HEAD}def (\n{TAIL}",
