@@ -21,7 +21,7 @@ from typing import Any
 from obo_kit._at_hand import McpServer, requirement_of
 from obo_kit._errors import PolicyError
 from obo_kit.requirements import Declaration, Requirement
-from obo_kit.scopes import kind_of
+from obo_kit.scopes import catalogue, kind_of
 
 __all__: list[str] = []
 
@@ -95,7 +95,12 @@ def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+                # The catalogue that this process goes by, wherever its file is and whatever was changed since.
+                env={
+                    **os.environ,
+                    "OBO_KIT_CATALOGUE": catalogue().file or "",
+                    "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+                },
             )
             with process:
                 assert process.stdin is not None
@@ -188,7 +193,7 @@ def _key(asked: Mapping[str, Any]) -> str:
     # Without what loading MLflow changes in a process: the same question, before and after.
     paths = [path for path in asked["sys_path"] if not path.endswith(os.path.join("setuptools", "_vendor"))]
     surroundings = [item for item in sorted(os.environ.items()) if not item[0].startswith("_MLFLOW_TELEMETRY")]
-    return json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings])
+    return json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings, catalogue().file])
 
 
 class _Kept:

@@ -227,7 +227,7 @@ def _app_resource(resource: Any) -> dict[str, Any]:
 # --- from a source to declarations ---------------------------------------------------------------------------------------
 
 
-def _collected(source: Source, target: Target) -> list[Declaration]:
+def _collected(source: Source, target: Target = "apps") -> list[Declaration]:
     if source is None:
         return list(REGISTRY)
     if isinstance(source, types.ModuleType):
