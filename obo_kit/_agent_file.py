@@ -193,7 +193,8 @@ def _key(asked: Mapping[str, Any]) -> str:
     # Without what loading MLflow changes in a process: the same question, before and after.
     paths = [path for path in asked["sys_path"] if not path.endswith(os.path.join("setuptools", "_vendor"))]
     surroundings = [item for item in sorted(os.environ.items()) if not item[0].startswith("_MLFLOW_TELEMETRY")]
-    return json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings, catalogue().file])
+    question = json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings, catalogue().file])
+    return hashlib.sha256(question.encode()).hexdigest()  # an environment may hold secrets
 
 
 class _Kept:
