@@ -258,6 +258,8 @@ def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
     if is_a(error, "agents", "UserError"):
         status = _AGENTS_STATUS.search(str(error))
         return _last_of(evidence, int(status[1])) if status is not None else None
+    if is_a(error, "langchain_mcp_adapters", "_MCPToolExecutionError"):  # a result that says it is an error
+        return Refusal(status=200, text=str(error))
     if not is_a(error, "mcp", "McpError", "MCPError"):
         return None
     kept = kept_of(error)
