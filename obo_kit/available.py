@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from obo_kit._context import FRAME, Frame, current_call
 from obo_kit._retry import is_passing
 from obo_kit._tool import spec_of
-from obo_kit._unwrap import is_a, is_failure, is_failure_in_disguise
+from obo_kit._unwrap import is_a, is_failure, tells_nothing
 from obo_kit.denials import Denial
 from obo_kit.injection import client_type_of
 from obo_kit.optional import optional_tool
@@ -134,8 +134,8 @@ def _is_outage(error: BaseException) -> bool:
     if is_passing(error) or isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return True
     call = current_call()  # the Agents SDK keeps no cause
-    told_nothing = is_a(error, "agents", "UserError") or is_failure_in_disguise(error)
-    return told_nothing and call is not None and bool(call.evidence.outages)
+    unsaid = is_a(error, "agents", "UserError") or tells_nothing(error)
+    return unsaid and call is not None and bool(call.evidence.outages)
 
 
 def _raise_failure(built: _Built, on_outage: OnOutage) -> None:

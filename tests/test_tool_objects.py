@@ -6,6 +6,7 @@ import asyncio
 import copy
 import gc
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -55,8 +56,12 @@ def invoked(tool, **arguments):
     return asyncio.run(run(function_tool=tool, context=context, arguments=json.dumps(arguments)))
 
 
+def mcp_path():
+    return f"/api/2.0/mcp/genie/{SPACE}"
+
+
 def mcp_url(workspace):
-    return f"{workspace.host}/api/2.0/mcp/genie/{SPACE}"
+    return f"{workspace.host}{mcp_path()}"
 
 
 # --- LangChain ------------------------------------------------------------------------------------------------------------
@@ -468,6 +473,47 @@ def test_an_mcp_server_of_the_agents_sdk_without_the_user_s_access_offers_no_too
     half_allowed.add_fault(status=503, body="", times=None, path_prefix="/api/2.0/mcp/")
     with as_user(half_allowed, "alice") as session, pytest.raises(Exception, match="503"):
         asyncio.run(ask(session))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not say who was cancelled")
+def test_a_server_s_refusals_in_a_later_call_are_explained(half_allowed):
+    """Rule 16: what is sent then belongs to the call that connected; the client cancels its task, and says nothing."""
+    build = of_mcp_1("databricks_openai.agents", "McpServer")
+
+    async def ask(session, status):
+        async with optional_tool(build(mcp_url(half_allowed), workspace_client=session.client)) as server:
+            await server.list_tools()
+            half_allowed.add_fault(status=status, body="", times=None, path_prefix=mcp_path())
+            try:
+                await server.call_tool(QUERY, {"query": "x"})
+            finally:
+                half_allowed.clear_faults()
+
+    for status, reasons in ((403, [R.ACCESS_DENIED]), (503, [])):
+        with as_user(half_allowed, "alice") as session:
+            with pytest.raises(asyncio.CancelledError):  # of the task that connected, which the kit cannot take back
+                asyncio.run(ask(session, status))
+            assert [one.reason for one in session.denials] == reasons
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_server_that_refuses_the_message_after_the_first_is_explained(half_allowed, status):
+    """Rule 16: the SDK then finds its stream closed; who may not even say that it is there has no tools."""
+    build = of_mcp_1("databricks_openai.agents", "McpServer")
+
+    async def ask(session):
+        half_allowed.add_fault(status=status, body="", after=1, times=None, path_prefix=mcp_path())
+        async with optional_tool(build(mcp_url(half_allowed), workspace_client=session.client)) as server:
+            return await server.list_tools()
+
+    with as_user(half_allowed, "alice") as session:
+        if status == 503:
+            with pytest.raises(Exception, match=r"^$") as raised:
+                asyncio.run(ask(session))
+            assert type(raised.value).__name__ == "ClosedResourceError"
+        else:
+            assert asyncio.run(ask(session)) == []
+        assert [one.status for one in session.denials] == [status] * (status != 503)
 
 
 def test_every_tool_of_a_unity_catalog_toolkit_is_decorated():

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from obo_kit._context import current_call
 from obo_kit._objects import Entry, ToolObject, attribute, listing, method
 from obo_kit._tool import spec_of
 from obo_kit._unwrap import is_a
@@ -53,30 +55,41 @@ def _invoked(tool: Any) -> Entry:
     return attribute(tool, "on_invoke_tool")
 
 
+_REFUSED, _CONNECTED = "__obo_refused__", "__obo_connected__"
+
+
 def _of_server(server: Any) -> tuple[Entry, ...]:
     """A server that refuses the user is one without tools."""
 
     def refused(_: Any) -> None:
         object.__setattr__(server, _REFUSED, True)
 
-    def none(value: Any) -> Any:
-        return value if isinstance(value, list) else []
-
-    listed = method(server, "list_tools", none)
-    original = listed.fn
-
-    @functools.wraps(original)
-    async def list_tools(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return [] if vars(self).get(_REFUSED) else await original(self, *args, **kwargs)
-
     return (
-        method(server, "connect", refused),
-        listed if spec_of(original) is not None else replace(listed, fn=list_tools),
-        method(server, "call_tool", _failed_call),
+        _of_connection(server, "connect", refused),
+        _of_connection(server, "list_tools", lambda value: value if isinstance(value, list) else []),
+        _of_connection(server, "call_tool", _failed_call),
     )
 
 
-_REFUSED = "__obo_refused__"
+def _of_connection(server: Any, name: str, says: Callable[[Any], Any]) -> Entry:
+    """A method of a server. Everything is sent by tasks that belong to the call that connected: it has the evidence."""
+    entry = method(server, name, says)
+    if spec_of(entry.fn) is not None:
+        return entry
+    original = entry.fn
+
+    @functools.wraps(original)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        this, state = current_call(), vars(self)
+        if name == "connect":
+            state.update({_CONNECTED: this, _REFUSED: False})
+        elif name == "list_tools" and state.get(_REFUSED):
+            return []
+        elif this is not None and state.get(_CONNECTED) is not None:
+            this.share(state[_CONNECTED])
+        return await original(self, *args, **kwargs)
+
+    return replace(entry, fn=call)
 
 
 def _failed_call(value: Any) -> Any:
