@@ -118,11 +118,11 @@ def _building(factory: Callable[..., Any], session: UserSession) -> Iterator[_Bu
             except BaseException as error:
                 built.outage = _is_outage(error)
                 raise
+        built.denial = attempt.denial
     except BaseException as error:
         if not is_failure(error):
             raise
         built.error = error
-    built.denial = attempt.denial
 
 
 def _called(factory: Callable[..., Any], session: UserSession) -> Any:

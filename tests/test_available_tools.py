@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import re
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import official
 import pytest
@@ -371,4 +374,28 @@ def test_servers_of_the_agents_sdk_are_connected_in_the_caller_s_task(workspace)
         with as_user(workspace, name) as session:
             assert (QUERY in asyncio.run(names(session))) is (name == "alice")
             assert len(session.denials) == (name == "carol")
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["alice", "carol"])
+def test_the_examples_of_the_page_run(workspace, name):
+    """House rule 3: docs/tools.md, as a user who may use everything and as one who may use nothing."""
+    of_mcp_1("databricks_openai.agents", "McpServer")
+    extra("databricks_langchain", "VectorSearchRetrieverTool")
+    page = (Path(__file__).parent.parent / "docs" / "tools.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    with as_user(workspace, name) as session:
+        names: dict[str, Any] = {"session": session}
+        exec(compile(blocks[0], "tools.md", "exec"), names)
+        assert names["tool"].invoke({"question": "x"}) == (
+            SPACE if name == "alice" else "Sales are not available to you."
+        )
+        exec(compile(blocks[1], "tools.md", "exec"), names)
+        assert [tool.name for tool in names["tools"]] == (["docs", "lookup"] if name == "alice" else [])
+        (note,) = re.findall(r"^```text\n(.*)\n```$", page, re.MULTILINE)
+        assert names["tools"].note == ("" if name == "alice" else note)
+        for block in blocks[2:]:
+            exec(compile(block, "tools.md", "exec"), names)
+        assert (QUERY in [tool.name for tool in names["tools"]]) is (name == "alice")
+    assert len(blocks) == 4
     gc.collect()
