@@ -222,11 +222,13 @@ def test_a_tool_with_methods_of_its_own_is_decorated_whole(workspace):
 
 def test_a_copy_of_a_decorated_tool_is_decorated_and_is_itself(workspace):
     """Rule 14: and the other tools of the class are not."""
-    tool = with_user_client(own_tool())
+    tool = optional_tool(with_user_client(own_tool()))
     more = tool.model_copy(update={"limit": 7})
     with as_user(workspace, "alice"):
         assert more.invoke({"question": "x"}) == f"{SPACE} x 7"
         assert tool.invoke({"question": "x"}) == f"{SPACE} x 1"
+    with as_user(workspace, "carol"):
+        assert more.invoke(called("own", question="x")).status == "error"
     other = type(tool)()
     assert list(inspect_parameters(other._run)) == ["client", "question"]
     with pytest.raises(TypeError):
