@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from obo_kit._audit import AuditReport, audit
     from obo_kit._lease import Limits
     from obo_kit._preflight import Preflight, preflight
+    from obo_kit.available import AvailableTools, available_tools, available_tools_async
     from obo_kit.denials import Denial, DenialReason, explain, rewrite_denials
     from obo_kit.events import ToolEvent, capture_events, on_event
     from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
     from obo_kit.injection import with_user_client
-    from obo_kit.optional import available_tools, available_tools_async, optional_tool
+    from obo_kit.optional import optional_tool
     from obo_kit.policy import app_config, auth_policy, log_model
     from obo_kit.requirements import requires_scopes, system_resources
     from obo_kit.session import UserSession, current_session, propagate, user_session
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "_audit": ("AuditReport", "audit"),
     "_lease": ("Limits",),
+    "available": ("AvailableTools", "available_tools", "available_tools_async"),
     "events": ("ToolEvent", "capture_events", "on_event"),
     "denials": ("Denial", "DenialReason", "explain", "rewrite_denials"),
     "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),
     "injection": ("with_user_client",),
-    "optional": ("available_tools", "available_tools_async", "optional_tool"),
+    "optional": ("optional_tool",),
     "policy": ("app_config", "auth_policy", "log_model"),
     "_preflight": ("Preflight", "preflight"),
     "requirements": ("requires_scopes", "system_resources"),
@@ -54,6 +56,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AccessDeniedError",
     "AuditReport",
+    "AvailableTools",
     "Denial",
     "DenialReason",
     "IdentityMismatchError",

@@ -110,6 +110,11 @@ class ToolCall:
             self._evidence = Evidence()
         return self._evidence
 
+    def share(self, other: ToolCall) -> None:
+        """Have the evidence of another call, whose connection this one uses, where it is part of no call itself."""
+        if self.outer is None:
+            self._evidence = other.evidence
+
 
 class Frame:
     """The session and the tool call in force."""

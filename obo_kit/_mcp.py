@@ -8,8 +8,8 @@ leaves the body of a refusal unread (facts: errors, section 1). Built from a ses
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
-import sys
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -129,8 +129,9 @@ _taken: Any = None
 def take_over() -> None:
     """Let `DatabricksOAuthClientProvider` follow `flow` where it was built from a session's client. Others stay theirs."""
     global _taken
-    provider: Any = getattr(sys.modules.get("databricks_mcp.oauth_provider"), "DatabricksOAuthClientProvider", None)
-    if provider is None or provider is _taken:  # none, while another thread still loads it
+    # Waits where another thread still loads it.
+    provider: Any = importlib.import_module("databricks_mcp.oauth_provider").DatabricksOAuthClientProvider
+    if provider is _taken:
         return
     theirs = provider.async_auth_flow
 

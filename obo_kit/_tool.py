@@ -11,9 +11,10 @@ import inspect
 import typing
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound
+from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound, open_session
+from obo_kit._objects import ToolObject, decorate_later, held
 from obo_kit._retry import retrying, tell_what_was_tried
 from obo_kit.denials import explain_in
 from obo_kit.events import watch
@@ -44,6 +45,8 @@ class ToolSpec:
     requirements: Requirements | None = None
     fallback: Fallback | None = None
     below: ToolSpec | None = None  # the same tool's spec, where a foreign decorator stands between the kit's
+    held: ToolObject | None = None  # what it is a function of, where a framework's object was decorated
+    says: Callable[[Any], Any] | None = None  # what the framework makes of an answer in place of a denial
     wrappers: list[Any] = field(default_factory=list)
 
 
@@ -87,6 +90,13 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
     """Add one decorator's part to a tool, and wrap it anew."""
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(amend(target.__func__, decorator, change))
+    found = held(target)
+    return (
+        _amend_object(found, decorator, change) if found is not None else _wrapped(*_amended(target, decorator, change))
+    )
+
+
+def _amended(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **known: Any) -> tuple[ToolSpec, Any]:
     fn = function_below(target, decorator)
     below = inner_spec_of(target)
     if below is None:
@@ -96,7 +106,30 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
     else:
         # What is declared below a foreign decorator holds above it too.
         spec = replace(below, fn=fn, name=_name_of(fn), injection=None, below=below)
-    return _wrapped(replace(change(spec), wrappers=[]), target)
+    return replace(change(replace(spec, **known)), wrappers=[]), target
+
+
+def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
+    """Decorate a framework's object in its place: every function that the framework calls on it (rule 14)."""
+    if decorator == "with_user_client" and not found.takes_clients:
+        raise TypeError(
+            f"@with_user_client cannot give the tool '{found.name}' a client: {_described(found.target)} shows its model "
+            "every parameter; put it below the decorator that makes the tool, or build the tool with the user's client, "
+            "in available_tools"
+        )
+    # All of them are looked at before any is put in place: an object is never left half decorated.
+    amended = [
+        _amended(entry.fn, decorator, change, name=found.name, held=found, says=entry.says) for entry in found.entries
+    ]
+    for item in found.items:
+        amend(item, decorator, change)
+    for entry, (spec, previous) in zip(found.entries, amended, strict=True):
+        entry.put(_wrapped(spec, previous))
+        found.settle(spec)
+    if found.makes_tools:
+        decorate_later(found.target, lambda item: amend(item, decorator, change))
+    session = open_session()
+    return found.target if session is None else session.adopt(found.target)
 
 
 def _plain(fn: Any) -> Any:
@@ -169,13 +202,17 @@ class _Call(ToolCall):
 
 
 def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
-    if isinstance(outer, _Call) and outer.spec.below is spec:
+    if isinstance(outer, _Call) and (outer.spec.below is spec or _of_one_object(outer.spec, spec)):
         return outer  # the same tool, below a foreign decorator
     return _Call(spec, outer)
 
 
+def _of_one_object(one: ToolSpec, other: ToolSpec) -> bool:
+    return one.held is not None and other.held is not None and one.held.target is other.held.target
+
+
 class _ToolRun(Run):
-    __slots__ = ("_call", "_owned", "_session", "_spec", "_watch")
+    __slots__ = ("_answered", "_call", "_owned", "_session", "_spec", "_watch")
 
     def __init__(self, spec: ToolSpec) -> None:
         self.frame = None
@@ -184,6 +221,7 @@ class _ToolRun(Run):
         self._owned = False
         self._call: ToolCall | None = None
         self._watch: Watch | None = None
+        self._answered = False  # by this run, or left to the one around it
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         spec = self._spec
@@ -192,6 +230,8 @@ class _ToolRun(Run):
         call = self._call = _call_of(spec, outer)
         if call is not outer:
             self._watch = call.watch = watch(call)
+        else:
+            self._answered = outer is not None and _of_one_object(cast("_Call", outer).spec, spec)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
             self._session = frame.session if frame is not None else None
@@ -209,11 +249,13 @@ class _ToolRun(Run):
         return args, kwargs
 
     def recover(self, error: BaseException) -> Any:
+        if self._answered:
+            return RERAISE
         denial = explain_in(error, self._call, self._session)
         self._note(denial, error)
         fallback = self._spec.fallback
         if denial is not None and fallback is not None and denial.reason in fallback.on:
-            return fallback.instead_of(denial, self._session)
+            return self._answer(fallback, denial)
         if denial is None and self._call is not None:
             tell_what_was_tried(self._call, error)
         return RERAISE
@@ -226,13 +268,19 @@ class _ToolRun(Run):
         if self._spec.injection is not None and self._session is not None:
             self._session.adopt(value)
         fallback = self._spec.fallback
-        if fallback is None or isinstance(value, BaseException):  # an exception that is returned was not raised
+        if fallback is None or self._answered:
+            return value
+        if isinstance(value, BaseException):  # it was returned, and not raised
             return value
         denial = explain_in(value, self._call, self._session)
         if denial is None:
             return value
         self._note(denial, None)
-        return fallback.instead_of(denial, self._session) if denial.reason in fallback.on else value
+        return self._answer(fallback, denial) if denial.reason in fallback.on else value
+
+    def _answer(self, fallback: Fallback, denial: Denial) -> Any:
+        value, says, self._answered = fallback.instead_of(denial, self._session), self._spec.says, True
+        return value if says is None else says(value)
 
     def _note(self, denial: Denial | None, error: BaseException | None) -> None:
         if self._watch is not None:

@@ -66,6 +66,20 @@ def is_failure_in_disguise(error: object) -> bool:
 _BY_SCOPE = re.compile(r"Cancelled (?:by|via) cancel scope ")  # as `anyio` words it
 
 
+def tells_nothing(error: object) -> bool:
+    """Whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
+    if is_failure_in_disguise(error):
+        return True
+    if not is_a(error, "anyio", "ClosedResourceError"):  # the next message, after one without an answer was refused
+        return False
+    trace = cast("BaseException", error).__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def kept_of(error: BaseException) -> dict[str, Any] | None:
     """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
     data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None

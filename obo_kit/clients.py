@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from obo_kit._context import TOOL_HEADER, Outage, Refusal, current_call
 from obo_kit._errors import ScopeViolationError
+from obo_kit._mcp_import import take_over_mcp
 from obo_kit._version import __version__
 from obo_kit.events import tell_of_request
 from obo_kit.identity import in_apps, in_model_serving, origin_of
@@ -537,12 +537,8 @@ class _Credentials(CredentialsStrategy):
     def __call__(self, cfg: Config) -> OAuthCredentialsProvider:
         lease = self._lease
 
-        def header() -> dict[str, str]:
-            _for_mcp()
-            return lease.header()
-
         return OAuthCredentialsProvider(
-            header,
+            lease.header,
             lambda: Token(access_token=lease.credentials()[1], token_type="Bearer"),  # noqa: S106
         )
 
@@ -619,18 +615,9 @@ def lease_of(client: object) -> Lease | None:
     return getattr(client.config, "_lease", None) if isinstance(client, _UserWorkspaceClient) else None
 
 
-def _for_mcp() -> None:
-    # Only once that package is there: loading it takes longer than a request. Asked again whenever a token is, for agents
-    # that import it late; the first request of such a one goes out by its own ways, which are pinned but lose refusals.
-    if "databricks_mcp.oauth_provider" in sys.modules:
-        from obo_kit._mcp import take_over
-
-        take_over()
-
-
 def _workspace_client(lease: Lease, get: _Get) -> WorkspaceClient:
     del get
-    _for_mcp()
+    take_over_mcp()
     client = _UserWorkspaceClient(config=_config(lease))
     # The SDK keeps its `requests` session in a private place, and offers no public one.
     _attach(cast("Any", client.api_client)._api_client._session, lease)

@@ -19,7 +19,7 @@ from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit._texts import TEXTS, DenialReason
-from obo_kit._unwrap import MAX_DEPTH, is_a, is_failure_in_disguise, kept_of, leaves_of, package_of, status_of
+from obo_kit._unwrap import MAX_DEPTH, is_a, kept_of, leaves_of, package_of, status_of, tells_nothing
 from obo_kit.scopes import catalogue, route_verdict
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def explain(refused: object) -> Denial | None:
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
     evidence = call.seen if call is not None else ()
-    if call is not None and is_failure_in_disguise(refused):
+    if call is not None and tells_nothing(refused):
         found = _classify(call.evidence.last) if call.evidence.last is not None else None
     elif isinstance(refused, BaseException):
         found = _of_exception(refused, evidence, 0)
@@ -258,6 +258,8 @@ def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
     if is_a(error, "agents", "UserError"):
         status = _AGENTS_STATUS.search(str(error))
         return _last_of(evidence, int(status[1])) if status is not None else None
+    if is_a(error, "langchain_mcp_adapters", "_MCPToolExecutionError"):  # a result that says it is an error
+        return Refusal(status=200, text=str(error))
     if not is_a(error, "mcp", "McpError", "MCPError"):
         return None
     kept = kept_of(error)

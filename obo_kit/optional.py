@@ -1,35 +1,32 @@
-"""`optional_tool` and `available_tools`: tools that step aside, with a reason, when the user may not use them."""
+"""`optional_tool`: tools that step aside, with a reason, when the user may not use them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import inspect
 import logging
 import threading
-import types
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._context import FRAME, Frame, ToolCall, open_session
 from obo_kit._retry import retry_of
-from obo_kit._tool import amend, spec_of
+from obo_kit._tool import amend
 from obo_kit._unwrap import is_failure
 from obo_kit.denials import Denial, DenialReason, explain_in
 from obo_kit.events import watch
-from obo_kit.injection import client_type_of
-from obo_kit.session import UserSession, session_for_tool
 
 if TYPE_CHECKING:
     import tenacity
 
     from obo_kit._retry import Retry
     from obo_kit._tool import ToolSpec
+    from obo_kit.session import UserSession
 
-__all__ = ["Attempt", "available_tools", "available_tools_async", "optional_tool"]
+__all__ = ["Attempt", "optional_tool"]
 
 logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -226,87 +223,3 @@ def optional_tool(
     if target is None or isinstance(target, str):
         return OptionalScope(target, fallback, on, again)
     return OptionalScope(None, fallback, on, again)(target)
-
-
-def _built(factory: Callable[..., Any], session: UserSession) -> Any:
-    """Call a factory with its client: not at all where the kit injects it, else the one it asks for."""
-    spec = spec_of(factory)
-    if spec is not None and spec.injection is not None:
-        return factory()
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [one for one in inspect.signature(factory).parameters.values() if one.kind not in variadic]
-    for number, parameter in enumerate(parameters):
-        annotated = parameter.annotation is not parameter.empty
-        wanted = client_type_of(parameter.annotation, factory) if annotated else None
-        if wanted is None and (parameter.name == "client" or (number == 0 and parameter.default is parameter.empty)):
-            wanted = "WorkspaceClient"
-        if wanted is not None:
-            client = session.get_named(wanted)
-            first = number == 0 and parameter.kind is not parameter.KEYWORD_ONLY
-            return factory(client) if first else factory(**{parameter.name: client})
-    return factory()
-
-
-def _flat(made: Any) -> list[Any]:
-    if made is None:
-        return []
-    return list(made) if isinstance(made, (list, tuple, set, frozenset, types.GeneratorType)) else [made]
-
-
-def _name_of(factory: Callable[..., Any]) -> str:
-    return str(getattr(factory, "__name__", type(factory).__name__))
-
-
-def available_tools(*factories: Callable[..., Any]) -> list[Any]:
-    """Build the tools that this user may use.
-
-    Each factory takes the user's client (a ``WorkspaceClient``, or what its first parameter is annotated with) and returns
-    a tool or several. The denied ones are left out, and reported on the session. Call it inside each request.
-
-    Raises:
-        NoUserIdentityError: There is no user to act for.
-        NoUserSessionError: Outside of any session, where an entry point is declared.
-    """
-    session, owned = session_for_tool("available_tools")
-    tools: list[Any] = []
-    token = FRAME.set(Frame(session, None))
-    try:
-        for factory in factories:
-            with optional_tool(_name_of(factory)):
-                tools.extend(session.adopt(_flat(_built(factory, session))))
-    finally:
-        FRAME.reset(token)
-        if owned:
-            session.close()
-    return tools
-
-
-async def available_tools_async(*factories: Callable[..., Awaitable[Any]]) -> list[Any]:
-    """`available_tools` for factories that are coroutines, such as those that list the tools of MCP servers.
-
-    They run at the same time; the order of the tools is that of the factories.
-
-    Raises:
-        NoUserIdentityError: There is no user to act for.
-        NoUserSessionError: Outside of any session, where an entry point is declared.
-    """
-    session, owned = session_for_tool("available_tools")
-
-    async def build(factory: Callable[..., Awaitable[Any]]) -> list[Any]:
-        # A task of its own: what is set here ends with it.
-        FRAME.set(Frame(session, None))
-        async with optional_tool(_name_of(factory)):
-            return session.adopt(_flat(await _built(factory, session)))
-        return []
-
-    building = [asyncio.ensure_future(build(factory)) for factory in factories]
-    try:
-        made = await asyncio.gather(*building)
-    finally:
-        # None outlives the call, whatever became of the others.
-        for task in building:
-            task.cancel()
-        await asyncio.gather(*building, return_exceptions=True)
-        if owned:
-            session.close()
-    return [tool for tools in made for tool in tools]

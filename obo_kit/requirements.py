@@ -258,7 +258,7 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
 def declaration_of(spec: ToolSpec) -> Declaration:
     """What a tool declares, for the policy."""
     return Declaration(
-        tool=getattr(spec.fn, "__qualname__", spec.name),
+        tool=spec.name if spec.held is not None else getattr(spec.fn, "__qualname__", spec.name),
         module=getattr(spec.fn, "__module__", ""),
         requirements=spec.requirements.items if spec.requirements is not None else (),
     )

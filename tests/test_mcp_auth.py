@@ -13,7 +13,7 @@ import pytest
 from support import SPACE, as_user, calls, extra, of_mcp_1
 
 from obo_kit import DenialReason, Limits, SessionClosedError, explain, optional_tool, requires_scopes, user_session
-from obo_kit._unwrap import is_a, is_failure_in_disguise, kept_of, leaves_of, status_of
+from obo_kit._unwrap import is_a, is_failure_in_disguise, kept_of, leaves_of, status_of, tells_nothing
 from obo_kit.integrations.mcp import bearer
 
 pytest.importorskip("mcp", reason="mcp is an extra")
@@ -221,6 +221,27 @@ def test_a_tool_is_narrowed(workspace):
     denial = explain(refused.value)
     assert denial is not None
     assert denial.reason is R.SCOPE_VIOLATION
+
+
+def test_a_client_that_is_imported_late_loses_no_refusal(workspace, monkeypatch):
+    """Rule 16: in the tool's body, say, when the session's client is there already."""
+    extra("databricks_mcp", "DatabricksMCPClient")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "databricks_mcp"]:
+        monkeypatch.delitem(sys.modules, name)
+    workspace.add_fault(status=401, body="", times=None, path_prefix=MCP)
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        waiting = len(sys.meta_path)
+        optional_tool(fallback=None)(lambda: databricks_client(session).list_tools())()
+        assert [one.reason for one in session.denials] == [R.TOKEN_EXPIRED]
+        assert len(sys.meta_path) == waiting - 1
+    assert {record.path for record in calls(workspace)} == {MCP}
+
+
+def test_an_anyio_stream_that_is_closed_elsewhere_is_no_refusal():
+    """Rule 15: it counts where an MCP client met with it."""
+    error = pytest.importorskip("anyio").ClosedResourceError()
+    assert not tells_nothing(error)
 
 
 # --- what passes ---------------------------------------------------------------------------------------------------------

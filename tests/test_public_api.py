@@ -23,7 +23,7 @@ API = {
     "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
     "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source", "ToolEvent", "on_event",
     "capture_events", "Preflight", "preflight", "rewrite_denials",
-    "AuditReport", "audit",
+    "AuditReport", "audit", "AvailableTools",
 }  # fmt: skip
 # Named by the signatures of the above.
 BESIDES = {"IdentitySource", "Limits", "__version__"}
@@ -129,8 +129,8 @@ RAISES = {
     "on_event": ["TypeError"],
     "preflight": ["PolicyError"],
     "rewrite_denials": ["TypeError"],
-    "available_tools": ["NoUserIdentityError", "NoUserSessionError"],
-    "available_tools_async": ["NoUserIdentityError", "NoUserSessionError"],
+    "available_tools": ["NoUserIdentityError", "NoUserSessionError", "TimeoutError"],
+    "available_tools_async": ["NoUserIdentityError", "NoUserSessionError", "TimeoutError"],
     "system_resources": ["PolicyError"],
     "auth_policy": ["PolicyError"],
     "app_config": ["PolicyError"],

@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 
 import obo_kit
 from obo_kit import (
+    AvailableTools,
     Denial,
     DenialReason,
     UserSession,
@@ -232,5 +233,5 @@ user_session(tokn="t")  # type: ignore[call-overload]  # pyright: ignore[reportC
 assert_type(obo_kit.explain(ValueError()), Denial | None)
 assert_type(obo_kit.auth_policy("agent.py"), AuthPolicy)
 assert_type(obo_kit.app_config("agent.py"), dict[str, Any])
-assert_type(available_tools(lambda client: []), list[Any])
+assert_type(available_tools(lambda client: []), AvailableTools)
 obo_kit.auth_policy("agent.py", target="lambda")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
