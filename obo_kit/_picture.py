@@ -86,7 +86,7 @@ def picture_of(source: Source, *, target: Target, naming: Naming = "current") ->
     Raises:
         PolicyError: As for `auth_policy`.
     """
-    requirements, system = declarations(_collected(source))
+    requirements, system = declarations(_collected(source, target))
     scopes = _user_scopes(requirements, target, naming)
     tools: dict[str, dict[Need, None]] = {}
     for tool, item in requirements:
