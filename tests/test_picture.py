@@ -74,9 +74,9 @@ def test_each_need_is_shown_with_the_scopes_it_is_reached_with():
 def test_a_spelling_that_another_tool_wrote_takes_the_place_of_an_inferred_one():
     """Rule 21."""
     written = declaring("written", "dashboards.genie")
-    picture = picture_of([written, declaring("ask", DatabricksGenieSpace("01f0"))], target="model-serving")
+    picture = picture_of([written, declaring("inferred", DatabricksGenieSpace("01f0"))], target="model-serving")
     assert picture.scopes == ("dashboards.genie",)
-    assert needs(picture, "ask") == [("Genie space 01f0", ("dashboards.genie",))]
+    assert needs(picture, "inferred") == [("Genie space 01f0", ("dashboards.genie",))]
 
 
 def test_every_order_gives_the_same_picture():
@@ -117,7 +117,7 @@ def test_a_table_has_a_row_for_each_need_and_says_who_it_runs_as():
 def test_text_is_plain_ascii_whatever_a_resource_is_called():
     nasty = DatabricksGenieSpace("\x1b[2J\r\n01f0")
     for draw in (as_table, as_text, as_mermaid):
-        text = draw(picture_of([declaring("ask", nasty), LLM], target="model-serving"))
+        text = draw(picture_of([declaring("nasty", nasty), LLM], target="model-serving"))
         assert all(char.isprintable() and ord(char) < 128 for char in text.replace("\n", ""))
         assert "Genie space ?[2J??01f0" in text
     text = as_text(picture_of(TOOLS, target="model-serving"))
@@ -162,7 +162,7 @@ def test_a_chart_leads_from_tools_over_scopes_and_resources_to_identities():
 
 def test_a_name_cannot_break_out_of_a_chart():
     name = '"]; click a href "javascript:x" `<b>&amp; #1'
-    nodes, _ = parts(as_mermaid(picture_of([declaring("ask", DatabricksGenieSpace(name))], target="model-serving")))
+    nodes, _ = parts(as_mermaid(picture_of([declaring("quoted", DatabricksGenieSpace(name))], target="model-serving")))
     (label,) = (label for label in nodes.values() if label.startswith("Genie space"))
     assert not set(label.replace("<br/>", "")) & set('"`<>&')
 
