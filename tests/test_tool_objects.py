@@ -125,7 +125,11 @@ def test_a_graph_goes_on_after_a_denial(workspace):
     assert TEXT in answer.content
 
 
-@pytest.mark.parametrize("own", [False, True, "own words", lambda error: f"handled {error}"], ids=str)
+@pytest.mark.parametrize(
+    "own",
+    [False, True, "own words", lambda error: f"handled {error}"],
+    ids=["no", "yes", "words", "function"],
+)
 def test_a_tools_own_errors_stay_as_they_were(own):
     """Rule 15: its author's `ToolException` is no denial; callbacks are told of it as before."""
     exception = extra("langchain_core.tools", "ToolException")
