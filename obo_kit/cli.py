@@ -144,11 +144,11 @@ def check(*, paths: tuple[Path, ...], mend: bool, style: str, select: tuple[str,
 
     Ends with 0 where nothing is found, 1 where something is, 2 where a file cannot be read or the call is wrong.
     """
-    from obo_kit.analysis import _check
-    from obo_kit.analysis._check_output import FORMATS
+    with _said_plainly():  # the catalogue of the project's own is read with the rules
+        from obo_kit.analysis import _check
+        from obo_kit.analysis._check_output import FORMATS
 
-    chosen, left_out = _codes("--select", select), _codes("--ignore", ignore)
-    with _said_plainly():
+        chosen, left_out = _codes("--select", select), _codes("--ignore", ignore)
         report = _check.check(paths, select=chosen, ignore=left_out)
         if mend and (changed := _check.fix(report)):
             click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
