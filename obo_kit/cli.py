@@ -134,6 +134,42 @@ def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bo
 
 
 @main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
+@click.option("--format", "style", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
+@click.option("--select", multiple=True, help="Codes to look for, or their beginnings; all by default.")
+@click.option("--ignore", multiple=True, help="Codes to leave out, or their beginnings.")
+def check(*, paths: tuple[Path, ...], mend: bool, style: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> None:
+    """Read the agents in PATHS, files or folders, without running them, and say what goes wrong with users and scopes.
+
+    Ends with 0 where nothing is found, 1 where something is, 2 where a file cannot be read or the call is wrong.
+    """
+    with _said_plainly():  # the catalogue of the project's own is read with the rules
+        from obo_kit.analysis import _check
+        from obo_kit.analysis._check_output import FORMATS
+
+        chosen, left_out = _codes("--select", select), _codes("--ignore", ignore)
+        report = _check.check(paths, select=chosen, ignore=left_out)
+        if mend and (changed := _check.fix(report)):
+            click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
+            report = _check.check(paths, select=chosen, ignore=left_out)
+    click.echo(FORMATS[style](report))
+    for path, why in report.unreadable:
+        click.echo(f"{path}: {why}", err=True)
+    sys.exit(2 if report.unreadable else 1 if report.findings else 0)
+
+
+def _codes(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    from obo_kit.analysis._check_rules import RULES
+
+    codes = tuple(code.strip().upper() for several in given for code in several.split(",") if code.strip())
+    for code in codes:
+        if not any(known.startswith(code) for known in RULES):
+            raise click.BadParameter(f"there is no rule {code}; there are {', '.join(RULES)}", param_hint=option)
+    return codes
+
+
+@main.command()
 @click.argument("term", nargs=-1)
 @click.option("--json", "in_json", is_flag=True, help="For scripts, with the addresses of the sources.")
 def scopes(*, term: tuple[str, ...], in_json: bool) -> None:

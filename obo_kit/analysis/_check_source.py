@@ -1,0 +1,500 @@
+"""An agent's source as the static checks read it: scopes, names, and what each name stands for. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import io
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import obo_kit
+
+__all__ = ["Binding", "Function", "Module", "Project", "Scope", "SourceError", "Store", "parameters", "walk"]
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+How: TypeAlias = Literal["value", "enter", "import", "def", "parameter", "other"]
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
+_BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Match, ast.match_case, ast.IfExp, *TRIES)
+
+
+class SourceError(Exception):
+    """A file cannot be read as Python."""
+
+
+@dataclass(eq=False, slots=True)
+class Binding:
+    """One place that gives a name its meaning.
+
+    Attributes:
+        node: The place.
+        how: ``value``: an expression is assigned; ``enter``: ``with <value> as``; ``import``; ``def``: a function or class;
+            ``parameter``; ``other``: something that is not looked into, such as an item of a loop.
+        value: The expression, the definition, or a parameter's default.
+        imported: The dotted name that is imported.
+    """
+
+    node: ast.AST
+    how: How
+    value: ast.AST | None = None
+    imported: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Scope:
+    """A module, class or function, and the names bound in it."""
+
+    node: ast.Module | ast.ClassDef | Function
+    parent: Scope | None
+    names: dict[str, list[Binding]] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+    elsewhere: dict[str, Scope] = field(default_factory=dict)  # declared `global` or `nonlocal`
+
+    def bind(self, name: str, binding: Binding) -> None:
+        """Add a binding of a name, in the scope where it takes effect."""
+        self.elsewhere.get(name, self).names.setdefault(name, []).append(binding)
+
+    def home(self, name: str) -> Scope | None:
+        """The scope that a name in this one refers to, by Python's rules."""
+        if name in self.elsewhere:
+            return self.elsewhere[name]
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names and (scope is self or not isinstance(scope.node, ast.ClassDef)):
+                return scope
+            scope = scope.parent
+        return None
+
+    def within(self, node: ast.AST) -> bool:
+        """Whether it is the scope of a function or class, or of something inside of it."""
+        scope: Scope | None = self
+        while scope is not None and scope.node is not node:
+            scope = scope.parent
+        return scope is not None
+
+
+@dataclass(eq=False, slots=True)
+class Store:
+    """Something is put where it stays: ``target = value`` for an attribute, an item, or a name declared global."""
+
+    target: ast.expr
+    value: ast.expr
+
+
+def parameters(function: Function) -> list[ast.arg]:
+    """All parameters, in order."""
+    given = function.args
+    several = [one for one in (given.vararg, given.kwarg) if one is not None]
+    return [*given.posonlyargs, *given.args, *given.kwonlyargs, *several]
+
+
+def _defaults(function: Function) -> dict[ast.arg, ast.expr]:
+    given = function.args
+    positional = [*given.posonlyargs, *given.args]
+    found = dict(zip(reversed(positional), reversed(given.defaults), strict=False))
+    found |= {one: default for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default}
+    return found
+
+
+def walk(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
+    """What is inside of a node in the order of the text, without itself. A function's own body counts as inside of it."""
+    for child in _inside(node):
+        yield child
+        if into_functions or not isinstance(child, FUNCTIONS):
+            yield from walk(child, into_functions=into_functions)
+
+
+def _inside(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, FUNCTIONS):
+        yield from node.body if isinstance(node.body, list) else [node.body]
+    else:
+        yield from ast.iter_child_nodes(node)
+
+
+class Module:
+    """One file, parsed, with its scopes."""
+
+    def __init__(self, path: Path, project: Project) -> None:
+        self.path = path
+        self.project = project
+        self.text, self.encoding = _read(path)
+        try:
+            self.tree = ast.parse(self.text, str(path))
+        except SyntaxError as error:
+            raise SourceError(f"line {error.lineno or 0}: {error.msg}") from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise SourceError(f"cannot be parsed: {error}") from None
+        self.parent: dict[ast.AST, ast.AST] = {}
+        self.scope: dict[ast.AST, Scope] = {}  # the one that a node is evaluated in
+        self.body: dict[ast.AST, Scope] = {}  # the one that a class or function opens
+        self.functions: list[Function] = []
+        self.classes: list[ast.ClassDef] = []
+        self.calls: list[ast.Call] = []
+        self.stores: list[Store] = []
+        self.imports: list[str] = []  # every dotted name, wherever it is imported
+        self.top = Scope(self.tree, None)
+        self.body[self.tree] = self.top
+        try:
+            for statement in self.tree.body:
+                self._take(statement, self.top, self.tree)
+        except RecursionError:
+            raise SourceError("is nested too deeply") from None
+
+    # ------------------------------------------------------------ reading
+
+    def _take(self, node: ast.AST, scope: Scope, parent: ast.AST) -> None:
+        self.parent[node], self.scope[node] = parent, scope
+        if isinstance(node, FUNCTIONS):
+            self._take_function(node, scope)
+            return
+        if isinstance(node, ast.ClassDef):
+            self._take_class(node, scope)
+            return
+        self._bind(node, scope)
+        for child in ast.iter_child_nodes(node):
+            self._take(child, scope, node)
+
+    def _take_function(self, node: Function, scope: Scope) -> None:
+        self.functions.append(node)
+        inner = self.body[node] = Scope(node, scope)
+        outside: list[ast.expr | None] = [*node.args.defaults, *node.args.kw_defaults]
+        if not isinstance(node, ast.Lambda):
+            scope.bind(node.name, Binding(node, "def", node))
+            outside += [*node.decorator_list, node.returns]
+        defaults = _defaults(node)
+        for one in parameters(node):
+            self.parent[one], self.scope[one] = node, inner
+            inner.bind(one.arg, Binding(one, "parameter", defaults.get(one)))
+            outside.append(one.annotation)
+        for part in outside:
+            if part is not None:
+                self._take(part, scope, node)
+        for child in _inside(node):
+            self._take(child, inner, node)
+
+    def _take_class(self, node: ast.ClassDef, scope: Scope) -> None:
+        self.classes.append(node)
+        scope.bind(node.name, Binding(node, "def", node))
+        inner = self.body[node] = Scope(node, scope)
+        for part in (*node.decorator_list, *node.bases, *node.keywords):
+            self._take(part, scope, node)
+        for statement in node.body:
+            self._take(statement, inner, node)
+
+    def _bind(self, node: ast.AST, scope: Scope) -> None:
+        match node:
+            case ast.Call():
+                self.calls.append(node)
+            case ast.Assign():
+                for target in node.targets:
+                    self._assign(target, node.value, scope)
+            case ast.AnnAssign(value=ast.expr() as value):
+                self._assign(node.target, value, scope)
+            case ast.AugAssign() | ast.NamedExpr():
+                self._assign(node.target, node.value, scope)
+            case ast.For() | ast.AsyncFor() | ast.comprehension():
+                self._assign(node.target, None, scope)
+            case ast.withitem(optional_vars=ast.expr() as target):
+                self._assign(target, node.context_expr, scope, "enter")
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                scope.bind(name, Binding(node, "other"))
+            case ast.Import() | ast.ImportFrom():
+                self._import(node, scope)
+            case ast.Global() | ast.Nonlocal():
+                outer = self.top if isinstance(node, ast.Global) else scope.parent or self.top
+                scope.elsewhere |= {name: outer.home(name) or outer for name in node.names}
+            case _:
+                pass
+
+    def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
+        if isinstance(node, ast.ImportFrom):
+            self._import_from(node, scope)
+            return
+        for alias in node.names:
+            self.imports.append(alias.name)
+            dotted = alias.name if alias.asname else alias.name.partition(".")[0]
+            scope.bind(alias.asname or dotted, Binding(node, "import", imported=dotted))
+
+    def _import_from(self, node: ast.ImportFrom, scope: Scope) -> None:
+        base = "." * node.level + (node.module or "")
+        self.imports.append(base)
+        for alias in node.names:
+            if alias.name == "*":
+                scope.stars.append(base)
+            else:
+                dotted = base + alias.name if base.endswith(".") else f"{base}.{alias.name}"
+                self.imports.append(dotted)
+                scope.bind(alias.asname or alias.name, Binding(node, "import", imported=dotted))
+
+    def _assign(self, target: ast.expr, value: ast.expr | None, scope: Scope, how: How = "value") -> None:
+        match target:
+            case ast.Name(id=name):
+                scope.bind(name, Binding(target, how if value is not None else "other", value))
+                if value is not None and scope.elsewhere.get(name) is self.top:
+                    self.stores.append(Store(target, value))
+            case ast.Tuple(elts=parts) | ast.List(elts=parts):
+                several = value.elts if isinstance(value, (ast.Tuple, ast.List)) and how == "value" else []
+                paired = len(several) == len(parts) and not any(isinstance(one, ast.Starred) for one in parts)
+                for number, part in enumerate(parts):
+                    self._assign(part, several[number] if paired else None, scope)
+            case ast.Starred(value=inner):
+                self._assign(inner, None, scope)
+            case ast.Attribute() | ast.Subscript() if value is not None:
+                self.stores.append(Store(target, value))
+            case _:
+                pass
+
+    # ------------------------------------------------------------ where a node stands
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """What a node is inside of, from the inside out."""
+        while (above := self.parent.get(node)) is not None:
+            yield above
+            node = above
+
+    def function_of(self, node: ast.AST) -> Function | None:
+        """The function that a node is evaluated in. Defaults and decorators belong to what is around their function."""
+        scope: Scope | None = self.scope.get(node, self.top)
+        while scope is not None and not isinstance(scope.node, FUNCTIONS):
+            scope = scope.parent
+        return scope.node if scope is not None and isinstance(scope.node, FUNCTIONS) else None
+
+    def functions_around(self, node: ast.AST) -> Iterator[Function]:
+        """The functions that a node is evaluated in, from the inside out."""
+        around = self.function_of(node)
+        while around is not None:
+            yield around
+            around = self.function_of(around)
+
+    def class_of(self, function: ast.AST) -> ast.ClassDef | None:
+        """The class that a function is a method of."""
+        above = self.scope[function].node if function in self.scope else None
+        return above if isinstance(above, ast.ClassDef) else None
+
+    def _branches(self, node: ast.AST) -> list[tuple[ast.AST, str]]:
+        """The branches of the program that a node is in, from the outside in, up to its function."""
+        found: list[tuple[ast.AST, str]] = []
+        below = node
+        for above in self.ancestors(node):
+            if isinstance(above, _BRANCHES):
+                found.append((above, _part_of(above, below)))
+            if above in self.body:
+                break
+            below = above
+        return found[::-1]
+
+    def bindings(self, name: ast.Name) -> tuple[Scope | None, list[Binding]]:
+        """What a name may stand for where it is used: the last binding before it, and those that come between."""
+        scope = self.scope[name].home(name.id)
+        if scope is None:
+            return None, []
+        found = scope.names[name.id]
+        if len(found) == 1 or self.scope[name] is not scope:
+            return scope, found
+        here, place = self._branches(name), _place(name)
+        reaching: list[Binding] = []
+        for one in sorted((one for one in found if _place(one.node) < place), key=lambda it: _place(it.node))[::-1]:
+            assigned = one.how == "value" and not isinstance(self.parent[one.node], ast.NamedExpr)
+            if assigned and self._statement(one.node) is self._statement(name):
+                continue  # `client = client or …`: the right side speaks of what was there before
+            reaching.append(one)
+            if here[: len(branches := self._branches(one.node))] == branches:
+                return scope, reaching
+        return scope, reaching or found
+
+    def _statement(self, node: ast.AST) -> ast.AST:
+        return next(one for one in (node, *self.ancestors(node)) if isinstance(one, ast.stmt) or one is self.tree)
+
+    # ------------------------------------------------------------ what a name stands for
+
+    def origin(self, node: ast.AST) -> Origin:
+        """What an expression names; see `Origin`."""
+        return self._origin(node, 0)
+
+    def _origin(self, node: ast.AST, depth: int) -> Origin:
+        if depth > 20:
+            return None
+        match node:
+            case ast.Name():
+                scope, found = self.bindings(node)
+                if scope is None:
+                    return self._starred(node, depth)
+                origins = [self._bound(one, depth) for one in found]
+                # `try: from x import A` and `except ImportError: from y import A` mean the same.
+                return next((one for one in origins if isinstance(one, str)), origins[0] if len(origins) == 1 else None)
+            case ast.Attribute():
+                return self._member(self._origin(node.value, depth + 1), node.attr, depth)
+            case _:
+                return (self, node)
+
+    def _starred(self, name: ast.Name, depth: int) -> Origin:
+        scope: Scope | None = self.scope[name]
+        stars = list(self.top.stars)
+        while scope is not None:
+            stars += [one for one in scope.stars if one not in stars]
+            scope = scope.parent
+        unknown: list[str] = []
+        for star in stars:
+            source = self.project.followed(self, star)
+            if source is not None and name.id in source.top.names:
+                return source.named(name.id, depth + 1)
+            if star == "obo_kit" and name.id in obo_kit.__all__:
+                return f"obo_kit.{name.id}"
+            if source is None and star != "obo_kit":
+                unknown.append(star)
+        if unknown and not hasattr(builtins, name.id):
+            return f"{unknown[-1]}.{name.id}"
+        return f"builtins.{name.id}"
+
+    def _bound(self, binding: Binding, depth: int) -> Origin:
+        if binding.how == "import":
+            return self.imported(binding.imported, depth)
+        if binding.how == "def" and binding.value is not None:
+            return (self, binding.value)
+        if binding.how == "value" and binding.value is not None:
+            return self._origin(binding.value, depth + 1)
+        return None
+
+    def imported(self, dotted: str, depth: int = 0) -> Origin:
+        """What an imported name stands for."""
+        whole = self.project.followed(self, dotted)
+        if whole is not None:
+            return (whole, whole.tree)
+        base, _, name = dotted.rpartition(".")
+        if dotted.startswith(".") and not base.strip("."):
+            base = dotted[: len(dotted) - len(name)]
+        source = self.project.followed(self, base) if base else None
+        return source.named(name, depth + 1) if source is not None else dotted
+
+    def named(self, name: str, depth: int = 0) -> Origin:
+        """What a name stands for at the end of this module."""
+        if depth > 20:
+            return None
+        if name not in self.top.names:
+            inside = self.project.followed(self, f".{name}") if self.path.name == "__init__.py" else None
+            return (inside, inside.tree) if inside is not None else None
+        return self._bound(self.top.names[name][-1], depth)
+
+    def _member(self, base: Origin, name: str, depth: int) -> Origin:
+        if isinstance(base, str):
+            return f"{base}.{name}"
+        if base is None:
+            return None
+        module, node = base
+        if isinstance(node, ast.Module):
+            return module.named(name, depth + 1)
+        if isinstance(node, ast.ClassDef) and name in module.body[node].names:
+            return module._bound(module.body[node].names[name][-1], depth + 1)
+        return None
+
+    def dotted(self, node: ast.AST) -> str:
+        """The dotted name of something imported from elsewhere or built in; else nothing."""
+        origin = self.origin(node)
+        return origin if isinstance(origin, str) else ""
+
+    def text_of(self, node: ast.AST | None) -> str | None:
+        """The text that an expression always is, where that can be seen; an f-string's unknown parts are ``{}``."""
+        if node is None:
+            return None
+        origin = self.origin(node)
+        if not isinstance(origin, tuple):
+            return None
+        module, found = origin
+        match found:
+            case ast.Constant(value=str(text)):
+                return text
+            case ast.JoinedStr(values=parts):
+                return "".join(module.text_of(part) or "{}" for part in parts)
+            case ast.FormattedValue():
+                return module.text_of(found.value)
+            case ast.BinOp(op=ast.Add()):
+                left, right = module.text_of(found.left), module.text_of(found.right)
+                return None if left is None and right is None else f"{left or '{}'}{right or '{}'}"
+            case _:
+                return None
+
+
+Origin: TypeAlias = "str | tuple[Module, ast.AST] | None"
+"""What an expression names: the dotted name of something imported from elsewhere (``builtins.`` for what is built in); a
+module and the definition, or the expression that was assigned, in it; or nothing that can be told."""
+
+
+def _part_of(above: ast.AST, below: ast.AST) -> str:
+    for name, value in ast.iter_fields(above):
+        if value is below or (isinstance(value, list) and below in value):
+            return name
+    return ""
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
+
+
+def _read(path: Path) -> tuple[str, str]:
+    """A file's text, its line ends as they are, and its encoding."""
+    try:
+        content = path.read_bytes()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        return content.decode(encoding), encoding
+    except OSError as error:
+        raise SourceError(error.strerror or str(error)) from None
+    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise SourceError(f"is not text in its encoding: {error}") from None
+
+
+class Project:
+    """The files that are read together: those to check, and the helper modules in their folders."""
+
+    def __init__(self) -> None:
+        self._modules: dict[Path, Module] = {}
+        self._files: dict[Path, Path | None] = {}
+        self._followed: dict[tuple[Path, str], Module | None] = {}
+
+    def module(self, path: Path) -> Module:
+        """Read a file, once.
+
+        Raises:
+            SourceError: It cannot be read, or is not Python.
+        """
+        path = path.resolve()
+        if path not in self._modules:
+            self._modules[path] = Module(path, self)
+        return self._modules[path]
+
+    def followed(self, importer: Module, dotted: str) -> Module | None:
+        """The helper module that an import names, where it lies in the importer's folder (or its package's)."""
+        key = importer.path, dotted
+        if key not in self._followed:
+            self._followed[key] = None  # modules may import each other
+            self._followed[key] = self._find(importer, dotted)
+        return self._followed[key]
+
+    def _find(self, importer: Module, dotted: str) -> Module | None:
+        level = len(dotted) - len(dotted.lstrip("."))
+        parts = [part for part in dotted.lstrip(".").split(".") if part]
+        folder = importer.path.parent
+        if level:
+            for _ in range(level - 1):
+                folder = folder.parent
+            roots = [folder]
+        else:
+            roots = [folder, *([folder.parent] if parts and parts[0] == folder.name else [])]
+        for root in roots:
+            found = self._file(root.joinpath(*parts))
+            if found is not None and found != importer.path:
+                try:
+                    return self.module(found)
+                except SourceError:
+                    return None
+        return None
+
+    def _file(self, base: Path) -> Path | None:
+        if base not in self._files:
+            candidates = (base / "__init__.py", base.with_suffix(".py"))
+            self._files[base] = next((one.resolve() for one in candidates if one.is_file()), None)
+        return self._files[base]
