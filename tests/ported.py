@@ -7,9 +7,12 @@ import importlib.util
 import json
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from support import PROBE
 
 from obo_kit.testing import GenieAnswer, LocalWorkspace
 
@@ -20,12 +23,16 @@ WAREHOUSE, GENIE_WAREHOUSE = "a1b2c3d4e5f6", "b1b2c3d4e5f6"
 SALES, STAFF = "01f0ea87c0de", "01f0ea87c0df"
 FAQ, CONTRACTS = "main.support.faq", "main.legal.contracts"
 QUESTION = "How much did we sell?"
-REVENUE, SALARIES = "1250", "9000"
+REVENUE, SALARIES = 1250, 9000
+
+
+def source(name: str, form: str = "agent") -> Path:
+    return PORTED / name / f"{form}.py"
 
 
 def load(name: str, form: str = "agent") -> ModuleType:
     """A module of an example, fresh."""
-    spec = importlib.util.spec_from_file_location(f"ported_{name}_{form}", PORTED / name / f"{form}.py")
+    spec = importlib.util.spec_from_file_location(f"ported_{name}_{form}", source(name, form))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -48,6 +55,8 @@ def model(request: dict[str, Any]) -> str | dict[str, Any]:
         return " | ".join(map(_text, said)) or f"You said: {_text(request['messages'][-1]['content'])}"
     calls = []
     for number, tool in enumerate(request["tools"]):
+        if tool["function"]["name"].startswith("poll_"):  # for answers that take their time: these do not
+            continue
         schema = tool["function"].get("parameters") or {}
         arguments = json.dumps(dict.fromkeys(schema.get("required") or (), QUESTION))
         function = {"name": tool["function"]["name"], "arguments": arguments}
@@ -92,3 +101,14 @@ def furnish(workspace: LocalWorkspace) -> None:
         for privilege, securables in privileges.items():
             for securable in securables:
                 workspace.grant(user, privilege, securable)
+
+
+def what_it_saw(workspace: LocalWorkspace, user: str, about: Iterable[str]) -> dict[str, set[str]]:
+    """What a user's requests were about, by the parts of paths that tell, and what was decided; others by their path."""
+    seen: dict[str, set[str]] = {}
+    for record in workspace.log.filter(user=user):
+        if record.path != PROBE and not record.path.endswith("/invocations"):
+            seen.setdefault(next((part for part in about if part in record.path), record.path), set()).add(
+                record.decision
+            )
+    return seen

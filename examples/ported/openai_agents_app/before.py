@@ -4,7 +4,14 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from agents import Agent, Runner, function_tool, set_default_openai_api, set_default_openai_client
+from agents import (
+    Agent,
+    Runner,
+    function_tool,
+    set_default_openai_api,
+    set_default_openai_client,
+    set_tracing_disabled,
+)
 from databricks.sdk import WorkspaceClient
 from databricks_openai import AsyncDatabricksOpenAI
 from databricks_openai.agents import McpServer
@@ -16,6 +23,7 @@ SPACES = {"sales": "01f0ea87c0de", "staff": "01f0ea87c0df"}
 
 set_default_openai_client(AsyncDatabricksOpenAI())
 set_default_openai_api("chat_completions")
+set_tracing_disabled(True)
 
 
 def get_user_workspace_client() -> WorkspaceClient:

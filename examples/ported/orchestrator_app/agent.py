@@ -2,7 +2,15 @@
 
 from collections.abc import AsyncIterator
 
-from agents import Agent, FunctionTool, Runner, function_tool, set_default_openai_api, set_default_openai_client
+from agents import (
+    Agent,
+    FunctionTool,
+    Runner,
+    function_tool,
+    set_default_openai_api,
+    set_default_openai_client,
+    set_tracing_disabled,
+)
 from databricks_openai import AsyncDatabricksOpenAI
 from mlflow.genai.agent_server import AgentServer, invoke, stream
 from mlflow.models.resources import DatabricksServingEndpoint
@@ -15,12 +23,13 @@ AGENTS = {"ask_support": "support-agent", "ask_legal": "legal-agent"}
 
 set_default_openai_client(AsyncDatabricksOpenAI())
 set_default_openai_api("chat_completions")
+set_tracing_disabled(True)
 system_resources(DatabricksServingEndpoint(LLM))
 
 
 def make_tool(name: str, endpoint: str) -> FunctionTool:
     @optional_tool
-    @requires_scopes(DatabricksServingEndpoint(endpoint))
+    @requires_scopes(DatabricksServingEndpoint(endpoint), "ai-gateway")  # the responses path asks for both
     @with_user_client
     async def ask(client: AsyncDatabricksOpenAI, question: str) -> str:
         response = await client.responses.create(model=endpoint, input=question)

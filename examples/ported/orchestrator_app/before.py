@@ -2,7 +2,15 @@
 
 from collections.abc import AsyncIterator
 
-from agents import Agent, FunctionTool, Runner, function_tool, set_default_openai_api, set_default_openai_client
+from agents import (
+    Agent,
+    FunctionTool,
+    Runner,
+    function_tool,
+    set_default_openai_api,
+    set_default_openai_client,
+    set_tracing_disabled,
+)
 from databricks.sdk import WorkspaceClient
 from databricks_openai import AsyncDatabricksOpenAI
 from mlflow.genai.agent_server import AgentServer, get_request_headers, invoke, stream
@@ -13,6 +21,7 @@ AGENTS = {"ask_support": "support-agent", "ask_legal": "legal-agent"}
 
 set_default_openai_client(AsyncDatabricksOpenAI())
 set_default_openai_api("chat_completions")
+set_tracing_disabled(True)
 
 
 def get_user_workspace_client() -> WorkspaceClient:

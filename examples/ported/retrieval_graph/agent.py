@@ -37,7 +37,10 @@ def search_faq(client: WorkspaceClient):
 @requires_scopes(DatabricksVectorSearchIndex(CONTRACTS))
 def search_contracts(client: WorkspaceClient):
     return VectorSearchRetrieverTool(
-        index_name=CONTRACTS, tool_name="search_contracts", tool_description="Search contracts.", workspace_client=client
+        index_name=CONTRACTS,
+        tool_name="search_contracts",
+        tool_description="Search contracts.",
+        workspace_client=client,
     )
 
 

@@ -31,7 +31,10 @@ def search_faq(client: WorkspaceClient):
 
 def search_contracts(client: WorkspaceClient):
     return VectorSearchRetrieverTool(
-        index_name=CONTRACTS, tool_name="search_contracts", tool_description="Search contracts.", workspace_client=client
+        index_name=CONTRACTS,
+        tool_name="search_contracts",
+        tool_description="Search contracts.",
+        workspace_client=client,
     )
 
 
