@@ -14,6 +14,7 @@ from typing import Any
 
 from support import PROBE
 
+import obo_kit
 from obo_kit.testing import GenieAnswer, LocalWorkspace
 
 PORTED = Path(__file__).parents[1] / "examples" / "ported"
@@ -36,6 +37,8 @@ def load(name: str, form: str = "agent") -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if (server := sys.modules.get("mlflow.genai.agent_server.server")) is not None:
+        server._invoke_function = server._stream_function = None  # they may be declared once in a process
     sys.modules[spec.name] = module  # as MLflow's loader does: pydantic looks its annotations up there
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # frameworks warn about themselves when they are first loaded
@@ -46,6 +49,11 @@ def load(name: str, form: str = "agent") -> ModuleType:
 def by_hand(name: str) -> dict[str, Any]:
     """The policies that somebody who knows would write for an example."""
     return json.loads((PORTED / name / "policy_by_hand.json").read_text("utf-8"))
+
+
+def collected(agent: Any) -> dict[str, Any]:
+    """The same, collected: for Model Serving and for Apps."""
+    return {"auth_policy": obo_kit.auth_policy(agent).to_dict(), "app_config": obo_kit.app_config(agent)}
 
 
 def model(request: dict[str, Any]) -> str | dict[str, Any]:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ported import CONTRACTS, LLM, QUESTION, SALES, STAFF, USERS, furnish, load, what_it_saw
+from ported import CONTRACTS, LLM, QUESTION, SALES, STAFF, USERS, by_hand, collected, furnish, load, what_it_saw
 
-import obo_kit
 from obo_kit.testing import AppRuntime, LocalWorkspace
 
 for package in ("databricks_openai", "databricks_langchain", "databricks_mcp"):
@@ -85,9 +84,7 @@ Ask = Callable[[dict[str, str], bool], str]
 def served(name: str, form: str) -> Iterator[tuple[Any, Ask]]:
     """The example's module, and a way to ask its server with a request's headers."""
     from fastapi.testclient import TestClient
-    from mlflow.genai.agent_server import server
 
-    server._invoke_function = server._stream_function = None  # they may be declared once in a process
     module = load(name, form)
     with TestClient(module.app, base_url="http://127.0.0.1:8000") as client:
 
@@ -119,7 +116,8 @@ def check(workspace: LocalWorkspace, name: str, user: str, answer: str) -> None:
 def test_a_ported_agent_is_served_and_asked_by_three_users(shared, app, name):
     """Rules 4, 15 and 22."""
     with served(name, "agent") as (module, ask):
-        scopes = obo_kit.app_config(module)["user_api_scopes"]
+        assert collected(module) == by_hand(name)
+        scopes = by_hand(name)["app_config"]["user_api_scopes"]
         for user in USERS:
             for stream in (False, True) if name in STREAMING else (False,):
                 shared.log.clear()

@@ -4,11 +4,26 @@ users, streaming and not. What counts is what the server saw."""
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from typing import Any
 
 import pytest
-from ported import CONTRACTS, FAQ, QUESTION, SALES, STAFF, USERS, by_hand, furnish, load, source, what_it_saw
+from ported import (
+    CONTRACTS,
+    FAQ,
+    PORTED,
+    QUESTION,
+    SALES,
+    STAFF,
+    USERS,
+    by_hand,
+    collected,
+    furnish,
+    load,
+    source,
+    what_it_saw,
+)
 
 import obo_kit
 from obo_kit.testing import LocalWorkspace
@@ -40,6 +55,25 @@ EXPECTED: dict[str, dict[str, tuple[set[str], dict[str, set[str]]]]] = {
 DATA = {"alice@example.com", FOUND, CLAUSE, "1250", "9000"}
 
 
+SUPPORT_AGENT = {
+    "auth_policy": {
+        "system_auth_policy": {
+            "resources": {"api_version": "1", "databricks": {"serving_endpoint": [{"name": "support-llm"}]}}
+        },
+        "user_auth_policy": {"api_scopes": ["genie", "model-serving", "sql", "vector-search"]},
+    },
+    "app_config": {
+        "user_api_scopes": ["genie", "model-serving", "sql", "vector-search"],
+        "resources": [
+            {
+                "name": "serving-endpoint-support-llm",
+                "serving_endpoint": {"name": "support-llm", "permission": "CAN_QUERY"},
+            }
+        ],
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     # Not without traces: with MLflow's tracing switched off, its `log_model` waits for a lock that it holds (3.17).
@@ -66,7 +100,7 @@ def asked(name: str) -> dict[str, Any]:
     return {"messages": messages} if name == "genie_chat_agent" else {"input": messages}
 
 
-def log(workspace: LocalWorkspace, name: str, folder: Any) -> str:
+def log(workspace: LocalWorkspace, name: str, module: Any, folder: Any) -> str:
     """Logged from a notebook, as its author would. `obo_kit.log_model` does the same, and collects in a fresh process, which
     takes seconds: see test_ported_policies.py."""
     import mlflow
@@ -77,14 +111,16 @@ def log(workspace: LocalWorkspace, name: str, folder: Any) -> str:
             name="agent",
             python_model=str(source(name)),
             pip_requirements=[],
-            auth_policy=obo_kit.auth_policy(load(name)),
+            auth_policy=obo_kit.auth_policy(module),
         ).model_uri
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_ported_agent_is_logged_served_and_asked_by_three_users(workspace, name, tmp_path):
     """Rules 4, 15 and 22: each is answered with their own, the denied with a reason, within the policy that was collected."""
-    model_uri = log(workspace, name, tmp_path)
+    module = load(name)
+    assert collected(module) == by_hand(name)
+    model_uri = log(workspace, name, module, tmp_path)
     with workspace.deploy(model_uri, endpoint=name) as agent:
         assert agent.auth_policy["user_auth_policy"] == by_hand(name)["auth_policy"]["user_auth_policy"]
         for user in USERS:
@@ -132,3 +168,15 @@ def _as_typed(name: str) -> Any:
     if name == "genie_chat_agent":
         return [ChatAgentMessage(role="user", content=QUESTION)]
     return ResponsesAgentRequest(**asked(name))
+
+
+def test_the_policy_of_the_support_agent_is_the_one_written_by_hand(monkeypatch):
+    """Rules 21 and 22. That agent runs as three users in `make demo`."""
+    monkeypatch.syspath_prepend(str(PORTED.parent / "support_agent"))
+    import agent
+
+    try:
+        assert collected(agent) == SUPPORT_AGENT
+    finally:
+        for module in ("agent", "tools"):
+            del sys.modules[module]
