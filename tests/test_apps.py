@@ -159,7 +159,7 @@ def streamlit(page: Path = EXAMPLES / "streamlit_app.py") -> Iterator[Ask]:
             with connect(f"ws://127.0.0.1:{port}/_stcore/stream", additional_headers=headers) as page:
                 page.send(run.SerializeToString())
                 while True:
-                    message = ForwardMsg.FromString(page.recv(timeout=30))
+                    message = ForwardMsg.FromString(page.recv(timeout=90))
                     said.append(str(message))
                     if message.WhichOneof("type") == "script_finished":
                         return "".join(said)

@@ -1,4 +1,4 @@
-"""The page over a warehouse that was ported to the kit (examples/ported/data_app), in Streamlit's own server: make test-apps."""
+"""The page over a warehouse that was ported to the kit (examples/ported/data_app), behind Streamlit: `make test-apps`."""
 
 from __future__ import annotations
 

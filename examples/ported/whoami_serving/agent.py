@@ -48,8 +48,6 @@ def whoami(client: WorkspaceClient) -> str:
 
 
 TOOLS = {"whoami": Tool(name="whoami", description="Say who the user is.", run=whoami)}
-
-
 NO_MODEL = {"id": "1", "choices": [{"delta": {"role": "assistant", "content": "The model is not available to you."}}]}
 
 
