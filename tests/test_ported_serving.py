@@ -75,14 +75,14 @@ SUPPORT_AGENT = {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(empty_store):
     # Not without traces: with MLflow's tracing switched off, its `log_model` waits for a lock that it holds (3.17).
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
         import mlflow.store.tracking.sqlalchemy_store
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    mlflow.set_tracking_uri(empty_store)
     with LocalWorkspace() as workspace:
         furnish(workspace)
         yield workspace
