@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test mutants test-apps soak fuzz check bench bench-workspace clean
+.PHONY: demo test mutants test-apps soak fuzz examples check bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,8 @@ mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp
-	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py tests/test_sql_connector.py $(ARGS)
+	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py tests/test_sql_connector.py \
+		tests/test_ported_data_app.py $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group apps
@@ -47,6 +48,9 @@ soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every inte
 
 fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
 	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/test_local_workspace_server.py -k no_request_brings
+
+examples: $(VENV)/test.stamp  ## the policy of each ported agent, collected from its file in a fresh process
+	$(BIN)/python -m pytest -m "" tests/test_ported_policies.py $(ARGS)
 
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .

@@ -31,6 +31,8 @@ _LONG = (
     "test_docs",
     "test_matrix",
     "test_local_workspace_mcp",
+    "test_ported_serving",
+    "test_ported_apps",
     "test_clients",
     "test_cli",
 )

@@ -142,13 +142,13 @@ def shiny() -> Iterator[Ask]:
 
 
 @contextlib.contextmanager
-def streamlit() -> Iterator[Ask]:
+def streamlit(page: Path = EXAMPLES / "streamlit_app.py") -> Iterator[Ask]:
     needs("streamlit")
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
     from websockets.sync.client import connect
 
-    command = [sys.executable, "-m", "streamlit", "run", str(EXAMPLES / "streamlit_app.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(page)]
     command += ["--server.address=127.0.0.1", "--server.port={port}", "--server.headless=true"]
     with running([*command, "--browser.gatherUsageStats=false"]) as port:
 
@@ -159,7 +159,7 @@ def streamlit() -> Iterator[Ask]:
             with connect(f"ws://127.0.0.1:{port}/_stcore/stream", additional_headers=headers) as page:
                 page.send(run.SerializeToString())
                 while True:
-                    message = ForwardMsg.FromString(page.recv(timeout=30))
+                    message = ForwardMsg.FromString(page.recv(timeout=90))
                     said.append(str(message))
                     if message.WhichOneof("type") == "script_finished":
                         return "".join(said)

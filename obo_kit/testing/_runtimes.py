@@ -304,6 +304,7 @@ def _replace(mapping: MutableMapping[str, T], values: Mapping[str, T | None]) ->
 def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator[None]:
     """Be in a runtime with these environment variables, and with the scoring server's module or without it."""
     depth = _process.enter()
+    traced = _traces()
     try:
         # Without this the SDK would read the developer's own ~/.databrickscfg, and send its token here.
         wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, **variables}
@@ -312,10 +313,28 @@ def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator
         yield
     except BaseException:
         _process.leave(depth)
+        _put_tracing_back(traced)
         raise
-    if not _process.leave(depth):
+    left = _process.leave(depth)
+    _put_tracing_back(traced)
+    if not left:
         msg = "A runtime ended before one that was opened inside it; both are undone now. Nest their with blocks"
         raise RuntimeError(msg)
+
+
+def _traces() -> bool:
+    """Whether MLflow traces; until it is loaded, it would."""
+    provider = sys.modules.get("mlflow.tracing.provider")
+    return provider is None or bool(provider.is_tracing_enabled())
+
+
+def _put_tracing_back(traced: bool) -> None:
+    # The first span in Model Serving switches MLflow's tracing off, for the whole life of a process. Left so, the next
+    # `log_model` here would hang: MLflow 3.17 waits for a lock that it holds itself.
+    if traced and not _traces():
+        import mlflow.tracing
+
+        mlflow.tracing.enable()
 
 
 def _scoring_server() -> dict[str, types.ModuleType | None]:

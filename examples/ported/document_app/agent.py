@@ -1,0 +1,56 @@
+"""Apps, an agent that holds no conversation: questions about a document in, findings out, the model called as the user."""
+
+from typing import Any
+
+from databricks.ai_search.client import AISearchClient
+from databricks_openai import DatabricksOpenAI
+from mlflow.genai.agent_server import AgentServer, invoke
+from mlflow.models.resources import DatabricksServingEndpoint, DatabricksVectorSearchIndex
+from pydantic import BaseModel
+
+from obo_kit import optional_tool, requires_scopes, user_session, with_user_client
+
+LLM = "chat-model"
+CONTRACTS = "main.legal.contracts"
+
+
+class Request(BaseModel):
+    document: str
+    questions: list[str]
+
+
+@optional_tool
+@requires_scopes(DatabricksServingEndpoint(LLM))
+@with_user_client
+def ask_model(client: DatabricksOpenAI, question: str, document: str) -> str:
+    prompt = f"{question}\n\n{document}"
+    answer = client.chat.completions.create(model=LLM, messages=[{"role": "user", "content": prompt}])
+    return answer.choices[0].message.content
+
+
+@optional_tool
+@requires_scopes(DatabricksVectorSearchIndex(CONTRACTS))
+@with_user_client
+def find_precedent(client: AISearchClient, question: str) -> str:
+    index = client.get_index(index_name=CONTRACTS)
+    found = index.similarity_search(query_text=question, columns=["text"], num_results=1)
+    return found["result"]["data_array"][0][0]
+
+
+@invoke()
+@user_session
+async def analyse(data: dict[str, Any]) -> dict[str, Any]:
+    request = Request(**data)
+    return {
+        "findings": [
+            {"question": one, "answer": ask_model(one, request.document), "precedent": find_precedent(one)}
+            for one in request.questions
+        ]
+    }
+
+
+server = AgentServer()
+app = server.app
+
+if __name__ == "__main__":
+    server.run("agent:app")
