@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from obo_kit.denials import Denial, DenialReason, explain, rewrite_denials
     from obo_kit.events import ToolEvent, capture_events, on_event
     from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
-    from obo_kit.injection import with_user_client
+    from obo_kit.injection import INJECTED, with_user_client
     from obo_kit.optional import optional_tool
     from obo_kit.policy import app_config, auth_policy, log_model
     from obo_kit.requirements import requires_scopes, system_resources
@@ -44,7 +44,7 @@ _HOMES = {
     "events": ("ToolEvent", "capture_events", "on_event"),
     "denials": ("Denial", "DenialReason", "explain", "rewrite_denials"),
     "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),
-    "injection": ("with_user_client",),
+    "injection": ("INJECTED", "with_user_client"),
     "optional": ("optional_tool",),
     "policy": ("app_config", "auth_policy", "log_model"),
     "_preflight": ("Preflight", "preflight"),
@@ -59,6 +59,7 @@ __all__ = [
     "AvailableTools",
     "Denial",
     "DenialReason",
+    "INJECTED",
     "IdentityMismatchError",
     "IdentitySource",
     "Limits",

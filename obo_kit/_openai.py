@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import openai
-
 from obo_kit.clients import admit, async_http_transport, bound_for, http_transport, note, note_outage, without_frames
 
 try:
+    import openai
     from databricks_openai import AsyncDatabricksOpenAI, DatabricksOpenAI
 except ImportError as missing:
     raise ImportError('DatabricksOpenAI needs an extra: pip install "obo-kit[openai]"') from missing

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from obo_kit._above import handed_up, refuse_registered
 from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound, open_session
 from obo_kit._objects import ToolObject, decorate_later, held
 from obo_kit._retry import retrying, tell_what_was_tried
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _ATTRIBUTE = "__obo_tool__"
+_ANSWER = "__obo_answer__"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
 
 def _amended(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **known: Any) -> tuple[ToolSpec, Any]:
     fn = function_below(target, decorator)
+    refuse_registered(target, decorator)
     below = inner_spec_of(target)
     if below is None:
         spec = ToolSpec(fn=fn, name=_name_of(fn))
@@ -212,7 +215,7 @@ def _of_one_object(one: ToolSpec, other: ToolSpec) -> bool:
 
 
 class _ToolRun(Run):
-    __slots__ = ("_answered", "_call", "_owned", "_session", "_spec", "_watch")
+    __slots__ = ("_call", "_left", "_owned", "_session", "_spec", "_watch")
 
     def __init__(self, spec: ToolSpec) -> None:
         self.frame = None
@@ -221,7 +224,7 @@ class _ToolRun(Run):
         self._owned = False
         self._call: ToolCall | None = None
         self._watch: Watch | None = None
-        self._answered = False  # by this run, or left to the one around it
+        self._left = False  # to the run around it
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         spec = self._spec
@@ -231,7 +234,7 @@ class _ToolRun(Run):
         if call is not outer:
             self._watch = call.watch = watch(call)
         else:
-            self._answered = outer is not None and _of_one_object(cast("_Call", outer).spec, spec)
+            self._left = outer is not None and _of_one_object(cast("_Call", outer).spec, spec)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
             self._session = frame.session if frame is not None else None
@@ -249,13 +252,13 @@ class _ToolRun(Run):
         return args, kwargs
 
     def recover(self, error: BaseException) -> Any:
-        if self._answered:
+        if self._left or getattr(error, _ANSWER, None) == id(self._call):
             return RERAISE
         denial = explain_in(error, self._call, self._session)
         self._note(denial, error)
         fallback = self._spec.fallback
         if denial is not None and fallback is not None and denial.reason in fallback.on:
-            return self._answer(fallback, denial)
+            return self._answer(denial, fallback)
         if denial is None and self._call is not None:
             tell_what_was_tried(self._call, error)
         return RERAISE
@@ -268,7 +271,7 @@ class _ToolRun(Run):
         if self._spec.injection is not None and self._session is not None:
             self._session.adopt(value)
         fallback = self._spec.fallback
-        if fallback is None or self._answered:
+        if fallback is None or self._left:
             return value
         if isinstance(value, BaseException):  # it was returned, and not raised
             return value
@@ -276,11 +279,23 @@ class _ToolRun(Run):
         if denial is None:
             return value
         self._note(denial, None)
-        return self._answer(fallback, denial) if denial.reason in fallback.on else value
+        return self._answer(denial, fallback) if denial.reason in fallback.on else value
 
-    def _answer(self, fallback: Fallback, denial: Denial) -> Any:
-        value, says, self._answered = fallback.instead_of(denial, self._session), self._spec.says, True
-        return value if says is None else says(value)
+    def _answer(self, denial: Denial, fallback: Fallback) -> Any:
+        try:
+            value = fallback.instead_of(denial, self._session)
+            if self._spec.says is not None:
+                return self._spec.says(value)
+            return handed_up(value, self._spec.fn, self._is_called, denial.error)
+        except Exception as answer:
+            setattr(answer, _ANSWER, id(self._call))  # not to be explained again on its way out
+            raise
+
+    def _is_called(self, thing: Any) -> bool:
+        spec = inner_spec_of(thing)
+        while spec is not None and spec is not self._spec:
+            spec = spec.below
+        return spec is not None
 
     def _note(self, denial: Denial | None, error: BaseException | None) -> None:
         if self._watch is not None:

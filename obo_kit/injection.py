@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def responses(self) -> Any: ...
 
 
-__all__ = ["with_user_client"]
+__all__ = ["INJECTED", "with_user_client"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +53,28 @@ _KNOWN = frozenset(
         "UserSession",
     }
 )
+
+
+class _Injected:
+    """Stands for a client that ``@with_user_client`` fills in."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "INJECTED"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"INJECTED stands for the user's client and has no '{name}': is @with_user_client missing?"
+        )
+
+
+INJECTED: Any = _Injected()
+"""A default for a client that does not come first, so that type checkers let callers leave it out::
+
+    @with_user_client
+    def ask_sales(question: str, *, client: WorkspaceClient = INJECTED) -> str: ...
+"""
 _DEFAULT_PARAMETER = "client"
 _DEFAULT_TYPE = "WorkspaceClient"
 

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
+from obo_kit._above import refuse_registered
 from obo_kit._context import FRAME, Frame, Run, bound, ended_session, open_session
 from obo_kit._errors import (
     IdentityMismatchError,
@@ -452,6 +453,7 @@ def _decorated(scope: SessionScope, fn: Any) -> Any:
             f"@user_session goes on a function, a method or an agent class, not on a {type(fn).__name__}; "
             "use `with user_session():` around the call"
         )
+    refuse_registered(fn, "user_session")
     return functools.wraps(fn)(bound(fn, lambda: _SessionRun(scope)))
 
 

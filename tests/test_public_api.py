@@ -22,7 +22,7 @@ API = {
     "DenialReason", "UserIdentity", "UserSession", "OboError", "NoUserIdentityError", "NoUserSessionError",
     "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
     "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source", "ToolEvent", "on_event",
-    "capture_events", "Preflight", "preflight", "rewrite_denials",
+    "capture_events", "Preflight", "preflight", "rewrite_denials", "INJECTED",
     "AuditReport", "audit", "AvailableTools",
 }  # fmt: skip
 # Named by the signatures of the above.

@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 
 import obo_kit
 from obo_kit import (
+    INJECTED,
     AvailableTools,
     Denial,
     DenialReason,
@@ -129,6 +130,99 @@ assert_type(Tools().method("x"), str)
 assert_type(Tools.of_class("x"), str)
 assert_type(Tools.static("x"), str)
 Tools().method()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Kinds:
+    @with_user_client
+    async def coroutine(self, client: WorkspaceClient, question: str) -> int:
+        return 1
+
+    @with_user_client
+    def generator(self, client: WorkspaceClient, question: str) -> Iterator[bytes]:
+        yield b""
+
+    @with_user_client
+    async def async_generator(self, client: WorkspaceClient, question: str) -> AsyncIterator[bytes]:
+        yield b""
+
+    @classmethod
+    @with_user_client
+    async def coroutine_of_class(cls, client: WorkspaceClient, question: str) -> int:
+        return 1
+
+    @staticmethod
+    @with_user_client
+    def static_generator(client: WorkspaceClient, question: str) -> Iterator[bytes]:
+        yield b""
+
+    @optional_tool
+    @requires_scopes("sql")
+    @with_user_client
+    def decorated(self, client: WorkspaceClient, question: str, *, limit: int = 3) -> list[str]:
+        return [question]
+
+    @user_session
+    @with_user_client
+    def entry_point(self, client: WorkspaceClient, question: str) -> Iterator[str]:
+        yield question
+
+
+async def of_every_kind() -> None:
+    kinds = Kinds()
+    assert_type(await kinds.coroutine("x"), int)
+    assert_type(kinds.generator("x"), Iterator[bytes])
+    assert_type(kinds.async_generator("x"), AsyncIterator[bytes])
+    assert_type(await Kinds.coroutine_of_class("x"), int)
+    assert_type(Kinds.static_generator("x"), Iterator[bytes])
+    assert_type(kinds.decorated("x", limit=1), list[str])
+    assert_type(kinds.entry_point("x"), Iterator[str])
+    await kinds.coroutine(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    kinds.generator(WorkspaceClient(), "x")  # type: ignore[arg-type,call-arg]  # pyright: ignore[reportCallIssue]
+    kinds.async_generator("x", "y")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await Kinds.coroutine_of_class()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Kinds.static_generator(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    kinds.decorated("x", limit="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# --- with_user_client: the client elsewhere, with a default that lets callers leave it out ---------------------------------
+
+
+@with_user_client
+def keyword_only(question: str, *, client: WorkspaceClient = INJECTED, limit: int = 3) -> str:
+    return question
+
+
+@with_user_client
+async def late(question: str, limit: int = 3, client: WorkspaceClient = INJECTED) -> int:
+    return 1
+
+
+@with_user_client
+def late_generator(question: str, *, session: UserSession = INJECTED) -> Iterator[int]:
+    yield 1
+
+
+class Late:
+    @with_user_client
+    def method(self, question: str, *, client: WorkspaceClient = INJECTED) -> str:
+        return question
+
+    @classmethod
+    @with_user_client
+    def of_class(cls, question: str, *, client: WorkspaceClient = INJECTED) -> str:
+        return question
+
+
+async def elsewhere() -> None:
+    assert_type(keyword_only("x", limit=1), str)
+    assert_type(await late("x"), int)
+    assert_type(late_generator("x"), Iterator[int])
+    assert_type(Late().method("x"), str)
+    assert_type(Late.of_class("x"), str)
+    keyword_only(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    late_generator()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Late().method("x", question="y")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+
 
 with with_user_client() as client:
     assert_type(client, WorkspaceClient)

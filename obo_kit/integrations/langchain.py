@@ -7,40 +7,18 @@ tool was called without a tool call. A fallback that is no text is the tool's re
 from __future__ import annotations
 
 import functools
-import sys
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, create_model
 
+from obo_kit._above import answer_denials, to_langchain
 from obo_kit._objects import ToolObject, attribute, listing, method
 
 if TYPE_CHECKING:
     from obo_kit._tool import ToolSpec
 
 __all__: list[str] = []
-
-
-class ToolDeniedError(ToolException):
-    """The answer of a tool in place of a denial, on its way through LangChain."""
-
-
-class _Handler:
-    """What a tool does with its own `ToolException`, and with a denial."""
-
-    def __init__(self, own: Any) -> None:
-        self._own = own
-
-    def __bool__(self) -> bool:
-        # Asked while an exception is handled: a tool that raises its own goes on raising them.
-        return bool(self._own) or isinstance(sys.exc_info()[1], ToolDeniedError)
-
-    def __call__(self, error: ToolException) -> Any:
-        if isinstance(error, ToolDeniedError):
-            return error.args[0]
-        if callable(self._own):
-            return self._own(error)
-        return self._own if isinstance(self._own, str) else (error.args[0] if error.args else "Tool execution error")
 
 
 def hold(target: Any) -> ToolObject:
@@ -50,7 +28,7 @@ def hold(target: Any) -> ToolObject:
         if hasattr(target, "get_tools"):
             return ToolObject(target=target, name=name, entries=(listing(target, "get_tools"),), makes_tools=True)
         return ToolObject(target=target, name=name, items=target.tools)
-    says = functools.partial(_says, target)
+    says = functools.partial(to_langchain, target)
     if hasattr(target, "func"):
         entries = [attribute(target, one, says) for one in ("func", "coroutine") if getattr(target, one) is not None]
     else:
@@ -65,16 +43,9 @@ def hold(target: Any) -> ToolObject:
     )
 
 
-def _says(tool: BaseTool, value: Any) -> Any:
-    if isinstance(value, str):
-        raise ToolDeniedError(value) from None
-    whole = isinstance(value, tuple) and len(value) == 2
-    return (value, None) if tool.response_format == "content_and_artifact" and not whole else value
-
-
 def _settle(tool: Any, spec: ToolSpec) -> None:
-    if spec.fallback is not None and not isinstance(tool.handle_tool_error, _Handler):
-        tool.handle_tool_error = _Handler(tool.handle_tool_error)
+    if spec.fallback is not None:
+        answer_denials(tool)
     if spec.injection is None:
         return
     vars(tool).pop("_injected_args_keys", None)  # LangChain keeps what it found in the signature
