@@ -125,7 +125,7 @@ def _last_line(text: str) -> str:
 def _error(path: str, found: Mapping[str, Any]) -> PolicyError:
     if found["refused"]:  # by the kit, after the file was loaded
         return PolicyError(found["error"], remedy=found["remedy"])
-    place = f"Mend it at {found['at']}" if found["at"] else "Mend the agent file: MLflow loads it the same way"
+    place = f"See {found['at']}" if found["at"] else "See the agent file: MLflow loads it the same way"
     return PolicyError(
         f"'{path}' raised {found['error'].rstrip('.')} when it was loaded.",
         remedy=f"{place}. {found['remedy'] or ''}".rstrip(),
