@@ -259,7 +259,7 @@ def declaration_of(spec: ToolSpec) -> Declaration:
     """What a tool declares, for the policy."""
     return Declaration(
         tool=spec.name if spec.held is not None else getattr(spec.fn, "__qualname__", spec.name),
-        module=getattr(spec.fn, "__module__", ""),
+        module=getattr(spec.fn, "__module__", None) or "",  # a builtin's may be None
         requirements=spec.requirements.items if spec.requirements is not None else (),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -120,6 +121,15 @@ def new_process_state():
     clients._renew()
     yield
     clients._renew()
+
+
+@pytest.fixture
+def no_finalizers():
+    """Nobody's garbage is collected at the depth that a deep body is read to: its finalizers would fail there."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from obo_kit.integrations.asgi import UserHeadersMiddleware
 from obo_kit.testing import LocalWorkspace
 
 MODEL = "agent-llm"
-AGENT = "agent"
+AGENT = "program"  # "agent" is what a served model is called
 
 
 @dataclass(frozen=True)

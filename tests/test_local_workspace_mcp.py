@@ -809,7 +809,7 @@ def test_wrong_arguments_are_an_error_result(workspace, server, tool, arguments)
     assert seen(workspace, "alice", tool) == [(200, "bad request")]
 
 
-def test_what_is_no_mcp_is_refused_without_harm(workspace):
+def test_what_is_no_mcp_is_refused_without_harm(workspace, no_finalizers):
     headers = {
         "Authorization": f"Bearer {workspace.token('alice')}",
         "Accept": "application/json, text/event-stream",

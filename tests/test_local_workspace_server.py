@@ -430,7 +430,7 @@ def test_what_is_not_served_is_not_found(full, method, path):
     "body",
     [b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"statement": 7}', b"{}", b'{"statement": ""}'],
 )
-def test_a_malformed_body_is_a_bad_request(full, body):
+def test_a_malformed_body_is_a_bad_request(full, body, no_finalizers):
     for path in (
         "/api/2.0/sql/statements",
         "/api/2.0/genie/spaces/g1/start-conversation",

@@ -566,6 +566,7 @@ def test_no_hook_or_trace_of_the_agents_sdk_sees_the_token(workspace):
 
     token = workspace.token("alice")
     agents.set_trace_processors([Processor()])
+    agents.set_tracing_disabled(False)  # for the process; an agent's file may have turned it off
     try:
         with user_session(host=workspace.host, token=token):
             agent = agents.Agent(name="a", model=Model(), tools=[ask])
