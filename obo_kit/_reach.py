@@ -297,11 +297,16 @@ def _not_called_yet(reached: Reached) -> Iterator[Declaration]:
         source = "".join(lines)
         if "requires_scopes" not in source and "system_resources" not in source:
             continue
-        for call, within, tool in _calls(ast.parse(source), (), ""):
+        for call, within, tool in _calls_in(source):
             caller = next((functions[at] for one in within if (at := _begin(one)) in functions), None)
             ran = any((file, line) in REGISTRY.places for line in range(call.lineno, (call.end_lineno or 0) + 1))
             if caller is not None and not ran:
                 yield from _evaluated(call, within, tool, caller, file)
+
+
+@functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
+def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str], ...]:
+    return tuple(_calls(ast.parse(source), (), ""))
 
 
 def _calls(

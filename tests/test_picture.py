@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_a_name_cannot_break_out_of_a_chart():
 
 
 def test_the_chart_of_the_page_is_that_of_the_example(monkeypatch):
-    monkeypatch.syspath_prepend(str(AGENT))
+    monkeypatch.setattr(sys, "path", [str(AGENT), *sys.path])
     (shown,) = re.findall(r"^```mermaid\n(.*?)^```$", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     drawn = as_mermaid(picture_of(AGENT / "agent.py", target="model-serving"))
     assert shown.rstrip() == drawn, f"Put this into docs/policy.md:\n{drawn}"

@@ -172,7 +172,7 @@ def _as_typed(name: str) -> Any:
 
 def test_the_policy_of_the_support_agent_is_the_one_written_by_hand(monkeypatch):
     """Rules 21 and 22. That agent runs as three users in `make demo`."""
-    monkeypatch.syspath_prepend(str(PORTED.parent / "support_agent"))
+    monkeypatch.setattr(sys, "path", [str(PORTED.parent / "support_agent"), *sys.path])
     import agent
 
     try:
