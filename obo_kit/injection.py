@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
+from obo_kit._objects import through_twin
 from obo_kit._tool import amend, evaluated, function_below
 from obo_kit.session import session_for_tool
 
@@ -124,6 +125,9 @@ class Injection:
         for name in self.names:
             doc = _without_entry(doc, name) if doc else doc
         return doc
+
+
+_NO_PARAMETER = Injection(slots=(), names=frozenset())
 
 
 def client_type_of(annotation: Any, fn: Any) -> str | None:
@@ -333,11 +337,15 @@ class ClientScope:
     @overload
     def __call__(self, target: F, /) -> F: ...
     def __call__(self, target: Any, /) -> Any:
-        """Decorate a function."""
+        """Decorate a function, or a tool object."""
 
         def change(spec: ToolSpec) -> ToolSpec:
             if spec.injection is not None:
                 raise TypeError(f"@with_user_client stands twice on {spec.name}()")
+            if spec.held is not None and spec.held.twin is not None:
+                if self._param is not None:
+                    raise TypeError(f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one")
+                return replace(spec, fn=through_twin(spec.fn, spec.held.twin), injection=_NO_PARAMETER)
             return replace(spec, injection=injection_of(function_below(spec.fn, "with_user_client"), self._param))
 
         return amend(target, "with_user_client", change)
