@@ -344,7 +344,9 @@ class ClientScope:
                 raise TypeError(f"@with_user_client stands twice on {spec.name}()")
             if spec.held is not None and spec.held.twin is not None:
                 if self._param is not None:
-                    raise TypeError(f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one")
+                    raise TypeError(
+                        f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
+                    )
                 return replace(spec, fn=through_twin(spec.fn, spec.held.twin), injection=_NO_PARAMETER)
             return replace(spec, injection=injection_of(function_below(spec.fn, "with_user_client"), self._param))
 

@@ -305,8 +305,8 @@ def test_what_is_declared_later_holds_for_what_a_toolkit_lists(workspace, agent,
     with as_user(workspace, "alice"):
         assert len(asyncio.run(tools_of(made))) == 1
         workspace.log.clear()
-        requires_scopes("vectorsearch")(made)
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - as its client wraps it
+        requires_scopes("vector-search")(made)
+        with pytest.raises(Exception) as raised:
             asyncio.run(tools_of(made))
         assert "ScopeViolation" in repr(unwrapped(raised.value))
     assert calls(workspace) == []
@@ -329,7 +329,7 @@ def test_the_tools_of_one_session_end_with_it(workspace, agent, make):
     with as_user(workspace, "alice"):
         (tool,) = asyncio.run(tools_of(made))
     workspace.log.clear()
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - as its client wraps it
+    with pytest.raises(Exception) as raised:
         asyncio.run(answer_of(tool))
     assert SessionClosedError in {type(one) for one in unwrapped(raised.value)}
     assert calls(workspace) == []
@@ -365,16 +365,15 @@ def client_of(client, session):
 # --- what carries no user -----------------------------------------------------------------------------------------------------
 
 
-def function_tool():
+def function_tool(_):
     return extra("agents", "function_tool")(strict_mode=False, name_override="it")(lambda question: None)
 
 
-def agents_server():
-    client = WorkspaceClient(host="http://127.0.0.1:9", token="t", auth_type="pat")
+def agents_server(client):
     return of_mcp_1("databricks_openai.agents", "McpServer")("http://127.0.0.1:9/mcp", workspace_client=client)
 
 
-def uc_tool():
+def uc_tool(_):
     def run(question: str) -> str:
         """Run."""
         return ""
@@ -383,13 +382,13 @@ def uc_tool():
     return build.from_function(run, name="it", uc_function_name="main.s.f", client_config={})
 
 
-def uc_toolkit():
+def uc_toolkit(_):
     base = extra("unitycatalog.ai.core.base", "BaseFunctionClient")
     build = extra("unitycatalog.ai.langchain.toolkit", "UCFunctionToolkit")
     return build.model_construct(tools_dict={}, client=base)
 
 
-def tool_info():
+def tool_info(_):
     build = of_mcp_1("databricks_openai", "ToolInfo")
     return build.model_construct(name="it", spec={}, execute=lambda: None)
 
@@ -404,10 +403,10 @@ def tool_info():
         (tool_info, "McpServerToolkit"),
     ],
 )
-def test_what_cannot_be_given_a_client_says_what_to_do(make, remedy):
+def test_what_cannot_be_given_a_client_says_what_to_do(agent, make, remedy):
     """House rule 4: at decoration."""
     with pytest.raises(TypeError, match=remedy):
-        with_user_client(make())
+        with_user_client(make(agent))
 
 
 def test_a_tool_that_holds_a_client_has_no_parameter_for_one(workspace, agent):
@@ -430,26 +429,25 @@ def test_the_policy_of_a_retriever_tool_is_the_user_s(workspace, agent, module):
     assert before["system_auth_policy"]["resources"]["databricks"]["vector_search_index"] == [{"name": INDEX}]
     assert before["user_auth_policy"] == {}
     after = auth_policy([with_user_client(tool)]).to_dict()
-    assert "vector-search" in after["user_auth_policy"]["api_scopes"]
+    assert after["user_auth_policy"] == {"api_scopes": ["vector-search"]}
     assert after["system_auth_policy"] == {}
 
 
 @TOOLKITS
 def test_the_policy_of_a_toolkit_is_the_user_s(workspace, agent, make):
-    """Rule 22: also where its servers are held elsewhere, too; another toolkit's are not."""
+    """Rule 22: another one's, of the agent's, is not."""
     made = make(workspace, agent)
-    servers = list(getattr(made, "_server_configs", {}).values())
-    before = auth_policy([servers, made]).to_dict()
+    before = auth_policy([made]).to_dict()
     assert before["system_auth_policy"]["resources"]["databricks"]["genie_space"] == [{"name": SPACE}]
     with_user_client(made)
-    after = auth_policy([servers, made]).to_dict()
+    after = auth_policy([made]).to_dict()
     assert (after["user_auth_policy"], after["system_auth_policy"]) == ({"api_scopes": ["mcp.genie"]}, {})
     both = auth_policy([made, make(workspace, agent)]).to_dict()
     assert both["system_auth_policy"] == before["system_auth_policy"]
 
 
 def test_the_policy_of_a_file_is_the_user_s(workspace, tmp_path, monkeypatch):
-    """Rule 22: collected in a process of its own, by MLflow's loader."""
+    """Rule 22: collected in a process of its own, by MLflow's loader; also where the file holds the servers besides."""
     extra("databricks_langchain", "VectorSearchRetrieverTool")
     of_mcp_1("databricks_langchain", "DatabricksMCPServer")
     monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
@@ -458,13 +456,22 @@ def test_the_policy_of_a_file_is_the_user_s(workspace, tmp_path, monkeypatch):
     file.write_text(
         f"""
 from databricks_langchain import DatabricksMCPServer, DatabricksMultiServerMCPClient, VectorSearchRetrieverTool
+from mlflow.models import set_model
 from mlflow.models.resources import DatabricksVectorSearchIndex
+from mlflow.pyfunc import ResponsesAgent
 from obo_kit import optional_tool, requires_scopes, with_user_client
 
 docs = VectorSearchRetrieverTool(index_name="{INDEX}")
 optional_tool(requires_scopes(DatabricksVectorSearchIndex("{INDEX}"))(with_user_client(docs)))
 servers = [DatabricksMCPServer(name="genie", url="{mcp_url(workspace)}")]
 genie = with_user_client(DatabricksMultiServerMCPClient(servers))
+
+
+class Agent(ResponsesAgent):
+    def predict(self, request): ...
+
+
+set_model(Agent())
 """,
         encoding="utf-8",
     )

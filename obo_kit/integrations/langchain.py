@@ -70,7 +70,9 @@ def _client_of(client: Any, session: UserSession) -> Any:
     """A client of the same servers. A server that was given no client for the workspace keeps what it was given."""
     twin = copy.copy(client)
     twin.connections = {
-        name: {**connection, "auth": type(connection["auth"])(session.client)} if _has_provider(connection) else connection
+        name: {**connection, "auth": type(connection["auth"])(session.client)}
+        if _has_provider(connection)
+        else connection
         for name, connection in client.connections.items()
     }
     return twin
