@@ -18,8 +18,38 @@ from obo_kit._unwrap import is_a
 from obo_kit.session import current_session
 
 if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
     from obo_kit._tool import ToolSpec
     from obo_kit.session import UserSession
+
+    # By shape: the frameworks are extras.
+    class _LangChainTool(Protocol):
+        @property
+        def args_schema(self) -> Any: ...
+
+    class _AgentsTool(Protocol):
+        @property
+        def on_invoke_tool(self) -> Any: ...
+
+    class _OpenAITool(Protocol):
+        @property
+        def execute(self) -> Any: ...
+
+    class _ToolList(Protocol):
+        @property
+        def tools(self) -> Any: ...
+
+    class _Toolkit(Protocol):
+        def get_tools(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    class _Server(Protocol):
+        def list_tools(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    Decorated: TypeAlias = (
+        Callable[..., Any] | _LangChainTool | _AgentsTool | _OpenAITool | _ToolList | _Toolkit | _Server
+    )
+    """What the decorators take."""
 
 __all__: list[str] = []
 

@@ -117,7 +117,7 @@ def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec]
     gives_client = decorator == "with_user_client"
     if gives_client and not found.takes_clients and found.twin is None:
         raise TypeError(
-            f"@with_user_client cannot give the tool '{found.name}' a client, as {_described(found.target)}: {found.instead}"
+            f"@with_user_client cannot give a client to '{found.name}', {_described(found.target)}: {found.instead}"
         )
     # All of them are looked at before any is put in place: an object is never left half decorated.
     amended = [
