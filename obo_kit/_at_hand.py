@@ -114,17 +114,23 @@ _READERS: dict[str, tuple[str, _Reader]] = {
 }  # fmt: skip
 
 
-def found_in(value: object) -> Found | None:
-    """What an object reaches; `None` where it is no client that is known here."""
+def found_in(value: object, user: bool = False) -> Found | None:
+    """What an object reaches; `None` where it is no client that is known here.
+
+    Args:
+        value: The object.
+        user: It acts as the user, whatever client it holds.
+    """
     for cls in type(value).__mro__:
         package, read = _READERS.get(cls.__name__, ("", None))
         if read is None or cls.__module__.partition(".")[0] != package:
             continue
         reached, client = read(value)
         by = type(value).__name__
+        user = user or _user_s(client)
         if isinstance(reached, str):
-            return _behind(reached, by, _user_s(client))
-        return Found(by=by, user=_user_s(client), resources=tuple(reached))
+            return _behind(reached, by, user)
+        return Found(by=by, user=user, resources=tuple(reached))
     return None
 
 

@@ -15,9 +15,41 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._unwrap import is_a
+from obo_kit.session import current_session
 
 if TYPE_CHECKING:
+    from typing import Protocol, TypeAlias
+
     from obo_kit._tool import ToolSpec
+    from obo_kit.session import UserSession
+
+    # By shape: the frameworks are extras.
+    class _LangChainTool(Protocol):
+        @property
+        def args_schema(self) -> Any: ...
+
+    class _AgentsTool(Protocol):
+        @property
+        def on_invoke_tool(self) -> Any: ...
+
+    class _OpenAITool(Protocol):
+        @property
+        def execute(self) -> Any: ...
+
+    class _ToolList(Protocol):
+        @property
+        def tools(self) -> Any: ...
+
+    class _Toolkit(Protocol):
+        def get_tools(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    class _Server(Protocol):
+        def list_tools(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    Decorated: TypeAlias = (
+        Callable[..., Any] | _LangChainTool | _AgentsTool | _OpenAITool | _ToolList | _Toolkit | _Server
+    )
+    """What the decorators take."""
 
 __all__: list[str] = []
 
@@ -60,6 +92,10 @@ def _nothing(spec: ToolSpec) -> None:
     pass
 
 
+Twin = Callable[[Any, "UserSession"], Any]
+"""Makes an object anew for one session: as it is, with the session's client in place of its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToolObject:
     """A framework's object, as the decorators see it.
@@ -71,6 +107,8 @@ class ToolObject:
         items: The tools that it holds: each is decorated too.
         makes_tools: Whether it makes tools later: they are decorated too.
         takes_clients: Whether its functions can be given a client that its schema does not show.
+        twin: What stands for it in a session, where it holds a client itself.
+        instead: What to do where neither gives it the user's client.
         settle: Called once its functions are decorated: what else the object has to know of it.
     """
 
@@ -80,6 +118,8 @@ class ToolObject:
     items: Sequence[Any] = ()
     makes_tools: bool = False
     takes_clients: bool = False
+    twin: Twin | None = None
+    instead: str = "build it with the user's client, in available_tools or in the request"
     settle: Callable[[ToolSpec], None] = _nothing
 
 
@@ -151,6 +191,36 @@ def listing(target: Any, name: str) -> Entry:
         return made
 
     return replace(entry, fn=listed)
+
+
+def through_twin(fn: Callable[..., Any], twin: Twin) -> Callable[..., Any]:
+    """A method that is called on what stands for its object in the session in force."""
+
+    def there(target: Any) -> Any:
+        session = current_session()
+        found = session.once(target, lambda: twin(target, session))
+        if _LATER in vars(target):
+            object.__setattr__(found, _LATER, vars(target)[_LATER])
+        return found
+
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def later(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await fn(there(self), *args, **kwargs)
+
+        return later
+
+    @functools.wraps(fn)
+    def now(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return fn(there(self), *args, **kwargs)
+
+    return now
+
+
+def methods_of(target: object) -> dict[str, Any]:
+    """The methods that one object has of its own."""
+    return dict(getattr(target, "__dict__", {}).get(_METHODS, {}))
 
 
 def decorate_later(target: Any, decorate: Callable[[Any], Any]) -> None:

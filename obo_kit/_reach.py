@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from obo_kit._at_hand import Found, declared_by, found_in
 from obo_kit._collect import is_library
 from obo_kit._errors import OboError, PolicyError
-from obo_kit._tool import ToolSpec, inner_spec_of
+from obo_kit._tool import ToolSpec, acts_as_user, inner_spec_of
 from obo_kit.requirements import (
     REGISTRY,
     Declaration,
@@ -89,6 +89,8 @@ class _Walk:
         self.reached = Reached()
         self.queue: collections.deque[Any] = collections.deque()
         self._seen: dict[int, Any] = {}  # kept, so that no id is given twice
+        self._clients: list[Any] = []
+        self._user_s: set[int] = set()
         self._load = load
         self._own: dict[str, bool] = {}
         # An installed package that declares tools is as good as the author's own.
@@ -101,6 +103,12 @@ class _Walk:
                 continue
             self._seen[id(value)] = value
             self.queue.extend(one for one in self._held_by(value) if not isinstance(one, _ATOMS))
+        # At the end: an object may be met before the one that has the user's client stand in for its own.
+        self.reached.clients += [
+            found
+            for value in self._clients
+            if (found := _quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
+        ]
 
     def _is_own(self, module: str) -> bool:
         if module not in self._own:
@@ -190,7 +198,9 @@ class _Walk:
             return []  # a lock, a logger, a path
         found = _quietly(found_in, value)
         if found is not None:
-            self.reached.clients.append(found)
+            self._clients.append(value)
+        if _quietly(acts_as_user, value):
+            self._user_s.update(map(id, (value,) if found is not None else _parts(value)))
         spec = _quietly(inner_spec_of, value)
         if spec is not None:
             self._note(spec)
@@ -226,6 +236,14 @@ def _attributes(value: Any) -> Iterator[Any]:
                     yield descriptor.__get__(value)
                 except AttributeError:
                     continue
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What an object is made of, also where it keeps that by name."""
+    for held in _attributes(value):
+        yield held
+        if isinstance(held, dict):
+            yield from held.values()
 
 
 def _cell(cell: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._above import handed_up, refuse_registered
 from obo_kit._context import FRAME, RERAISE, Frame, Run, ToolCall, bound, open_session
-from obo_kit._objects import ToolObject, decorate_later, held
+from obo_kit._objects import ToolObject, decorate_later, held, methods_of
 from obo_kit._retry import retrying, tell_what_was_tried
 from obo_kit.denials import explain_in
 from obo_kit.events import watch
@@ -114,11 +114,10 @@ def _amended(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]
 
 def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
     """Decorate a framework's object in its place: every function that the framework calls on it (rule 14)."""
-    if decorator == "with_user_client" and not found.takes_clients:
+    gives_client = decorator == "with_user_client"
+    if gives_client and not found.takes_clients and found.twin is None:
         raise TypeError(
-            f"@with_user_client cannot give the tool '{found.name}' a client: {_described(found.target)} shows its model "
-            "every parameter; put it below the decorator that makes the tool, or build the tool with the user's client, "
-            "in available_tools"
+            f"@with_user_client cannot give a client to '{found.name}', {_described(found.target)}: {found.instead}"
         )
     # All of them are looked at before any is put in place: an object is never left half decorated.
     amended = [
@@ -129,10 +128,20 @@ def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec]
     for entry, (spec, previous) in zip(found.entries, amended, strict=True):
         entry.put(_wrapped(spec, previous))
         found.settle(spec)
-    if found.makes_tools:
+    if found.makes_tools and not gives_client:  # what it makes has the client of what made it
         decorate_later(found.target, lambda item: amend(item, decorator, change))
     session = open_session()
     return found.target if session is None else session.adopt(found.target)
+
+
+def acts_as_user(target: object) -> bool:
+    """Whether an object that holds a client was decorated to act with the user's in its place."""
+    specs = [inner_spec_of(one) for one in methods_of(target).values()]
+    return any(
+        spec.injection is not None and spec.held is not None and spec.held.twin is not None
+        for spec in specs
+        if spec is not None
+    )
 
 
 def _plain(fn: Any) -> Any:

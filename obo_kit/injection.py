@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
+from obo_kit._objects import through_twin
 from obo_kit._tool import amend, evaluated, function_below
 from obo_kit.session import session_for_tool
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
+    from obo_kit._objects import Decorated
     from obo_kit._tool import ToolSpec
     from obo_kit.session import UserSession
 
@@ -40,7 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 C = TypeVar("C", bound="WorkspaceClient | UserSession | _SearchClient | _OpenAIClient")
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound="Decorated")
 
 # Recognised by name: importing the classes would cost seconds, and an annotation may be a string that cannot be evaluated.
 _KNOWN = frozenset(
@@ -124,6 +126,9 @@ class Injection:
         for name in self.names:
             doc = _without_entry(doc, name) if doc else doc
         return doc
+
+
+_NO_PARAMETER = Injection(slots=(), names=frozenset())
 
 
 def client_type_of(annotation: Any, fn: Any) -> str | None:
@@ -333,11 +338,17 @@ class ClientScope:
     @overload
     def __call__(self, target: F, /) -> F: ...
     def __call__(self, target: Any, /) -> Any:
-        """Decorate a function."""
+        """Decorate a function, or a tool object."""
 
         def change(spec: ToolSpec) -> ToolSpec:
             if spec.injection is not None:
                 raise TypeError(f"@with_user_client stands twice on {spec.name}()")
+            if spec.held is not None and spec.held.twin is not None:
+                if self._param is not None:
+                    raise TypeError(
+                        f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
+                    )
+                return replace(spec, fn=through_twin(spec.fn, spec.held.twin), injection=_NO_PARAMETER)
             return replace(spec, injection=injection_of(function_below(spec.fn, "with_user_client"), self._param))
 
         return amend(target, "with_user_client", change)
@@ -360,15 +371,19 @@ def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
     of the function shows them, and a value supplied for one is refused. Put the client first, which is what type checkers
     can express. As context manager: ``with with_user_client() as client:``.
 
+    A tool object that holds a client itself is decorated in its place: the retriever tools of ``databricks_langchain`` and
+    ``databricks_openai``, ``McpServerToolkit``, ``DatabricksMultiServerMCPClient``. In each session one with the user's
+    client stands for it, as it is at the session's first call; its own client is not used for a call any more.
+
     The client lives as long as the session, and is the same for every tool of a request. Outside of any session each call
     has a session of its own, unless the process declares an entry point with ``@user_session`` (rule 7).
 
     Args:
-        target: The function, where it is used without arguments.
+        target: The function or tool object, where it is used without arguments.
         param: The parameter to fill, where neither its annotation nor its name says so.
 
     Raises:
-        TypeError: At decoration: there is nothing to fill, or the target is no function. At the call: the caller supplied
+        TypeError: At decoration: there is nothing to fill, or the target is no function and holds no client. At the call: the caller supplied
             a value for the client.
         NoUserIdentityError: At the call: there is no user to act for.
         NoUserSessionError: At the call: outside of any session, where an entry point is declared.

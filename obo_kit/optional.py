@@ -7,7 +7,6 @@ import copy
 import inspect
 import logging
 import threading
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -22,6 +21,7 @@ from obo_kit.events import watch
 if TYPE_CHECKING:
     import tenacity
 
+    from obo_kit._objects import Decorated
     from obo_kit._retry import Retry
     from obo_kit._tool import ToolSpec
     from obo_kit.session import UserSession
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "optional_tool"]
 
 logger = logging.getLogger(__name__)
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound="Decorated")
 _ALL = frozenset(DenialReason)
 _DEPLOYERS_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY})
 _UNSET: Any = object()

@@ -18,13 +18,14 @@ from obo_kit.scopes import TARGETS, Verdict, check_known, covers, kind_of, verdi
 if TYPE_CHECKING:
     from mlflow.models.resources import DatabricksResource
 
+    from obo_kit._objects import Decorated
     from obo_kit._tool import ToolSpec
     from obo_kit.identity import UserIdentity
     from obo_kit.scopes import ResourceKind
 
 __all__ = ["Declaration", "Requirement", "Requirements", "requires_scopes", "system_resources"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound="Decorated")
 R = TypeVar("R", bound="DatabricksResource")
 
 

@@ -53,16 +53,27 @@ _QUERY = (
     "it takes no user, and would act with the agent's own credentials: embed with "
     "session.client.serving_endpoints.query(name, input=[…]), or with the session's DatabricksOpenAI"
 )
-_STATEMENT = (
+RUN_FUNCTIONS = (
     "it leaves the client it is given for one of its own: run the function with "
     "session.client.statement_execution.execute_statement('SELECT catalog.schema.function(…)', warehouse_id), or through "
     "the workspace's MCP server for functions"
 )
 _CARRY_NO_USER = {
     "DatabricksEmbeddings": _QUERY,
-    "DatabricksFunctionClient": _STATEMENT,
-    "UCFunctionToolkit": _STATEMENT,
+    "DatabricksFunctionClient": RUN_FUNCTIONS,
+    "UCFunctionToolkit": RUN_FUNCTIONS,
 }
+
+
+class _StandIn:
+    """What stands for an object. It holds the object, so that no other one gets its id."""
+
+    __slots__ = ("built", "lock", "target")
+
+    def __init__(self, target: object) -> None:
+        self.target = target
+        self.built: tuple[Any, ...] = ()
+        self.lock = threading.Lock()
 
 
 class UserSession:
@@ -71,7 +82,7 @@ class UserSession:
     Open one with `user_session`. Safe to use from several threads. Cannot be pickled or copied.
     """
 
-    __slots__ = ("__weakref__", "_clients", "_denials", "_identity", "_lease", "_lock")
+    __slots__ = ("__weakref__", "_clients", "_denials", "_identity", "_lease", "_lock", "_stand_ins")
 
     def __init__(
         self,
@@ -82,6 +93,7 @@ class UserSession:
         self._identity = identity  # as it was opened
         self._lease = Lease(identity, limits, again)
         self._clients: dict[str, Any] = {}
+        self._stand_ins: dict[int, _StandIn] = {}
         self._denials: list[Denial] = []
         self._lock = threading.RLock()
 
@@ -135,6 +147,20 @@ class UserSession:
                 self._clients[name] = build(name, self._lease, self.get_named)
             return self._clients[name]
 
+    def once(self, target: object, build: Callable[[], T]) -> T:
+        """What stands for an object in this session: built on first use, and let go when the session ends.
+
+        Raises:
+            SessionClosedError: The session has ended.
+        """
+        self._lease.check()
+        with self._lock:
+            found = self._stand_ins.setdefault(id(target), _StandIn(target))
+        with found.lock:  # its own: another tool's need not wait for what this one asks the workspace
+            if not found.built:
+                found.built = (build(),)
+            return cast("T", found.built[0])
+
     def adopt(self, made: T) -> T:
         """Put the vector-search tools in ``made`` behind this session's fence.
 
@@ -179,6 +205,7 @@ class UserSession:
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
         self._lease.close()
         self._clients.clear()
+        self._stand_ins.clear()
 
     def __del__(self) -> None:
         # Nobody can close it any more, and its clients may have been kept: they are fenced now (rule 5).

@@ -285,6 +285,30 @@ obo_kit.rewrite_denials(lambda denial: "text")  # type: ignore[arg-type,return-v
 events[0].tool = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+# --- tool objects ---------------------------------------------------------------------------------------------------------
+
+
+class RetrieverLike:
+    """Stands for a `VectorSearchRetrieverTool` of LangChain, which comes with an extra."""
+
+    args_schema: type[object]
+
+
+class ToolkitLike:
+    """Stands for a toolkit of an MCP server."""
+
+    async def get_tools(self, name: str | None = None) -> list[RetrieverLike]:
+        return []
+
+
+assert_type(with_user_client(RetrieverLike()), RetrieverLike)
+assert_type(with_user_client(ToolkitLike()), ToolkitLike)
+assert_type(optional_tool(requires_scopes("genie")(RetrieverLike())), RetrieverLike)
+assert_type(optional_tool(fallback="x")(ToolkitLike()), ToolkitLike)
+with_user_client(3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+requires_scopes("genie")(3)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
 # --- sessions -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ tool was called without a tool call. A fallback that is no text is the tool's re
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,13 @@ from pydantic import BaseModel, create_model
 
 from obo_kit._above import answer_denials, to_langchain
 from obo_kit._objects import ToolObject, attribute, listing, method
+from obo_kit._unwrap import is_a
+from obo_kit.integrations._retriever import retriever_of
+from obo_kit.session import RUN_FUNCTIONS
 
 if TYPE_CHECKING:
     from obo_kit._tool import ToolSpec
+    from obo_kit.session import UserSession
 
 __all__: list[str] = []
 
@@ -26,8 +31,8 @@ def hold(target: Any) -> ToolObject:
     name = str(getattr(target, "name", None) or type(target).__name__)
     if not isinstance(target, BaseTool):
         if hasattr(target, "get_tools"):
-            return ToolObject(target=target, name=name, entries=(listing(target, "get_tools"),), makes_tools=True)
-        return ToolObject(target=target, name=name, items=target.tools)
+            return _of_client(target, name)
+        return ToolObject(target=target, name=name, items=target.tools, instead=RUN_FUNCTIONS)
     says = functools.partial(to_langchain, target)
     if hasattr(target, "func"):
         entries = [attribute(target, one, says) for one in ("func", "coroutine") if getattr(target, one) is not None]
@@ -38,9 +43,39 @@ def hold(target: Any) -> ToolObject:
         target=target,
         name=name,
         entries=entries,
-        takes_clients=True,
+        takes_clients=not is_a(target, "unitycatalog", "UnityCatalogTool"),
+        twin=retriever_of if is_a(target, "databricks_ai_bridge", "VectorSearchRetrieverToolMixin") else None,
+        instead=RUN_FUNCTIONS,
         settle=functools.partial(_settle, target),
     )
+
+
+def _of_client(client: Any, name: str) -> ToolObject:
+    ours = any(_has_provider(connection) for connection in client.connections.values())
+    return ToolObject(
+        target=client,
+        name=name,
+        entries=(listing(client, "get_tools"),),
+        makes_tools=True,
+        twin=_client_of if ours else None,
+        instead="none of its servers has a WorkspaceClient; make them with DatabricksMCPServer",
+    )
+
+
+def _has_provider(connection: Any) -> bool:
+    return is_a(connection.get("auth"), "databricks_mcp", "DatabricksOAuthClientProvider")
+
+
+def _client_of(client: Any, session: UserSession) -> Any:
+    """A client of the same servers. A server that was given no client for the workspace keeps what it was given."""
+    twin = copy.copy(client)
+    twin.connections = {
+        name: {**connection, "auth": type(connection["auth"])(session.client)}
+        if _has_provider(connection)
+        else connection
+        for name, connection in client.connections.items()
+    }
+    return twin
 
 
 def _settle(tool: Any, spec: ToolSpec) -> None:

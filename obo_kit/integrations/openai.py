@@ -5,17 +5,22 @@ The models of both read texts: a denied tool answers with its fallback.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obo_kit._context import current_call
 from obo_kit._objects import Entry, ToolObject, attribute, listing, method
 from obo_kit._tool import spec_of
 from obo_kit._unwrap import is_a
 from obo_kit.denials import explain
+from obo_kit.integrations._retriever import retriever_of
+
+if TYPE_CHECKING:
+    from obo_kit.session import UserSession
 
 __all__: list[str] = []
 
@@ -24,7 +29,12 @@ def hold(target: Any) -> ToolObject:
     """A tool, or a toolkit or server that offers tools."""
     name = str(getattr(target, "name", None) or type(target).__name__)
     if is_a(target, "agents", "FunctionTool"):
-        return ToolObject(target=target, name=name, entries=(_invoked(target),))
+        return ToolObject(
+            target=target,
+            name=name,
+            entries=(_invoked(target),),
+            instead="its model sees every parameter by now; put it below the decorator that makes the tool",
+        )
     if is_a(target, "agents", "MCPServer"):
         return ToolObject(target=target, name=name, entries=_of_server(target))
     if is_a(target, "databricks_openai", "McpServerToolkit"):
@@ -33,11 +43,27 @@ def hold(target: Any) -> ToolObject:
             name=name,
             entries=(listing(target, "aget_tools"),),
             makes_tools=True,
+            twin=_toolkit_of,
             settle=lambda _: _raise_refusals(target.databricks_mcp_client),
         )
     if is_a(target, "databricks_openai", "ToolInfo"):
-        return ToolObject(target=target, name=name, entries=(attribute(target, "execute"),))
-    return ToolObject(target=target, name=target.tool["function"]["name"], entries=(method(target, "execute"),))
+        return ToolObject(
+            target=target,
+            name=name,
+            entries=(attribute(target, "execute"),),
+            instead="put it on the McpServerToolkit that makes the tool",
+        )
+    return ToolObject(
+        target=target, name=target.tool["function"]["name"], entries=(method(target, "execute"),), twin=retriever_of
+    )
+
+
+def _toolkit_of(toolkit: Any, session: UserSession) -> Any:
+    twin = copy.copy(toolkit)
+    twin.workspace_client = session.client
+    twin.databricks_mcp_client = type(toolkit.databricks_mcp_client)(toolkit.url, session.client)
+    _raise_refusals(twin.databricks_mcp_client)
+    return twin
 
 
 _IMPLEMENTATION = "_on_invoke_tool_impl"
