@@ -383,8 +383,8 @@ def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
         param: The parameter to fill, where neither its annotation nor its name says so.
 
     Raises:
-        TypeError: At decoration: there is nothing to fill, or the target is no function and holds no client. At the call: the caller supplied
-            a value for the client.
+        TypeError: At decoration: there is nothing to fill, or the target is no function and holds no client. At the call: the
+            caller supplied a value for the client.
         NoUserIdentityError: At the call: there is no user to act for.
         NoUserSessionError: At the call: outside of any session, where an entry point is declared.
     """
