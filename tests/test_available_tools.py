@@ -378,7 +378,7 @@ def test_servers_of_the_agents_sdk_are_connected_in_the_caller_s_task(workspace)
 
 
 @pytest.mark.parametrize("name", ["alice", "carol"])
-def test_the_examples_of_the_page_run(workspace, name):
+def test_the_examples_of_the_page_run(workspace, monkeypatch, name):
     """House rule 3: docs/tools.md, as a user who may use everything and as one who may use nothing."""
     of_mcp_1("databricks_openai.agents", "McpServer")
     extra("databricks_langchain", "VectorSearchRetrieverTool")
@@ -390,12 +390,20 @@ def test_the_examples_of_the_page_run(workspace, name):
         assert names["tool"].invoke({"question": "x"}) == (
             SPACE if name == "alice" else "Sales are not available to you."
         )
-        exec(compile(blocks[1], "tools.md", "exec"), names)
+        with monkeypatch.context() as agent:
+            agent.setenv("DATABRICKS_HOST", workspace.host)
+            agent.setenv("DATABRICKS_TOKEN", workspace.token("bob"))  # the agent's own credentials
+            exec(compile(blocks[1], "tools.md", "exec"), names)
+        workspace.log.clear()
+        answer = names["articles"].invoke({"query": "refund"})
+        assert ("refund" in answer.lower()) is (name == "alice")
+        assert {record.user for record in calls(workspace)} == {name}
+        exec(compile(blocks[2], "tools.md", "exec"), names)
         assert [tool.name for tool in names["tools"]] == (["docs", "lookup"] if name == "alice" else [])
         (note,) = re.findall(r"^```text\n(.*)\n```$", page, re.MULTILINE)
         assert names["tools"].note == ("" if name == "alice" else note)
-        for block in blocks[2:]:
+        for block in blocks[3:]:
             exec(compile(block, "tools.md", "exec"), names)
         assert (QUERY in [tool.name for tool in names["tools"]]) is (name == "alice")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     gc.collect()
