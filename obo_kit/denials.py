@@ -108,12 +108,12 @@ def explain(refused: object) -> Denial | None:
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:
     """`explain`, for the tool call and the session it came from."""
     evidence = call.seen if call is not None else ()
-    if call is not None and tells_nothing(refused):
-        found = _classify(call.evidence.last) if call.evidence.last is not None else None
-    elif isinstance(refused, BaseException):
-        found = _of_exception(refused, evidence, 0)
-    else:
+    if not isinstance(refused, BaseException):
         found = _of_value(refused, evidence)
+    elif call is not None and tells_nothing(refused):
+        found = _classify(call.evidence.last) if call.evidence.last is not None else None
+    else:
+        found = _of_exception(refused, evidence, 0)
     return _rewritten(_described(found, call, session)) if found is not None else None
 
 

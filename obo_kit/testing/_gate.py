@@ -187,9 +187,7 @@ class Gate:
         if seen.caller is not None and response is not None:
             response.set_cookie("local_user", quote(seen.caller.principal.name, safe=""))
         status = response.status_code if response is not None else 0
-        early = started + self.latency - time.perf_counter()
-        if early > 0:
-            await asyncio.sleep(early)
+        await _until(started + self.latency)
         self._log._add(_record(request, seen, status, at, time.perf_counter() - started))
         if response is None or seen.faults:
             await send_faultily(response, seen.faults, scope, receive, send)
@@ -253,6 +251,12 @@ class Gate:
         if api.quick:
             return handler(call)
         return await asyncio.get_running_loop().run_in_executor(self._pool(), handler, call)
+
+
+async def _until(moment: float) -> None:
+    """Wait for a moment of `time.perf_counter`. The event loop's own clock ticks in milliseconds: the last is polled for."""
+    while (left := moment - time.perf_counter()) > 0:
+        await asyncio.sleep(max(0.0, left - 0.0015))
 
 
 def _not_called(request: Request) -> Response:
