@@ -378,7 +378,9 @@ def print_own_costs(host: str, token: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each way, of three user requests each (default: 10)")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="turns of each way, of three user requests each (default: 10)"
+    )
     parser.add_argument(
         "--latency", type=float, nargs="*", default=[0.0, 0.005, 0.020], help="seconds per HTTP request"
     )
@@ -395,7 +397,9 @@ def main() -> int:
         sdk, openai, vectors = sdk_ways(host), openai_ways(host), vector_search_ways(host)
         for latency in options.latency:
             pipe.send(float(latency))
-            print(f"\nHTTPS, {latency * 1e3:g} ms per HTTP request; medians of {options.rounds * IN_A_ROW} user requests")
+            print(
+                f"\nHTTPS, {latency * 1e3:g} ms per HTTP request; medians of {options.rounds * IN_A_ROW} user requests"
+            )
             print(f"{'one user request of':<57}{'ms':>9}{'requests':>10}{'new conns':>11}{'to the kit':>11}")
             print_costs("1 SDK call", bench.one_user_at_a_time(sdk, 1))
             print_costs(f"{CALLS} SDK calls", bench.one_user_at_a_time(sdk, CALLS))
