@@ -538,7 +538,7 @@ def nothing_registered():
 @pytest.mark.parametrize("decorator", decorators())
 @pytest.mark.usefixtures("nothing_registered")
 def test_a_decorator_above_a_registration_is_refused(register, decorator):
-    """Issue 5: it would never be reached, in silence; also through a stranger, and above another one that is well placed."""
+    """It would never be reached, in silence; also through a stranger, and above another one that is well placed."""
 
     def made():
         def tool(client=None, question: str = "x"):
@@ -561,7 +561,7 @@ def test_a_decorator_above_a_registration_is_refused(register, decorator):
 
 
 def test_a_server_inside_a_function_is_seen():
-    """Issue 5: an app that is made by a function."""
+    """An app that is made by a function."""
     app = extra("fastapi", "FastAPI")()
     with pytest.raises(TypeError, match="stands above the route's decorator"):
 
@@ -571,7 +571,7 @@ def test_a_server_inside_a_function_is_seen():
 
 
 def test_a_server_that_keeps_its_functions_elsewhere_does_no_harm(monkeypatch):
-    """Issue 5: another version of a framework."""
+    """Another version of a framework."""
     app = extra("fastapi", "FastAPI")()
     app.get("/")(unseen := lambda: None)
     monkeypatch.setattr(type(app), "routes", property(lambda self: 1 / 0))
@@ -579,7 +579,6 @@ def test_a_server_that_keeps_its_functions_elsewhere_does_no_harm(monkeypatch):
 
 
 def test_another_function_of_a_server_s_module_is_not_refused():
-    """Issue 5."""
     app = extra("fastapi", "FastAPI")()
     app.get("/")(lambda: None)
     assert optional_tool(lambda: "ours")() == "ours"
@@ -659,7 +658,7 @@ def test_a_session_of_mcp_s_does_not_lend_a_user_to_whoever_asks_in_it_later(wor
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra():
-    """Issue 5: the kit works without any framework."""
+    """The kit works without any framework."""
     code = """
 import subprocess
 import sys

@@ -290,7 +290,7 @@ def test_misuse_is_refused(workspace, make, error, message):
 
 
 def test_retriever_tools_are_built_for_each_user(workspace):
-    """Issue 5: who may not read the index has no tool of it."""
+    """Who may not read the index has no tool of it."""
     makers = [functools.partial(official.retriever, module) for module in ("databricks_langchain", "databricks_openai")]
     extra("databricks_langchain", "VectorSearchRetrieverTool")
     for name in ("alice", "carol"):
@@ -324,7 +324,7 @@ def mcp_factories(workspace):
 
 
 def test_the_lists_of_mcp_servers_are_built_for_each_user(workspace):
-    """Issue 5: at the same time, with every client; the server saw each user, and nobody else."""
+    """At the same time, with every client; the server saw each user, and nobody else."""
     factories = mcp_factories(workspace)
     for name in ("alice", "bob", "carol"):
         workspace.log.clear()
@@ -360,7 +360,7 @@ def test_an_mcp_server_that_does_not_answer_is_an_outage(workspace):
 
 
 def test_servers_of_the_agents_sdk_are_connected_in_the_caller_s_task(workspace):
-    """Issue 5: as its documentation has it; who may not connect has a server without tools."""
+    """As its documentation has it; who may not connect has a server without tools."""
     build = of_mcp_1("databricks_openai.agents", "McpServer")
     agent = extra("agents", "Agent")
     context = extra("agents", "RunContextWrapper")(None)

@@ -240,7 +240,6 @@ CELLS = dict(zip(COLUMNS, (schema_hidden, value_refused, kind_kept, denial_shape
 @each
 @pytest.mark.parametrize("column", COLUMNS)
 async def test_each_cell_of_the_table_holds(world, framework, column):
-    """Issue 5."""
     with world.workspace.as_app() if isinstance(framework, Served) else contextlib.nullcontext() as world.proxy:
         cell = await CELLS[column](framework, world)
     if WRITE:
@@ -269,7 +268,7 @@ def write(name, column, cell):
 
 
 def test_the_table_in_the_docs_is_whole(capsys):
-    """Issue 5: a row of each framework, and nothing open."""
+    """A row of each framework, and nothing open."""
     rows = written()
     with capsys.disabled():
         print(f"\n{HEAD}" + "\n".join(f"| {' | '.join([name, *row])} |" for name, row in rows.items()))

@@ -340,7 +340,7 @@ def write_row(name, found):
 
 
 def test_the_table_in_the_docs_is_whole():
-    """Issue 6: at least 25 calls and 20 refusals, and a row of each."""
+    """At least 25 calls and 20 refusals, and a row of each."""
     text = DOCS.read_text(encoding="utf-8")
     table = text.partition("<!-- table -->\n")[2].partition("<!-- end of table -->")[0]
     assert table.startswith(HEAD)
@@ -350,7 +350,7 @@ def test_the_table_in_the_docs_is_whole():
 
 
 def test_what_is_lost_is_little_and_named():
-    """Issue 6: an outage is never a denial, with any client; and no refusal is taken for another."""
+    """An outage is never a denial, with any client; and no refusal is taken for another."""
     for lost in LOST.values():
         assert set(lost) == {"sign-in page"}
         assert set(lost.values()) == {None}

@@ -1,4 +1,4 @@
-"""MCP clients act as the user, and nothing of a refusal is lost. Rules 4, 5, 8, 9, 16, 19 and 23; issue 6."""
+"""MCP clients act as the user, and nothing of a refusal is lost. Rules 4, 5, 8, 9, 16, 19 and 23."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ REFUSED = {
 @pytest.mark.parametrize("key", REFUSED)
 @pytest.mark.parametrize("phase", ["connect", "call"])
 def test_what_the_agents_sdk_makes_of_a_refusal(workspace, phase, key):
-    """Issue 6: a `UserError` without its cause when connecting; in a call a cancellation that nobody asked for."""
+    """A `UserError` without its cause when connecting; in a call a cancellation that nobody asked for."""
     if phase == "call" and sys.version_info < (3, 11):
         pytest.skip("Python 3.10 does not say who was cancelled")
     build = of_mcp_1("databricks_openai.agents", "McpServer")

@@ -145,5 +145,5 @@ def test_no_schema_has_the_client(consumer, name):
 
 
 def test_there_are_enough_cases():
-    """Issue 5: at least 150, without `fastmcp`, which is not installed beside the rest."""
+    """At least 150, without `fastmcp`, which is not installed beside the rest."""
     assert 2 * len(TOOLS) * (len(CONSUMERS) - 1) >= 400

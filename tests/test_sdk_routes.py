@@ -1,4 +1,4 @@
-"""What the SDK's source says that its methods send, against what they do send (issue 7: inference)."""
+"""What the SDK's source says that its methods send, against what they do send."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What type checkers see. Read by mypy (strict) and pyright, never run; a line that must fail carries its ignore comments,
-and an ignore comment that is not needed is an error itself.
+# pyright: strict, reportMissingTypeStubs=false
+"""What type checkers see. Read by mypy and pyright, both strict, and never run; a line that must fail carries its ignore
+comments, and an ignore comment that is not needed is an error itself.
 """
 
 from __future__ import annotations
@@ -351,5 +352,11 @@ user_session(tokn="t")  # type: ignore[call-overload]  # pyright: ignore[reportC
 assert_type(obo_kit.explain(ValueError()), Denial | None)
 assert_type(obo_kit.auth_policy("agent.py"), AuthPolicy)
 assert_type(obo_kit.app_config("agent.py"), dict[str, Any])
-assert_type(available_tools(lambda client: []), AvailableTools)
+
+
+def factory(client: WorkspaceClient) -> list[Any]:
+    return [client]
+
+
+assert_type(available_tools(factory), AvailableTools)
 obo_kit.auth_policy("agent.py", target="lambda")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
