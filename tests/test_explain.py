@@ -993,7 +993,7 @@ def test_the_table_s_names_are_its_own():
 
 
 SAMPLES = [
-    # facts/scopes.yaml, errors: status, code, sample, reason
+    # Recorded: status, code, sample, reason
     (403, "403", "Provided OAuth token does not have required scopes: unity-catalog [ReqId: 0]", R.MISSING_SCOPE),
     (403, "403", "Provided access token does not have required scopes: all-apis [ReqId: 0]", R.MISSING_SCOPE),
     (403, None, "Provided OAuth token does not have required scopes: model-serving, model-serving-inference", R.MISSING_SCOPE),

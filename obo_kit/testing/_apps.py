@@ -15,7 +15,7 @@ from obo_kit.testing._refusals import RefusedError, refusal_text
 
 __all__ = ["Apps"]
 
-# What an app's effective scopes hold beside the configured ones (facts/scopes.yaml, apps.effective_field).
+# What an app's effective scopes hold beside the configured ones.
 _ALWAYS = ("iam.access-control:read", "iam.current-user:read")
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PRIVILEGES", "Grants"]
 
-# Privileges per kind of securable, the one that lets a user use it first (facts/scopes.yaml, kinds).
+# Privileges per kind of securable, the one that lets a user use it first; the grants of the catalogue.
 PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT",),
     "function": ("EXECUTE",),

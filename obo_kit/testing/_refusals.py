@@ -9,8 +9,8 @@
 ``inferred``
     Nobody wrote it down; this is the answer that fits the rest best.
 
-``source`` names an entry of ``facts/scopes.yaml`` (``errors:``) or a public file by its number in a search index
-(``fid:``), or says what the answer was inferred from.
+``source`` names a refusal that was recorded (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public file by
+its number in a search index (``fid:``); or it says what the answer was inferred from.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ REFUSALS: Mapping[str, Refusal] = {
         text="Tool {name} does not exist",
         decision="not found",
         standing="inferred",
-        source="code written against a workspace quotes -32602 BAD_REQUEST with these words; the facts have no report",
+        source="code written against a workspace quotes -32602 BAD_REQUEST with these words; nobody reported it",
     ),
     # ------------------------------------------------------------------ SQL warehouses and tables
     "warehouse_denied": Refusal(
@@ -519,7 +519,7 @@ REFUSALS: Mapping[str, Refusal] = {
         text="The model raised {error}: {detail}",
         decision="model error",
         standing="inferred",
-        source="facts/errors.md; the wording avoids the words that make databricks-sdk repeat a request",
+        source="BAD_REQUEST in databricks-sdk errors; the wording avoids the words that make databricks-sdk repeat a request",
     ),
     "deploy_bad_scope": Refusal(
         status=400,

@@ -46,7 +46,7 @@ _VARIABLES = (
     "IS_IN_DATABRICKS_MODEL_SERVING_ENV",
     "IS_IN_DB_MODEL_SERVING_ENV",
 )
-# What the issued user tokens of an App carry unasked (facts/scopes.md, 2.1 and 2.3).
+# What the issued user tokens of an App carry unasked: the catalogue's `always_granted_by`, and OpenID's.
 _APP_SCOPES = ("openid", "profile", "email", "offline_access", "iam.current-user:read", "iam.access-control:read")
 _ABSENT = object()
 
