@@ -9,8 +9,8 @@
 ``inferred``
     Nobody wrote it down; this is the answer that fits the rest best.
 
-``source`` names a refusal that was recorded (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public file by
-its number in a search index (``fid:``); or it says what the answer was inferred from.
+``source`` names a refusal that was recorded (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public
+file by its number in a search index (``fid:``); or it says what the answer was inferred from.
 """
 
 from __future__ import annotations
