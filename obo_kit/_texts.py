@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["TEXTS", "DenialReason", "Text"]
+__all__ = ["AGENTS_STATUS", "CANCELLED", "GENIE_FAILED", "LOST_TEXTS", "TEXTS", "DenialReason", "LostText", "Text"]
 
 
 class DenialReason(enum.Enum):
@@ -238,3 +238,34 @@ TEXTS: tuple[Text, ...] = (
         "reported: fid:68862795987, G-APPKIT-168",
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostText:
+    """What a client says where it has lost the refusal that it met with: only the wire knows that then (rule 16)."""
+
+    name: str
+    pattern: re.Pattern[str]
+    sample: str
+    source: str
+
+
+CANCELLED = LostText(
+    name="a failed MCP client cancels itself",
+    pattern=re.compile(r"\ACancelled (?:by|via) cancel scope "),
+    sample="Cancelled via cancel scope 7f31c85d1a90",
+    source="anyio's backend for asyncio; 'by' in older ones",
+)
+AGENTS_STATUS = LostText(
+    name="a server of the Agents SDK keeps the status alone",
+    pattern=re.compile(r"MCP server .*: HTTP error (\d{3})\b", re.DOTALL),
+    sample="Failed to connect to MCP server 'genie': HTTP error 403 (Forbidden)",
+    source="agents/mcp/server.py of openai-agents",
+)
+GENIE_FAILED = LostText(
+    name="the SDK's waiter for Genie drops the reason",
+    pattern=re.compile(r"\bMessageStatus\b"),
+    sample="failed to reach COMPLETED, got MessageStatus.FAILED",
+    source="databricks-sdk, wait_get_message_genie_completed",
+)
+LOST_TEXTS = (CANCELLED, AGENTS_STATUS, GENIE_FAILED)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from typing import Any, cast
+
+from obo_kit._texts import CANCELLED
 
 __all__: list[str] = []
 
@@ -52,7 +53,7 @@ def is_failure_in_disguise(error: object) -> bool:
 
     Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
     """
-    if not is_a(error, "asyncio", "CancelledError") or not _BY_SCOPE.match(str(error)):
+    if not is_a(error, "asyncio", "CancelledError") or not CANCELLED.pattern.search(str(error)):
         return False
     import asyncio
 
@@ -61,9 +62,6 @@ def is_failure_in_disguise(error: object) -> bool:
     except RuntimeError:  # no loop runs here: it has come out of one that has ended
         return True
     return task is None or (hasattr(task, "cancelling") and task.cancelling() == 0)
-
-
-_BY_SCOPE = re.compile(r"Cancelled (?:by|via) cancel scope ")  # as `anyio` words it
 
 
 def tells_nothing(error: object) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
-from obo_kit._texts import TEXTS, DenialReason
+from obo_kit._texts import AGENTS_STATUS, GENIE_FAILED, TEXTS, DenialReason
 from obo_kit._unwrap import MAX_DEPTH, is_a, kept_of, leaves_of, package_of, status_of, tells_nothing
 from obo_kit.scopes import catalogue, route_verdict
 
@@ -208,7 +208,7 @@ def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
 
 def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
-    failed = is_a(error, "databricks", "OperationFailed") and "MessageStatus" in str(error)
+    failed = is_a(error, "databricks", "OperationFailed") and GENIE_FAILED.pattern.search(str(error))
     if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
         return None
     return next(
@@ -256,7 +256,7 @@ def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
         path = str(getattr(getattr(error, "_request", None), "url", ""))
         return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
     if is_a(error, "agents", "UserError"):
-        status = _AGENTS_STATUS.search(str(error))
+        status = AGENTS_STATUS.pattern.search(str(error))
         return _last_of(evidence, int(status[1])) if status is not None else None
     if is_a(error, "langchain_mcp_adapters", "_MCPToolExecutionError"):  # a result that says it is an error
         return Refusal(status=200, text=str(error))
@@ -277,9 +277,6 @@ def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
         if _in_handshake(error):  # nothing was begun yet that could have been terminated
             return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
     return None
-
-
-_AGENTS_STATUS = re.compile(r"MCP server .*: HTTP error (\d{3})\b", re.DOTALL)
 
 
 def _last_of(evidence: Sequence[Refusal], *statuses: int) -> Refusal | None:

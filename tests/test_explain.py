@@ -49,7 +49,7 @@ from obo_kit import (
 )
 from obo_kit._context import Refusal
 from obo_kit._remedies import USER_MESSAGES as _USER_MESSAGES
-from obo_kit._texts import TEXTS
+from obo_kit._texts import LOST_TEXTS, TEXTS
 from obo_kit.denials import _classify
 from obo_kit.identity import TokenState
 from obo_kit.scopes import KINDS
@@ -983,6 +983,13 @@ def test_each_text_decides_its_own_sample(text):
             if status in other.statuses and path.startswith(other.path) and other.pattern.search(text.sample)
         )
         assert first is text
+
+
+@pytest.mark.parametrize("text", LOST_TEXTS, ids=lambda text: text.name)
+def test_each_text_of_a_client_that_lost_the_refusal_is_known(text):
+    """House rule 2. What the clients really say is tried in tests/test_mcp_auth.py and tests/test_matrix.py."""
+    assert text.pattern.search(text.sample)
+    assert text.source
 
 
 def test_the_table_s_names_are_its_own():
