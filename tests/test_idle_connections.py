@@ -124,7 +124,6 @@ def test_a_crowd_in_one_event_loop_leaves_a_bounded_number_and_its_end_none(crow
     assert crowd.settled(0) == 0
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of what other tests have left for the collector
 def test_streams_that_are_dropped_leave_no_connection(workspace):
     """Rule 10: the transport is the process's, so nobody closes it with the client."""
     client_type = extra("databricks_openai", "DatabricksOpenAI")
