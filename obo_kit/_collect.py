@@ -5,29 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-import sysconfig
 import traceback
 import types
 from pathlib import Path
 from typing import Any
 
+from obo_kit._author import is_author_s, is_library
 from obo_kit._errors import OboError
 
 __all__: list[str] = []
 
 
-_LIBRARIES = tuple(
-    {f"{os.path.realpath(path)}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name}
-)
 _KIT = f"{Path(__file__).parent}{os.sep}"
-
-
-def is_library(file: str | None) -> bool:
-    """Whether a file was installed, and is not the author's own."""
-    if not file or file.startswith("<"):
-        return False
-    path = os.path.realpath(file)
-    return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
 
 
 def _place(error: BaseException) -> tuple[str, int | None] | None:
@@ -133,8 +122,6 @@ def _dependencies(watch: _Watch, helpers: dict[str, str]) -> dict[str, Any]:
 
 def _helpers(agent: Any) -> dict[str, str]:
     """The author's own modules: what was neither installed nor comes with Python."""
-    from obo_kit._reach import is_author_s
-
     return {
         name: file
         for name, module in list(sys.modules.items())

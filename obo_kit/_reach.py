@@ -12,10 +12,8 @@ import contextlib
 import dis
 import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import linecache
-import os
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -23,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from obo_kit._at_hand import Found, declared_by, found_in
-from obo_kit._collect import is_library
+from obo_kit._author import is_author_s, would_be_author_s
 from obo_kit._errors import OboError, PolicyError
 from obo_kit._tool import ToolSpec, acts_as_user, inner_spec_of
 from obo_kit.requirements import (
@@ -43,21 +41,6 @@ _MAX_NODES = 200_000
 _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...))
 # Who names these in a function may mean any name of its module.
 _ANY_NAME = {"globals", "vars", "eval", "exec", "getmembers", "modules"}
-
-
-def is_author_s(module: str) -> bool:
-    """Whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
-    root = module.partition(".")[0]
-    if root == "__main__":
-        return True
-    # Asked for an attribute, MLflow's lazy modules would load themselves.
-    loaded = vars(sys.modules[module]) if module in sys.modules else {}
-    return not (
-        root in (_KIT, "builtins")
-        or root in sys.stdlib_module_names
-        or getattr(loaded.get("__spec__"), "origin", None) in ("built-in", "frozen")
-        or is_library(loaded.get("__file__"))
-    )
 
 
 @dataclass
@@ -164,7 +147,7 @@ class _Walk:
         wanted = wanted or ()
         try:
             name = importlib.util.resolve_name("." * level + name, str(names.get("__package__") or ""))
-            if name not in sys.modules and not (self._load and _is_the_author_s(name)):
+            if name not in sys.modules and not (self._load and would_be_author_s(name)):
                 return
             module = importlib.import_module(name)
             for one in wanted:
@@ -251,14 +234,6 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
-
-
-def _is_the_author_s(name: str) -> bool:
-    found = importlib.machinery.PathFinder.find_spec(name.partition(".")[0])
-    if found is None:
-        return False
-    places = [found.origin] if found.has_location else list(found.submodule_search_locations or ())
-    return bool(places) and not any(is_library(place and os.path.join(place, "")) for place in places)
 
 
 # --- from what was reached to declarations --------------------------------------------------------------------------------

@@ -3,11 +3,12 @@ carol nothing but the agents themselves."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,6 +75,16 @@ def model(request: dict[str, Any]) -> str | dict[str, Any]:
 
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+@contextlib.contextmanager
+def running_workspace() -> Iterator[LocalWorkspace]:
+    """A furnished workspace, with the credentials of an app that may ask the LLM."""
+    with LocalWorkspace() as workspace:
+        furnish(workspace)
+        workspace.add_service_principal("app")
+        workspace.grant("app", "CAN QUERY", LLM)
+        yield workspace
 
 
 def furnish(workspace: LocalWorkspace) -> None:

@@ -40,6 +40,18 @@ def client(workspace, user="alice", **settings):
 # ---------------------------------------------------------------------------------------------- each kind
 
 
+def test_the_workspaces_latency_is_the_time_to_an_answer_its_own_work_included(workspace):
+    workspace.add_endpoint("slow", lambda _: time.sleep(0.25) or "hello")
+    workspace.grant("alice", "CAN QUERY", "slow")
+    workspace.latency = 0.3
+    ask = {"messages": [{"role": "user", "content": "x"}]}
+    headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
+    for path, body in ((ME, None), ("/serving-endpoints/slow/invocations", ask)):
+        method = "POST" if body else "GET"
+        assert requests.request(method, workspace.host + path, json=body, headers=headers, timeout=10).ok
+    assert all(0.3 <= record.seconds < 0.5 for record in workspace.log), [record.seconds for record in workspace.log]
+
+
 def test_latency_is_added_for_whom_it_is_meant(workspace):
     workspace.add_fault("latency", seconds=0.2, user="alice", times=None)
     for user, slow in (("alice", True), ("bob", False)):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ported import CONTRACTS, LLM, QUESTION, SALES, STAFF, USERS, by_hand, collected, furnish, load, what_it_saw
+from ported import CONTRACTS, QUESTION, SALES, STAFF, USERS, by_hand, collected, load, running_workspace, what_it_saw
 
 from obo_kit.testing import AppRuntime, LocalWorkspace
 
@@ -58,10 +58,7 @@ STREAMING = {"openai_agents_app", "langgraph_mcp_app", "orchestrator_app"}
 
 @pytest.fixture(scope="module")
 def shared():
-    with LocalWorkspace() as workspace:
-        furnish(workspace)
-        workspace.add_service_principal("app")
-        workspace.grant("app", "CAN QUERY", LLM)
+    with running_workspace() as workspace:
         yield workspace
 
 

@@ -9,10 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
-from ported import LLM, PORTED, by_hand, furnish, source
+from ported import PORTED, by_hand, running_workspace, source
 
 import obo_kit
-from obo_kit.testing import LocalWorkspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks' own
 PAGE = Path(__file__).parents[1] / "docs" / "examples.md"
@@ -26,10 +25,7 @@ NEEDS = {
 
 @pytest.fixture(scope="module")
 def shared():
-    with LocalWorkspace() as workspace:
-        furnish(workspace)
-        workspace.add_service_principal("app")
-        workspace.grant("app", "CAN QUERY", LLM)
+    with running_workspace() as workspace:
         yield workspace
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib
 import inspect
@@ -9,6 +10,7 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +215,42 @@ def test_the_reasons_are_those_of_the_design():
         "SCOPE_VIOLATION",
     }  # fmt: skip
     assert all(reason.value == reason.name.lower() for reason in DenialReason)
+
+
+def test_arrows_go_one_way():
+    """Section 4 of the design: no module needs one that needs it, and the core loads no leaf when it is imported."""
+    package = Path(obo_kit.__file__).parent
+    files = {
+        ".".join((package.name, *path.relative_to(package).with_suffix("").parts)): path
+        for path in package.rglob("*.py")
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    needs = {
+        name: _imported(ast.parse(path.read_text("utf-8")).body) & set(files) - {name} for name, path in files.items()
+    }
+    leaves = ("obo_kit.integrations", "obo_kit.analysis", "obo_kit.testing", "obo_kit.cli.", "obo_kit._collect")
+    assert not {
+        (name, one)
+        for name, wanted in needs.items()
+        for one in wanted
+        if f"{one}.".startswith(leaves) and not f"{name}.".startswith(leaves)
+    }
+    done: set[str] = set()
+    while free := {name for name, wanted in needs.items() if name not in done and wanted <= done}:
+        done |= free
+    assert set(needs) - done == set()
+
+
+def _imported(statements):
+    """What a module imports when it is loaded, and not only for a type checker."""
+    found = set()
+    for one in statements:
+        if isinstance(one, ast.ImportFrom) and one.module:
+            found |= {one.module, *(f"{one.module}.{name.name}" for name in one.names)}
+        elif isinstance(one, ast.Import):
+            found |= {name.name for name in one.names}
+        elif isinstance(one, (ast.Try, ast.With, ast.ClassDef)) or (
+            isinstance(one, ast.If) and "TYPE_CHECKING" not in ast.dump(one.test)
+        ):
+            found |= _imported(one.body)
+    return found

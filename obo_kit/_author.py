@@ -1,0 +1,47 @@
+"""What is the author's own, of all that a process has loaded or could load."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import sys
+import sysconfig
+
+__all__: list[str] = []
+
+_KIT = __name__.partition(".")[0]
+_LIBRARIES = tuple(
+    {f"{os.path.realpath(path)}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name}
+)
+
+
+def is_library(file: str | None) -> bool:
+    """Whether a file was installed, and is not the author's own."""
+    if not file or file.startswith("<"):
+        return False
+    path = os.path.realpath(file)
+    return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
+
+
+def is_author_s(module: str) -> bool:
+    """Whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
+    root = module.partition(".")[0]
+    if root == "__main__":
+        return True
+    # Asked for an attribute, MLflow's lazy modules would load themselves.
+    loaded = vars(sys.modules[module]) if module in sys.modules else {}
+    return not (
+        root in (_KIT, "builtins")
+        or root in sys.stdlib_module_names
+        or getattr(loaded.get("__spec__"), "origin", None) in ("built-in", "frozen")
+        or is_library(loaded.get("__file__"))
+    )
+
+
+def would_be_author_s(name: str) -> bool:
+    """Whether a module that is not loaded would be the author's own."""
+    found = importlib.machinery.PathFinder.find_spec(name.partition(".")[0])
+    if found is None:
+        return False
+    places = [found.origin] if found.has_location else list(found.submodule_search_locations or ())
+    return bool(places) and not any(is_library(place and os.path.join(place, "")) for place in places)
