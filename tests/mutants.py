@@ -307,6 +307,13 @@ MUTANTS = {
         new="",
         test="test_scope_guard.py::test_raise_sends_nothing[mcp_client]",
     ),
+    "a tool object asks with its own client": Mutant(
+        rule=14,
+        file="_objects.py",
+        old="        return fn(there(self), *args, **kwargs)",
+        new="        return fn(self, *args, **kwargs)",
+        test="test_tool_objects_user_client.py::test_a_retriever_tool_of_the_agent_s_asks_as_the_user",
+    ),
 }
 
 
