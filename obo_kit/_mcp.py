@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._context import current_call
+from obo_kit._texts import is_login
 from obo_kit.clients import admit, bound_for, lease_of, note, note_outage
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
         response.request.headers.pop("Authorization", None)
     content = await response.aread() if response.status_code >= 400 else None
     before = len(call.seen) if call is not None else 0
-    note(method, path, response.status_code, response.headers, None if content is None else lambda: content)
+    # A redirect that was followed is what the server answered.
+    first = response.history[0] if response.history else response
+    note(method, path, first.status_code, first.headers, None if content is None else lambda: content)
     if call is not None and method == "POST":
         call.evidence.last = call.seen[-1] if len(call.seen) > before else None
     if content is not None:
         _keep(request, response, content)
+    elif is_login(first.headers.get("location")):
+        # A sign-in page in place of an answer: `mcp` before 1.30 logs that it cannot read it, and waits for ever.
+        first.raise_for_status()
 
 
 def _headers(lease: Lease, url: str) -> dict[str, str]:

@@ -108,6 +108,7 @@ class ToolObject:
         makes_tools: Whether it makes tools later: they are decorated too.
         takes_clients: Whether its functions can be given a client that its schema does not show.
         twin: What stands for it in a session, where it holds a client itself.
+        needs_session: Whether it keeps a session's client from one call to the next, so that a session of one call is none.
         instead: What to do where neither gives it the user's client.
         settle: Called once its functions are decorated: what else the object has to know of it.
     """
@@ -119,6 +120,7 @@ class ToolObject:
     makes_tools: bool = False
     takes_clients: bool = False
     twin: Twin | None = None
+    needs_session: bool = False
     instead: str = "build it with the user's client, in available_tools or in the request"
     settle: Callable[[ToolSpec], None] = _nothing
 
@@ -221,6 +223,13 @@ def through_twin(fn: Callable[..., Any], twin: Twin) -> Callable[..., Any]:
 def methods_of(target: object) -> dict[str, Any]:
     """The methods that one object has of its own."""
     return dict(getattr(target, "__dict__", {}).get(_METHODS, {}))
+
+
+def without_methods(target: Any) -> dict[str, Any]:
+    """Take from a copy of an object the methods that the object has of its own; returns what it has besides."""
+    rest: dict[str, Any] = vars(target)
+    rest.pop(_METHODS, None)
+    return rest
 
 
 def decorate_later(target: Any, decorate: Callable[[Any], Any]) -> None:

@@ -9,8 +9,19 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-__all__ = ["AGENTS_STATUS", "CANCELLED", "GENIE_FAILED", "LOST_TEXTS", "TEXTS", "DenialReason", "LostText", "Text"]
+__all__ = [
+    "AGENTS_STATUS",
+    "CANCELLED",
+    "GENIE_FAILED",
+    "LOST_TEXTS",
+    "TEXTS",
+    "DenialReason",
+    "LostText",
+    "Text",
+    "is_login",
+]
 
 
 class DenialReason(enum.Enum):
@@ -269,3 +280,8 @@ GENIE_FAILED = LostText(
     source="databricks-sdk, wait_get_message_genie_completed",
 )
 LOST_TEXTS = (CANCELLED, AGENTS_STATUS, GENIE_FAILED)
+
+
+def is_login(location: str | None) -> bool:
+    """Whether a redirect leads to the workspace's sign-in page."""
+    return urlsplit(location or "").path.startswith("/login")

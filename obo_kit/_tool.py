@@ -251,7 +251,8 @@ class _ToolRun(Run):
             return args, kwargs
         if injection is not None:
             injection.refuse_supplied(spec.name, kwargs)
-        session, self._owned = session_for_tool(spec.name)
+        lasting = spec.injection is not None and spec.held is not None and spec.held.needs_session
+        session, self._owned = session_for_tool(spec.name, opens=not lasting)
         self._session = session
         self.frame = Frame(session, call)
         if requirements is not None:

@@ -68,8 +68,8 @@ def tells_nothing(error: object) -> bool:
     """Whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
     if is_failure_in_disguise(error):
         return True
-    if not is_a(error, "anyio", "ClosedResourceError"):  # the next message, after one without an answer was refused
-        return False
+    if not any(is_a(error, "anyio", name) for name in ("ClosedResourceError", "BrokenResourceError")):
+        return False  # these meet the next message, after one without an answer was refused
     trace = cast("BaseException", error).__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):

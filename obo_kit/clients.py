@@ -32,6 +32,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from obo_kit._context import TOOL_HEADER, Outage, Refusal, current_call
 from obo_kit._errors import ScopeViolationError
 from obo_kit._mcp_import import take_over_mcp
+from obo_kit._texts import is_login
 from obo_kit._version import __version__
 from obo_kit.events import tell_of_request
 from obo_kit.identity import in_apps, in_model_serving, origin_of
@@ -306,7 +307,7 @@ def note(
         wait = float(stated) if stated.isdigit() else None
         evidence.outages.append(Outage(method=method, path=path, what=str(status), retry_after=wait))
     elif 300 <= status < 400:
-        if urlsplit(location := headers.get("location") or "").path.startswith("/login"):
+        if is_login(location := headers.get("location")):
             evidence.refusals.append(Refusal(status=status, method=method, path=path, location=location))
     elif 400 <= status < 500 and status not in (408, 409, 425) and body is not None:
         content = body()

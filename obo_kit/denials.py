@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from obo_kit import _errors as errors
 from obo_kit._context import FRAME, Refusal
 from obo_kit._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
-from obo_kit._texts import AGENTS_STATUS, GENIE_FAILED, TEXTS, DenialReason
+from obo_kit._texts import AGENTS_STATUS, GENIE_FAILED, TEXTS, DenialReason, is_login
 from obo_kit._unwrap import MAX_DEPTH, is_a, kept_of, leaves_of, package_of, status_of, tells_nothing
 from obo_kit.scopes import catalogue, route_verdict
 
@@ -242,11 +242,6 @@ def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | 
     if status_of(error) in _REDIRECTS and is_login(location) and path.startswith(_MCP):
         return Refusal(status=302, path=path, location=location)
     return None
-
-
-def is_login(location: str | None) -> bool:
-    """Whether a redirect leads to the workspace's sign-in page."""
-    return urlsplit(location or "").path.startswith("/login")
 
 
 def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:

@@ -372,8 +372,8 @@ def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
     can express. As context manager: ``with with_user_client() as client:``.
 
     A tool object that holds a client itself is decorated in its place: the retriever tools of ``databricks_langchain`` and
-    ``databricks_openai``, ``McpServerToolkit``, ``DatabricksMultiServerMCPClient``. In each session one with the user's
-    client stands for it, as it is at the session's first call; its own client is not used for a call any more.
+    ``databricks_openai``, ``McpServerToolkit``, ``DatabricksMultiServerMCPClient``, ``McpServer``. In each session one with
+    the user's client stands for it, as it is at the session's first call; its own client is not used for a call any more.
 
     The client lives as long as the session, and is the same for every tool of a request. Outside of any session each call
     has a session of its own, unless the process declares an entry point with ``@user_session`` (rule 7).

@@ -291,18 +291,18 @@ if hasattr(os, "register_at_fork"):
 _entry_point_declared = False
 
 
-def session_for_tool(tool: str) -> tuple[UserSession, bool]:
+def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, bool]:
     """The session a tool runs in, and whether it was opened for this call alone (rule 7).
 
     Raises:
         NoUserSessionError: No session is open, and this process opens one per request; or the tool was left over by a
-            request that has ended.
+            request that has ended; or it has no use for a session of one call.
         NoUserIdentityError: None is open, and the runtime has no user.
     """
     session = open_session()
     if session is not None:
         return session, False
-    if _entry_point_declared or ended_session() is not None:
+    if not opens or _entry_point_declared or ended_session() is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
     return _opened(_captured(), DEFAULT_LIMITS, capture), True
 

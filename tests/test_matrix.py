@@ -177,7 +177,8 @@ def chat_databricks(session):
 
 
 def upstream_openai_client(session):
-    client = extra("databricks_openai", "DatabricksOpenAI")(workspace_client=session.client, max_retries=0)
+    client = extra("databricks_openai", "DatabricksOpenAI")(workspace_client=session.client)
+    client.max_retries = 0
     return lambda: client.chat.completions.create(model=LLM, messages=ASK)
 
 

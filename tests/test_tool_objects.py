@@ -14,6 +14,7 @@ from databricks.sdk import WorkspaceClient
 from support import INDEX, SPACE, as_user, calls, extra, of_mcp_1
 
 from obo_kit import (
+    INJECTED,
     DenialReason,
     SessionClosedError,
     auth_policy,
@@ -353,11 +354,64 @@ def test_a_function_tool_made_by_hand_is_decorated_too(form):
     assert invoked(optional_tool(fallback=NOT_YOURS)(tool)) == NOT_YOURS
 
 
-def test_a_tool_that_cannot_be_given_a_client_says_how_it_can():
-    """House rule 4: at decoration."""
-    tool = function_tool_of(lambda client, question: None, name_override="ask", strict_mode=False)
-    with pytest.raises(TypeError, match=r"'ask'.*below the decorator"):
+FORMS = {
+    "first": lambda: lambda client, question="x": space_of(client),
+    "last": lambda: lambda question="x", *, client=INJECTED: space_of(client),
+    "alone": lambda: lambda client: space_of(client) or "",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_function_tool_gets_the_user_s_client(workspace, form, strict):
+    """Rules 12 to 14: the model is shown no client, and what it says of one never counts."""
+    tool = function_tool_of(FORMS[form](), name_override="ask", strict_mode=strict)
+    assert "client" in tool.params_json_schema["properties"]
+    assert optional_tool(fallback=NOT_YOURS)(with_user_client(tool)) is tool
+    assert "client" not in json.dumps(tool.params_json_schema)
+    assert set(tool.params_json_schema["properties"]) == (set() if form == "alone" else {"question"})
+    assert tool.params_json_schema.get("additionalProperties", False) is False
+    workspace.log.clear()
+    for name, answer in (("alice", SPACE), ("carol", NOT_YOURS), ("bob", SPACE)):
+        with as_user(workspace, name):
+            assert invoked(tool) == answer
+            assert invoked(tool, client="alice") == answer
+    assert {one.user for one in calls(workspace)} == {"alice", "bob", "carol"}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_function_tool_with_the_framework_s_context_gets_the_client_too(workspace, kind):
+    """Rule 12: the framework's own first parameter stays first; the text for the model says nothing of a client."""
+    context_type = extra("agents", "RunContextWrapper")
+
+    def ask(context, client, question: str = "x") -> str:
+        """Ask about sales.
+
+        Args:
+            client: Who asks.
+            question: What is asked.
+        """
+        return f"{type(context).__name__} {space_of(client)} {question}"
+
+    async def ask_later(context, client, question: str = "x") -> str:
+        """Ask about sales."""
+        return await asyncio.to_thread(ask, context, client, question)
+
+    ask.__annotations__["context"] = ask_later.__annotations__["context"] = context_type
+    tool = function_tool_of(ask if kind == "sync" else ask_later, name_override="ask")
+    with_user_client(tool)
+    assert "Who asks" not in f"{tool.description}{json.dumps(tool.params_json_schema)}"
+    with as_user(workspace, "alice"):
+        assert invoked(tool, question="y") == f"ToolContext {SPACE} y"
+
+
+def test_a_function_tool_without_a_place_for_a_client_says_so():
+    """House rule 4: at decoration, and the tool is left as it was."""
+    tool = function_tool_of(lambda question: None, name_override="ask", strict_mode=False)
+    shown = copy.deepcopy(tool.params_json_schema)
+    with pytest.raises(TypeError, match="no client parameter"):
         with_user_client(tool)
+    assert tool.params_json_schema == shown
 
 
 # --- retriever tools ----------------------------------------------------------------------------------------------------------
@@ -512,7 +566,7 @@ def test_a_server_that_refuses_the_message_after_the_first_is_explained(half_all
         if status == 503:
             with pytest.raises(Exception, match=r"^$") as raised:
                 asyncio.run(ask(session))
-            assert type(raised.value).__name__ == "ClosedResourceError"
+            assert type(raised.value).__name__ in {"ClosedResourceError", "BrokenResourceError"}
         else:
             assert asyncio.run(ask(session)) == []
         assert [one.status for one in session.denials] == [status] * (status != 503)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import json
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,11 +23,13 @@ from obo_kit import (
     ScopeViolationError,
     SessionClosedError,
     auth_policy,
+    current_session,
     optional_tool,
     requires_scopes,
     user_session,
     with_user_client,
 )
+from obo_kit._objects import held
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # the frameworks' own
@@ -357,23 +362,179 @@ def test_a_server_that_is_not_the_workspace_s_keeps_what_it_was_given(workspace,
 
 
 def client_of(client, session):
-    from obo_kit._objects import held
-
     found = held(client)
     assert found is not None
     assert found.twin is not None
     return found.twin(client, session)
 
 
+# --- a server of the Agents SDK -----------------------------------------------------------------------------------------------
+
+
+def agents_server(url, client, **settings):
+    return of_mcp_1("databricks_openai.agents", "McpServer")(url, workspace_client=client, **settings)
+
+
+async def results_of(server):
+    """In the shape of a run: connect, list, call, clean up. A refused call is an error for the model."""
+    async with server:
+        names = [tool.name for tool in await server.list_tools() if tool.name == QUERY]
+        return [(await server.call_tool(name, {"query": QUESTION})).isError for name in names]
+
+
+ORDERS = [
+    lambda server: optional_tool(requires_scopes("genie")(with_user_client(server))),
+    lambda server: with_user_client(requires_scopes("genie")(optional_tool(server))),
+]
+
+
+@pytest.mark.parametrize("decorated", ORDERS)
+def test_one_server_of_the_agents_sdk_serves_every_user(half_allowed, agent, decorated):
+    """Rules 4 and 14: it stands in a module, beside the agent that uses it; each request's connection is its user's own."""
+    server = agents_server(mcp_url(half_allowed), agent, cache_tools_list=True)
+    assert decorated(server) is server
+    half_allowed.log.clear()
+
+    async def as_(name):
+        with as_user(half_allowed, name) as session:
+            return await results_of(server), [one.reason for one in session.denials]
+
+    async def everybody():
+        names = ("alice", "bob", "carol", "alice", "bob", "carol")
+        return [await as_(name) for name in names], await asyncio.gather(*[as_(name) for name in names])
+
+    one_by_one, at_once = asyncio.run(everybody())
+    assert one_by_one[:3] == [([False], []), ([True], [R.ACCESS_DENIED]), ([], [R.NOT_FOUND_OR_DENIED])]
+    assert one_by_one[3:] == one_by_one[:3]
+    assert at_once == one_by_one
+    assert asked_by(half_allowed) == {"alice", "bob", "carol"}
+    assert server.session is None  # nobody's connection was ever its own
+
+
+def test_the_agent_that_uses_a_server_may_stand_in_a_module_too(workspace, agent):
+    """Rule 14: the real runner, with a model that calls the server's tool."""
+    build = extra("agents", "Agent")
+    from agents import OpenAIChatCompletionsModel, RunConfig, Runner
+    from databricks_openai import AsyncDatabricksOpenAI
+
+    server = optional_tool(with_user_client(agents_server(mcp_url(workspace), agent)))
+    helper = build(name="helper", mcp_servers=[server])
+    workspace.add_endpoint("calls-a-tool", _calls_once)
+    for name in ("alice", "bob"):
+        workspace.grant(name, "CAN QUERY", "calls-a-tool")
+
+    async def ask():
+        async with server:
+            with with_user_client() as client:
+                model = OpenAIChatCompletionsModel("calls-a-tool", AsyncDatabricksOpenAI(workspace_client=client))
+                run = await Runner.run(
+                    helper, QUESTION, run_config=RunConfig(model=model, tracing_disabled=True), max_turns=3
+                )
+        return run.final_output
+
+    workspace.log.clear()
+    for name in ("alice", "bob"):
+        with as_user(workspace, name):
+            assert "queryAttachments" in asyncio.run(ask())
+    assert asked_by(workspace) == {"alice", "bob"}
+    asked = [one.user for one in calls(workspace) if one.mcp_tool == QUERY]
+    assert asked == ["alice", "bob"]
+
+
+def _calls_once(request):
+    """A model that calls the tool, and then repeats what it was told."""
+    told = [one for one in request["messages"] if one["role"] == "tool"]
+    if told:
+        return str(told[-1]["content"])
+    call = {"id": "1", "type": "function", "function": {"name": QUERY, "arguments": json.dumps({"query": QUESTION})}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def test_a_server_s_other_questions_are_asked_by_the_user_too(workspace, agent):
+    """Rule 14: whatever it can be asked, from its prompts to the end of the connection."""
+    server = with_user_client(agents_server(mcp_url(workspace), agent))
+    workspace.log.clear()
+
+    async def ask():
+        async with server:
+            with contextlib.suppress(Exception):  # the workspace's servers have no prompts
+                await server.list_prompts()
+            connected = stand_in(server)
+            assert connected.session is not None
+        assert connected.session is None
+        await server.cleanup()  # twice does no harm
+
+    with as_user(workspace, "alice"):
+        asyncio.run(ask())
+    assert asked_by(workspace) == {"alice"}
+
+
+def stand_in(server):
+    """What stands for it in the session in force."""
+    return current_session().once(server, lambda: pytest.fail("nothing stood for it"))
+
+
+def test_a_server_needs_a_session_that_lasts(workspace, agent):
+    """Rules 5 and 7: a connection of one call's session would be nobody's in the next."""
+    server = with_user_client(agents_server(mcp_url(workspace), agent))
+    workspace.log.clear()
+    with pytest.raises(NoUserSessionError, match="streamable_http"):
+        asyncio.run(server.connect())
+    assert calls(workspace) == []
+
+
+def test_a_connection_ends_with_its_session(workspace, agent):
+    """Rule 5: also where it was not cleaned up before. The client then cancels the task that connected."""
+    server = with_user_client(agents_server(mcp_url(workspace), agent))
+
+    async def ask():
+        with as_user(workspace, "alice"):
+            await server.connect()
+            kept = stand_in(server)
+            assert await kept.list_tools()
+        workspace.log.clear()
+        with pytest.raises(NoUserSessionError):
+            await server.list_tools()
+        await kept.list_tools()
+        pytest.fail("the connection was still open")
+
+    with pytest.raises((Exception, asyncio.CancelledError)):
+        asyncio.run(ask())
+    assert calls(workspace) == []
+
+
+def test_what_stands_for_a_server_shares_nothing_that_changes(workspace, agent):
+    """Rule 4: with each version of the SDK that the tests run with, whatever it keeps."""
+    server = with_user_client(agents_server(mcp_url(workspace), agent, cache_tools_list=True))
+    found = held(server)
+    assert found is not None
+    assert found.twin is not None
+    with as_user(workspace, "alice") as session:
+        twin = found.twin(server, session)
+        assert twin.workspace_client is session.client
+    shared = {name: value for name, value in vars(twin).items() if vars(server).get(name) is value}
+    plain = (str, bytes, int, float, bool, type(None), types.FunctionType)
+    held_besides = {name for name, value in shared.items() if not isinstance(value, plain)}
+    assert held_besides <= {"params", "_failure_error_function"}  # settings
+
+
 # --- what carries no user -----------------------------------------------------------------------------------------------------
 
 
 def function_tool(_):
-    return extra("agents", "function_tool")(strict_mode=False, name_override="it")(lambda question: None)
+    """Made by hand: what it runs takes what the framework hands it, and nothing else."""
+    build = extra("agents", "FunctionTool")
+    return build(name="it", description="", params_json_schema={"properties": {}}, on_invoke_tool=lambda *_: None)
 
 
-def agents_server(client):
-    return of_mcp_1("databricks_openai.agents", "McpServer")("http://127.0.0.1:9/mcp", workspace_client=client)
+def other_server(_):
+    return extra("agents.mcp", "MCPServerStreamableHttp")({"url": "http://127.0.0.1:9/mcp"}, name="it")
+
+
+def connected_server(client):
+    server = agents_server("http://127.0.0.1:9/mcp", client)
+    server.session = object()
+    return server
 
 
 def uc_tool(_):
@@ -399,8 +560,9 @@ def tool_info(_):
 @pytest.mark.parametrize(
     ("make", "remedy"),
     [
-        (function_tool, "below the decorator"),
-        (agents_server, "in the request"),
+        (function_tool, "function that it calls"),
+        (other_server, "McpServer"),
+        (connected_server, "before it connects"),
         (uc_tool, "MCP server for functions"),
         (uc_toolkit, "MCP server for functions"),
         (tool_info, "McpServerToolkit"),
@@ -436,7 +598,11 @@ def test_the_policy_of_a_retriever_tool_is_the_user_s(workspace, agent, module):
     assert after["system_auth_policy"] == {}
 
 
-@TOOLKITS
+def server_of_agents(workspace, client):
+    return agents_server(mcp_url(workspace), client)
+
+
+@pytest.mark.parametrize("make", [openai_toolkit, langchain_client, server_of_agents])
 def test_the_policy_of_a_toolkit_is_the_user_s(workspace, agent, make):
     """Rule 22: another one's, of the agent's, is not."""
     made = make(workspace, agent)

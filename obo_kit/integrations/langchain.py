@@ -11,12 +11,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, create_model
 
 from obo_kit._above import answer_denials, to_langchain
 from obo_kit._objects import ToolObject, attribute, listing, method
 from obo_kit._unwrap import is_a
 from obo_kit.integrations._retriever import retriever_of
+from obo_kit.integrations._schema import without
 from obo_kit.session import RUN_FUNCTIONS
 
 if TYPE_CHECKING:
@@ -85,18 +85,4 @@ def _settle(tool: Any, spec: ToolSpec) -> None:
         return
     vars(tool).pop("_injected_args_keys", None)  # LangChain keeps what it found in the signature
     tool.description = spec.injection.without_entries(tool.description)
-    tool.args_schema = _without(tool.args_schema, spec.injection.names)
-
-
-def _without(schema: Any, hidden: frozenset[str]) -> Any:
-    """A tool's schema without the injected parameters, which its framework took for the model's."""
-    if isinstance(schema, dict):
-        shown = {name: one for name, one in schema.get("properties", {}).items() if name not in hidden}
-        needed = [name for name in schema.get("required", ()) if name not in hidden]
-        return {**schema, "properties": shown, "required": needed}
-    if not (isinstance(schema, type) and issubclass(schema, BaseModel)) or hidden.isdisjoint(schema.model_fields):
-        return schema
-    fields: dict[str, Any] = {
-        name: (field.annotation, field) for name, field in schema.model_fields.items() if name not in hidden
-    }
-    return create_model(schema.__name__, __config__=schema.model_config, __doc__=schema.__doc__, **fields)
+    tool.args_schema = without(tool.args_schema, spec.injection.names)

@@ -5,21 +5,34 @@ The models of both read texts: a denied tool answers with its fallback.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._context import current_call
-from obo_kit._objects import Entry, ToolObject, attribute, listing, method
+from obo_kit._objects import (
+    Entry,
+    ToolObject,
+    attribute,
+    listing,
+    method,
+    methods_of,
+    through_twin,
+    without_methods,
+)
 from obo_kit._tool import spec_of
 from obo_kit._unwrap import is_a
 from obo_kit.denials import explain
 from obo_kit.integrations._retriever import retriever_of
+from obo_kit.integrations._schema import without
 
 if TYPE_CHECKING:
+    from obo_kit._tool import ToolSpec
     from obo_kit.session import UserSession
 
 __all__: list[str] = []
@@ -29,14 +42,9 @@ def hold(target: Any) -> ToolObject:
     """A tool, or a toolkit or server that offers tools."""
     name = str(getattr(target, "name", None) or type(target).__name__)
     if is_a(target, "agents", "FunctionTool"):
-        return ToolObject(
-            target=target,
-            name=name,
-            entries=(_invoked(target),),
-            instead="its model sees every parameter by now; put it below the decorator that makes the tool",
-        )
+        return _function_tool(target, name)
     if is_a(target, "agents", "MCPServer"):
-        return ToolObject(target=target, name=name, entries=_of_server(target))
+        return _server(target, name)
     if is_a(target, "databricks_openai", "McpServerToolkit"):
         return ToolObject(
             target=target,
@@ -66,35 +74,72 @@ def _toolkit_of(toolkit: Any, session: UserSession) -> Any:
     return twin
 
 
-_IMPLEMENTATION = "_on_invoke_tool_impl"
+def _function_tool(tool: Any, name: str) -> ToolObject:
+    """Decorated is what it runs, below what turns every exception into a text: the function, where it was made of one."""
+    run = _run_by(tool)
+    made = _variables(run.fn)
+    if not {"the_func", "schema"} <= made.keys():
+        instead = "it was not made by function_tool; give the client to the function that it calls"
+        return ToolObject(target=tool, name=name, entries=(run,), instead=instead)
+    return ToolObject(
+        target=tool,
+        name=name,
+        entries=(attribute(made["the_func"], "cell_contents"),),
+        takes_clients=True,
+        settle=functools.partial(_settle_function, tool, made["schema"]),
+    )
 
 
-def _invoked(tool: Any) -> Entry:
-    """What `function_tool` made of a function, below what turns every exception into a text."""
+def _run_by(tool: Any) -> Entry:
     invoker = tool.on_invoke_tool
     if hasattr(invoker, "_invoke_tool_impl"):
         return attribute(invoker, "_invoke_tool_impl")
-    if inspect.isfunction(invoker) and _IMPLEMENTATION in invoker.__code__.co_freevars:
-        # Earlier versions keep it as a variable of the function around it.
-        cells = dict(zip(invoker.__code__.co_freevars, invoker.__closure__ or (), strict=True))
-        return attribute(cells[_IMPLEMENTATION], "cell_contents")
-    return attribute(tool, "on_invoke_tool")
+    # Earlier versions keep it as a variable of the function around it.
+    earlier = _variables(invoker).get("_on_invoke_tool_impl")
+    return attribute(tool, "on_invoke_tool") if earlier is None else attribute(earlier, "cell_contents")
+
+
+def _variables(fn: Any) -> dict[str, Any]:
+    """The cells of what a function uses of the function around it."""
+    return dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)) if inspect.isfunction(fn) else {}
+
+
+def _settle_function(tool: Any, schema: Any, spec: ToolSpec) -> None:
+    if spec.injection is None:
+        return
+    hidden, made = spec.injection.names, schema.cell_contents
+    shown = [one for name, one in made.signature.parameters.items() if name not in hidden]
+    schema.cell_contents = replace(
+        made,
+        params_pydantic_model=without(made.params_pydantic_model, hidden),
+        params_json_schema=without(made.params_json_schema, hidden),
+        signature=made.signature.replace(parameters=shown),
+    )
+    tool.params_json_schema = without(tool.params_json_schema, hidden)
+    tool.description = spec.injection.without_entries(tool.description)
 
 
 _REFUSED, _CONNECTED = "__obo_refused__", "__obo_connected__"
 
 
-def _of_server(server: Any) -> tuple[Entry, ...]:
+def _server(server: Any, name: str) -> ToolObject:
     """A server that refuses the user is one without tools."""
-
-    def refused(_: Any) -> None:
-        object.__setattr__(server, _REFUSED, True)
-
-    return (
-        _of_connection(server, "connect", refused),
-        _of_connection(server, "list_tools", lambda value: value if isinstance(value, list) else []),
-        _of_connection(server, "call_tool", _failed_call),
+    found = ToolObject(
+        target=server,
+        name=name,
+        entries=(
+            _of_connection(server, "connect", lambda _: None),
+            _of_connection(server, "list_tools", lambda value: value if isinstance(value, list) else []),
+            _of_connection(server, "call_tool", _failed_call),
+        ),
+        needs_session=True,
+        settle=functools.partial(_settle_server, server),
     )
+    if not is_a(server, "databricks_openai", "McpServer"):
+        return replace(found, instead="it has no WorkspaceClient; use databricks_openai.agents.McpServer")
+    if server.session is not None:
+        return replace(found, instead="it is connected already; decorate it before it connects")
+    return replace(found, twin=_server_of)
 
 
 def _of_connection(server: Any, name: str, says: Callable[[Any], Any]) -> Entry:
@@ -113,9 +158,35 @@ def _of_connection(server: Any, name: str, says: Callable[[Any], Any]) -> Entry:
             return []
         elif this is not None and state.get(_CONNECTED) is not None:
             this.share(state[_CONNECTED])
-        return await original(self, *args, **kwargs)
+        try:
+            return await original(self, *args, **kwargs)
+        except Exception as error:
+            if name == "connect":
+                state[_REFUSED] = explain(error) is not None
+            raise
 
     return replace(entry, fn=call)
+
+
+def _settle_server(server: Any, spec: ToolSpec) -> None:
+    """What else is asked of a server is asked of the session's own, from its prompts to the end of the connection."""
+    if spec.injection is None:
+        return
+    ours = methods_of(server)
+    for name, fn in inspect.getmembers(type(server), inspect.iscoroutinefunction):
+        if not name.startswith("_") and name not in ours:
+            method(server, name).put(through_twin(fn, _server_of))
+
+
+def _server_of(server: Any, session: UserSession) -> Any:
+    """A server with the same settings and no connection yet."""
+    twin = copy.copy(server)
+    state = without_methods(twin)
+    for name, value in state.items():
+        if isinstance(value, (AsyncExitStack, asyncio.Lock)):
+            state[name] = type(value)()
+    twin.workspace_client = session.client
+    return twin
 
 
 def _failed_call(value: Any) -> Any:
