@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import socket
 import sys
 from typing import Any
@@ -236,6 +237,28 @@ def test_a_client_that_is_imported_late_loses_no_refusal(workspace, monkeypatch)
         assert [one.reason for one in session.denials] == [R.TOKEN_EXPIRED]
         assert len(sys.meta_path) == waiting - 1
     assert {record.path for record in calls(workspace)} == {MCP}
+
+
+def test_a_sign_in_page_ends_the_request_in_an_error(workspace):
+    """Rule 16: also where the HTTP client follows the redirect. Clients of `mcp` before 1.30 cannot read the page, and wait."""
+    from obo_kit._mcp import Auth  # of `httpx`, or of its successor
+
+    http = importlib.import_module(Auth.__module__.partition(".")[0])
+    workspace.add_fault(status=302, headers={"Location": "/login.html"}, times=None, path_prefix=MCP)
+    workspace.add_fault(status=200, body="<html>", headers={"Content-Type": "text/html"}, path_prefix="/login")
+
+    async def ask(session):
+        async with http.AsyncClient(auth=bearer(session), trust_env=False, follow_redirects=True) as client:
+            return await client.post(f"{workspace.host}{MCP}", json={})
+
+    with as_user(workspace, "alice") as session:
+        with pytest.raises(http.HTTPStatusError) as refused:
+            asyncio.run(ask(session))
+        denial = explain(refused.value)
+    assert denial is not None
+    assert denial.reason is R.TOKEN_EXPIRED
+    assert "Authorization" not in refused.value.request.headers
+    workspace.clear_faults()
 
 
 def test_an_anyio_stream_that_is_closed_elsewhere_is_no_refusal():
