@@ -1,9 +1,8 @@
 """What one user request costs: the kit, the documented recipes, and one client kept for ever, in one run.
 
-The workspace is a process of its own, over HTTPS, with a CA bundle of production size (certifi's and one more) and a
-latency per HTTP request, from its arrival to its answer. Connecting is not delayed, so a real network makes every extra
-connection dearer than here. The ways take turns, so that a drifting machine hits them alike, and each begins without the
-garbage of the one before. ``make bench`` runs it; docs/benchmarks.md explains it.
+The server is a process of its own, over HTTPS, with a CA bundle of production size (certifi's and one more); latency is
+first in the server, then on the way to it (see `replay`). The ways take turns, so that a drifting machine hits them alike,
+and each begins without the garbage of the one before. ``make bench`` runs it; docs/benchmarks.md explains it.
 """
 
 from __future__ import annotations
@@ -13,23 +12,22 @@ import contextvars
 import functools
 import gc
 import logging
-import multiprocessing
 import os
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import timeit
 import tracemalloc
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from replay import Server, running
 
 CALLS = 5
 USERS = 16
@@ -42,54 +40,17 @@ Way = Callable[[str, int], None]
 """Serves one user request: takes the user's token and the number of tool calls."""
 
 
-# --- the workspace ---------------------------------------------------------------------------------------------------------
-
-
-def serve(pipe: Any, certificate: str, key: str) -> None:
-    """The workspace's process: says where it is, then does what it is told until it is told to stop."""
-    from obo_kit.testing import LocalWorkspace
-
-    with LocalWorkspace(ssl_certfile=certificate, ssl_keyfile=key) as workspace:
-        rows = [{"id": "a1", "text": "How to ask for a refund"}, {"id": "a2", "text": "Shipping times by country"}]
-        workspace.add_index(INDEX, rows, primary_key="id", text_column="text")
-        workspace.add_endpoint(ENDPOINT, lambda _: "hello")
-        users = [f"user{number}" for number in range(USERS)]
-        for user in users:
-            workspace.add_user(user)
-            workspace.grant(user, "SELECT", INDEX)
-            workspace.grant(user, "CAN QUERY", ENDPOINT)
-        pipe.send((workspace.host, [workspace.token(user) for user in users]))
-        while (told := pipe.recv()) != "stop":
-            if isinstance(told, float):
-                workspace.latency = told
-                continue
-            pipe.send([(entry.path, entry.connection, entry.user) for entry in workspace.log])
-            workspace.log.clear()
-
-
-@contextmanager
-def running_workspace() -> Iterator[tuple[Any, str, list[str]]]:
-    """The pipe to a running workspace, its host, and a token of each of its users."""
-    import certifi
-    import trustme
-
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    with tempfile.TemporaryDirectory(prefix="obo-kit-bench-") as folder:
-        certificate, key, bundle = (Path(folder, name) for name in ("certificate.pem", "key.pem", "bundle.pem"))
-        certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        key.write_bytes(issued.private_key_pem.bytes())
-        bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
-        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(bundle)
-        pipe, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        server = context.Process(target=serve, args=(theirs, str(certificate), str(key)))
-        server.start()
-        try:
-            yield (pipe, *pipe.recv())
-        finally:
-            pipe.send("stop")
-            server.join(10)
+def furnish(workspace: Any) -> list[str]:
+    """What the ways ask for; returns a token of each user."""
+    rows = [{"id": "a1", "text": "How to ask for a refund"}, {"id": "a2", "text": "Shipping times by country"}]
+    workspace.add_index(INDEX, rows, primary_key="id", text_column="text")
+    workspace.add_endpoint(ENDPOINT, lambda _: "hello")
+    users = [f"user{number}" for number in range(USERS)]
+    for user in users:
+        workspace.add_user(user)
+        workspace.grant(user, "SELECT", INDEX)
+        workspace.grant(user, "CAN QUERY", ENDPOINT)
+    return [workspace.token(user) for user in users]
 
 
 # --- the ways --------------------------------------------------------------------------------------------------------------
@@ -218,16 +179,15 @@ class Cost:
 class Workbench:
     """Measures ways against one workspace."""
 
-    def __init__(self, pipe: Any, tokens: list[str], rounds: int) -> None:
-        self._pipe = pipe
-        self._tokens = tokens
+    def __init__(self, server: Server, rounds: int) -> None:
+        self._server = server
+        self._tokens = server.tokens
         self._rounds = rounds
-        self._connections: set[str] = set()
+        self._connections: set[int] = set()
 
     def log(self) -> tuple[int, int]:
         """Requests and new connections since the last look. Nobody may have acted but the users."""
-        self._pipe.send("log")
-        entries = self._pipe.recv()
+        entries = self._server.seen()
         assert all((user or "").startswith("user") for path, _, user in entries if "well-known" not in path)
         new = {connection for _, connection, _ in entries} - self._connections
         self._connections |= new
@@ -382,33 +342,42 @@ def main() -> int:
         "--rounds", type=int, default=10, help="turns of each way, of three user requests each (default: 10)"
     )
     parser.add_argument(
-        "--latency", type=float, nargs="*", default=[0.0, 0.005, 0.020], help="seconds per HTTP request"
+        "--latency", type=float, nargs="*", default=[0.0, 0.005, 0.020], help="seconds, in the server and on the way"
     )
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     for name in [name for name in os.environ if name.startswith("DATABRICKS_")]:
         del os.environ[name]
-    with running_workspace() as (pipe, host, tokens):
+    with running(furnish) as server:
+        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = server.bundle
         # What the Model Serving recipe reads. DATABRICKS_HOST stays unset: with it, the recipe asks the host who it is.
         os.environ["IS_IN_DB_MODEL_SERVING_ENV"] = "true"
-        os.environ["DATABRICKS_MODEL_SERVING_HOST_URL"] = host
-        threading.main_thread().__dict__["invokers_token"] = tokens[0]
-        bench = Workbench(pipe, tokens, options.rounds)
-        sdk, openai, vectors = sdk_ways(host), openai_ways(host), vector_search_ways(host)
-        for latency in options.latency:
-            pipe.send(float(latency))
-            print(
-                f"\nHTTPS, {latency * 1e3:g} ms per HTTP request; medians of {options.rounds * IN_A_ROW} user requests"
-            )
-            print(f"{'one user request of':<57}{'ms':>9}{'requests':>10}{'new conns':>11}{'to the kit':>11}")
-            print_costs("1 SDK call", bench.one_user_at_a_time(sdk, 1))
-            print_costs(f"{CALLS} SDK calls", bench.one_user_at_a_time(sdk, CALLS))
-            print_costs(f"{CALLS} DatabricksOpenAI calls", bench.one_user_at_a_time(openai, CALLS))
-            print_costs(f"{CALLS} vector searches (2 requests)", bench.one_user_at_a_time(vectors, CALLS))
-            at_once = bench.many_users_at_once(sdk, CALLS, max(1, options.rounds // 5))
-            print_costs(f"{CALLS} SDK calls, {USERS} users at once", at_once)
+        threading.main_thread().__dict__["invokers_token"] = server.tokens[0]
+        bench = Workbench(server, options.rounds)
+        for where, host in (("in the server", server.near), ("on the way", server.far)):
+            os.environ["DATABRICKS_MODEL_SERVING_HOST_URL"] = host
+            sdk, openai, vectors = sdk_ways(host), openai_ways(host), vector_search_ways(host)
+            for seconds in options.latency:
+                if where == "in the server":
+                    server.latency(in_server=seconds)
+                elif seconds:
+                    server.latency(on_the_way=seconds)
+                else:
+                    continue  # nowhere: it was measured
+                print(
+                    f"\n{seconds * 1e3:g} ms {where}; medians of {options.rounds * IN_A_ROW} user requests over HTTPS"
+                )
+                print(f"{'one user request of':<57}{'ms':>9}{'requests':>10}{'new conns':>11}{'to the kit':>11}")
+                print_costs("1 SDK call", bench.one_user_at_a_time(sdk, 1))
+                print_costs(f"{CALLS} SDK calls", bench.one_user_at_a_time(sdk, CALLS))
+                print_costs(f"{CALLS} DatabricksOpenAI calls", bench.one_user_at_a_time(openai, CALLS))
+                print_costs(f"{CALLS} vector searches (2 requests)", bench.one_user_at_a_time(vectors, CALLS))
+                at_once = bench.many_users_at_once(sdk, CALLS, max(1, options.rounds // 5))
+                print_costs(f"{CALLS} SDK calls, {USERS} users at once", at_once)
+        server.latency()
         print("\nthe kit itself; the least of many repeats")
-        print_own_costs(host, tokens[0])
+        print_own_costs(server.near, server.tokens[0])
     return 0
 
 

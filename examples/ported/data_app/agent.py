@@ -3,6 +3,8 @@
 Run: streamlit run agent.py
 """
 
+from collections.abc import Iterator
+
 import streamlit as st
 from databricks.sdk import WorkspaceClient
 from mlflow.models.resources import DatabricksSQLWarehouse
@@ -22,8 +24,12 @@ def query(client: WorkspaceClient, statement: str) -> list[list[str]]:
     return response.result.data_array
 
 
+def totals() -> Iterator[str]:
+    for name in ("sales.revenue", "staff.salaries"):
+        (row,) = query(f"SELECT sum(total) FROM main.{name}")
+        yield f"{name}: {row[0]}\n\n"
+
+
 if __name__ == "__main__":
     with user_session(headers=st.context.headers):
-        for name in ("sales.revenue", "staff.salaries"):
-            (row,) = query(f"SELECT sum(total) FROM main.{name}")
-            st.write(f"{name}: {row[0]}")
+        st.write_stream(totals)

@@ -3,6 +3,8 @@
 Run: streamlit run before.py
 """
 
+from collections.abc import Iterator
+
 import streamlit as st
 from databricks.sdk import WorkspaceClient
 
@@ -17,11 +19,14 @@ def query(statement: str, user_token: str) -> list[list[str]]:
     return response.result.data_array
 
 
-if __name__ == "__main__":
-    user_token = st.context.headers.get("X-Forwarded-Access-Token")
+def totals(user_token: str) -> Iterator[str]:
     for name in ("sales.revenue", "staff.salaries"):
         try:
             (row,) = query(f"SELECT sum(total) FROM main.{name}", user_token)
-            st.write(f"{name}: {row[0]}")
+            yield f"{name}: {row[0]}\n\n"
         except Exception as error:
-            st.write(f"{name}: {error}")
+            yield f"{name}: {error}\n\n"
+
+
+if __name__ == "__main__":
+    st.write_stream(totals(st.context.headers.get("X-Forwarded-Access-Token")))

@@ -1,10 +1,11 @@
 """Apps, an agent that holds no conversation: questions about a document in, findings out, the model called as the user."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from databricks.ai_search.client import AISearchClient
 from databricks_openai import DatabricksOpenAI
-from mlflow.genai.agent_server import AgentServer, invoke
+from mlflow.genai.agent_server import AgentServer, invoke, stream
 from mlflow.models.resources import DatabricksServingEndpoint, DatabricksVectorSearchIndex
 from pydantic import BaseModel
 
@@ -37,16 +38,23 @@ def find_precedent(client: AISearchClient, question: str) -> str:
     return found["result"]["data_array"][0][0]
 
 
+def finding(question: str, document: str) -> dict[str, str]:
+    return {"question": question, "answer": ask_model(question, document), "precedent": find_precedent(question)}
+
+
 @invoke()
 @user_session
 async def analyse(data: dict[str, Any]) -> dict[str, Any]:
     request = Request(**data)
-    return {
-        "findings": [
-            {"question": one, "answer": ask_model(one, request.document), "precedent": find_precedent(one)}
-            for one in request.questions
-        ]
-    }
+    return {"findings": [finding(one, request.document) for one in request.questions]}
+
+
+@stream()
+@user_session
+async def analyse_in_turn(data: dict[str, Any]) -> AsyncIterator[dict[str, str]]:
+    request = Request(**data)
+    for one in request.questions:
+        yield finding(one, request.document)
 
 
 server = AgentServer()

@@ -1,12 +1,13 @@
 """Apps, an agent that holds no conversation: questions about a document in, findings out, the model called as the user."""
 
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 from databricks.ai_search.client import AISearchClient
 from databricks.sdk import WorkspaceClient
 from databricks_openai import DatabricksOpenAI
-from mlflow.genai.agent_server import AgentServer, get_request_headers, invoke
+from mlflow.genai.agent_server import AgentServer, get_request_headers, invoke, stream
 from pydantic import BaseModel
 
 LLM = "chat-model"
@@ -44,15 +45,21 @@ def find_precedent(question: str) -> str:
         return f"Error: {error}"
 
 
+def finding(question: str, document: str) -> dict[str, str]:
+    return {"question": question, "answer": ask_model(question, document), "precedent": find_precedent(question)}
+
+
 @invoke()
 async def analyse(data: dict[str, Any]) -> dict[str, Any]:
     request = Request(**data)
-    return {
-        "findings": [
-            {"question": one, "answer": ask_model(one, request.document), "precedent": find_precedent(one)}
-            for one in request.questions
-        ]
-    }
+    return {"findings": [finding(one, request.document) for one in request.questions]}
+
+
+@stream()
+async def analyse_in_turn(data: dict[str, Any]) -> AsyncIterator[dict[str, str]]:
+    request = Request(**data)
+    for one in request.questions:
+        yield finding(one, request.document)
 
 
 server = AgentServer()
