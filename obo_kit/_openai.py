@@ -6,6 +6,7 @@ client behind its session's fence, which puts on the user's token at every reque
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -18,6 +19,8 @@ except ImportError as missing:
     raise ImportError('DatabricksOpenAI needs an extra: pip install "obo-kit[openai]"') from missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
     from obo_kit._lease import Lease
@@ -28,11 +31,20 @@ else:
 __all__: list[str] = []
 
 
-def _authorized(request: httpx.Request, lease: Lease) -> httpx.Request:
-    sent = httpx.Request(request.method, request.url, headers=request.headers, stream=request.stream)
-    sent.headers.update(bound_for(lease, str(request.url)))
-    sent.extensions = request.extensions
-    return sent
+@contextlib.contextmanager
+def _authorized(request: httpx.Request, lease: Lease, url: str) -> Iterator[None]:
+    """The token is on the request while it is under way: errors and answers hold it without (rule 8)."""
+    headers = bound_for(lease, url)
+    request.headers.pop("Authorization", None)  # a stand-in's
+    request.headers.update(headers)
+    try:
+        yield
+    except httpx.TransportError as error:
+        _broken(request, error)
+        raise
+    finally:
+        for name in headers:
+            request.headers.pop(name, None)
 
 
 def _note(request: httpx.Request, response: httpx.Response, content: bytes | None) -> None:
@@ -54,12 +66,9 @@ class _Wire(httpx.BaseTransport):
         self._lease = lease
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        sent = _authorized(request, self._lease)
-        try:
-            response: httpx.Response = http_transport(httpx, str(request.url)).handle_request(sent)
-        except httpx.TransportError as error:
-            _broken(request, error)
-            raise
+        url = str(request.url)
+        with _authorized(request, self._lease, url):
+            response: httpx.Response = http_transport(httpx, url).handle_request(request)
         _bound_retry(response, self._lease)
         _note(request, response, response.read() if response.status_code >= 400 else None)
         return response
@@ -70,13 +79,10 @@ class _AsyncWire(httpx.AsyncBaseTransport):
         self._lease = lease
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        sent = _authorized(request, self._lease)
-        transport = await async_http_transport(httpx, str(request.url))
-        try:
-            response: httpx.Response = await transport.handle_async_request(sent)
-        except httpx.TransportError as error:
-            _broken(request, error)
-            raise
+        url = str(request.url)
+        transport = await async_http_transport(httpx, url)
+        with _authorized(request, self._lease, url):
+            response: httpx.Response = await transport.handle_async_request(request)
         _bound_retry(response, self._lease)
         _note(request, response, await response.aread() if response.status_code >= 400 else None)
         return response
@@ -92,7 +98,10 @@ def _bound_retry(response: httpx.Response, lease: Lease) -> None:
 def _ask_leave(client: Any, options: Any) -> None:
     # Before the attempt: `openai` takes an error of its transport for a failing connection, and tries again.
     client._obo_lease.credentials()
-    admit(options.method.upper(), client._prepare_url(options.url).path)
+    url = options.url
+    # As `openai` joins the two, without making a URL of them.
+    path = client.base_url.path.rstrip("/") + url if url.startswith("/") else client._prepare_url(url).path
+    admit(options.method.upper(), path.partition("?")[0])
 
 
 def _refuse() -> NoReturn:
@@ -108,12 +117,28 @@ def _settings(lease: Lease, workspace_client: Any) -> dict[str, Any]:
     }
 
 
+def _kept(client: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a copy: the same user's, behind the same fence."""
+    if options.get("http_client") not in (None, client._client):
+        raise TypeError(
+            "an OpenAI client that acts as a user keeps its http_client; build your own for your own requests"
+        )
+    ours = {"lease": client._obo_lease, "workspace_client": client._workspace_client}
+    return {**options, "_extra_kwargs": ours}
+
+
 class _UserOpenAI(DatabricksOpenAI):
-    def __init__(self, lease: Lease, workspace_client: Any) -> None:
+    def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        wire = httpx.Client(transport=_Wire(lease), trust_env=False, follow_redirects=True)
-        cast("Any", openai.OpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
+        if "http_client" not in settings:
+            settings["http_client"] = httpx.Client(transport=_Wire(lease), trust_env=False, follow_redirects=True)
+        cast("Any", openai.OpenAI).__init__(self, **{**_settings(lease, workspace_client), **settings})
+
+    def copy(self, **options: Any) -> Any:
+        return super().copy(**_kept(self, options))
+
+    with_options = copy
 
     def _prepare_options(self, options: Any) -> Any:
         _ask_leave(self, options)
@@ -124,11 +149,19 @@ class _UserOpenAI(DatabricksOpenAI):
 
 
 class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
-    def __init__(self, lease: Lease, workspace_client: Any) -> None:
+    def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
         self._obo_lease = lease
         self._workspace_client = workspace_client
-        wire = httpx.AsyncClient(transport=_AsyncWire(lease), trust_env=False, follow_redirects=True)
-        cast("Any", openai.AsyncOpenAI).__init__(self, http_client=wire, **_settings(lease, workspace_client))
+        if "http_client" not in settings:
+            settings["http_client"] = httpx.AsyncClient(
+                transport=_AsyncWire(lease), trust_env=False, follow_redirects=True
+            )
+        cast("Any", openai.AsyncOpenAI).__init__(self, **{**_settings(lease, workspace_client), **settings})
+
+    def copy(self, **options: Any) -> Any:
+        return super().copy(**_kept(self, options))
+
+    with_options = copy
 
     async def _prepare_options(self, options: Any) -> Any:
         _ask_leave(self, options)
@@ -140,9 +173,9 @@ class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
 
 def openai_client(lease: Lease, workspace_client: Any) -> DatabricksOpenAI:
     """A `DatabricksOpenAI` that acts as one user until that user's session closes."""
-    return _UserOpenAI(lease, workspace_client)
+    return _UserOpenAI(lease=lease, workspace_client=workspace_client)
 
 
 def async_openai_client(lease: Lease, workspace_client: Any) -> AsyncDatabricksOpenAI:
     """An `AsyncDatabricksOpenAI` that acts as one user until that user's session closes."""
-    return _UserAsyncOpenAI(lease, workspace_client)
+    return _UserAsyncOpenAI(lease=lease, workspace_client=workspace_client)

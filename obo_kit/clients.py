@@ -375,11 +375,12 @@ def bound_for(lease: Lease, url: str) -> dict[str, str]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
     """
     host, token = lease.credentials()
-    parts = urlsplit(url)
-    if origin_of(f"{parts.scheme}://{parts.netloc}") != host:
-        return {}
+    if not url.startswith(f"{host}/"):  # in another spelling, perhaps
+        parts = urlsplit(url)
+        if origin_of(f"{parts.scheme}://{parts.netloc}") != host:
+            return {}
     headers = {"Authorization": f"Bearer {token}"}
-    if parts.hostname == "127.0.0.1" and (call := current_call()) is not None:
+    if "//127.0.0.1" in host and urlsplit(host).hostname == "127.0.0.1" and (call := current_call()) is not None:
         headers[TOOL_HEADER] = quote(call.tool)
     return headers
 

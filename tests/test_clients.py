@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import inspect
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from databricks.sdk.errors import PermissionDenied
 from official import OWN, SYNC, openai_client, vector_search_client, workspace_client
 from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
-from obo_kit import Limits, current_session, user_session
+from obo_kit import Limits, ScopeViolationError, SessionClosedError, current_session, requires_scopes, user_session
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -190,6 +191,35 @@ def test_the_openai_client_speaks_the_library_that_openai_speaks(workspace):
         assert isinstance(client._client, openai.DefaultHttpxClient.__base__)
         streamed = client.chat.completions.create(model=LLM, messages=ASK, stream=True)
         assert "hello" in "".join(part.choices[0].delta.content or "" for part in streamed if part.choices)
+
+
+@pytest.mark.parametrize("name", ["DatabricksOpenAI", "AsyncDatabricksOpenAI"])
+def test_a_copy_of_an_openai_client_is_the_same_user_s(workspace, name):
+    """Rules 5, 9 and 23: `with_options` is how one call gets a time-out of its own."""
+    client_type = extra("databricks_openai", name)
+
+    def asked(client):
+        made = client.chat.completions.create(model=LLM, messages=ASK)
+        return asyncio.run(made) if inspect.isawaitable(made) else made
+
+    @requires_scopes("genie")
+    def elsewhere(client):
+        asked(client)
+
+    with as_user(workspace, "alice") as session:
+        client = session.get(client_type)
+        copied = client.with_options(timeout=5, max_retries=0).copy(default_headers={"X-Of-Mine": "1"})
+        assert isinstance(copied, client_type)
+        assert (copied.timeout, copied.max_retries, client.max_retries) == (5, 0, 1)
+        asked(copied)
+        assert callers(workspace) == ["alice"]
+        with pytest.raises(ScopeViolationError):
+            elsewhere(copied.with_options(base_url=f"{workspace.host}/ai-gateway/"))
+        with pytest.raises(TypeError, match="http_client"):
+            client.with_options(http_client=type(client._client)())
+    with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        asked(copied)
+    assert callers(workspace) == ["alice"]
 
 
 def test_a_live_session_with_a_client_holds_less_than_30_kb(workspace):
