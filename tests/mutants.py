@@ -162,7 +162,7 @@ MUTANTS = {
     "what a request left behind captures anew": Mutant(
         rule=7,
         file="session.py",
-        old="if _entry_point_declared or ended_session() is not None:",
+        old="if not opens or _entry_point_declared or ended_session() is not None:",
         new="if _entry_point_declared:",
         test="test_concurrency.py::test_a_task_that_outlives_its_request_has_no_user_and_is_told_so",
     ),
@@ -211,8 +211,8 @@ MUTANTS = {
     "a tool outside captures anew": Mutant(
         rule=7,
         file="session.py",
-        old="    if _entry_point_declared or",
-        new="    if False or",
+        old="    if not opens or _entry_point_declared or",
+        new="    if not opens or",
         test="test_session.py::test_with_an_entry_point_a_tool_outside_of_any_session_refuses",
     ),
     "what is hidden shows": Mutant(
@@ -261,9 +261,16 @@ MUTANTS = {
     "the token goes wherever the request goes": Mutant(
         rule=8,
         file="clients.py",
-        old="!= host:\n        return {}",
-        new="is None:\n        return {}",
+        old="!= host:\n            return {}",
+        new="is None:\n            return {}",
         test="test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
+    ),
+    "the token goes to a host whose name begins alike": Mutant(
+        rule=8,
+        file="clients.py",
+        old='if not url.startswith(f"{host}/"):',
+        new="if not url.startswith(host):",
+        test="test_clients.py::test_the_token_does_not_go_to_a_host_whose_name_begins_alike",
     ),
     "answers hold the request with the token": Mutant(
         rule=8,
@@ -296,7 +303,7 @@ MUTANTS = {
     "the guard stands aside of OpenAI": Mutant(
         rule=23,
         file="_openai.py",
-        old="    admit(options.method.upper(), client._prepare_url(options.url).path)\n",
+        old='    admit(options.method.upper(), path.partition("?")[0])\n',
         new="",
         test="test_scope_guard.py::test_raise_sends_nothing[openai_client]",
     ),
@@ -313,6 +320,13 @@ MUTANTS = {
         old="        return fn(there(self), *args, **kwargs)",
         new="        return fn(self, *args, **kwargs)",
         test="test_tool_objects_user_client.py::test_a_retriever_tool_of_the_agent_s_asks_as_the_user",
+    ),
+    "all users share the connection of an MCP server": Mutant(
+        rule=14,
+        file="integrations/openai.py",
+        old="(AsyncExitStack, asyncio.Lock)",
+        new="(asyncio.Lock,)",
+        test="test_tool_objects_user_client.py::test_one_server_of_the_agents_sdk_serves_every_user",
     ),
 }
 

@@ -22,6 +22,7 @@ from official import OWN, SYNC, openai_client, vector_search_client, workspace_c
 from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
 from obo_kit import Limits, ScopeViolationError, SessionClosedError, current_session, requires_scopes, user_session
+from obo_kit.clients import bound_for
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -106,6 +107,17 @@ def test_the_token_goes_to_the_user_s_workspace_and_no_other_host(workspace, bui
             use()
     assert len(asked) == 1
     assert b"eyJ" not in asked[0]
+
+
+@pytest.mark.parametrize(
+    "rest", ["0/api", ".example.com/api", "@example.com/api", "%2F@example.com/api", ":1@example.com/"]
+)
+def test_the_token_does_not_go_to_a_host_whose_name_begins_alike(workspace, rest):
+    """Rule 8: nor is the workspace missed, with or without a path."""
+    with as_user(workspace, "alice") as session:
+        for same in ("", "/", "/api", "?a", "#a"):
+            assert "Authorization" in bound_for(session._lease, f"{workspace.host}{same}")
+        assert bound_for(session._lease, f"{workspace.host}{rest}") == {}
 
 
 def test_a_redirect_inside_the_workspace_is_the_user_s(workspace):
