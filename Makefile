@@ -1,27 +1,29 @@
-# Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own.
+# Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own, installed by uv;
+# with an index that only pip knows: make INSTALL=".venv/bin/python -m pip install" …
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 EXTRAS ?= testing,langchain,openai,mcp
 
 .PHONY: demo test mutants test-apps soak fuzz examples check bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[testing]"
+	$(BIN)/python -m pip install --quiet uv
+	$(INSTALL) --editable ".[testing]"
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group test
+	$(INSTALL) --editable ".[$(EXTRAS)]" --group test
 	@touch $@
 
 $(VENV)/check.stamp: $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet --group check
+	$(INSTALL) --group check
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/demo.stamp
-	$(BIN)/python -m pip install --quiet --editable ".[testing,openai]" --group bench
+	$(INSTALL) --editable ".[testing,openai]" --group bench
 	@touch $@
 
 demo: $(VENV)/demo.stamp  ## the same question, asked by three users
@@ -39,7 +41,7 @@ test-apps:  ## the app frameworks, and servers with several workers, in an envir
 		tests/test_ported_data_app.py $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" --group apps
+	$(INSTALL) --editable ".[$(EXTRAS)]" --group apps
 	@touch $@
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer

@@ -411,6 +411,24 @@ def test_one_server_of_the_agents_sdk_serves_every_user(half_allowed, agent, dec
     assert server.session is None  # nobody's connection was ever its own
 
 
+def test_what_the_agent_was_offered_before_is_not_offered_to_users(workspace, agent):
+    """Rule 14: a server that keeps the list of its tools, and has asked for it as the agent."""
+    for name, users in (("first", ("alice", AGENT)), ("second", (AGENT,))):
+        workspace.add_function(f"main.tools.{name}", "current_user()")
+        for user in users:
+            workspace.grant(user, "EXECUTE", f"main.tools.{name}")
+    server = agents_server(f"{workspace.host}/api/2.0/mcp/functions/main/tools", agent, cache_tools_list=True)
+
+    async def names():
+        async with server:
+            return [tool.name for tool in await server.list_tools()]
+
+    assert asyncio.run(names()) == ["main__tools__first", "main__tools__second"]
+    with_user_client(server)
+    with as_user(workspace, "alice"):
+        assert asyncio.run(names()) == ["main__tools__first"]
+
+
 def test_the_agent_that_uses_a_server_may_stand_in_a_module_too(workspace, agent):
     """Rule 14: the real runner, with a model that calls the server's tool."""
     build = extra("agents", "Agent")

@@ -186,6 +186,7 @@ def _server_of(server: Any, session: UserSession) -> Any:
         if isinstance(value, (AsyncExitStack, asyncio.Lock)):
             state[name] = type(value)()
     twin.workspace_client = session.client
+    twin.invalidate_tools_cache()  # the agent may have been connected before
     return twin
 
 
