@@ -25,7 +25,7 @@ WAREHOUSE, GENIE_WAREHOUSE = "a1b2c3d4e5f6", "b1b2c3d4e5f6"
 SALES, STAFF = "01f0ea87c0de", "01f0ea87c0df"
 FAQ, CONTRACTS = "main.support.faq", "main.legal.contracts"
 QUESTION = "How much did we sell?"
-REVENUE, SALARIES = 1250, 9000
+REVENUE, SALARIES = "125080219467", "900417306825"  # long: an id or a clock spells a short number now and then
 
 
 def source(name: str, form: str = "agent") -> Path:
@@ -92,8 +92,8 @@ def furnish(workspace: LocalWorkspace) -> None:
         workspace.add_user(user)
     for warehouse in (WAREHOUSE, GENIE_WAREHOUSE):
         workspace.add_warehouse(warehouse)
-    workspace.add_table("main.sales.revenue", [{"total": REVENUE}])
-    workspace.add_table("main.staff.salaries", [{"total": SALARIES}])
+    workspace.add_table("main.sales.revenue", [{"total": int(REVENUE)}])
+    workspace.add_table("main.staff.salaries", [{"total": int(SALARIES)}])
     for index, text in ((FAQ, "Refunds are paid within 14 days."), (CONTRACTS, "The contract ends in May.")):
         workspace.add_index(index, [{"id": 1, "text": text}], primary_key="id", text_column="text")
     for space, table in ((SALES, "main.sales.revenue"), (STAFF, "main.staff.salaries")):

@@ -349,7 +349,7 @@ def test_the_bridge_asks_as_its_user(workspace):
 def test_the_bridge_waits_for_the_answer(workspace, monkeypatch):
     monkeypatch.setattr("databricks_ai_bridge.genie.ITERATION_FREQUENCY", 0.01)
     workspace.genie_polls = 5
-    assert "2" in Genie(SPACE, client=sdk(workspace, "bob")).ask_question("How many tickets are there?").result
+    assert "|   2 |" in Genie(SPACE, client=sdk(workspace, "bob")).ask_question("How many tickets are there?").result
     assert len(workspace.log.filter(path=f"/api/2.0/genie/spaces/{SPACE}/conversations")) == 5 + 2
 
 
@@ -406,7 +406,7 @@ def test_the_genie_agent_asks_as_its_user(workspace):
         "messages": [{"role": "user", "content": "Hello"}, {"role": "user", "content": "How many tickets are there?"}]
     }
     first = agent(workspace, "bob", ["genie"], include_context=True).invoke(chat)
-    assert "2" in first["messages"][-1].content
+    assert "|   2 |" in first["messages"][-1].content
     assert first["messages"][1].content == COUNT
     follow_up = {"messages": [{"role": "user", "content": "Who asks?"}], "conversation_id": first["conversation_id"]}
     again = agent(workspace, "bob").invoke(follow_up)

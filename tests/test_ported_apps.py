@@ -10,7 +10,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ported import CONTRACTS, QUESTION, SALES, STAFF, USERS, by_hand, collected, load, running_workspace, what_it_saw
+from ported import (
+    CONTRACTS,
+    QUESTION,
+    REVENUE,
+    SALARIES,
+    SALES,
+    STAFF,
+    USERS,
+    by_hand,
+    collected,
+    load,
+    running_workspace,
+    what_it_saw,
+)
 
 from obo_kit.testing import AppRuntime, LocalWorkspace
 
@@ -27,13 +40,13 @@ ALLOWED, REFUSED = {"allowed"}, {"missing grant"}
 # Agent: user: what the answer holds, and what the server saw the user use, with the decisions.
 EXPECTED: dict[str, dict[str, tuple[set[str], dict[str, set[str]]]]] = {
     "openai_agents_app": {
-        "alice": ({"alice@", "1250", "9000"}, {ME: ALLOWED, SALES: ALLOWED, STAFF: ALLOWED}),
-        "bob": ({"bob@", "1250"}, {ME: ALLOWED, SALES: ALLOWED, STAFF: REFUSED}),
+        "alice": ({"alice@", REVENUE, SALARIES}, {ME: ALLOWED, SALES: ALLOWED, STAFF: ALLOWED}),
+        "bob": ({"bob@", REVENUE}, {ME: ALLOWED, SALES: ALLOWED, STAFF: REFUSED}),
         "carol": ({"carol@"}, {ME: ALLOWED, SALES: REFUSED, STAFF: REFUSED}),
     },
     "langgraph_mcp_app": {
-        "alice": ({"1250", "contract ends"}, {SALES: ALLOWED, "legal/contracts": ALLOWED}),
-        "bob": ({"1250"}, {SALES: ALLOWED, "legal/contracts": REFUSED}),
+        "alice": ({REVENUE, "contract ends"}, {SALES: ALLOWED, "legal/contracts": ALLOWED}),
+        "bob": ({REVENUE}, {SALES: ALLOWED, "legal/contracts": REFUSED}),
         "carol": ({"You said:"}, {SALES: REFUSED, "legal/contracts": REFUSED}),
     },
     "document_app": {
@@ -47,7 +60,7 @@ EXPECTED: dict[str, dict[str, tuple[set[str], dict[str, set[str]]]]] = {
         "carol": ({NO}, {AGENTS: REFUSED}),
     },
     "mcp_server_app": {
-        "alice": ({"alice@", "1250"}, {ME: ALLOWED, SQL: ALLOWED}),
+        "alice": ({"alice@", REVENUE}, {ME: ALLOWED, SQL: ALLOWED}),
         "bob": ({"bob@", NO}, {ME: ALLOWED, SQL: REFUSED}),
         "carol": ({"carol@", NO}, {ME: ALLOWED, SQL: REFUSED}),
     },

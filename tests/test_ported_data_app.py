@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from ported import USERS, by_hand, collected, furnish, load, source, what_it_saw
+from ported import REVENUE, SALARIES, USERS, by_hand, collected, furnish, load, source, what_it_saw
 from test_apps import needs, streamlit
 
 from obo_kit.testing import LocalWorkspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Streamlit's own
-SQL, TOTALS = "/sql/statements", {"sales.revenue: 1250", "staff.salaries: 9000"}
+SQL, TOTALS = "/sql/statements", {f"sales.revenue: {REVENUE}", f"staff.salaries: {SALARIES}"}
 EXPECTED = {
     "alice": (TOTALS, {"allowed"}),
-    "bob": ({"sales.revenue: 1250", "staff.salaries: not available to you"}, {"allowed", "missing grant"}),
+    "bob": ({f"sales.revenue: {REVENUE}", "staff.salaries: not available to you"}, {"allowed", "missing grant"}),
     "carol": ({f"{name}: not available to you" for name in ("sales.revenue", "staff.salaries")}, {"missing grant"}),
 }
 

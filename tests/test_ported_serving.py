@@ -14,6 +14,8 @@ from ported import (
     FAQ,
     PORTED,
     QUESTION,
+    REVENUE,
+    SALARIES,
     SALES,
     STAFF,
     USERS,
@@ -47,12 +49,12 @@ EXPECTED: dict[str, dict[str, tuple[set[str], dict[str, set[str]]]]] = {
         "carol": ({"You said:"}, {FAQ: {"missing grant"}, CONTRACTS: {"missing grant"}}),
     },
     "genie_chat_agent": {
-        "alice": ({"1250", "9000"}, {SALES: {"allowed"}, STAFF: {"allowed"}}),
-        "bob": ({"1250", "does not exist, or you do not have access"}, {SALES: {"allowed"}, STAFF: {"missing grant"}}),
+        "alice": ({REVENUE, SALARIES}, {SALES: {"allowed"}, STAFF: {"allowed"}}),
+        "bob": ({REVENUE, "does not exist, or you do not have access"}, {SALES: {"allowed"}, STAFF: {"missing grant"}}),
         "carol": ({"does not exist, or you do not"}, {SALES: {"missing grant"}, STAFF: {"missing grant"}}),
     },
 }
-DATA = {"alice@example.com", FOUND, CLAUSE, "1250", "9000"}
+DATA = {"alice@example.com", FOUND, CLAUSE, REVENUE, SALARIES}
 
 
 SUPPORT_AGENT = {
