@@ -63,16 +63,16 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
         response.request.headers.pop("Authorization", None)
     content = await response.aread() if response.status_code >= 400 else None
     before = len(call.seen) if call is not None else 0
-    # A redirect that was followed is what the server answered.
-    first = response.history[0] if response.history else response
-    note(method, path, first.status_code, first.headers, None if content is None else lambda: content)
+    # Redirects may have been followed: one to the sign-in page is the answer, and not what the page says.
+    answer = next((one for one in response.history if is_login(one.headers.get("location"))), response)
+    note(method, path, answer.status_code, answer.headers, None if content is None else lambda: content)
     if call is not None and method == "POST":
         call.evidence.last = call.seen[-1] if len(call.seen) > before else None
     if content is not None:
         _keep(request, response, content)
-    elif is_login(first.headers.get("location")):
-        # A sign-in page in place of an answer: `mcp` before 1.30 logs that it cannot read it, and waits for ever.
-        first.raise_for_status()
+    elif is_login(answer.headers.get("location")):
+        # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
+        answer.raise_for_status()
 
 
 def _headers(lease: Lease, url: str) -> dict[str, str]:

@@ -261,6 +261,27 @@ def test_a_sign_in_page_ends_the_request_in_an_error(workspace):
     workspace.clear_faults()
 
 
+def test_a_refusal_behind_another_redirect_is_not_lost(workspace):
+    """Rule 16: what counts is the answer at its end."""
+    from obo_kit._context import current_call
+    from obo_kit._mcp import Auth
+
+    http = importlib.import_module(Auth.__module__.partition(".")[0])
+    workspace.add_fault(status=307, headers={"Location": f"{MCP}/"}, times=1, path_prefix=MCP)
+    workspace.add_fault(status=403, body={"error_code": "PERMISSION_DENIED", "message": "No."}, path_prefix=f"{MCP}/")
+
+    @optional_tool
+    async def ask(auth):
+        async with http.AsyncClient(auth=auth, trust_env=False, follow_redirects=True) as client:
+            answer = await client.post(f"{workspace.host}{MCP}", json={})
+        call = current_call()
+        assert call is not None
+        return answer.status_code, [one.status for one in call.seen]
+
+    with as_user(workspace, "alice") as session:
+        assert asyncio.run(ask(bearer(session))) == (403, [403])
+
+
 def test_an_anyio_stream_that_is_closed_elsewhere_is_no_refusal():
     """Rule 15: it counts where an MCP client met with it."""
     error = pytest.importorskip("anyio").ClosedResourceError()
