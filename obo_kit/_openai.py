@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from obo_kit.clients import admit, async_http_transport, bound_for, http_transport, note, note_outage, without_frames
@@ -95,13 +96,16 @@ def _bound_retry(response: httpx.Response, lease: Lease) -> None:
         response.headers["x-should-retry"] = "false"
 
 
+_PLAIN = re.compile(r"/[A-Za-z0-9_/-]*")
+
+
 def _ask_leave(client: Any, options: Any) -> None:
     # Before the attempt: `openai` takes an error of its transport for a failing connection, and tries again.
     client._obo_lease.credentials()
     url = options.url
-    # As `openai` joins the two, without making a URL of them.
-    path = client.base_url.path.rstrip("/") + url if url.startswith("/") else client._prepare_url(url).path
-    admit(options.method.upper(), path.partition("?")[0])
+    # A plain path is joined as `openai` does, without making a URL of it.
+    path = client.base_url.path.rstrip("/") + url if _PLAIN.fullmatch(url) else client._prepare_url(url).path
+    admit(options.method.upper(), path)
 
 
 def _refuse() -> NoReturn:

@@ -303,7 +303,7 @@ MUTANTS = {
     "the guard stands aside of OpenAI": Mutant(
         rule=23,
         file="_openai.py",
-        old='    admit(options.method.upper(), path.partition("?")[0])\n',
+        old="    admit(options.method.upper(), path)\n",
         new="",
         test="test_scope_guard.py::test_raise_sends_nothing[openai_client]",
     ),

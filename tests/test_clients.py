@@ -218,6 +218,11 @@ def test_a_copy_of_an_openai_client_is_the_same_user_s(workspace, name):
     def elsewhere(client):
         asked(client)
 
+    @requires_scopes("genie")
+    def posted(client, url):
+        made = client.post(url, cast_to=object, body={})
+        return asyncio.run(made) if inspect.isawaitable(made) else made
+
     with as_user(workspace, "alice") as session:
         client = session.get(client_type)
         copied = client.with_options(timeout=5, max_retries=0).copy(default_headers={"X-Of-Mine": "1"})
@@ -227,6 +232,9 @@ def test_a_copy_of_an_openai_client_is_the_same_user_s(workspace, name):
         assert callers(workspace) == ["alice"]
         with pytest.raises(ScopeViolationError):
             elsewhere(copied.with_options(base_url=f"{workspace.host}/ai-gateway/"))
+        for spelled in ("/chat/completions", "/chat%2Fcompletions", "/chat/completions?a=b", "chat/completions"):
+            with pytest.raises(ScopeViolationError):
+                posted(copied, spelled)
         with pytest.raises(TypeError, match="http_client"):
             client.with_options(http_client=type(client._client)())
     with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
