@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from obo_kit._at_hand import Found, declared_by, found_in
 from obo_kit._author import is_author_s, would_be_author_s
 from obo_kit._errors import OboError, PolicyError
+from obo_kit._objects import methods_of
 from obo_kit._tool import ToolSpec, acts_as_user, inner_spec_of
 from obo_kit.requirements import (
     REGISTRY,
@@ -36,7 +37,6 @@ from obo_kit.requirements import (
 
 __all__: list[str] = []
 
-_KIT = __name__.partition(".")[0]
 _MAX_NODES = 200_000
 _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...))
 # Who names these in a function may mean any name of its module.
@@ -95,7 +95,7 @@ class _Walk:
 
     def _is_own(self, module: str) -> bool:
         if module not in self._own:
-            self._own[module] = module.partition(".")[0] in self._declaring - {"builtins", _KIT} or is_author_s(module)
+            self._own[module] = module.partition(".")[0] in self._declaring or is_author_s(module)
         return self._own[module]
 
     def _held_by(self, value: Any) -> Iterable[Any]:
@@ -188,7 +188,8 @@ class _Walk:
         if spec is not None:
             self._note(spec)
         if found is not None and root != "agents":
-            return []  # what a client holds is its own affair; an agent of the Agents SDK holds tools
+            # What a client holds is its own affair, but for what it was decorated with; an agent of the Agents SDK holds tools.
+            return list(methods_of(value).values())
         held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
         # That a library's object knows a module says nothing of what the agent uses.
         return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from obo_kit._author import is_author_s
 from obo_kit._errors import MissingScopeError, PolicyError
 from obo_kit._tool import amend
 from obo_kit.scopes import TARGETS, Verdict, check_known, covers, kind_of, verdict
@@ -92,6 +93,8 @@ class Requirements:
     """What one tool declares."""
 
     items: tuple[Requirement, ...]
+    module: str = ""
+    """The module that declares it."""
     held: frozenset[str] = field(init=False)
     """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
     resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
@@ -237,13 +240,14 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
             remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
         )
     items = tuple(requirement(item, allow_unknown) for item in scopes_or_resources)
-    place = _place(sys._getframe(1))
+    caller = sys._getframe(1)
+    place, caller_s = _place(caller), str(caller.f_globals.get("__name__", ""))
 
     def decorate(target: F) -> F:
         def change(spec: ToolSpec) -> ToolSpec:
             known = spec.requirements.items if spec.requirements is not None else ()
             added = tuple(item for item in items if item not in known)
-            requirements = Requirements(items=known + added)
+            requirements = Requirements(items=known + added, module=_declaring_module(spec, caller_s))
             amended = replace(spec, requirements=requirements)
             REGISTRY.add_tool(
                 replace(declaration_of(amended), place=place), getattr(inspect.unwrap(spec.fn), "__code__", None)
@@ -257,12 +261,22 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
 
 
 def declaration_of(spec: ToolSpec) -> Declaration:
-    """What a tool declares, for the policy."""
+    """What a tool declares, for the policy. It declares something."""
+    assert spec.requirements is not None
     return Declaration(
         tool=spec.name if spec.held is not None else getattr(spec.fn, "__qualname__", spec.name),
-        module=getattr(spec.fn, "__module__", None) or "",  # a builtin's may be None
-        requirements=spec.requirements.items if spec.requirements is not None else (),
+        module=spec.requirements.module,
+        requirements=spec.requirements.items,
     )
+
+
+def _declaring_module(spec: ToolSpec, caller: str) -> str:
+    """The function's own, for the decorator may come from a helper; the caller's, where what is decorated is a framework's
+    object or somebody else's function: the package that it is from declares nothing."""
+    own = getattr(spec.fn, "__module__", None) or ""
+    if spec.held is not None or own.partition(".")[0] in sys.stdlib_module_names:
+        return caller
+    return own if own == caller or is_author_s(own) or not is_author_s(caller) else caller
 
 
 def system_resources(*resources: R) -> tuple[R, ...]:

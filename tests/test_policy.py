@@ -301,7 +301,7 @@ def module_of(name: str, source: str, **given: Any) -> Any:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     vars(module).update(given)
-    exec(textwrap.dedent(source), vars(module))
+    exec(compile(textwrap.dedent(source), f"{name}.py", "exec"), vars(module))
     return module
 
 
@@ -321,6 +321,47 @@ def test_a_module_counts_with_what_it_imports_and_nothing_else():
     policy = auth_policy(agent, target="apps")
     assert user_scopes(policy) == ["files", "genie", "sql"]
     assert system_names(policy) == {"app": ["mine"]}
+
+
+FOREIGN = {
+    "partial": "import functools\ntool = requires_scopes({0!r})(functools.partial(print, 1))\n",
+    "builtin": "tool = requires_scopes({0!r})(len)\n",
+    "library's function": "import yaml\ntool = requires_scopes({0!r})(yaml.safe_load)\n",
+    "langchain_core": "from langchain_core.tools import StructuredTool\ndef ask(what: str) -> str:\n    'Ask.'\n"
+    "tool = requires_scopes({0!r})(StructuredTool.from_function(ask))\n",
+    "agents": "from agents import Agent, function_tool\ndef ask(what: str) -> str:\n    'Ask.'\n"
+    "tool = requires_scopes({0!r})(function_tool(ask))\n",
+    "databricks_openai.agents": "from databricks_openai.agents import McpServer\n"
+    "tool = requires_scopes({0!r})(McpServer(\n"
+    "    url=f'{{client.config.host}}/api/2.0/mcp/genie/space1', workspace_client=client))\n",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_another_agent_declares_of_a_library_s_is_not_this_agent_s(kind, workspace):
+    """Rule 22: the module that declares it counts, and not the package that the tool is from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if "." in kind or "_" in kind or kind == "agents":
+            pytest.importorskip(kind, reason="an extra")
+    given = {"client": WorkspaceClient(host=workspace.host, token=workspace.token("alice"))}
+    common = "from obo_kit import requires_scopes\n" + FOREIGN[kind]
+    mine = module_of("mine", common.format("sql"), **given)
+    module_of("somebody_else_s", common.format("files"), **given)
+    named = [declaration for declaration in REGISTRY if declaration.module == "mine"]
+    assert [one.scope for declaration in named for one in declaration.requirements] == ["sql"]
+    assert "files" not in user_scopes(auth_policy(mine))
+    assert user_scopes(auth_policy([mine.tool])) == user_scopes(auth_policy(mine))
+
+
+def test_a_helper_that_declares_leaves_the_tool_to_its_module():
+    """Rule 22."""
+    helper = module_of(
+        "helper", "from obo_kit import requires_scopes\ndef reads(f): return requires_scopes('files')(f)\n"
+    )
+    for name in ("mine", "somebody_else_s"):
+        module_of(name, f"@reads\ndef {name}_reads(): ...\n", reads=helper.reads)
+    assert [declaration.module for declaration in REGISTRY] == ["mine", "somebody_else_s"]
 
 
 def test_without_a_source_everything_in_the_process_counts():
