@@ -48,7 +48,7 @@ _process = object()
 
 
 def _forked() -> None:
-    # A session belongs to the process that opened it: a forked worker serves others (facts: hazards B5).
+    # A session belongs to the process that opened it: a forked worker serves others.
     global _process
     _process = object()
 

@@ -2,7 +2,7 @@
 
 Every MCP client of the Databricks packages authenticates by a `DatabricksOAuthClientProvider` that it builds itself from
 the `WorkspaceClient` it is given. That provider copies the token, looks for an authorization server after a 401, and
-leaves the body of a refusal unread (facts: errors, section 1). Built from a session's client it follows `flow` instead.
+leaves the body of a refusal unread. Built from a session's client it follows `flow` instead.
 """
 
 from __future__ import annotations

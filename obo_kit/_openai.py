@@ -1,6 +1,6 @@
 """The OpenAI clients of one user.
 
-Building `DatabricksOpenAI` costs a TLS context of its own (facts: hazards A6): here all users share a transport, each
+Building `DatabricksOpenAI` costs a TLS context of its own: here all users share a transport, each
 client behind its session's fence, which puts on the user's token at every request.
 """
 

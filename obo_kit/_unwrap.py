@@ -49,7 +49,7 @@ def is_failure(error: object) -> bool:
 
 
 def is_failure_in_disguise(error: object) -> bool:
-    """Whether a cancellation is none: a failed MCP client cancels itself, and nobody the task (facts: errors, section 1).
+    """Whether a cancellation is none: a failed MCP client cancels itself, and nobody the task.
 
     Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
     """

@@ -1,7 +1,7 @@
 """The vector-search client of one user.
 
 The package keeps one `requests` session (with its cookies) per thread for whoever comes, has no time-out, and copies the
-token into every index (facts: hazards B2). Here each session has its own, behind the same fence as the SDK's client.
+token into every index. Here each session has its own, behind the same fence as the SDK's client.
 """
 
 from __future__ import annotations

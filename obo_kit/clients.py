@@ -61,7 +61,7 @@ _UNREACHABLE_SECONDS = 60.0  # how long a host that did not say who it is is not
 
 
 class _Pool(HTTPAdapter):
-    """The connections of this process, and one TLS context: parsing a CA bundle costs more than a request (facts: A1)."""
+    """The connections of this process, and one TLS context: parsing a CA bundle costs more than a request."""
 
     def __init__(self, ca_bundle: str) -> None:
         self._context = _tls_context(ca_bundle)
@@ -99,7 +99,7 @@ class _Host:
 
 class _Process:
     """What this process shares between its users. Renewed after a fork: a pool used on both sides hands one user the
-    other's answer (facts: A2)."""
+    other's answer."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -528,7 +528,7 @@ def _attach(session: requests.Session, lease: Lease) -> None:
 
 class _Credentials(CredentialsStrategy):
     """Serves every official client: ``pat`` and a token for those that read it, an OAuth provider for those that ask for
-    one (facts: errors, section 5)."""
+    one."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease

@@ -217,7 +217,7 @@ def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal |
 
 
 def _from_reader(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    """The SDK stumbles over a refusal in plain text where it had sent a stream (facts: errors, section 1)."""
+    """The SDK stumbles over a refusal in plain text where it had sent a stream."""
     if isinstance(error, TypeError) and evidence and _raised_in(error).startswith("databricks.sdk.logger"):
         return evidence[-1]
     return None
@@ -245,7 +245,7 @@ def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | 
 
 
 def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    """What the MCP clients leave of a refusal (facts: errors, section 1)."""
+    """What the MCP clients leave of a refusal."""
     if is_a(error, "httpx", "UnsupportedProtocol") or is_a(error, "httpx2", "UnsupportedProtocol"):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))

@@ -243,7 +243,7 @@ def _checked_host(host: object, source: str) -> str:
 def origin_of(url: str) -> str | None:
     """Scheme, host and port of a URL, spelled in one way; `None` where it has none that can be used."""
     if "://" not in url:
-        url = f"https://{url}"  # DATABRICKS_HOST may come without a scheme (facts: Apps)
+        url = f"https://{url}"  # DATABRICKS_HOST may come without a scheme
     try:
         parts = urlsplit(url)
         usable = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0 and "@" not in parts.netloc

@@ -177,7 +177,7 @@ def test_a_session_that_begins_after_its_request_under_mlflow_s_agent_server_is_
 
 
 def test_what_a_request_left_behind_does_not_take_the_next_one_s_token(workspace):
-    """Rule 4: where the process has one token, leftover work would act as whoever asks now (facts: hazards B1)."""
+    """Rule 4: where the process has one token, leftover work would act as whoever asks now."""
 
     @with_user_client
     def tool(client):
@@ -228,7 +228,7 @@ def who_is_asking(client: WorkspaceClient) -> str:
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])
 def test_langgraph_s_threads_act_as_the_stream_s_user(workspace, mode):
-    """Rule 4: tools in threads of the graph's, in streams that are interleaved (facts: hazards B5)."""
+    """Rule 4: tools in threads of the graph's, in streams that are interleaved."""
     pytest.importorskip("langgraph", reason="langgraph comes with the extra langchain")
     from langchain_core.messages import AIMessage
     from langchain_core.tools import tool
@@ -383,7 +383,7 @@ def test_a_forked_child_may_open_sessions_of_its_own(workspace, monkeypatch):
 @forking
 @ignore_threads
 def test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user(workspace):
-    """Rule 4: the request's variables stay set in the worker, for whomever it works later (facts: hazards B5)."""
+    """Rule 4: the request's variables stay set in the worker, for whomever it works later."""
 
     @with_user_client
     def tool(client):

@@ -463,7 +463,7 @@ def test_a_status_lost_by_the_class_needs_the_wire():
 
 
 def test_invalid_token_on_the_responses_route_is_a_missing_scope(workspace):
-    """Rule 16: the platform's own words mislead there (facts: fid:59262808423)."""
+    """Rule 16: the platform's own words mislead there."""
     workspace.add_fault(status=403, body="Invalid Token", path_prefix="/serving-endpoints/responses")
 
     @with_user_client

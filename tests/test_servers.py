@@ -54,7 +54,7 @@ def test_workers_of_uvicorn_keep_their_users_apart(workspace):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_workers_of_mlflow_s_scoring_server_keep_their_users_apart(workspace, monkeypatch, tmp_path):
-    """Rule 4: the server itself knows no user (facts: frameworks 2d); a stand-in hands the invoker's token over."""
+    """Rule 4: the server itself knows no user; a stand-in hands the invoker's token over."""
     import mlflow.pyfunc
     from mlflow.pyfunc import scoring_server
 

@@ -56,7 +56,7 @@ def test_what_the_runtime_says_later_does_not_matter(workspace, source):
 
 
 def test_an_index_kept_by_alice_is_alice_s_while_the_runtime_serves_bob(workspace):
-    """Rule 4: the package reads the runtime again at every query (facts: hazards B2)."""
+    """Rule 4: the package reads the runtime again at every query."""
     with workspace.as_model_serving() as runtime, runtime.user("alice"), user_session() as session:
         index = session.get(VectorSearchClient).get_index(index_name=INDEX)
         with runtime.user("bob"):
