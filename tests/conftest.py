@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -143,9 +145,30 @@ def no_finalizers():
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """Where MLflow may look for a trace. One for all: making its tables takes longer than a file of tests."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def new_store(tmp_path_factory):
+    """Gives a store of MLflow's without anything in it: making the tables takes seconds, copying them does not."""
+    made: list[Path] = []
+
+    def new(folder: Path | None = None) -> str:
+        if not made:
+            import mlflow.store.tracking.sqlalchemy_store as stores
+
+            home = tmp_path_factory.mktemp("tables")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # MLflow's database layer about itself
+                store = stores.SqlAlchemyStore(f"sqlite:///{home}/mlflow.db", home.as_uri())
+                store.engine.dispose()
+            made.append(home / "mlflow.db")
+        folder = folder or tmp_path_factory.mktemp("mlflow")
+        return f"sqlite:///{shutil.copy(made[0], folder / 'mlflow.db')}"
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def empty_store(new_store):
+    """Where MLflow may look for a trace."""
+    return new_store()
 
 
 @pytest.fixture(scope="module")

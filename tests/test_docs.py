@@ -45,14 +45,14 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def environment(project):
+def environment(project, new_store):
     """No plugins but the kit's own: those of other packages cost more than the tests."""
     unwanted = ("cacheprovider", "hypothesispytest", "langsmith_plugin", "asyncio", "anyio", "cov")
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTEST_ADDOPTS": " ".join(f"-p no:{name}" for name in unwanted),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db",
+        "MLFLOW_TRACKING_URI": new_store(project),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 

@@ -239,11 +239,11 @@ stored = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture
-def traces(tmp_path, monkeypatch):
+def traces(new_store, monkeypatch):
     """MLflow with a store of its own. Gives the spans of the last trace."""
     before = mlflow.get_tracking_uri()
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(new_store())
     mlflow.tracing.reset()
     mlflow.tracing.enable()
 

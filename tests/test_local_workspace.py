@@ -33,10 +33,10 @@ ARTICLES = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _traces(tmp_path_factory):
+def _traces(empty_store):
     """The retriever tools trace themselves: not into the working directory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", empty_store)
         yield
 
 

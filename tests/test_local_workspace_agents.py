@@ -295,10 +295,10 @@ def test_a_conversation_is_its_users_own(workspace):
         bob.create_message("space1", message.conversation_id, "How many tickets are there?")
 
 
-def test_the_bridges_genie_gets_table_or_failure(workspace, tmp_path, monkeypatch):
+def test_the_bridges_genie_gets_table_or_failure(workspace, empty_store, monkeypatch):
     from databricks_ai_bridge.genie import Genie
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store)
     answer = Genie("space1", client=client(workspace, "alice"), return_pandas=True).ask_question(
         "How many tickets are there?"
     )
@@ -439,7 +439,7 @@ def test_a_user_cannot_be_a_service_principal(workspace):
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory):
+def logged(tmp_path_factory, new_store):
     """Two logged models: one whose policy is good, one that asks for a scope Model Serving refuses."""
     from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy, UserAuthPolicy
     from mlflow.models.resources import DatabricksServingEndpoint
@@ -447,7 +447,7 @@ def logged(tmp_path_factory):
     home = tmp_path_factory.mktemp("mlflow")
     (home / "agent.py").write_text(WHOAMI)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{home}/mlflow.db")
+    mlflow.set_tracking_uri(new_store(home))
     experiment = mlflow.create_experiment("agents", artifact_location=(home / "artifacts").as_uri())
 
     def log(name, scopes):

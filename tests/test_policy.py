@@ -411,10 +411,10 @@ TOOL = "@requires_scopes('genie')\ndef ask(): ...\n"
 AGENTS = {
     "plain": f"{HEAD}{TOOL}{TAIL}",
     "helper": f"{HEAD}import obo_kit_test_helper\n{TOOL}{TAIL}",
-    "chatty": f"{HEAD}import sys\nprint('out' * 100000)\nsys.stderr.write('err' * 100000)\n{TOOL}{TAIL}",
-    "thread": f"{HEAD}import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n{TOOL}{TAIL}",
-    "child": f"{HEAD}import subprocess\nsubprocess.Popen(['sleep', '20'])\n{TOOL}{TAIL}",
-    "stdin": f"{HEAD}import sys\nassert sys.stdin.read() == ''\n{TOOL}{TAIL}",
+    "chatty": f"{HEAD}import sys\nprint('out' * 100000)\nsys.stderr.write('err' * 100000)\nassert sys.stdin.read() == ''\n"
+    f"{TOOL}{TAIL}",
+    "busy": f"{HEAD}import subprocess, threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+    f"subprocess.Popen(['sleep', '20'])\n{TOOL}{TAIL}",
     "objects": f"{HEAD}{TOOL}system_resources(DatabricksServingEndpoint('llm'), DatabricksUCConnection('c'))\n"
     f"requires_scopes(DatabricksTable('a.b.t'), DatabricksVectorSearchIndex('a.b.i'))(len)\n{TAIL}",
     "raises": f"{HEAD}{TOOL}\nraise ZeroDivisionError('a bug of the author')\n{TAIL}",
@@ -463,9 +463,7 @@ def collected(folder):
         ("plain", ["genie"]),
         ("helper", ["genie", "sql"]),
         ("chatty", ["genie"]),
-        ("thread", ["genie"]),
-        ("child", ["genie"]),
-        ("stdin", ["genie"]),
+        ("busy", ["genie"]),
         ("objects", ["genie", "sql", "vector-search"]),
     ],
 )
@@ -564,7 +562,7 @@ class Echo(PythonModel):
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory):
+def logged(tmp_path_factory, new_store):
     """The agent logged in three ways, and an object, with no Databricks configuration and no user at all."""
     folder = tmp_path_factory.mktemp("logged")
     (folder / "agent.py").write_text(AGENT)
@@ -602,7 +600,7 @@ def logged(tmp_path_factory):
         patch.syspath_prepend(str(folder / "lib"))
         patch.setattr(REGISTRY, "_tools", {})
         patch.setattr(REGISTRY, "_system", [])
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        mlflow.set_tracking_uri(new_store(folder))
         try:
             experiment = mlflow.create_experiment("test", artifact_location=(folder / "artifacts").as_uri())
             with mlflow.start_run(experiment_id=experiment):
