@@ -151,11 +151,11 @@ def new_store(tmp_path_factory):
 
     def new(folder: Path | None = None) -> str:
         if not made:
-            import mlflow.store.tracking.sqlalchemy_store as stores
-
             home = tmp_path_factory.mktemp("tables")
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # MLflow's database layer about itself
+                warnings.simplefilter("ignore")  # MLflow's own, and its database layer's, when they are first loaded
+                import mlflow.store.tracking.sqlalchemy_store as stores
+
                 store = stores.SqlAlchemyStore(f"sqlite:///{home}/mlflow.db", home.as_uri())
                 store.engine.dispose()
             made.append(home / "mlflow.db")
