@@ -324,7 +324,7 @@ def test_a_module_counts_with_what_it_imports_and_nothing_else():
 
 
 FOREIGN = {
-    "partial": "import functools\ntool = requires_scopes({0!r})(functools.partial(print, 1))\n",
+    "partial": "import functools\ntool = requires_scopes({0!r})(functools.partial(len))\n",
     "builtin": "tool = requires_scopes({0!r})(len)\n",
     "library's function": "import yaml\ntool = requires_scopes({0!r})(yaml.safe_load)\n",
     "langchain_core": "from langchain_core.tools import StructuredTool\ndef ask(what: str) -> str:\n    'Ask.'\n"
