@@ -1,9 +1,10 @@
 # Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own, installed by uv;
 # with an index that only pip knows: make INSTALL=".venv/bin/python -m pip install" …
+# Compiled when it is installed, as pip does: many of the tests run in processes of their own, which all load MLflow.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
+INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 EXTRAS ?= testing,langchain,openai,mcp
 
 .PHONY: demo test mutants test-apps soak fuzz examples check bench bench-workspace clean
