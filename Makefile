@@ -38,8 +38,8 @@ mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp
-	$(VENV)-apps/bin/python -m pytest -m "" tests/test_apps.py tests/test_servers.py tests/test_sql_connector.py \
-		tests/test_ported_data_app.py $(ARGS)
+	$(VENV)-apps/bin/python -m pytest -m "" tests/integrations/test_apps.py tests/session/test_servers.py tests/testing/test_sql_connector.py \
+		tests/integrations/test_ported_data_app.py $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(INSTALL) --editable ".[$(EXTRAS)]" --group apps
@@ -47,13 +47,13 @@ $(VENV)/apps.stamp: $(VENV)/test.stamp
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
 	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \
-		tests/test_soak.py tests/test_concurrency.py
+		tests/session/test_soak.py tests/session/test_concurrency.py
 
 fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
-	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/test_local_workspace_server.py -k no_request_brings
+	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/testing/test_local_workspace_server.py -k no_request_brings
 
 examples: $(VENV)/test.stamp  ## the policy of each ported agent, collected from its file in a fresh process
-	$(BIN)/python -m pytest -m "" tests/test_ported_policies.py $(ARGS)
+	$(BIN)/python -m pytest -m "" tests/integrations/test_ported_policies.py $(ARGS)
 
 check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff check .

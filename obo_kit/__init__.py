@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from obo_kit._errors import (
+from obo_kit._version import __version__
+from obo_kit.exceptions import (
     AccessDeniedError,
     IdentityMismatchError,
     MissingScopeError,
@@ -21,35 +22,34 @@ from obo_kit._errors import (
     TokenExpiredError,
     UnknownScopeError,
 )
-from obo_kit._version import __version__
 
 if TYPE_CHECKING:
-    from obo_kit._audit import AuditReport, audit
-    from obo_kit._lease import Limits
-    from obo_kit._preflight import Preflight, preflight
-    from obo_kit.available import AvailableTools, available_tools, available_tools_async
-    from obo_kit.denials import Denial, DenialReason, explain, rewrite_denials
-    from obo_kit.events import ToolEvent, capture_events, on_event
-    from obo_kit.identity import IdentitySource, UserIdentity, register_identity_source
-    from obo_kit.injection import INJECTED, with_user_client
-    from obo_kit.optional import optional_tool
-    from obo_kit.policy import app_config, auth_policy, log_model
-    from obo_kit.requirements import requires_scopes, system_resources
-    from obo_kit.session import UserSession, current_session, propagate, user_session
+    from obo_kit.denials._explain import Denial, DenialReason, explain, rewrite_denials
+    from obo_kit.identity._credentials import Limits
+    from obo_kit.identity._sources import IdentitySource, UserIdentity, register_identity_source
+    from obo_kit.instrumentation._events import ToolEvent, capture_events, on_event
+    from obo_kit.policy._audit import AuditReport, audit
+    from obo_kit.policy._policy import app_config, auth_policy, log_model
+    from obo_kit.policy._preflight import Preflight, preflight
+    from obo_kit.session._entry import UserSession, current_session, propagate, user_session
+    from obo_kit.tools._available import AvailableTools, available_tools, available_tools_async
+    from obo_kit.tools._optional import optional_tool
+    from obo_kit.tools._requires import requires_scopes, system_resources
+    from obo_kit.tools._with_client import INJECTED, with_user_client
 
 _HOMES = {
-    "_audit": ("AuditReport", "audit"),
-    "_lease": ("Limits",),
-    "available": ("AvailableTools", "available_tools", "available_tools_async"),
-    "events": ("ToolEvent", "capture_events", "on_event"),
-    "denials": ("Denial", "DenialReason", "explain", "rewrite_denials"),
-    "identity": ("IdentitySource", "UserIdentity", "register_identity_source"),
-    "injection": ("INJECTED", "with_user_client"),
-    "optional": ("optional_tool",),
-    "policy": ("app_config", "auth_policy", "log_model"),
-    "_preflight": ("Preflight", "preflight"),
-    "requirements": ("requires_scopes", "system_resources"),
-    "session": ("UserSession", "current_session", "propagate", "user_session"),
+    "policy._audit": ("AuditReport", "audit"),
+    "identity._credentials": ("Limits",),
+    "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
+    "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
+    "denials._explain": ("Denial", "DenialReason", "explain", "rewrite_denials"),
+    "identity._sources": ("IdentitySource", "UserIdentity", "register_identity_source"),
+    "tools._with_client": ("INJECTED", "with_user_client"),
+    "tools._optional": ("optional_tool",),
+    "policy._policy": ("app_config", "auth_policy", "log_model"),
+    "policy._preflight": ("Preflight", "preflight"),
+    "tools._requires": ("requires_scopes", "system_resources"),
+    "session._entry": ("UserSession", "current_session", "propagate", "user_session"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

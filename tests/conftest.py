@@ -61,15 +61,15 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch):
 
 def forget() -> None:
     """Put the kit's process-wide state back."""
-    session = sys.modules.get("obo_kit.session")
+    session = sys.modules.get("obo_kit.session._entry")
     if session is not None:
         session._entry_point_declared = False
         session._process_token_users = session._ProcessTokenUsers()
-    identity = sys.modules.get("obo_kit.identity")
+    identity = sys.modules.get("obo_kit.identity._sources")
     if identity is not None:
         identity._registered.clear()
         identity._said_developer = False
-    clients = sys.modules.get("obo_kit.clients")
+    clients = sys.modules.get("obo_kit.clients._workspace")
     if clients is not None:
         clients._warned.clear()
 
@@ -118,7 +118,7 @@ def workspace(furnished_workspace):
 @pytest.fixture
 def new_process_state():
     """As in a process that has built no client yet: no pool, no known host."""
-    from obo_kit import clients
+    from obo_kit.clients import _workspace as clients
 
     clients._renew()
     yield

@@ -20,7 +20,7 @@ pytestmark = [
 def statuses():
     pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
     done = subprocess.run(
-        [sys.executable, str(TESTS / "mutants.py")],
+        [sys.executable, str(TESTS / "helpers" / "mutants.py")],
         capture_output=True,
         text=True,
         timeout=600,

@@ -6,6 +6,6 @@ their source.
 
 from __future__ import annotations
 
-from obo_kit.analysis._sdk import RequestScopes, SdkRequest, methods, requests_of, scopes_for
+from obo_kit.analysis.sdk._methods import RequestScopes, SdkRequest, methods, requests_of, scopes_for
 
 __all__ = ["RequestScopes", "SdkRequest", "methods", "requests_of", "scopes_for"]

@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obo_kit.session import UserSession
+    from obo_kit.session._entry import UserSession
 
 __all__: list[str] = []
 

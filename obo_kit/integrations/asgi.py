@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from obo_kit.identity import REQUEST_HEADERS, Hidden
+from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
 
 __all__ = ["UserHeadersMiddleware"]
 

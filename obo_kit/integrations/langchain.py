@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 
-from obo_kit._above import answer_denials, to_langchain
-from obo_kit._objects import ToolObject, attribute, listing, method
-from obo_kit._unwrap import is_a
+from obo_kit._upstream.errors import is_a
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
-from obo_kit.session import RUN_FUNCTIONS
+from obo_kit.session._entry import RUN_FUNCTIONS
+from obo_kit.tools._adapters import ToolObject, attribute, listing, method
+from obo_kit.tools._frameworks import answer_denials, to_langchain
 
 if TYPE_CHECKING:
-    from obo_kit._tool import ToolSpec
-    from obo_kit.session import UserSession
+    from obo_kit.session._entry import UserSession
+    from obo_kit.tools._wrapper import ToolSpec
 
 __all__: list[str] = []
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obo_kit.session import UserSession
+    from obo_kit.session._entry import UserSession
 
 __all__ = ["bearer"]
 
@@ -39,7 +39,7 @@ def bearer(session: UserSession) -> Any:
         ImportError: `mcp` is not installed.
     """
     try:
-        from obo_kit._mcp import Bearer
+        from obo_kit.clients._mcp import Bearer
     except ImportError as missing:
         raise ImportError('bearer needs an extra: pip install "obo-kit[mcp]"') from missing
     session._lease.check()

@@ -14,8 +14,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from obo_kit._context import current_call
-from obo_kit._objects import (
+from obo_kit._upstream.errors import is_a
+from obo_kit.context._wrapping import current_call
+from obo_kit.denials._explain import explain
+from obo_kit.integrations._retriever import retriever_of
+from obo_kit.integrations._schema import without
+from obo_kit.tools._adapters import (
     Entry,
     ToolObject,
     attribute,
@@ -25,15 +29,11 @@ from obo_kit._objects import (
     through_twin,
     without_methods,
 )
-from obo_kit._tool import spec_of
-from obo_kit._unwrap import is_a
-from obo_kit.denials import explain
-from obo_kit.integrations._retriever import retriever_of
-from obo_kit.integrations._schema import without
+from obo_kit.tools._wrapper import spec_of
 
 if TYPE_CHECKING:
-    from obo_kit._tool import ToolSpec
-    from obo_kit.session import UserSession
+    from obo_kit.session._entry import UserSession
+    from obo_kit.tools._wrapper import ToolSpec
 
 __all__: list[str] = []
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obo_kit.testing._config import ConfigError
-    from obo_kit.testing._deploy import Deployment, InvocationError
-    from obo_kit.testing._genie import GenieAnswer
-    from obo_kit.testing._log import RequestLog, RequestRecord
-    from obo_kit.testing._principals import ServicePrincipal
-    from obo_kit.testing._runtimes import AppRuntime, ModelServingRuntime
-    from obo_kit.testing._workspace import LocalWorkspace
+    from obo_kit.testing.config import ConfigError
+    from obo_kit.testing.iam._directory import ServicePrincipal
+    from obo_kit.testing.runtimes import AppRuntime, ModelServingRuntime
+    from obo_kit.testing.server._log import RequestLog, RequestRecord
+    from obo_kit.testing.services._genie import GenieAnswer
+    from obo_kit.testing.serving._deployments import Deployment, InvocationError
+    from obo_kit.testing.workspace import LocalWorkspace
 
 __all__ = [
     "AppRuntime",
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AppRuntime": "_runtimes",
-    "ConfigError": "_config",
-    "Deployment": "_deploy",
-    "GenieAnswer": "_genie",
-    "InvocationError": "_deploy",
-    "LocalWorkspace": "_workspace",
-    "ModelServingRuntime": "_runtimes",
-    "RequestLog": "_log",
-    "RequestRecord": "_log",
-    "ServicePrincipal": "_principals",
+    "AppRuntime": "runtimes",
+    "ConfigError": "config",
+    "Deployment": "serving._deployments",
+    "GenieAnswer": "services._genie",
+    "InvocationError": "serving._deployments",
+    "LocalWorkspace": "workspace",
+    "ModelServingRuntime": "runtimes",
+    "RequestLog": "server._log",
+    "RequestRecord": "server._log",
+    "ServicePrincipal": "iam._directory",
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from obo_kit._audit import AuditReport, watching
-from obo_kit._errors import PolicyError
+from obo_kit.exceptions import PolicyError
+from obo_kit.policy._audit import AuditReport, watching
 
 __all__ = ["Audit"]
 

@@ -149,6 +149,6 @@ def _configured_users(config: pytest.Config) -> list[str]:
     file = _configured(config)
     if file is None:
         return []
-    from obo_kit.testing._config import users_of
+    from obo_kit.testing.config import users_of
 
     return users_of(file)

@@ -1,0 +1,99 @@
+"""What exceptions are, and what they hold. Told by name: importing the classes would load their packages."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, cast
+
+from obo_kit._upstream.texts import CANCELLED
+
+__all__: list[str] = []
+
+HTTP_CLIENTS = frozenset({"databricks", "openai", "requests", "httpx", "httpx2"})
+MAX_DEPTH = 16
+
+
+def package_of(thing: object) -> str:
+    """The package of a thing's class."""
+    return (type(thing).__module__ or "").partition(".")[0]
+
+
+def is_a(thing: object, package: str, *names: str) -> bool:
+    """Whether a thing is of one of the classes, or of one derived from them."""
+    kind: Any = type(thing)
+    bases = _bases(kind)
+    return any((package, name) in bases for name in names)
+
+
+@functools.lru_cache(maxsize=256)
+def _bases(kind: type) -> frozenset[tuple[str, str]]:
+    return frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
+
+
+def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
+    """The exceptions that another one holds, all of which count; `None` for what is no exception."""
+    if is_a(error, "builtins", "BaseExceptionGroup") or is_a(error, "exceptiongroup", "BaseExceptionGroup"):
+        return tuple(cast("Any", error).exceptions)
+    if is_a(error, "pydantic_core", "ValidationError"):
+        held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
+        return [one if isinstance(one, BaseException) else None for one in held]
+    if is_a(error, "tenacity", "RetryError"):
+        return (cast("Any", error).last_attempt.exception(),)
+    return ()
+
+
+def is_failure(error: object) -> bool:
+    """Whether an exception tells of a failure: not of a cancellation, nor of the end of a stream or of the program."""
+    return isinstance(error, Exception) or is_failure_in_disguise(error)
+
+
+def is_failure_in_disguise(error: object) -> bool:
+    """Whether a cancellation is none: a failed MCP client cancels itself, and nobody the task.
+
+    Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
+    """
+    if not is_a(error, "asyncio", "CancelledError") or not CANCELLED.pattern.search(str(error)):
+        return False
+    import asyncio
+
+    try:
+        task: Any = asyncio.current_task()
+    except RuntimeError:  # no loop runs here: it has come out of one that has ended
+        return True
+    return task is None or (hasattr(task, "cancelling") and task.cancelling() == 0)
+
+
+def tells_nothing(error: object) -> bool:
+    """Whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
+    if is_failure_in_disguise(error):
+        return True
+    if not any(is_a(error, "anyio", name) for name in ("ClosedResourceError", "BrokenResourceError")):
+        return False  # these meet the next message, after one without an answer was refused
+    trace = cast("BaseException", error).__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def kept_of(error: BaseException) -> dict[str, Any] | None:
+    """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
+    data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None
+    kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
+    if not isinstance(kept, dict) or not isinstance(kept.get("status"), int):
+        return None
+    return kept if all(isinstance(kept.get(name), str) for name in ("path", "body")) else None
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an HTTP client's error carries."""
+    kept = kept_of(error)
+    if kept is not None:
+        return cast("int", kept["status"])
+    if package_of(error) not in HTTP_CLIENTS:
+        return None
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None

@@ -1,0 +1,478 @@
+"""What an agent's functions do: when they run, which requests they send for the user, and what they declare."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from obo_kit.analysis.check._names import FUNCTIONS, Function, Module, walk
+from obo_kit.analysis.check._ownership import (
+    BUILT_ON,
+    SESSION,
+    TOKEN,
+    Env,
+    Facts,
+    Reader,
+    Value,
+    argument,
+    kit_name,
+    last,
+    official,
+    opens_session,
+)
+from obo_kit.analysis.sdk._methods import scopes_for
+from obo_kit.scopes._lookup import KINDS, Verdict, route_for, route_verdict
+from obo_kit.tools._requires import Requirement, Requirements
+
+if TYPE_CHECKING:
+    from obo_kit.scopes._lookup import Route
+
+__all__ = ["Agent", "Declared", "Use", "held_by", "opened_by_any"]
+
+_INDEX: Final = "/api/2.0/vector-search/indexes/{}"
+_ENDPOINTS: Final = "/api/2.0/vector-search/endpoints"
+_MODELS: Final = "/serving-endpoints"
+_GENIE: Final = (("POST", "/api/2.0/genie/spaces/{}/start-conversation"),)
+_SEARCH: Final = (("GET", _INDEX), ("POST", f"{_INDEX}/query"))
+# What clients other than the SDK's send: by their class, and what is reached from it; ``""``: when it is built or used.
+_REQUESTS: Final[Mapping[tuple[str, str], tuple[tuple[str, str], ...]]] = {
+    ("VectorSearchClient", "get_index"): (("GET", _INDEX),),
+    ("VectorSearchClient", "get_async_index"): (("GET", _INDEX),),
+    ("VectorSearchClient", "index_exists"): (("GET", _INDEX),),
+    ("VectorSearchClient", "delete_index"): (("DELETE", _INDEX),),
+    ("VectorSearchClient", "get_endpoint"): (("GET", f"{_ENDPOINTS}/{{}}"),),
+    ("VectorSearchClient", "list_endpoints"): (("GET", _ENDPOINTS),),
+    ("VectorSearchIndex", "describe"): (("GET", _INDEX),),
+    ("VectorSearchIndex", "similarity_search"): (("POST", f"{_INDEX}/query"),),
+    ("VectorSearchIndex", "scan"): (("POST", f"{_INDEX}/scan"),),
+    ("VectorSearchIndex", "upsert"): (("POST", f"{_INDEX}/upsert-data"),),
+    ("VectorSearchIndex", "delete"): (("DELETE", f"{_INDEX}/delete-data"),),
+    ("DatabricksOpenAI", "chat.completions.create"): (("POST", f"{_MODELS}/chat/completions"),),
+    ("DatabricksOpenAI", "completions.create"): (("POST", f"{_MODELS}/completions"),),
+    ("DatabricksOpenAI", "embeddings.create"): (("POST", f"{_MODELS}/embeddings"),),
+    ("DatabricksOpenAI", "responses.create"): (("POST", f"{_MODELS}/responses"),),
+    ("VectorSearchRetrieverTool", ""): _SEARCH,
+    ("DatabricksVectorSearch", ""): _SEARCH,
+    ("ChatDatabricks", ""): (("POST", f"{_MODELS}/chat/completions"),),
+    ("Genie", ""): _GENIE,
+    ("GenieAgent", ""): _GENIE,
+}
+_SAME: Final = {"AISearchClient": "VectorSearchClient", "AsyncDatabricksOpenAI": "DatabricksOpenAI"}
+# Where an MCP client takes its address.
+_ADDRESS: Final = {"DatabricksMCPClient": "server_url", "DatabricksMCPServer": "url", "McpServer": "url"} | {
+    "McpServerToolkit": "url"
+}
+_LOOKS_ONLY: Final = frozenset({"bool", "hasattr", "id", "isinstance", "print", "repr", "str", "type"})
+_ABOUT_USERS: Final = re.compile(
+    "obo_kit|databricks|mlflow|fetch_obo_token|get_user_workspace_client|x.forwarded", re.IGNORECASE
+)
+_AGENT_BASES: Final = frozenset({"ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
+_ENTRIES: Final = frozenset({"predict", "predict_stream"})
+_BEGINNINGS: Final = ("__new__", "__init__", "__post_init__", "load_context")
+_Requests: TypeAlias = "tuple[tuple[str, str], ...] | None"
+_CLASSES: Final = {name: kind for kind in KINDS.values() for name in kind.mlflow_classes}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """The user's client is used.
+
+    Attributes:
+        place: The call, in the tool's own file.
+        title: What is called, for people.
+        routes: What it reaches; ``None`` where that is not known in full.
+    """
+
+    place: ast.Call
+    title: str
+    routes: tuple[Route, ...] | None
+
+    def missing(self, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What is certainly not held: scopes that are all needed, and scopes of which any one would do."""
+        needed: dict[str, None] = {}
+        choice: dict[str, None] = {}
+        for route in self.routes or ():
+            if opened_by_any(route):
+                continue
+            found, lacking = route_verdict(route, held)
+            if found is Verdict.MISSING:
+                needed |= dict.fromkeys(lacking if route.all_of else lacking[:1])
+                choice |= dict.fromkeys(lacking)
+        return tuple(needed), tuple(choice)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declared:
+    """One argument of ``requires_scopes`` or ``system_resources``.
+
+    Attributes:
+        node: Where it is declared.
+        title: As people know it.
+        requirement: What it stands for; ``None`` where that cannot be seen.
+        same_as: Equal for declarations of the same resource; ``None`` for a scope, or where the name cannot be seen.
+    """
+
+    node: ast.expr
+    title: str
+    requirement: Requirement | None
+    same_as: tuple[str, object] | None = None
+
+
+class Agent:
+    """One file to check, and the helper modules it uses."""
+
+    def __init__(self, module: Module, reader: Reader) -> None:
+        self.module = module
+        self.reader = reader
+        reader.take(module)
+        self._uses: dict[Function, tuple[list[Use], bool]] = {}
+        self._early: dict[Function, str] = {}
+
+    @cached_property
+    def helpers(self) -> list[Module]:
+        """The modules in the file's folder and below that it imports, and those that they import."""
+        folder = self.module.path.parent
+        found: dict[Module, None] = {}
+        pending = [self.module]
+        while pending:
+            one = pending.pop()
+            for dotted in one.imports:
+                helper = self.module.project.followed(one, dotted)
+                if helper is not None and helper not in found and folder in helper.path.parents:
+                    found[helper] = None
+                    pending.append(helper)
+        found.pop(self.module, None)
+        return list(found)
+
+    @cached_property
+    def _declaring(self) -> list[Module]:
+        """The modules of the agent that may declare something."""
+        words = ("requires_scopes", "system_resources")
+        return [one for one in (self.module, *self.helpers) if any(word in one.text for word in words)]
+
+    @property
+    def concerns_users(self) -> bool:
+        """Whether anything here is about a user's identity, or an agent's policy; else there is nothing to find."""
+        imported = (self.module.project.followed(self.module, dotted) for dotted in self.module.imports)
+        return any(_ABOUT_USERS.search(one.text) for one in (self.module, *imported) if one is not None)
+
+    def around(self, node: ast.AST) -> Facts | None:
+        """The tool that a node is a part of."""
+        for function in self.module.functions_around(node):
+            facts = self.reader.facts(self.module, function)
+            if facts.is_tool or facts.is_factory:
+                return facts
+        return None
+
+    # ------------------------------------------------------------ when things run
+
+    def guarded(self, node: ast.AST) -> bool:
+        """Whether it runs in a script only, for a type checker only, or for a user that is named."""
+        for above in self.module.ancestors(node):
+            if isinstance(above, ast.If) and any(
+                isinstance(one, ast.Name) and one.id in ("__name__", "TYPE_CHECKING") for one in ast.walk(above.test)
+            ):
+                return True
+            if opens_session(self.module, above):
+                return True
+        return False
+
+    @cached_property
+    def _is_page(self) -> bool:
+        """Whether the file is run anew for each request, as Streamlit does."""
+        return any(dotted.partition(".")[0] == "streamlit" for dotted in self.module.imports)
+
+    @cached_property
+    def early(self) -> dict[ast.Call, str]:
+        """The calls that run before there is a request, and when: at import, or when a long-lived object is made."""
+        found: dict[ast.Call, str] = {}
+        pending: list[tuple[ast.Call, str]] = []
+        if not self._is_page:
+            pending = [
+                (call, "while the module is imported")
+                for call in self.module.calls
+                if self.module.function_of(call) is None and not self.guarded(call)
+            ]
+        self._follow(pending, found)
+        for cls in self.module.classes:
+            if self.lives_long(cls, found):
+                self._begin(cls, found)
+        return found
+
+    def _follow(self, pending: list[tuple[ast.Call, str]], found: dict[ast.Call, str]) -> None:
+        while pending:
+            call, when = pending.pop()
+            if call in found:
+                continue
+            found[call] = when
+            if any(one.who == "user" for one in self.reader.values(self.module, call)):
+                continue  # it is said of the call itself
+            origin = self.module.origin(call.func)
+            if isinstance(origin, tuple) and origin[0] is self.module and isinstance(origin[1], ast.ClassDef):
+                self._begin(origin[1], found)
+            called = self.reader.called(self.module, call.func)
+            if called is not None and called[0] is self.module and self._plain(called[1]):
+                pending += self._within(called[1], when)
+
+    def _begin(self, cls: ast.ClassDef, found: dict[ast.Call, str]) -> None:
+        for name in _BEGINNINGS:
+            for binding in self.module.body[cls].names.get(name, []):
+                if isinstance(binding.value, FUNCTIONS) and self._plain(binding.value):
+                    self._follow(self._within(binding.value, f"in {cls.name}.{name}"), found)
+
+    def _plain(self, function: Function) -> bool:
+        facts = self.reader.facts(self.module, function)
+        return not facts.is_tool and "user_session" not in facts.kit
+
+    def _within(self, function: Function, when: str) -> list[tuple[ast.Call, str]]:
+        if function in self._early:
+            return []
+        self._early[function] = when
+        inside = walk(function, into_functions=False)
+        return [(one, when) for one in inside if isinstance(one, ast.Call) and not self.guarded(one)]
+
+    def early_in(self, function: Function) -> bool:
+        """Whether a function runs before there is a request."""
+        return bool(self.early) and function in self._early
+
+    def lives_long(self, cls: ast.ClassDef, early: Mapping[ast.Call, str] | None = None) -> bool:
+        """Whether objects of a class outlive a request, as far as can be seen: not where only requests make them."""
+        if self.is_agent(cls):
+            return True
+        early = self.early if early is None else early
+        made = [
+            call
+            for call in self.module.calls
+            if isinstance(origin := self.module.origin(call.func), tuple) and origin[1] is cls
+        ]
+        return not made or any(call in early for call in made)
+
+    def is_agent(self, cls: ast.ClassDef) -> bool:
+        """Whether a class is what MLflow serves, or says itself where its requests begin."""
+        methods = [one for one in cls.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        return (
+            any(last(self.module.dotted(base)) in _AGENT_BASES for base in cls.bases)
+            or any(kit_name(self.module, _callee(one)) == "user_session" for one in cls.decorator_list)
+            or any(one.name in _ENTRIES or "user_session" in self.reader.facts(self.module, one).kit for one in methods)
+        )
+
+    # ------------------------------------------------------------ what is declared
+
+    def declared(self, call: ast.Call, module: Module | None = None) -> list[Declared]:
+        """What a call of ``requires_scopes`` or ``system_resources`` declares."""
+        return [one for node in call.args for one in self._declared(module or self.module, node, node)]
+
+    def _declared(self, module: Module, node: ast.expr, place: ast.expr) -> Iterator[Declared]:
+        text = module.text_of(node)
+        origin = module.origin(node.value if isinstance(node, ast.Starred) else node)
+        home, found = origin if isinstance(origin, tuple) else (module, node)
+        if isinstance(node, ast.Starred) and isinstance(found, (ast.Tuple, ast.List, ast.Set)):
+            for one in found.elts:
+                yield from self._declared(home, one, place)
+        elif text is not None and "{" not in text:
+            yield Declared(node=place, title=repr(text), requirement=Requirement(scope=text))
+        elif isinstance(found, ast.Call) and (kind := _CLASSES.get(last(home.dotted(found.func)))) is not None:
+            class_name = last(home.dotted(found.func))
+            named = found.args[0] if found.args else found.keywords[0].value if found.keywords else None
+            name = home.text_of(named)
+            same: object = name
+            if name is None and named is not None:
+                origin = home.origin(named)
+                same = origin[1] if isinstance(origin, tuple) and isinstance(named, ast.Name) else None
+            resource = SimpleNamespace(name=name or "")
+            yield Declared(
+                node=place,
+                title=f"{class_name}({name!r})" if name else class_name,
+                requirement=Requirement(resource=resource, kind=kind),
+                same_as=None if same is None or named is None else (kind.name, same),
+            )
+        else:
+            yield Declared(node=place, title=ast.unparse(node), requirement=None)
+
+    def of_tool(self, facts: Facts) -> list[Declared]:
+        """What a tool declares, or the function it is made in."""
+        for function in (facts.function, *facts.module.functions_around(facts.function)):
+            calls = self.reader.facts(facts.module, function).requires
+            if calls:
+                return [one for call in calls for one in self.declared(call, facts.module)]
+        return []
+
+    @cached_property
+    def everywhere(self) -> list[Declared]:
+        """What all tools of the agent declare."""
+        return [one for module in self._declaring for tool in self.reader.tools(module) for one in self.of_tool(tool)]
+
+    @cached_property
+    def system(self) -> list[tuple[Module, ast.Call, Declared]]:
+        """What the agent declares for itself."""
+        return [
+            (module, call, one)
+            for module in self._declaring
+            for call in module.calls
+            if kit_name(module, call.func) == "system_resources"
+            for one in self.declared(call, module)
+        ]
+
+    # ------------------------------------------------------------ what is used
+
+    def acting(self) -> list[Facts]:
+        """The functions that act for a user: tools, and those in which a request begins."""
+        found = [self.reader.facts(self.module, one) for one in self.module.functions]
+        return [one for one in found if one.is_tool or "user_session" in one.kit]
+
+    def reaches_out(self, call: ast.Call) -> bool:
+        """Whether a call that is handed a client may send a request: a helper that only keeps it does not."""
+        called = self.reader.called(self.module, call.func)
+        if called is None or self.reader.facts(*called).is_tool:
+            return True
+        trail = _Trail(self)
+        trail.follow(*called, self.reader.env_of(self.module, call, *called, {}), call)
+        return bool(trail.uses)
+
+    def use(self, call: ast.Call, value: Value) -> Use:
+        """What a call of a client's method reaches."""
+        return _use(call, _requests(self.module, value, call), ".".join(value.path))
+
+    def uses(self, facts: Facts) -> tuple[list[Use], bool]:
+        """How a function uses the user's client, through its helpers too; and whether that is certainly all."""
+        if facts.function not in self._uses:
+            trail = _Trail(self)
+            trail.follow(facts.module, facts.function, {}, None)
+            self._uses[facts.function] = trail.uses, trail.complete
+        return self._uses[facts.function]
+
+
+class _Trail:
+    """Follows the user's client through a tool and its helpers."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.reader = agent.reader
+        self.uses: list[Use] = []
+        self.complete = True
+        self._been: set[Function] = set()
+
+    def follow(self, module: Module, function: Function, env: Env, place: ast.Call | None) -> None:
+        if function in self._been:
+            return
+        self._been.add(function)
+        for node in self._inside(module, function):
+            if isinstance(node, ast.Call):
+                self._call(module, node, env, place or node)
+            elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+                self._mention(module, node, env)
+
+    def _inside(self, module: Module, node: ast.AST) -> Iterator[ast.AST]:
+        for one in walk(node, into_functions=False):
+            yield one
+            if isinstance(one, FUNCTIONS):
+                if self.reader.facts(module, one).is_tool:
+                    self.complete = False
+                else:
+                    yield from self._inside(module, one)
+
+    def _call(self, module: Module, call: ast.Call, env: Env, place: ast.Call) -> None:
+        for value in self.reader.values(module, call.func, env):
+            if value.who == "user" and value.path:
+                self._note(place, _requests(module, value, call), ".".join(value.path))
+        for value in self.reader.values(module, call, env):
+            if value.who == "user" and value.what in BUILT_ON and official(module, call.func) == value.what:
+                self._note(place, _requests(module, value, call), value.what)
+        self._mention(module, call, env)
+        called = self.reader.called(module, call.func)
+        if called is not None:
+            if self.reader.facts(*called).is_tool:
+                self.complete = False
+            else:
+                self.follow(*called, self.reader.env_of(module, call, *called, env), place)
+        elif isinstance(call.func, ast.Name):
+            dotted = module.dotted(call.func)
+            self.complete &= bool(dotted) and not dotted.startswith(".")
+
+    def _note(self, place: ast.Call, requests: _Requests, title: str) -> None:
+        use = _use(place, requests, title)
+        self.complete &= use.routes is not None
+        self.uses.append(use)
+
+    def _mention(self, module: Module, node: ast.Name | ast.Attribute | ast.Call, env: Env) -> None:
+        """Where the client goes to, if it is somewhere that is not looked into, not everything is known."""
+        held = [one for one in self.reader.values(module, node, env) if one.who == "user" and one.what != "strategy"]
+        if not held:
+            return
+        above = module.parent[node]
+        while isinstance(above, (ast.Await, ast.IfExp, ast.BoolOp, ast.NamedExpr)):
+            above = module.parent[above]
+        made = all(one.what in BUILT_ON and not one.what.endswith("OpenAI") and not one.path for one in held)
+        match above:
+            case ast.Attribute() | ast.Assign() | ast.AnnAssign() | ast.withitem() | ast.Compare() | ast.UnaryOp():
+                known = True
+            case ast.Expr() | ast.If() | ast.FormattedValue():
+                known = True
+            case ast.Call():
+                known = above.func is node or self._looked_into(module, above)
+            case ast.keyword():
+                call = module.parent[above]
+                known = isinstance(call, ast.Call) and self._looked_into(module, call)
+            case ast.Return() | ast.List() | ast.Tuple():
+                known = made
+            case _:
+                known = False
+        self.complete &= known
+
+    def _looked_into(self, module: Module, call: ast.Call) -> bool:
+        if official(module, call.func) in BUILT_ON or kit_name(module, call.func):
+            return True
+        if module.dotted(call.func) in {f"builtins.{name}" for name in _LOOKS_ONLY}:
+            return True
+        called = self.reader.called(module, call.func)
+        return called is not None and not self.reader.facts(*called).is_tool
+
+
+def _use(place: ast.Call, requests: _Requests, title: str) -> Use:
+    routes = None if requests is None else [route_for(*one) for one in requests]
+    known = tuple(one for one in routes or () if one is not None)
+    return Use(place=place, title=title, routes=None if routes is None or len(known) < len(routes) else known)
+
+
+def _requests(module: Module, value: Value, call: ast.Call) -> _Requests:
+    """The requests of a call; ``None`` where they are not known."""
+    name = ".".join(value.path)
+    if value.what == "WorkspaceClient":
+        if name == "api_client.do":
+            method, path = (module.text_of(argument(call, at, key)) for at, key in enumerate(("method", "path")))
+            return ((method, path),) if method and path and path.startswith("/") else None
+        found = scopes_for(name)
+        return None if found is None else tuple((one.request.method, one.request.path) for one in found)
+    if value.what in (SESSION, TOKEN):
+        return ()
+    if value.what in _ADDRESS and not value.path:
+        address = module.text_of(argument(call, 0, _ADDRESS[value.what]))
+        found_path = re.search(r"/api/2\.0/mcp/.*", address) if address else None
+        return (("POST", found_path[0]),) if found_path else None
+    if value.what in BUILT_ON and not value.path and value.what.endswith(("OpenAI", "Provider")):
+        return ()
+    key = _SAME.get(value.what, value.what), name.removesuffix(".stream")
+    if value.what in BUILT_ON and not value.what.endswith("OpenAI") and value.path:
+        return ()  # noted when it was built
+    return _REQUESTS.get(key)
+
+
+def opened_by_any(route: Route) -> bool:
+    """Whether nearly any scope opens it, as with who the user is: every token that acts for a user holds one."""
+    return len(route.any_of) > 20
+
+
+def held_by(declared: Iterable[Declared]) -> frozenset[str] | None:
+    """Every spelling of what is declared; ``None`` where it cannot be seen in full."""
+    items = [one.requirement for one in declared]
+    if any(one is None for one in items):
+        return None
+    return Requirements(items=tuple(one for one in items if one is not None)).held
+
+
+def _callee(node: ast.expr) -> ast.expr:
+    return node.func if isinstance(node, ast.Call) else node

@@ -1,0 +1,1 @@
+"""The requests of the Databricks SDK's methods."""

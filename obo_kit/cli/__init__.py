@@ -1,0 +1,7 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from obo_kit.cli._commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,260 @@
+"""The command line: a demo, an agent's policy, which scope something needs, and a local workspace to talk to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from obo_kit._version import __version__
+from obo_kit.exceptions import OboError
+from obo_kit.scopes._lookup import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obo_kit.scopes._lookup import Naming, Target
+    from obo_kit.testing import LocalWorkspace, RequestRecord
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="obo-kit")
+def main() -> None:
+    """Auth middleware for Databricks agents that act on behalf of the user who asks."""
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What the kit refuses, without a traceback."""
+    try:
+        yield
+    except OboError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+def demo() -> None:
+    """Log a support agent with MLflow, serve it on this machine, and ask it the same question as three users."""
+    here = Path(__file__).parents[1]
+    # The wheel carries the example of the repository; an editable installation finds it beside the package.
+    scripts = [root / "support_agent" / "demo.py" for root in (here / "_examples", here.parent / "examples")]
+    script = next((path for path in scripts if path.exists()), None)
+    if script is None:
+        raise click.ClickException(
+            "The demo is not part of this installation. To mend it: install obo-kit from a wheel."
+        )
+    sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
+
+
+_FORMATS = ("table", "text", "mermaid", "json", "mlflow", "bundle")
+
+
+@main.command()
+@click.argument("agent", type=click.Path(exists=True, dir_okay=False))
+@click.option("--target", type=click.Choice(TARGETS), help=f"Where it will run; {TARGETS[0]} where nothing says apps.")
+@click.option("--naming", type=click.Choice(("current", "granular")), default="current", show_default=True)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(_FORMATS),
+    default="table",
+    show_default=True,
+    help="A table or a picture (text, mermaid) for people; what MLflow or an app's databricks.yml takes; or plain JSON.",
+)
+@click.option(
+    "--update", type=click.Path(exists=True, dir_okay=False), help="Put it into this databricks.yml, in place."
+)
+@click.option("--app", help="The app's key in the bundle; needed where there are several.")
+@click.option("--check", is_flag=True, help="With --update: write nothing, and fail where the file has drifted.")
+def policy(
+    *, agent: str, target: Target | None, naming: Naming, style: str, update: str | None, app: str | None, check: bool
+) -> None:
+    """Show the policy of an AGENT file: tools, scopes, resources, and whose credentials reach them."""
+    bundle = style == "bundle" or update is not None
+    if bundle and target == "model-serving":
+        raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
+    if (check or app) and not bundle:
+        raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
+    if check and update is None:
+        raise click.UsageError("--check needs the file to look at: --update databricks.yml.")
+    with _said_plainly():
+        if update is not None:
+            _update(agent, naming, update, app, check=check)
+        else:
+            click.echo(_policy(agent, target or ("apps" if bundle else TARGETS[0]), naming, style, app))
+
+
+def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | None) -> str:
+    from obo_kit.policy import _report
+    from obo_kit.policy._bundle import as_yaml
+    from obo_kit.policy._policy import app_config, auth_policy
+
+    if style == "bundle":
+        return as_yaml(app_config(agent, naming=naming), app or Path(agent).stem)
+    if style == "mlflow":
+        mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
+        return json.dumps(mlflow_policy.to_dict(), indent=2)
+    picture = _report.picture_of(agent, target=target, naming=naming)
+    if style == "json":
+        return json.dumps(_report.as_json(picture), indent=2)
+    draw = {"table": _report.as_table, "text": _report.as_text, "mermaid": _report.as_mermaid}[style]
+    return draw(picture)
+
+
+def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bool) -> None:
+    from obo_kit.policy._bundle import updated
+    from obo_kit.policy._policy import app_config
+
+    update = updated(file, app_config(agent, naming=naming), app=app)
+    for name in update.undeclared:
+        click.echo(f"The app's resource '{name}' stays, which the agent does not declare.", err=True)
+    if not update.changed:
+        click.echo(f"{file} holds what the agent declares.")
+        return
+    click.echo(update.diff(), nl=False)
+    if check:
+        msg = f"{file} has drifted from what the agent declares. To mend it: the same command without --check."
+        raise click.ClickException(msg)
+    try:
+        update.write()
+    except OSError as error:
+        msg = f"{file} cannot be written: {error.strerror}. It is as it was. To mend it: make it writable."
+        raise click.ClickException(msg) from None
+    click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
+@click.option("--format", "style", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
+@click.option("--select", multiple=True, help="Codes to look for, or their beginnings; all by default.")
+@click.option("--ignore", multiple=True, help="Codes to leave out, or their beginnings.")
+def check(*, paths: tuple[Path, ...], mend: bool, style: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> None:
+    """Read the agents in PATHS, files or folders, without running them, and say what goes wrong with users and scopes.
+
+    Ends with 0 where nothing is found, 1 where something is, 2 where a file cannot be read or the call is wrong.
+    """
+    with _said_plainly():  # the catalogue of the project's own is read with the rules
+        from obo_kit.analysis.check import _runner
+        from obo_kit.analysis.check._output import FORMATS
+
+        chosen, left_out = _codes("--select", select), _codes("--ignore", ignore)
+        report = _runner.check(paths, select=chosen, ignore=left_out)
+        if mend and (changed := _runner.fix(report)):
+            click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
+            report = _runner.check(paths, select=chosen, ignore=left_out)
+    click.echo(FORMATS[style](report))
+    for path, why in report.unreadable:
+        click.echo(f"{path}: {why}", err=True)
+    sys.exit(2 if report.unreadable else 1 if report.findings else 0)
+
+
+def _codes(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    from obo_kit.analysis.check._rules import RULES
+
+    codes = tuple(code.strip().upper() for several in given for code in several.split(",") if code.strip())
+    for code in codes:
+        if not any(known.startswith(code) for known in RULES):
+            raise click.BadParameter(f"there is no rule {code}; there are {', '.join(RULES)}", param_hint=option)
+    return codes
+
+
+@main.command()
+@click.argument("term", nargs=-1)
+@click.option("--json", "in_json", is_flag=True, help="For scripts, with the addresses of the sources.")
+def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
+    """Say which scope a TERM needs, where, what must be granted, and where sources disagree.
+
+    A TERM is a resource ('genie space'), an MLflow class, a scope, or a path of the REST API ('POST /api/2.0/sql/statements').
+    Without one, everything is listed.
+    """
+    from obo_kit.cli._scopes import answer, as_text
+
+    words = " ".join(term)
+    with _said_plainly():
+        found = answer(words)
+    if not (found["kinds"] or found["scopes"] or found["routes"]):
+        raise click.ClickException(f"The catalogue knows nothing like '{words}'. To mend it: try a shorter word.")
+    click.echo(json.dumps(found, indent=2) if in_json else as_text(found))
+
+
+@main.command()
+@click.option(
+    "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="What is in it: a YAML file."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; one that is free by default."
+)
+@click.option("--host", type=click.Choice(["127.0.0.1"]), default="127.0.0.1", hidden=True, expose_value=False)
+@click.option(
+    "--tokens", is_flag=True, help="Print a token per user, as lines for a shell. They open this stand-in alone."
+)
+@click.option("--token-hours", type=click.FloatRange(0, min_open=True), default=8.0, show_default=True)
+@click.option("--log", "show_log", is_flag=True, help="Print the requests as they come.")
+def workspace(*, config: str, port: int, tokens: bool, token_hours: float, show_log: bool) -> None:
+    """Run a local workspace: a stand-in on loopback that Databricks clients talk to. Ctrl-C ends it."""
+    from obo_kit.testing import ConfigError, LocalWorkspace
+
+    with _told_to_end() as over:
+        try:
+            made = LocalWorkspace.from_config(config, port=port).start()
+        except (ConfigError, ImportError) as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            msg = f"Port {port} cannot be used: {error.strerror}. To mend it: choose another."
+            raise click.ClickException(msg) from None
+        try:
+            if show_log:
+                made.log.listen(lambda record: click.echo(_request(record)))
+            click.echo(f"{made.NOTICE}\n\nhost   {made.host}\nusers  {', '.join(made.users) or 'none'}")
+            click.echo(_tokens(made, token_hours * 3600) if tokens else "tokens: start it with --tokens\n")
+            while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
+                pass
+        finally:
+            made.stop()
+    click.echo("The local workspace has ended.")
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    over = threading.Event()
+    before = {number: signal.signal(number, lambda *_: over.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield over
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tokens(made: LocalWorkspace, seconds: float) -> str:
+    host = f"export DATABRICKS_HOST={shlex.quote(made.host)}"
+    lines: list[str] = []
+    for user in made.users:
+        lines += ["", f"# {user}", f"{host} DATABRICKS_TOKEN={made.token(user, expires_in=seconds)}"]
+    for name in made.service_principals:
+        who = made.service_principal(name)
+        lines += [
+            "",
+            f"# {name}",
+            f"{host} DATABRICKS_CLIENT_ID={who.client_id} DATABRICKS_CLIENT_SECRET={who.client_secret}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _request(record: RequestRecord) -> str:
+    tool = f"  {record.tool}" if record.tool else ""
+    fault = f" ({record.fault})" if record.fault else ""
+    return (
+        f"{record.user or '-':<12} {record.status}  {record.decision + fault:<16} {record.method} {record.path}{tool}"
+    )

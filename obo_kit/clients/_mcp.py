@@ -1,0 +1,148 @@
+"""The way of one user's requests to MCP servers: the fence, the guard, and what was refused kept.
+
+Every MCP client of the Databricks packages authenticates by a `DatabricksOAuthClientProvider` that it builds itself from
+the `WorkspaceClient` it is given. That provider copies the token, looks for an authorization server after a 401, and
+leaves the body of a refusal unread. Built from a session's client it follows `flow` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from mcp.client.auth import OAuthClientProvider
+
+from obo_kit._upstream.texts import is_login
+from obo_kit.clients._workspace import admit, bound_for, lease_of, note, note_outage
+from obo_kit.context._wrapping import current_call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from obo_kit.identity._credentials import Lease
+
+__all__: list[str] = []
+
+# The class of the library that the installed `mcp` speaks: `httpx`, or from `mcp` 2 on its successor `httpx2`.
+Auth: Any = next(base for base in OAuthClientProvider.__mro__ if base.__name__ == "Auth")
+
+_APPS = ".databricksapps.com"
+_MAX_BODY = 2000
+
+
+async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
+    """Authenticate one request, as the `async_auth_flow` of an `httpx.Auth` does.
+
+    The token is on the request while it is under way: errors and answers hold it without (rule 8).
+
+    Raises:
+        SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
+        TokenExpiredError: The token has expired, and there is no new one of the same user's.
+        ScopeViolationError: The tool called outside the scopes it declares.
+    """
+    method, path = request.method, request.url.path
+    headers = _headers(lease, str(request.url))
+    admit(method, path)
+    request.headers.update(headers)
+    call = current_call()
+    try:
+        response = yield request
+    except GeneratorExit:  # no answer came; a flow is not told why
+        if method == "POST":
+            note_outage(method, path, "no answer", sent=True)
+            if call is not None:
+                call.evidence.last = None
+        raise
+    finally:
+        for name in headers:
+            request.headers.pop(name, None)
+    if response.request is not request:  # a redirect was followed
+        response.request.headers.pop("Authorization", None)
+    content = await response.aread() if response.status_code >= 400 else None
+    before = len(call.seen) if call is not None else 0
+    # Redirects may have been followed: one to the sign-in page is the answer, and not what the page says.
+    answer = next((one for one in response.history if is_login(one.headers.get("location"))), response)
+    note(method, path, answer.status_code, answer.headers, None if content is None else lambda: content)
+    if call is not None and method == "POST":
+        call.evidence.last = call.seen[-1] if len(call.seen) > before else None
+    if content is not None:
+        _keep(request, response, content)
+    elif is_login(answer.headers.get("location")):
+        # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
+        answer.raise_for_status()
+
+
+def _headers(lease: Lease, url: str) -> dict[str, str]:
+    """The user's headers: for their own workspace and for apps of Databricks, and no other host."""
+    headers = bound_for(lease, url)
+    parts = urlsplit(url)
+    if not headers and parts.scheme == "https" and (parts.hostname or "").endswith(_APPS):
+        return lease.header()
+    return headers
+
+
+def _keep(request: Any, response: Any, content: bytes) -> None:
+    """Have `mcp` 2 keep what was refused.
+
+    It gives every refusal the same error, without status or body; but an error in the words of JSON-RPC it hands on. So
+    the refusal is told in these, with the code and the message that `mcp` gives it. A 404 stays: to `mcp` it means more.
+    """
+    if Auth.__module__.partition(".")[0] == "httpx" or response.status_code == 404:
+        return
+    asked, answer = _parsed(request.content), _parsed(content)
+    if "id" not in asked or "jsonrpc" in answer:
+        return
+    told = {
+        "code": -32603,
+        "message": "Server returned an error response",
+        "data": {
+            "obo_kit": {
+                "status": response.status_code,
+                "path": request.url.path,
+                "body": content[:_MAX_BODY].decode("utf-8", "replace"),
+            }
+        },
+    }
+    response.headers["content-type"] = "application/json"
+    # The library offers no way to replace a body that was read.
+    response._content = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": told}).encode()
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        found = json.loads(content)
+        if isinstance(found, dict):
+            return cast("dict[str, Any]", found)
+    return {}
+
+
+class Bearer(Auth):  # type: ignore[misc]
+    """Authenticates requests of an MCP client as one user, until that user's session closes."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        return flow(self._lease, request)
+
+
+_taken: Any = None
+
+
+def take_over() -> None:
+    """Let `DatabricksOAuthClientProvider` follow `flow` where it was built from a session's client. Others stay theirs."""
+    global _taken
+    # Waits where another thread still loads it.
+    provider: Any = importlib.import_module("databricks_mcp.oauth_provider").DatabricksOAuthClientProvider
+    if provider is _taken:
+        return
+    theirs = provider.async_auth_flow
+
+    def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
+        lease = lease_of(self.databricks_token_storage.workspace_client)
+        return theirs(self, request) if lease is None else flow(lease, request)
+
+    provider.async_auth_flow, _taken = async_auth_flow, provider

@@ -1,0 +1,166 @@
+"""The vector-search client of one user.
+
+The package keeps one `requests` session (with its cookies) per thread for whoever comes, has no time-out, and copies the
+token into every index. Here each session has its own, behind the same fence as the SDK's client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from databricks.ai_search import exceptions
+from databricks.ai_search.async_index import AsyncAISearchIndex
+from databricks.ai_search.client import AISearchClient
+from databricks.ai_search.index import AISearchIndex
+from databricks.ai_search.version import VERSION
+
+if TYPE_CHECKING:
+    import requests
+
+    from obo_kit.identity._credentials import Lease
+
+__all__: list[str] = []
+
+
+class _Fenced:
+    """What the client and its indexes have in common."""
+
+    _obo_lease: Lease
+    _obo_session: requests.Session
+
+    @property
+    def personal_access_token(self) -> str:
+        """The token at this moment, for those that look here. Nothing here keeps one."""
+        return self._obo_lease.credentials()[1]
+
+    @personal_access_token.setter
+    def personal_access_token(self, token: str) -> None:
+        self.__dict__.pop("personal_access_token", None)
+
+    def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
+        del args, kwargs
+        self._obo_lease.check()
+        return ""  # the session authorizes each request itself
+
+    def _issue_request(self, **kwargs: Any) -> Any:
+        return _send(self._obo_session, self, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("a vector-search client acts as a user and cannot be pickled or deep-copied")
+
+    def __deepcopy__(self, memo: Any, /) -> NoReturn:
+        self.__reduce_ex__(4)
+
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
+def _send(  # noqa: PLR0917 - keyword-only in practice: the package calls it so
+    session: requests.Session,
+    owner: Any,
+    url: str,
+    method: str,
+    params: Any = None,
+    json: Any = None,
+    data: Any = None,
+    headers: Any = None,
+    **_unused: Any,
+) -> Any:
+    sent = {**(owner._request_headers() or {}), **(headers or {}), "X-Databricks-Python-SDK-Version": VERSION}
+    response = session.request(method, url, params=params, json=json, data=data, headers=sent)
+    if response.ok:
+        return response.json()
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    found = body if isinstance(body, dict) else {}
+    code, message = found.get("error_code"), found.get("message") or response.text
+    raise _ERRORS.get(response.status_code, exceptions.AISearchException)(
+        f"[{code}] {message}" if code else message or f"HTTP {response.status_code} error",
+        status_code=response.status_code,
+        response_content=response.content,
+        **({"error_code": code, "details": found.get("details")} if _DETAILED else {}),
+    )
+
+
+# What the package itself raises for a status; which of them carry the platform's code depends on its version.
+_ERRORS = {
+    400: exceptions.BadRequest,
+    403: exceptions.PermissionDenied,
+    404: exceptions.NotFound,
+    409: exceptions.ResourceConflict,
+    429: exceptions.TooManyRequests,
+}
+_DETAILED = "error_code" in inspect.signature(exceptions.AISearchException.__init__).parameters
+
+
+class UserVectorSearchIndex(_Fenced, AISearchIndex):
+    """An index that acts as one user until that user's session closes."""
+
+    def similarity_search(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("disable_notice", True)  # it would print, at every query, that the token is a developer's
+        return super().similarity_search(*args, **kwargs)
+
+
+class UserAsyncVectorSearchIndex(AsyncAISearchIndex):
+    """The same for ``async`` code. The package's own transport is one `httpx` client per event loop, cookies included."""
+
+    async def _issue_request(self, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(self._sync._issue_request, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("a vector-search index acts as a user and cannot be pickled or deep-copied")
+
+
+class UserVectorSearchClient(_Fenced, AISearchClient):
+    """A vector-search client that acts as one user until that user's session closes."""
+
+    def __init__(self, lease: Lease, session: requests.Session) -> None:
+        host, token = lease.credentials()
+        self._obo_lease = lease
+        self._obo_session = session
+        super().__init__(workspace_url=host, personal_access_token=token, disable_notice=True)
+
+    def _fetch_index_params(self, *args: Any, **kwargs: Any) -> Any:
+        params = super()._fetch_index_params(*args, **kwargs)
+        # Only a service principal's tokens are narrowed to the embedding endpoint; looking it up for a user costs a
+        # request, outside the scopes of vector search.
+        return {**params, "mlserving_endpoint_name": None, "mlserving_endpoint_name_for_query": None}
+
+    def adopt(self, index: Any) -> Any:
+        """Make an index this user's, behind the session's fence."""
+        index.__class__ = UserVectorSearchIndex
+        index._obo_lease, index._obo_session = self._obo_lease, self._obo_session
+        index.personal_access_token = ""  # it had copied the token
+        return index
+
+    def get_index(self, *args: Any, **kwargs: Any) -> Any:
+        return self.adopt(super().get_index(*args, **kwargs))
+
+    def create_direct_access_index(self, *args: Any, **kwargs: Any) -> Any:
+        return self.adopt(super().create_direct_access_index(*args, **kwargs))
+
+    def create_delta_sync_index(self, *args: Any, **kwargs: Any) -> Any:
+        return self.adopt(super().create_delta_sync_index(*args, **kwargs))
+
+    def get_async_index(self, *args: Any, **kwargs: Any) -> Any:
+        index = super().get_async_index(*args, **kwargs)
+        self.adopt(index._sync)
+        index.__class__ = UserAsyncVectorSearchIndex
+        return index
+
+
+def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
+    """The index inside a retriever tool or vector store that copied this user's token when it was built."""
+    store = getattr(tool, "_vector_store", tool)
+    found = next(
+        (at for name in ("_index", "index") if isinstance(at := getattr(store, name, None), AISearchIndex)), None
+    )
+    if found is None or isinstance(found, _Fenced) or found.personal_access_token != lease.credentials()[1]:
+        return None  # an agent may share an index among its users, with credentials of its own
+    return found

@@ -1,0 +1,1 @@
+"""What is in force around running code."""

@@ -1,0 +1,357 @@
+"""What is in force around a piece of running code, and how it is bound to functions of every kind.
+
+One context variable holds a `Frame`: the session and the tool call in force. It is set around each *step* of the code it
+belongs to and never across a ``yield``: a variable held over a ``yield`` leaks into whoever consumes the stream.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from obo_kit._upstream.errors import is_failure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+
+    from obo_kit.instrumentation._events import Watch
+    from obo_kit.scopes._lookup import ResourceKind
+    from obo_kit.session._entry import UserSession
+
+__all__: list[str] = []
+
+TOOL_HEADER = "X-Obo-Kit-Tool"
+"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A refusal as it came over the wire: evidence for clients that lose it on the way (rule 16)."""
+
+    status: int | None
+    error_code: str | None = None
+    text: str = ""
+    method: str | None = None
+    path: str | None = None
+    sql_state: str | None = None
+    location: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outage:
+    """A request that failed for a reason that passes: too many requests, no service, no connection, no answer in time."""
+
+    method: str
+    path: str
+    what: str
+    retry_after: float | None = None
+
+
+class Evidence:
+    """What the kit's clients saw on the wire. Shared by a tool's call and the calls inside it; only ever grows."""
+
+    __slots__ = ("effects", "last", "outages", "refusals")
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+        self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
+        self.outages: list[Outage] = []
+        self.effects = 0  # requests that may have had an effect (rule 19)
+
+
+class Declared(Protocol):
+    """What a tool declares, as far as guards and remedies need it."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The declared scopes, each in one spelling, sorted."""
+        ...
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Every spelling of every declared scope."""
+        ...
+
+    @property
+    def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
+        """The declared resources: kind and name."""
+        ...
+
+
+class ToolCall:
+    """One call of one tool. Lives as long as the call, stream included."""
+
+    __slots__ = ("_evidence", "attempts", "declared", "outer", "tool", "watch")
+
+    def __init__(self, tool: str, declared: Declared | None, outer: ToolCall | None = None) -> None:
+        self.tool = tool
+        self.declared = declared
+        self.outer = outer
+        self.attempts = 1
+        self.watch: Watch | None = None
+        self._evidence: Evidence | None = None
+
+    @property
+    def seen(self) -> list[Refusal]:
+        """The refusals so far, in order."""
+        return self.evidence.refusals
+
+    @property
+    def evidence(self) -> Evidence:
+        """What was seen. That of the outermost call: whoever calls a tool may have to explain what it raises."""
+        if self.outer is not None:
+            return self.outer.evidence
+        if self._evidence is None:
+            self._evidence = Evidence()
+        return self._evidence
+
+    def share(self, other: ToolCall) -> None:
+        """Have the evidence of another call, whose connection this one uses, where it is part of no call itself."""
+        if self.outer is None:
+            self._evidence = other.evidence
+
+
+class Frame:
+    """The session and the tool call in force."""
+
+    __slots__ = ("call", "session")
+
+    def __init__(self, session: UserSession | None, call: ToolCall | None) -> None:
+        self.session = session
+        self.call = call
+
+
+FRAME: ContextVar[Frame | None] = ContextVar("obo_kit_frame", default=None)
+
+
+def current_call() -> ToolCall | None:
+    """The tool call in force, if any."""
+    frame = FRAME.get()
+    return frame.call if frame is not None else None
+
+
+def open_session() -> UserSession | None:
+    """The session in force. One that is closed never counts, wherever its context was copied to (rule 6)."""
+    frame = FRAME.get()
+    if frame is None or frame.session is None or frame.session.closed:
+        return None
+    return frame.session
+
+
+def ended_session() -> UserSession | None:
+    """The session that was in force where this was started, where it has ended since, or is another process's."""
+    frame = FRAME.get()
+    return frame.session if frame is not None and frame.session is not None and frame.session.closed else None
+
+
+class _Reraise:
+    """Says that an exception is to be raised as it came."""
+
+
+RERAISE = _Reraise()
+
+
+class Run:
+    """One run of a bound function, from its first step to its last. Subclasses say what happens at either end."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Set `frame`; return the arguments to call with."""
+        raise NotImplementedError
+
+    def recover(self, error: BaseException) -> Any:
+        """A value in place of the exception, or `RERAISE`."""
+        del error
+        return RERAISE
+
+    def interrupted(self, error: BaseException) -> None:
+        """Called where the code was canceled, or its consumer left."""
+
+    def inspect(self, value: Any) -> Any:
+        """The value to hand on in place of what the function returned."""
+        return value
+
+    def end(self) -> None:
+        """Called once, whatever happened."""
+
+
+def _recovered(run: Run, error: BaseException) -> Any:
+    if is_failure(error):
+        return run.recover(error)
+    run.interrupted(error)
+    return RERAISE
+
+
+def _steps(run: Run, inner: Any) -> Generator[Any, Any, Any]:
+    """Drive a generator, or the iterator of an awaitable, with the run's frame bound around each step."""
+    resume, payload = inner.send, None
+    while True:
+        token = FRAME.set(run.frame)
+        try:
+            item = resume(payload)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            FRAME.reset(token)
+        try:
+            payload = yield item
+            resume = inner.send
+        except GeneratorExit:
+            token = FRAME.set(run.frame)
+            try:
+                inner.close()
+            finally:
+                FRAME.reset(token)
+            raise
+        except BaseException as error:
+            resume, payload = inner.throw, error
+
+
+_await_steps = types.coroutine(_steps)
+
+_Open = Callable[[Run, "tuple[Any, ...]", "dict[str, Any]"], Any]
+_Start = Callable[[], Run]
+
+
+def _as_generator(open_: _Open, start: _Start) -> Callable[..., Generator[Any, Any, Any]]:
+    def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        run = start()
+        try:
+            return (yield from _steps(run, open_(run, args, kwargs)))
+        except BaseException as error:
+            value = _recovered(run, error)
+            if value is RERAISE:
+                raise
+            yield value
+        finally:
+            run.end()
+
+    return generator
+
+
+def _as_coroutine(open_: _Open, start: _Start) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        run = start()
+        lasting = False
+        try:
+            result = await _await_steps(run, open_(run, args, kwargs).__await__())
+            if type(result) in _LASTING:
+                lasting = True
+                return _hand_over(run, result)
+            return run.inspect(result)
+        except BaseException as error:
+            value = _recovered(run, error)
+            if value is RERAISE:
+                raise
+            return value
+        finally:
+            if not lasting:
+                run.end()
+
+    return coroutine
+
+
+def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGenerator[Any, Any]]:
+    async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        run = start()
+        try:
+            inner = open_(run, args, kwargs)
+            step = inner.asend(None)
+            while True:
+                try:
+                    item = await _await_steps(run, step.__await__())
+                except StopAsyncIteration:
+                    return
+                try:
+                    step = inner.asend((yield item))
+                except GeneratorExit:
+                    await _await_steps(run, inner.aclose().__await__())
+                    raise
+                except BaseException as error:
+                    step = inner.athrow(error)
+        except BaseException as error:
+            value = _recovered(run, error)
+            if value is RERAISE:
+                raise
+            yield value
+        finally:
+            run.end()
+
+    return async_generator
+
+
+def _as_function(open_: _Open, start: _Start) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        run = start()
+        lasting = False
+        try:
+            result = open_(run, args, kwargs)
+            if type(result) in _LASTING:
+                lasting = True
+                return _hand_over(run, result)
+            return run.inspect(result)
+        except BaseException as error:
+            value = _recovered(run, error)
+            if value is RERAISE:
+                raise
+            return value
+        finally:
+            if not lasting:
+                run.end()
+
+    return function
+
+
+_LASTING: dict[type, Callable[[_Open, _Start], Callable[..., Any]]] = {
+    types.GeneratorType: _as_generator,
+    types.CoroutineType: _as_coroutine,
+    types.AsyncGeneratorType: _as_async_generator,
+}
+
+
+def _hand_over(run: Run, result: Any) -> Any:
+    """Let a run last as long as the generator or coroutine that its function returned."""
+    steps = _LASTING[type(result)](lambda *_: result, lambda: run)()
+    # A generator that is dropped before its first step never reaches its `finally`.
+    weakref.finalize(steps, run.end).atexit = False
+    return steps
+
+
+def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Wrap a function so that each call is a `Run`; the kind of the function is kept, its metadata is not copied.
+
+    ``inner`` is called in its place, and gives what it would give. A plain function may return a generator, a coroutine
+    or an async generator (MLflow's own wrappers do): the run then lasts until that has ended.
+    """
+
+    called = inner or fn
+
+    def begin(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = run.begin(args, kwargs)
+        return called(*args, **kwargs)
+
+    if inspect.isasyncgenfunction(fn):
+        return _as_async_generator(begin, start)
+    if inspect.iscoroutinefunction(fn):
+        return _as_coroutine(begin, start)
+    if inspect.isgeneratorfunction(fn):
+        return _as_generator(begin, start)
+
+    def call(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = run.begin(args, kwargs)
+        token = FRAME.set(run.frame)
+        try:
+            return called(*args, **kwargs)
+        finally:
+            FRAME.reset(token)
+
+    return _as_function(call, start)

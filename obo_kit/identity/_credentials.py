@@ -1,0 +1,173 @@
+"""What every client holds of its session: whether it may still act, and as whom (rules 4 and 5)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from obo_kit.exceptions import NoUserIdentityError, SessionClosedError, TokenExpiredError
+from obo_kit.identity._sources import TokenState, resolve, same_user, settled, token_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obo_kit.identity._sources import UserIdentity
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How long a session's clients wait, in seconds (rule 11).
+
+    Attributes:
+        connect: For a connection.
+        read: For the next bytes of an answer. An answer may take its time (a model writes it), so this is not a bound on
+            outages: those show when connecting.
+        retry: In all, for the SDK's own retries of what is transient.
+    """
+
+    connect: float = 2.0
+    read: float = 60.0
+    retry: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "read", "retry"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise ValueError(f"{name} takes a positive number of seconds, not {value!r}")
+
+
+DEFAULT_LIMITS = Limits()
+
+_PATIENCE = 5.0  # seconds between two questions for a new token while the old one still lasts
+_process = object()
+
+
+def _forked() -> None:
+    # A session belongs to the process that opened it: a forked worker serves others.
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Lease:
+    """Shared by a session and all of its clients; ends with the session.
+
+    Args:
+        identity: Who the user is; `None` for a session without one.
+        limits: How long the session's clients wait.
+        again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
+    """
+
+    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits")
+
+    def __init__(
+        self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+    ) -> None:
+        self._identity = identity
+        self._again = again
+        self._asking = threading.Lock()
+        self._asked_at = float("-inf")
+        self._closed = False
+        self._process = _process
+        self.limits = limits
+
+    @property
+    def closed(self) -> bool:
+        return self._closed or self._process is not _process
+
+    @property
+    def foreign(self) -> bool:
+        """Is this another process than the one that opened the session?"""
+        return self._process is not _process
+
+    @property
+    def identity(self) -> UserIdentity | None:
+        """Who the user is; `None` without one, and once the session has ended."""
+        return self._identity
+
+    def check(self) -> None:
+        """Raise `SessionClosedError` once the session has ended."""
+        if self.closed:
+            raise SessionClosedError(
+                "This client belongs to a request that has ended, so nothing was sent.",
+                remedy="Get the client inside each request (with_user_client), and keep none on self, in a global or "
+                "in a cache.",
+            )
+
+    def credentials(self) -> tuple[str, str]:
+        """The host and the token.
+
+        Raises:
+            SessionClosedError: The session has ended.
+            NoUserIdentityError: The session was opened without a user.
+            TokenExpiredError: The token has expired, and there is no new one of the same user's.
+        """
+        self.check()
+        identity = self._identity
+        if identity is None:
+            raise NoUserIdentityError(
+                "This session was opened without a user (required=False), so there is nobody to act for.",
+                remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
+            )
+        if not identity.host:
+            identity = self._identity = settled(identity)  # a developer, who is looked up on first use
+        if token_state(identity) is not TokenState.FRESH:
+            identity = self._renewed(identity)
+        return resolve(identity)
+
+    def _renewed(self, identity: UserIdentity) -> UserIdentity:
+        """The same user with a new token; with the old one, where there is no new one and it still lasts (rule 4)."""
+        with self._asking:
+            if self._identity is not identity and self._identity is not None:
+                identity = self._identity  # another thread has asked
+            state = token_state(identity)
+            if state is TokenState.FRESH:
+                return identity
+            if state is TokenState.EXPIRING and time.monotonic() - self._asked_at < _PATIENCE:
+                return identity
+            self._asked_at = time.monotonic()
+            found, refusal = self._asked(identity)
+            self.check()
+            if found is not None:
+                self._identity = found
+                return found
+        if token_state(identity) is not TokenState.EXPIRED:
+            return identity
+        raise TokenExpiredError(
+            f"The user's token has expired, so nothing was sent: {refusal}.",
+            remedy="Let the user ask again: each request brings a token of its own. Work that takes longer than a token "
+            "lasts goes in several requests.",
+        )
+
+    def _asked(self, identity: UserIdentity) -> tuple[UserIdentity | None, str]:
+        if self._again is None:
+            return None, "it was named explicitly, and cannot be renewed"
+        try:
+            found = settled(self._again())
+        except Exception as error:
+            # Not its cause: what a runtime raises may hold what it was about to hand over (rule 8).
+            return None, f"the runtime has no new one ({type(error).__name__})"
+        if not same_user(found, identity):
+            return None, "the runtime has one, and it is not certainly the same user's"
+        if token_state(found) is TokenState.EXPIRED:
+            return None, "the runtime has no newer one"
+        return found, ""
+
+    def header(self) -> dict[str, str]:
+        """The header to authenticate one request with."""
+        return {"Authorization": f"Bearer {self.credentials()[1]}"}
+
+    def close(self) -> None:
+        self._closed = True
+        self._identity = None
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("a session's clients hold a user's credential and cannot be pickled or copied")

@@ -1,0 +1,1 @@
+"""What is declared, collected and written down."""

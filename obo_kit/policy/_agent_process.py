@@ -1,0 +1,212 @@
+"""Run in a fresh process: load an agent file with MLflow's own loader, and write down what it declared."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+from obo_kit._utils.user_code import is_author_s, is_library
+from obo_kit.exceptions import OboError
+
+__all__: list[str] = []
+
+
+_KIT = f"{Path(__file__).parents[1]}{os.sep}"
+
+
+def _place(error: BaseException) -> tuple[str, int | None] | None:
+    """Where the author's own code failed, however deep in a library it ended."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not is_library(frame.filename) and not frame.filename.startswith((_KIT, "<")):
+            return frame.filename, frame.lineno
+    return None
+
+
+# --- notebooks ------------------------------------------------------------------------------------------------------------
+
+_BY_NOTEBOOK_ONLY = (
+    "MLflow loads the file without a notebook: 'spark', 'display' and what %run brings are not there. Import what it needs, "
+    "and leave the rest to other cells or files."
+)
+
+
+class _Notebook:
+    """An ``.ipynb`` as Python source: its code cells, with the magics as comments."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        cells = json.loads(Path(path).read_text("utf-8"))["cells"]
+        self._lines = [
+            (number, line, text)
+            for number, cell in enumerate(cells, 1)
+            if cell["cell_type"] == "code"
+            for line, text in enumerate(_plain("".join(cell["source"]).splitlines()), 1)
+        ]
+
+    def write(self, folder: str) -> str:
+        path = os.path.join(folder, f"{Path(self._path).stem}.py")
+        Path(path).write_text("\n".join(text for *_, text in self._lines) + "\n", "utf-8")
+        return path
+
+    def place(self, line: int) -> str:
+        cell, within, _ = self._lines[min(line, len(self._lines)) - 1]
+        return f"{self._path}, cell {cell}, line {within}"
+
+
+def _plain(lines: list[str]) -> list[str]:
+    whole = bool(lines) and lines[0].startswith("%%")
+    return [f"# {text}" if whole or text.lstrip().startswith(("%", "!", "?")) else text for text in lines]
+
+
+# --- what loading depends on ----------------------------------------------------------------------------------------------
+
+_OUTSIDE = {
+    "socket.connect",
+    "socket.getaddrinfo",
+    "subprocess.Popen",
+    "os.system",
+    "os.fork",
+    "os.posix_spawn",
+    "os.exec",
+}
+
+
+def _loading_a_library(frame: types.FrameType | None) -> bool:
+    """Whether it is an installed module that is being loaded: some ask `uname` or `lscpu` what machine this is."""
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame is not None and is_library(frame.f_code.co_filename)
+
+
+class _Watch:
+    """The files that are read, and whether the network or another process is asked, from now on."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, None] = {}
+        self.listed: dict[str, None] = {}
+        self.asked_outside = False
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = args
+            writes = flags & os.O_ACCMODE if mode is None else mode.startswith(("w", "a", "x"))
+            if isinstance(path, (str, os.PathLike)) and not writes:
+                self.read.setdefault(os.path.abspath(path))
+        elif event in ("os.listdir", "os.scandir") and isinstance(args[0], (str, os.PathLike)):
+            self.listed.setdefault(os.path.abspath(args[0]))
+        elif event in _OUTSIDE and not self.asked_outside:
+            self.asked_outside = not _loading_a_library(sys._getframe(1))
+
+
+def _dependencies(watch: _Watch, helpers: dict[str, str]) -> dict[str, Any]:
+    files = {os.path.abspath(file) for file in helpers.values()}
+    files |= {
+        path
+        for path in watch.read
+        if not is_library(path) and not path.endswith(".pyc") and not path.startswith(("/proc/", "/dev/", "/sys/"))
+    }
+    folders = (
+        {os.path.dirname(file) for file in files} | {os.getcwd()} | {path for path in sys.path if os.path.isdir(path)}
+    )
+    folders |= {path for path in watch.listed if not is_library(os.path.join(path, ""))}
+    return {"files": sorted(files), "folders": sorted(folders), "asked_outside": watch.asked_outside}
+
+
+def _helpers(agent: Any) -> dict[str, str]:
+    """The author's own modules: what was neither installed nor comes with Python."""
+    return {
+        name: file
+        for name, module in list(sys.modules.items())
+        if module is not agent and isinstance(file := vars(module).get("__file__"), str) and is_author_s(name)
+    }
+
+
+# --- the process ----------------------------------------------------------------------------------------------------------
+
+
+def _load(path: str, model_config: Any) -> tuple[Any, Any]:
+    """The module of an agent file, and the model that it sets, if it sets one."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models.utils import _load_model_code_path
+
+    before = set(sys.modules)
+    try:
+        model = _load_model_code_path(path, model_config)
+    except MlflowException as error:
+        if error.__cause__ is not None or error.__context__ is not None:
+            raise
+        model = None  # it was loaded, and sets no model: a file of an app's
+    name = next(name for name in sys.modules if name not in before and name.startswith("code_model_"))
+    return sys.modules[name], model
+
+
+def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
+    from obo_kit.policy._agent_file import as_json
+    from obo_kit.policy._log_checks import is_pyfunc
+    from obo_kit.policy._reachable import reached_declarations
+
+    module, model = _load(path, model_config)
+    try:
+        declarations = reached_declarations([module, model], file=module.__file__)
+    except OboError as error:
+        return {"error": error.message, "remedy": error.remedy, "refused": True}
+    helpers = _helpers(module)
+    return {
+        "declarations": [as_json(declaration) for declaration in declarations],
+        "model": type(model).__name__ if model is not None else None,
+        "loads": is_pyfunc(model),
+        "helpers": helpers,
+        **_dependencies(watch, helpers),
+    }
+
+
+def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict[str, Any]:
+    cause = error.__cause__ or error
+    own = cause if isinstance(cause, OboError) else None
+    at = _place(cause)
+    remedy = own.remedy if own is not None else None
+    if isinstance(cause, NameError) and (notebook or Path(path).read_text("utf-8").startswith("# Databricks notebook")):
+        remedy = _BY_NOTEBOOK_ONLY
+    where = None
+    if at is not None:
+        where = notebook.place(at[1] or 1) if notebook and at[0] == path else f"{at[0]}:{at[1]}"
+    return {
+        "error": f"{type(cause).__name__}: {own.message if own is not None else cause}",
+        "remedy": remedy,
+        "at": where,
+        "refused": False,
+    }
+
+
+def main() -> None:
+    """Read what to collect from standard input; write the declarations to the file named there."""
+    asked = json.load(sys.stdin)
+    sys.path[:] = asked["sys_path"]
+    watch = _Watch()
+    path, notebook = asked["path"], None
+    answer: dict[str, Any]
+    try:
+        if path.endswith(".ipynb"):
+            notebook = _Notebook(path)
+            path = notebook.write(os.path.dirname(asked["answer"]))
+        answer = _collected(path, asked["model_config"], watch)
+    except BaseException as error:
+        answer = _failed(error, path, notebook)
+    written = Path(asked["answer"]).with_suffix(".part")
+    written.write_text(json.dumps(answer), "utf-8")
+    written.replace(asked["answer"])
+    sys.stderr.flush()
+    # Threads that the agent file started, a scheduler say, would keep the process alive.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

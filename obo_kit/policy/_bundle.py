@@ -1,0 +1,290 @@
+"""The declarations of an agent in a `databricks.yml`, put there in place: all else in the file stays as it is."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from obo_kit.exceptions import PolicyError
+
+__all__ = ["Update", "as_yaml", "updated"]
+
+_SCOPES, _RESOURCES = "user_api_scopes", "resources"
+# What an author may have given an app on purpose, and what does for the agent as well.
+_MORE = {"CAN_MANAGE", "CAN_EDIT", "IS_OWNER"}
+
+
+def as_yaml(config: Mapping[str, Any], app: str) -> str:
+    """The result of `app_config`, as it stands in a bundle under ``resources.apps``."""
+    import yaml
+
+    return str(yaml.safe_dump({"resources": {"apps": {app: dict(config)}}}, sort_keys=False)).rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What becomes of a file.
+
+    Attributes:
+        path: The file.
+        before: Its text.
+        after: The text that it is to have.
+        undeclared: Names of the app's resources that the agent does not declare. They stay.
+    """
+
+    path: Path
+    before: str
+    after: str
+    undeclared: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to do."""
+        return self.before != self.after
+
+    def diff(self) -> str:
+        """The change, as a unified diff; empty where there is none."""
+        before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
+        return "".join(difflib.unified_diff(before, after, f"{self.path} (now)", f"{self.path} (as declared)"))
+
+    def write(self) -> None:
+        """Put the new text in the place of the old, whole or not at all."""
+        real = self.path.resolve()
+        handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
+        try:
+            with open(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(self.after)
+            shutil.copymode(real, name)
+            os.replace(name, real)
+        except BaseException:
+            os.unlink(name)
+            raise
+
+
+def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str | None = None) -> Update:
+    """What a bundle's file must say for an agent. Nothing is written.
+
+    The scopes of the app become exactly those declared: what a user is asked to consent to is what the tools need. Its
+    resources are added to: one that is there under another name counts, also by a variable with a default, and one that
+    the agent does not declare stays.
+
+    Args:
+        file: A ``databricks.yml``, or a file that it includes.
+        config: The result of `app_config`.
+        app: The app's key under ``resources.apps``; may be left out where there is one.
+
+    Raises:
+        PolicyError: ruamel.yaml is not installed, the file cannot be read, or the app is not in it.
+    """
+    path = Path(file)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise PolicyError(f"'{path}' cannot be read: {reason}.", remedy="Pass the path of the bundle's file.") from None
+    unix = text.replace("\r\n", "\n")
+    data = _loaded(unix, path)
+    node = _app(data, app, path)
+    style = _style(data, node)
+    plain = _dumped(data, style)
+    _set_scopes(node, list(config[_SCOPES]), path)
+    undeclared = _add_resources(data, node, config[_RESOURCES], path)
+    after = _kept(unix, plain, _dumped(data, style))
+    return Update(
+        path=path,
+        before=text,
+        after=after.replace("\n", "\r\n") if text != unix else after,
+        undeclared=tuple(undeclared),
+    )
+
+
+# ---------------------------------------------------------------- the file
+
+
+def _parser() -> Any:
+    try:
+        from ruamel.yaml import YAML
+    except ImportError:
+        raise PolicyError(
+            "A file is updated with its comments by ruamel.yaml, which is not installed.",
+            remedy='pip install "obo-kit[bundle]", or put in by hand what `obo-kit policy --format bundle` prints.',
+        ) from None
+    parser = YAML()
+    parser.preserve_quotes = True
+    parser.width = 100_000
+    return parser
+
+
+def _loaded(text: str, path: Path) -> Any:
+    parser = _parser()
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return parser.load(text)
+    except YAMLError as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        problem = error.problem if isinstance(error, MarkedYAMLError) else str(error).splitlines()[0]
+        raise PolicyError(f"{place} is no YAML: {problem}.", remedy="Correct the file.") from None
+
+
+def _app(data: Any, app: str | None, path: Path) -> Any:
+    resources = data.get("resources") if isinstance(data, Mapping) else None
+    apps = resources.get("apps") if isinstance(resources, Mapping) else None
+    if not isinstance(apps, Mapping) or not apps:
+        raise PolicyError(
+            f"'{path}' has no app under resources.apps.",
+            remedy="Put the app there first, with its name and source_code_path; or pass the file that the bundle includes.",
+        )
+    if app is None and len(apps) > 1:
+        raise PolicyError(f"'{path}' has the apps {', '.join(apps)}.", remedy="Say which one: --app NAME.")
+    name = next(iter(apps)) if app is None else app
+    if name not in apps:
+        raise PolicyError(
+            f"'{path}' has no app {name!r} under resources.apps.", remedy=f"Name one of {', '.join(apps)}."
+        )
+    node = apps[name]
+    if not isinstance(node, Mapping) or not node:
+        raise PolicyError(f"'{path}': resources.apps.{name} is empty.", remedy="Give it its source_code_path first.")
+    return node
+
+
+def _style(data: Any, node: Any) -> dict[str, int]:
+    """The indentation of the app, so that what is new there looks like the rest."""
+    step = node.lc.col - data["resources"]["apps"].lc.col
+    mapping = step if 1 < step <= 8 and not node.fa.flow_style() else 2
+    lists = [value for value in node.values() if _is_list(value) and not value.fa.flow_style()]
+    offset = max(lists[0].lc.col - node.lc.col, 0) if lists else mapping
+    return {"mapping": mapping, "sequence": offset + 2, "offset": offset}
+
+
+def _dumped(data: Any, style: dict[str, int]) -> str:
+    parser = _parser()
+    parser.indent(**style)
+    written = io.StringIO()
+    parser.dump(data, written)
+    return written.getvalue()
+
+
+def _kept(text: str, before: str, after: str) -> str:
+    """The change from ``before`` to ``after``, made to the text: lines that it does not touch stay as they were typed."""
+    lines, old, new = (one.splitlines(keepends=True) for one in (text, before, after))
+    if len(lines) != len(old):
+        return after if before != after else text
+    changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    patched = "".join(
+        line for sort, i1, i2, j1, j2 in changes for line in (lines[i1:i2] if sort == "equal" else new[j1:j2])
+    )
+    # Where the file is indented in several ways, its own lines and new ones may not fit one another.
+    try:
+        fits = _parser().load(patched) == _parser().load(after)
+    except Exception:
+        fits = False
+    return patched if fits else after
+
+
+# ---------------------------------------------------------------- the app
+
+
+def _own(node: Any, key: str, path: Path) -> Any:
+    """The app's own list under a key; None where it has none, or one that is merged in from elsewhere."""
+    if key not in node.lc.data:
+        return None
+    value = node[key]
+    if not _is_list(value) or value.anchor.value is not None:
+        what = "is shared by an anchor" if _is_list(value) else "is no list"
+        raise PolicyError(
+            f"'{path}:{node.lc.key(key)[0] + 1}': {key} {what}, and cannot be updated here.",
+            remedy="Write the list out for this app, or edit it by hand.",
+        )
+    return value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _set_scopes(node: Any, wanted: list[str], path: Path) -> None:
+    listed = _own(node, _SCOPES, path)
+    if listed is None:
+        if wanted or _SCOPES in node:
+            node.insert(1, _SCOPES, wanted)
+        return
+    # Before the last one, because what is said below a list belongs to its last entry.
+    for name in [name for name in wanted if name not in listed]:
+        listed.insert(max(len(listed) - 1, 0), name)
+    for number in reversed(range(len(listed))):
+        if listed[number] not in wanted or listed[number] in listed[:number]:
+            _remove(node, listed, number)
+
+
+def _remove(node: Any, listed: Any, number: int) -> None:
+    """Take a scope out, and leave what is said below it: to the one before, or to the list's key."""
+    comment = listed.ca.items.get(number)
+    below = comment[0].value.partition("\n")[2] if comment and comment[0] is not None else ""
+    del listed[number]
+    if not listed:
+        listed.fa.set_flow_style()
+    items, place, slot = (listed.ca.items, number - 1, 0) if number else (node.ca.items, _SCOPES, 2)
+    if not below.strip():
+        return
+    held = items.setdefault(place, [None, None, None, None])
+    if held[slot] is not None:
+        held[slot].value = held[slot].value.rstrip("\n") + "\n" + below
+    else:
+        comment[0].value = "\n" + below
+        held[slot] = comment[0]
+
+
+def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Path) -> list[str]:
+    variables = data.get("variables") if isinstance(data.get("variables"), Mapping) else {}
+    listed = _own(node, _RESOURCES, path)
+    there = [one for one in listed or () if isinstance(one, Mapping)]
+    missing: list[dict[str, Any]] = []
+    matched: list[int] = []
+    for entry in wanted:
+        ((kind, described),) = ((key, value) for key, value in entry.items() if isinstance(value, dict))
+        found = [
+            one
+            for one in there
+            if isinstance(one.get(kind), Mapping)
+            and (one.get("name") == entry["name"] or _identity(one[kind], variables) == _identity(described, {}))
+        ]
+        matched += map(id, found)
+        if not found:
+            missing.append(entry)
+        for one in found:
+            if one[kind].get("permission") not in {*_MORE, described["permission"]}:
+                one[kind]["permission"] = described["permission"]
+    if listed is not None:
+        # Before the others, because what is said below a list belongs to its last entry.
+        for number, entry in enumerate(missing):
+            listed.insert(number, entry)
+    elif missing:
+        node.insert(1, _RESOURCES, missing)
+    return [str(one.get("name")) for one in there if id(one) not in matched]
+
+
+_VARIABLE = re.compile(r"\$\{var\.(\w+)\}\Z")
+
+
+def _identity(described: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, str]:
+    """What tells one resource of a kind from another. A Genie space's name is a label; a grant on a table is one of several."""
+    ignored = {"name"} if "space_id" in described else set()
+    if "securable_type" not in described:
+        ignored.add("permission")
+    return {key: _resolved(str(value), variables) for key, value in described.items() if key not in ignored}
+
+
+def _resolved(value: str, variables: Mapping[str, Any]) -> str:
+    reference = _VARIABLE.match(value)
+    variable = variables.get(reference[1]) if reference else None
+    return str(variable["default"]) if isinstance(variable, Mapping) and "default" in variable else value

@@ -1,0 +1,222 @@
+"""What client objects that an agent holds say of the resources they reach, and as whom.
+
+An object that is built while an agent file is loaded acts with system authorization, unless it was given a client of the
+user's. Objects are recognised by the names of their classes: nothing is imported for it, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from obo_kit.exceptions import PolicyError
+from obo_kit.scopes._lookup import KINDS, kind_of
+from obo_kit.tools._requires import Declaration, Requirement
+
+if TYPE_CHECKING:
+    from mlflow.models.resources import DatabricksResource
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpServer:
+    """A managed MCP server, where it stands for a resource.
+
+    Attributes:
+        name: Its path behind ``/api/2.0/mcp/``, such as ``genie/01f0ea87``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What one object reaches.
+
+    Attributes:
+        by: The name of its class.
+        user: It acts as the user.
+        resources: MLflow resources.
+        server: The managed MCP server that it talks to.
+    """
+
+    by: str
+    user: bool = False
+    resources: tuple[DatabricksResource, ...] = ()
+    server: McpServer | None = None
+
+
+_Reader = Callable[[Any], tuple[Any, Any]]
+
+
+def _resource(kind: str, name: object) -> list[Any]:
+    """The MLflow resource, or nothing where the name is none."""
+    import mlflow.models.resources as known
+
+    return [getattr(known, KINDS[kind].mlflow_classes[0])(name)] if isinstance(name, str) and name else []
+
+
+def _endpoint(name: object, client: object = None) -> tuple[list[Any], Any]:
+    # A name with dots is a model of Unity Catalog's, behind the AI gateway: no endpoint.
+    return ([] if "." in str(name) else _resource("serving_endpoint", name)), client
+
+
+def _functions(names: Iterable[Any], warehouse: object) -> tuple[list[Any], Any]:
+    found = [one for name in names for one in _resource("uc_function", name)]
+    return [*found, *_resource("sql_warehouse", warehouse)], None
+
+
+def _agent(agent: Any) -> tuple[list[Any], Any]:
+    """An agent of the OpenAI Agents SDK names its model; who is asked for it is the process's own setting."""
+    shared = sys.modules.get("agents.models._openai_shared")
+    client = shared.get_default_openai_client() if shared is not None else None
+    return _endpoint(agent.model, client) if _is(client, "AsyncDatabricksOpenAI") else ([], None)
+
+
+def _model(model: Any) -> tuple[list[Any], Any]:
+    client = model._client
+    return _endpoint(model.model, client) if _is(client, "AsyncDatabricksOpenAI") else ([], None)
+
+
+def _is(value: object, name: str) -> bool:
+    return any(cls.__name__ == name for cls in type(value).__mro__)
+
+
+# By class: the packages it may come from, and how to read an object of it: resources or the URL of an MCP server, and the
+# client or whatever holds one. Read in databricks-langchain 0.15 to 0.21, databricks-openai 0.13 to 0.18, databricks-mcp 0.5
+# to 0.9, databricks-ai-bridge 0.20 to 0.22, unitycatalog-ai 0.3, openai-agents 0.20.
+_READERS: dict[str, tuple[str, _Reader]] = {
+    "ChatDatabricks": ("databricks_langchain", lambda it: _endpoint(it.model, it.workspace_client)),
+    "DatabricksEmbeddings": ("databricks_langchain", lambda it: _endpoint(it.endpoint)),
+    "VectorSearchRetrieverToolMixin": ("databricks_ai_bridge", lambda it: (it.resources or (), it.workspace_client)),
+    "AISearchIndex": ("databricks", lambda it: (_resource("vector_search_index", it.name), None)),
+    "AsyncAISearchIndex": ("databricks", lambda it: (_resource("vector_search_index", it.name), None)),
+    "Genie": ("databricks_ai_bridge", lambda it: (_resource("genie_space", it.space_id), it.genie)),
+    "UnityCatalogTool": (
+        "unitycatalog", lambda it: _functions([it.uc_function_name], it.client_config.get("warehouse_id"))
+    ),
+    "UCFunctionToolkit": (
+        "unitycatalog", lambda it: _functions(it.tools_dict, getattr(it.client, "warehouse_id", None))
+    ),
+    "_LakebaseBase": ("databricks_ai_bridge", lambda it: (_resource("lakebase", it.instance_name), it.workspace_client)),
+    "DatabricksMCPClient": ("databricks_mcp", lambda it: (it.server_url, it.client)),
+    "McpServerToolkit": ("databricks_openai", lambda it: (it.url, it.workspace_client)),
+    "McpServer": ("databricks_openai", lambda it: (it.params["url"], it.workspace_client)),
+    "DatabricksMCPServer": ("databricks_langchain", lambda it: (it.url, it.workspace_client)),
+    "OpenAIChatCompletionsModel": ("agents", _model),
+    "OpenAIResponsesModel": ("agents", _model),
+    "Agent": ("agents", _agent),
+}  # fmt: skip
+
+
+def found_in(value: object, user: bool = False) -> Found | None:
+    """What an object reaches; `None` where it is no client that is known here.
+
+    Args:
+        value: The object.
+        user: It acts as the user, whatever client it holds.
+    """
+    for cls in type(value).__mro__:
+        package, read = _READERS.get(cls.__name__, ("", None))
+        if read is None or cls.__module__.partition(".")[0] != package:
+            continue
+        reached, client = read(value)
+        by = type(value).__name__
+        user = user or _user_s(client)
+        if isinstance(reached, str):
+            return _behind(reached, by, user)
+        return Found(by=by, user=user, resources=tuple(reached))
+    return None
+
+
+def _user_s(client: Any) -> bool:
+    """Whether a client, an API object of it, or an OpenAI client made of it, acts as the user."""
+    for config in (
+        getattr(client, "config", None),
+        getattr(getattr(client, "_api", None), "_cfg", None),
+        getattr(getattr(client, "_workspace_client", None), "config", None),
+    ):
+        if getattr(config, "_lease", None) is not None:  # a client of the kit's
+            return True
+        if type(getattr(config, "_credentials_strategy", None)).__name__ == "ModelServingUserCredentials":
+            return True
+    return False
+
+
+# --- MCP servers ----------------------------------------------------------------------------------------------------------
+
+_MANAGED = "/api/2.0/mcp/"
+# Kind of server: the kind of resource that it leads to, and how many parts of the path name one.
+_SERVERS = {
+    "genie": ("mcp_genie", "genie_space", 1),
+    "functions": ("mcp_functions", "uc_function", 3),
+    "vector-search": ("mcp_vectorsearch", "vector_search_index", 3),
+    "ai-search": ("mcp_vectorsearch", "vector_search_index", 3),
+    "external": ("mcp_external", "uc_connection", 1),
+    "sql": ("mcp_sql", "sql_warehouse", 1),
+}
+# <app>-<workspace id>.<region>.databricksapps.com; that the app's name stands so is inferred from the addresses of apps.
+_APP = re.compile(r"(?P<app>[a-z0-9-]+?)(-\d+)?\.([a-z0-9.-]+\.)?databricksapps\.com")
+
+
+def _behind(url: str, by: str, user: bool) -> Found:
+    parts = urlsplit(url)
+    if app := _APP.fullmatch(parts.hostname or ""):
+        return Found(by=by, user=user, resources=tuple(_resource("databricks_app", app["app"])))
+    name = unquote(parts.path.removeprefix(_MANAGED).strip("/"))
+    if not parts.path.startswith(_MANAGED) or name.partition("/")[0] not in _SERVERS:
+        return Found(by=by, user=user)  # no resource of this workspace's
+    server = McpServer(name=name)
+    if user:
+        return Found(by=by, user=True, server=server)
+    _, kind, needed = _SERVERS[name.partition("/")[0]]
+    named = name.split("/")[1:]
+    if len(named) != needed:
+        return Found(by=by, server=server)
+    return Found(by=by, resources=tuple(_resource(kind, ".".join(named))))
+
+
+def requirement_of(server: McpServer) -> Requirement:
+    """What talking to a managed MCP server as the user requires."""
+    return Requirement(resource=server, kind=KINDS[_SERVERS[server.name.partition("/")[0]][0]])
+
+
+def declared_by(found: Iterable[Found], declared: Iterable[Any]) -> Iterator[Declaration]:
+    """The declarations that client objects amount to.
+
+    Args:
+        found: What was found.
+        declared: Resources that are declared for the system besides.
+
+    Raises:
+        PolicyError: A server reaches, with system authorization, resources that its address does not name, and none of
+            them is declared.
+    """
+    system = [(kind_of(resource).name, str(resource.name)) for resource in declared]
+    for one in found:
+        if one.user:
+            items = [Requirement(resource=resource, kind=kind_of(resource)) for resource in one.resources]
+            items += [requirement_of(one.server)] if one.server is not None else []
+            yield Declaration(tool=one.by, module="", requirements=tuple(items))
+        elif one.server is None:
+            yield Declaration(tool="", module="", system=one.resources)
+        else:
+            _, kind, _ = _SERVERS[one.server.name.partition("/")[0]]
+            within = "".join(f"{part}." for part in one.server.name.split("/")[1:])
+            if not any(name.startswith(within) for other, name in system if other == kind):
+                raise _unnamed(one, KINDS[kind].mlflow_classes[0], within)
+
+
+def _unnamed(found: Found, cls: str, within: str) -> PolicyError:
+    server = found.server.name if found.server is not None else ""
+    return PolicyError(
+        f"{found.by} talks to the MCP server '{server}' with system authorization, and its address does not say which "
+        "resources that reaches.",
+        remedy=f"Declare them: system_resources({cls}('{within}…')). DatabricksMCPClient.get_databricks_resources() lists "
+        "them. Or give it the user's client, in the request.",
+    )

@@ -1,0 +1,258 @@
+"""The policy of an agent, collected from what its tools declare (rules 20 to 22).
+
+An agent file is collected in a fresh process, with MLflow's own way of loading it: helper modules count, other agents do
+not, and collecting twice gives the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import types
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from obo_kit.exceptions import PolicyError
+from obo_kit.policy._agent_file import collect, resources_in
+from obo_kit.policy._log_checks import check_arguments, check_helpers, check_model, given_policy
+from obo_kit.policy._reachable import once, reached_declarations
+from obo_kit.scopes._lookup import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
+from obo_kit.tools._requires import REGISTRY, Declaration, Requirement, declarations
+
+if TYPE_CHECKING:
+    from mlflow.models.auth_policy import AuthPolicy
+    from mlflow.models.model import ModelInfo
+
+    from obo_kit.scopes._lookup import Naming, Target
+
+__all__ = ["app_config", "auth_policy", "log_model"]
+
+Source: TypeAlias = "str | os.PathLike[str] | types.ModuleType | Iterable[Any] | None"
+
+
+def auth_policy(source: Source = None, *, target: Target = "model-serving", naming: Naming = "current") -> AuthPolicy:
+    """The MLflow ``AuthPolicy`` of an agent: exactly what its tools declare.
+
+    Args:
+        source: An agent file (collected in a fresh process), a module (the tools it defines or imports), tools and
+            resources in an iterable, or nothing: everything that this process has registered.
+        target: Whose names for the scopes to use.
+        naming: ``"granular"`` gives resources their older, dotted scopes. A scope that the author wrote stays as written
+            where the target takes it.
+
+    Raises:
+        PolicyError: The source cannot be collected, or the target cannot grant what a tool declares.
+    """
+    _check_options(target, naming)
+    requirements, system = declarations(_collected(source, target))
+    return _policy(_user_scopes(requirements, target, naming), system)
+
+
+def scopes_for(source: Source, target: Target) -> tuple[tuple[str, ...], PolicyError | None]:
+    """The scopes that a target must be told, or what it cannot grant.
+
+    Raises:
+        PolicyError: The source cannot be collected.
+    """
+    requirements, _ = declarations(_collected(source, target))
+    try:
+        return _user_scopes(requirements, target, "current"), None
+    except PolicyError as error:
+        return (), error
+
+
+def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str, Any]:
+    """The same declarations for Databricks Apps.
+
+    Args:
+        source: As for `auth_policy`.
+        naming: As for `auth_policy`.
+
+    Returns:
+        ``{"user_api_scopes": […], "resources": […]}``, shaped as under ``resources.apps.<name>`` in ``databricks.yml``.
+
+    Raises:
+        PolicyError: The source cannot be collected, or Apps cannot grant what a tool declares.
+    """
+    _check_options("apps", naming)
+    requirements, system = declarations(_collected(source, "apps"))
+    return {
+        "user_api_scopes": list(_user_scopes(requirements, "apps", naming)),
+        "resources": [_app_resource(resource) for resource in _in_order(system)],
+    }
+
+
+def log_model(**kwargs: Any) -> ModelInfo:
+    """`mlflow.pyfunc.log_model`, with the policy collected.
+
+    Every argument is MLflow's and is passed on. ``resources=`` joins the system policy and ``auth_policy=`` is merged: MLflow
+    alone refuses the two together. Where ``python_model`` is an object and not a file, what this process has registered
+    counts. MLflow runs ``predict`` while it logs; that needs no user.
+
+    Returns:
+        MLflow's ``ModelInfo``.
+
+    Raises:
+        PolicyError: The agent file cannot be collected, or Model Serving cannot grant what a tool declares.
+    """
+    import mlflow
+
+    check_arguments(kwargs)
+    model = kwargs.get("python_model")
+    if isinstance(model, (str, os.PathLike)):
+        agent = collect(model, code_paths=kwargs.get("code_paths") or (), model_config=kwargs.get("model_config"))
+        check_model(agent, model)
+        check_helpers(agent, model, kwargs)
+        collected = agent.declarations
+    else:
+        collected = once([*REGISTRY, *reached_declarations([model])])
+    requirements, system = declarations(collected)
+    given_scopes, given_resources = given_policy(kwargs.pop("auth_policy", None))
+    requirements += [("auth_policy=", Requirement(scope=scope)) for scope in given_scopes]
+    resources = [*system, *given_resources, *resources_in(kwargs.pop("resources", None))]
+    scopes = _user_scopes(requirements, "model-serving", "current")
+    _pack_catalogue(kwargs)
+    info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(scopes, resources))
+    return info
+
+
+def _pack_catalogue(kwargs: dict[str, Any]) -> None:
+    """The project's catalogue file goes with the model: where the agent is loaded, it declares its scopes again."""
+    file, packed = catalogue().file, [*(kwargs.get("code_paths") or ())]
+    if file is None or os.path.basename(file) != FILE or kwargs.get("infer_code_paths"):
+        return
+    if os.path.realpath(file) not in {os.path.realpath(path) for path in packed}:
+        kwargs["code_paths"] = [*packed, file]
+
+
+def _check_options(target: object, naming: object) -> None:
+    if target not in TARGETS:
+        raise ValueError(f"target is one of {', '.join(TARGETS)}, not {target!r}")
+    if naming not in ("current", "granular"):
+        raise ValueError(f"naming is 'current' or 'granular', not {naming!r}")
+
+
+# --- from declarations to a policy ---------------------------------------------------------------------------------------
+
+
+def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target, naming: Naming) -> tuple[str, ...]:
+    written: set[str] = set()
+    inferred: list[tuple[str, Requirement]] = []
+    for tool, item in requirements:
+        if item.scope is None:
+            inferred.append((tool, item))
+        elif item.scope not in catalogue().scopes:  # allow_unknown
+            written.add(item.scope)
+        else:
+            with _naming_the_tool(tool):
+                written.update(translate(item.scope, target))
+    scopes = set(written)
+    for tool, item in inferred:
+        # What the author wrote for the same thing takes the place of what would be inferred.
+        if item.kind is not None and not any(
+            all(_holds(written, scope) for scope in group) for group in item.sufficient
+        ):
+            with _naming_the_tool(tool):
+                scopes.update(scopes_of(item.kind, target, naming))
+    return minimise(scopes)
+
+
+def _holds(written: set[str], scope: str) -> bool:
+    return scope in written or scope in implied({*written, scope})
+
+
+@contextlib.contextmanager
+def _naming_the_tool(tool: str) -> Iterator[None]:
+    try:
+        yield
+    except PolicyError as error:
+        raise PolicyError(f"The tool '{tool}' cannot be deployed so: {error.message}", remedy=error.remedy) from None
+
+
+def _in_order(resources: Iterable[Any]) -> list[Any]:
+    kept: list[Any] = []
+    for resource in sorted(resources, key=lambda one: json.dumps(one.to_dict(), sort_keys=True)):
+        if not any(resource.to_dict() == other.to_dict() for other in kept):
+            kept.append(resource)
+    return kept
+
+
+def _policy(scopes: tuple[str, ...], resources: Iterable[Any]) -> AuthPolicy:
+    from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy, UserAuthPolicy
+
+    kept = _in_order(resources)
+    return AuthPolicy(
+        system_auth_policy=SystemAuthPolicy(resources=kept) if kept else None,
+        user_auth_policy=UserAuthPolicy(api_scopes=list(scopes)) if scopes else None,
+    )
+
+
+_SECURABLES = {
+    "vector_search_index": ("TABLE", "SELECT"),
+    "uc_table": ("TABLE", "SELECT"),
+    "uc_function": ("FUNCTION", "EXECUTE"),
+    "uc_connection": ("CONNECTION", "USE_CONNECTION"),
+}
+
+
+def _app_resource(resource: Any) -> dict[str, Any]:
+    """A resource of the app itself, with the permission its service principal needs (databricks-sdk: AppResource)."""
+    kind, name = kind_of(resource), str(resource.name)
+    entry: dict[str, Any] = {"name": re.sub(r"[^a-z0-9-]+", "-", f"{kind.name}-{name}".lower()).strip("-")}
+    if kind.name == "serving_endpoint":
+        entry["serving_endpoint"] = {"name": name, "permission": "CAN_QUERY"}
+    elif kind.name == "sql_warehouse":
+        entry["sql_warehouse"] = {"id": name, "permission": "CAN_USE"}
+    elif kind.name == "genie_space":
+        entry["genie_space"] = {"name": name, "space_id": name, "permission": "CAN_RUN"}
+    elif kind.name == "databricks_app":
+        entry["app"] = {"name": name, "permission": "CAN_USE"}
+    elif kind.name in _SECURABLES:
+        securable, permission = _SECURABLES[kind.name]
+        entry["uc_securable"] = {
+            "securable_full_name": name,
+            "securable_type": securable,
+            "permission": permission,
+        }
+    else:
+        raise PolicyError(
+            f"A {kind.title} ('{name}') cannot be a resource of an app.",
+            remedy="Leave it out of system_resources() for Apps, and grant it to the app's service principal yourself.",
+        )
+    return entry
+
+
+# --- from a source to declarations ---------------------------------------------------------------------------------------
+
+
+def _collected(source: Source, target: Target = "apps") -> list[Declaration]:
+    if source is None:
+        return list(REGISTRY)
+    if isinstance(source, types.ModuleType):
+        return reached_declarations([source])
+    if isinstance(source, (str, os.PathLike)):
+        agent = collect(source)
+        if target == "model-serving":
+            check_model(agent, source)
+        return agent.declarations
+    return _of_items(source)
+
+
+def _of_items(items: Iterable[Any]) -> list[Declaration]:
+    from mlflow.models.resources import Resource
+
+    found: list[Declaration] = []
+    for item in items:
+        if isinstance(item, Resource):
+            found.append(Declaration(tool="", module="", system=(item,)))
+            continue
+        inside = reached_declarations([item])
+        if not inside and not callable(item) and not hasattr(item, "name"):
+            raise PolicyError(
+                f"A {type(item).__name__} is no tool.",
+                remedy="Pass functions, tool objects, or MLflow resources for system authorization.",
+            )
+        found.extend(inside)
+    return once(found)

@@ -1,0 +1,378 @@
+"""What an agent reaches: the tools it holds or refers to, and the clients (rule 22).
+
+From where an agent begins (its module, its model, its tools) this follows what objects hold, and in the author's own code
+what functions refer to by name. So each of several agents that share modules gets its own tools, and no more.
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import contextlib
+import dis
+import functools
+import importlib
+import importlib.util
+import linecache
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from obo_kit._utils.user_code import is_author_s, would_be_author_s
+from obo_kit.exceptions import OboError, PolicyError
+from obo_kit.policy._client_objects import Found, declared_by, found_in
+from obo_kit.tools._adapters import methods_of
+from obo_kit.tools._requires import (
+    REGISTRY,
+    Declaration,
+    declaration_of,
+    require_resource,
+    requirement,
+    requires_scopes,
+    system_resources,
+)
+from obo_kit.tools._wrapper import ToolSpec, acts_as_user, inner_spec_of
+
+__all__: list[str] = []
+
+_MAX_NODES = 200_000
+_ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...))
+# Who names these in a function may mean any name of its module.
+_ANY_NAME = {"globals", "vars", "eval", "exec", "getmembers", "modules"}
+
+
+@dataclass
+class Reached:
+    """What was found on the way."""
+
+    tools: list[Declaration] = field(default_factory=list)
+    clients: list[Found] = field(default_factory=list)
+    functions: dict[types.CodeType, types.FunctionType] = field(default_factory=dict)
+    modules: dict[str, types.ModuleType] = field(default_factory=dict)
+    """Counted whole."""
+
+
+def reach(*roots: Any, load: bool = False) -> Reached:
+    """Follow what the roots hold and refer to.
+
+    Args:
+        roots: Where the agent begins.
+        load: Import the author's modules that functions import when they are called.
+    """
+    walk = _Walk(load)
+    walk.queue.extend(roots)
+    walk.run()
+    return walk.reached
+
+
+class _Walk:
+    def __init__(self, load: bool) -> None:
+        self.reached = Reached()
+        self.queue: collections.deque[Any] = collections.deque()
+        self._seen: dict[int, Any] = {}  # kept, so that no id is given twice
+        self._clients: list[Any] = []
+        self._user_s: set[int] = set()
+        self._load = load
+        self._own: dict[str, bool] = {}
+        # An installed package that declares tools is as good as the author's own.
+        self._declaring = {declaration.module.partition(".")[0] for declaration in REGISTRY}
+
+    def run(self) -> None:
+        while self.queue and len(self._seen) < _MAX_NODES:
+            value = self.queue.popleft()
+            if isinstance(value, _ATOMS) or id(value) in self._seen:
+                continue
+            self._seen[id(value)] = value
+            self.queue.extend(one for one in self._held_by(value) if not isinstance(one, _ATOMS))
+        # At the end: an object may be met before the one that has the user's client stand in for its own.
+        self.reached.clients += [
+            found
+            for value in self._clients
+            if (found := _quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
+        ]
+
+    def _is_own(self, module: str) -> bool:
+        if module not in self._own:
+            self._own[module] = module.partition(".")[0] in self._declaring or is_author_s(module)
+        return self._own[module]
+
+    def _held_by(self, value: Any) -> Iterable[Any]:
+        if isinstance(value, types.ModuleType):
+            if not self._is_own(value.__name__):
+                return ()
+            self.reached.modules[value.__name__] = value
+            return [held for name, held in vars(value).items() if not name.startswith("__")]
+        if isinstance(value, types.FunctionType):
+            return self._of_function(value)
+        if isinstance(value, type):
+            if not self._is_own(value.__module__):
+                return ()
+            return [*vars(value).values(), *value.__mro__[1:]]
+        return self._of_object(value)
+
+    def _of_function(self, function: types.FunctionType) -> list[Any]:
+        spec = function.__dict__.get("__obo_tool__")
+        held = [_cell(cell) for cell in function.__closure__ or ()]
+        held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        held += function.__dict__.values()
+        if isinstance(spec, ToolSpec):
+            self._note(spec)
+            held.append(spec.fn)
+        if self._is_own(str(function.__globals__.get("__name__", ""))):
+            self.reached.functions.setdefault(function.__code__, function)
+            held += self._named_by(function.__code__, function.__globals__)
+        return held
+
+    def _named_by(self, code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
+        """What code refers to by name: globals, and what it imports when it runs."""
+        constants: collections.deque[Any] = collections.deque(maxlen=2)  # before an import: its level and its names
+        for step in dis.get_instructions(code):
+            if "CONST" in step.opname or "SMALL_INT" in step.opname:
+                constants.append(step.argval)
+            elif step.opname == "IMPORT_NAME":
+                level, wanted = constants
+                yield from self._imported(step.argval, level, wanted, names)
+            elif step.opname.startswith("LOAD_"):
+                if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in names:
+                    yield names[step.argval]
+                if step.argval in _ANY_NAME:
+                    yield sys.modules.get(str(names.get("__name__")))
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                yield from self._named_by(constant, names)
+
+    def _imported(self, name: str, level: int, wanted: tuple[str, ...] | None, names: dict[str, Any]) -> Iterator[Any]:
+        wanted = wanted or ()
+        try:
+            name = importlib.util.resolve_name("." * level + name, str(names.get("__package__") or ""))
+            if name not in sys.modules and not (self._load and would_be_author_s(name)):
+                return
+            module = importlib.import_module(name)
+            for one in wanted:
+                if one != "*" and not hasattr(module, one) and self._load:
+                    importlib.import_module(f"{name}.{one}")
+        except ImportError:  # guarded by the author, or missing in a request as well
+            return
+        if wanted and "*" not in wanted:
+            yield from (getattr(module, one, None) for one in wanted)
+        else:
+            yield module
+
+    def _note(self, spec: ToolSpec) -> None:
+        if spec.requirements is not None:
+            self.reached.tools.append(declaration_of(spec))
+
+    def _of_object(self, value: Any) -> list[Any]:
+        if isinstance(value, (dict, types.MappingProxyType)):
+            return list(value.values())
+        if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+            return list(value)
+        if isinstance(value, functools.partial):
+            return [value.func, *value.args, *value.keywords.values()]
+        if isinstance(value, types.MethodType):
+            return [value.__func__, value.__self__]
+        if isinstance(value, (staticmethod, classmethod, functools.cached_property, functools.partialmethod, property)):
+            return [getattr(value, name, None) for name in ("__func__", "func", "fget")]
+        cls = type(value)
+        root = cls.__module__.partition(".")[0]
+        if root in sys.stdlib_module_names and cls.__module__ not in ("types", "functools", "__main__"):
+            return []  # a lock, a logger, a path
+        found = _quietly(found_in, value)
+        if found is not None:
+            self._clients.append(value)
+        if _quietly(acts_as_user, value):
+            self._user_s.update(map(id, (value,) if found is not None else _parts(value)))
+        spec = _quietly(inner_spec_of, value)
+        if spec is not None:
+            self._note(spec)
+        if found is not None and root != "agents":
+            # What a client holds is its own affair, but for what it was decorated with; an agent of the Agents SDK holds tools.
+            return list(methods_of(value).values())
+        held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
+        # That a library's object knows a module says nothing of what the agent uses.
+        return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]
+
+
+def _quietly(ask: Any, value: Any) -> Any:
+    """Asked of anything at all, some of which answers by loading itself or by failing."""
+    try:
+        return ask(value)
+    except Exception:
+        return None
+
+
+def _attributes(value: Any) -> Iterator[Any]:
+    for name in ("__dict__", "__pydantic_private__", "__pydantic_extra__"):
+        try:
+            held = object.__getattribute__(value, name)
+        except (AttributeError, TypeError):
+            continue
+        if isinstance(held, dict):
+            yield from held.values()
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            descriptor = cls.__dict__.get(name)
+            if isinstance(descriptor, types.MemberDescriptorType):
+                try:
+                    yield descriptor.__get__(value)
+                except AttributeError:
+                    continue
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What an object is made of, also where it keeps that by name."""
+    for held in _attributes(value):
+        yield held
+        if isinstance(held, dict):
+            yield from held.values()
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+# --- from what was reached to declarations --------------------------------------------------------------------------------
+
+
+def reached_declarations(roots: Iterable[Any], *, file: str | None = None) -> list[Declaration]:
+    """What an agent declares, wherever it begins.
+
+    Args:
+        roots: Its module, its model, or its tools.
+        file: Its file, where it was loaded in a process of its own. All that the file itself declares counts then, and so
+            do the system resources of every module that it made the process load.
+
+    Raises:
+        PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
+            resources that cannot be told.
+    """
+    reached = reach(*roots, load=file is not None)
+    made = {(code.co_filename, function.__qualname__) for code, function in reached.functions.items()}
+    kept = list(reached.tools)
+    for declaration in REGISTRY:
+        place = declaration.place[0]
+        if (
+            declaration.module in reached.modules
+            or (file is not None and (place == file or declaration.system))
+            or (place, declaration.tool.partition(".<locals>")[0]) in made
+        ):
+            kept.append(declaration)
+    kept += _not_called_yet(reached)
+    kept += declared_by(reached.clients, [resource for one in kept for resource in one.system])
+    return once(kept)
+
+
+def once(found: Iterable[Declaration]) -> list[Declaration]:
+    """Without repetition."""
+    kept: list[Declaration] = []
+    for declaration in found:
+        if declaration not in kept:
+            kept.append(declaration)
+    return kept
+
+
+# --- declarations inside functions that only a request calls --------------------------------------------------------------
+
+_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+
+
+def _not_called_yet(reached: Reached) -> Iterator[Declaration]:
+    by_file: dict[str, dict[int, types.FunctionType]] = {}
+    for code, function in reached.functions.items():
+        by_file.setdefault(code.co_filename, {})[code.co_firstlineno] = function
+    for file, functions in by_file.items():
+        lines = linecache.getlines(file, next(iter(functions.values())).__globals__)
+        source = "".join(lines)
+        if "requires_scopes" not in source and "system_resources" not in source:
+            continue
+        for call, within, tool in _calls_in(source):
+            caller = next((functions[at] for one in within if (at := _begin(one)) in functions), None)
+            ran = any((file, line) in REGISTRY.places for line in range(call.lineno, (call.end_lineno or 0) + 1))
+            if caller is not None and not ran:
+                yield from _evaluated(call, within, tool, caller, file)
+
+
+@functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
+def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str], ...]:
+    return tuple(_calls(ast.parse(source), (), ""))
+
+
+def _calls(
+    node: ast.AST, within: tuple[_Function, ...], tool: str
+) -> Iterator[tuple[ast.Call, tuple[_Function, ...], str]]:
+    """The calls inside functions, with those functions and the name of what a call decorates."""
+    if isinstance(node, ast.Call) and within and _may_declare(node.func):
+        yield node, within, tool
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        for decorator in node.decorator_list:
+            yield from _calls(decorator, within, node.name)
+        for statement in node.body:
+            yield from _calls(statement, (*within, node), node.name)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _calls(child, within, tool)
+
+
+def _may_declare(called: ast.expr) -> bool:
+    return isinstance(called, ast.Name) or (
+        isinstance(called, ast.Attribute) and called.attr in (requires_scopes.__name__, system_resources.__name__)
+    )
+
+
+def _begin(function: _Function) -> int:
+    """The line that its code object begins at."""
+    return min([function.lineno, *(one.lineno for one in function.decorator_list)])
+
+
+def _evaluated(
+    call: ast.Call, within: tuple[_Function, ...], tool: str, function: types.FunctionType, file: str
+) -> Iterator[Declaration]:
+    """The declaration that a call will make, by the names of its module."""
+    scope = dict(function.__globals__)
+    inside = [node for one in within for node in ast.walk(one)]
+    for node in inside:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            scope.pop(node.id, None)
+        elif isinstance(node, ast.arg):
+            scope.pop(node.arg, None)
+    for statement in inside:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            with contextlib.suppress(ImportError):
+                exec(compile(ast.Module([statement], []), file, "exec"), scope)  # noqa: S102 - the author's own import
+    try:
+        target = eval(_compiled(call.func, file), scope)  # noqa: S307 - the author's own name
+    except Exception:
+        return
+    if target is not requires_scopes and target is not system_resources:
+        return
+    try:
+        given = eval(_compiled(ast.Tuple(call.args, ast.Load()), file), scope)  # noqa: S307
+        options = {str(one.arg): eval(_compiled(one.value, file), scope) for one in call.keywords}  # noqa: S307
+    except Exception as error:
+        raise PolicyError(
+            f"{file}:{call.lineno} declares what is needed inside '{within[0].name}', which only a request calls, and not "
+            f"in terms of the module's own names: {type(error).__name__}: {error}.",
+            remedy=f"Put requires_scopes(…) on '{within[0].name}' itself, or name the scopes and resources at the top of "
+            "the module.",
+        ) from None
+    module = str(function.__globals__.get("__name__", ""))
+    try:
+        if target is system_resources:
+            for resource in given:
+                require_resource(resource)
+            yield Declaration(tool="", module=module, system=given)
+        else:
+            items = tuple(requirement(item, bool(options.get("allow_unknown"))) for item in given)
+            yield Declaration(tool=tool, module=module, requirements=items)
+    except OboError as error:
+        raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
+
+
+def _compiled(expression: ast.expr, file: str) -> types.CodeType:
+    return compile(ast.fix_missing_locations(ast.Expression(expression)), file, "eval")

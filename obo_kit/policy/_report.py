@@ -1,0 +1,247 @@
+"""A policy to look at: tools, their scopes, the resources behind them, and whose credentials reach those."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from obo_kit.policy._policy import _app_resource, _collected, _in_order, _user_scopes
+from obo_kit.scopes._lookup import catalogue, covers, kind_of, same_family
+from obo_kit.tools._requires import declarations
+
+if TYPE_CHECKING:
+    from obo_kit.policy._policy import Source
+    from obo_kit.scopes._lookup import Naming, Target
+    from obo_kit.tools._requires import Requirement
+
+__all__ = ["Need", "Picture", "System", "Tool", "as_json", "as_mermaid", "as_table", "as_text", "picture_of"]
+
+_WHERE = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
+_AGENT = "(the agent)"
+_NOTE = "A scope names an API, not a resource. Besides what is above, the user's token opens:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """One thing that a tool declares.
+
+    Attributes:
+        resource: Its kind and name; None where the tool declares the scope itself.
+        scopes: Those of the policy that it is reached with; empty where the target grants them unasked.
+        grants: What the user must be granted.
+    """
+
+    resource: str | None
+    scopes: tuple[str, ...]
+    grants: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A tool that acts as the user."""
+
+    name: str
+    needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A resource that the agent reaches with its own credentials.
+
+    Attributes:
+        resource: Its kind and name.
+        permission: What the app's service principal is given; None on Model Serving, which decides by itself.
+    """
+
+    resource: str
+    permission: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An agent's policy.
+
+    Attributes:
+        target: Where it runs.
+        scopes: What users' tokens carry.
+        tools: What runs as the user, by name.
+        system: What runs as the system.
+        reach: What each scope opens besides.
+    """
+
+    target: Target
+    scopes: tuple[str, ...]
+    tools: tuple[Tool, ...]
+    system: tuple[System, ...]
+    reach: dict[str, str]
+
+
+def picture_of(source: Source, *, target: Target, naming: Naming = "current") -> Picture:
+    """The policy of an agent, as `auth_policy` and `app_config` write it, and where each part of it comes from.
+
+    Raises:
+        PolicyError: As for `auth_policy`.
+    """
+    requirements, system = declarations(_collected(source, target))
+    scopes = _user_scopes(requirements, target, naming)
+    tools: dict[str, dict[Need, None]] = {}
+    for tool, item in requirements:
+        tools.setdefault(_plain(tool), {})[_need(tool, item, scopes, target, naming)] = None
+    return Picture(
+        target=target,
+        scopes=scopes,
+        tools=tuple(
+            Tool(name=name, needs=tuple(sorted(tools[name], key=lambda need: (need.resource or "", need.scopes))))
+            for name in sorted(tools)
+        ),
+        system=tuple(
+            System(
+                resource=_resource(kind_of(one).title, one),
+                permission=_permission(_app_resource(one)) if target == "apps" else None,
+            )
+            for one in _in_order(system)
+        ),
+        reach={name: entry.reach for name in scopes if (entry := catalogue().scopes.get(name)) and entry.reach},
+    )
+
+
+def _need(tool: str, item: Requirement, scopes: tuple[str, ...], target: Target, naming: Naming) -> Need:
+    alone = _user_scopes([(tool, item)], target, naming)
+    # What another tool declares may stand for it: a wider scope, or another spelling that an author chose.
+    told = {
+        name
+        for wanted in alone
+        for name in (
+            [wanted]
+            if wanted in scopes
+            else [name for name in scopes if covers(name, wanted)]
+            or [name for name in scopes if same_family(name, wanted)]
+        )
+    }
+    grants = item.kind.grants if item.kind is not None else ()
+    return Need(
+        resource=_resource(item.kind.title, item.resource) if item.kind is not None else None,
+        scopes=tuple(sorted(told)),
+        grants=tuple(f"{grant.privilege} on {grant.on}" for grant in grants),
+    )
+
+
+def _resource(title: str, resource: Any) -> str:
+    return f"{title} {_plain(str(resource.name))}"
+
+
+def _permission(entry: dict[str, Any]) -> str:
+    (described,) = (value for value in entry.values() if isinstance(value, dict))
+    return str(described["permission"])
+
+
+def _plain(name: str) -> str:
+    """A name that does nothing to a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in name)
+
+
+# ---------------------------------------------------------------- for scripts
+
+
+def as_json(picture: Picture) -> dict[str, Any]:
+    """The picture as plain values."""
+    return dataclasses.asdict(picture)
+
+
+# ---------------------------------------------------------------- for people
+
+
+def as_table(picture: Picture) -> str:
+    """One row for each need of a tool; everything that the user must be granted below one another."""
+    rows = [("TOOL", "RUNS AS", "SCOPE", "RESOURCE", "THE USER NEEDS")]
+    for tool in picture.tools:
+        for need in tool.needs:
+            told = ", ".join(need.scopes) or "(unasked)"
+            rows.append((tool.name, "the user", told, need.resource or "-", next(iter(need.grants), "-")))
+            rows += [("", "", "", "", grant) for grant in need.grants[1:]]
+    for one in picture.system:
+        rows.append((_AGENT, "the system", "-", _system(one), "-"))
+    return _page(picture, _aligned(rows) if len(rows) > 1 else ["Nothing is declared."])
+
+
+def as_text(picture: Picture) -> str:
+    """Arrows from tools to resources, one tree for each identity; plain ASCII around the names."""
+    lines: list[str] = []
+    if picture.tools:
+        lines += [f"as the user, whose token carries {', '.join(picture.scopes) or 'no scope of its own'}", " |"]
+        arrows = [
+            (f" +-- {tool.name}", ", ".join(need.scopes) or "(unasked)", need.resource or "(whatever it opens)")
+            for tool in picture.tools
+            for need in tool.needs
+        ]
+        lines += _aligned(arrows, between=" --> ")
+    if picture.system:
+        lines += ["", "as the system, with the agent's own credentials: the same for every user", " |"]
+        lines += [f" +-- {_AGENT} --> {_system(one)}" for one in picture.system]
+    return _page(picture, lines or ["Nothing is declared."])
+
+
+def _system(one: System) -> str:
+    return f"{one.resource} ({one.permission})" if one.permission else one.resource
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], between: str = "  ") -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _page(picture: Picture, body: Iterable[str]) -> str:
+    lines = [f"On {_WHERE[picture.target]}", "", *body]
+    if picture.reach:
+        lines += ["", _NOTE]
+        width = max(map(len, picture.reach)) + 2
+        for scope, text in picture.reach.items():
+            lines += textwrap.wrap(text, 110, initial_indent=f"  {scope:<{width}}", subsequent_indent=" " * (width + 2))
+    return "\n".join(lines)
+
+
+def as_mermaid(picture: Picture) -> str:
+    """A flow chart for docs: tools, scopes, resources, identities, and what a scope reaches besides."""
+    return "\n".join(["flowchart LR", *(f"    {line}" for line in _chart(picture))])
+
+
+def _chart(picture: Picture) -> Iterator[str]:
+    ids: dict[tuple[str, str], str] = {}
+    edges: dict[str, None] = {}
+
+    def node(sort: str, label: str) -> str:
+        return ids.setdefault((sort, label), f"{sort}{sum(one == sort for one, _ in ids)}")
+
+    def joined(*way: str) -> None:
+        edges.update(dict.fromkeys(f"{one} --> {other}" for one, other in itertools.pairwise(way)))
+
+    for tool in picture.tools:
+        for need in tool.needs:
+            resources = [node("resource", need.resource)] if need.resource else []
+            for scope in need.scopes or ("(unasked)",):
+                joined(node("tool", tool.name), node("scope", scope), *resources, "user")
+    for one in picture.system:
+        joined("agent", node("owned", _system(one)), "system")
+    shapes = {"tool": '["{}"]', "scope": '(["{}"])', "resource": '[("{}")]', "owned": '[("{}")]'}
+    for (sort, label), name in ids.items():
+        yield name + shapes[sort].format(_quoted(label))
+    if picture.tools:
+        yield 'user{{"the user"}}'
+    if picture.system:
+        yield f'agent["{_quoted(_AGENT)}"]'
+        yield 'system{{"the system"}}'
+    yield from edges
+    for number, (scope, text) in enumerate(picture.reach.items()):
+        yield f'reach{number}["{_quoted(text)}"]'
+        yield f"{ids['scope', scope]} -.- reach{number}"
+
+
+def _quoted(label: str) -> str:
+    """Text that stays text inside a chart's quotes, in lines of a readable length."""
+    for char in '#&<>"`':  # the first one is what the others become
+        label = label.replace(char, f"#{ord(char)};")
+    return "<br/>".join(textwrap.wrap(label, 44, break_long_words=False, break_on_hyphens=False))

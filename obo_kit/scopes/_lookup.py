@@ -1,0 +1,494 @@
+"""The catalogue of API scopes, and its look-ups.
+
+One place knows how each target spells a scope, which scopes a resource or a REST path needs, and what the user must be
+granted besides. Nobody publishes these lists, so every entry carries its sources and the days it was seen; the platform
+stays the only judge, and a project can correct the catalogue by a file of its own (`catalogue`). Importing this package
+costs the standard library only, and reads no file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from obo_kit.exceptions import PolicyError, UnknownScopeError
+from obo_kit.scopes._data.disputes import DISPUTES
+from obo_kit.scopes._data.kinds import KINDS as _KINDS
+from obo_kit.scopes._data.routes import ROUTES as _ROUTES
+from obo_kit.scopes._data.scopes import FAMILIES, INSTEAD, MISNAMED, NOT_A_PARENT, OTHER_NAME
+from obo_kit.scopes._data.scopes import SCOPES as _SCOPES
+from obo_kit.scopes._data.sources import SOURCES as _SOURCES
+from obo_kit.scopes._model import (
+    TARGETS,
+    Catalogue,
+    Confidence,
+    Dispute,
+    Family,
+    Grant,
+    Naming,
+    ResourceKind,
+    Route,
+    Scope,
+    Source,
+    Target,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    SCOPES: Mapping[str, Scope]
+    KINDS: Mapping[str, ResourceKind]
+    ROUTES: tuple[Route, ...]
+    SOURCES: Mapping[str, Source]
+
+__all__ = [
+    "Catalogue",
+    "Confidence",
+    "Dispute",
+    "FILE",
+    "Family",
+    "Grant",
+    "KINDS",
+    "Naming",
+    "ROUTES",
+    "ResourceKind",
+    "Route",
+    "SCOPES",
+    "SOURCES",
+    "Scope",
+    "Source",
+    "TARGETS",
+    "Target",
+    "Verdict",
+    "catalogue",
+    "check_known",
+    "covers",
+    "implied",
+    "is_read",
+    "kind_of",
+    "minimise",
+    "nearest",
+    "route_for",
+    "route_verdict",
+    "same_family",
+    "scopes_of",
+    "search",
+    "translate",
+    "verdict",
+]
+
+_TITLES: Final = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
+_ALL: Final = "all-apis"
+_READ: Final = ":read"
+
+
+# ---------------------------------------------------------------- the catalogue in force
+
+
+FILE: Final = "obo_kit_catalogue.yaml"
+"""The name of a project's own file."""
+
+_BUILT_IN: Final = Catalogue(
+    scopes=_SCOPES, families=FAMILIES, kinds=_KINDS, routes=_ROUTES, sources=_SOURCES, disputes=DISPUTES
+)
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """Return the catalogue that this process goes by: the kit's own, with the entries of the project's file in place.
+
+    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` in the working directory or where
+    modules are looked for (``log_model`` packs it with the model's code). It is read once per process, when the catalogue
+    is first needed. An empty ``OBO_KIT_CATALOGUE`` means none.
+    ``SCOPES``, ``KINDS``, ``ROUTES`` and ``SOURCES`` of this module are the tables of this catalogue.
+
+    Raises:
+        PolicyError: The file cannot be used; the message holds its name, the line and the key.
+    """
+    file = _file_in_force()
+    if file is None:
+        return _BUILT_IN
+    from obo_kit.scopes._overrides import overridden
+
+    return overridden(_BUILT_IN, file)
+
+
+def _file_in_force() -> str | None:
+    named = os.environ.get("OBO_KIT_CATALOGUE")
+    if named is not None:
+        return os.path.abspath(named.strip()) if named.strip() else None
+    places = (os.path.join(folder, FILE) for folder in ("", *sys.path))
+    return next((os.path.abspath(place) for place in places if os.path.isfile(place)), None)
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"SCOPES", "KINDS", "ROUTES", "SOURCES"}:
+        return getattr(catalogue(), name.lower())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# ---------------------------------------------------------------- names
+
+
+def _plain(words: str) -> str:
+    return " ".join("".join(char if char.isalnum() else " " for char in words.lower()).split())
+
+
+@functools.cache
+def _words() -> dict[str, str]:
+    """What people call things, mapped to scopes; a scope's own name wins over a kind of resource."""
+    words = {
+        "connection": "catalog.connections",
+        "database": "postgres",
+        "endpoint": "model-serving",
+        "function": "sql",
+        "index": "vector-search",
+        "llm": "model-serving",
+        "table": "sql",
+        "warehouse": "sql",
+    }
+    for kind in catalogue().kinds.values():
+        scope = (kind.current["model-serving"] or kind.current["apps"])[0]
+        words.update(dict.fromkeys(map(_plain, (kind.name, kind.title, *kind.mlflow_classes)), scope))
+    return words | {_plain(name): name for name in catalogue().scopes}
+
+
+def nearest(name: str) -> str | None:
+    """Return the catalogue's name that ``name`` most likely stands for, or ``None``.
+
+    Understands slips of the pen, names that were tried and refused, and words for resources: ``"genie space"`` gives
+    ``"genie"``. A name the catalogue holds is its own nearest.
+    """
+    tidy = name.strip().lower()
+    if tidy in catalogue().scopes:
+        return tidy
+    if tidy in MISNAMED:
+        return MISNAMED[tidy]
+    plain = _plain(tidy)
+    if not plain:
+        return None
+    # Imported here because only a mistake needs it.
+    from difflib import get_close_matches
+
+    if "." in tidy:
+        close = get_close_matches(tidy, catalogue().scopes, n=1, cutoff=0.85)
+        if close:
+            return close[0]
+    words = _words()
+    close = [plain] if plain in words else get_close_matches(plain, words, n=1, cutoff=0.7)
+    return words[close[0]] if close else None
+
+
+def check_known(name: str) -> None:
+    """Return silently where the catalogue holds ``name``, spelled exactly so.
+
+    Raises:
+        UnknownScopeError: With the nearest name, where there is one.
+    """
+    if not isinstance(name, str):
+        given = type(name).__name__
+        raise UnknownScopeError(
+            f"A scope is a string, not a {given}.",
+            remedy="Pass names such as 'genie', or an MLflow resource such as DatabricksGenieSpace(...).",
+            scope=given,
+            nearest=None,
+        )
+    if name in catalogue().scopes:
+        return
+    near = nearest(name)
+    what = f"The catalogue knows no scope {name!r}." if name.strip() else "A scope's name is empty."
+    hint = f"Write {near!r}" if near else "See `obo-kit scopes` for the known names"
+    raise UnknownScopeError(
+        what,
+        remedy=f"{hint}; if {name!r} is a newer scope than this catalogue, pass allow_unknown=True."
+        if name.strip()
+        else f"{hint}.",
+        scope=name,
+        nearest=near,
+    )
+
+
+def search(term: str) -> list[Scope | ResourceKind]:
+    """Return the scopes, then the kinds of resources, whose name, title, class or note contains ``term`` in any case.
+
+    An empty term finds everything.
+    """
+    wanted = term.strip().lower()
+    scopes = [scope for scope in catalogue().scopes.values() if wanted in f"{scope.name}\n{scope.note}".lower()]
+    kinds = [
+        kind
+        for kind in catalogue().kinds.values()
+        if wanted in "\n".join((kind.name, kind.title, *kind.mlflow_classes, kind.note)).lower()
+    ]
+    return [*scopes, *kinds]
+
+
+# ---------------------------------------------------------------- resources and targets
+
+
+def kind_of(resource: object) -> ResourceKind:
+    """Return the kind of an MLflow resource, recognised by the names of its classes; mlflow is not imported.
+
+    Raises:
+        PolicyError: Nothing in the catalogue fits the type of ``resource``.
+    """
+    known = catalogue().kinds_by_class
+    for cls in type(resource).__mro__:
+        if cls.__name__ in known:
+            return known[cls.__name__]
+    if isinstance(resource, type):
+        raise PolicyError(
+            f"{resource.__name__} is a class, and a resource is an instance.",
+            remedy=f"Name the resource: {resource.__name__}('...').",
+        )
+    raise PolicyError(
+        f"No kind of resource is known for {type(resource).__name__}.",
+        remedy=f"Pass one of {', '.join(sorted(known))}, or the scopes by name.",
+    )
+
+
+def scopes_of(kind: ResourceKind, target: Target, naming: Naming = "current") -> tuple[str, ...]:
+    """Return the scopes, all of them needed, that ``target`` must be told for ``kind``.
+
+    Where the older names no longer pass, ``naming="granular"`` gives the current ones.
+
+    Raises:
+        PolicyError: The target has no scope for this kind.
+    """
+    spelled = kind.current[target] if naming == "current" else kind.granular[target]
+    if spelled:
+        return spelled
+    others = [_TITLES[other] for other in TARGETS if kind.current[other]]
+    raise PolicyError(
+        f"{_TITLES[target]} has no scope for a {kind.title}: the user's token cannot reach it there.",
+        remedy=f"Reach it with system authorization (system_resources), or run the agent on {' or '.join(others)}.",
+    )
+
+
+def translate(scope: str, target: Target) -> tuple[str, ...]:
+    """Return how ``target`` wants to be told a scope that an author wrote, in either vocabulary.
+
+    As written where the target accepts it; nothing where the target grants it always and refuses to be told; else the
+    narrowest other spelling that covers it.
+
+    Raises:
+        UnknownScopeError: The catalogue does not know the scope.
+        PolicyError: The target cannot grant it, nor anything equivalent.
+    """
+    check_known(scope)
+    entry = catalogue().scopes[scope]
+    if target in entry.accepted_by:
+        return (scope,)
+    if target in entry.always_granted_by:
+        return ()
+    family = _family(scope)
+    heads = family.heads if family else ()
+    for other in (scope.removesuffix(_READ), *heads, OTHER_NAME.get(scope, "")):
+        if _accepts(target, other):
+            return (other,)
+    raise _ungrantable(entry, target)
+
+
+def _accepts(target: Target, scope: str) -> bool:
+    entry = catalogue().scopes.get(scope)
+    return entry is not None and target in entry.accepted_by
+
+
+def _ungrantable(entry: Scope, target: Target) -> PolicyError:
+    instead = [name for name in INSTEAD.get(entry.name, ()) if _accepts(target, name)]
+    elsewhere = [_TITLES[other] for other in TARGETS if other in entry.accepted_by]
+    unasked = [name for name in INSTEAD.get(entry.name, ()) if target in catalogue().scopes[name].always_granted_by]
+    if unasked:
+        remedy = f"Leave it out: {_TITLES[target]} grants {', '.join(unasked)} unasked."
+    elif instead:
+        remedy = f"Choose what the tool really needs of {', '.join(instead)}; none of them means exactly the same."
+    elif elsewhere:
+        remedy = f"Reach it with system authorization, or run the agent on {' or '.join(elsewhere)}."
+    else:
+        remedy = "Reach it with system authorization (the agent's own credentials), or leave it out."
+    return PolicyError(f"{_TITLES[target]} cannot grant the scope {entry.name!r} to a user's token.", remedy=remedy)
+
+
+# ---------------------------------------------------------------- what a scope covers
+
+
+def same_family(a: str, b: str) -> bool:
+    """Whether two spellings name the same permission, or one a part of the other's; a spelling is of its own family."""
+    return a == b or (_family(a) is not None and _family(a) is _family(b))
+
+
+def _family(scope: str) -> Family | None:
+    known = catalogue()
+    entry = known.scopes.get(scope)
+    return None if entry is None or entry.family is None else known.families[entry.family]
+
+
+def _contains(outer: str, inner: str) -> bool:
+    """Whether the names alone say so: ``X`` holds ``X:read``, and the part before the first dot holds the dotted name.
+
+    No other modifier is a part of its scope (``sql:restricted-query`` is not one of ``sql``).
+    """
+    base, _, modifier = inner.partition(":")
+    if modifier not in {"", "read"} or outer == inner or (outer, inner) in NOT_A_PARENT:
+        return False
+    parent, dot, _ = base.partition(".")
+    return outer == base or (bool(dot) and outer == parent)
+
+
+def covers(held: str, needed: str) -> bool:
+    """Whether a token that carries ``held`` surely holds what ``needed`` stands for.
+
+    True for equals; for a scope and what its name contains; for a family's heads and all their members; and for
+    ``all-apis`` and anything. Not transitive where a family's narrower or older names are in doubt: see ``verdict``.
+    """
+    if held in {needed, _ALL} or _contains(held, needed):
+        return True
+    family = _family(held)
+    if family is None or held not in family.heads:
+        return False
+    return needed in family.heads or needed in family.doubtful or needed in family.parts
+
+
+def _names(held: Iterable[str]) -> frozenset[str]:
+    if isinstance(held, str):
+        raise TypeError("Pass the scopes as separate strings: split a token's scope claim at its spaces.")
+    return frozenset(held)
+
+
+def _in_doubt(held: frozenset[str], needed: str) -> bool:
+    known = catalogue().scopes
+    if needed not in known or any(name not in known for name in held):
+        return True
+    family = _family(needed)
+    return family is not None and needed in family.heads and not held.isdisjoint(family.doubtful)
+
+
+def verdict(held: Iterable[str] | None, needed: str) -> Verdict:
+    """Say whether a token with the scopes ``held`` has ``needed``.
+
+    ``UNKNOWN`` where the token does not say what it carries (``held`` is ``None``), where a spelling is in the way that
+    the catalogue does not know, or where sources disagree whether an older name still does for the new one.
+
+    Raises:
+        TypeError: ``held`` is one string instead of several.
+    """
+    if held is None:
+        return Verdict.UNKNOWN
+    names = _names(held)
+    if any(covers(name, needed) for name in names):
+        return Verdict.GRANTED
+    return Verdict.UNKNOWN if _in_doubt(names, needed) else Verdict.MISSING
+
+
+def _all_verdict(held: frozenset[str], needed: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
+    verdicts = {name: verdict(held, name) for name in needed}
+    missing = tuple(name for name, found in verdicts.items() if found is Verdict.MISSING)
+    if missing:
+        return Verdict.MISSING, missing
+    return (Verdict.UNKNOWN if Verdict.UNKNOWN in verdicts.values() else Verdict.GRANTED), ()
+
+
+def implied(scopes: Iterable[str]) -> frozenset[str]:
+    """Return those of ``scopes`` that another of them contains, by name: ``sql`` contains ``sql.warehouses``.
+
+    Two spellings of one permission, such as ``genie`` and ``dashboards.genie``, imply neither: targets differ.
+    """
+    names = _names(scopes)
+    return frozenset(inner for inner in names if any(_contains(outer, inner) for outer in names))
+
+
+def minimise(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return ``scopes`` sorted, without duplicates and without those that another one implies."""
+    names = _names(scopes)
+    return tuple(sorted(names - implied(names)))
+
+
+# ---------------------------------------------------------------- routes
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    """The path as a server would resolve it, so that no spelling of a path escapes its route."""
+    segments: list[str] = []
+    for raw in path.partition("?")[0].partition("#")[0].split("/"):
+        segment = unquote(raw)
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return tuple(segments)
+
+
+def _fits(template: str, segment: str) -> bool:
+    if not template.startswith("{"):
+        return template == segment
+    return segment.endswith(template.partition("}")[2])
+
+
+def _specific(entry: tuple[tuple[str, ...], Route]) -> tuple[int, bool]:
+    template, route = entry
+    return len(template), bool(route.methods)
+
+
+@functools.cache
+def _templates() -> list[tuple[tuple[str, ...], Route]]:
+    return sorted(((_segments(route.path), route) for route in catalogue().routes), key=_specific, reverse=True)
+
+
+def _match(method: str, path: str) -> tuple[Route, bool] | None:
+    """The most specific route, and whether the path ends where its template does."""
+    segments = _segments(path)
+    verb = "GET" if method.upper() == "HEAD" else method.upper()
+    for template, route in _templates():
+        if (
+            len(template) <= len(segments)
+            and (not route.methods or verb in route.methods)
+            and all(map(_fits, template, segments))
+        ):
+            return route, len(template) == len(segments)
+    return None
+
+
+def route_for(method: str, path: str) -> Route | None:
+    """Return the most specific route of a call, or ``None`` where the catalogue knows none.
+
+    Args:
+        method: The HTTP method, in any case; HEAD is taken as GET.
+        path: The path on the workspace's host; a query string is ignored.
+    """
+    found = _match(method, path)
+    return found[0] if found else None
+
+
+def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tuple[str, ...]]:
+    """Say whether a token with the scopes ``held`` may call ``route``.
+
+    Returns:
+        The verdict, and what is missing: those of ``all_of`` that are, or the whole of ``any_of``, one of which would
+        do. Empty unless the verdict is ``MISSING``.
+    """
+    if held is None:
+        return Verdict.UNKNOWN, ()
+    names = _names(held)
+    if route.all_of:
+        return _all_verdict(names, route.all_of)
+    # any_of lists every spelling that passes, so an older name that is not in it is no matter of doubt here.
+    if any(covers(name, needed) for name in names for needed in route.any_of):
+        return Verdict.GRANTED, ()
+    if any(name not in catalogue().scopes for name in names):
+        return Verdict.UNKNOWN, ()
+    return Verdict.MISSING, route.any_of
+
+
+def is_read(method: str, path: str) -> bool:
+    """Whether a call may be repeated because it has no effect.
+
+    GET and HEAD are; of the rest only what the catalogue marks, such as a vector search. What it does not know is not.
+    """
+    if method.upper() in {"GET", "HEAD"}:
+        return True
+    found = _match(method, path)
+    return found is not None and found[0].reads and found[1]

@@ -1,0 +1,234 @@
+"""A local workspace written down: a YAML file, or the same as a mapping.
+
+There is no list of sections here. They are the ``add_*`` methods of the workspace, in the order in which the class defines
+them: ``add_genie_space`` reads ``genie_spaces:``, and the keys of an entry are the parameters of the method. What can be
+set on a workspace (``latency``) can be set at the top of the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
+from obo_kit.testing.services._genie import _normal
+from obo_kit.testing.sql._rows import records
+
+if TYPE_CHECKING:
+    from obo_kit.testing.workspace import LocalWorkspace
+
+__all__ = ["ConfigError", "fill", "scripted", "users_of"]
+
+Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
+
+_BIND = {"address", "bind", "host", "interface", "listen"}
+_ANY = "*"
+
+
+def fill(workspace: LocalWorkspace, source: Source) -> None:
+    """Put into a workspace what a configuration says.
+
+    Raises:
+        ConfigError: It cannot be read, or an entry does not fit.
+    """
+    document = _read(source)
+    top = document.mapping((), document.data)
+    sections = _sections(type(workspace))
+    settings = [name for name, found in inspect.getmembers(type(workspace)) if _settable(found)]
+    for key in top:
+        if key in _BIND:
+            raise document.error((key,), "the local workspace listens on 127.0.0.1 and nowhere else; leave this out")
+        if key not in {*sections, *settings, "grants"}:
+            raise document.unknown((key,), [*sections, "grants", *settings])
+    for key, method in sections.items():
+        for path, name, options in _entries(document, key, top.get(key), method):
+            _call(document, path, getattr(workspace, method.__name__), name, options)
+    for path, arguments in _grants(document, top.get("grants")):
+        _call(document, path, workspace.grant, None, arguments)
+    for key in settings:
+        if key in top:
+            with document.explained((key,)):
+                setattr(workspace, key, top[key])
+
+
+def users_of(source: Source) -> list[str]:
+    """Names of the users in a configuration. ConfigError where it cannot be read."""
+    from obo_kit.testing.workspace import LocalWorkspace
+
+    document = _read(source)
+    users = document.mapping((), document.data).get("users")
+    entries = _entries(document, "users", users, LocalWorkspace.add_user)
+    return [
+        str(name if name is not None else document.texts.get(path, options.get("name", "")))
+        for path, name, options in entries
+    ]
+
+
+def _sections(workspace_type: type[LocalWorkspace]) -> dict[str, Callable[..., Any]]:
+    methods = {name: found for name, found in vars(workspace_type).items() if name.startswith("add_")}
+    return {_plural(name.removeprefix("add_")): method for name, method in methods.items()}
+
+
+def _plural(noun: str) -> str:
+    return noun + ("es" if noun.endswith(("x", "s")) else "s")
+
+
+def _settable(found: object) -> bool:
+    return isinstance(found, property) and found.fset is not None
+
+
+def _entries(
+    document: Document, section: str, value: Any, method: Callable[..., Any]
+) -> Iterator[tuple[Place, str | None, Mapping[str, Any]]]:
+    """The calls that a section asks for: where, the first argument where it is the entry's name, and the others."""
+    first, *others = list(inspect.signature(method).parameters.values())[1:]
+    needed = [parameter.name for parameter in others if parameter.default is parameter.empty]
+    if isinstance(value, list):
+        for number, entry in enumerate(value):
+            path: Place = (section, number)
+            plain = isinstance(entry, (str, int, float))
+            options = {first.name: document.texts.get(path, entry)} if plain else document.mapping(path, entry)
+            yield path, None, options
+        return
+    for name, entry in document.mapping((section,), value).items():
+        path = (section, name)
+        if entry is not None and not isinstance(entry, Mapping) and len(needed) == 1:
+            yield path, name, {needed[0]: entry}
+        else:
+            yield path, name, document.mapping(path, entry)
+
+
+def _grants(document: Document, value: Any) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    for principal, privileges in document.mapping(("grants",), value).items():
+        for privilege, securables in document.mapping(("grants", principal), privileges).items():
+            path: Place = ("grants", principal, privilege)
+            for number, one in enumerate(securables if isinstance(securables, list) else [securables]):
+                place = (*path, number) if isinstance(securables, list) else path
+                options = dict(one) if isinstance(one, Mapping) else {"securable": document.texts.get(place, one)}
+                yield place, {"principal": principal, "privilege": privilege, **options}
+
+
+def _call(
+    document: Document, path: Place, method: Callable[..., Any], name: str | None, options: Mapping[str, Any]
+) -> None:
+    parameters = dict(inspect.signature(method).parameters)
+    first = next(iter(parameters))
+    arguments: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in parameters or (key == first and name is not None):
+            raise document.unknown((*path, key), [known for known in parameters if known != first or name is None])
+        arguments[key] = _fitting(document, (*path, key), parameters[key], value)
+    if name is not None:
+        arguments[first] = name
+    for parameter in parameters.values():
+        if parameter.default is parameter.empty and parameter.name not in arguments:
+            raise document.error(path, f"needs {parameter.name!r}")
+    with document.explained(path):
+        method(**arguments)
+
+
+def _fitting(document: Document, path: Place, parameter: inspect.Parameter, value: Any) -> Any:
+    """The value as the parameter takes it: texts as they were written, rows of a file, a scripted model."""
+    annotation = str(parameter.annotation)
+    wanted = set(annotation.split(" | "))
+    if parameter.name == "rows" and isinstance(value, str):
+        with document.explained(path):
+            return records(document.folder / value)
+    if parameter.name == "model" and value is not None and not callable(value):
+        with document.explained(path):
+            return scripted(value)
+    if annotation == "Iterable[str]" and isinstance(value, list):
+        return [document.texts.get((*path, number), item) for number, item in enumerate(value)]
+    if "str" in wanted and value is not None and not isinstance(value, (Mapping, list)):
+        value = document.texts.get(path, value)
+    if wanted <= _PLAIN.keys() and not any(_PLAIN[one](value) for one in wanted):
+        raise document.error(path, f"expected {' or '.join(_SAID[one] for one in sorted(wanted))}, not {said(value)}")
+    return value
+
+
+_PLAIN: Mapping[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "bool": lambda value: isinstance(value, bool),
+    "None": lambda value: value is None,
+}
+_SAID = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "None": "nothing"}
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+def scripted(script: Any) -> Callable[[dict[str, Any]], Any]:
+    """A chat model that says what is written down.
+
+    Args:
+        script: One answer for everything; a list with an answer for each turn of a conversation, the last one for all
+            further turns; or answers by question (case and closing punctuation do not matter), ``"*"`` for any other.
+            An answer is text, or an assistant message with ``content`` and ``tool_calls``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if _is_answer(script):
+        return lambda _body: script
+    if isinstance(script, list) and script and all(map(_is_answer, script)):
+        return lambda body: script[min(_turn(body), len(script) - 1)]
+    if isinstance(script, Mapping) and script and all(map(_is_answer, script.values())):
+        answers = {_normal(question): answer for question, answer in script.items()}
+        return lambda body: _look_up(answers, _question(body))
+    msg = "a model is an answer, a list of answers (one per turn), answers by question, or !python module:function"
+    raise ValueError(msg)
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, Mapping) and bool(value) and value.keys() <= {"role", "content", "tool_calls"}
+    )
+
+
+def _turn(body: Mapping[str, Any]) -> int:
+    return sum(message.get("role") == "assistant" for message in body["messages"])
+
+
+def _question(body: Mapping[str, Any]) -> str:
+    asked = [message.get("content") for message in body["messages"] if message.get("role") == "user"]
+    return str(asked[-1]) if asked else ""
+
+
+def _look_up(answers: Mapping[str, Any], question: str) -> Any:
+    answer = answers.get(_normal(question), answers.get(_ANY))
+    if answer is None:
+        msg = f"no answer is written down for {question!r}, and none for '*'"
+        raise LookupError(msg)
+    return answer
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def _read(source: Source) -> Document:
+    if isinstance(source, Mapping):
+        return Document(file=None, folder=Path.cwd(), data=source)
+    return read(source, tags={"!python": _import})
+
+
+def _import(name: str, folder: Path) -> Any:
+    """What ``module:name`` stands for; modules beside the file are found too."""
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        msg = f"write !python module:name, not {name!r}"
+        raise ValueError(msg)
+    sys.path.insert(0, str(folder))
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    finally:
+        sys.path.remove(str(folder))
+    return found

@@ -1,0 +1,1 @@
+"""The managed MCP servers of the local workspace."""

@@ -1,0 +1,118 @@
+"""Managed MCP servers: a real MCP server behind every path, whose tools are the workspace's own REST calls.
+
+A server is made for a request and ends with it, so it belongs to one caller and keeps nothing. The package ``mcp`` is
+imported by the first request that needs it. Behind a connection is an MCP server of the author's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+
+from starlette.responses import JSONResponse
+
+from obo_kit.testing._refusals import REFUSALS, RefusedError
+from obo_kit.testing.mcp._tools import FunctionTools, GenieTools, Inner, SearchTools, SqlTools, Tools
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.services._functions import Functions
+
+__all__ = ["Mcp"]
+
+_BASE = "/api/2.0/mcp"
+_EXTERNAL = _BASE + "/external/{connection}"
+# The code that says: the user has to visit a page first (MCP, URL mode elicitation).
+_LOGIN_REQUIRED = -32042
+
+
+class Mcp:
+    """Serves MCP. Lives as long as its workspace.
+
+    Args:
+        inner: Answers a REST call as part of a request.
+        functions: The functions of the workspace.
+        pool: Its threads.
+    """
+
+    def __init__(self, inner: Inner, functions: Functions, pool: Callable[[], Executor]) -> None:
+        self._inner = inner
+        self._functions = functions
+        self._pool = pool
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        securables = ("/{catalog}/{schema}", "/{catalog}/{schema}/{name}")
+        servers: dict[str, Callable[[Call], Tools]] = {
+            "/genie/{space}": partial(GenieTools, self._inner),
+            "/sql": partial(SqlTools, self._inner),
+            **{
+                f"/{kind}{path}": partial(SearchTools, self._inner)
+                for kind in ("vector-search", "ai-search")
+                for path in securables
+            },
+            **{f"/functions{path}": self._function_tools for path in securables},
+        }
+        apis = [
+            Api(method="POST", path=_EXTERNAL, handler=self._external, mcp_tool=_called_tool),
+            Api(method="DELETE", path=_EXTERNAL, handler=self._external),
+            Api(method="GET", path=_EXTERNAL, handler=_no_stream),
+        ]
+        for path, tools in servers.items():
+            apis.append(
+                Api(method="POST", path=_BASE + path, handler=partial(self._serve, tools), mcp_tool=_called_tool)
+            )
+            apis += [Api(method=method, path=_BASE + path, handler=_no_stream) for method in ("GET", "DELETE")]
+        return apis
+
+    async def _serve(self, make: Callable[[Call], Tools], call: Call) -> Answer:
+        message = call.json()
+        tools = make(call)
+        # What one address stands for is refused as a whole, with the refusal of its REST API (inferred).
+        await tools.open()
+        protocol = await asyncio.get_running_loop().run_in_executor(
+            self._pool(), importlib.import_module, "obo_kit.testing.mcp._protocol"
+        )
+        answer: Answer = await protocol.respond(call, message, tools)
+        return answer
+
+    def _function_tools(self, call: Call) -> Tools:
+        return FunctionTools(self._functions, self._pool(), self._inner, call)
+
+    async def _external(self, call: Call) -> Answer:
+        """Hand the request to the server behind a connection, as the connection's proxy does, and its answer back."""
+        try:
+            path = f"/api/2.0/unity-catalog/connections/{call.params['connection']}/proxy"
+            return await self._inner(call, call.method, path, call.raw)
+        except RefusedError as error:
+            number = call.json().get("id")
+            if error.refusal is not REFUSALS["connection_login"] or number is None:
+                raise
+            # P-AGENTBRICKS documents the code; that it comes with status 200 to every request, and data, is inferred.
+            login = {
+                "mode": "url",
+                "elicitationId": call.params["connection"],
+                "message": error.message,
+                "url": error.message.rpartition(" ")[2],
+            }
+            detail = {"code": _LOGIN_REQUIRED, "message": error.message, "data": {"elicitations": [login]}}
+            content = JSONResponse({"jsonrpc": "2.0", "id": number, "error": detail})
+            return Answer(content=content, decision=error.refusal.decision)
+
+
+def _no_stream(call: Call) -> Answer:
+    raise RefusedError("mcp_no_stream", method=call.method)
+
+
+def _called_tool(call: Call) -> str | None:
+    try:
+        message = json.loads(call.raw)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("method") != "tools/call":
+        return None
+    params = message.get("params")
+    name = params.get("name") if isinstance(params, dict) else None
+    return name if isinstance(name, str) else None

@@ -1,0 +1,1 @@
+"""Vector search in the local workspace."""

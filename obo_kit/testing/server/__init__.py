@@ -1,0 +1,1 @@
+"""How the local workspace is served: transport, gate, log, pages."""

@@ -1,0 +1,316 @@
+"""What every request passes on its way in: faults, who is it, may the token, and the entry in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import quote, unquote
+
+from starlette.requests import ClientDisconnect, Request, cookie_parser
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
+
+from obo_kit.context._wrapping import TOOL_HEADER
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._directory import ExpiredTokenError
+from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
+from obo_kit.testing.server._log import RequestLog, RequestRecord
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from obo_kit.testing.iam._directory import Caller, Directory
+
+__all__ = ["Answer", "Api", "Call", "Gate"]
+
+_logger = logging.getLogger("obo_kit.testing")
+
+BODY_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One authorised request, as a handler sees it.
+
+    Attributes:
+        caller: Who asks; None on the routes that need no token.
+        method: HTTP method.
+        path: Path without the query.
+        params: Parts of the path, by name.
+        query: Query parameters; where the name is repeated, the last one.
+        headers: Request headers, by lower-case name.
+        raw: The body.
+    """
+
+    caller: Caller | None
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def user(self) -> Caller:
+        """Who asks, on a route that needs a token."""
+        assert self.caller is not None
+        return self.caller
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object. RefusedError where it is none; an empty body is an empty object."""
+        if not self.raw:
+            return {}
+        try:
+            body = json.loads(self.raw)
+        except (ValueError, RecursionError):
+            raise RefusedError("malformed", detail="Could not parse request object: invalid JSON") from None
+        if not isinstance(body, dict):
+            raise RefusedError("malformed", detail="Could not parse request object: not a JSON object")
+        return body
+
+    def text(self, body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+        """A text field of the body. RefusedError where it is absent (and has no default) or no text."""
+        value = body.get(name)
+        if value is None:
+            value = default
+        if not isinstance(value, str) or (default is None and not value):
+            raise RefusedError("invalid_parameter", detail=f"{name} must be a non-empty string")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a handler gives back.
+
+    Attributes:
+        content: A JSON object, or a response that is ready to send (a stream).
+        decision: What the log records, where the refusal travels as data.
+        headers: Extra response headers.
+    """
+
+    content: dict[str, Any] | Response
+    decision: str = "allowed"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler: TypeAlias = Callable[[Call], Answer] | Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """One route.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, with names in braces.
+        handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
+        quick: The handler only looks things up.
+        open: No token needed.
+        mcp_tool: Reads off a request which MCP tool it calls, for the log.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    quick: bool = True
+    open: bool = False
+    mcp_tool: Callable[[Call], str | None] | None = None
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What the gate has found out about a request so far."""
+
+    caller: Caller | None = None
+    decision: str = "allowed"
+    needed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    mcp_tool: str | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+    def refuse(self, error: RefusedError) -> Response:
+        self.decision, self.missing = error.refusal.decision, error.missing
+        return _Json(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII, which can carry whatever text a request brought, half characters included."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class Gate:
+    """The ASGI application. Lives as long as the workspace."""
+
+    def __init__(self, directory: Directory, log: RequestLog, pool: Callable[[], Executor]) -> None:
+        self.latency = 0.0
+        self._directory = directory
+        self._log = log
+        self._pool = pool
+        self._routes: list[tuple[Route, Api]] = []
+        self.faults = Faults()
+
+    def add(self, apis: Iterable[Api]) -> None:
+        """Serve more routes."""
+        for api in apis:
+            # Starlette matches the path; the handler is called below, with a Call instead of a Request.
+            self._routes.append((Route(api.path, _not_called, methods=[api.method]), api))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        at, started = time.time(), time.perf_counter()
+        request = Request(scope, receive)
+        seen = _Seen()
+        response: Response | None
+        try:
+            response = await self._answer(request, seen)
+        except RefusedError as error:
+            if isinstance(error, ExpiredTokenError):
+                seen.caller = error.caller
+            response = seen.refuse(error)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            _logger.exception("The local workspace failed to answer %s %s", request.method, request.url.path)
+            response = seen.refuse(RefusedError("internal", error=type(error).__name__))
+        if seen.caller is not None and response is not None:
+            response.set_cookie("local_user", quote(seen.caller.principal.name, safe=""))
+        status = response.status_code if response is not None else 0
+        await _until(started + self.latency)
+        self._log._add(_record(request, seen, status, at, time.perf_counter() - started))
+        if response is None or seen.faults:
+            await send_faultily(response, seen.faults, scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request, seen: _Seen) -> Response | None:
+        path = request.url.path
+        api, params = self._match(request.scope)
+        if api is None or not api.open:
+            seen.caller = self._directory.authenticate(request.headers.get("authorization"))
+        seen.faults = self.faults.take(path, seen.caller.principal.name if seen.caller else None)
+        for fault in seen.faults:
+            if fault.kind == "latency":
+                await asyncio.sleep(fault.seconds or 0)
+            elif fault.kind == "expired_token":
+                if seen.caller is not None:
+                    self._directory.expire(seen.caller)
+                    raise ExpiredTokenError(seen.caller)
+            elif fault.replaces:
+                seen.decision = "fault"
+                return None if fault.kind == "reset" else fault_answer(fault, path)
+        _check_scopes(request.method, path, seen)
+        if api is None:
+            raise RefusedError("no_such_api", method=request.method, path=path)
+        call = Call(
+            caller=seen.caller,
+            method=request.method,
+            path=path,
+            params=params,
+            query=request.query_params,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            raw=await _read(request),
+        )
+        if api.mcp_tool is not None:
+            seen.mcp_tool = api.mcp_tool(call)
+        answer = await self._run(api, call)
+        seen.decision = answer.decision
+        response = answer.content if isinstance(answer.content, Response) else _Json(answer.content)
+        response.headers.update(answer.headers)
+        return response
+
+    async def inner(self, call: Call, method: str, path: str, raw: bytes) -> Answer:
+        """Answer another request as part of one: for the same caller, without a token, scopes or log entry of its own."""
+        api, params = self._match({"type": "http", "method": method, "path": path, "root_path": ""})
+        if api is None:
+            raise RefusedError("no_such_api", method=method, path=path)
+        return await self._run(api, replace(call, method=method, path=path, params=params, query={}, raw=raw))
+
+    def _match(self, scope: Scope) -> tuple[Api | None, Mapping[str, str]]:
+        for route, api in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return api, cast("Mapping[str, str]", child.get("path_params", {}))
+        return None, {}
+
+    async def _run(self, api: Api, call: Call) -> Answer:
+        if inspect.iscoroutinefunction(api.handler):
+            return cast("Answer", await api.handler(call))
+        handler = cast("Callable[[Call], Answer]", api.handler)
+        if api.quick:
+            return handler(call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool(), handler, call)
+
+
+async def _until(moment: float) -> None:
+    """Wait for a moment of `time.perf_counter`. The event loop's own clock ticks in milliseconds: the last is polled for."""
+    while (left := moment - time.perf_counter()) > 0:
+        await asyncio.sleep(max(0.0, left - 0.0015))
+
+
+def _not_called(request: Request) -> Response:
+    raise AssertionError(request.url.path)
+
+
+async def _read(request: Request) -> bytes:
+    """Read the body, and give up on one that is too large before it fills the memory."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise RefusedError("too_large", limit=str(BODY_LIMIT))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _check_scopes(method: str, path: str, seen: _Seen) -> None:
+    # Imported here because the catalogue is needed by the first request, not by whoever imports the package.
+    from obo_kit.scopes._lookup import Verdict, route_for, route_verdict
+
+    route = route_for(method, path)
+    if route is None or seen.caller is None:
+        return
+    seen.needed = route.all_of or route.any_of[:1]
+    verdict, missing = route_verdict(route, seen.caller.scopes)
+    # A spelling that the catalogue does not know opens nothing here: the workspace cannot know what it stands for.
+    if verdict is not Verdict.GRANTED:
+        needed = tuple(missing) or route.all_of or route.any_of
+        key = "missing_scope_uc" if route.kind in {"uc_table", "uc_function"} else "missing_scope"
+        if path == "/serving-endpoints/responses" and needed == ("ai-gateway",):
+            key = "missing_gateway_scope"
+        raise RefusedError(key, scopes=", ".join(needed), missing=needed)
+
+
+def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:
+    who = seen.caller.principal if seen.caller else None
+    return RequestRecord(
+        user=who.name if who else None,
+        kind=who.kind if who else None,
+        method=request.method,
+        path=request.url.path,
+        status=status,
+        scopes_held=seen.caller.scopes if seen.caller else None,
+        scopes_needed=seen.needed,
+        scopes_missing=seen.missing,
+        decision=seen.decision,
+        fault=", ".join(fault.kind for fault in seen.faults) or None,
+        tool=unquote(request.headers.get(TOOL_HEADER, "")) or None,
+        connection=f"{request.client.host}:{request.client.port}" if request.client else "",
+        seconds=seconds,
+        user_agent=request.headers.get("user-agent", ""),
+        cookies=cookie_parser(request.headers.get("cookie", "")),
+        at=at,
+        mcp_tool=seen.mcp_tool,
+    )

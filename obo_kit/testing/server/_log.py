@@ -1,0 +1,218 @@
+"""The request log: who asked for what, with which scopes, and what the workspace decided."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from obo_kit.instrumentation._events import tell_of_request
+
+__all__ = ["RequestLog", "RequestRecord"]
+
+# Generated ids are cut in the text table: their start is enough to tell them apart.
+_ID = re.compile(r"\b([0-9a-f]{6})[0-9a-f]{26}\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRecord:
+    """One request as the workspace saw it. Holds no token and no body.
+
+    Attributes:
+        user: Name of the principal the token belongs to, as it was added to the workspace; None where the token
+            names nobody.
+        kind: What that principal is.
+        method: HTTP method.
+        path: Path without the query.
+        status: HTTP status of the answer; 0 where the connection was reset in place of one.
+        scopes_held: Scopes of the token; None without a readable token.
+        scopes_needed: What the catalogue asks for on this path; where several spellings will do, the one to ask for.
+            Empty where it knows none, or the request did not get that far.
+        scopes_missing: Scopes the token lacks; filled where the decision is ``"missing scope"``.
+        decision: ``"allowed"``, ``"missing scope"``, ``"missing grant"``, ``"invalid token"``, ``"expired token"``,
+            ``"no credential"``, ``"not found"``, ``"bad request"``, ``"login required"``, ``"model error"``,
+            ``"upstream error"`` or ``"fault"``. A refusal that the platform reports as data (SQL, Genie) is recorded as
+            a refusal, with status 200.
+        fault: What was injected (``add_fault``), or None.
+        tool: Name of the tool that asked, where a client of the kit said so in a header; None for other clients, for
+            code outside any decorated tool, and for requests of a tool's own making.
+        connection: Client address and port: one value per TCP connection.
+        seconds: Latency: from the arrival of the request to the start of its answer.
+        user_agent: The User-Agent header, or an empty string.
+        cookies: Cookies the client sent.
+        at: Arrival, seconds since the epoch.
+        mcp_tool: Name of the MCP tool that was called; None on every other request.
+    """
+
+    user: str | None
+    kind: Literal["user", "service_principal"] | None
+    method: str
+    path: str
+    status: int
+    scopes_held: frozenset[str] | None
+    scopes_needed: tuple[str, ...]
+    scopes_missing: tuple[str, ...]
+    decision: str
+    fault: str | None
+    tool: str | None
+    connection: str
+    seconds: float
+    user_agent: str
+    cookies: Mapping[str, str] = field(hash=False)
+    at: float
+    mcp_tool: str | None = None
+
+
+class RequestLog:
+    """The requests a workspace has answered, in order of arrival. Lives as long as its workspace; thread-safe.
+
+    A request is in the log before its answer reaches the client, so a test may look right after a call.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: list[RequestRecord] = []
+        self._listeners: list[Callable[[RequestRecord], object]] = []
+
+    def _add(self, record: RequestRecord) -> None:
+        with self._lock:
+            self._records.append(record)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(record)
+        if record.kind == "user":
+            tell_of_request(record.method, record.path, record.tool)
+
+    def listen(self, listener: Callable[[RequestRecord], object]) -> None:
+        """Call ``listener`` with every record from now on, in the server's thread: it must be quick, and not raise."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    @property
+    def entries(self) -> tuple[RequestRecord, ...]:
+        """A snapshot, in order of arrival."""
+        with self._lock:
+            records = list(self._records)
+        # Records are added when the answer starts; an agent's own calls would otherwise come before the request
+        # that caused them.
+        return tuple(sorted(records, key=lambda record: record.at))
+
+    def clear(self) -> None:
+        """Forget everything recorded so far."""
+        with self._lock:
+            self._records.clear()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._records)
+
+    def __iter__(self) -> Iterator[RequestRecord]:
+        return iter(self.entries)
+
+    def filter(
+        self,
+        *,
+        user: str | None = None,
+        kind: str | None = None,
+        tool: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        status: int | None = None,
+        decision: str | None = None,
+        mcp_tool: str | None = None,
+    ) -> tuple[RequestRecord, ...]:
+        """Return the records that match everything given, in order of arrival.
+
+        Args:
+            user: Name of the principal as it was added.
+            kind: ``"user"`` or ``"service_principal"``.
+            tool: Name of the tool that asked.
+            method: HTTP method.
+            path: The start of the path.
+            status: HTTP status.
+            decision: What was decided.
+            mcp_tool: Name of the MCP tool that was called.
+        """
+        wanted = {
+            "user": user,
+            "kind": kind,
+            "tool": tool,
+            "method": method,
+            "status": status,
+            "decision": decision,
+            "mcp_tool": mcp_tool,
+        }
+        return tuple(
+            record
+            for record in self.entries
+            if all(value is None or getattr(record, name) == value for name, value in wanted.items())
+            and (path is None or record.path.startswith(path))
+        )
+
+    def table(self, records: Sequence[RequestRecord] | None = None) -> str:
+        """Return the records (all of them by default) as an aligned text table, one line each."""
+        rows = [
+            (
+                record.user or "-",
+                record.method,
+                _ID.sub(r"\1…", record.path if record.mcp_tool is None else f"{record.path} {record.mcp_tool}"),
+                str(record.status),
+                record.decision + (f" ({record.fault})" if record.fault else ""),
+                ", ".join(record.scopes_missing) or "-",
+                f"{record.seconds * 1000:.1f}",
+            )
+            for record in (self.entries if records is None else records)
+        ]
+        return _aligned(("who", "method", "path", "status", "decision", "missing scopes", "ms"), rows)
+
+    def by_tool(self, records: Sequence[RequestRecord] | None = None) -> str:
+        """Return the records (all of them by default) as an aligned text table, one line per tool and user.
+
+        Requests that no tool is known for are told apart by the API they went to, in brackets. ``scopes`` are those
+        that the requests needed; ``ms`` is the median latency.
+        """
+        groups: dict[tuple[str, str], list[RequestRecord]] = {}
+        for record in self.entries if records is None else records:
+            groups.setdefault((record.tool or f"[{_api(record)}]", record.user or "-"), []).append(record)
+        rows = [
+            (
+                tool,
+                user,
+                str(len(group)),
+                str(sum(record.decision == "allowed" for record in group)),
+                ", ".join(_counted(record.decision for record in group if record.decision != "allowed")) or "-",
+                ", ".join(sorted({scope for record in group for scope in record.scopes_needed})) or "-",
+                f"{statistics.median(record.seconds for record in group) * 1000:.1f}",
+            )
+            for (tool, user), group in sorted(groups.items())
+        ]
+        return _aligned(("tool", "who", "requests", "allowed", "refused", "scopes", "ms"), rows)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"<RequestLog of {len(self)} requests>"
+
+
+def _counted(values: Iterable[str]) -> list[str]:
+    return [f"{value} x{count}" if count > 1 else value for value, count in sorted(Counter(values).items())]
+
+
+def _api(record: RequestRecord) -> str:
+    from obo_kit.scopes._lookup import KINDS, route_for
+
+    route = route_for(record.method, record.path)
+    return KINDS[route.kind].title if route is not None and route.kind is not None else "other"
+
+
+def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

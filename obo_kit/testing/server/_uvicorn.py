@@ -1,0 +1,159 @@
+"""The HTTP server: uvicorn on loopback, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from obo_kit.testing.server._faults import CUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LOOPBACK", "Server"]
+
+LOOPBACK = "127.0.0.1"
+_START_LIMIT = 10.0
+_TICK = 1.0  # how often uvicorn renews its date header, seconds
+# Time that requests in flight are given when the workspace stops, seconds.
+_GRACE = 0.3
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, which ends at once where nothing is in flight: its own two waits of 0.1 s add up in a test suite."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.wake = asyncio.Event()
+        # Their clients see a broken connection, as when a real server dies, and not a made-up answer.
+        self.closing = False
+
+    async def main_loop(self) -> None:
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 10
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), _TICK)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        deadline = time.monotonic() + _GRACE
+        while (self.server_state.connections or self.server_state.tasks) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        self.closing = True
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+
+class Server:
+    """One listening socket and the thread that serves it. Started on construction; ``stop`` ends both.
+
+    Args:
+        app: The ASGI application. Its scopes have the extension ``CUT``.
+        port: Port to listen on; 0 for one that is free.
+        ssl_certfile: Certificate chain in PEM; serves HTTPS.
+        ssl_keyfile: Its key, where it is not in the same file.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        *,
+        port: int = 0,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
+    ) -> None:
+        self._app = app
+        config = uvicorn.Config(
+            self._application,
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            # Who connects is who the log shows, whatever a forwarding header says.
+            proxy_headers=False,
+            # Longer than a test thinks, so that no client finds its kept connection closed.
+            timeout_keep_alive=600,
+            h11_max_incomplete_event_size=64 * 1024,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+        )
+        # Read the certificate here: an error in the thread would be lost.
+        config.load()
+        self._server = _Uvicorn(config)
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it, answers wait 40 ms.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            if port:
+                # A port of one's own choice is asked for again as soon as the last server has left it.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((LOOPBACK, port))
+            self.port: int = self._socket.getsockname()[1]
+            self._thread = threading.Thread(
+                target=lambda: asyncio.run(self._serve()),
+                name=f"obo-kit-workspace-{self.port}",
+                daemon=True,
+            )
+            self._thread.start()
+            deadline = time.monotonic() + _START_LIMIT
+            while not self._server.started:
+                if not self._thread.is_alive() or time.monotonic() > deadline:
+                    msg = "The local workspace did not start; uvicorn's log says why"
+                    raise RuntimeError(msg)
+                time.sleep(0.002)
+        except BaseException:
+            self._server.should_exit = True
+            self._socket.close()
+            raise
+
+    def stop(self) -> None:
+        """Stop serving and wait for the thread. Requests still in flight are given a moment, then cut off."""
+        self._server.should_exit = True
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._server.wake.set)
+        self._thread.join(_START_LIMIT)
+        self._socket.close()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
+
+    async def _application(self, scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("extensions", {})[CUT] = partial(self._cut, scope["client"])
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Cut off by ``stop``: the connection is gone, there is nobody to tell.
+            if not self._server.closing:
+                raise
+
+    def _cut(self, client: tuple[str, int], reset: bool) -> None:
+        """End the connection of a client: with a TCP reset, or after what has been sent."""
+        for connection in list(self._server.server_state.connections):
+            transport = connection.transport
+            if tuple(transport.get_extra_info("peername") or ()) == tuple(client):
+                if reset:
+                    linger = struct.pack("ii", 1, 0)
+                    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    transport.abort()
+                else:
+                    transport.close()

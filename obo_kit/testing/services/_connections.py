@@ -1,0 +1,270 @@
+"""Connections of Unity Catalog: who may use one, who has logged in to it, and the service behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.structures import CaseInsensitiveDict
+from starlette.responses import StreamingResponse
+
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._directory import Principal
+from obo_kit.testing.iam._grants import Grants
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._pages import page
+
+__all__ = ["Connection", "Connections"]
+
+# Seconds until the service must have connected, and between two pieces of its answer.
+_TIMEOUT = (5.0, 30.0)
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# What belongs to one hop of a request, and what the caller says to the workspace and not to the service.
+_NOT_FORWARDED = frozenset(
+    {
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "cookie",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """A connection as one user uses it.
+
+    Attributes:
+        name: Its name.
+        url: Where the service is, without a slash at the end.
+        headers: What it is sent with each request: the credentials, the user's own where users log in. Not in the repr.
+        comment: What the author says of it.
+        login: Whether each user has to log in first.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    comment: str = ""
+    login: bool = False
+
+
+class Connections:
+    """The connections of one workspace. Lives as long as it; thread-safe."""
+
+    def __init__(self, grants: Grants, host: Callable[[], str]) -> None:
+        self._grants = grants
+        self._host = host
+        self._lock = threading.Lock()
+        self._connections: dict[str, Connection] = {}
+        # Credentials of those who have logged in, by connection and user name.
+        self._logins: dict[tuple[str, str], Mapping[str, str]] = {}
+
+    def add(self, name: str, url: str, *, headers: Mapping[str, str], login: bool, comment: str) -> None:
+        """Add a connection; see ``LocalWorkspace.add_connection``."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            msg = f"Connection {name!r} needs a URL such as http://127.0.0.1:8000/api, not {url!r}"
+            raise ValueError(msg)
+        if not re.fullmatch(r"[\w-]+", name):
+            msg = f"The name of a connection is made of letters, digits, - and _, not {name!r}"
+            raise ValueError(msg)
+        if login and headers:
+            msg = f"Users log in to connection {name!r} with credentials of their own: give headers to log_in instead"
+            raise ValueError(msg)
+        self._grants.register("uc_connection", name)
+        with self._lock:
+            self._connections[name] = Connection(
+                name=name, url=url.rstrip("/"), headers=dict(headers), comment=comment, login=login
+            )
+
+    def log_in(self, principal: Principal, name: str, headers: Mapping[str, str] | None) -> None:
+        """Keep a user's credentials for a connection, or forget them (None). ValueError where nobody logs in to it."""
+        with self._lock:
+            connection = self._connections.get(name)
+            if connection is None or not connection.login:
+                there = ", ".join(sorted(each.name for each in self._connections.values() if each.login))
+                msg = f"Users do not log in to a connection {name!r}; they do to: {there or 'none yet'}"
+                raise ValueError(msg)
+            if headers is None:
+                self._logins.pop((name, principal.user_name), None)
+            else:
+                self._logins[name, principal.user_name] = dict(headers)
+
+    def use(self, principal: Principal, name: str) -> Connection:
+        """Return a connection with the credentials that the principal uses it with.
+
+        Raises:
+            RefusedError: There is none (``connection_missing``), the principal does not hold USE CONNECTION on it
+                (``connection_denied``), or has not logged in to it (``connection_login``); ``refusal`` and ``message``
+                say which.
+        """
+        connection = self.find(principal, name)
+        if not connection.login:
+            return connection
+        with self._lock:
+            headers = self._logins.get((name, principal.user_name))
+        if headers is None:
+            url = f"{self._host()}/explore/connections/{name}"
+            raise RefusedError("connection_login", user_id=principal.id, name=name, url=url)
+        return Connection(name=name, url=connection.url, headers=headers, comment=connection.comment, login=True)
+
+    def find(self, principal: Principal, name: str) -> Connection:
+        """Return a connection to somebody who holds USE CONNECTION on it, logged in or not. Raises as ``use``."""
+        with self._lock:
+            connection = self._connections.get(name)
+        if connection is None:
+            raise RefusedError("connection_missing", name=name)
+        if not self._grants.holds(principal, "USE CONNECTION", "uc_connection", name):
+            raise RefusedError("connection_denied", name=name)
+        return connection
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        connections = "/api/2.1/unity-catalog/connections"
+        proxy = "/api/2.0/unity-catalog/connections/{connection}/proxy"
+        return [
+            Api(method="GET", path=connections, handler=self._list),
+            Api(method="GET", path=connections + "/{connection}", handler=self._get),
+            Api(method="POST", path="/api/2.0/external-function", handler=self._external_function, quick=False),
+            *(
+                Api(method=method, path=proxy + rest, handler=self._proxy, quick=False)
+                for method in _METHODS
+                for rest in ("", "/{path:path}")
+            ),
+        ]
+
+    # ------------------------------------------------------------------ handlers
+
+    def _list(self, call: Call) -> Answer:
+        mine = [
+            self._connections[name]
+            for name in self._grants.names("uc_connection")
+            if self._grants.holds(call.user.principal, "USE CONNECTION", "uc_connection", name)
+        ]
+        return page(call, "connections", [_info(each) for each in mine])
+
+    def _get(self, call: Call) -> Answer:
+        return Answer(content=_info(self.find(call.user.principal, call.params["connection"])))
+
+    def _external_function(self, call: Call) -> Answer:
+        body = call.json()
+        connection = self.use(call.user.principal, call.text(body, "connection_name"))
+        method = call.text(body, "method")
+        if method not in _METHODS:
+            raise RefusedError("invalid_parameter", detail=f"method must be one of {', '.join(_METHODS)}")
+        if body.get("sub_domain"):
+            raise RefusedError("invalid_parameter", detail="The local workspace serves no sub_domain")
+        payload = body.get("json")
+        headers = _members(body, "headers")
+        if payload is not None:
+            headers = {"Content-Type": "application/json", **headers}
+        return _forward(
+            connection,
+            method,
+            call.text(body, "path", ""),
+            headers=headers,
+            params=_members(body, "params"),
+            data=str(payload).encode() if payload is not None else b"",
+        )
+
+    def _proxy(self, call: Call) -> Answer:
+        connection = self.use(call.user.principal, call.params["connection"])
+        return _forward(
+            connection,
+            call.method,
+            call.params.get("path", ""),
+            headers=call.headers,
+            params=call.query,
+            data=call.raw,
+        )
+
+
+def _forward(
+    connection: Connection,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    params: Mapping[str, str],
+    data: bytes,
+) -> Answer:
+    """Send a request to the service, and its answer back: status, headers and body as they come.
+
+    That the platform hands on the status of the service is inferred: the SDK takes the headers of the answer for the
+    service's.
+    """
+    if any(part == ".." for part in re.split(r"[/\\]", unquote(path))):
+        raise RefusedError("invalid_parameter", detail="path must not contain ..")
+    sent = CaseInsensitiveDict({name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED})
+    # Last, so that no caller can put other credentials in the place of the connection's.
+    sent.update(connection.headers)
+    url = f"{connection.url}/{path.lstrip('/')}" if path.strip("/") else connection.url
+    # A session of its own: no cookie of one user is another's, and no proxy or netrc of this machine takes part.
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        response = session.request(
+            method, url, params=params, data=data, headers=sent, timeout=_TIMEOUT, allow_redirects=False, stream=True
+        )
+    except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL):
+        session.close()
+        raise RefusedError("invalid_parameter", detail="Headers or path are not those of an HTTP request") from None
+    except requests.RequestException as error:
+        session.close()
+        raise RefusedError("connection_unreachable", name=connection.name, error=type(error).__name__) from error
+
+    def pieces() -> Any:
+        with session, response:
+            yield from response.iter_content(None)
+
+    kept = {name: value for name, value in response.headers.items() if name.lower() not in _NOT_FORWARDED}
+    return Answer(content=StreamingResponse(pieces(), status_code=response.status_code, headers=kept))
+
+
+def _members(body: Mapping[str, Any], name: str) -> dict[str, str]:
+    """A field that holds a JSON object as text."""
+    try:
+        members = json.loads(body.get(name) or "{}")
+    except (TypeError, ValueError):
+        members = None
+    if not isinstance(members, dict):
+        raise RefusedError("invalid_parameter", detail=f"{name} must be a JSON object, as text")
+    return {str(key): str(value) for key, value in members.items()}
+
+
+def _info(connection: Connection) -> dict[str, Any]:
+    """A connection as the API describes it, without its credentials."""
+    parts = urlsplit(connection.url)
+    return {
+        "name": connection.name,
+        "full_name": connection.name,
+        "connection_type": "HTTP",
+        "credential_type": "OAUTH_U2M" if connection.login else "BEARER_TOKEN",
+        "securable_type": "CONNECTION",
+        "comment": connection.comment,
+        "url": connection.url,
+        "options": {
+            "host": f"{parts.scheme}://{parts.hostname}",
+            "port": str(parts.port or {"http": 80, "https": 443}[parts.scheme]),
+            "base_path": parts.path or "/",
+        },
+        "read_only": True,
+    }

@@ -1,0 +1,432 @@
+"""Genie spaces: questions that the author maps to SQL, run as whoever asks. No language model is pretended."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from obo_kit.testing._refusals import REFUSALS, RefusedError, refusal_text
+from obo_kit.testing.iam._directory import Principal
+from obo_kit.testing.iam._grants import PRIVILEGES, Grants
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.sql._engine import Engine, Outcome, split_name
+from obo_kit.testing.sql._results import statement_body
+
+__all__ = ["Answers", "Genie", "GenieAnswer"]
+
+_PAGE = 100
+_NO_ANSWER = "This space has no answer to that question."
+# What a message says while it is polled. The words are databricks-sdk's MessageStatus; their order is inferred.
+_ON_THE_WAY = ("FETCHING_METADATA", "FILTERING_CONTEXT", "ASKING_AI", "PENDING_WAREHOUSE", "EXECUTING_QUERY")
+_ENDS = ("COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenieAnswer:
+    """What a Genie space makes of a question, where SQL alone does not say it.
+
+    Attributes:
+        sql: Runs as whoever asked; its result comes as a query attachment.
+        text: Comes as a text attachment.
+        suggested_questions: Come as an attachment of their own.
+        status: How the message ends: ``COMPLETED``, ``FAILED``, ``CANCELLED``, or ``QUERY_RESULT_EXPIRED`` (the result
+            is gone until the query is executed again).
+        error: Text of the failure, where the status is ``FAILED``.
+
+    Raises:
+        ValueError: The fields do not go together.
+    """
+
+    sql: str | None = None
+    text: str | None = None
+    suggested_questions: Sequence[str] = ()
+    status: Literal["COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED"] = "COMPLETED"
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        msg = None
+        if self.status not in _ENDS:
+            msg = f"A Genie answer ends as {', '.join(_ENDS)}, not {self.status!r}"
+        elif (self.status == "FAILED") != (self.error is not None):
+            msg = "A Genie answer has error= where its status is FAILED, and only there"
+        elif self.status == "COMPLETED" and self.sql is None and self.text is None:
+            msg = "A Genie answer needs sql= or text="
+        elif self.status == "QUERY_RESULT_EXPIRED" and self.sql is None:
+            msg = "A Genie answer needs sql= for its result to expire"
+        if msg is not None:
+            raise ValueError(msg)
+
+
+Answers = Mapping[str, "str | GenieAnswer"] | Callable[[str], "str | GenieAnswer | None"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Space:
+    id: str
+    title: str
+    warehouse: str
+    tables: tuple[str, ...]
+    answer: Callable[[str], str | GenieAnswer | None]
+    hidden: bool
+
+
+@dataclass(kw_only=True)
+class _Message:
+    """One question and what came of it. ``polls`` counts down the answers that say it is still running."""
+
+    space: str
+    conversation: str
+    owner: Principal
+    question: str
+    polls: int
+    answer: GenieAnswer | None = None
+    outcome: Outcome | None = None
+    status: str = "COMPLETED"
+    error: tuple[str, str] | None = None
+    decision: str = "allowed"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attachment: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time() * 1000))
+
+    def fail(self, key: str, **fields: str) -> None:
+        """End as a failure."""
+        self.status = "FAILED"
+        self.error = (str(REFUSALS[key].code), refusal_text(key, **fields))
+        self.decision = REFUSALS[key].decision
+
+    def body(self, status: str) -> dict[str, Any]:
+        """The message as the API shows it."""
+        body: dict[str, Any] = {
+            "id": self.id,
+            "message_id": self.id,
+            "conversation_id": self.conversation,
+            "space_id": self.space,
+            "user_id": int(self.owner.id),
+            "content": self.question,
+            "status": status,
+            "created_timestamp": self.created,
+            "last_updated_timestamp": self.created,
+        }
+        if status == "FAILED" and self.error is not None:
+            body["error"] = {"type": self.error[0], "error": self.error[1]}
+        if status in {"COMPLETED", "QUERY_RESULT_EXPIRED"}:
+            body["attachments"] = self._attachments()
+            if self.outcome is not None:
+                body["query_result"] = {"statement_id": self.id, "row_count": len(self.outcome.rows)}
+        return body
+
+    def _attachments(self) -> list[dict[str, Any]]:
+        answer = self.answer or GenieAnswer(text=_NO_ANSWER)
+        attachments: list[dict[str, Any]] = []
+        if self.outcome is not None:
+            metadata = {"row_count": len(self.outcome.rows), "is_truncated": self.outcome.truncated}
+            query = {
+                "query": answer.sql,
+                "description": self.question,
+                "statement_id": self.id,
+                "query_result_metadata": metadata,
+            }
+            attachments.append({"attachment_id": self.attachment, "query": query})
+        if answer.text is not None:
+            attachments.append({"attachment_id": f"{self.attachment}-text", "text": {"content": answer.text}})
+        if answer.suggested_questions:
+            questions = {"questions": list(answer.suggested_questions)}
+            attachments.append({"attachment_id": f"{self.attachment}-next", "suggested_questions": questions})
+        return attachments
+
+
+@dataclass(kw_only=True)
+class _Conversation:
+    """The messages of one user about one space, oldest first."""
+
+    space: str
+    owner: Principal
+    title: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time() * 1000))
+    messages: list[_Message] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        return {"conversation_id": self.id, "title": self.title, "created_timestamp": self.created}
+
+
+class Genie:
+    """Serves Genie spaces. Lives as long as its workspace.
+
+    Requests and answers have the shapes that databricks-sdk declares. Inferred: that a conversation is hidden from
+    everybody but its user, that an expired result is not found, and how a failed answer's type is called.
+
+    Attributes:
+        polls: How often a message is still running when polled.
+        kept: How many conversations, and messages of each, are remembered.
+    """
+
+    def __init__(self, grants: Grants, engine: Engine) -> None:
+        self.polls = 0
+        self.kept = 1000
+        self._grants = grants
+        self._engine = engine
+        self._spaces: dict[str, _Space] = {}
+        self._lock = threading.Lock()
+        self._conversations: OrderedDict[str, _Conversation] = OrderedDict()
+
+    def add(
+        self,
+        space_id: str,
+        *,
+        warehouse_id: str,
+        tables: Iterable[str],
+        answers: Answers,
+        title: str,
+        hidden: bool,
+    ) -> None:
+        """Add a space. ValueError where its warehouse or a table is unknown."""
+        if not re.fullmatch(r"[\w-]+", space_id):
+            msg = f"A Genie space id is made of letters, digits, - and _, not {space_id!r}"
+            raise ValueError(msg)
+        if isinstance(tables, str):
+            msg = f"tables= takes names in a list, not the single string {tables!r}"
+            raise ValueError(msg)
+        if not self._grants.exists("sql_warehouse", warehouse_id):
+            msg = f"There is no warehouse {warehouse_id!r}; add_warehouse() comes first"
+            raise ValueError(msg)
+        names = tuple(".".join(split_name(table)) for table in tables)
+        for name in names:
+            if not self._grants.exists("table", name):
+                msg = f"There is no table {name!r}; add_table() comes first"
+                raise ValueError(msg)
+        self._grants.register("genie_space", space_id)
+        self._spaces[space_id] = _Space(
+            id=space_id,
+            title=title or space_id,
+            warehouse=warehouse_id,
+            tables=names,
+            answer=_answerer(answers),
+            hidden=hidden,
+        )
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        space = "/api/2.0/genie/spaces/{space}"
+        messages = space + "/conversations/{conversation}/messages"
+        message = messages + "/{message}"
+        attachment = message + "/attachments/{attachment}"
+        return [
+            Api(method="GET", path="/api/2.0/genie/spaces", handler=self._list),
+            Api(method="GET", path=space, handler=self._get_space),
+            Api(method="POST", path=space + "/start-conversation", handler=self._start, quick=False),
+            Api(method="GET", path=space + "/conversations", handler=self._list_conversations),
+            Api(method="POST", path=messages, handler=self._ask_again, quick=False),
+            Api(method="GET", path=messages, handler=self._list_messages),
+            Api(method="GET", path=message, handler=self._get_message),
+            # A result has been had by three routes, the last of which is the current one.
+            Api(method="GET", path=message + "/query-result", handler=self._result),
+            Api(method="GET", path=message + "/query-result/{attachment}", handler=self._result),
+            Api(method="GET", path=attachment + "/query-result", handler=self._result),
+            Api(method="POST", path=message + "/execute-query", handler=self._execute, quick=False),
+            Api(method="POST", path=attachment + "/execute-query", handler=self._execute, quick=False),
+        ]
+
+    # ------------------------------------------------------------------ spaces and conversations
+
+    def _list(self, call: Call) -> Answer:
+        mine = [space for space in self._spaces.values() if self._may(call, "CAN RUN", space)]
+        return _page(call, "spaces", [_space_body(space) for space in mine])
+
+    def _get_space(self, call: Call) -> Answer:
+        return Answer(content=_space_body(self._space(call)))
+
+    def _list_conversations(self, call: Call) -> Answer:
+        space = self._space(call)
+        everybodys = call.query.get("include_all") == "true"
+        if everybodys and not self._may(call, "CAN MANAGE", space):
+            raise RefusedError("genie_not_manager")
+        with self._lock:
+            found = [
+                conversation.summary()
+                for conversation in reversed(self._conversations.values())
+                if conversation.space == space.id and (everybodys or conversation.owner == call.user.principal)
+            ]
+        return _page(call, "conversations", found)
+
+    def _list_messages(self, call: Call) -> Answer:
+        conversation = self._conversation(call)
+        with self._lock:
+            bodies = [message.body(_status(message)) for message in conversation.messages]
+        return _page(call, "messages", bodies)
+
+    # ------------------------------------------------------------------ a question
+
+    def _start(self, call: Call) -> Answer:
+        space = self._space(call)
+        question = call.text(call.json(), "content")
+        conversation = _Conversation(space=space.id, owner=call.user.principal, title=question)
+        message = self._ask(space, conversation, question)
+        with self._lock:
+            self._conversations[conversation.id] = conversation
+            while len(self._conversations) > self.kept:
+                self._conversations.popitem(last=False)
+        return Answer(
+            content={
+                "conversation_id": conversation.id,
+                "message_id": message.id,
+                "conversation": {**conversation.summary(), "id": conversation.id, "space_id": space.id},
+                "message": message.body("SUBMITTED"),
+            },
+            decision=message.decision,
+        )
+
+    def _ask_again(self, call: Call) -> Answer:
+        space = self._space(call)
+        conversation = self._conversation(call)
+        message = self._ask(space, conversation, call.text(call.json(), "content"))
+        return Answer(content=message.body("SUBMITTED"), decision=message.decision)
+
+    def _get_message(self, call: Call) -> Answer:
+        message = self._message(call)
+        with self._lock:
+            status = _status(message)
+            message.polls -= message.polls > 0
+        decision = message.decision if status == message.status else "allowed"
+        return Answer(content=message.body(status), decision=decision)
+
+    def _result(self, call: Call) -> Answer:
+        message = self._message(call)
+        wanted = call.params.get("attachment", message.attachment)
+        if message.status != "COMPLETED" or message.outcome is None or wanted != message.attachment:
+            raise RefusedError("genie_missing", name=f"{message.space}, result {wanted}")
+        return Answer(content={"statement_response": statement_body(message.id, message.outcome)})
+
+    def _execute(self, call: Call) -> Answer:
+        message = self._message(call)
+        wanted = call.params.get("attachment", message.attachment)
+        if message.answer is None or message.answer.sql is None or wanted != message.attachment:
+            raise RefusedError("genie_missing", name=f"{message.space}, query {wanted}")
+        outcome = self._engine.run(message.owner, message.answer.sql)
+        if outcome.error is None:
+            message.outcome, message.status, message.error = outcome, "COMPLETED", None
+        content = {"statement_response": statement_body(message.id, outcome)}
+        return Answer(content=content, decision=outcome.decision)
+
+    def _ask(self, space: _Space, conversation: _Conversation, question: str) -> _Message:
+        message = _Message(
+            space=space.id,
+            conversation=conversation.id,
+            owner=conversation.owner,
+            question=question,
+            polls=self.polls,
+        )
+        if not self._grants.holds(message.owner, "CAN USE", "sql_warehouse", space.warehouse):
+            message.fail("genie_no_warehouse", user_id=message.owner.id)
+        else:
+            try:
+                answer = space.answer(question)
+                message.answer = GenieAnswer(sql=answer) if isinstance(answer, str) else answer
+            except Exception as error:
+                # The author's function is what stands for the model here.
+                message.fail("genie_scripted", detail=f"The answers raised {type(error).__name__}: {error}")
+            self._run(message)
+        with self._lock:
+            conversation.messages.append(message)
+            del conversation.messages[: -self.kept]
+        return message
+
+    def _run(self, message: _Message) -> None:
+        """Answer, and run the SQL that answers, as the one who asked."""
+        answer = message.answer
+        if answer is None:
+            return
+        message.status = answer.status
+        if answer.error is not None:
+            message.fail("genie_scripted", detail=answer.error)
+        elif answer.sql is not None and answer.status != "CANCELLED":
+            message.outcome = self._engine.run(message.owner, answer.sql)
+            error = message.outcome.error
+            if error is not None and error.table is not None:
+                message.fail("genie_no_select", name=error.table)
+            elif error is not None:
+                message.fail("genie_sql_failed", detail=error.text)
+
+    # ------------------------------------------------------------------ looking things up
+
+    def _may(self, call: Call, privilege: str, space: _Space) -> bool:
+        """Whether the caller holds the privilege on a space, or a higher one."""
+        levels = PRIVILEGES["genie_space"]
+        enough = levels[levels.index(privilege) :]
+        return any(self._grants.holds(call.user.principal, level, "genie_space", space.id) for level in enough)
+
+    def _space(self, call: Call) -> _Space:
+        name = call.params["space"]
+        space = self._spaces.get(name)
+        if space is None:
+            raise RefusedError("genie_missing", name=name)
+        if not self._may(call, "CAN RUN", space):
+            raise RefusedError("genie_denied" if space.hidden else "genie_forbidden", name=name)
+        return space
+
+    def _conversation(self, call: Call) -> _Conversation:
+        space = self._space(call)
+        wanted = call.params["conversation"]
+        with self._lock:
+            conversation = self._conversations.get(wanted)
+        # A conversation is its user's own, also before others who may use the space.
+        if conversation is None or (conversation.space, conversation.owner) != (space.id, call.user.principal):
+            raise RefusedError("genie_missing", name=f"{space.id}, conversation {wanted}")
+        return conversation
+
+    def _message(self, call: Call) -> _Message:
+        conversation = self._conversation(call)
+        wanted = call.params["message"]
+        with self._lock:
+            for message in conversation.messages:
+                if message.id == wanted:
+                    return message
+        raise RefusedError("genie_missing", name=f"{conversation.space}, message {wanted}")
+
+
+def _status(message: _Message) -> str:
+    return _ON_THE_WAY[-min(message.polls, len(_ON_THE_WAY))] if message.polls else message.status
+
+
+def _space_body(space: _Space) -> dict[str, Any]:
+    return {
+        "space_id": space.id,
+        "title": space.title,
+        "description": "Tables: " + ", ".join(space.tables),
+        "warehouse_id": space.warehouse,
+    }
+
+
+def _page(call: Call, name: str, found: Sequence[dict[str, Any]]) -> Answer:
+    """One page of a list; its token is where the next one starts."""
+    size, start = call.query.get("page_size") or str(_PAGE), call.query.get("page_token") or "0"
+    if not re.fullmatch(r"[1-9]\d{0,5}", size) or not re.fullmatch(r"\d{1,9}", start):
+        raise RefusedError("invalid_parameter", detail="page_size must be a number from 1 on, page_token one of ours")
+    end = int(start) + int(size)
+    content: dict[str, Any] = {name: list(found[int(start) : end])}
+    if end < len(found):
+        content["next_page_token"] = str(end)
+    return Answer(content=content)
+
+
+def _answerer(answers: Answers) -> Callable[[str], str | GenieAnswer | None]:
+    if not isinstance(answers, Mapping):
+        return answers
+    known = {_normal(question): answer for question, answer in answers.items()}
+
+    def answer(question: str) -> str | GenieAnswer | None:
+        # A GenieAgent sends the whole chat, each message on a line, after its author; the last one is the question.
+        last = question.strip().rpartition("\n")[2]
+        return known.get(_normal(question)) or known.get(_normal(last.partition(": ")[2]))
+
+    return answer
+
+
+def _normal(question: str) -> str:
+    return " ".join(question.casefold().split()).rstrip("?!. ")

@@ -1,0 +1,131 @@
+"""Discovery, OAuth (service principals, token exchange), and SCIM ``Me``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._directory import Directory, Principal
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._faults import LOGIN_PATH, login_page
+
+__all__ = ["IdentityApi"]
+
+_TOKEN_LIFE = 3600
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  the name of a kind of token
+
+
+class IdentityApi:
+    """Says who is who. Lives as long as its workspace."""
+
+    def __init__(self, directory: Directory, host: Callable[[], str], workspace_id: str) -> None:
+        self._directory = directory
+        self._host = host
+        self._workspace_id = workspace_id
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        return [
+            Api(method="GET", path="/.well-known/databricks-config", handler=self._config, open=True),
+            *(
+                Api(method="GET", path=f"/oidc/.well-known/{document}", handler=self._discovery, open=True)
+                for document in ("oauth-authorization-server", "openid-configuration")
+            ),
+            Api(method="POST", path="/oidc/v1/token", handler=self._token, open=True),
+            Api(method="GET", path=LOGIN_PATH, handler=lambda _call: Answer(content=login_page()), open=True),
+            Api(method="GET", path="/api/2.0/preview/scim/v2/Me", handler=self._me),
+        ]
+
+    def _config(self, _call: Call) -> Answer:
+        return Answer(content={"oidc_endpoint": f"{self._host()}/oidc", "workspace_id": self._workspace_id})
+
+    def _discovery(self, _call: Call) -> Answer:
+        issuer = f"{self._host()}/oidc"
+        return Answer(
+            content={
+                "issuer": issuer,
+                "authorization_endpoint": f"{issuer}/v1/authorize",
+                "token_endpoint": f"{issuer}/v1/token",
+                "grant_types_supported": ["client_credentials", _EXCHANGE],
+                "scopes_supported": ["all-apis"],
+            }
+        )
+
+    def _token(self, call: Call) -> Answer:
+        try:
+            form = {name: values[-1] for name, values in parse_qs(call.raw.decode(), max_num_fields=50).items()}
+        except ValueError:
+            raise RefusedError("malformed", detail="The body must be a URL-encoded form") from None
+        grants = {"client_credentials": self._client_credentials, _EXCHANGE: self._exchange}
+        grant = grants.get(form.get("grant_type", ""))
+        if grant is None:
+            raise RefusedError("oauth_grant_type", grant_type=form.get("grant_type", ""))
+        return grant(call, form)
+
+    def _client_credentials(self, call: Call, form: dict[str, str]) -> Answer:
+        client_id, secret = _basic(call.headers.get("authorization")) or (
+            form.get("client_id", ""),
+            form.get("client_secret", ""),
+        )
+        if not self._directory.secret_matches(client_id, secret):
+            raise RefusedError("oauth_client")
+        scopes = form.get("scope", "all-apis").split()
+        return self._issued(self._directory.find(client_id), scopes, _TOKEN_LIFE)
+
+    def _exchange(self, call: Call, form: dict[str, str]) -> Answer:
+        """Exchange a token of this workspace for one of the same principal, with no more scopes and no longer life."""
+        from obo_kit.scopes._lookup import covers
+
+        try:
+            caller = self._directory.authenticate(f"Bearer {form.get('subject_token', '')}")
+        except RefusedError:
+            raise RefusedError("oauth_subject") from None
+        scopes = form["scope"].split() if form.get("scope") else sorted(caller.scopes)
+        missing = [scope for scope in scopes if not any(covers(held, scope) for held in caller.scopes)]
+        if missing:
+            who = form.get("client_id") or caller.principal.user_name
+            raise RefusedError("oauth_scope", scopes=" ".join(missing), client=who, missing=tuple(missing))
+        life = min(_TOKEN_LIFE, int(caller.expires_at - time.time()))
+        return self._issued(caller.principal, scopes, life, issued_token_type=_ACCESS_TOKEN)
+
+    def _issued(self, principal: Principal, scopes: list[str], life: int, **more: str) -> Answer:
+        return Answer(
+            content={
+                "access_token": self._directory.mint(principal, scopes, life),
+                "token_type": "Bearer",
+                "expires_in": life,
+                "scope": " ".join(scopes),
+                **more,
+            }
+        )
+
+    def _me(self, call: Call) -> Answer:
+        who = call.user.principal
+        body: dict[str, Any] = {
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+            "id": who.id,
+            "userName": who.user_name,
+            "displayName": who.name,
+            "active": True,
+            "groups": [{"display": group, "value": group, "type": "direct"} for group in sorted(who.groups)],
+        }
+        if who.kind == "user":
+            body["emails"] = [{"type": "work", "value": who.user_name, "primary": True}]
+        return Answer(content=body)
+
+
+def _basic(authorization: str | None) -> tuple[str, str] | None:
+    scheme, _, value = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return user, password

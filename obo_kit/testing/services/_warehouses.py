@@ -1,0 +1,344 @@
+"""SQL warehouses, sessions on them and the Statement Execution API, as REST routes."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import secrets
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._grants import Grants
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.sql._engine import Engine, Interrupt, Outcome
+from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
+
+__all__ = ["Warehouses"]
+
+# Statements, and sessions, kept.
+_KEPT = 1000
+# Life of a link to a result, seconds (databricks-sdk: at most 15 minutes).
+_LINK_LIFE = 900.0
+# USE is the only statement that changes anything, and only the session it is in.
+_NAME = r"(?:`([^`]+)`|([\w-]+))"
+_USE = re.compile(
+    rf"\s*USE\s+(?:(CATALOG)\s+|(?:SCHEMA|DATABASE)\s+)?{_NAME}(?:\.{_NAME})?\s*;?\s*", re.IGNORECASE | re.ASCII
+)
+
+
+@dataclass(kw_only=True)
+class _Session:
+    """Where short names of a session's statements lie."""
+
+    owner: str
+    warehouse: str
+    catalog: str | None
+    schema: str | None
+
+    def use(self, statement: re.Match[str]) -> None:
+        """Do what a USE statement says."""
+        first, second = statement[2] or statement[3], statement[4] or statement[5]
+        if statement[1]:
+            self.catalog, self.schema = first, None
+        elif second:
+            self.catalog, self.schema = first, second
+        else:
+            self.schema = first
+
+
+@dataclass(kw_only=True)
+class _Statement:
+    """A statement somebody ran. Once ``canceled`` it says so, though the engine may be busy a moment longer."""
+
+    owner: str
+    future: Future[Outcome]
+    interrupt: Interrupt
+    linked: bool
+    format: str
+    canceled: bool = False
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    signature: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def cancel(self) -> None:
+        """Cancel what has not ended."""
+        self.canceled = self.future.cancel() or not self.future.done()
+        self.interrupt()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it came to, where it ended."""
+        return self.future.result() if self.future.done() and not self.canceled else None
+
+
+class Warehouses:
+    """Serves statements run on warehouses. Lives as long as its workspace."""
+
+    def __init__(self, grants: Grants, engine: Engine, host: Callable[[], str]) -> None:
+        self._grants = grants
+        self._engine = engine
+        self._host = host
+        self._titles: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._statements: OrderedDict[str, _Statement] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="obo-kit-sql")
+
+    def add(self, warehouse_id: str, title: str) -> None:
+        """Add a warehouse. ValueError where the id is taken or not plain."""
+        if not re.fullmatch(r"[\w-]+", warehouse_id):
+            msg = f"A warehouse id is made of letters, digits, - and _, not {warehouse_id!r}"
+            raise ValueError(msg)
+        self._grants.register("sql_warehouse", warehouse_id)
+        self._titles[warehouse_id] = title or warehouse_id
+
+    def close(self) -> None:
+        """Stop the threads; the engine has been closed before."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        statements, sessions = "/api/2.0/sql/statements", "/api/2.0/sql/sessions"
+        return [
+            Api(method="POST", path=statements, handler=self._execute, quick=False),
+            Api(method="POST", path=statements + "/", handler=self._execute, quick=False),
+            Api(method="GET", path=statements + "/{statement}", handler=self._get),
+            Api(method="DELETE", path=statements + "/{statement}", handler=self._forget),
+            Api(method="POST", path=statements + "/{statement}/cancel", handler=self._cancel),
+            Api(method="GET", path=statements + "/{statement}/result/chunks/{chunk}", handler=self._chunk),
+            # Storage asks for no token: the address is the key.
+            Api(method="GET", path="/local-storage/{statement}/{chunk}", handler=self._download, open=True),
+            Api(method="POST", path=sessions, handler=self._open_session),
+            Api(method="DELETE", path=sessions + "/{session}", handler=self._close_session),
+            Api(method="GET", path="/api/2.0/sql/warehouses", handler=self._list),
+            Api(method="GET", path="/api/2.0/sql/warehouses/{warehouse}", handler=self._describe),
+        ]
+
+    # ------------------------------------------------------------------ statements
+
+    def _execute(self, call: Call) -> Answer:
+        body = call.json()
+        sql = call.text(body, "statement")
+        self._usable(call, call.text(body, "warehouse_id"))
+        linked = _choice(body, "disposition", "INLINE", "EXTERNAL_LINKS", "INLINE_OR_EXTERNAL_LINKS") != "INLINE"
+        result_format = _choice(body, "format", *FORMATS)
+        if not linked and result_format != "JSON_ARRAY":
+            raise RefusedError(
+                "invalid_parameter", detail="ARROW_STREAM and CSV are supported only with EXTERNAL_LINKS disposition"
+            )
+        parameters = body.get("parameters") or []
+        limit = body.get("row_limit")
+        if not isinstance(parameters, list) or not all(isinstance(entry, dict) for entry in parameters):
+            raise RefusedError("invalid_parameter", detail="parameters must be a list of objects")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise RefusedError("invalid_parameter", detail="row_limit must be a positive integer")
+        wait = _seconds(call.text(body, "wait_timeout", "10s"))
+        cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
+        session = self._session(call, body)
+        use = _USE.fullmatch(sql)
+        if use is not None:
+            session.use(use)
+        interrupt = Interrupt()
+        try:
+            future = self._pool.submit(
+                self._engine.run,
+                call.user.principal,
+                # The session has done it: the engine has nothing to do.
+                "SELECT 1 WHERE false" if use is not None else sql,
+                parameters=parameters,
+                catalog=session.catalog,
+                schema=session.schema,
+                row_limit=limit,
+                interrupt=interrupt,
+            )
+        except RuntimeError:  # the pool is closed: the workspace is stopping
+            raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
+        kept = _Statement(
+            owner=call.user.principal.user_name,
+            future=future,
+            interrupt=interrupt,
+            linked=linked,
+            format=result_format,
+        )
+        with self._lock:
+            self._statements[kept.id] = kept
+            if len(self._statements) > _KEPT:
+                self._statements.popitem(last=False)
+        try:
+            future.result(timeout=wait)
+        except FutureTimeout:
+            if cancel:
+                kept.cancel()
+            return self._state(kept, "PENDING")
+        return self._state(kept, "RUNNING")
+
+    def _get(self, call: Call) -> Answer:
+        return self._state(self._own(call), "RUNNING")
+
+    def _state(self, kept: _Statement, busy: str) -> Answer:
+        outcome = kept.outcome
+        if outcome is None:
+            state = "CANCELED" if kept.canceled else busy
+            return Answer(content={"statement_id": kept.id, "status": {"state": state}})
+        link = self._link(kept) if kept.linked else None
+        return Answer(
+            content=statement_body(kept.id, outcome, result_format=kept.format, link=link), decision=outcome.decision
+        )
+
+    def _cancel(self, call: Call) -> Answer:
+        self._own(call).cancel()
+        return Answer(content={})
+
+    def _forget(self, call: Call) -> Answer:
+        kept = self._own(call)
+        kept.cancel()
+        with self._lock:
+            self._statements.pop(kept.id, None)
+        return Answer(content={})
+
+    def _own(self, call: Call) -> _Statement:
+        name = call.params["statement"]
+        with self._lock:
+            found = self._statements.get(name)
+        if found is None or found.owner != call.user.principal.user_name:
+            raise RefusedError("statement_missing", name=name)
+        return found
+
+    # ------------------------------------------------------------------ results
+
+    def _chunk(self, call: Call) -> Answer:
+        kept = self._own(call)
+        outcome, chunk = kept.outcome, _chunk_of(call)
+        if outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
+            detail = f"There is no chunk {call.params['chunk']} of statement {kept.id}"
+            raise RefusedError("invalid_parameter", detail=detail)
+        return Answer(content=chunk_body(kept.id, outcome, chunk, link=self._link(kept) if kept.linked else None))
+
+    def _link(self, kept: _Statement) -> Callable[[int], dict[str, str]]:
+        ends = int(time.time() + _LINK_LIFE)
+        expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        def link(chunk: int) -> dict[str, str]:
+            query = f"expires={ends}&signature={kept.signature}"
+            return {
+                "external_link": f"{self._host()}/local-storage/{kept.id}/{chunk}?{query}",
+                "expiration": expiration,
+            }
+
+        return link
+
+    def _download(self, call: Call) -> Answer:
+        with self._lock:
+            kept = self._statements.get(call.params["statement"])
+        outcome, chunk = kept.outcome if kept else None, _chunk_of(call)
+        given, expires = call.query.get("signature", ""), call.query.get("expires", "")
+        valid = (
+            kept is not None
+            and secrets.compare_digest(given.encode(), kept.signature.encode())
+            and re.fullmatch(r"\d{1,12}", expires) is not None
+            and int(expires) > time.time()
+            # A request that carries a token is none for storage: clients are told to leave it out.
+            and "authorization" not in call.headers
+        )
+        if not valid or kept is None or outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
+            raise RefusedError("link_denied")
+        return Answer(content=Response(chunk_file(outcome, chunk, kept.format), media_type=FORMATS[kept.format]))
+
+    # ------------------------------------------------------------------ sessions
+
+    def _session(self, call: Call, body: dict[str, Any]) -> _Session:
+        """The session a statement is in, or one of its own."""
+        name = call.text(body, "session_id", "")
+        if not name:
+            return _Session(
+                owner=call.user.principal.user_name,
+                warehouse="",
+                catalog=call.text(body, "catalog", "") or None,
+                schema=call.text(body, "schema", "") or None,
+            )
+        return self._own_session(call, name)
+
+    def _own_session(self, call: Call, name: str) -> _Session:
+        with self._lock:
+            found = self._sessions.get(name)
+        if found is None or found.owner != call.user.principal.user_name:
+            raise RefusedError("session_missing", name=name)
+        return found
+
+    def _open_session(self, call: Call) -> Answer:
+        body = call.json()
+        warehouse = call.text(body, "warehouse_id")
+        self._usable(call, warehouse)
+        name = str(uuid.uuid4())
+        session = self._session(call, {**body, "session_id": None})
+        session.warehouse = warehouse
+        with self._lock:
+            self._sessions[name] = session
+            if len(self._sessions) > _KEPT:
+                self._sessions.popitem(last=False)
+        return Answer(content={"session_id": name})
+
+    def _close_session(self, call: Call) -> Answer:
+        self._own_session(call, call.params["session"])
+        with self._lock:
+            self._sessions.pop(call.params["session"], None)
+        return Answer(content={})
+
+    # ------------------------------------------------------------------ warehouses
+
+    def _usable(self, call: Call, name: str) -> None:
+        """Refuse a warehouse that is absent or that the caller may not use."""
+        if not self._grants.exists("sql_warehouse", name):
+            raise RefusedError("warehouse_missing", name=name)
+        if not self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", name):
+            raise RefusedError("warehouse_denied", user_id=call.user.principal.id)
+
+    def _list(self, call: Call) -> Answer:
+        mine = [
+            self._warehouse(name)
+            for name in self._grants.names("sql_warehouse")
+            if self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", name)
+        ]
+        return Answer(content={"warehouses": mine})
+
+    def _describe(self, call: Call) -> Answer:
+        self._usable(call, call.params["warehouse"])
+        return Answer(content=self._warehouse(call.params["warehouse"]))
+
+    def _warehouse(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "name": self._titles[name],
+            "state": "RUNNING",
+            "warehouse_type": "PRO",
+            "enable_serverless_compute": True,
+        }
+
+
+def _chunk_of(call: Call) -> int:
+    number = call.params["chunk"]
+    return int(number) if re.fullmatch(r"\d{1,9}", number) else -1
+
+
+def _choice(body: dict[str, Any], name: str, *choices: str) -> str:
+    """A field that has one of the choices, the first of them by default."""
+    value = body.get(name) or choices[0]
+    if value not in choices:
+        raise RefusedError("invalid_parameter", detail=f"{name} must be one of {', '.join(choices)}")
+    return str(value)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,2})s", text)
+    if match is None or not (int(match[1]) == 0 or 5 <= int(match[1]) <= 50):
+        raise RefusedError("invalid_parameter", detail="wait_timeout must be 0s, or between 5s and 50s")
+    return float(match[1])

@@ -1,0 +1,185 @@
+"""Model serving endpoints: models that an author writes, embeddings, and deployed agents."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._grants import Grants
+from obo_kit.testing.search._embedding import embed
+from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.serving._models import ChatModel, Model, Reply, Script
+
+__all__ = ["EmbeddingModel", "Serving"]
+
+EmbeddingModel = Callable[[Sequence[str]], Iterable[Iterable[float]]]
+"""Takes texts, returns a vector per text."""
+
+# The paths under which an endpoint is named in the body, besides one of its own. The gateway's are documented by
+# databricks-openai (``use_ai_gateway``, ``use_ai_gateway_native_api``).
+_BASES = ("/serving-endpoints", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1")
+_PROTOCOLS = ("chat/completions", "completions", "embeddings", "responses")
+
+
+class _Served(Protocol):
+    """Something that answers the invocations of one endpoint, in threads of its own where it has a pool."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def pool(self) -> Executor | None: ...
+    def invoke(self, call: Call, body: dict[str, Any], /) -> Answer: ...
+    def describe(self) -> dict[str, Any]: ...
+
+
+class Serving:
+    """Serves the endpoints of one workspace. Lives as long as it."""
+
+    def __init__(self, grants: Grants, pool: Callable[[], Executor]) -> None:
+        self._grants = grants
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, _Served] = {}
+
+    def add_model(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+        """Serve a model. ValueError where the name is taken or not plain, or the model is neither function nor script."""
+        if isinstance(model, (list, tuple)):
+            model = Script(model)
+        if not callable(model):
+            msg = f"The model of endpoint {name!r} must be callable, or a list of answers, not {type(model).__name__}"
+            raise ValueError(msg)
+        self.add(name, Model(name, model, self._pool))
+
+    def add_embedding(self, name: str, model: EmbeddingModel = embed) -> None:
+        """Serve an embedding model. ValueError where the name is taken or not plain, or the model cannot be called."""
+        if not callable(model):
+            msg = f"The model of endpoint {name!r} must be callable, not {type(model).__name__}"
+            raise ValueError(msg)
+        self.add(name, _Embedding(name, model))
+
+    def add(self, name: str, served: _Served) -> None:
+        """Serve anything. ValueError where the name is taken or not plain."""
+        if not re.fullmatch(r"[\w-]+", name):
+            msg = f"The name of an endpoint is made of letters, digits, - and _, not {name!r}"
+            raise ValueError(msg)
+        self._grants.register("serving_endpoint", name)
+        with self._lock:
+            self._endpoints[name] = served
+
+    def remove(self, name: str) -> None:
+        """Stop serving an endpoint and forget the grants on it."""
+        with self._lock:
+            self._endpoints.pop(name, None)
+        self._grants.unregister("serving_endpoint", name)
+
+    def apis(self) -> list[Api]:
+        """The routes."""
+        control = "/api/2.0/serving-endpoints"
+        return [
+            Api(method="GET", path=control, handler=self._list),
+            Api(method="GET", path=control + "/{endpoint}", handler=self._describe),
+            *(
+                Api(method="POST", path=f"{base}/{protocol}", handler=self._by_model)
+                for base in _BASES
+                for protocol in _PROTOCOLS
+            ),
+            Api(method="POST", path="/serving-endpoints/{endpoint}/invocations", handler=self._invoke),
+        ]
+
+    # ------------------------------------------------------------------ handlers
+
+    def _list(self, call: Call) -> Answer:
+        # The platform leaves out, without a word, what the user may not query.
+        with self._lock:
+            endpoints = sorted(self._endpoints.items())
+        mine = [_body(name, served) for name, served in endpoints if self._visible(call, name)]
+        return Answer(content={"endpoints": mine})
+
+    def _describe(self, call: Call) -> Answer:
+        name = call.params["endpoint"]
+        served = self._find(name, "serving_missing")
+        if not self._visible(call, name):
+            raise RefusedError("serving_denied", name=name)
+        return Answer(content={**_body(name, served), **served.describe()})
+
+    async def _by_model(self, call: Call) -> Answer:
+        body = call.json()
+        return await self._query(call, call.text(body, "model"), body)
+
+    async def _invoke(self, call: Call) -> Answer:
+        return await self._query(call, call.params["endpoint"], call.json())
+
+    async def _query(self, call: Call, name: str, body: dict[str, Any]) -> Answer:
+        served = self._find(name, "serving_query_missing")
+        if not self._grants.holds(call.user.principal, "CAN QUERY", "serving_endpoint", name):
+            raise RefusedError("serving_denied", name=name)
+        # An agent calls this server while it runs. It must not take the threads that will answer those calls.
+        pool = served.pool or self._pool()
+        answer = await asyncio.get_running_loop().run_in_executor(pool, served.invoke, call, body)
+        return Answer(
+            content=answer.content,
+            decision=answer.decision,
+            headers={**answer.headers, "served-model-name": name},
+        )
+
+    def _visible(self, call: Call, name: str) -> bool:
+        who = call.user.principal
+        return any(self._grants.holds(who, wanted, "serving_endpoint", name) for wanted in ("CAN QUERY", "CAN VIEW"))
+
+    def _find(self, name: str, refusal: str) -> _Served:
+        with self._lock:
+            served = self._endpoints.get(name)
+        if served is None:
+            raise RefusedError(refusal, name=name)
+        return served
+
+
+def _body(name: str, served: _Served) -> dict[str, Any]:
+    return {
+        "name": name,
+        "id": uuid.uuid5(uuid.NAMESPACE_DNS, name).hex,
+        "task": served.task,
+        "state": {"ready": "READY", "config_update": "NOT_UPDATING"},
+        "route_optimized": False,
+    }
+
+
+class _Embedding:
+    task = "llm/v1/embeddings"
+    pool: Executor | None = None
+
+    def __init__(self, name: str, embed: EmbeddingModel) -> None:
+        self._name = name
+        self._embed = embed
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def invoke(self, _call: Call, body: dict[str, Any], /) -> Answer:
+        texts = body.get("input")
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise RefusedError("invalid_parameter", detail="input must be a text or a list of texts")
+        try:
+            vectors = [[float(number) for number in vector] for vector in self._embed(texts)]
+            if len(vectors) != len(texts):
+                msg = f"an embedding model returns a vector per text, not {len(vectors)} for {len(texts)}"
+                raise ValueError(msg)
+        except Exception as error:
+            raise RefusedError("model_error", error=type(error).__name__, detail=str(error)) from error
+        count = sum(len(text.split()) for text in texts)
+        data = [{"object": "embedding", "index": number, "embedding": row} for number, row in enumerate(vectors)]
+        return Answer(
+            content={
+                "object": "list",
+                "model": self._name,
+                "data": data,
+                "usage": {"prompt_tokens": count, "total_tokens": count},
+            }
+        )

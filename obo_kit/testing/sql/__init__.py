@@ -1,0 +1,1 @@
+"""SQL as the local workspace runs it."""

@@ -1,0 +1,225 @@
+"""`optional_tool`: tools that step aside, with a reason, when the user may not use them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import logging
+import threading
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from obo_kit._upstream.errors import is_failure
+from obo_kit.context._wrapping import FRAME, Frame, ToolCall, open_session
+from obo_kit.denials._explain import Denial, DenialReason, explain_in
+from obo_kit.instrumentation._events import watch
+from obo_kit.tools._retry import retry_of
+from obo_kit.tools._wrapper import amend
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from obo_kit.session._entry import UserSession
+    from obo_kit.tools._adapters import Decorated
+    from obo_kit.tools._retry import Retry
+    from obo_kit.tools._wrapper import ToolSpec
+
+__all__ = ["Attempt", "optional_tool"]
+
+logger = logging.getLogger(__name__)
+F = TypeVar("F", bound="Decorated")
+_ALL = frozenset(DenialReason)
+_DEPLOYERS_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY})
+_UNSET: Any = object()
+_said: set[tuple[str | None, DenialReason]] = set()
+
+
+def _report(denial: Denial, session: UserSession | None) -> None:
+    """One line in the log, at the level of whose mistake it is (rule 18), and one entry on the session."""
+    if session is not None:
+        session.note_denial(denial)
+    if denial.reason not in _DEPLOYERS_MISTAKE:
+        logger.info("%s: %s (%s)", denial.tool, denial.reason.value, denial.detail)
+    elif (denial.tool, denial.reason) not in _said:
+        _said.add((denial.tool, denial.reason))
+        logger.error("%s: %s (%s) To mend it: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fallback:
+    """What a tool says instead of a denial."""
+
+    value: Any
+    on: frozenset[DenialReason]
+    retry: Retry | None = None
+
+    def instead_of(self, denial: Denial, session: UserSession | None) -> Any:
+        """The fallback for a denial, which is reported."""
+        _report(denial, session)
+        if self.value is _UNSET:
+            return denial.user_message
+        if callable(self.value):
+            return self.value(denial)
+        # A list of its own for each caller: one that all share would carry things from one user to the next.
+        return copy.deepcopy(self.value) if isinstance(self.value, (list, dict, set)) else self.value
+
+
+class Attempt:
+    """What became of an optional block: ``attempt.denial``, and true where nothing was denied."""
+
+    __slots__ = ("_call", "_name", "_on", "_token", "denial")
+    _call: ToolCall
+
+    def __init__(self, name: str, on: frozenset[DenialReason]) -> None:
+        self.denial: Denial | None = None
+        self._name = name
+        self._on = on
+        self._token: Any = None
+
+    def __bool__(self) -> bool:
+        return self.denial is None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self._name!r}: {self.denial.reason.value if self.denial else 'nothing denied'}>"
+
+    def enter(self) -> None:
+        """Begin to note refusals."""
+        frame = FRAME.get()
+        outer = frame.call if frame is not None else None
+        # Inside a tool: part of that tool's call, as narrow as it, and evidence for it where the block does not forgive.
+        self._call = ToolCall(self._name, outer.declared if outer is not None else None, outer)
+        self._call.watch = watch(self._call)
+        self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
+
+    def exit(self, error: BaseException | None) -> bool:
+        """Say whether the error is forgiven."""
+        # Left in another context than it was entered in, as a stream may: there is nothing of ours to take back here.
+        with contextlib.suppress(ValueError):
+            FRAME.reset(self._token)
+        session, denial, watched = open_session(), None, self._call.watch
+        if is_failure(error):
+            denial = explain_in(error, self._call, session)
+        if watched is not None:
+            watched.denial, watched.error = denial, error
+            watched.end()
+        if denial is None or denial.reason not in self._on:
+            return False
+        self.denial = denial
+        _report(denial, session)
+        return True
+
+
+class OptionalScope:
+    """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
+
+    __slots__ = ("_attempt", "_fallback", "_free", "_name", "_on", "_retry")
+
+    def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None) -> None:
+        if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
+            raise TypeError("optional_tool(on=…) takes a set of DenialReason")
+        if not on:
+            raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
+        if inspect.iscoroutinefunction(fallback):
+            raise TypeError(
+                "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function"
+            )
+        self._name = name
+        self._fallback = fallback
+        self._on = frozenset(on)
+        self._retry = retry
+        self._free = threading.Lock()
+        self._attempt: Attempt | None = None
+
+    def __enter__(self) -> Attempt:
+        if self._fallback is not _UNSET:
+            raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
+        if self._retry is not None:
+            raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
+        if not self._free.acquire(blocking=False):
+            # Two requests that share one would take each other's denials.
+            raise RuntimeError("this block is in use: write `with optional_tool('name'):` where it is needed")
+        self._attempt = Attempt(self._name or "optional block", self._on)
+        self._attempt.enter()
+        return self._attempt
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        attempt, self._attempt = cast("Attempt", self._attempt), None
+        self._free.release()
+        return attempt.exit(error)
+
+    async def __aenter__(self) -> Attempt:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return self.__exit__(kind, error, traceback)
+
+    def __call__(self, target: F, /) -> F:
+        """Decorate a tool."""
+        if self._name is not None:
+            raise TypeError("optional_tool('name') is a context manager; the decorator takes the function's own name")
+
+        def change(spec: ToolSpec) -> ToolSpec:
+            if spec.fallback is not None:
+                raise TypeError(f"@optional_tool stands twice on {spec.name}()")
+            return replace(spec, fallback=Fallback(value=self._fallback, on=self._on, retry=self._retry))
+
+        decorated: F = amend(target, "optional_tool", change)
+        return decorated
+
+
+@overload
+def optional_tool(target: F, /) -> F: ...
+@overload
+def optional_tool(
+    name: str | None = ...,
+    /,
+    *,
+    fallback: Any = ...,
+    on: AbstractSet[DenialReason] = ...,
+    retry: bool | int | tenacity.Retrying = ...,
+    idempotent: bool = ...,
+) -> OptionalScope: ...
+def optional_tool(
+    target: Any = None,
+    /,
+    *,
+    fallback: Any = _UNSET,
+    on: AbstractSet[DenialReason] = _ALL,
+    retry: bool | int | tenacity.Retrying = False,
+    idempotent: bool = False,
+) -> Any:
+    """Turn a denial, and nothing else, into a fallback.
+
+    As decorator: a denied tool returns the fallback; a denied stream ends with it, after what was already sent. As context
+    manager it replaces ``try``/``except`` around building a tool::
+
+        with optional_tool("docs") as attempt:
+            tools.append(VectorSearchRetrieverTool(index_name=…, workspace_client=session.client))
+        if attempt.denial: ...
+
+    Bugs, bad arguments, rate limits and outages are raised as they came. What was denied is on ``session.denials`` and in
+    the log: at INFO; at ERROR, once per tool, where it is the deployer's to mend (``MISSING_SCOPE``, ``NO_IDENTITY``).
+
+    Args:
+        target: The function, where it is used without arguments; or the name of the block.
+        fallback: The value to return, or a function that makes it of the `Denial`. Without one the tool returns
+            ``denial.user_message``.
+        on: The reasons to forgive; by default all.
+        retry: Try again where an attempt failed for a reason that passes (429, 503, no connection, no answer in time), as
+            the kit's clients saw it on the wire. ``True``: 3 attempts; or how many; in either case none that would end
+            more than 10 seconds after the first began. Or a ``tenacity.Retrying`` with its own ``stop`` and ``wait``;
+            its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured up to 60 seconds; where it asks
+            for more there is no further attempt. Never: a denial, a stream that has given an item, an attempt in which a
+            request went out that may have had an effect, or one that failed where the kit's clients do not reach.
+        idempotent: Running the tool twice does no harm: repeat it also where it wrote, or used other clients.
+
+    Raises:
+        TypeError: At decoration: the arguments do not go together, or the target is no function.
+        ValueError: At decoration: ``retry`` is fewer than 2 attempts, or would never end.
+    """
+    again = retry_of(retry, idempotent=idempotent)
+    if target is None or isinstance(target, str):
+        return OptionalScope(target, fallback, on, again)
+    return OptionalScope(None, fallback, on, again)(target)

@@ -1,0 +1,314 @@
+"""Another attempt, where the last one failed for a reason that passes (rule 19)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from obo_kit._upstream.errors import MAX_DEPTH, is_a, leaves_of, package_of, status_of
+from obo_kit.context._wrapping import FRAME
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from obo_kit.context._wrapping import ToolCall
+
+__all__: list[str] = []
+
+logger = logging.getLogger(__name__)
+_ATTEMPTS = 3
+_SECONDS = 10.0
+_LONGEST_WAIT = 60.0
+Seconds = float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """When a tool is tried again."""
+
+    policy: tenacity.Retrying
+    idempotent: bool
+
+
+def retry_of(retry: object, *, idempotent: bool) -> Retry | None:
+    """What an author asked for.
+
+    Raises:
+        TypeError: It is none of the things that ``retry=`` takes.
+        ValueError: It would never end.
+    """
+    if retry is False:
+        if idempotent:
+            raise TypeError("optional_tool(idempotent=True) goes with retry=…: nothing is repeated without it")
+        return None
+    import tenacity
+
+    if retry is True:
+        retry = _ATTEMPTS
+    if isinstance(retry, int):
+        if retry < 2:
+            raise ValueError(f"optional_tool(retry={retry}) is a number of attempts, the first included: 2 or more")
+        stop = tenacity.stop_after_attempt(retry) | tenacity.stop_after_delay(_SECONDS)
+        wait = tenacity.wait_random_exponential(multiplier=0.5, max=4)
+        retry = tenacity.Retrying(stop=stop, wait=wait)
+    if not isinstance(retry, tenacity.Retrying):
+        raise TypeError(
+            "optional_tool(retry=…) takes True, a number of attempts or a tenacity.Retrying, which serves coroutines too; "
+            f"not {type(retry).__name__}"
+        )
+    if retry.stop is tenacity.stop_never:
+        raise ValueError("optional_tool(retry=Retrying(…)) would never end: give it stop=")
+    return Retry(policy=retry, idempotent=idempotent)
+
+
+class _Attempts:
+    """The attempts of one call."""
+
+    def __init__(self, retry: Retry) -> None:
+        import tenacity
+
+        frame = FRAME.get()
+        assert frame is not None
+        assert frame.call is not None
+        self._retry = retry
+        self._call: ToolCall = frame.call
+        self._state = tenacity.RetryCallState(cast("Any", retry.policy), None, (), {})
+        self._mark()
+
+    def _mark(self) -> None:
+        evidence = self._call.evidence
+        self._outages, self._effects = len(evidence.outages), evidence.effects
+        self._began = time.monotonic()
+
+    def pause_after(self, error: Exception) -> Seconds | None:
+        """How long to wait before the next attempt; `None` where there is none."""
+        if not self._may_repeat(error):
+            return None
+        policy, state = self._retry.policy, self._state
+        state.set_exception((type(error), error, error.__traceback__))
+        if not policy.retry(state):
+            return None
+        seconds = float(policy.wait(state))
+        stated = max((one.retry_after or 0.0 for one in self._new_outages()[-1:]), default=0.0) or _stated_wait(error)
+        if stated > _LONGEST_WAIT:
+            return None
+        seconds = max(seconds, stated)
+        # Asked about the moment at which the next attempt ends, should it last as long as this one did.
+        state.upcoming_sleep = seconds
+        state.outcome_timestamp = time.monotonic() + seconds + (time.monotonic() - self._began)
+        if policy.stop(state):
+            return None
+        self._go_on(error, seconds)
+        return seconds
+
+    def _new_outages(self) -> list[Any]:
+        return self._call.evidence.outages[self._outages :]
+
+    def _may_repeat(self, error: Exception) -> bool:
+        if not is_passing(error):
+            return False
+        if self._retry.idempotent:
+            return True
+        # What the kit's clients did not see may have had any effect.
+        return bool(self._new_outages()) and self._call.evidence.effects == self._effects
+
+    def _go_on(self, error: Exception, seconds: Seconds) -> None:
+        call = self._call
+        what = ", ".join(f"{one.method} {one.path}: {one.what}" for one in self._new_outages()[-1:])
+        logger.warning(
+            "%s: attempt %d failed (%s); again in %.1f s",
+            call.tool,
+            call.attempts,
+            what or type(error).__name__,
+            seconds,
+        )
+        if call.watch is not None:
+            call.watch.retried(error)
+        call.attempts += 1
+        self._state.attempt_number += 1
+        self._state.idle_for += seconds
+        self._mark()
+        self._began += seconds
+
+
+def is_passing(error: BaseException | None, depth: int = 0) -> bool:
+    """Whether an exception tells of a failure that passes: too many requests, no service, no connection, no answer in
+    time. A group does where all of it does."""
+    if error is None or depth > MAX_DEPTH:
+        return False
+    if any(is_a(error, package, *names) for package, names in _PASSING):
+        return not is_a(error, package_of(error), *_LASTING_ERRORS)
+    status = status_of(error)
+    if status is not None:
+        return status in (429, 503)
+    leaves = leaves_of(error)
+    if leaves:
+        return all(is_passing(leaf, depth + 1) for leaf in leaves)
+    if isinstance(error, ConnectionError):
+        return True
+    return is_passing(error.__cause__, depth + 1)
+
+
+_PASSING = (
+    ("databricks", ("TooManyRequests", "TemporarilyUnavailable")),
+    ("requests", ("ConnectionError", "Timeout", "RetryError", "ChunkedEncodingError")),
+    ("openai", ("APIConnectionError",)),
+    ("httpx", ("TimeoutException", "NetworkError", "RemoteProtocolError")),
+    ("httpx2", ("TimeoutException", "NetworkError", "RemoteProtocolError")),
+)
+_LASTING_ERRORS = ("SSLError", "ProxyError")  # of a wrong configuration; `requests` calls them failed connections
+
+
+def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
+    """What the platform asked to wait, as an exception tells it."""
+    if error is None or depth > MAX_DEPTH:
+        return 0.0
+    stated = getattr(error, "retry_after_secs", None)
+    if isinstance(stated, (int, float)):
+        return float(stated)
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    text = str(headers.get("retry-after") or "") if headers is not None else ""
+    if text.isdigit():
+        return float(text)
+    return max((_stated_wait(one, depth + 1) for one in (*leaves_of(error), error.__cause__)), default=0.0)
+
+
+def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
+    """Say in the log, and on the exception, what a tool had tried when it failed for want of an answer."""
+    outages = call.evidence.outages
+    if not outages or not is_passing(error):
+        return
+    tried = (
+        f"{call.tool}: {call.attempts} attempt{'s' * (call.attempts > 1)}, {len(outages)} failed requests; the last "
+    )
+    tried += f"was {outages[-1].method} {outages[-1].path}: {outages[-1].what}"
+    if call.outer is None:  # a tool that this one is called by tells it again
+        logger.warning("%s", tried)
+    add_note = getattr(error, "add_note", None)  # since Python 3.11
+    if add_note is not None:
+        add_note(f"obo_kit tried {tried}")
+
+
+def retrying(fn: Callable[..., Any], retry: Retry) -> Callable[..., Any]:
+    """Call a function again where its last attempt allows. What it gives back is of the kind that the function gives.
+
+    It runs inside the frame of the tool's call. A stream is tried again until it has given its first item.
+    """
+    if inspect.isasyncgenfunction(fn):
+        kind: Callable[..., Any] = _async_stream
+    elif inspect.iscoroutinefunction(fn):
+        kind = _awaited
+    else:
+        kind = _stream if inspect.isgeneratorfunction(fn) else _called
+    return lambda *args, **kwargs: kind(lambda: fn(*args, **kwargs), retry)
+
+
+_Open = Callable[[], Any]
+
+
+def _called(open_: _Open, retry: Retry) -> Any:
+    attempts = _Attempts(retry)
+    while True:
+        try:
+            result = open_()
+        except Exception as error:
+            seconds = attempts.pause_after(error)
+            if seconds is None:
+                raise
+        else:
+            break
+        time.sleep(seconds)
+    lasting = _LASTING.get(type(result))
+    if lasting is None:
+        return result
+    begun = [result]
+    return lasting(lambda: begun.pop() if begun else open_(), retry)
+
+
+async def _awaited(open_: _Open, retry: Retry) -> Any:
+    attempts = _Attempts(retry)
+    while True:
+        try:
+            return await open_()
+        except Exception as error:
+            seconds = attempts.pause_after(error)
+            if seconds is None:
+                raise
+        await asyncio.sleep(seconds)
+
+
+def _stream(open_: _Open, retry: Retry) -> Generator[Any, Any, Any]:
+    attempts = _Attempts(retry)
+    while True:
+        steps = open_()
+        try:
+            first = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        except Exception as error:
+            seconds = attempts.pause_after(error)
+            if seconds is None:
+                raise
+        else:
+            return (yield from _Begun(first, steps))
+        time.sleep(seconds)
+
+
+class _Begun(Generator[Any, Any, Any]):
+    """A generator whose first item was taken already, and is given first."""
+
+    def __init__(self, first: Any, steps: Generator[Any, Any, Any]) -> None:
+        self._first = [first]
+        self._steps = steps
+
+    def send(self, value: Any) -> Any:
+        return self._first.pop() if self._first else self._steps.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._steps.throw(*error)
+
+    def close(self) -> None:
+        self._steps.close()
+
+
+async def _async_stream(open_: _Open, retry: Retry) -> AsyncGenerator[Any, Any]:
+    attempts = _Attempts(retry)
+    while True:
+        steps = open_()
+        try:
+            item = await anext(steps)
+        except StopAsyncIteration:
+            return
+        except Exception as error:
+            seconds = attempts.pause_after(error)
+            if seconds is None:
+                raise
+        else:
+            break
+        await asyncio.sleep(seconds)
+    try:
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await steps.aclose()
+                raise
+            except BaseException as error:
+                item = await steps.athrow(error)
+            else:
+                item = await steps.asend(sent)
+    except StopAsyncIteration:
+        return
+
+
+_LASTING: dict[type, Callable[[_Open, Retry], Any]] = {
+    types.GeneratorType: _stream,
+    types.CoroutineType: _awaited,
+    types.AsyncGeneratorType: _async_stream,
+}

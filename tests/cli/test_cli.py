@@ -1,0 +1,312 @@
+"""The command line, as a person calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from click.testing import CliRunner
+
+from obo_kit.cli import main
+
+AGENT = """
+import mlflow
+from mlflow.models.resources import DatabricksGenieSpace, DatabricksServingEndpoint
+from obo_kit import requires_scopes, system_resources
+
+system_resources(DatabricksServingEndpoint("llm"))
+
+@requires_scopes(DatabricksGenieSpace("01f0"))
+def ask(client): ...
+
+mlflow.models.set_model(lambda model_input: model_input)
+"""
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> str:
+    path = tmp_path / "agent.py"
+    path.write_text(AGENT)
+    return str(path)
+
+
+def test_policy_prints_the_mlflow_policy_of_an_agent_file(agent):
+    result = run("policy", agent, "--format", "mlflow")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.output)
+    assert printed["user_auth_policy"] == {"api_scopes": ["genie"]}
+    assert printed["system_auth_policy"]["resources"]["databricks"] == {"serving_endpoint": [{"name": "llm"}]}
+
+
+def test_policy_for_apps_prints_what_a_bundle_takes(agent):
+    printed = yaml.safe_load(run("policy", agent, "--format", "bundle", "--app", "support").output)
+    app = printed["resources"]["apps"]["support"]
+    assert app["user_api_scopes"] == ["genie"]
+    assert app["resources"][0]["serving_endpoint"] == {"name": "llm", "permission": "CAN_QUERY"}
+
+
+def test_policy_shows_what_runs_as_the_user_and_what_as_the_system(agent):
+    for style in ((), ("--format", "text"), ("--format", "mermaid"), ("--format", "json")):
+        printed = run("policy", agent, *style, "--target", "apps").output
+        for name in ("ask", "genie", "Genie space 01f0", "Serving endpoint llm", "system", "CAN_QUERY"):
+            assert name in printed
+        assert "Every Genie space that the user may run." in printed
+    assert json.loads(printed)["scopes"] == ["genie"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--format", "bundle", "--target", "model-serving"), "--format mlflow"),
+        (("--update", __file__, "--target", "model-serving"), "--format mlflow"),
+        (("--check",), "--update"),
+        (("--check", "--format", "bundle"), "--update databricks.yml"),
+        (("--app", "x"), "--format bundle"),
+    ],
+)
+def test_options_of_policy_that_do_not_fit_one_another_are_refused(agent, options, hint):
+    refused = run("policy", agent, *options)
+    assert (refused.exit_code, hint in refused.output) == (2, True)
+
+
+def test_policy_of_an_agent_that_cannot_be_loaded_says_why_and_fails(tmp_path):
+    path = tmp_path / "agent.py"
+    path.write_text("raise RuntimeError('no model today')")
+    result = run("policy", str(path))
+    assert result.exit_code == 1
+    assert "no model today" in result.output
+    assert "To mend it" in result.output
+
+
+def test_scopes_says_what_a_resource_needs_and_what_must_be_granted():
+    printed = run("scopes", "genie space").output
+    assert re.search(r"Model Serving +genie", printed)
+    assert re.search(r"Databricks Apps +genie", printed)
+    assert re.search(r"REST API +/api/2.0/genie/: genie or dashboards.genie", printed)
+    assert re.search(r"the user needs +CAN RUN on the Genie space", printed)
+
+
+def test_scopes_says_where_sources_disagree_and_what_the_kit_makes_of_it():
+    printed = run("scopes", "connection").output
+    assert "Sources disagree (catalog.connections, mcp.external, uc_connection, mcp_external)" in printed
+    assert re.search(r"some say .*the docs' table.*others say .*proxy.*the kit .*http_request", printed, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("term", "kinds", "scopes"),
+    [
+        ("DatabricksGenieSpace", ["genie_space"], ["genie"]),
+        ("genie_space", ["genie_space"], ["genie"]),
+        ("files", ["volume"], ["files"]),
+        ("clusters", [], ["clusters"]),
+        ("llm", ["serving_endpoint", "uc_connection", "supervisor_agent", "knowledge_assistant"], ["model-serving"]),
+        ("POST /api/2.0/sql/statements", ["sql_warehouse"], []),
+        ("/api/2.0/external-function", ["uc_connection"], []),
+        ("/external-function", ["uc_connection"], []),
+        ("GET /api/9/unheard-of", [], []),
+        ("/genie", ["genie_space", "mcp_genie"], []),
+        ("restricted", [], ["sql:restricted-query"]),
+        ("measured", [], ["apps", "sql.statement-execution"]),
+    ],
+)
+def test_scopes_for_scripts_finds_what_a_term_stands_for(term, kinds, scopes):
+    result = run("scopes", term, "--json")
+    if not (kinds or scopes):
+        assert (result.exit_code, "shorter word" in result.output) == (1, True)
+        return
+    found = json.loads(result.output)
+    assert [kind["name"] for kind in found["kinds"]] == kinds
+    assert [scope["name"] for scope in found["scopes"]] == scopes
+    assert bool(found["routes"]) == ("/" in term)
+    for entry in (*found["kinds"], *found["scopes"], *found["routes"]):
+        assert entry["first_seen"] <= entry["last_seen"]
+        assert entry["sources"]
+
+
+def test_a_resource_that_a_target_cannot_grant_is_shown_with_the_way_out():
+    (kind,) = json.loads(run("scopes", "volume", "--json").output)["kinds"]
+    assert kind["targets"]["model-serving"]["declare"] == []
+    assert "system_resources" in kind["targets"]["model-serving"]["way_out"]
+    assert re.search(r"Model Serving +cannot be granted\. Reach it", run("scopes", "volume").output)
+
+
+def test_scopes_without_a_term_lists_the_whole_catalogue():
+    from obo_kit.scopes import KINDS, SCOPES
+
+    printed = run("scopes").output
+    assert all(name in printed for name in SCOPES)
+    assert all(kind.title in printed for kind in KINDS.values())
+
+
+def test_a_scope_that_no_target_takes_is_said_to_be_so():
+    assert "no target takes it" in run("scopes", "clusters").output
+
+
+def test_an_unknown_term_fails_with_a_hint():
+    result = run("scopes", "qqqq")
+    assert result.exit_code == 1
+    assert "shorter word" in result.output
+
+
+# ---------------------------------------------------------------------------------------------- the local workspace
+
+WORKSPACE = """
+users: [alice, bob]
+service_principals: [agent]
+warehouses: [wh1]
+grants:
+  alice: {CAN USE: wh1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+    path = tmp_path / "workspace.yaml"
+    path.write_text(WORKSPACE)
+    return str(path)
+
+
+@contextlib.contextmanager
+def served(*arguments: str):
+    """The command in a process of its own, until its host is known."""
+    command = [sys.executable, "-c", "from obo_kit.cli import main; main()", "workspace", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        printed = ""
+        while "tokens:" not in printed and "# agent" not in printed:
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        yield process, printed
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_workspace_runs_until_it_is_told_to_end(config, number):
+    with served("--config", config, "--tokens", "--log") as (process, printed):
+        assert "stand-in for Databricks" in printed
+        assert "alice, bob" in printed
+        host, token = re.search(r"# alice\nexport DATABRICKS_HOST=(\S+) DATABRICKS_TOKEN=(\S+)", printed).groups()
+        path = f"{host}/api/2.0/sql/warehouses/wh1"
+        assert requests.get(path, headers={"Authorization": f"Bearer {token}"}, timeout=10).ok
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert re.search(r"^alice +200 +allowed +GET /api/2.0/sql/warehouses/wh1$", rest, re.MULTILINE)
+        assert rest.endswith("The local workspace has ended.\n")
+        assert token not in rest
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """The command ends as soon as it has begun: what it does with a signal is seen above, in a process of its own."""
+    from obo_kit.cli import _commands as cli
+
+    told = cli._told_to_end
+
+    @contextlib.contextmanager
+    def told_already():
+        with told() as over:
+            signal.raise_signal(signal.SIGTERM)
+            yield over
+
+    monkeypatch.setattr(cli, "_told_to_end", told_already)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_tokens_are_printed_on_request_alone(config):
+    before = signal.getsignal(signal.SIGTERM)
+    shown = run("workspace", "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "--tokens" in shown.output
+    assert "eyJ" not in shown.output
+    assert signal.getsignal(signal.SIGTERM) is before
+    asked = run("workspace", "--config", config, "--tokens", "--token-hours", "0.5").output
+    assert asked.count("DATABRICKS_TOKEN=eyJ") == 2
+    assert len(re.findall("DATABRICKS_CLIENT_ID=.* DATABRICKS_CLIENT_SECRET=dose", asked)) == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_port_of_ones_own_choice_is_used_and_one_that_is_taken_refused(config):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        taken = run("workspace", "--config", config, "--port", port)
+        assert (taken.exit_code, "To mend it: choose another." in taken.output) == (1, True)
+    for _ in range(2):
+        assert f"http://127.0.0.1:{port}" in run("workspace", "--config", config, "--port", port).output
+
+
+def test_the_workspace_listens_on_loopback_and_nowhere_else(config):
+    refused = run("workspace", "--config", config, "--host", "0.0.0.0")
+    assert refused.exit_code == 2
+    assert "'0.0.0.0' is not '127.0.0.1'" in refused.output
+
+
+def test_a_mistake_in_the_config_is_said_with_its_line(config, monkeypatch):
+    Path(config).write_text("users: [alice]\nwarehouse: []\n")
+    wrong = run("workspace", "--config", config)
+    assert (wrong.exit_code, "workspace.yaml:2: warehouse: unknown key" in wrong.output) == (1, True)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert 'pip install "obo-kit[testing]"' in run("workspace", "--config", config).output
+
+
+def test_a_request_is_shown_with_its_tool_and_fault():
+    from obo_kit.cli import _request
+    from obo_kit.testing import RequestRecord
+
+    record = RequestRecord(
+        user="alice",
+        kind="user",
+        method="GET",
+        path="/x",
+        status=503,
+        scopes_held=frozenset(),
+        scopes_needed=(),
+        scopes_missing=(),
+        decision="fault",
+        fault="status",
+        tool="count",
+        connection="",
+        seconds=0.1,
+        user_agent="",
+        cookies={},
+        at=0.0,
+    )
+    assert _request(record).split() == ["alice", "503", "fault", "(status)", "GET", "/x", "count"]
+
+
+# ---------------------------------------------------------------------------------------------- the demo
+
+
+def test_the_demo_is_the_example_of_the_repository(monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, check: started.append(command) or subprocess.CompletedProcess(command, 3)
+    )
+    assert run("demo").exit_code == 3
+    ((python, script),) = started
+    assert python == sys.executable
+    assert Path(script) == Path(__file__).parents[2] / "examples" / "support_agent" / "demo.py"
+
+
+def test_a_demo_that_is_not_there_says_so(monkeypatch, tmp_path):
+    from obo_kit.cli import _commands as cli
+
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "obo_kit" / "cli" / "_commands.py"))
+    assert "not part of this installation" in run("demo").output

@@ -1,0 +1,402 @@
+"""MCP clients act as the user, and nothing of a refusal is lost. Rules 4, 5, 8, 9, 16, 19 and 23."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import socket
+import sys
+from typing import Any
+
+import pytest
+from support import SPACE, as_user, calls, extra, of_mcp_1
+
+from obo_kit import DenialReason, Limits, SessionClosedError, explain, optional_tool, requires_scopes, user_session
+from obo_kit._upstream.errors import is_a, is_failure_in_disguise, kept_of, leaves_of, status_of, tells_nothing
+from obo_kit.integrations.mcp import bearer
+
+pytest.importorskip("mcp", reason="mcp is an extra")
+
+R = DenialReason
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # the frameworks' own
+    pytest.mark.usefixtures("no_traces"),
+]
+MCP = f"/api/2.0/mcp/genie/{SPACE}"
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_left():
+    yield
+    gc.collect()
+
+
+def databricks_client(session):
+    return extra("databricks_mcp", "DatabricksMCPClient")(f"{session.identity.host}{MCP}", session.client)
+
+
+@contextlib.asynccontextmanager
+async def opened(url, auth):
+    """A client of `mcp` itself, as its documentation has it, of either version."""
+    import mcp
+
+    if hasattr(mcp, "Client"):
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+
+        async with (
+            httpx2.AsyncClient(auth=auth, trust_env=False) as http,
+            mcp.Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            yield client
+    else:
+        from mcp.client.streamable_http import streamablehttp_client  # pyright: ignore
+
+        async with streamablehttp_client(url, auth=auth) as (read, write, _), mcp.ClientSession(read, write) as client:
+            await client.initialize()
+            yield client
+
+
+async def listed(url, auth):
+    async with opened(url, auth) as client:
+        return [tool.name for tool in (await client.list_tools()).tools]
+
+
+def leaves(error: BaseException | None) -> list[BaseException]:
+    """All that an exception holds: the parts of a group, and causes."""
+    if error is None:
+        return []
+    held = [one for one in leaves_of(error) if one is not None]
+    return [error, *(leaf for one in (*held, error.__cause__) for leaf in leaves(one))]
+
+
+# --- who asks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_a_client_that_is_given_the_sessions_client_acts_as_the_user(workspace, name):
+    """Rule 9: with nothing to change."""
+    with as_user(workspace, name) as session:
+        assert [tool.name for tool in databricks_client(session).list_tools()]
+    assert {record.user for record in calls(workspace)} == {name}
+
+
+def test_a_client_of_mcp_itself_acts_as_the_user(workspace):
+    """Rule 9: three users, at the same time."""
+
+    async def ask(name):
+        with as_user(workspace, name) as session:
+            return await listed(f"{workspace.host}{MCP}", bearer(session))
+
+    async def all_three():
+        return await asyncio.gather(*map(ask, ("alice", "bob", "carol")), return_exceptions=True)
+
+    alice, bob, carol = asyncio.run(all_three())
+    assert alice == bob != []
+    assert isinstance(carol, BaseException)
+    seen = [(record.user, record.status) for record in calls(workspace) if record.method == "POST"]
+    assert {user for user, _ in seen} == {"alice", "bob", "carol"}
+    assert all(status >= 400 for user, status in seen if user == "carol")
+    assert all(status < 300 for user, status in seen if user != "carol")
+
+
+@pytest.mark.parametrize("kind", ["bearer", "provider"])
+def test_an_auth_that_is_kept_sends_nothing_after_its_session(workspace, kind):
+    """Rule 5: not as its user, and not as the next one's."""
+    with as_user(workspace, "alice") as session:
+        build = extra("databricks_mcp", "DatabricksOAuthClientProvider") if kind == "provider" else None
+        kept = bearer(session) if build is None else build(session.client)
+        assert asyncio.run(listed(f"{workspace.host}{MCP}", kept))
+    workspace.log.clear()
+    with as_user(workspace, "bob"), pytest.raises(BaseException) as refused:
+        asyncio.run(asyncio.wait_for(listed(f"{workspace.host}{MCP}", kept), 10))
+    assert len(workspace.log) == 0
+    assert any(isinstance(leaf, SessionClosedError) for leaf in leaves(refused.value))
+
+
+def test_a_session_that_has_ended_gives_no_auth(workspace):
+    """Rule 5."""
+    with as_user(workspace, "alice") as session:
+        pass
+    with pytest.raises(SessionClosedError):
+        bearer(session)
+
+
+def test_a_provider_of_any_other_client_keeps_its_own_flow(workspace):
+    """What the kit did not build is not the kit's."""
+    from databricks.sdk import WorkspaceClient
+
+    with as_user(workspace, "alice") as session:
+        databricks_client(session).list_tools()
+    workspace.log.clear()
+    other = WorkspaceClient(host=workspace.host, token=workspace.token("bob"), auth_type="pat")
+    with as_user(workspace, "alice"):
+        extra("databricks_mcp", "DatabricksMCPClient")(f"{workspace.host}{MCP}", other).list_tools()
+    assert {record.user for record in calls(workspace)} == {"bob"}
+
+
+def test_the_token_goes_to_databricks_alone(workspace):
+    """Rule 8: to the user's workspace, and to apps."""
+    from obo_kit.clients._mcp import _headers
+
+    with as_user(workspace, "alice") as session:
+        lease = session._lease
+        assert "Authorization" in _headers(lease, f"{workspace.host}{MCP}")
+        assert "Authorization" in _headers(lease, "https://x-1.aws.databricksapps.com/mcp")
+        for url in (
+            "http://x-1.aws.databricksapps.com/mcp",
+            "https://databricksapps.com.example/mcp",
+            "https://other.example/mcp",
+        ):
+            assert _headers(lease, url) == {}
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "reasons"),
+    [
+        ("alice", ("sql",), {R.MISSING_SCOPE}),
+        ("carol", ("all-apis",), {R.ACCESS_DENIED, R.NOT_FOUND_OR_DENIED}),
+        ("alice", ("all-apis",), set()),
+    ],
+)
+def test_what_the_workspace_says_is_told(workspace, name, scopes, reasons):
+    """Rule 16: the workspace's own answers: the token lacks the scope, the user lacks the grant, nothing is lacking."""
+    with user_session(host=workspace.host, token=workspace.token(name, scopes=scopes)) as session:
+        optional_tool(fallback=None)(databricks_client(session).list_tools)()
+        assert {denial.reason for denial in session.denials} <= reasons
+        assert len(session.denials) == bool(reasons)
+        assert all(denial.status in (403, 404) for denial in session.denials)
+        assert all(denial.scopes for denial in session.denials if denial.reason is R.MISSING_SCOPE)
+
+
+def test_errors_keep_status_and_body_and_no_token(workspace):
+    """Rules 8 and 16: outside of any tool, on the exception itself."""
+    workspace.add_fault(status=403, body={"error_code": "PERMISSION_DENIED", "message": "You may not."}, times=None,
+                        path_prefix=MCP)  # fmt: skip
+    with as_user(workspace, "alice") as session, pytest.raises(BaseException) as refused:
+        databricks_client(session).list_tools()
+    (told,) = {status_of(leaf) for leaf in leaves(refused.value)} - {None}
+    assert told == 403
+    denial = explain(refused.value)
+    assert denial is not None
+    assert (denial.reason, denial.status, denial.error_code) == (R.ACCESS_DENIED, 403, "PERMISSION_DENIED")
+    for leaf in leaves(refused.value):
+        request = getattr(leaf, "request", None)
+        assert request is None or "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        "x",
+        {},
+        {"obo_kit": None},
+        {"obo_kit": {"status": "403", "path": "/", "body": ""}},
+        {"obo_kit": {"status": 403}},
+    ],
+)
+def test_what_a_server_says_in_another_form_is_not_taken_for_a_refusal(data):
+    """Rule 16: never guessed."""
+    error = type("MCPError", (Exception,), {"__module__": "mcp.shared.exceptions"})("x")
+    error.error = type("ErrorData", (), {"code": -32603, "message": "x", "data": data})()
+    assert kept_of(error) is None
+    assert explain(error) is None
+
+
+def test_a_tool_is_narrowed(workspace):
+    """Rule 23: nothing is sent outside of what the tool declares."""
+
+    @requires_scopes("sql")
+    def tool(session):
+        return databricks_client(session).list_tools()
+
+    with as_user(workspace, "alice") as session, pytest.raises(BaseException) as refused:
+        tool(session)
+    assert calls(workspace) == []
+    denial = explain(refused.value)
+    assert denial is not None
+    assert denial.reason is R.SCOPE_VIOLATION
+
+
+def test_a_client_that_is_imported_late_loses_no_refusal(workspace, monkeypatch):
+    """Rule 16: in the tool's body, say, when the session's client is there already."""
+    extra("databricks_mcp", "DatabricksMCPClient")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "databricks_mcp"]:
+        monkeypatch.delitem(sys.modules, name)
+    workspace.add_fault(status=401, body="", times=None, path_prefix=MCP)
+    with as_user(workspace, "alice") as session:
+        _ = session.client
+        waiting = len(sys.meta_path)
+        optional_tool(fallback=None)(lambda: databricks_client(session).list_tools())()
+        assert [one.reason for one in session.denials] == [R.TOKEN_EXPIRED]
+        assert len(sys.meta_path) == waiting - 1
+    assert {record.path for record in calls(workspace)} == {MCP}
+
+
+def test_a_sign_in_page_ends_the_request_in_an_error(workspace):
+    """Rule 16: also where the HTTP client follows the redirect. Clients of `mcp` before 1.30 cannot read the page, and wait."""
+    from obo_kit.clients._mcp import Auth  # of `httpx`, or of its successor
+
+    http = importlib.import_module(Auth.__module__.partition(".")[0])
+    workspace.add_fault(status=302, headers={"Location": "/login.html"}, times=None, path_prefix=MCP)
+    workspace.add_fault(status=200, body="<html>", headers={"Content-Type": "text/html"}, path_prefix="/login")
+
+    async def ask(session):
+        async with http.AsyncClient(auth=bearer(session), trust_env=False, follow_redirects=True) as client:
+            return await client.post(f"{workspace.host}{MCP}", json={})
+
+    with as_user(workspace, "alice") as session:
+        with pytest.raises(http.HTTPStatusError) as refused:
+            asyncio.run(ask(session))
+        denial = explain(refused.value)
+    assert denial is not None
+    assert denial.reason is R.TOKEN_EXPIRED
+    assert "Authorization" not in refused.value.request.headers
+    workspace.clear_faults()
+
+
+def test_a_refusal_behind_another_redirect_is_not_lost(workspace):
+    """Rule 16: what counts is the answer at its end."""
+    from obo_kit.clients._mcp import Auth
+    from obo_kit.context._wrapping import current_call
+
+    http = importlib.import_module(Auth.__module__.partition(".")[0])
+    workspace.add_fault(status=307, headers={"Location": f"{MCP}/"}, times=1, path_prefix=MCP)
+    workspace.add_fault(status=403, body={"error_code": "PERMISSION_DENIED", "message": "No."}, path_prefix=f"{MCP}/")
+
+    @optional_tool
+    async def ask(auth):
+        async with http.AsyncClient(auth=auth, trust_env=False, follow_redirects=True) as client:
+            answer = await client.post(f"{workspace.host}{MCP}", json={})
+        call = current_call()
+        assert call is not None
+        return answer.status_code, [one.status for one in call.seen]
+
+    with as_user(workspace, "alice") as session:
+        assert asyncio.run(ask(bearer(session))) == (403, [403])
+
+
+def test_an_anyio_stream_that_is_closed_elsewhere_is_no_refusal():
+    """Rule 15: it counts where an MCP client met with it."""
+    error = pytest.importorskip("anyio").ClosedResourceError()
+    assert not tells_nothing(error)
+
+
+# --- what passes ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_passes_is_tried_again(workspace):
+    """Rule 19: a 429 had no effect."""
+    workspace.add_fault(status=429, headers={"Retry-After": "0"}, times=1, path_prefix=MCP)
+    with as_user(workspace, "alice") as session:
+        assert optional_tool(retry=True)(lambda: [t.name for t in databricks_client(session).list_tools()])()
+    assert calls(workspace)[0].status == 429
+
+
+def test_no_answer_is_noted():
+    """Rule 19: seen on the wire, and told."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host = f"http://127.0.0.1:{free.getsockname()[1]}"
+
+    @optional_tool
+    async def tool(auth):
+        from obo_kit.context._wrapping import current_call
+
+        try:
+            return await listed(f"{host}{MCP}", auth)
+        finally:
+            call = current_call()
+            assert call is not None
+            noted.extend(one.what for one in call.evidence.outages)
+
+    noted: list[str] = []
+    with user_session(host=host, token="x", limits=Limits(retry=0.2)) as session, pytest.raises(BaseException):  # noqa: B017
+        asyncio.run(asyncio.wait_for(tool(bearer(session)), 10))
+    assert noted
+    assert set(noted) == {"no answer"}
+
+
+# --- the OpenAI Agents SDK -------------------------------------------------------------------------------------------------
+
+
+REFUSED = {
+    "scope": (403, {"error_code": 403, "message": "Provided OAuth token does not have required scopes: x"}, R.MISSING_SCOPE),
+    "token": (401, "", R.TOKEN_EXPIRED),
+    "grant": (403, {"error_code": "PERMISSION_DENIED", "message": "You may not."}, R.ACCESS_DENIED),
+    "disabled": (403, {"error_code": "FEATURE_DISABLED", "message": "x is disabled for this workspace."}, None),
+    "outage": (503, "", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", REFUSED)
+@pytest.mark.parametrize("phase", ["connect", "call"])
+def test_what_the_agents_sdk_makes_of_a_refusal(workspace, phase, key):
+    """A `UserError` without its cause when connecting; in a call a cancellation that nobody asked for."""
+    if phase == "call" and sys.version_info < (3, 11):
+        pytest.skip("Python 3.10 does not say who was cancelled")
+    build = of_mcp_1("databricks_openai.agents", "McpServer")
+    status, body, reason = REFUSED[key]
+    raised: list[BaseException] = []
+
+    @optional_tool(fallback=lambda denial: denial)
+    async def tool(session):
+        try:
+            if phase == "connect":
+                workspace.add_fault(status=status, body=body, times=None, path_prefix=MCP)
+            async with build(f"{workspace.host}{MCP}", workspace_client=session.client) as server:
+                await server.list_tools()
+                workspace.add_fault(status=status, body=body, times=None, path_prefix=MCP)
+                return await server.call_tool(f"query_space_{SPACE}", {"query": "x"})
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    with as_user(workspace, "alice") as session:
+        if reason is None:
+            with pytest.raises(BaseException) as came:
+                asyncio.run(tool(session))
+            assert phase == "call" or came.value is raised[0]
+        else:
+            denial: Any = asyncio.run(tool(session))
+            assert denial.reason is reason
+            assert session.denials == (denial,)
+    assert (
+        is_a(raised[0], "agents", "UserError") if phase == "connect" else isinstance(raised[0], asyncio.CancelledError)
+    )
+
+
+def test_a_real_cancellation_is_never_a_denial(workspace):
+    """Rule 15: whatever was refused before it."""
+    workspace.add_fault(status=403, body="", times=None, path_prefix=MCP)
+
+    @optional_tool(fallback="fallback")
+    async def tool(session):
+        with contextlib.suppress(Exception):  # a group of exceptions is one
+            await listed(f"{workspace.host}{MCP}", bearer(session))
+        began.set()
+        await asyncio.sleep(30)
+
+    async def cancelled():
+        running = asyncio.create_task(tool(session))
+        await began.wait()
+        running.cancel("Cancelled via cancel scope 7f")
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    began = asyncio.Event()
+    with as_user(workspace, "alice") as session:
+        asyncio.run(cancelled())
+        assert session.denials == ()
+
+
+def test_who_was_cancelled():
+    """A cancellation that is none is one in the words of `anyio`, while nobody cancels the task that sees it."""
+    assert is_failure_in_disguise(asyncio.CancelledError("Cancelled via cancel scope 7f"))
+    assert not is_failure_in_disguise(asyncio.CancelledError())
+    assert not is_failure_in_disguise(ValueError("Cancelled via cancel scope 7f"))

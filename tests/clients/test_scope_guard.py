@@ -1,0 +1,77 @@
+"""A tool's client is narrowed to the tool's declaration (rule 23): every client that a session hands out, in every mode."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from official import OFFICIAL, chat_databricks, oauth_token, quiet, upstream_openai_client
+from support import as_user, calls
+
+from obo_kit import DenialReason, audit, explain, requires_scopes
+
+# They ask the session's client for headers, and send requests of their own: pinned and fenced, but not narrowed.
+THEIR_OWN_WAY = (upstream_openai_client, chat_databricks, oauth_token)
+GUARDED = [build for build in OFFICIAL if build not in THEIR_OWN_WAY]
+NOTHING = "billing"
+"""A scope that opens no API: whatever the client sends is outside of it."""
+
+
+def straying(workspace, session, build):
+    """A use of a client, as a tool that declares something else. Built before, outside of any tool."""
+    use = build(session)
+    workspace.log.clear()
+
+    @requires_scopes(NOTHING)
+    def strays():
+        with quiet():
+            return use()
+
+    return strays
+
+
+@pytest.fixture(params=GUARDED, ids=lambda build: build.__name__)
+def tool(request, workspace, no_traces):
+    with as_user(workspace, "alice") as session:
+        yield straying(workspace, session, request.param)
+
+
+def test_raise_sends_nothing(workspace, tool, monkeypatch):
+    """Rule 23: and however the client's library wraps the error, it is told as what it is."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
+    with pytest.raises(BaseException) as refused:
+        tool()
+    denial = explain(refused.value)
+    assert denial is not None
+    assert denial.reason is DenialReason.SCOPE_VIOLATION
+    assert calls(workspace) == []
+
+
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_warn_says_it_once_and_off_never(workspace, tool, monkeypatch, caplog, mode):
+    """Rule 23: the call is made, as the user. The audit knows it from the client's side, by tool."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", mode)
+    monkeypatch.setattr("obo_kit.testing.server._log.tell_of_request", lambda *_: None)
+    with audit() as report:
+        tool()
+    sent = calls(workspace)
+    assert {record.user for record in sent} == {"alice"}
+    assert [(one.tool, bool(one.requests)) for one in report.tools] == [("strays", True)]
+    assert {one.tool for one in report.would_fail} == {"strays"}
+    tool()
+    warned = [record for record in caplog.records if record.name == "obo_kit.clients._workspace"]
+    assert {record.levelno for record in warned} <= {logging.WARNING}
+    said = [record.getMessage() for record in warned]
+    assert bool(said) is (mode == "warn")
+    assert len(said) == len(set(said))
+    assert all("'strays' called" in line for line in said)
+
+
+@pytest.mark.parametrize("build", THEIR_OWN_WAY, ids=lambda build: build.__name__)
+def test_what_cannot_be_narrowed_is_seen_by_the_audit(workspace, no_traces, monkeypatch, build):
+    """Rule 23 ends where a library sends requests of its own: a local workspace sees them, without the tool's name."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
+    with as_user(workspace, "alice") as session, audit() as report:
+        straying(workspace, session, build)()
+    assert {record.user for record in calls(workspace)} == {"alice"}
+    assert [one.tool for one in report.tools if one.requests] == [None]

@@ -1,0 +1,418 @@
+"""Deliberate breakages of the rules that keep users apart, each with the test that must notice.
+
+``python tests/mutants.py`` applies them one at a time to a copy of the package and runs the test against the copy. What
+all runs need is imported once, and each run is a fork of that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+PACKAGE = TESTS.parent / "obo_kit"
+_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One breakage: the first `old` in `file` becomes `new`, and `test` must fail."""
+
+    rule: int
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = {
+    "the lease reads the runtime again": Mutant(
+        rule=4,
+        file="identity/_credentials.py",
+        old="return resolve(identity)",
+        new="return resolve(__import__('obo_kit.identity._sources').identity._sources.capture())",
+        test="session/test_session.py::test_what_the_runtime_says_later_does_not_matter",
+    ),
+    "no fence": Mutant(
+        rule=5,
+        file="identity/_credentials.py",
+        old="        if self.closed:",
+        new="        if False:",
+        test="session/test_session.py::test_a_client_kept_is_no_client_of_the_next_request",
+    ),
+    "a session stays open in a forked child": Mutant(
+        rule=5,
+        file="identity/_credentials.py",
+        old="return self._closed or self._process is not _process",
+        new="return self._closed",
+        test="session/test_concurrency.py::test_a_session_counts_as_closed_in_a_forked_child",
+    ),
+    "Model Serving without a token falls back": Mutant(
+        rule=2,
+        file="identity/_sources.py",
+        old='except Exception as error:\n            raise NoUserIdentityError(\n                f"Model Serving',
+        new='except Exception as error:\n            return None\n            raise NoUserIdentityError(\n                f"',
+        test="identity/test_identity.py::test_model_serving_without_a_token_refuses_and_sends_nothing",
+    ),
+    "the official class's fallback is taken for the user": Mutant(
+        rule=2,
+        file="identity/_sources.py",
+        old='if strategy.auth_type() != "model_serving_user_credentials":',
+        new="if False:",
+        test="identity/test_identity.py::test_model_serving_is_recognised_in_any_case_of_letters",
+    ),
+    "an app without headers falls back": Mutant(
+        rule=2,
+        file="identity/_sources.py",
+        old="        if headers is None or not headers.value:\n",
+        new="        if headers is None or not headers.value:\n            return None\n",
+        test="identity/test_identity.py::test_an_app_without_a_request_refuses_and_sends_nothing",
+    ),
+    "token=None is ignored": Mutant(
+        rule=2,
+        file="session/_entry.py",
+        old="token = None if token is _UNSET else Hidden(token)",
+        new="token = None if token is _UNSET or not token else Hidden(token); host = host if token else None",
+        test="identity/test_identity.py::test_a_missing_token_is_refused_where_others_could_step_in",
+    ),
+    "headers=None is ignored": Mutant(
+        rule=2,
+        file="session/_entry.py",
+        old="headers = None if headers is _UNSET else Hidden(headers)",
+        new="headers = None if headers is _UNSET or not headers else Hidden(headers)",
+        test="identity/test_identity.py::test_headers_without_a_user_are_refused_where_a_developer_could_step_in",
+    ),
+    "one of two different headers is taken": Mutant(
+        rule=2,
+        file="identity/_sources.py",
+        old="    if len(tokens) > 1:",
+        new="    if False:",
+        test="identity/test_identity.py::test_two_different_tokens_in_the_headers_are_refused",
+    ),
+    "a malformed token is taken": Mutant(
+        rule=3,
+        file="identity/_sources.py",
+        old="    if _TOKEN.fullmatch(token.value) is None:",
+        new="    if False:",
+        test="identity/test_identity.py::test_a_malformed_token_is_refused_and_not_repeated",
+    ),
+    "a new token of another user is taken": Mutant(
+        rule=4,
+        file="identity/_credentials.py",
+        old="        if not same_user(found, identity):",
+        new="        if False:",
+        test="identity/test_long_requests.py::test_without_a_new_token_of_the_same_user_it_is_said_and_nothing_is_sent",
+    ),
+    "an expired token is sent": Mutant(
+        rule=4,
+        file="identity/_credentials.py",
+        old="if token_state(identity) is not TokenState.FRESH:",
+        new="if False:",
+        test="identity/test_long_requests.py::test_an_explicit_token_cannot_be_renewed",
+    ),
+    "a token that does not say whose it is renews one that does": Mutant(
+        rule=4,
+        file="identity/_sources.py",
+        old="if one.principal is not None and other.principal is not None:",
+        new="if one.principal is None or other.principal is None:\n        return True\n    if True:",
+        test="identity/test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
+    ),
+    "a tool that copied the token is not fenced": Mutant(
+        rule=5,
+        file="session/_entry.py",
+        old="        if index is not None:",
+        new="        if False:",
+        test="identity/test_long_requests.py::test_a_store_whose_index_copied_the_token_is_adopted",
+    ),
+    "overlap on the process's token is allowed": Mutant(
+        rule=4,
+        file="session/_entry.py",
+        old='if overlap and os.environ.get("OBO_KIT_PROCESS_TOKEN", "")',
+        new='if False and os.environ.get("OBO_KIT_PROCESS_TOKEN", "")',
+        test="session/test_session.py::test_overlapping_requests_on_a_process_s_one_token_can_be_refused",
+    ),
+    "the context is held across a yield": Mutant(
+        rule=6,
+        file="context/_wrapping.py",
+        old="        finally:\n            FRAME.reset(token)\n        try:\n            payload = yield item",
+        new="        finally:\n            pass\n        try:\n            payload = yield item",
+        test="session/test_session.py::test_interleaved_streams_stay_apart_and_leave_nothing_behind",
+    ),
+    "a closed session counts": Mutant(
+        rule=6,
+        file="context/_wrapping.py",
+        old="if frame is None or frame.session is None or frame.session.closed:",
+        new="if frame is None or frame.session is None:",
+        test="session/test_session.py::test_a_copied_context_does_not_keep_a_session_open",
+    ),
+    "what a request left behind takes the process's next token": Mutant(
+        rule=4,
+        file="session/_entry.py",
+        old="if from_process_token(identity) and not (",
+        new="if False and not (",
+        test="session/test_concurrency.py::test_what_a_request_left_behind_does_not_take_the_next_one_s_token",
+    ),
+    "what a request left behind captures anew": Mutant(
+        rule=7,
+        file="session/_entry.py",
+        old="if not opens or _entry_point_declared or ended_session() is not None:",
+        new="if _entry_point_declared:",
+        test="session/test_concurrency.py::test_a_task_that_outlives_its_request_has_no_user_and_is_told_so",
+    ),
+    "a pool forked inside a request goes on as its user": Mutant(
+        rule=4,
+        file="session/_entry.py",
+        old="if ended._lease.foreign:",
+        new="if False:",
+        test="session/test_concurrency.py::test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user",
+    ),
+    "headers outlive their request": Mutant(
+        rule=4,
+        file="integrations/asgi.py",
+        old="headers.value = None",
+        new="pass",
+        test="integrations/test_asgi.py::test_a_task_left_behind_has_a_user_only_if_its_session_began_during_the_request",
+    ),
+    "a session that nobody can close stays open": Mutant(
+        rule=5,
+        file="session/_entry.py",
+        old="        if not self.closed:\n            self.close()\n            warnings",
+        new="        if not self.closed:\n            warnings",
+        test="session/test_session.py::test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it",
+    ),
+    "a stream's session stays open": Mutant(
+        rule=6,
+        file="session/_entry.py",
+        old="        if self._owned and self._session is not None:\n            self._session.close()",
+        new="        pass",
+        test="session/test_session.py::test_a_stream_s_session_ends_with_it_however_it_ends",
+    ),
+    "another user inside is not noticed": Mutant(
+        rule=6,
+        file="session/_entry.py",
+        old="if named is not None and (has is None or not same_user(named, has)):",
+        new="if False:",
+        test="session/test_session.py::test_naming_another_user_inside_is_refused",
+    ),
+    "tokens that say nothing are one user's": Mutant(
+        rule=6,
+        file="identity/_sources.py",
+        old="return resolve(one) == resolve(other)",
+        new="return True",
+        test="session/test_session.py::test_naming_another_user_inside_is_refused",
+    ),
+    "a tool outside captures anew": Mutant(
+        rule=7,
+        file="session/_entry.py",
+        old="    if not opens or _entry_point_declared or",
+        new="    if not opens or",
+        test="session/test_session.py::test_with_an_entry_point_a_tool_outside_of_any_session_refuses",
+    ),
+    "what is hidden shows": Mutant(
+        rule=8,
+        file="identity/_sources.py",
+        old='return "<hidden>"',
+        new="return repr(self.value)",
+        test="identity/test_secrets.py::test_no_refusal_shows_the_token_not_even_in_its_tracebacks_locals",
+    ),
+    "a lease can be pickled": Mutant(
+        rule=8,
+        file="identity/_credentials.py",
+        old="    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:",
+        new="    def _unused(self, protocol: Any, /) -> NoReturn:",
+        test="identity/test_secrets.py::test_a_lease_cannot_be_pickled",
+    ),
+    "the environment enters a user's configuration": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="    def _load_from_env(self) -> None:\n        pass",
+        new="    def _load_from_env(self) -> None:\n        super()._load_from_env()",
+        test="clients/test_clients.py::test_nothing_of_the_app_rides_along_in_a_user_s_configuration",
+    ),
+    "configurations share what they hold": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="        super().__init__(**settings)",
+        new="        super().__init__(**settings)\n"
+        "        self._inner = _shared.__dict__.setdefault('inner', self._inner)",
+        test="clients/test_clients.py::test_what_one_user_s_configuration_is_given_reaches_no_other",
+    ),
+    "one configuration for all": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="client = _UserWorkspaceClient(config=_config(lease))",
+        new='client = _UserWorkspaceClient(config=_shared.__dict__.setdefault("config", _config(lease)))',
+        test="clients/test_clients.py::test_what_one_user_s_configuration_is_given_reaches_no_other",
+    ),
+    "one cookie jar for all": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="    session.trust_env = False\n",
+        new='    session.trust_env = False\n    session.cookies = _shared.__dict__.setdefault("jar", session.cookies)\n',
+        test="clients/test_clients.py::test_cookies_of_one_user_never_ride_with_another_s_request[workspace_client]",
+    ),
+    "the token goes wherever the request goes": Mutant(
+        rule=8,
+        file="clients/_workspace.py",
+        old="!= host:\n            return {}",
+        new="is None:\n            return {}",
+        test="clients/test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
+    ),
+    "the token goes to a host whose name begins alike": Mutant(
+        rule=8,
+        file="clients/_workspace.py",
+        old='if not url.startswith(f"{host}/"):',
+        new="if not url.startswith(host):",
+        test="clients/test_clients.py::test_the_token_does_not_go_to_a_host_whose_name_begins_alike",
+    ),
+    "answers hold the request with the token": Mutant(
+        rule=8,
+        file="clients/_workspace.py",
+        old="        response.request = request\n",
+        new="",
+        test="identity/test_secrets.py::test_an_answer_holds_a_request_without_the_token",
+    ),
+    "a pool is used on both sides of a fork": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="    os.register_at_fork(after_in_child=_renew)",
+        new="    pass",
+        test="session/test_concurrency.py::test_forked_workers_share_no_connection_and_no_answers",
+    ),
+    "every client asks the host who it is": Mutant(
+        rule=10,
+        file="clients/_workspace.py",
+        old="    def _resolve_host_metadata(self) -> None:\n        pass",
+        new="    _asks = True",
+        test="clients/test_clients.py::test_a_host_is_asked_once_who_it_is_however_many_users_and_clients",
+    ),
+    "the guard stands aside of the SDK": Mutant(
+        rule=23,
+        file="clients/_workspace.py",
+        old="        admit(method, path)\n",
+        new="",
+        test="tools/test_requires_scopes.py::test_a_call_outside_the_declaration_is_stopped",
+    ),
+    "the guard stands aside of OpenAI": Mutant(
+        rule=23,
+        file="clients/_openai.py",
+        old="    admit(options.method.upper(), path)\n",
+        new="",
+        test="clients/test_scope_guard.py::test_raise_sends_nothing[openai_client]",
+    ),
+    "the guard stands aside of MCP": Mutant(
+        rule=23,
+        file="clients/_mcp.py",
+        old="    admit(method, path)\n",
+        new="",
+        test="clients/test_scope_guard.py::test_raise_sends_nothing[mcp_client]",
+    ),
+    "a tool object asks with its own client": Mutant(
+        rule=14,
+        file="tools/_adapters.py",
+        old="        return fn(there(self), *args, **kwargs)",
+        new="        return fn(self, *args, **kwargs)",
+        test="tools/test_tool_objects_user_client.py::test_a_retriever_tool_of_the_agent_s_asks_as_the_user",
+    ),
+    "all users share the connection of an MCP server": Mutant(
+        rule=14,
+        file="integrations/openai.py",
+        old="(AsyncExitStack, asyncio.Lock)",
+        new="(asyncio.Lock,)",
+        test="tools/test_tool_objects_user_client.py::test_one_server_of_the_agents_sdk_serves_every_user",
+    ),
+}
+
+
+def _start(tests: list[str], mutant: Mutant | None) -> tuple[int, tempfile.TemporaryDirectory[str]]:
+    """Run the tests in a fork of this process, against a copy of the package: its process id, and where the copy is."""
+    where = tempfile.TemporaryDirectory()
+    copied = Path(where.name) / "obo_kit"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant is not None:
+        file = copied / mutant.file
+        text = file.read_text("utf-8")
+        if mutant.old not in text:
+            raise SystemExit(f"{mutant.file} has changed; bring the mutant up to date:\n{mutant.old}")
+        file.write_text(text.replace(mutant.old, mutant.new, 1), "utf-8")
+    child = os.fork()
+    if child == 0:
+        status = 98  # an exception here is no failed test
+        try:
+            status = _in_child(where.name, tests, _SECONDS if mutant is not None else 4 * _SECONDS)
+        finally:
+            os._exit(status)
+    return child, where
+
+
+def _in_child(where: str, tests: list[str], seconds: int) -> int:
+    import pytest
+
+    signal.alarm(seconds)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    sys.path.insert(0, where)
+    sys.dont_write_bytecode = True
+    import obo_kit
+
+    if not str(obo_kit.__file__).startswith(where):
+        return 99
+    arguments = [
+        "-W",
+        "ignore:Module already imported",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "pytest_asyncio.plugin",
+        f"--rootdir={TESTS.parent}",
+    ]
+    return int(pytest.main([*arguments, *(str(TESTS / test) for test in tests)]))
+
+
+def main() -> None:
+    """Print, as JSON, pytest's exit status per mutant, and of the unmodified copy under the name ``none``."""
+    # Everything that takes long to import, and starts no thread.
+    import databricks.ai_search.client
+    import databricks.sdk
+    import databricks_ai_bridge
+    import duckdb
+    import hypothesis.stateful
+    import pytest
+    import pytest_asyncio
+    import sklearn.feature_extraction.text
+    import uvicorn
+
+    for extra in ("databricks_openai", "databricks_mcp"):
+        if importlib.util.find_spec(extra) is not None:
+            importlib.import_module(extra)
+    del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, pytest_asyncio, sklearn, uvicorn
+    wanted = sys.argv[1:] or [*MUTANTS]
+    todo = [(name, [MUTANTS[name].test], MUTANTS[name]) for name in reversed(wanted)]
+    todo.append(("none", sorted({MUTANTS[name].test for name in wanted}), None))
+    running: dict[int, tuple[str, tempfile.TemporaryDirectory[str]]] = {}
+    found: dict[str, int] = {}
+    while todo or running:
+        while todo and len(running) < (os.cpu_count() or 1):
+            name, tests, mutant = todo.pop()
+            child, where = _start(tests, mutant)
+            running[child] = name, where
+        child, status = os.wait()
+        name, where = running.pop(child)
+        where.cleanup()
+        found[name] = os.waitstatus_to_exitcode(status)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

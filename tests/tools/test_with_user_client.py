@@ -1,0 +1,843 @@
+"""`with_user_client`: rules 12 and 13 of the design, with real clients and real frameworks."""
+
+# ruff: noqa: SIM117 - what surrounds a call, and what is expected of it, read better apart
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import threading
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, Optional, Union
+
+import postponed
+import pytest
+from databricks.sdk import WorkspaceClient
+from hypothesis import given
+from hypothesis import strategies as st
+from support import as_user, callers, me
+
+from obo_kit import (
+    NoUserIdentityError,
+    NoUserSessionError,
+    SessionClosedError,
+    UserSession,
+    current_session,
+    user_session,
+    with_user_client,
+)
+from obo_kit.tools._with_client import _without_entry
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from databricks.ai_search.client import AISearchClient, VectorSearchClient
+
+Alias = WorkspaceClient
+
+
+def extra(module: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing a framework is not what is tested
+        return pytest.importorskip(module, reason=f"{module} is an extra")
+
+
+@pytest.fixture
+def alice(workspace):
+    with as_user(workspace, "alice") as session:
+        yield session
+
+
+# --- where the client stands ---------------------------------------------------------------------------------------------
+
+
+def first(client: WorkspaceClient, a, b=2):
+    return client, a, b
+
+
+def middle(a, client: WorkspaceClient, b=2):
+    return client, a, b
+
+
+def last(a, b=2, client: WorkspaceClient = None):  # type: ignore[assignment]
+    return client, a, b
+
+
+def keyword_only(a, b=2, *, client: WorkspaceClient):
+    return client, a, b
+
+
+def positional_only(a, client: WorkspaceClient, /, b=2):
+    return client, a, b
+
+
+def positional_only_first(client: WorkspaceClient, /, a, b=2):
+    return client, a, b
+
+
+def positional_only_last(a, b=2, client: WorkspaceClient = None, /):  # type: ignore[assignment]
+    return client, a, b
+
+
+PLACES = [first, middle, last, keyword_only, positional_only, positional_only_first, positional_only_last]
+
+
+@pytest.mark.parametrize("fn", PLACES, ids=lambda fn: fn.__name__)
+def test_the_client_arrives_wherever_it_stands(alice, fn):
+    """Rule 12: the other arguments arrive as they were passed, by position and by name."""
+    tool = with_user_client(fn)
+    client = alice.client
+    assert tool(1) == (client, 1, 2)
+    assert tool(1, 3) == (client, 1, 3)
+    if fn is not positional_only_last:
+        assert tool(1, b=3) == (client, 1, 3)
+    if "positional_only" not in fn.__name__ or fn is positional_only_first:
+        assert tool(a=1) == tool(b=2, a=1) == (client, 1, 2)
+
+
+@pytest.mark.parametrize("fn", PLACES, ids=lambda fn: fn.__name__)
+def test_the_signature_has_everything_but_the_client(fn):
+    """Rule 12."""
+    tool = with_user_client(fn)
+    before = inspect.signature(fn).parameters
+    assert dict(inspect.signature(tool).parameters) == {name: one for name, one in before.items() if name != "client"}
+    assert "client" not in tool.__annotations__
+
+
+@pytest.mark.parametrize("fn", PLACES, ids=lambda fn: fn.__name__)
+def test_a_value_for_the_client_is_refused(alice, fn):
+    """Rule 13: the caller may be a model."""
+    with pytest.raises(TypeError, match="takes no argument 'client'"):
+        with_user_client(fn)(1, client="mine")
+
+
+def test_a_value_is_refused_where_the_function_takes_any_keyword(alice):
+    """Rule 13: a raw `exec_fn(**json.loads(arguments))` hands on whatever the model wrote."""
+
+    @with_user_client
+    def tool(client: WorkspaceClient, **rest):
+        return client, rest
+
+    assert tool(a=1) == (alice.client, {"a": 1})
+    with pytest.raises(TypeError, match="takes no argument 'client'"):
+        tool(**{"a": 1, "client": "mine"})
+
+
+def test_a_superfluous_positional_argument_is_not_taken_for_the_client(alice):
+    """Rule 13."""
+    with pytest.raises(TypeError, match="positional"):
+        with_user_client(first)("mine", 1, 2)
+
+
+def test_every_client_parameter_is_filled(alice):
+    """Section 2: every parameter annotated with a type the kit knows."""
+
+    @with_user_client
+    def tool(a, one: WorkspaceClient, b, two: VectorSearchClient, *more, three: UserSession, four: AISearchClient):
+        return a, b, more, one, two, three, four
+
+    search = alice.get(VectorSearchClient)
+    expected = (1, 2, (), alice.client, search, alice, alice.get(AISearchClient))
+    assert tool(1, 2) == expected
+    assert tool(a=1, b=2) == expected
+    assert tool(1, 2, 3)[2] == (3,)
+    assert list(inspect.signature(tool).parameters) == ["a", "b", "more"]
+
+
+@pytest.mark.parametrize("package", ["DatabricksOpenAI", "AsyncDatabricksOpenAI"])
+def test_openai_clients_are_known(alice, package):
+    """Section 2."""
+    known = getattr(extra("databricks_openai"), package)
+
+    def tool(client, a):
+        return client, a
+
+    tool.__annotations__["client"] = known
+    client, _ = with_user_client(tool)(1)
+    assert isinstance(client, known)
+
+
+def test_the_client_acts_as_the_user_of_the_session(workspace):
+    """Section 2, on what the server saw."""
+    tool = with_user_client(me)
+    for user in ("alice", "bob", "carol"):
+        with as_user(workspace, user):
+            assert tool() == user
+    assert callers(workspace) == ["alice", "bob", "carol"]
+
+
+def test_all_tools_of_a_session_share_one_client(alice):
+    """Section 2: one client per session."""
+    seen = [with_user_client(fn)(1)[0] for fn in (first, middle, keyword_only)]
+    with with_user_client() as client:
+        seen.append(client)
+    assert {id(one) for one in seen} == {id(alice.client)}
+
+
+# --- annotations ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        WorkspaceClient,
+        Alias,
+        Optional[WorkspaceClient],  # noqa: UP045
+        Union[WorkspaceClient, None],  # noqa: UP007
+        WorkspaceClient | None,
+        Annotated[WorkspaceClient, "the user's"],
+        Annotated[Optional[WorkspaceClient], "the user's"],  # noqa: UP045
+        Optional["WorkspaceClient"],
+        "WorkspaceClient",
+        "Alias",
+        "WorkspaceClient | None",
+        "Optional[WorkspaceClient]",
+        "'WorkspaceClient'",
+        "Annotated[WorkspaceClient, 'x']",
+        "Union[None, WorkspaceClient]",
+        "typing.Optional[NotHere]|databricks.sdk.WorkspaceClient",
+    ],
+    ids=str,
+)
+def test_a_client_type_is_recognised_however_it_is_written(alice, annotation):
+    """Section 2: evaluated where that is possible, else by name."""
+
+    def tool(q, handle):
+        return handle
+
+    tool.__annotations__["handle"] = annotation
+    assert with_user_client(tool)(1) is alice.client
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        str,
+        "str",
+        Any,
+        list[WorkspaceClient],
+        "list[WorkspaceClient]",
+        "dict[str, WorkspaceClient]",
+        "NotAClient",
+        "1 +",
+    ],
+    ids=str,
+)
+def test_what_is_no_client_type_is_not_filled(alice, annotation):
+    """Section 2."""
+
+    def tool(client: WorkspaceClient, other=None):
+        return other
+
+    tool.__annotations__["other"] = annotation
+    assert with_user_client(tool)(other="mine") == "mine"
+
+
+def test_a_class_of_the_same_name_from_elsewhere_is_no_client():
+    """Section 2: a name counts only where it cannot be evaluated."""
+    namespace: dict[str, Any] = {}
+    exec("class WorkspaceClient: ...\ndef tool(one: 'WorkspaceClient'): ...", namespace)
+    with pytest.raises(TypeError, match="found no client parameter"):
+        with_user_client(namespace["tool"])
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "generator", "async_generator"])
+async def test_annotations_that_are_text_and_cannot_all_be_evaluated(alice, kind):
+    """Rule 12: under `from __future__ import annotations`, with the client's import for type checkers alone."""
+    tool = getattr(postponed, kind)
+    result = tool(text="x")
+    if kind == "coroutine":
+        assert await result == "WorkspaceClient x"
+    elif kind == "generator":
+        assert list(result) == ["WorkspaceClient x"]
+    elif kind == "async_generator":
+        assert [item async for item in result] == ["WorkspaceClient x"]
+    else:
+        assert result == ["WorkspaceClient", "x", "None", "3"]
+    assert "client" not in tool.__annotations__
+    assert tool.__annotations__["text"] is str  # evaluated: frameworks would look for the name in the kit's module
+
+
+@pytest.mark.parametrize("name", ["optional", "dotted", "annotated"])
+def test_unresolvable_text_is_recognised_by_name(alice, name):
+    """Section 2."""
+    assert getattr(postponed, name)("x") == "WorkspaceClient x"
+
+
+def test_other_annotations_are_evaluated(alice):
+    """Rule 12: a type of the author's module is not to be found in the kit's."""
+    expected = {"text": str, "only": postponed.Filter | None, "limit": int, "return": list[str]}
+    assert postponed.plain.__annotations__ == expected
+    signature = inspect.signature(postponed.plain)
+    assert {name: one.annotation for name, one in signature.parameters.items()} | {
+        "return": signature.return_annotation
+    } == expected
+    assert signature.parameters["limit"].default == 3
+
+
+def test_an_annotation_of_a_closure_is_evaluated():
+    """Rule 12."""
+
+    class Local: ...
+
+    @with_user_client
+    def tool(client: WorkspaceClient, one: Local):
+        return Local
+
+    assert tool.__annotations__["one"] is Local
+
+
+def test_an_annotation_that_cannot_be_evaluated_stays_and_harms_nobody(alice):
+    """Rule 12: it fails where it would have failed without the kit."""
+
+    def tool(client: WorkspaceClient, one=1):
+        return one
+
+    tool.__annotations__["one"] = "NotHere"
+    tool = with_user_client(tool)
+    assert tool.__annotations__ == {"one": "NotHere"}
+    assert tool() == 1
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------------
+
+
+def test_the_kind_is_kept():
+    """Rule 12."""
+
+    async def coroutine(client): ...
+
+    def generator(client):
+        yield
+
+    async def async_generator(client):
+        yield
+
+    assert inspect.isfunction(with_user_client(first))
+    assert inspect.iscoroutinefunction(with_user_client(coroutine))
+    assert inspect.isgeneratorfunction(with_user_client(generator))
+    assert inspect.isasyncgenfunction(with_user_client(async_generator))
+    assert inspect.iscoroutinefunction(with_user_client(functools.partial(coroutine)))
+
+
+def test_name_docstring_module_and_attributes_are_kept():
+    """Rule 12."""
+
+    def tool(client):
+        """What it does."""
+
+    tool.mark = "kept"  # type: ignore[attr-defined]
+    wrapped = with_user_client(tool)
+    for attribute in ("__name__", "__qualname__", "__doc__", "__module__", "mark"):
+        assert getattr(wrapped, attribute) == getattr(tool, attribute)
+    assert inspect.unwrap(wrapped) is tool
+
+
+def test_a_name_given_between_two_decorators_counts():
+    """Rule 12: templates set `__name__` and `__doc__` of a closure before they make a tool of it."""
+    from obo_kit import requires_scopes
+
+    tool = with_user_client(lambda client: None)
+    tool.__name__, tool.__doc__ = "ask_sales", "Ask about sales."
+    tool = requires_scopes("genie")(tool)
+    assert (tool.__name__, tool.__doc__) == ("ask_sales", "Ask about sales.")
+
+
+class Shop:
+    def __init__(self, name):
+        self.name = name
+
+    @with_user_client
+    def method(self, client: WorkspaceClient, a):
+        return self.name, client, a
+
+    @staticmethod
+    @with_user_client
+    def static_above(client: WorkspaceClient, a):
+        return client, a
+
+    @with_user_client
+    @staticmethod
+    def static_below(client: WorkspaceClient, a):
+        return client, a
+
+    @classmethod
+    @with_user_client
+    def class_above(cls, client: WorkspaceClient, a):
+        return cls, client, a
+
+    @with_user_client
+    @classmethod
+    def class_below(cls, client: WorkspaceClient, a):
+        return cls, client, a
+
+    @with_user_client
+    async def coroutine(self, client: WorkspaceClient, a):
+        return self.name, client, a
+
+    @with_user_client
+    def stream(self, client: WorkspaceClient, a):
+        yield self.name
+        yield client
+        yield a
+
+    @with_user_client
+    async def async_stream(self, client: WorkspaceClient, a):
+        yield client
+
+
+async def test_methods_of_every_kind(alice):
+    """Rule 12."""
+    shop, client = Shop("x"), alice.client
+    assert shop.method(1) == shop.method(a=1) == Shop.method(shop, 1) == ("x", client, 1)
+    assert shop.static_above(1) == Shop.static_above(a=1) == (client, 1)
+    assert shop.static_below(1) == Shop.static_below(a=1) == (client, 1)
+    assert shop.class_above(1) == Shop.class_above(a=1) == (Shop, client, 1)
+    assert shop.class_below(1) == Shop.class_below(a=1) == (Shop, client, 1)
+    assert await shop.coroutine(1) == ("x", client, 1)
+    assert list(shop.stream(1)) == ["x", client, 1]
+    assert [item async for item in shop.async_stream(1)] == [client]
+    for name in ("method", "static_above", "static_below", "class_above", "class_below", "coroutine", "stream"):
+        assert list(inspect.signature(getattr(shop, name)).parameters) == ["a"]
+
+
+def test_a_partial_below_and_above(alice):
+    """Rule 12."""
+    below = with_user_client(functools.partial(first, b=5))
+    assert below(1) == (alice.client, 1, 5)
+    assert (below.__name__, below.__doc__) == ("first", None)
+    above = functools.partial(with_user_client(first), 1)
+    assert above() == (alice.client, 1, 2)
+    with pytest.raises(TypeError, match="takes no argument 'client'"):
+        functools.partial(with_user_client(first), client="mine")(1)
+
+
+def test_a_generator_s_protocol_is_kept(alice):
+    """Rule 12: send, throw, close and the return value."""
+    seen = []
+
+    @with_user_client
+    def tool(client: WorkspaceClient):
+        try:
+            got = yield client
+            try:
+                yield got
+            except KeyError:
+                yield "caught"
+            return "done"
+        finally:
+            seen.append("closed")
+
+    stream = tool()
+    assert next(stream) is alice.client
+    assert stream.send(5) == 5
+    assert stream.throw(KeyError()) == "caught"
+    with pytest.raises(StopIteration, match="done"):
+        next(stream)
+    other = tool()
+    next(other)
+    other.close()
+    assert seen == ["closed", "closed"]
+
+
+async def test_an_async_generator_s_protocol_is_kept(alice):
+    """Rule 12."""
+    seen = []
+
+    @with_user_client
+    async def tool(client: WorkspaceClient):
+        try:
+            got = yield client
+            try:
+                yield got
+            except KeyError:
+                yield "caught"
+        finally:
+            seen.append("closed")
+
+    stream = tool()
+    assert await anext(stream) is alice.client
+    assert await stream.asend(5) == 5
+    assert await stream.athrow(KeyError()) == "caught"
+    await stream.aclose()
+    assert seen == ["closed"]
+
+
+def test_errors_come_as_they_are(alice):
+    """Rule 15."""
+    boom = ValueError("boom")
+
+    @with_user_client
+    def tool(client: WorkspaceClient):
+        raise boom
+
+    with pytest.raises(ValueError, match="boom") as caught:
+        tool()
+    assert caught.value is boom
+
+
+# --- how it is used ------------------------------------------------------------------------------------------------------
+
+
+def test_bare_and_called_are_the_same(alice):
+    """Section 2."""
+    assert with_user_client(first)(1) == with_user_client()(first)(1) == (alice.client, 1, 2)
+
+
+def test_param_names_the_parameter(alice):
+    """Section 2."""
+
+    @with_user_client(param="handle")
+    def tool(handle, client):
+        return handle, client
+
+    assert tool("theirs") == (alice.client, "theirs")
+    assert list(inspect.signature(tool).parameters) == ["client"]
+
+
+def test_an_unannotated_client_is_filled_by_its_name(alice):
+    """Section 2."""
+    assert with_user_client(lambda client, a: (client, a))(1) == (alice.client, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: with_user_client(lambda question: None), r"found no client parameter.*param="),
+        (lambda: with_user_client(param="x")(lambda client: None), "no such parameter"),
+        (lambda: with_user_client(lambda *client: None), "cannot fill"),
+        (lambda: with_user_client(param="rest")(lambda **rest: None), "cannot fill"),
+        (lambda: with_user_client(with_user_client(lambda client: None)), "stands twice"),
+        (lambda: with_user_client(Shop), "not on the class Shop"),
+        (lambda: with_user_client(object()), "put it below the decorator"),
+        (lambda: with_user_client(3), "not on a int"),
+        (lambda: with_user_client(param="client").__enter__(), "takes no param"),
+    ],
+)
+def test_misuse_is_refused_with_the_way_out(make, message):
+    """Section 2: at decoration, not in production."""
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_parameter_named_client_of_another_type_is_not_filled():
+    """Section 2: `client: httpx.Client` is not the user's."""
+
+    def tool(client: str): ...
+
+    with pytest.raises(TypeError, match="does not know the type"):
+        with_user_client(tool)
+
+
+def test_without_a_session_each_call_has_its_own(workspace):
+    """Rule 7: where no entry point is declared."""
+    tool = with_user_client(lambda client: client)
+    with workspace.as_model_serving() as runtime:
+        with runtime.user("alice"):
+            kept = tool()
+            assert with_user_client(me)() == "alice"
+        with runtime.user("bob"):
+            assert with_user_client(me)() == "bob"
+    with pytest.raises(SessionClosedError):
+        kept.current_user.me()
+
+
+def test_with_an_entry_point_a_tool_outside_is_refused(workspace):
+    """Rule 7."""
+
+    @user_session
+    def entry(): ...
+
+    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+        with pytest.raises(NoUserSessionError, match="propagate"):
+            with_user_client(lambda client: client)()
+
+
+def test_in_serving_without_a_user_nothing_is_sent(workspace):
+    """Rule 2."""
+    with workspace.as_model_serving():
+        with pytest.raises(NoUserIdentityError):
+            with_user_client(me)()
+    assert callers(workspace) == []
+
+
+# --- as context manager --------------------------------------------------------------------------------------------------
+
+
+async def test_as_context_manager_it_gives_the_session_s_client(alice):
+    """Section 2."""
+    with with_user_client() as client:
+        assert client is alice.client
+    async with with_user_client() as client:
+        assert client is alice.client
+    assert not alice.closed
+
+
+def test_as_context_manager_outside_a_session_the_client_ends_with_the_block(workspace):
+    """Rule 7."""
+    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+        with with_user_client() as client:
+            assert me(client) == "alice"
+        with pytest.raises(SessionClosedError):
+            client.current_user.me()
+
+
+def test_one_block_is_not_shared_by_two_requests(workspace):
+    """Rule 4: they would end each other's session."""
+    block = with_user_client()
+    inside, leave = threading.Event(), threading.Event()
+
+    def request():
+        with as_user(workspace, "alice"):
+            with block:
+                inside.set()
+                leave.wait(10)
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        with as_user(workspace, "bob"), pytest.raises(RuntimeError, match="in use"):
+            block.__enter__()
+    finally:
+        leave.set()
+        thread.join()
+    with as_user(workspace, "bob"), block as client:
+        assert me(client) == "bob"
+
+
+# --- what a model is told -------------------------------------------------------------------------------------------------
+
+SENTINEL = "the-user-s-handle"
+DOCSTRINGS = {
+    "google": f"""Find things.
+
+    Args:
+        client: {SENTINEL}, which goes
+            on, and on.
+        question: What to find.
+
+    Returns:
+        The things.
+    """,
+    "google, typed": f"""Find things.
+
+    Args:
+        question (str): What to find.
+        client (WorkspaceClient): {SENTINEL}.
+    """,
+    "google, optional, last": f"""Find things.
+
+    Args:
+        question: What to find.
+
+            At length.
+        client (WorkspaceClient, optional): {SENTINEL}.
+
+            At length: {SENTINEL}.
+
+    Raises:
+        ValueError: Never.
+    """,
+    "google, only": f"""Find things.
+
+    Args:
+        client: {SENTINEL}.
+
+    Returns:
+        The things.
+    """,
+    "google, Arguments": f"""Find things.
+
+    Arguments:
+      client: {SENTINEL}
+      question: What to find.
+    """,
+    "numpy": f"""Find things.
+
+    Parameters
+    ----------
+    client : WorkspaceClient
+        {SENTINEL}, which goes on.
+
+        And on: {SENTINEL}.
+    question : str
+        What to find.
+
+    Returns
+    -------
+    list
+        The things.
+    """,
+    "numpy, untyped, last": f"""Find things.
+
+    Parameters
+    ----------
+    question
+        What to find.
+    client
+        {SENTINEL}
+    """,
+    "numpy, only": f"""Find things.
+
+    Parameters
+    ----------
+    client : WorkspaceClient
+        {SENTINEL}
+
+    Returns
+    -------
+    list
+        The things.
+    """,
+    "sphinx": f"""Find things.
+
+    :param client: {SENTINEL}, which goes
+        on, and on: {SENTINEL}.
+    :type client: WorkspaceClient
+    :param question: What to find.
+    :returns: The things.
+    """,
+    "sphinx, typed": f"""Find things.
+
+    :param WorkspaceClient client: {SENTINEL}
+    :param str question: What to find.
+    """,
+    "one line": "Find things.",
+}
+UNTOUCHED = {
+    "prose": "Find things. The client: a person who buys.",
+    "another section": """Find things.
+
+    Notes:
+        client: the person who buys.
+    """,
+    "a longer name": """Find things.
+
+    Args:
+        client_id: Who buys.
+        question: About the client: what to find.
+    """,
+    "args in prose": "Find things with args\n\n    client: the person who buys.",
+}
+
+
+@pytest.mark.parametrize("style", DOCSTRINGS)
+def test_a_docstring_loses_the_client_s_entry_alone(style):
+    """Rule 13: frameworks send the docstring to the model."""
+
+    def tool(client: WorkspaceClient, question: str): ...
+
+    tool.__doc__ = DOCSTRINGS[style]
+    doc = with_user_client(tool).__doc__
+    assert doc is not None
+    assert SENTINEL not in doc
+    assert "client" not in doc
+    kept = [line.strip() for line in DOCSTRINGS[style].splitlines() if "question" in line or "things" in line]
+    assert [line for line in kept if line not in doc] == []
+    assert "What to find." not in DOCSTRINGS[style] or "What to find." in doc
+    for head in ("Args:", "Arguments:", "Parameters\n"):
+        if head in DOCSTRINGS[style]:
+            assert (head in doc) == ("only" not in style)
+
+
+@pytest.mark.parametrize("style", UNTOUCHED)
+def test_what_is_no_entry_stays(style):
+    """Rule 13."""
+
+    def tool(client: WorkspaceClient, question: str): ...
+
+    tool.__doc__ = UNTOUCHED[style]
+    assert with_user_client(tool).__doc__ == UNTOUCHED[style]
+
+
+_WORDS = st.text(alphabet="abc de:\n-`*()[].", max_size=60)
+
+
+@given(doc=_WORDS)
+def test_any_docstring_without_the_name_is_left_alone(doc):
+    """Rule 13."""
+    assert _without_entry(doc, "client") == doc
+
+
+@given(
+    entries=st.lists(st.tuples(st.sampled_from(["a", "b2", "client", "c_d"]), _WORDS.map(str.split)), max_size=5),
+    indent=st.sampled_from(["", "    ", "\t"]),
+    style=st.sampled_from(["google", "numpy", "sphinx"]),
+)
+def test_the_entries_of_others_survive_in_every_style(entries, indent, style):
+    """Rule 13: whatever the descriptions hold."""
+    lines = [f"{indent}Do it.", ""]
+    if style == "google":
+        lines.append(f"{indent}Args:")
+    if style == "numpy":
+        lines += [f"{indent}Parameters", f"{indent}----------"]
+    for name, words in entries:
+        told = " ".join(["About", *words])
+        lines += {
+            "google": [f"{indent}    {name}: {told}", f"{indent}        more of {name}"],
+            "numpy": [f"{indent}{name} : str", f"{indent}    {told}", f"{indent}    more of {name}"],
+            "sphinx": [f"{indent}:param {name}: {told}", f"{indent}    more of {name}"],
+        }[style]
+    doc = _without_entry("\n".join(lines), "client")
+    assert "more of client" not in doc
+    for name, _ in entries:
+        assert name == "client" or f"more of {name}" in doc
+    others = [name for name, _ in entries if name != "client"]
+    assert ("Args:" in doc or "Parameters" in doc) == (style != "sphinx" and (bool(others) or not entries))
+
+
+def test_concurrent_tools_of_two_users_do_not_mix(workspace):
+    """Rule 4."""
+    tool = with_user_client(me)
+
+    async def ask(user):
+        async with as_user(workspace, user):
+            return await asyncio.gather(*(asyncio.to_thread(tool) for _ in range(5)))
+
+    async def both():
+        return await asyncio.gather(ask("alice"), ask("bob"))
+
+    assert asyncio.run(both()) == [["alice"] * 5, ["bob"] * 5]
+
+
+def test_a_stream_dropped_before_its_end_closes_its_session(workspace):
+    """Rule 6."""
+    kept = []
+
+    @with_user_client
+    def tool(client: WorkspaceClient) -> Iterator[str]:
+        kept.append(client)
+        yield me(client)
+
+    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+        stream = tool()
+        assert next(stream) == "alice"
+        with contextlib.closing(stream):
+            pass
+    with pytest.raises(SessionClosedError):
+        kept[0].current_user.me()
+
+
+async def test_an_async_stream_holds_its_session_to_the_end(workspace):
+    """Rule 6."""
+
+    @with_user_client
+    async def tool(client: WorkspaceClient) -> AsyncIterator[str]:
+        yield me(client)
+        yield me(client)
+
+    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+        assert [item async for item in tool()] == ["alice", "alice"]
+
+
+def test_the_session_is_in_force_inside_a_tool(workspace):
+    """Rule 7: also where the call opened its own."""
+
+    @with_user_client
+    def tool(session: UserSession):
+        return current_session() is session
+
+    with workspace.as_model_serving() as runtime, runtime.user("alice"):
+        assert tool()
