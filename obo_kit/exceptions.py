@@ -38,7 +38,7 @@ class OboError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message}\nTo mend it: {self.remedy}"
+        return f"{self.message}\nFix: {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)

@@ -195,7 +195,7 @@ def test_errors_end_in_the_way_to_mend_them(kind):
     error = kind("what", remedy="how", **EXTRAS.get(kind.__name__, {}))
     assert kind.__name__.endswith("Error")
     assert isinstance(error, obo_kit.OboError)
-    assert str(error) == "what\nTo mend it: how"
+    assert str(error) == "what\nFix: how"
 
 
 def test_a_denial_is_frozen_by_keyword_and_survives_a_pickle():

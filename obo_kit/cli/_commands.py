@@ -51,7 +51,7 @@ def demo() -> None:
     script = next((path for path in scripts if path.exists()), None)
     if script is None:
         raise click.ClickException(
-            "The demo is not part of this installation. To mend it: install obo-kit from a wheel."
+            "The demo is not part of this installation. Fix: install obo-kit from a wheel."
         )
     sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
 
@@ -123,12 +123,12 @@ def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bo
         return
     click.echo(update.diff(), nl=False)
     if check:
-        msg = f"{file} has drifted from what the agent declares. To mend it: the same command without --check."
+        msg = f"{file} has drifted from what the agent declares. Fix: the same command without --check."
         raise click.ClickException(msg)
     try:
         update.write()
     except OSError as error:
-        msg = f"{file} cannot be written: {error.strerror}. It is as it was. To mend it: make it writable."
+        msg = f"{file} cannot be written: {error.strerror}. It is as it was. Fix: make it writable."
         raise click.ClickException(msg) from None
     click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.")
 
@@ -184,7 +184,7 @@ def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
     with _said_plainly():
         found = answer(words)
     if not (found["kinds"] or found["scopes"] or found["routes"]):
-        raise click.ClickException(f"The catalogue knows nothing like '{words}'. To mend it: try a shorter word.")
+        raise click.ClickException(f"The catalogue knows nothing like '{words}'. Fix: try a shorter word.")
     click.echo(json.dumps(found, indent=2) if in_json else as_text(found))
 
 
@@ -211,7 +211,7 @@ def workspace(*, config: str, port: int, tokens: bool, token_hours: float, show_
         except (ConfigError, ImportError) as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
-            msg = f"Port {port} cannot be used: {error.strerror}. To mend it: choose another."
+            msg = f"Port {port} cannot be used: {error.strerror}. Fix: choose another."
             raise click.ClickException(msg) from None
         try:
             if show_log:

@@ -44,7 +44,7 @@ def _report(denial: Denial, session: UserSession | None) -> None:
         logger.info("%s: %s (%s)", denial.tool, denial.reason.value, denial.detail)
     elif (denial.tool, denial.reason) not in _said:
         _said.add((denial.tool, denial.reason))
-        logger.error("%s: %s (%s) To mend it: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
+        logger.error("%s: %s (%s) Fix: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

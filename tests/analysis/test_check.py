@@ -417,7 +417,7 @@ def test_the_page_and_the_table_say_the_same():
     assert re.findall(r"### (OBO\d+)", page) == list(RULES)
     for rule in RULES.values():
         assert f"### {rule.code}: {rule.title} {rule.why}" in page
-        assert f"To mend it: {rule.fix}" in page
+        assert f"Fix: {rule.fix}" in page
 
 
 def test_the_examples_on_the_page_are_what_they_say(tmp_path):

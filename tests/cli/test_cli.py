@@ -247,7 +247,7 @@ def test_a_port_of_ones_own_choice_is_used_and_one_that_is_taken_refused(config)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         taken = run("workspace", "--config", config, "--port", port)
-        assert (taken.exit_code, "To mend it: choose another." in taken.output) == (1, True)
+        assert (taken.exit_code, "Fix: choose another." in taken.output) == (1, True)
     for _ in range(2):
         assert f"http://127.0.0.1:{port}" in run("workspace", "--config", config, "--port", port).output
 

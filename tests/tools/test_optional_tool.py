@@ -325,7 +325,7 @@ def test_the_log_s_level_says_whose_mistake_it_is(caplog, reason):
     deployer_s = reason in (R.MISSING_SCOPE, R.NO_IDENTITY)
     assert levels(caplog) == (["ERROR"] if deployer_s else ["INFO"] * 3)
     if deployer_s:
-        assert "To mend it: m" in caplog.text
+        assert "Fix: m" in caplog.text
 
 
 def test_another_tool_is_reported_of_its_own(caplog):
