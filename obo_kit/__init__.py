@@ -1,6 +1,6 @@
 """Auth middleware for Databricks agents that act on behalf of the user who asks.
 
-Importing this package loads neither MLflow nor the Databricks SDK: names are imported when they are first used.
+Importing this package loads neither MLflow nor the Databricks SDK: names are imported when they are first used (rule 24).
 """
 
 from __future__ import annotations
