@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rules import HEADING, PAGE, cited, modules_of_rules, mutants_of_rules, page, files_of_rules
+from rules import HEADING, PAGE, cited, files_of_rules, modules_of_rules, mutants_of_rules, page
 
 RULES = {int(number) for number in HEADING.findall(PAGE.read_text("utf-8"))}
 SECURITY = {2, 4, 5, 6, 7, 8, 10, 23}

@@ -50,9 +50,7 @@ def demo() -> None:
     scripts = [root / "support_agent" / "demo.py" for root in (here / "_examples", here.parent / "examples")]
     script = next((path for path in scripts if path.exists()), None)
     if script is None:
-        raise click.ClickException(
-            "The demo is not part of this installation. Fix: install obo-kit from a wheel."
-        )
+        raise click.ClickException("The demo is not part of this installation. Fix: install obo-kit from a wheel.")
     sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def cited(text: str) -> set[int]:
     return numbers
 
 
+@functools.cache
 def modules_of_rules() -> dict[int, list[str]]:
     """Return, for each rule, the modules of the package whose comments or docstrings cite it."""
     citations: dict[int, list[str]] = {}
@@ -41,6 +43,7 @@ def modules_of_rules() -> dict[int, list[str]]:
     return citations
 
 
+@functools.cache
 def files_of_rules() -> dict[int, set[str]]:
     """Return, for each rule, the test files that cite it, in a test or as a whole."""
     citations: dict[int, set[str]] = {}
@@ -52,6 +55,7 @@ def files_of_rules() -> dict[int, set[str]]:
     return citations
 
 
+@functools.cache
 def mutants_of_rules() -> dict[int, list[str]]:
     """Return, for each rule, the names of the mutants that break it."""
     sys.path.insert(0, str(Path(__file__).parent))
