@@ -8,12 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from mutants import MUTANTS, TESTS
+from mutants import MUTANTS, TESTS, stale
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in a fork"),
-]
+_forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in a fork")
+
+
+def test_every_mutant_still_applies():
+    assert stale() == []
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,15 @@ def statuses():
     return json.loads(done.stdout[done.stdout.index("{") :])
 
 
+@_forks
+@pytest.mark.slow
 def test_the_unmodified_copy_passes(statuses):
     """So that a failure means the mutant, and nothing else."""
     assert statuses["none"] == 0
 
 
+@_forks
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_noticed(statuses, name):
     """Exit status 1: tests ran, and failed."""

@@ -331,6 +331,20 @@ MUTANTS = {
 }
 
 
+def stale() -> list[str]:
+    """Return, for each mutant that no longer applies, what has changed: the code that it breaks, or the test."""
+    reasons = []
+    for name, mutant in MUTANTS.items():
+        module, (test, _, function) = PACKAGE / mutant.file, mutant.test.partition("::")
+        if not module.exists() or mutant.old not in module.read_text("utf-8"):
+            reasons.append(f"{name}: {mutant.file} no longer has this code:\n{mutant.old}")
+        if not (TESTS / test).exists() or f"def {function.partition('[')[0].rpartition('::')[2]}" not in (
+            TESTS / test
+        ).read_text("utf-8"):
+            reasons.append(f"{name}: there is no test {mutant.test}")
+    return reasons
+
+
 def _start(tests: list[str], mutant: Mutant | None) -> tuple[int, tempfile.TemporaryDirectory[str]]:
     """Run the tests in a fork of this process, against a copy of the package: its process id, and where the copy is."""
     where = tempfile.TemporaryDirectory()
@@ -339,8 +353,6 @@ def _start(tests: list[str], mutant: Mutant | None) -> tuple[int, tempfile.Tempo
     if mutant is not None:
         file = copied / mutant.file
         text = file.read_text("utf-8")
-        if mutant.old not in text:
-            raise SystemExit(f"{mutant.file} has changed; bring the mutant up to date:\n{mutant.old}")
         file.write_text(text.replace(mutant.old, mutant.new, 1), "utf-8")
     child = os.fork()
     if child == 0:
@@ -398,6 +410,8 @@ def main() -> None:
             importlib.import_module(extra)
     del databricks, databricks_ai_bridge, duckdb, hypothesis, pytest, pytest_asyncio, sklearn, uvicorn
     wanted = sys.argv[1:] or [*MUTANTS]
+    if reasons := stale():
+        raise SystemExit("Bring these mutants up to date.\n" + "\n".join(reasons))
     todo = [(name, [MUTANTS[name].test], MUTANTS[name]) for name in reversed(wanted)]
     todo.append(("none", sorted({MUTANTS[name].test for name in wanted}), None))
     running: dict[int, tuple[str, tempfile.TemporaryDirectory[str]]] = {}
