@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test mutants test-apps soak fuzz examples check bench bench-workspace clean
+.PHONY: demo test mutants test-apps soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 
 $(VENV)/check.stamp: $(VENV)/test.stamp
 	$(INSTALL) --group check
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/test.stamp
+	$(INSTALL) --group docs
 	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/demo.stamp
@@ -60,6 +64,10 @@ check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, opened in a browser
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	$(BIN)/python -m pytest -m "" tests/docs $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py
