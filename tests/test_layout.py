@@ -37,8 +37,6 @@ FLAT = frozenset({"__init__", "__main__", "exceptions", "_version"})
 STILL_UP: frozenset[tuple[str, str]] = frozenset(
     {
         ("obo_kit.analysis.check._names", "obo_kit"),
-        ("obo_kit.context._wrapping", "obo_kit.instrumentation._events"),
-        ("obo_kit.context._wrapping", "obo_kit.session._entry"),
         ("obo_kit.denials._explain", "obo_kit.session._entry"),
         ("obo_kit.exceptions", "obo_kit.denials._explain"),
         ("obo_kit.session._entry", "obo_kit.tools._frameworks"),
@@ -54,6 +52,8 @@ STILL_CIRCULAR: frozenset[str] = frozenset(
         "obo_kit.clients._openai",
         "obo_kit.clients._vector_search",
         "obo_kit.clients._workspace",
+        "obo_kit.context._calls",
+        "obo_kit.context._frame",
         "obo_kit.context._wrapping",
         "obo_kit.denials._explain",
         "obo_kit.denials._remedies",

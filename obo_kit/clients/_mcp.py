@@ -17,7 +17,7 @@ from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._upstream.texts import is_login
 from obo_kit.clients._workspace import admit, bound_for, lease_of, note, note_outage
-from obo_kit.context._wrapping import current_call
+from obo_kit.context._frame import current_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -32,7 +32,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 from obo_kit._upstream.texts import is_login
 from obo_kit._version import __version__
 from obo_kit.clients._mcp_patch import take_over_mcp
-from obo_kit.context._wrapping import TOOL_HEADER, Outage, Refusal, current_call
+from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
+from obo_kit.context._frame import current_call
 from obo_kit.exceptions import ScopeViolationError
 from obo_kit.identity._sources import in_apps, in_model_serving, origin_of
 from obo_kit.instrumentation._events import tell_of_request

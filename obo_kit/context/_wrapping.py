@@ -1,7 +1,7 @@
-"""What is in force around a piece of running code, and how it is bound to functions of every kind.
+"""How the session and the tool call in force are bound to functions of every kind.
 
-One context variable holds a `Frame`: the session and the tool call in force. It is set around each *step* of the code it
-belongs to and never across a ``yield``: a variable held over a ``yield`` leaks into whoever consumes the stream.
+The frame is set around each *step* of the code it belongs to and never across a ``yield``: a variable held over a
+``yield`` leaks into whoever consumes the stream.
 """
 
 from __future__ import annotations
@@ -10,143 +10,15 @@ import inspect
 import types
 import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream.errors import is_failure
+from obo_kit.context._frame import FRAME, Frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
-    from obo_kit.instrumentation._events import Watch
-    from obo_kit.scopes._lookup import ResourceKind
-    from obo_kit.session._entry import UserSession
-
 __all__: list[str] = []
-
-TOOL_HEADER = "X-Obo-Kit-Tool"
-"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """A refusal as it came over the wire: evidence for clients that lose it on the way (rule 16)."""
-
-    status: int | None
-    error_code: str | None = None
-    text: str = ""
-    method: str | None = None
-    path: str | None = None
-    sql_state: str | None = None
-    location: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outage:
-    """A request that failed for a reason that passes: too many requests, no service, no connection, no answer in time."""
-
-    method: str
-    path: str
-    what: str
-    retry_after: float | None = None
-
-
-class Evidence:
-    """What the kit's clients saw on the wire. Shared by a tool's call and the calls inside it; only ever grows."""
-
-    __slots__ = ("effects", "last", "outages", "refusals")
-
-    def __init__(self) -> None:
-        self.refusals: list[Refusal] = []
-        self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
-        self.outages: list[Outage] = []
-        self.effects = 0  # requests that may have had an effect (rule 19)
-
-
-class Declared(Protocol):
-    """What a tool declares, as far as guards and remedies need it."""
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """The declared scopes, each in one spelling, sorted."""
-        ...
-
-    @property
-    def held(self) -> frozenset[str]:
-        """Every spelling of every declared scope."""
-        ...
-
-    @property
-    def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
-        """The declared resources: kind and name."""
-        ...
-
-
-class ToolCall:
-    """One call of one tool. Lives as long as the call, stream included."""
-
-    __slots__ = ("_evidence", "attempts", "declared", "outer", "tool", "watch")
-
-    def __init__(self, tool: str, declared: Declared | None, outer: ToolCall | None = None) -> None:
-        self.tool = tool
-        self.declared = declared
-        self.outer = outer
-        self.attempts = 1
-        self.watch: Watch | None = None
-        self._evidence: Evidence | None = None
-
-    @property
-    def seen(self) -> list[Refusal]:
-        """The refusals so far, in order."""
-        return self.evidence.refusals
-
-    @property
-    def evidence(self) -> Evidence:
-        """What was seen. That of the outermost call: whoever calls a tool may have to explain what it raises."""
-        if self.outer is not None:
-            return self.outer.evidence
-        if self._evidence is None:
-            self._evidence = Evidence()
-        return self._evidence
-
-    def share(self, other: ToolCall) -> None:
-        """Have the evidence of another call, whose connection this one uses, where it is part of no call itself."""
-        if self.outer is None:
-            self._evidence = other.evidence
-
-
-class Frame:
-    """The session and the tool call in force."""
-
-    __slots__ = ("call", "session")
-
-    def __init__(self, session: UserSession | None, call: ToolCall | None) -> None:
-        self.session = session
-        self.call = call
-
-
-FRAME: ContextVar[Frame | None] = ContextVar("obo_kit_frame", default=None)
-
-
-def current_call() -> ToolCall | None:
-    """The tool call in force, if any."""
-    frame = FRAME.get()
-    return frame.call if frame is not None else None
-
-
-def open_session() -> UserSession | None:
-    """The session in force. One that is closed never counts, wherever its context was copied to (rule 6)."""
-    frame = FRAME.get()
-    if frame is None or frame.session is None or frame.session.closed:
-        return None
-    return frame.session
-
-
-def ended_session() -> UserSession | None:
-    """The session that was in force where this was started, where it has ended since, or is another process's."""
-    frame = FRAME.get()
-    return frame.session if frame is not None and frame.session is not None and frame.session.closed else None
 
 
 class _Reraise:

@@ -18,12 +18,13 @@ from urllib.parse import unquote, urlsplit
 from obo_kit import exceptions as errors
 from obo_kit._upstream.errors import MAX_DEPTH, is_a, kept_of, leaves_of, package_of, status_of, tells_nothing
 from obo_kit._upstream.texts import AGENTS_STATUS, GENIE_FAILED, TEXTS, DenialReason, is_login
-from obo_kit.context._wrapping import FRAME, Refusal
+from obo_kit.context._calls import Refusal
+from obo_kit.context._frame import FRAME
 from obo_kit.denials._remedies import USER_MESSAGES, Found, route_of, scope_remedy, user_remedy
 from obo_kit.scopes._lookup import catalogue, route_verdict
 
 if TYPE_CHECKING:
-    from obo_kit.context._wrapping import ToolCall
+    from obo_kit.context._calls import ToolCall
     from obo_kit.scopes._lookup import ResourceKind
     from obo_kit.session._entry import UserSession
 
@@ -102,7 +103,7 @@ def explain(refused: object) -> Denial | None:
     """
     frame = FRAME.get()
     call = frame.call if frame is not None else None
-    return explain_in(refused, call, frame.session if frame is not None else None)
+    return explain_in(refused, call, cast("UserSession | None", frame.session) if frame is not None else None)
 
 
 def explain_in(refused: object, call: ToolCall | None, session: UserSession | None) -> Denial | None:

@@ -12,7 +12,7 @@ from obo_kit._upstream.texts import DenialReason
 from obo_kit.scopes._lookup import TARGETS, route_for, same_family, translate
 
 if TYPE_CHECKING:
-    from obo_kit.context._wrapping import Refusal
+    from obo_kit.context._calls import Refusal
     from obo_kit.scopes._lookup import ResourceKind, Route, Target
 
 __all__: list[str] = []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from obo_kit.context._wrapping import ToolCall
+    from obo_kit.context._calls import ToolCall
     from obo_kit.denials._explain import Denial, DenialReason
 
 __all__ = ["Outcome", "ToolEvent", "capture_events", "on_event"]

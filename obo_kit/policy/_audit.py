@@ -19,7 +19,7 @@ from obo_kit.scopes._lookup import SCOPES, Verdict, covers, route_for, route_ver
 from obo_kit.tools._requires import REGISTRY, Requirement, Requirements
 
 if TYPE_CHECKING:
-    from obo_kit.context._wrapping import ToolCall
+    from obo_kit.context._calls import ToolCall
     from obo_kit.instrumentation._events import ToolEvent
     from obo_kit.scopes._lookup import Route
 

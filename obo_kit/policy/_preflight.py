@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from obo_kit.context._wrapping import open_session
+from obo_kit.context._frame import open_session
 from obo_kit.exceptions import NoUserIdentityError, OboError
 from obo_kit.identity._sources import UserIdentity, capture, in_apps, in_model_serving
 from obo_kit.scopes._lookup import TARGETS, Verdict, verdict
+from obo_kit.session._entry import UserSession
 
 if TYPE_CHECKING:
     from mlflow.models.auth_policy import AuthPolicy
@@ -122,7 +123,7 @@ def _declared(given: Any, runtime: Runtime, problems: list[str]) -> tuple[Target
 
 
 def _user(runtime: Runtime, problems: list[str]) -> tuple[UserIdentity | None, bool | None]:
-    session = open_session()
+    session = open_session(UserSession)
     try:
         identity = session.identity if session is not None else capture()
     except NoUserIdentityError as error:

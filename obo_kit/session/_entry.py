@@ -16,7 +16,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from obo_kit.context._wrapping import FRAME, Frame, Run, bound, ended_session, open_session
+from obo_kit.context._frame import FRAME, Frame, ended_session, open_session
+from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import (
     IdentityMismatchError,
     NoUserIdentityError,
@@ -226,14 +227,14 @@ def current_session() -> UserSession:
     Raises:
         NoUserSessionError: None is.
     """
-    session = open_session()
+    session = open_session(UserSession)
     if session is None:
         raise _no_session("There is no open session here.")
     return session
 
 
 def _no_session(message: str) -> NoUserSessionError:
-    if ended_session() is not None:
+    if ended_session(UserSession) is not None:
         return NoUserSessionError(
             "The request that this work was started in has ended, or is another process's, and so has its session.",
             remedy="Wait for the work before the request ends. Background work has no user: give it what it needs, or "
@@ -299,17 +300,17 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
             request that has ended; or it has no use for a session of one call.
         NoUserIdentityError: None is open, and the runtime has no user.
     """
-    session = open_session()
+    session = open_session(UserSession)
     if session is not None:
         return session, False
-    if not opens or _entry_point_declared or ended_session() is not None:
+    if not opens or _entry_point_declared or ended_session(UserSession) is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
     return _opened(_captured(), DEFAULT_LIMITS, capture), True
 
 
 def _captured() -> UserIdentity:
     """The runtime's user, unless what runs here was started in another request and may work for anybody by now."""
-    identity, ended = capture(), ended_session()
+    identity, ended = capture(), ended_session(UserSession)
     if ended is None:
         return identity
     if ended._lease.foreign:
@@ -394,7 +395,7 @@ class SessionScope:
     def open(self) -> tuple[UserSession, bool]:
         """Open a session, or join the one in force; and whether it was opened here (rules 1, 2 and 6)."""
         named = self._named()
-        session = open_session()
+        session = open_session(UserSession)
         if session is None:
             try:
                 return _opened(named or _captured(), self._limits, self._again()), True

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from obo_kit._upstream.errors import is_a, is_failure, tells_nothing
-from obo_kit.context._wrapping import FRAME, Frame, current_call
+from obo_kit.context._frame import FRAME, Frame, current_call
 from obo_kit.denials._explain import Denial
 from obo_kit.session._entry import UserSession, session_for_tool
 from obo_kit.tools._optional import optional_tool

@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._upstream.errors import is_failure
-from obo_kit.context._wrapping import FRAME, Frame, ToolCall, open_session
+from obo_kit.context._calls import ToolCall
+from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.denials._explain import Denial, DenialReason, explain_in
 from obo_kit.instrumentation._events import watch
+from obo_kit.session._entry import UserSession
 from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
     import tenacity
 
-    from obo_kit.session._entry import UserSession
+    from obo_kit.instrumentation._events import Watch
     from obo_kit.tools._adapters import Decorated
     from obo_kit.tools._retry import Retry
     from obo_kit.tools._wrapper import ToolSpec
@@ -69,8 +71,9 @@ class Fallback:
 class Attempt:
     """What became of an optional block: ``attempt.denial``, and true where nothing was denied."""
 
-    __slots__ = ("_call", "_name", "_on", "_token", "denial")
+    __slots__ = ("_call", "_name", "_on", "_token", "_watch", "denial")
     _call: ToolCall
+    _watch: Watch | None
 
     def __init__(self, name: str, on: frozenset[DenialReason]) -> None:
         self.denial: Denial | None = None
@@ -90,7 +93,7 @@ class Attempt:
         outer = frame.call if frame is not None else None
         # Inside a tool: part of that tool's call, as narrow as it, and evidence for it where the block does not forgive.
         self._call = ToolCall(self._name, outer.declared if outer is not None else None, outer)
-        self._call.watch = watch(self._call)
+        self._watch = self._call.observer = watch(self._call)
         self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
 
     def exit(self, error: BaseException | None) -> bool:
@@ -98,7 +101,7 @@ class Attempt:
         # Left in another context than it was entered in, as a stream may: there is nothing of ours to take back here.
         with contextlib.suppress(ValueError):
             FRAME.reset(self._token)
-        session, denial, watched = open_session(), None, self._call.watch
+        session, denial, watched = open_session(UserSession), None, self._watch
         if is_failure(error):
             denial = explain_in(error, self._call, session)
         if watched is not None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._upstream.errors import MAX_DEPTH, is_a, leaves_of, package_of, status_of
-from obo_kit.context._wrapping import FRAME
+from obo_kit.context._frame import FRAME
 
 if TYPE_CHECKING:
     import tenacity
 
-    from obo_kit.context._wrapping import ToolCall
+    from obo_kit.context._calls import ToolCall
 
 __all__: list[str] = []
 
@@ -128,8 +128,8 @@ class _Attempts:
             what or type(error).__name__,
             seconds,
         )
-        if call.watch is not None:
-            call.watch.retried(error)
+        if call.observer is not None:
+            call.observer.retried(error)
         call.attempts += 1
         self._state.attempt_number += 1
         self._state.idle_for += seconds

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from obo_kit.context._wrapping import FRAME, RERAISE, Frame, Run, ToolCall, bound, open_session
+from obo_kit.context._calls import ToolCall
+from obo_kit.context._frame import FRAME, Frame, open_session
+from obo_kit.context._wrapping import RERAISE, Run, bound
 from obo_kit.denials._explain import explain_in
 from obo_kit.instrumentation._events import watch
-from obo_kit.session._entry import session_for_tool
+from obo_kit.session._entry import UserSession, session_for_tool
 from obo_kit.tools._adapters import ToolObject, decorate_later, held, methods_of
 from obo_kit.tools._frameworks import handed_up, refuse_registered
 from obo_kit.tools._retry import retrying, tell_what_was_tried
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from obo_kit.denials._explain import Denial
     from obo_kit.instrumentation._events import Watch
-    from obo_kit.session._entry import UserSession
     from obo_kit.tools._optional import Fallback
     from obo_kit.tools._requires import Requirements
     from obo_kit.tools._with_client import Injection
@@ -130,7 +131,7 @@ def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec]
         found.settle(spec)
     if found.makes_tools and not gives_client:  # what it makes has the client of what made it
         decorate_later(found.target, lambda item: amend(item, decorator, change))
-    session = open_session()
+    session = open_session(UserSession)
     return found.target if session is None else session.adopt(found.target)
 
 
@@ -241,12 +242,12 @@ class _ToolRun(Run):
         outer = frame.call if frame is not None else None
         call = self._call = _call_of(spec, outer)
         if call is not outer:
-            self._watch = call.watch = watch(call)
+            self._watch = call.observer = watch(call)
         else:
             self._left = outer is not None and _of_one_object(cast("_Call", outer).spec, spec)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
-            self._session = frame.session if frame is not None else None
+            self._session = frame.session_as(UserSession) if frame is not None else None
             self.frame = Frame(self._session, call)
             return args, kwargs
         if injection is not None:

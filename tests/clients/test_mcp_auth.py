@@ -264,7 +264,7 @@ def test_a_sign_in_page_ends_the_request_in_an_error(workspace):
 def test_a_refusal_behind_another_redirect_is_not_lost(workspace):
     """Rule 16: what counts is the answer at its end."""
     from obo_kit.clients._mcp import Auth
-    from obo_kit.context._wrapping import current_call
+    from obo_kit.context._frame import current_call
 
     http = importlib.import_module(Auth.__module__.partition(".")[0])
     workspace.add_fault(status=307, headers={"Location": f"{MCP}/"}, times=1, path_prefix=MCP)
@@ -306,7 +306,7 @@ def test_no_answer_is_noted():
 
     @optional_tool
     async def tool(auth):
-        from obo_kit.context._wrapping import current_call
+        from obo_kit.context._frame import current_call
 
         try:
             return await listed(f"{host}{MCP}", auth)

@@ -48,7 +48,7 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit._upstream.texts import LOST_TEXTS, TEXTS
-from obo_kit.context._wrapping import Refusal
+from obo_kit.context._calls import Refusal
 from obo_kit.denials._explain import _classify
 from obo_kit.denials._remedies import USER_MESSAGES as _USER_MESSAGES
 from obo_kit.identity._sources import TokenState

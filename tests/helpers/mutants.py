@@ -147,7 +147,7 @@ MUTANTS = {
     ),
     "a closed session counts": Mutant(
         rule=6,
-        file="context/_wrapping.py",
+        file="context/_frame.py",
         old="if frame is None or frame.session is None or frame.session.closed:",
         new="if frame is None or frame.session is None:",
         test="session/test_session.py::test_a_copied_context_does_not_keep_a_session_open",
@@ -162,7 +162,7 @@ MUTANTS = {
     "what a request left behind captures anew": Mutant(
         rule=7,
         file="session/_entry.py",
-        old="if not opens or _entry_point_declared or ended_session() is not None:",
+        old="if not opens or _entry_point_declared or ended_session(UserSession) is not None:",
         new="if _entry_point_declared:",
         test="session/test_concurrency.py::test_a_task_that_outlives_its_request_has_no_user_and_is_told_so",
     ),

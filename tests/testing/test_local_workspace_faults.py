@@ -259,7 +259,8 @@ def test_the_tool_is_named_to_loopback_alone():
     """Rule 8 and the manners of a guest: the platform is told nothing that the official clients do not tell it."""
     from obo_kit import UserIdentity
     from obo_kit.clients._workspace import bound_for
-    from obo_kit.context._wrapping import FRAME, TOOL_HEADER, Frame, ToolCall
+    from obo_kit.context._calls import TOOL_HEADER, ToolCall
+    from obo_kit.context._frame import FRAME, Frame
     from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease
 
     reset = FRAME.set(Frame(None, ToolCall("whoami", None)))

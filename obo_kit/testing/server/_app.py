@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from obo_kit.context._wrapping import TOOL_HEADER
+from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.iam._directory import ExpiredTokenError
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily

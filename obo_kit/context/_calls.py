@@ -1,0 +1,109 @@
+"""Records of a tool's call: what it declares, and what the kit's clients saw on the wire for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from obo_kit.scopes._lookup import ResourceKind
+
+__all__: list[str] = []
+
+TOOL_HEADER = "X-Obo-Kit-Tool"
+"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A refusal as it came over the wire: evidence for clients that lose it on the way (rule 16)."""
+
+    status: int | None
+    error_code: str | None = None
+    text: str = ""
+    method: str | None = None
+    path: str | None = None
+    sql_state: str | None = None
+    location: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outage:
+    """A request that failed for a reason that passes: too many requests, no service, no connection, no answer in time."""
+
+    method: str
+    path: str
+    what: str
+    retry_after: float | None = None
+
+
+class Evidence:
+    """Everything that the kit's clients saw on the wire. A tool's call shares it with the calls inside; it only grows."""
+
+    __slots__ = ("effects", "last", "outages", "refusals")
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+        self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
+        self.outages: list[Outage] = []
+        self.effects = 0  # requests that may have had an effect (rule 19)
+
+
+class Declared(Protocol):
+    """A tool's declaration, as far as guards and remedies need it."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The declared scopes, each in one spelling, sorted."""
+        ...
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Every spelling of every declared scope."""
+        ...
+
+    @property
+    def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
+        """The declared resources: kind and name."""
+        ...
+
+
+class Observer(Protocol):
+    """Observes the attempts of a call, for whoever is told of events."""
+
+    def retried(self, error: BaseException) -> None:
+        """Tell of an attempt that another follows."""
+        ...
+
+
+class ToolCall:
+    """One call of one tool. Lives as long as the call, stream included."""
+
+    __slots__ = ("_evidence", "attempts", "declared", "observer", "outer", "tool")
+
+    def __init__(self, tool: str, declared: Declared | None, outer: ToolCall | None = None) -> None:
+        self.tool = tool
+        self.declared = declared
+        self.outer = outer
+        self.attempts = 1
+        self.observer: Observer | None = None
+        self._evidence: Evidence | None = None
+
+    @property
+    def seen(self) -> list[Refusal]:
+        """The refusals so far, in order."""
+        return self.evidence.refusals
+
+    @property
+    def evidence(self) -> Evidence:
+        """The evidence of the outermost call: whoever calls a tool may have to explain what it raises."""
+        if self.outer is not None:
+            return self.outer.evidence
+        if self._evidence is None:
+            self._evidence = Evidence()
+        return self._evidence
+
+    def share(self, other: ToolCall) -> None:
+        """Share the evidence of another call, whose connection this one uses, if this is an outermost call."""
+        if self.outer is None:
+            self._evidence = other.evidence

@@ -1,0 +1,65 @@
+"""The session and the tool call in force around a piece of running code."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from obo_kit.context._calls import ToolCall
+
+__all__: list[str] = []
+
+
+class Session(Protocol):
+    """A session, as far as this room needs to know it."""
+
+    @property
+    def closed(self) -> bool:
+        """Has its request ended?"""
+        ...
+
+
+S = TypeVar("S")
+
+
+class Frame:
+    """The session and the tool call in force."""
+
+    __slots__ = ("call", "session")
+
+    def __init__(self, session: Session | None, call: ToolCall | None) -> None:
+        self.session = session
+        self.call = call
+
+    def session_as(self, kind: type[S]) -> S | None:
+        """Return the session, open or ended, in the type that the caller knows it by."""
+        return self.session if isinstance(self.session, kind) else None
+
+
+FRAME: ContextVar[Frame | None] = ContextVar("obo_kit_frame", default=None)
+
+
+def current_call() -> ToolCall | None:
+    """Return the tool call in force, if any."""
+    frame = FRAME.get()
+    return frame.call if frame is not None else None
+
+
+def open_session(kind: type[S]) -> S | None:
+    """Return the session in force, in the type that the caller knows it by.
+
+    One that is closed never counts, wherever its context was copied to (rule 6).
+    """
+    frame = FRAME.get()
+    if frame is None or frame.session is None or frame.session.closed:
+        return None
+    return frame.session_as(kind)
+
+
+def ended_session(kind: type[S]) -> S | None:
+    """Return the session that was in force where this was started, if it has ended since, or is another process's."""
+    frame = FRAME.get()
+    if frame is None or frame.session is None or not frame.session.closed:
+        return None
+    return frame.session_as(kind)
