@@ -40,7 +40,6 @@ STILL_UP: frozenset[tuple[str, str]] = frozenset(
         ("obo_kit.denials._explain", "obo_kit.session._entry"),
         ("obo_kit.exceptions", "obo_kit.denials._explain"),
         ("obo_kit.session._entry", "obo_kit.tools._frameworks"),
-        ("obo_kit.testing.pytest_plugin", "obo_kit"),
         ("obo_kit.tools._adapters", "obo_kit.integrations"),
     }
 )
@@ -64,8 +63,6 @@ STILL_CIRCULAR: frozenset[str] = frozenset(
         "obo_kit.scopes._lookup",
         "obo_kit.scopes._overrides",
         "obo_kit.session._entry",
-        "obo_kit.testing.config",
-        "obo_kit.testing.workspace",
         "obo_kit.tools._adapters",
         "obo_kit.tools._optional",
         "obo_kit.tools._requires",

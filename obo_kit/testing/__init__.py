@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import ServicePrincipal
     from obo_kit.testing.runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing.server._log import RequestLog, RequestRecord
-    from obo_kit.testing.services._genie import GenieAnswer
+    from obo_kit.testing.services._genie_records import GenieAnswer
     from obo_kit.testing.serving._deployments import Deployment, InvocationError
     from obo_kit.testing.workspace import LocalWorkspace
 
@@ -37,7 +37,7 @@ _HOMES = {
     "AppRuntime": "runtimes",
     "ConfigError": "config",
     "Deployment": "serving._deployments",
-    "GenieAnswer": "services._genie",
+    "GenieAnswer": "services._genie_records",
     "InvocationError": "serving._deployments",
     "LocalWorkspace": "workspace",
     "ModelServingRuntime": "runtimes",
@@ -52,6 +52,11 @@ def __getattr__(name: str) -> Any:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     import importlib
+
+    if name == "LocalWorkspace":
+        from obo_kit.testing._packages import check_packages
+
+        check_packages()
 
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from obo_kit.exceptions import PolicyError
-from obo_kit.policy._audit import AuditReport, watching
+from obo_kit.testing._kit import PolicyError, audit
 
 __all__ = ["Audit"]
 
@@ -21,13 +20,13 @@ class Audit:
     def __init__(self, config: pytest.Config, file: str | None) -> None:
         self._config = config
         self._file = file
-        self._report = AuditReport()
+        self._report, self._watch = audit()
         self._watching = contextlib.ExitStack()
         self._wrong = ""
 
     def pytest_sessionstart(self) -> None:
         """Begin to watch: before the agent is imported."""
-        self._watching.enter_context(watching(self._report))
+        self._watching.enter_context(self._watch)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

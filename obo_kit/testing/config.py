@@ -13,14 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
-from obo_kit.testing.services._genie import _normal
+from obo_kit.testing._kit import ConfigError, Document, Place, read, said
+from obo_kit.testing.services._genie_records import normal
+from obo_kit.testing.services._oauth import IdentityMixin
 from obo_kit.testing.sql._rows import records
-
-if TYPE_CHECKING:
-    from obo_kit.testing.workspace import LocalWorkspace
 
 __all__ = ["ConfigError", "fill", "scripted", "users_of"]
 
@@ -30,7 +28,7 @@ _BIND = {"address", "bind", "host", "interface", "listen"}
 _ANY = "*"
 
 
-def fill(workspace: LocalWorkspace, source: Source) -> None:
+def fill(workspace: IdentityMixin, source: Source) -> None:
     """Put into a workspace what a configuration says.
 
     Raises:
@@ -58,19 +56,22 @@ def fill(workspace: LocalWorkspace, source: Source) -> None:
 
 def users_of(source: Source) -> list[str]:
     """Names of the users in a configuration. ConfigError where it cannot be read."""
-    from obo_kit.testing.workspace import LocalWorkspace
-
     document = _read(source)
     users = document.mapping((), document.data).get("users")
-    entries = _entries(document, "users", users, LocalWorkspace.add_user)
+    entries = _entries(document, "users", users, IdentityMixin.add_user)
     return [
         str(name if name is not None else document.texts.get(path, options.get("name", "")))
         for path, name, options in entries
     ]
 
 
-def _sections(workspace_type: type[LocalWorkspace]) -> dict[str, Callable[..., Any]]:
-    methods = {name: found for name, found in vars(workspace_type).items() if name.startswith("add_")}
+def _sections(workspace_type: type) -> dict[str, Callable[..., Any]]:
+    methods = {
+        name: found
+        for mixin in workspace_type.__mro__
+        for name, found in vars(mixin).items()
+        if name.startswith("add_")
+    }
     return {_plural(name.removeprefix("add_")): method for name, method in methods.items()}
 
 
@@ -180,7 +181,7 @@ def scripted(script: Any) -> Callable[[dict[str, Any]], Any]:
     if isinstance(script, list) and script and all(map(_is_answer, script)):
         return lambda body: script[min(_turn(body), len(script) - 1)]
     if isinstance(script, Mapping) and script and all(map(_is_answer, script.values())):
-        answers = {_normal(question): answer for question, answer in script.items()}
+        answers = {normal(question): answer for question, answer in script.items()}
         return lambda body: _look_up(answers, _question(body))
     msg = "a model is an answer, a list of answers (one per turn), answers by question, or !python module:function"
     raise ValueError(msg)
@@ -202,7 +203,7 @@ def _question(body: Mapping[str, Any]) -> str:
 
 
 def _look_up(answers: Mapping[str, Any], question: str) -> Any:
-    answer = answers.get(_normal(question), answers.get(_ANY))
+    answer = answers.get(normal(question), answers.get(_ANY))
     if answer is None:
         msg = f"no answer is written down for {question!r}, and none for '*'"
         raise LookupError(msg)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from obo_kit import UserSession
     from obo_kit.testing import AppRuntime, LocalWorkspace, ModelServingRuntime
+    from obo_kit.testing._kit import UserSession
 
 __all__ = ["as_user", "local_workspace", "obo_runtime", "obo_workspace_config"]
 
@@ -101,7 +101,7 @@ def as_user(
     ``as_user(name, scopes=…, expires_in=…)`` say what the user's token is like. A call outside the declared scopes
     raises, as on a developer's machine, and does not only warn as in a deployed agent.
     """
-    from obo_kit import user_session
+    from obo_kit.testing._kit import open_session
 
     if obo_runtime not in {"model-serving", "apps", "notebook"}:
         msg = f"obo_runtime is 'model-serving', 'apps' or 'notebook', not {obo_runtime!r}"
@@ -119,7 +119,7 @@ def as_user(
         with contextlib.ExitStack() as stack:
             enter = local_workspace.as_notebook if runtime is None else runtime.user
             stack.enter_context(enter(name, scopes=scopes, expires_in=expires_in))
-            yield stack.enter_context(user_session())
+            yield stack.enter_context(open_session())
 
     with contextlib.ExitStack() as stack:
         monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, TypeVar
 
-from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.testing._kit import REQUEST_HEADERS, Hidden
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 
 __all__ = ["AppRuntime", "ModelServingRuntime", "app", "invoker", "model_serving", "notebook", "set_invoker"]

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.mcp._tools import Request, Result, Tools
-from obo_kit.testing.server._app import Answer, Call
+from obo_kit.testing.server._api import Answer, Call
 
 if TYPE_CHECKING:
     from starlette.types import Message

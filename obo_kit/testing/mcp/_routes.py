@@ -10,17 +10,48 @@ import asyncio
 import importlib
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import partial
 
 from starlette.responses import JSONResponse
 
-from obo_kit.testing._refusals import REFUSALS, RefusedError
-from obo_kit.testing.mcp._tools import FunctionTools, GenieTools, Inner, SearchTools, SqlTools, Tools
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing._refusals import REFUSALS, Refusal, RefusedError, declare
+from obo_kit.testing.mcp._tools import FunctionTools, GenieTools, SearchTools, SqlTools, Tools
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.services._functions import Functions
 
-__all__ = ["Mcp"]
+__all__ = ["Mcp", "McpMixin"]
+
+declare(
+    {
+        "mcp_no_stream": Refusal(
+            status=405,
+            code="BAD_REQUEST",
+            text="This MCP server keeps no session and opens no stream: {method} is not allowed",
+            decision="bad request",
+            standing="inferred",
+            source="MCP, streamable HTTP: a server without a stream of its own answers GET with 405",
+            headers={"Allow": "POST"},
+        ),
+        "mcp_no_warehouse": Refusal(
+            status=403,
+            code="PERMISSION_DENIED",
+            text="PERMISSION_DENIED: {user_id} is not authorized to use any SQL warehouse",
+            decision="missing grant",
+            standing="inferred",
+            source="D-MCP: the server chooses a warehouse that the caller may use; the wording is ours",
+        ),
+        # A JSON-RPC error, sent with status 200.
+        "mcp_tool_missing": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="Tool {name} does not exist",
+            decision="not found",
+            standing="inferred",
+            source="code written against a workspace quotes -32602 BAD_REQUEST with these words; nobody reported it",
+        ),
+    }
+)
 
 _BASE = "/api/2.0/mcp"
 _EXTERNAL = _BASE + "/external/{connection}"
@@ -28,7 +59,7 @@ _EXTERNAL = _BASE + "/external/{connection}"
 _LOGIN_REQUIRED = -32042
 
 
-class Mcp:
+class Mcp(Service):
     """Serves MCP. Lives as long as its workspace.
 
     Args:
@@ -37,10 +68,10 @@ class Mcp:
         pool: Its threads.
     """
 
-    def __init__(self, inner: Inner, functions: Functions, pool: Callable[[], Executor]) -> None:
-        self._inner = inner
-        self._functions = functions
-        self._pool = pool
+    def __init__(self, core: Core) -> None:
+        self._inner = core.inner
+        self._functions = core.service(Functions)
+        self._pool = core.threads
 
     def apis(self) -> list[Api]:
         """The routes."""
@@ -116,3 +147,9 @@ def _called_tool(call: Call) -> str | None:
     params = message.get("params")
     name = params.get("name") if isinstance(params, dict) else None
     return name if isinstance(name, str) else None
+
+
+class McpMixin(Mixin):
+    """The managed MCP servers, which need nothing added."""
+
+    _mcp = Part(Mcp)

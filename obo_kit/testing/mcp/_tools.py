@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.server._app import Answer, Call
+from obo_kit.testing.server._api import Answer, Call
 from obo_kit.testing.services._functions import Function, Functions, Parameter
 
 __all__ = ["FunctionTools", "GenieTools", "Inner", "Request", "Result", "SearchTools", "SqlTools", "Tool", "Tools"]

@@ -7,19 +7,21 @@ import math
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from starlette.datastructures import QueryParams
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.iam._grants import Grants
 from obo_kit.testing.search._filters import by_dict, by_sql
-from obo_kit.testing.search._index import Index, QueryType, Snapshot
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.search._index import Index, Kind, QueryType, Snapshot, new_index
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.serving._endpoints import Serving
+from obo_kit.testing.sql._rows import Rows
 
-__all__ = ["Search"]
+__all__ = ["Search", "SearchMixin"]
 
 _MAX_RESULTS = 10_000
 _QUERY_TYPES = ("ANN", "HYBRID", "FULL_TEXT")
@@ -35,7 +37,7 @@ class _Page:
     rows: list[list[Any]]
 
 
-class Search:
+class Search(Service):
     """Serves vector search endpoints and indexes. Lives as long as its workspace.
 
     Requests and answers have the shapes that databricks-sdk and databricks-ai-search declare. Inferred: how long a page
@@ -47,11 +49,11 @@ class Search:
         kept: How many pages somebody may still ask for.
     """
 
-    def __init__(self, grants: Grants, host: Callable[[], str]) -> None:
+    def __init__(self, core: Core) -> None:
         self.page_size = 1000
         self.kept = 1000
-        self._grants = grants
-        self._host = host
+        self._grants = core.grants
+        self._host = core.host
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
         self._storage_optimized: dict[str, bool] = {}
@@ -368,3 +370,91 @@ def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"struct_value": _struct(value)}
     return {"string_value": str(value)}
+
+
+class SearchMixin(Mixin):
+    """Vector search endpoints and indexes."""
+
+    _search = Part(Search)
+    _serving = Part(Serving)
+
+    @property
+    def search_page_size(self) -> int:
+        """Rows that one answer of a vector search holds; the clients fetch the next page by themselves. 1000."""
+        return self._search.page_size
+
+    @search_page_size.setter
+    def search_page_size(self, rows: int) -> None:
+        if rows < 1:
+            msg = f"search_page_size is a number of rows from 1 on, not {rows!r}"
+            raise ValueError(msg)
+        self._search.page_size = rows
+
+    def add_search_endpoint(self, name: str, *, storage_optimized: bool = False) -> None:
+        """Add a vector search endpoint. One that ``add_index`` names is made where there is none, of the standard type.
+
+        Args:
+            name: Its name.
+            storage_optimized: Its type: such an endpoint takes filters as SQL text (``"price < 10"``), a standard one
+                as a dict (``{"price <": 10}``), and each refuses the other form.
+
+        Raises:
+            ValueError: There is one of the name.
+        """
+        self._search.add_endpoint(name, storage_optimized=storage_optimized)
+
+    def add_index(
+        self,
+        name: str,
+        rows: Rows = (),
+        *,
+        primary_key: str,
+        text_column: str | None = None,
+        kind: Kind = "delta-sync",
+        vector_column: str | None = None,
+        dimension: int | None = None,
+        schema: Mapping[str, str] | None = None,
+        endpoint: str = "local-vs",
+        embedding_endpoint: str | None = None,
+    ) -> None:
+        """Add a vector search index, queried with SELECT on it; a direct-access one is written with MODIFY.
+
+        With a text column alone its embeddings are managed, and it is queried by text: rows are ranked lexically
+        (TF-IDF over parts of words), which is real, but no language model. With a vector column it is queried by
+        vectors, scored by L2 distance. Hybrid and full-text queries count words in all columns of text.
+
+        Args:
+            name: ``catalog.schema.index``.
+            rows: Records, or the path of a CSV file with a line of column names. At least one, unless a schema is given.
+            primary_key: Column that tells rows apart.
+            text_column: Column that is searched by text.
+            kind: ``"delta-sync"``, fed from a table, or ``"direct-access"``, which its users write.
+            vector_column: Column of the author's own vectors (lists of numbers). A row without one gets the vector that
+                the local embedding endpoints compute of its text, where the dimension is theirs (256).
+            dimension: Length of the vectors; by default that of the first row's, or else 256.
+            schema: Columns of a direct-access index and their types (``"string"``, ``"int"``, ``"float"``,
+                ``"array<float>"`` and so on); taken from the rows by default.
+            endpoint: Vector search endpoint it lives on; made where there is none of the name.
+            embedding_endpoint: Serving endpoint named as the model of managed embeddings; made where there is none. The
+                clients look it up before they search, so that users then need CAN QUERY on it and a model serving
+                scope.
+
+        Raises:
+            ValueError: Name, rows, columns or schema are unusable.
+        """
+        index = new_index(
+            name,
+            rows,
+            kind=kind,
+            primary_key=primary_key,
+            text_column=text_column,
+            vector_column=vector_column,
+            dimension=dimension,
+            schema=schema,
+            endpoint=endpoint,
+            embedding_endpoint=embedding_endpoint,
+        )
+        self._core.engine.load(name, index.sample())
+        self._search.add(index)
+        if embedding_endpoint is not None and not self._core.grants.exists("serving_endpoint", embedding_endpoint):
+            self._serving.add_embedding(embedding_endpoint)

@@ -7,19 +7,20 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from obo_kit.context._calls import TOOL_HEADER
+from obo_kit.testing._kit import TOOL_HEADER
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.iam._directory import ExpiredTokenError
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing.server._log import RequestLog, RequestRecord
 
@@ -28,100 +29,11 @@ if TYPE_CHECKING:
 
     from obo_kit.testing.iam._directory import Caller, Directory
 
-__all__ = ["Answer", "Api", "Call", "Gate"]
+__all__ = ["Gate"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
 BODY_LIMIT = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One authorised request, as a handler sees it.
-
-    Attributes:
-        caller: Who asks; None on the routes that need no token.
-        method: HTTP method.
-        path: Path without the query.
-        params: Parts of the path, by name.
-        query: Query parameters; where the name is repeated, the last one.
-        headers: Request headers, by lower-case name.
-        raw: The body.
-    """
-
-    caller: Caller | None
-    method: str
-    path: str
-    params: Mapping[str, str]
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    raw: bytes
-
-    @property
-    def user(self) -> Caller:
-        """Who asks, on a route that needs a token."""
-        assert self.caller is not None
-        return self.caller
-
-    def json(self) -> dict[str, Any]:
-        """The body as a JSON object. RefusedError where it is none; an empty body is an empty object."""
-        if not self.raw:
-            return {}
-        try:
-            body = json.loads(self.raw)
-        except (ValueError, RecursionError):
-            raise RefusedError("malformed", detail="Could not parse request object: invalid JSON") from None
-        if not isinstance(body, dict):
-            raise RefusedError("malformed", detail="Could not parse request object: not a JSON object")
-        return body
-
-    def text(self, body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-        """A text field of the body. RefusedError where it is absent (and has no default) or no text."""
-        value = body.get(name)
-        if value is None:
-            value = default
-        if not isinstance(value, str) or (default is None and not value):
-            raise RefusedError("invalid_parameter", detail=f"{name} must be a non-empty string")
-        return value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a handler gives back.
-
-    Attributes:
-        content: A JSON object, or a response that is ready to send (a stream).
-        decision: What the log records, where the refusal travels as data.
-        headers: Extra response headers.
-    """
-
-    content: dict[str, Any] | Response
-    decision: str = "allowed"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Handler: TypeAlias = Callable[[Call], Answer] | Callable[[Call], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Api:
-    """One route.
-
-    Attributes:
-        method: HTTP method.
-        path: Path, with names in braces.
-        handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
-        quick: The handler only looks things up.
-        open: No token needed.
-        mcp_tool: Reads off a request which MCP tool it calls, for the log.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    quick: bool = True
-    open: bool = False
-    mcp_tool: Callable[[Call], str | None] | None = None
 
 
 @dataclass(kw_only=True)
@@ -150,13 +62,13 @@ class _Json(JSONResponse):
 class Gate:
     """The ASGI application. Lives as long as the workspace."""
 
-    def __init__(self, directory: Directory, log: RequestLog, pool: Callable[[], Executor]) -> None:
+    def __init__(self, directory: Directory, log: RequestLog, faults: Faults, threads: Callable[[], Executor]) -> None:
         self.latency = 0.0
         self._directory = directory
         self._log = log
-        self._pool = pool
+        self._threads = threads
         self._routes: list[tuple[Route, Api]] = []
-        self.faults = Faults()
+        self._faults = faults
 
     def add(self, apis: Iterable[Api]) -> None:
         """Serve more routes."""
@@ -199,7 +111,7 @@ class Gate:
         api, params = self._match(request.scope)
         if api is None or not api.open:
             seen.caller = self._directory.authenticate(request.headers.get("authorization"))
-        seen.faults = self.faults.take(path, seen.caller.principal.name if seen.caller else None)
+        seen.faults = self._faults.take(path, seen.caller.principal.name if seen.caller else None)
         for fault in seen.faults:
             if fault.kind == "latency":
                 await asyncio.sleep(fault.seconds or 0)
@@ -250,7 +162,7 @@ class Gate:
         handler = cast("Callable[[Call], Answer]", api.handler)
         if api.quick:
             return handler(call)
-        return await asyncio.get_running_loop().run_in_executor(self._pool(), handler, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), handler, call)
 
 
 async def _until(moment: float) -> None:

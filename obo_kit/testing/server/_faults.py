@@ -16,7 +16,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ["CUT", "LOGIN_PATH", "Fault", "FaultKind", "Faults", "fault_answer", "login_page", "send_faultily"]
+__all__ = [
+    "CUT",
+    "LOGIN_PATH",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "fault_answer",
+    "login_page",
+    "send_faultily",
+]
 
 FaultKind: TypeAlias = Literal[
     "status", "latency", "reset", "truncated_body", "slow_stream", "login_redirect", "login_page", "expired_token"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from obo_kit.instrumentation._events import tell_of_request
+from obo_kit.testing._kit import tell_of_request, title_of_route
 
 __all__ = ["RequestLog", "RequestRecord"]
 
@@ -204,10 +204,7 @@ def _counted(values: Iterable[str]) -> list[str]:
 
 
 def _api(record: RequestRecord) -> str:
-    from obo_kit.scopes._lookup import KINDS, route_for
-
-    route = route_for(record.method, record.path)
-    return KINDS[route.kind].title if route is not None and route.kind is not None else "other"
+    return title_of_route(record.method, record.path)
 
 
 def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

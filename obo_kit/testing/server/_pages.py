@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.server._app import Answer, Call
+from obo_kit.testing.server._api import Answer, Call
 
 __all__ = ["page"]
 

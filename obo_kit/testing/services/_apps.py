@@ -4,44 +4,71 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from obo_kit.testing._refusals import RefusedError, refusal_text
-from obo_kit.testing.iam._directory import ServicePrincipal
-from obo_kit.testing.iam._grants import Grants
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing._kit import scopes_accepted_by
+from obo_kit.testing._refusals import Refusal, RefusedError, declare, refusal_text
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 
-__all__ = ["Apps"]
+__all__ = ["Apps", "AppsMixin"]
+
+declare(
+    {
+        "app_denied": Refusal(
+            status=403,
+            code="PERMISSION_DENIED",
+            text="User does not have CAN_USE on app {name}",
+            decision="missing grant",
+            standing="inferred",
+            source="kinds.databricks_app (CAN USE); the wording is ours",
+        ),
+        "app_missing": Refusal(
+            status=404,
+            code="NOT_FOUND",
+            text="App with name {name} does not exist or is deleted.",
+            decision="not found",
+            standing="inferred",
+            source="NOT_FOUND in databricks-sdk errors; the wording is ours",
+        ),
+        "app_bad_scope": Refusal(
+            status=400,
+            code="INVALID_PARAMETER_VALUE",
+            text="The specified scope {scope} is not a valid scope.",
+            decision="bad request",
+            standing="reported",
+            source="errors.apps_config_bad_scope",
+        ),
+    }
+)
 
 # What an app's effective scopes hold beside the configured ones.
 _ALWAYS = ("iam.access-control:read", "iam.current-user:read")
 
 
-class Apps:
+class Apps(Service):
     """The apps of one workspace. Lives as long as it; thread-safe."""
 
-    def __init__(self, grants: Grants, credentials: Callable[[str], ServicePrincipal], workspace_id: str) -> None:
-        self._grants = grants
-        self._credentials = credentials
-        self._workspace_id = workspace_id
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._credentials = core.service_principal
+        self._workspace_id = core.workspace_id
         self._lock = threading.Lock()
         self._apps: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, *, user_api_scopes: Iterable[str], url: str, description: str) -> None:
         """Add an app; see ``LocalWorkspace.add_app``."""
-        from obo_kit.scopes._lookup import SCOPES
-
         if isinstance(user_api_scopes, str):
             msg = f"user_api_scopes= takes names in a list, not the single string {user_api_scopes!r}"
             raise ValueError(msg)
         if not re.fullmatch(r"[a-z0-9-]+", name):
             msg = f"The name of an app is made of small letters, digits and -, not {name!r}"
             raise ValueError(msg)
-        scopes = list(user_api_scopes)
+        scopes, accepted = list(user_api_scopes), scopes_accepted_by("apps")
         for scope in scopes:
-            if scope not in SCOPES or "apps" not in SCOPES[scope].accepted_by:
+            if scope not in accepted:
                 raise ValueError(refusal_text("app_bad_scope", scope=scope))
         self._grants.register("app", name)
         principal = self._credentials(name)
@@ -83,3 +110,25 @@ class Apps:
         if not self._grants.holds(call.user.principal, "CAN USE", "app", name):
             raise RefusedError("app_denied", name=name)
         return Answer(content=found)
+
+
+class AppsMixin(Mixin):
+    """Databricks Apps."""
+
+    _apps = Part(Apps)
+
+    def add_app(self, name: str, *, user_api_scopes: Iterable[str] = (), url: str = "", description: str = "") -> None:
+        """Add a Databricks App, which ``WorkspaceClient.apps`` shows to those with CAN USE on it.
+
+        Its service principal has its name, as in ``as_app``.
+
+        Args:
+            name: Its name.
+            user_api_scopes: Scopes its users' tokens carry, beside those that Apps always grants.
+            url: Where it is; an address like the platform's by default.
+            description: What it is.
+
+        Raises:
+            ValueError: The name is not plain or taken, or Apps does not accept a scope (with the platform's text).
+        """
+        self._apps.add(name, user_api_scopes=user_api_scopes, url=url, description=description)

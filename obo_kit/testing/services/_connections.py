@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,13 +14,51 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from starlette.responses import StreamingResponse
 
-from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing._refusals import Refusal, RefusedError, declare
 from obo_kit.testing.iam._directory import Principal
-from obo_kit.testing.iam._grants import Grants
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connection", "Connections", "ConnectionsMixin"]
+
+declare(
+    {
+        "connection_denied": Refusal(
+            status=403,
+            code="PERMISSION_DENIED",
+            text="User does not have USE CONNECTION on Connection '{name}'.",
+            decision="missing grant",
+            standing="reported",
+            source="errors.uc_privilege_missing",
+        ),
+        "connection_missing": Refusal(
+            status=404,
+            code="CONNECTION_DOES_NOT_EXIST",
+            text="Connection '{name}' does not exist.",
+            decision="not found",
+            standing="inferred",
+            source="errors.uc_hidden (other *_DOES_NOT_EXIST)",
+        ),
+        "connection_login": Refusal(
+            status=401,
+            code="UNAUTHENTICATED",
+            text="Credential for user identity('{user_id}') is not found for the connection '{name}'. "
+            "Please login first to the connection by visiting {url}",
+            decision="login required",
+            standing="reported",
+            source="errors.connection_login_required",
+        ),
+        "connection_unreachable": Refusal(
+            status=502,
+            code="BAD_GATEWAY",
+            text="The service behind connection '{name}' did not answer: {error}",
+            decision="upstream error",
+            standing="inferred",
+            source="HTTP semantics; the wording is ours",
+        ),
+    }
+)
 
 # Seconds until the service must have connected, and between two pieces of its answer.
 _TIMEOUT = (5.0, 30.0)
@@ -66,12 +104,12 @@ class Connection:
     login: bool = False
 
 
-class Connections:
+class Connections(Service):
     """The connections of one workspace. Lives as long as it; thread-safe."""
 
-    def __init__(self, grants: Grants, host: Callable[[], str]) -> None:
-        self._grants = grants
-        self._host = host
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._host = core.host
         self._lock = threading.Lock()
         self._connections: dict[str, Connection] = {}
         # Credentials of those who have logged in, by connection and user name.
@@ -268,3 +306,52 @@ def _info(connection: Connection) -> dict[str, Any]:
         },
         "read_only": True,
     }
+
+
+class ConnectionsMixin(Mixin):
+    """Connections of Unity Catalog."""
+
+    _connections = Part(Connections)
+
+    def add_connection(
+        self,
+        name: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        login: bool = False,
+        comment: str = "",
+    ) -> None:
+        """Add a connection of Unity Catalog to an HTTP service, used with USE CONNECTION on it.
+
+        Requests really go there: ``serving_endpoints.http_request``, the connection's proxy path and the external MCP
+        server of its name forward them, without the caller's token.
+
+        Args:
+            name: Its name, without catalog and schema.
+            url: Where the service is; paths of requests are added to it. A test starts one on loopback.
+            headers: Credentials that the connection holds, such as ``{"Authorization": "Bearer …"}``.
+            login: Each user has to log in first; ``log_in`` does that for them.
+            comment: What it is.
+
+        Raises:
+            ValueError: The name is not plain or taken, the URL is none, or ``headers`` go with ``login``.
+        """
+        self._connections.add(name, url, headers=headers or {}, login=login, comment=comment)
+
+    def log_in(self, user: str, connection: str, *, headers: Mapping[str, str] | None = None) -> None:
+        """Log a user in to a connection added with ``login=True``, as their browser would.
+
+        Args:
+            user: Who.
+            connection: Its name.
+            headers: The user's own credentials at the service.
+
+        Raises:
+            ValueError: There is no such user, or no connection of the name that users log in to.
+        """
+        self._connections.log_in(self._core.directory.find(user), connection, headers or {})
+
+    def log_out(self, user: str, connection: str) -> None:
+        """Forget a user's login to a connection. Arguments and errors as for ``log_in``."""
+        self._connections.log_in(self._core.directory.find(user), connection, None)

@@ -10,13 +10,13 @@ from typing import Any
 
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.iam._directory import Principal
-from obo_kit.testing.iam._grants import Grants
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
-from obo_kit.testing.sql._engine import Engine, Function, Outcome, Parameter, split_name
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.sql._engine import Function, Outcome, Parameter, split_name
 from obo_kit.testing.sql._types import duck_type, sql_type, text_of, type_json
 
-__all__ = ["Function", "Functions", "Parameter"]
+__all__ = ["Function", "Functions", "FunctionsMixin", "Parameter"]
 
 # The type, what follows DEFAULT, and what follows COMMENT, as in CREATE FUNCTION.
 _PARAMETER = re.compile(
@@ -27,12 +27,12 @@ _TABLE = re.compile(r"TABLE\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
-class Functions:
+class Functions(Service):
     """The functions of one workspace. Lives as long as it; thread-safe."""
 
-    def __init__(self, grants: Grants, engine: Engine) -> None:
-        self._grants = grants
-        self._engine = engine
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._engine = core.engine
         self._functions: dict[str, Function] = {}
 
     def add(self, name: str, body: str, *, parameters: Mapping[str, str], returns: str, comment: str) -> None:
@@ -193,3 +193,37 @@ def _parameters(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
 
 def _base(type_text: str) -> str:
     return sql_type(duck_type(type_text))[1]
+
+
+class FunctionsMixin(Mixin):
+    """Functions of Unity Catalog."""
+
+    _functions = Part(Functions)
+
+    def add_function(
+        self,
+        name: str,
+        body: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        returns: str = "STRING",
+        comment: str = "",
+    ) -> None:
+        """Add a SQL function of Unity Catalog, used with EXECUTE on it.
+
+        It runs with the rights of its definer: it may read what its caller may not, in the way its body says, while
+        ``current_user()`` and ``is_account_group_member()`` in it are about the caller. Row filters and column masks
+        hold in it too.
+
+        Args:
+            name: ``catalog.schema.function``.
+            body: An expression or a query, with or without ``RETURN`` before it. What it names must be there already;
+                short names mean its own schema.
+            parameters: SQL type per parameter, followed by ``DEFAULT …`` and ``COMMENT '…'`` as in CREATE FUNCTION.
+            returns: SQL type, or ``TABLE(name type, …)``.
+            comment: What it does: the description that a tool made of it shows to the model.
+
+        Raises:
+            ValueError: The name is unusable or taken, or the SQL does not fit.
+        """
+        self._functions.add(name, body, parameters=parameters or {}, returns=returns, comment=comment)

@@ -4,159 +4,32 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from obo_kit.testing._refusals import REFUSALS, RefusedError, refusal_text
-from obo_kit.testing.iam._directory import Principal
-from obo_kit.testing.iam._grants import PRIVILEGES, Grants
-from obo_kit.testing.server._app import Answer, Api, Call
-from obo_kit.testing.sql._engine import Engine, Outcome, split_name
+from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._grants import PRIVILEGES
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.services._genie_records import (
+    ON_THE_WAY,
+    Answers,
+    Conversation,
+    GenieAnswer,
+    Message,
+    Space,
+    normal,
+)
+from obo_kit.testing.sql._engine import split_name
 from obo_kit.testing.sql._results import statement_body
 
-__all__ = ["Answers", "Genie", "GenieAnswer"]
+__all__ = ["Genie", "GenieMixin"]
 
 _PAGE = 100
-_NO_ANSWER = "This space has no answer to that question."
-# What a message says while it is polled. The words are databricks-sdk's MessageStatus; their order is inferred.
-_ON_THE_WAY = ("FETCHING_METADATA", "FILTERING_CONTEXT", "ASKING_AI", "PENDING_WAREHOUSE", "EXECUTING_QUERY")
-_ENDS = ("COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenieAnswer:
-    """What a Genie space makes of a question, where SQL alone does not say it.
-
-    Attributes:
-        sql: Runs as whoever asked; its result comes as a query attachment.
-        text: Comes as a text attachment.
-        suggested_questions: Come as an attachment of their own.
-        status: How the message ends: ``COMPLETED``, ``FAILED``, ``CANCELLED``, or ``QUERY_RESULT_EXPIRED`` (the result
-            is gone until the query is executed again).
-        error: Text of the failure, where the status is ``FAILED``.
-
-    Raises:
-        ValueError: The fields do not go together.
-    """
-
-    sql: str | None = None
-    text: str | None = None
-    suggested_questions: Sequence[str] = ()
-    status: Literal["COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED"] = "COMPLETED"
-    error: str | None = None
-
-    def __post_init__(self) -> None:
-        msg = None
-        if self.status not in _ENDS:
-            msg = f"A Genie answer ends as {', '.join(_ENDS)}, not {self.status!r}"
-        elif (self.status == "FAILED") != (self.error is not None):
-            msg = "A Genie answer has error= where its status is FAILED, and only there"
-        elif self.status == "COMPLETED" and self.sql is None and self.text is None:
-            msg = "A Genie answer needs sql= or text="
-        elif self.status == "QUERY_RESULT_EXPIRED" and self.sql is None:
-            msg = "A Genie answer needs sql= for its result to expire"
-        if msg is not None:
-            raise ValueError(msg)
-
-
-Answers = Mapping[str, "str | GenieAnswer"] | Callable[[str], "str | GenieAnswer | None"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Space:
-    id: str
-    title: str
-    warehouse: str
-    tables: tuple[str, ...]
-    answer: Callable[[str], str | GenieAnswer | None]
-    hidden: bool
-
-
-@dataclass(kw_only=True)
-class _Message:
-    """One question and what came of it. ``polls`` counts down the answers that say it is still running."""
-
-    space: str
-    conversation: str
-    owner: Principal
-    question: str
-    polls: int
-    answer: GenieAnswer | None = None
-    outcome: Outcome | None = None
-    status: str = "COMPLETED"
-    error: tuple[str, str] | None = None
-    decision: str = "allowed"
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    attachment: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time() * 1000))
-
-    def fail(self, key: str, **fields: str) -> None:
-        """End as a failure."""
-        self.status = "FAILED"
-        self.error = (str(REFUSALS[key].code), refusal_text(key, **fields))
-        self.decision = REFUSALS[key].decision
-
-    def body(self, status: str) -> dict[str, Any]:
-        """The message as the API shows it."""
-        body: dict[str, Any] = {
-            "id": self.id,
-            "message_id": self.id,
-            "conversation_id": self.conversation,
-            "space_id": self.space,
-            "user_id": int(self.owner.id),
-            "content": self.question,
-            "status": status,
-            "created_timestamp": self.created,
-            "last_updated_timestamp": self.created,
-        }
-        if status == "FAILED" and self.error is not None:
-            body["error"] = {"type": self.error[0], "error": self.error[1]}
-        if status in {"COMPLETED", "QUERY_RESULT_EXPIRED"}:
-            body["attachments"] = self._attachments()
-            if self.outcome is not None:
-                body["query_result"] = {"statement_id": self.id, "row_count": len(self.outcome.rows)}
-        return body
-
-    def _attachments(self) -> list[dict[str, Any]]:
-        answer = self.answer or GenieAnswer(text=_NO_ANSWER)
-        attachments: list[dict[str, Any]] = []
-        if self.outcome is not None:
-            metadata = {"row_count": len(self.outcome.rows), "is_truncated": self.outcome.truncated}
-            query = {
-                "query": answer.sql,
-                "description": self.question,
-                "statement_id": self.id,
-                "query_result_metadata": metadata,
-            }
-            attachments.append({"attachment_id": self.attachment, "query": query})
-        if answer.text is not None:
-            attachments.append({"attachment_id": f"{self.attachment}-text", "text": {"content": answer.text}})
-        if answer.suggested_questions:
-            questions = {"questions": list(answer.suggested_questions)}
-            attachments.append({"attachment_id": f"{self.attachment}-next", "suggested_questions": questions})
-        return attachments
-
-
-@dataclass(kw_only=True)
-class _Conversation:
-    """The messages of one user about one space, oldest first."""
-
-    space: str
-    owner: Principal
-    title: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time() * 1000))
-    messages: list[_Message] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        return {"conversation_id": self.id, "title": self.title, "created_timestamp": self.created}
-
-
-class Genie:
+class Genie(Service):
     """Serves Genie spaces. Lives as long as its workspace.
 
     Requests and answers have the shapes that databricks-sdk declares. Inferred: that a conversation is hidden from
@@ -167,14 +40,14 @@ class Genie:
         kept: How many conversations, and messages of each, are remembered.
     """
 
-    def __init__(self, grants: Grants, engine: Engine) -> None:
+    def __init__(self, core: Core) -> None:
         self.polls = 0
         self.kept = 1000
-        self._grants = grants
-        self._engine = engine
-        self._spaces: dict[str, _Space] = {}
+        self._grants = core.grants
+        self._engine = core.engine
+        self._spaces: dict[str, Space] = {}
         self._lock = threading.Lock()
-        self._conversations: OrderedDict[str, _Conversation] = OrderedDict()
+        self._conversations: OrderedDict[str, Conversation] = OrderedDict()
 
     def add(
         self,
@@ -202,7 +75,7 @@ class Genie:
                 msg = f"There is no table {name!r}; add_table() comes first"
                 raise ValueError(msg)
         self._grants.register("genie_space", space_id)
-        self._spaces[space_id] = _Space(
+        self._spaces[space_id] = Space(
             id=space_id,
             title=title or space_id,
             warehouse=warehouse_id,
@@ -266,7 +139,7 @@ class Genie:
     def _start(self, call: Call) -> Answer:
         space = self._space(call)
         question = call.text(call.json(), "content")
-        conversation = _Conversation(space=space.id, owner=call.user.principal, title=question)
+        conversation = Conversation(space=space.id, owner=call.user.principal, title=question)
         message = self._ask(space, conversation, question)
         with self._lock:
             self._conversations[conversation.id] = conversation
@@ -314,8 +187,8 @@ class Genie:
         content = {"statement_response": statement_body(message.id, outcome)}
         return Answer(content=content, decision=outcome.decision)
 
-    def _ask(self, space: _Space, conversation: _Conversation, question: str) -> _Message:
-        message = _Message(
+    def _ask(self, space: Space, conversation: Conversation, question: str) -> Message:
+        message = Message(
             space=space.id,
             conversation=conversation.id,
             owner=conversation.owner,
@@ -337,7 +210,7 @@ class Genie:
             del conversation.messages[: -self.kept]
         return message
 
-    def _run(self, message: _Message) -> None:
+    def _run(self, message: Message) -> None:
         """Answer, and run the SQL that answers, as the one who asked."""
         answer = message.answer
         if answer is None:
@@ -355,13 +228,13 @@ class Genie:
 
     # ------------------------------------------------------------------ looking things up
 
-    def _may(self, call: Call, privilege: str, space: _Space) -> bool:
+    def _may(self, call: Call, privilege: str, space: Space) -> bool:
         """Whether the caller holds the privilege on a space, or a higher one."""
         levels = PRIVILEGES["genie_space"]
         enough = levels[levels.index(privilege) :]
         return any(self._grants.holds(call.user.principal, level, "genie_space", space.id) for level in enough)
 
-    def _space(self, call: Call) -> _Space:
+    def _space(self, call: Call) -> Space:
         name = call.params["space"]
         space = self._spaces.get(name)
         if space is None:
@@ -370,7 +243,7 @@ class Genie:
             raise RefusedError("genie_denied" if space.hidden else "genie_forbidden", name=name)
         return space
 
-    def _conversation(self, call: Call) -> _Conversation:
+    def _conversation(self, call: Call) -> Conversation:
         space = self._space(call)
         wanted = call.params["conversation"]
         with self._lock:
@@ -380,7 +253,7 @@ class Genie:
             raise RefusedError("genie_missing", name=f"{space.id}, conversation {wanted}")
         return conversation
 
-    def _message(self, call: Call) -> _Message:
+    def _message(self, call: Call) -> Message:
         conversation = self._conversation(call)
         wanted = call.params["message"]
         with self._lock:
@@ -390,11 +263,11 @@ class Genie:
         raise RefusedError("genie_missing", name=f"{conversation.space}, message {wanted}")
 
 
-def _status(message: _Message) -> str:
-    return _ON_THE_WAY[-min(message.polls, len(_ON_THE_WAY))] if message.polls else message.status
+def _status(message: Message) -> str:
+    return ON_THE_WAY[-min(message.polls, len(ON_THE_WAY))] if message.polls else message.status
 
 
-def _space_body(space: _Space) -> dict[str, Any]:
+def _space_body(space: Space) -> dict[str, Any]:
     return {
         "space_id": space.id,
         "title": space.title,
@@ -418,15 +291,57 @@ def _page(call: Call, name: str, found: Sequence[dict[str, Any]]) -> Answer:
 def _answerer(answers: Answers) -> Callable[[str], str | GenieAnswer | None]:
     if not isinstance(answers, Mapping):
         return answers
-    known = {_normal(question): answer for question, answer in answers.items()}
+    known = {normal(question): answer for question, answer in answers.items()}
 
     def answer(question: str) -> str | GenieAnswer | None:
         # A GenieAgent sends the whole chat, each message on a line, after its author; the last one is the question.
         last = question.strip().rpartition("\n")[2]
-        return known.get(_normal(question)) or known.get(_normal(last.partition(": ")[2]))
+        return known.get(normal(question)) or known.get(normal(last.partition(": ")[2]))
 
     return answer
 
 
-def _normal(question: str) -> str:
-    return " ".join(question.casefold().split()).rstrip("?!. ")
+class GenieMixin(Mixin):
+    """Genie spaces."""
+
+    _genie = Part(Genie)
+
+    @property
+    def genie_polls(self) -> int:
+        """How often a Genie message is still running when polled, before it is done. 0 by default, to be quick."""
+        return self._genie.polls
+
+    @genie_polls.setter
+    def genie_polls(self, count: int) -> None:
+        if count < 0:
+            msg = f"genie_polls is a number of polls, not {count!r}"
+            raise ValueError(msg)
+        self._genie.polls = count
+
+    def add_genie_space(
+        self,
+        space_id: str,
+        *,
+        warehouse_id: str,
+        tables: Iterable[str],
+        answers: Answers,
+        title: str = "",
+        hidden: bool = True,
+    ) -> None:
+        """Add a Genie space, used with CAN RUN on it, CAN USE on its warehouse and SELECT on what an answer reads.
+
+        Args:
+            space_id: Its id.
+            warehouse_id: The warehouse it runs on.
+            tables: The tables it is about.
+            answers: SQL, or a ``GenieAnswer``, per question (case and closing punctuation do not matter; of a chat that
+                a ``GenieAgent`` sends, the last message counts), or a function from question to either. Where there is
+                none (None), the space says that it has no answer; where the function raises, the message fails.
+            title: Its title.
+            hidden: Whether those without CAN RUN are told that it does not exist (404) or that they may not use it
+                (403). Both have been reported of the platform.
+
+        Raises:
+            ValueError: The id is not plain or taken, or warehouse or table unknown.
+        """
+        self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title, hidden=hidden)

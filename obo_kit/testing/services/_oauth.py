@@ -5,29 +5,67 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.iam._directory import Directory, Principal
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing._refusals import Refusal, RefusedError, declare
+from obo_kit.testing.iam._directory import Principal, ServicePrincipal
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import LOGIN_PATH, login_page
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 
-__all__ = ["IdentityApi"]
+__all__ = ["IdentityApi", "IdentityMixin"]
+
+declare(
+    {
+        "oauth_client": Refusal(
+            status=401,
+            code="invalid_client",
+            text="Client authentication failed",
+            decision="invalid token",
+            standing="inferred",
+            source="RFC 6749 section 5.2",
+        ),
+        "oauth_subject": Refusal(
+            status=400,
+            code="invalid_grant",
+            text="The subject token is not valid, or has expired",
+            decision="invalid token",
+            standing="inferred",
+            source="RFC 8693 section 2.2.2",
+        ),
+        "oauth_scope": Refusal(
+            status=400,
+            code="invalid_scope",
+            text="Scopes '{scopes}' are not assigned to the client {client}",
+            decision="missing scope",
+            standing="reported",
+            source="errors.oauth_token_endpoint_scope",
+        ),
+        "oauth_grant_type": Refusal(
+            status=400,
+            code="unsupported_grant_type",
+            text="The grant type is not supported: {grant_type}",
+            decision="bad request",
+            standing="inferred",
+            source="RFC 6749 section 5.2",
+        ),
+    }
+)
 
 _TOKEN_LIFE = 3600
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  the name of a kind of token
 
 
-class IdentityApi:
+class IdentityApi(Service):
     """Says who is who. Lives as long as its workspace."""
 
-    def __init__(self, directory: Directory, host: Callable[[], str], workspace_id: str) -> None:
-        self._directory = directory
-        self._host = host
-        self._workspace_id = workspace_id
+    def __init__(self, core: Core) -> None:
+        self._directory = core.directory
+        self._host = core.host
+        self._workspace_id = core.workspace_id
 
     def apis(self) -> list[Api]:
         """The routes."""
@@ -129,3 +167,74 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         return None
     return user, password
+
+
+class IdentityMixin(Mixin):
+    """Users, service principals, their tokens and grants."""
+
+    _identity = Part(IdentityApi)
+
+    def add_user(self, name: str, *, groups: Iterable[str] = ()) -> None:
+        """Add a user, who is in the given groups and in ``users`` and ``account users``.
+
+        Raises:
+            ValueError: The name is empty or taken.
+        """
+        self._core.directory.add_user(name, groups)
+
+    def add_service_principal(self, name: str) -> ServicePrincipal:
+        """Add a service principal and return its credentials: the SDK's OAuth M2M works with them.
+
+        Raises:
+            ValueError: The name is empty or taken.
+        """
+        return self._core.directory.add_service_principal(name)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the users, in the order they were added."""
+        return self._core.directory.names("user")
+
+    @property
+    def service_principals(self) -> tuple[str, ...]:
+        """Names of the service principals, in the order they were added."""
+        return self._core.directory.names("service_principal")
+
+    def service_principal(self, name: str) -> ServicePrincipal:
+        """Return the credentials of a service principal. ValueError where there is none of the name."""
+        found = self._core.directory.credentials(name)
+        if found is None:
+            msg = f"There is no service principal {name!r} in this workspace; add_service_principal() adds it"
+            raise ValueError(msg)
+        return found
+
+    def token(self, principal: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> str:
+        """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
+
+        Args:
+            principal: Whose it is.
+            scopes: What it may be used for.
+            expires_in: Life in seconds, rounded up to a whole one; zero or less gives an expired token.
+
+        Raises:
+            ValueError: There is no such principal.
+        """
+        return self._core.directory.mint(self._core.directory.find(principal), scopes, expires_in)
+
+    def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+        """Grant a privilege, spelled as on the platform (``"SELECT"``, ``"EXECUTE"``, ``"CAN USE"`` and so on).
+
+        Args:
+            principal: A user, a service principal or a group.
+            privilege: The privilege.
+            securable: Name or id of what it is on.
+            kind: Its kind, where the name alone is ambiguous.
+
+        Raises:
+            ValueError: Principal or securable are unknown, the name is ambiguous, or the privilege does not fit.
+        """
+        self._core.grants.grant(principal, privilege, securable, kind=kind)
+
+    def revoke(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+        """Take a privilege back, with effect on the next request. Arguments and errors as for ``grant``."""
+        self._core.grants.revoke(principal, privilege, securable, kind=kind)

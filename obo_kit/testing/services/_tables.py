@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.iam._directory import Principal
-from obo_kit.testing.iam._grants import Grants
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
-from obo_kit.testing.sql._engine import Engine
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.sql._results import column_body
+from obo_kit.testing.sql._rows import Rows
 
-__all__ = ["Tables"]
+__all__ = ["Tables", "TablesMixin"]
 
 # A vector search index is a table of Unity Catalog too; the retriever tools read its columns here.
 _KINDS = ("table", "vector_search_index")
 
 
-class Tables:
+class Tables(Service):
     """Describes the tables of one workspace to those who may select from them. Lives as long as it."""
 
-    def __init__(self, grants: Grants, engine: Engine) -> None:
-        self._grants = grants
-        self._engine = engine
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._engine = core.engine
 
     def apis(self) -> list[Api]:
         """The routes."""
@@ -103,3 +104,43 @@ class Tables:
             "data_source_format": "DELTA",
             "columns": [column_body(position, column) for position, column in enumerate(self._engine.columns(name))],
         }
+
+
+class TablesMixin(Mixin):
+    """Tables of Unity Catalog."""
+
+    _tables = Part(Tables)
+
+    def add_table(
+        self,
+        name: str,
+        rows: Rows,
+        *,
+        row_filter: str | None = None,
+        column_masks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a table of Unity Catalog, queried with SELECT on it through a warehouse.
+
+        Filter and masks are SQL over the table's columns. They hold whatever statement, function or Genie space reads
+        the table; ``current_user()`` and ``is_account_group_member('…')`` in them are about who asks, and they may
+        call functions and read tables that were added before::
+
+            workspace.add_table(
+                "main.hr.people",
+                rows,
+                row_filter="manager = current_user() OR is_account_group_member('hr')",
+                column_masks={"salary": "CASE WHEN is_account_group_member('hr') THEN salary END"},
+            )
+
+        Args:
+            name: ``catalog.schema.table``.
+            rows: Records, or the path of a CSV file with a line of column names. At least one; columns and their types
+                are taken from them.
+            row_filter: A condition: users see the rows for which it is true.
+            column_masks: Per column, an expression of its type that users see in its place.
+
+        Raises:
+            ValueError: Name or rows are unusable, or filter or masks do not fit them.
+        """
+        loaded = self._core.engine.load(name, rows, row_filter=row_filter, column_masks=column_masks)
+        self._core.grants.register("table", loaded)

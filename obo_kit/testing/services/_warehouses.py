@@ -18,12 +18,12 @@ from typing import Any
 from starlette.responses import Response
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.iam._grants import Grants
-from obo_kit.testing.server._app import Answer, Api, Call
-from obo_kit.testing.sql._engine import Engine, Interrupt, Outcome
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.sql._engine import Interrupt, Outcome
 from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
 
-__all__ = ["Warehouses"]
+__all__ = ["Warehouses", "WarehousesMixin"]
 
 # Statements, and sessions, kept.
 _KEPT = 1000
@@ -80,13 +80,13 @@ class _Statement:
         return self.future.result() if self.future.done() and not self.canceled else None
 
 
-class Warehouses:
+class Warehouses(Service):
     """Serves statements run on warehouses. Lives as long as its workspace."""
 
-    def __init__(self, grants: Grants, engine: Engine, host: Callable[[], str]) -> None:
-        self._grants = grants
-        self._engine = engine
-        self._host = host
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._engine = core.engine
+        self._host = core.host
         self._titles: dict[str, str] = {}
         self._lock = threading.Lock()
         self._statements: OrderedDict[str, _Statement] = OrderedDict()
@@ -342,3 +342,17 @@ def _seconds(text: str) -> float:
     if match is None or not (int(match[1]) == 0 or 5 <= int(match[1]) <= 50):
         raise RefusedError("invalid_parameter", detail="wait_timeout must be 0s, or between 5s and 50s")
     return float(match[1])
+
+
+class WarehousesMixin(Mixin):
+    """SQL warehouses."""
+
+    _warehouses = Part(Warehouses)
+
+    def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
+        """Add a SQL warehouse, used with CAN USE on it.
+
+        Raises:
+            ValueError: The id is not plain, or taken.
+        """
+        self._warehouses.add(warehouse_id, name)

@@ -1,1 +1,3 @@
 """Models, served by the local workspace."""
+
+from obo_kit.testing.serving import _refusals as _refusals

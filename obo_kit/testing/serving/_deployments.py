@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
+from obo_kit.testing._kit import scopes_accepted_by
 from obo_kit.testing._refusals import RefusedError, refusal_text
 from obo_kit.testing.iam._directory import Caller, Directory, ServicePrincipal
 from obo_kit.testing.iam._grants import PRIVILEGES, Grants
 from obo_kit.testing.runtimes import set_invoker
-from obo_kit.testing.server._app import Answer, Call
+from obo_kit.testing.server._api import Answer, Call
 from obo_kit.testing.server._streams import DONE, Steps, sse, sse_error
 
 if TYPE_CHECKING:
@@ -215,9 +216,7 @@ def check_scopes(policy: Mapping[str, Any], model: str) -> None:
     Raises:
         databricks.sdk.errors.InvalidParameterValue: With the platform's text.
     """
-    from obo_kit.scopes._lookup import SCOPES
-
-    allowed = sorted(name for name, scope in SCOPES.items() if "model-serving" in scope.accepted_by)
+    allowed = sorted(scopes_accepted_by("model-serving"))
     invalid = [name for name in policy["user_auth_policy"].get("api_scopes") or () if name not in allowed]
     if invalid:
         from databricks.sdk.errors import InvalidParameterValue

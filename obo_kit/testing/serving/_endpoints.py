@@ -11,12 +11,12 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.iam._grants import Grants
 from obo_kit.testing.search._embedding import embed
-from obo_kit.testing.server._app import Answer, Api, Call
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.serving._models import ChatModel, Model, Reply, Script
 
-__all__ = ["EmbeddingModel", "Serving"]
+__all__ = ["EmbeddingModel", "Serving", "ServingMixin"]
 
 EmbeddingModel = Callable[[Sequence[str]], Iterable[Iterable[float]]]
 """Takes texts, returns a vector per text."""
@@ -38,12 +38,12 @@ class _Served(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
-class Serving:
+class Serving(Service):
     """Serves the endpoints of one workspace. Lives as long as it."""
 
-    def __init__(self, grants: Grants, pool: Callable[[], Executor]) -> None:
-        self._grants = grants
-        self._pool = pool
+    def __init__(self, core: Core) -> None:
+        self._grants = core.grants
+        self._pool = core.threads
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Served] = {}
 
@@ -183,3 +183,41 @@ class _Embedding:
                 "usage": {"prompt_tokens": count, "total_tokens": count},
             }
         )
+
+
+class ServingMixin(Mixin):
+    """Model serving endpoints."""
+
+    _serving = Part(Serving)
+
+    def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+        """Add a model serving endpoint for chat, completions and responses, used with CAN QUERY on it.
+
+        Args:
+            name: Its name.
+            model: Takes the body of a chat request (``messages``, ``tools`` and so on; a completion or responses
+                request is translated into one) and returns the answer: text, an assistant message with ``tool_calls``,
+                or an iterator (a generator, say) of both, which a client that streams gets as it is made. Called in
+                worker threads; what it raises is answered with 400. Or a list of such answers, given in turn; an
+                exception in it is raised.
+
+        Raises:
+            ValueError: The name is not plain or taken, or the model is neither a function nor a list.
+        """
+        self._serving.add_model(name, model)
+
+    def add_embedding_endpoint(self, name: str, model: EmbeddingModel | None = None) -> None:
+        """Add a model serving endpoint for embeddings, used with CAN QUERY on it.
+
+        Args:
+            name: Its name.
+            model: Takes a list of texts and returns a vector for each. By default parts of words, hashed into vectors
+                of 256 numbers: texts that share words are near each other, but no language model is at work.
+
+        Raises:
+            ValueError: The name is not plain or taken, or the model cannot be called.
+        """
+        if model is None:
+            self._serving.add_embedding(name)
+        else:
+            self._serving.add_embedding(name, model)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from starlette.responses import StreamingResponse
 
 from obo_kit.testing._refusals import RefusedError
-from obo_kit.testing.server._app import Answer, Call
+from obo_kit.testing.server._api import Answer, Call
 from obo_kit.testing.server._streams import DONE, Steps, sse, sse_error
 
 __all__ = ["ChatModel", "Model", "Reply", "Script"]

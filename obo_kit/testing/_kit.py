@@ -1,0 +1,70 @@
+"""The only places where the local workspace touches the rest of the kit.
+
+The workspace is a server by itself: what it answers, and which scopes a route asks for, it knows from its own tables. It
+shares a header and a few records with the kit, and a runtime puts the process in the state in which the kit works.
+Whatever a request needs is imported by the first one, so that starting stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
+from obo_kit.context._calls import TOOL_HEADER
+from obo_kit.exceptions import PolicyError
+from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.instrumentation._events import tell_of_request
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from obo_kit.policy._audit import AuditReport
+    from obo_kit.session._entry import UserSession
+
+__all__ = [
+    "REQUEST_HEADERS",
+    "TOOL_HEADER",
+    "UserSession",
+    "ConfigError",
+    "Document",
+    "Hidden",
+    "Place",
+    "PolicyError",
+    "audit",
+    "open_session",
+    "read",
+    "said",
+    "scopes_accepted_by",
+    "tell_of_request",
+    "title_of_route",
+]
+
+
+def scopes_accepted_by(target: str) -> frozenset[str]:
+    """Return the scopes that ``"model-serving"`` or ``"apps"`` accepts in a policy, as the catalogue has them."""
+    from obo_kit.scopes import catalogue
+
+    return frozenset(name for name, scope in catalogue().scopes.items() if target in scope.accepted_by)
+
+
+def title_of_route(method: str, path: str) -> str:
+    """Return the kind of resource that a request is about, ``"other"`` where the catalogue knows none."""
+    from obo_kit.scopes import catalogue, route_for
+
+    route = route_for(method, path)
+    return catalogue().kinds[route.kind].title if route is not None and route.kind is not None else "other"
+
+
+def open_session() -> contextlib.AbstractContextManager[UserSession]:
+    """Open a session of whoever is asking."""
+    from obo_kit.session._entry import user_session
+
+    return user_session()
+
+
+def audit() -> tuple[AuditReport, Any]:
+    """Return an empty report, and a context manager that fills it."""
+    from obo_kit.policy._audit import AuditReport, watching
+
+    report = AuditReport()
+    return report, watching(report)

@@ -1,0 +1,24 @@
+"""The packages that the local workspace runs on, all of the extra ``testing``."""
+
+from __future__ import annotations
+
+import importlib.util
+
+__all__ = ["check_packages"]
+
+_PACKAGES = {
+    "duckdb": "duckdb",
+    "jwt": "pyjwt",
+    "mcp": "mcp",
+    "sklearn": "scikit-learn",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+}
+
+
+def check_packages() -> None:
+    """Check that everything is installed. ImportError names what is not."""
+    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
+        raise ImportError(msg)

@@ -1,0 +1,106 @@
+"""The records of a request: what a handler sees of it (`Call`), what it gives back (`Answer`), where it is served (`Api`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.responses import Response
+
+from obo_kit.testing._refusals import RefusedError
+
+if TYPE_CHECKING:
+    from obo_kit.testing.iam._directory import Caller
+
+__all__ = ["Answer", "Api", "Call", "Handler"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One authorised request, as a handler sees it.
+
+    Attributes:
+        caller: Who asks; None on the routes that need no token.
+        method: HTTP method.
+        path: Path without the query.
+        params: Parts of the path, by name.
+        query: Query parameters; where the name is repeated, the last one.
+        headers: Request headers, by lower-case name.
+        raw: The body.
+    """
+
+    caller: Caller | None
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def user(self) -> Caller:
+        """Who asks, on a route that needs a token."""
+        assert self.caller is not None
+        return self.caller
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object. RefusedError where it is none; an empty body is an empty object."""
+        if not self.raw:
+            return {}
+        try:
+            body = json.loads(self.raw)
+        except (ValueError, RecursionError):
+            raise RefusedError("malformed", detail="Could not parse request object: invalid JSON") from None
+        if not isinstance(body, dict):
+            raise RefusedError("malformed", detail="Could not parse request object: not a JSON object")
+        return body
+
+    def text(self, body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+        """A text field of the body. RefusedError where it is absent (and has no default) or no text."""
+        value = body.get(name)
+        if value is None:
+            value = default
+        if not isinstance(value, str) or (default is None and not value):
+            raise RefusedError("invalid_parameter", detail=f"{name} must be a non-empty string")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a handler gives back.
+
+    Attributes:
+        content: A JSON object, or a response that is ready to send (a stream).
+        decision: What the log records, where the refusal travels as data.
+        headers: Extra response headers.
+    """
+
+    content: dict[str, Any] | Response
+    decision: str = "allowed"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler: TypeAlias = Callable[[Call], Answer] | Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """One route.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, with names in braces.
+        handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
+        quick: The handler only looks things up.
+        open: No token needed.
+        mcp_tool: Reads off a request which MCP tool it calls, for the log.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    quick: bool = True
+    open: bool = False
+    mcp_tool: Callable[[Call], str | None] | None = None

@@ -1,0 +1,108 @@
+"""How a service joins the local workspace: a new service is a new file.
+
+The file holds a `Service` (its state and its routes) and a mixin with the methods that ``LocalWorkspace`` has for it
+(``add_…``). The mixin names its service with `Part`; ``LocalWorkspace`` lists the mixins::
+
+    class Volumes(Service):
+        def apis(self) -> list[Api]: ...
+
+    class VolumesMixin(Mixin):
+        _volumes = Part(Volumes)
+
+        def add_volume(self, name: str) -> None: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from obo_kit.testing.iam._directory import Directory, ServicePrincipal
+    from obo_kit.testing.iam._grants import Grants
+    from obo_kit.testing.server._api import Answer, Api, Call
+    from obo_kit.testing.server._faults import Faults
+    from obo_kit.testing.sql._engine import Engine
+
+__all__ = ["Core", "Mixin", "Part", "Service"]
+
+
+class Service:
+    """One service of a workspace: its state and its routes. Lives as long as the workspace; thread-safe."""
+
+    def __init__(self, core: Core) -> None:
+        """Begin empty. Nothing listens yet."""
+
+    def apis(self) -> Iterable[Api]:
+        """Return the routes; where two fit a path, the first one answers."""
+        return ()
+
+    def close(self) -> None:
+        """Stop what runs. The workspace has stopped listening, and its engine is closed."""
+
+
+S = TypeVar("S", bound=Service)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """What the services of one workspace share. Lives as long as it.
+
+    Attributes:
+        workspace_id: Numeric id, as text.
+        directory: The users and service principals.
+        grants: Who may do what.
+        engine: Runs SQL.
+        faults: What goes wrong on purpose.
+        host: The address of the workspace. RuntimeError while it does not run.
+        threads: Where work runs that would hold up the event loop.
+        inner: Answers a further request as a part of one, for the same caller.
+    """
+
+    workspace_id: str
+    directory: Directory
+    grants: Grants
+    engine: Engine
+    faults: Faults
+    host: Callable[[], str]
+    threads: Callable[[], Executor]
+    inner: Callable[[Call, str, str, bytes], Awaitable[Answer]]
+    _services: dict[type[Service], Service] = field(default_factory=dict)
+
+    def service(self, kind: type[S]) -> S:
+        """Return the service of a kind, made when it is first asked for."""
+        if kind not in self._services:
+            self._services[kind] = kind(self)
+        return cast("S", self._services[kind])
+
+    def services(self) -> tuple[Service, ...]:
+        """Return the services that have been made."""
+        return tuple(self._services.values())
+
+    def service_principal(self, name: str) -> ServicePrincipal:
+        """Return the credentials of a service principal, which is added where there is none of the name."""
+        return self.directory.credentials(name) or self.directory.add_service_principal(name)
+
+
+class Mixin:
+    """The part of ``LocalWorkspace`` that one service adds."""
+
+    _core: Core
+
+
+class Part(Generic[S]):
+    """A service as an attribute of a mixin."""
+
+    def __init__(self, kind: type[S]) -> None:
+        self.kind = kind
+
+    @overload
+    def __get__(self, workspace: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, workspace: Mixin, owner: type) -> S: ...
+    def __get__(self, workspace: Mixin | None, owner: type) -> S | Self:
+        return self if workspace is None else workspace._core.service(self.kind)

@@ -1,0 +1,82 @@
+"""Faults, as a workspace takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any
+
+from obo_kit.testing.server._faults import Fault, FaultKind
+from obo_kit.testing.server._service import Mixin
+
+__all__ = ["FaultsMixin"]
+
+
+class FaultsMixin(Mixin):
+    """Faults."""
+
+    def add_fault(
+        self,
+        kind: FaultKind = "status",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | str | None = None,
+        seconds: float | None = None,
+        path_prefix: str = "/",
+        user: str | None = None,
+        after: int = 0,
+        times: int | EllipsisType | None = ...,
+        probability: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Let something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
+
+        =====================  ==========================================================================
+        ``"status"``           answers with ``status``, ``headers`` and ``body``
+        ``"latency"``          waits ``seconds`` before the answer
+        ``"slow_stream"``      sends the answer in pieces, ``seconds`` before each
+        ``"truncated_body"``   sends half of the body (of a stream: of its first event), then hangs up
+        ``"reset"``            resets the connection, without an answer
+        ``"login_redirect"``   redirects to ``/login.html``, as an unauthenticated browser is
+        ``"login_page"``       answers 200 with that page
+        ``"expired_token"``    the token of the request has expired, for good; a fresh one of the same user works
+        =====================  ==========================================================================
+
+        Args:
+            kind: What happens.
+            status: HTTP status, 200 to 599.
+            headers: Response headers, ``Retry-After`` say.
+            body: JSON object or text; a platform-shaped error by default.
+            seconds: How long.
+            path_prefix: Start of the paths it applies to.
+            user: The principal it applies to; None for everybody.
+            after: How many requests it lets through first.
+            times: How many requests it hits, None for no limit. By default one; without limit where there is a
+                probability.
+            probability: Of each request to be hit, more than 0 and at most 1.
+            seed: Of the probability: the same requests in the same order meet the same fate.
+
+        Raises:
+            ValueError: An argument is out of range or does not belong to the kind, or there is no such principal.
+        """
+        who = self._core.directory.find(user).name if user is not None else None
+        self._core.faults.add(
+            Fault(
+                kind,
+                status=status,
+                headers=headers,
+                body=body,
+                seconds=seconds,
+                path_prefix=path_prefix,
+                user=who,
+                after=after,
+                times=times,
+                probability=probability,
+                seed=seed,
+            )
+        )
+
+    def clear_faults(self) -> None:
+        """Take all faults back. A token that has expired stays so."""
+        self._core.faults.clear()

@@ -1,0 +1,63 @@
+"""The refusals of model serving."""
+
+from __future__ import annotations
+
+from obo_kit.testing._refusals import Refusal, declare
+
+__all__: list[str] = []
+
+declare(
+    {
+        "serving_denied": Refusal(
+            status=403,
+            code="PERMISSION_DENIED",
+            text="PERMISSION_DENIED: User does not have CAN_QUERY on serving endpoint {name}",
+            decision="missing grant",
+            standing="reported",
+            source="errors.serving_query_denied (weak: no raw capture)",
+        ),
+        "serving_missing": Refusal(
+            status=404,
+            code="RESOURCE_DOES_NOT_EXIST",
+            text="Serving endpoint {name} does not exist.",
+            decision="not found",
+            standing="inferred",
+            source="RESOURCE_DOES_NOT_EXIST elsewhere; the wording is ours",
+        ),
+        "serving_query_missing": Refusal(
+            status=404,
+            code="ENDPOINT_NOT_FOUND",
+            text="The given endpoint does not exist, please retry after checking the specified model and version "
+            "deployment exists.",
+            decision="not found",
+            standing="reported",
+            source="fid:8610548622",
+        ),
+        # Misleading, and reported of one route: the words that elsewhere mean an expired token.
+        "missing_gateway_scope": Refusal(
+            status=403,
+            code=403,
+            text="Invalid Token",
+            decision="missing scope",
+            standing="reported",
+            source="errors.missing_scope_as_invalid_token",
+        ),
+        "model_error": Refusal(
+            status=400,
+            code="BAD_REQUEST",
+            text="The model raised {error}: {detail}",
+            decision="model error",
+            standing="inferred",
+            source="BAD_REQUEST in databricks-sdk errors; the wording avoids what makes databricks-sdk repeat a request",
+        ),
+        "deploy_bad_scope": Refusal(
+            status=400,
+            code="INVALID_PARAMETER_VALUE",
+            text="Invalid user API scope(s) specified for model: {model}. Invalid scopes: {invalid}. "
+            "Allowed scopes are: {allowed}",
+            decision="bad request",
+            standing="reported",
+            source="errors.serving_deploy_bad_scope",
+        ),
+    }
+)
