@@ -6,33 +6,21 @@ what functions refer to by name. So each of several agents that share modules ge
 
 from __future__ import annotations
 
-import ast
 import collections
-import contextlib
 import dis
 import functools
-import importlib
 import importlib.util
-import linecache
 import sys
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from obo_kit._utils.user_code import is_author_s, would_be_author_s
-from obo_kit.exceptions import OboError, PolicyError
+from obo_kit._utils.user_code import is_author_s
 from obo_kit.policy._client_objects import Found, declared_by, found_in
+from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
-from obo_kit.tools._requires import (
-    REGISTRY,
-    Declaration,
-    declaration_of,
-    require_resource,
-    requirement,
-    requires_scopes,
-    system_resources,
-)
+from obo_kit.tools._requires import REGISTRY, Declaration, declaration_of
 from obo_kit.tools._wrapper import ToolSpec, acts_as_user, inner_spec_of
 
 __all__: list[str] = []
@@ -54,27 +42,28 @@ class Reached:
     """Counted whole."""
 
 
-def reach(*roots: Any, load: bool = False) -> Reached:
-    """Follow what the roots hold and refer to.
+def reach(*roots: Any) -> Reached:
+    """Follow what the roots hold and refer to. Nothing is called and nothing is imported for it.
 
     Args:
         roots: Where the agent begins.
-        load: Import the author's modules that functions import when they are called.
+
+    Raises:
+        PolicyError: A function imports, when it is called, a module that declares something and is not loaded.
     """
-    walk = _Walk(load)
+    walk = _Walk()
     walk.queue.extend(roots)
     walk.run()
     return walk.reached
 
 
 class _Walk:
-    def __init__(self, load: bool) -> None:
+    def __init__(self) -> None:
         self.reached = Reached()
         self.queue: collections.deque[Any] = collections.deque()
         self._seen: dict[int, Any] = {}  # kept, so that no id is given twice
         self._clients: list[Any] = []
         self._user_s: set[int] = set()
-        self._load = load
         self._own: dict[str, bool] = {}
         # An installed package that declares tools is as good as the author's own.
         self._declaring = {declaration.module.partition(".")[0] for declaration in REGISTRY}
@@ -128,12 +117,14 @@ class _Walk:
     def _named_by(self, code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
         """What code refers to by name: globals, and what it imports when it runs."""
         constants: collections.deque[Any] = collections.deque(maxlen=2)  # before an import: its level and its names
+        line = code.co_firstlineno
         for step in dis.get_instructions(code):
+            line = _line(step) or line
             if "CONST" in step.opname or "SMALL_INT" in step.opname:
                 constants.append(step.argval)
             elif step.opname == "IMPORT_NAME":
                 level, wanted = constants
-                yield from self._imported(step.argval, level, wanted, names)
+                yield from self._imported("." * level + step.argval, wanted or (), names, f"{code.co_filename}:{line}")
             elif step.opname.startswith("LOAD_"):
                 if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in names:
                     yield names[step.argval]
@@ -143,22 +134,25 @@ class _Walk:
             if isinstance(constant, types.CodeType):
                 yield from self._named_by(constant, names)
 
-    def _imported(self, name: str, level: int, wanted: tuple[str, ...] | None, names: dict[str, Any]) -> Iterator[Any]:
-        wanted = wanted or ()
+    def _imported(self, name: str, wanted: tuple[str, ...], names: dict[str, Any], place: str) -> Iterator[Any]:
+        """What an import statement would bring, of what is loaded."""
         try:
-            name = importlib.util.resolve_name("." * level + name, str(names.get("__package__") or ""))
-            if name not in sys.modules and not (self._load and would_be_author_s(name)):
-                return
-            module = importlib.import_module(name)
-            for one in wanted:
-                if one != "*" and not hasattr(module, one) and self._load:
-                    importlib.import_module(f"{name}.{one}")
-        except ImportError:  # guarded by the author, or missing in a request as well
+            name = importlib.util.resolve_name(name, str(names.get("__package__") or ""))
+        except ImportError:  # it would fail in a request as well
             return
-        if wanted and "*" not in wanted:
-            yield from (getattr(module, one, None) for one in wanted)
-        else:
+        module = sys.modules.get(name)
+        if module is None:
+            refuse_unloaded(name, wanted, place)
+        elif not wanted or "*" in wanted:
             yield module
+        else:
+            for attribute in wanted:
+                if attribute in vars(module):
+                    yield vars(module)[attribute]
+                elif (inside := sys.modules.get(f"{name}.{attribute}")) is not None:
+                    yield inside
+                else:
+                    refuse_unloaded(f"{name}.{attribute}", (), place)
 
     def _note(self, spec: ToolSpec) -> None:
         if spec.requirements is not None:
@@ -193,6 +187,11 @@ class _Walk:
         held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
         # That a library's object knows a module says nothing of what the agent uses.
         return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]
+
+
+def _line(step: dis.Instruction) -> int | None:
+    positions = getattr(step, "positions", None)  # since Python 3.11
+    return positions.lineno if positions is not None else step.starts_line  # type: ignore[no-any-return, unused-ignore]
 
 
 def _quietly(ask: Any, value: Any) -> Any:
@@ -252,7 +251,7 @@ def reached_declarations(roots: Iterable[Any], *, file: str | None = None) -> li
         PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
             resources that cannot be told.
     """
-    reached = reach(*roots, load=file is not None)
+    reached = reach(*roots)
     made = {(code.co_filename, function.__qualname__) for code, function in reached.functions.items()}
     kept = list(reached.tools)
     for declaration in REGISTRY:
@@ -263,7 +262,7 @@ def reached_declarations(roots: Iterable[Any], *, file: str | None = None) -> li
             or (place, declaration.tool.partition(".<locals>")[0]) in made
         ):
             kept.append(declaration)
-    kept += _not_called_yet(reached)
+    kept += declared_inside(reached.functions)
     kept += declared_by(reached.clients, [resource for one in kept for resource in one.system])
     return once(kept)
 
@@ -275,104 +274,3 @@ def once(found: Iterable[Declaration]) -> list[Declaration]:
         if declaration not in kept:
             kept.append(declaration)
     return kept
-
-
-# --- declarations inside functions that only a request calls --------------------------------------------------------------
-
-_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
-
-
-def _not_called_yet(reached: Reached) -> Iterator[Declaration]:
-    by_file: dict[str, dict[int, types.FunctionType]] = {}
-    for code, function in reached.functions.items():
-        by_file.setdefault(code.co_filename, {})[code.co_firstlineno] = function
-    for file, functions in by_file.items():
-        lines = linecache.getlines(file, next(iter(functions.values())).__globals__)
-        source = "".join(lines)
-        if "requires_scopes" not in source and "system_resources" not in source:
-            continue
-        for call, within, tool in _calls_in(source):
-            caller = next((functions[at] for one in within if (at := _begin(one)) in functions), None)
-            ran = any((file, line) in REGISTRY.places for line in range(call.lineno, (call.end_lineno or 0) + 1))
-            if caller is not None and not ran:
-                yield from _evaluated(call, within, tool, caller, file)
-
-
-@functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
-def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str], ...]:
-    return tuple(_calls(ast.parse(source), (), ""))
-
-
-def _calls(
-    node: ast.AST, within: tuple[_Function, ...], tool: str
-) -> Iterator[tuple[ast.Call, tuple[_Function, ...], str]]:
-    """The calls inside functions, with those functions and the name of what a call decorates."""
-    if isinstance(node, ast.Call) and within and _may_declare(node.func):
-        yield node, within, tool
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        for decorator in node.decorator_list:
-            yield from _calls(decorator, within, node.name)
-        for statement in node.body:
-            yield from _calls(statement, (*within, node), node.name)
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _calls(child, within, tool)
-
-
-def _may_declare(called: ast.expr) -> bool:
-    return isinstance(called, ast.Name) or (
-        isinstance(called, ast.Attribute) and called.attr in (requires_scopes.__name__, system_resources.__name__)
-    )
-
-
-def _begin(function: _Function) -> int:
-    """The line that its code object begins at."""
-    return min([function.lineno, *(one.lineno for one in function.decorator_list)])
-
-
-def _evaluated(
-    call: ast.Call, within: tuple[_Function, ...], tool: str, function: types.FunctionType, file: str
-) -> Iterator[Declaration]:
-    """The declaration that a call will make, by the names of its module."""
-    scope = dict(function.__globals__)
-    inside = [node for one in within for node in ast.walk(one)]
-    for node in inside:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            scope.pop(node.id, None)
-        elif isinstance(node, ast.arg):
-            scope.pop(node.arg, None)
-    for statement in inside:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            with contextlib.suppress(ImportError):
-                exec(compile(ast.Module([statement], []), file, "exec"), scope)  # noqa: S102 - the author's own import
-    try:
-        target = eval(_compiled(call.func, file), scope)  # noqa: S307 - the author's own name
-    except Exception:
-        return
-    if target is not requires_scopes and target is not system_resources:
-        return
-    try:
-        given = eval(_compiled(ast.Tuple(call.args, ast.Load()), file), scope)  # noqa: S307
-        options = {str(one.arg): eval(_compiled(one.value, file), scope) for one in call.keywords}  # noqa: S307
-    except Exception as error:
-        raise PolicyError(
-            f"{file}:{call.lineno} declares what is needed inside '{within[0].name}', which only a request calls, and not "
-            f"in terms of the module's own names: {type(error).__name__}: {error}.",
-            remedy=f"Put requires_scopes(…) on '{within[0].name}' itself, or name the scopes and resources at the top of "
-            "the module.",
-        ) from None
-    module = str(function.__globals__.get("__name__", ""))
-    try:
-        if target is system_resources:
-            for resource in given:
-                require_resource(resource)
-            yield Declaration(tool="", module=module, system=given)
-        else:
-            items = tuple(requirement(item, bool(options.get("allow_unknown"))) for item in given)
-            yield Declaration(tool=tool, module=module, requirements=items)
-    except OboError as error:
-        raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
-
-
-def _compiled(expression: ast.expr, file: str) -> types.CodeType:
-    return compile(ast.fix_missing_locations(ast.Expression(expression)), file, "eval")

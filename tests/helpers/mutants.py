@@ -33,6 +33,27 @@ class Mutant:
 
 
 MUTANTS = {
+    "collection imports what a function would import": Mutant(
+        rule=22,
+        file="policy/_uncalled.py",
+        old="    return sys.modules.get(name, _MISSING)",
+        new="    return importlib.import_module(name)",
+        test="policy/test_collect.py::test_nothing_runs_that_nobody_called",
+    ),
+    "collection computes what a function would compute": Mutant(
+        rule=22,
+        file="policy/_uncalled.py",
+        old="        found: Any = _MISSING\n",
+        new="        found: Any = eval(compile(ast.Expression(node), '', 'eval'), dict(self._globals))\n",
+        test="policy/test_collect.py::test_nothing_runs_that_nobody_called",
+    ),
+    "what only a request imports is left out in silence": Mutant(
+        rule=22,
+        file="policy/_uncalled.py",
+        old="        if (declaring := _declaring(module, set())) is not None:",
+        new="        if (declaring := None) is not None:",
+        test="policy/test_collect.py::test_a_module_that_only_a_request_imports_is_refused_where_it_declares",
+    ),
     "the lease reads the runtime again": Mutant(
         rule=4,
         file="identity/_credentials.py",

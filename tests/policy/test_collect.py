@@ -177,6 +177,126 @@ def test_a_declaration_that_cannot_be_read_is_refused(project, inside):
     assert "Put requires_scopes(…) on 'make' itself" in caught.value.remedy
 
 
+READ = {
+    "names in a module": ("import names", "DatabricksGenieSpace(names.SPACE)", "genie"),
+    "an attribute of a class": ("from names import Settings", "Settings.scope", "sql"),
+    "an attribute of an object": ("from names import settings", "settings.scope", "sql"),
+    "an entry of a table": ("from names import TABLE", "TABLE['orders']", "sql"),
+    "an item of a list": ("from names import SCOPES", "SCOPES[0]", "sql"),
+    "several": ("from names import SCOPES", "*SCOPES", "sql"),
+    "a text with names in it": ("from names import KIND", "f'{KIND}l'", "sql"),
+    "a keyword": ("", "DatabricksSQLWarehouse(warehouse_id='w')", "sql"),
+}
+NAMES = """
+import types
+SPACE, KIND = "s", "sq"
+SCOPES = ["sql"]
+TABLE = {"orders": "sql"}
+class Settings:
+    scope = "sql"
+settings = types.SimpleNamespace(scope="sql")
+"""
+
+
+@pytest.mark.parametrize("case", READ)
+def test_literals_and_names_of_the_module_are_read(project, case):
+    """Rule 22: what stands in the source needs nobody to run it."""
+    line, inside, scope = READ[case]
+    project.write(
+        names=NAMES, agent=f"{HEAD}{line}\ndef make():\n    @requires_scopes({inside})\n    def ask(): ...\n{TAIL}"
+    )
+    assert project.collect()[0] == [scope]
+
+
+RUNS = {
+    "a call": "launch('sql')",
+    "a property": "THING.scope",
+    "an attribute that is computed": "THING.computed",
+    "an item that is computed": "THING['sql']",
+    "a text that is computed": "f'{THING}'",
+    "a call in a resource": "DatabricksGenieSpace(launch('s'))",
+    "a call among several": "*launch(['sql'])",
+    "an import": "SCOPE",
+    "what is added": "THING + 'l'",
+    "keywords that are unpacked": "DatabricksGenieSpace(**launch({}))",
+}
+TRAPS = """
+import sys
+LAUNCHED = []
+def launch(what):
+    LAUNCHED.append(what)
+    return what
+class Thing:
+    @property
+    def scope(self):
+        return launch("sql")
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return launch("sql")
+    def __getitem__(self, name):
+        return launch(name)
+    def __format__(self, spec):
+        return launch("sql")
+    def __add__(self, other):
+        return launch("sql")
+THING = Thing()
+"""
+
+
+@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.parametrize("here", [False, True], ids=["a file", "a tool in this process"])
+def test_nothing_runs_that_nobody_called(project, case, here):
+    """Rule 22: whoever asks for a policy starts nothing, in whatever process; the refusal names the line."""
+    project.write(
+        traps=TRAPS,
+        elsewhere="import traps\ntraps.launch('import')\nSCOPE = 'sql'\n",
+        agent=f"{HEAD}from traps import THING, launch\n"
+        f"def make():\n    from elsewhere import SCOPE\n    @requires_scopes({RUNS[case]})\n    def ask(): ...\n{TAIL}",
+    )
+    project.forget()
+    ask = (lambda: auth_policy([__import__("agent").make])) if here else project.collect
+    with pytest.raises(PolicyError, match=r"agent.py:9 declares .* only a request calls") as caught:
+        ask()
+    assert "name the scopes and resources at the top of the module" in str(caught.value)
+    assert sys.modules["traps"].LAUNCHED == []
+    assert "elsewhere" not in sys.modules
+
+
+UNLOADED = {
+    "a name": ("from tools import sales", "tools"),
+    "a module": ("import tools as t", "tools"),
+    "by another module": ("import through", "through"),
+    "a module of a package": ("from shop import desk", "shop.desk"),
+    "a package": ("import shop.desk", "shop.desk"),
+}
+
+
+@pytest.mark.parametrize("case", UNLOADED)
+def test_a_module_that_only_a_request_imports_is_refused_where_it_declares(project, case):
+    """Rule 22: it is not loaded to find out, and not left out in silence."""
+    line, module = UNLOADED[case]
+    tool = "from obo_kit import requires_scopes\n@requires_scopes('sql')\ndef ask(): ...\nraise SystemExit\n"
+    project.write(tools=tool, through="from tools import ask\n", agent=f"{HEAD}def later():\n    {line}\n{TAIL}")
+    project.write("shop", __init__="", desk="from . import counter\n", counter=tool)
+    with pytest.raises(PolicyError, match=rf"agent.py:7 imports '{module}' inside a function") as caught:
+        project.collect()
+    assert f"Import '{module}' at the top of the module" in caught.value.remedy
+
+
+def test_a_module_that_only_a_request_imports_and_that_declares_nothing_is_left_alone(project):
+    """Rule 22: it is not loaded either."""
+    project.write(
+        agent=f"{HEAD}def later():\n    import plain, json.tool, broken\n    from .up import x\n"
+        f"    from shop import none\n{TAIL}",
+        plain="import agent, other\nraise SystemExit\n",
+        other="import plain\nfrom ... import nothing\n",
+        broken="def (",
+    )
+    project.write("shop", __init__="")
+    assert project.collect() == ([], {})
+
+
 def test_a_declaration_that_is_wrong_is_refused_with_its_place(project):
     """Rule 20."""
     project.write(agent=f"{HEAD}\ndef make():\n    @requires_scopes('geenie')\n    def ask(): ...\n{TAIL}")
@@ -235,9 +355,12 @@ IMPORTS = {
     "what may be any": ("from tools import by_name", ["catalog.connections", "genie", "sql"]),
     "a class": ("from tools import Desk", ["catalog.connections", "genie"]),
     "an instance": ("from tools import Desk as D\ndesk = D()\ndel D", ["catalog.connections", "genie"]),
-    "in a function": ("def later():\n    from tools import orders\n    return orders", ["sql"]),
+    "in a function": (
+        "from tools import sales\ndef later():\n    from tools import orders\n    return orders",
+        ["genie", "sql"],
+    ),
     "a module, in a function": (
-        "def later():\n    import tools as t\n    t.sales()",
+        "from tools import DatabricksTable\ndef later():\n    import tools as t\n    t.sales()",
         ["catalog.connections", "genie", "sql"],
     ),
     "nothing of it": ("from tools import DatabricksTable", []),
@@ -261,7 +384,7 @@ def test_two_agents_of_a_package(project):
     project.write("shop", __init__="", llm=llm, sales=tool.format("genie"), people=tool.format("sql"))
     project.write(
         sales=f"{HEAD}from shop.sales import ask\n{TAIL}",
-        people=f"{HEAD}def tools():\n    from shop.people import ask\n{TAIL}",
+        people=f"{HEAD}from shop import people\ndef tools():\n    from shop.people import ask\n{TAIL}",
     )
     system = {"serving_endpoint": ["llm"]}
     for _ in range(2):

@@ -1,0 +1,316 @@
+"""Read what functions declare that nobody has called yet: from their source, without running any of it.
+
+A tool may be made inside a function that only a request calls. Its declaration is read where it stands in literals and in
+names of its module. Everything else would have to be run to be known, so it is refused, with its line and the way out.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from obo_kit._utils.user_code import would_be_author_s
+from obo_kit.exceptions import OboError, PolicyError
+from obo_kit.tools._requires import (
+    REGISTRY,
+    Declaration,
+    require_resource,
+    requirement,
+    requires_scopes,
+    system_resources,
+)
+
+__all__: list[str] = []
+
+_Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+_DECLARING = (requires_scopes.__name__, system_resources.__name__)
+_MISSING = object()
+
+
+def declared_inside(functions: Mapping[types.CodeType, types.FunctionType]) -> Iterator[Declaration]:
+    """Read the declarations inside functions that were not called.
+
+    Args:
+        functions: The functions that the agent reaches, by their code.
+
+    Raises:
+        PolicyError: A declaration is made of more than literals and names of its module, or is wrong in itself.
+    """
+    by_file: dict[str, dict[int, types.FunctionType]] = {}
+    for code, function in functions.items():
+        by_file.setdefault(code.co_filename, {})[code.co_firstlineno] = function
+    for file, starts in by_file.items():
+        source = "".join(linecache.getlines(file, next(iter(starts.values())).__globals__))
+        if not any(name in source for name in _DECLARING):
+            continue
+        for call, within, tool in _calls_in(source):
+            caller = next((starts[line] for each in within if (line := _first_line(each)) in starts), None)
+            ran = any((file, line) in REGISTRY.places for line in range(call.lineno, (call.end_lineno or 0) + 1))
+            if caller is not None and not ran:
+                yield from _declared(call, _Names(caller.__globals__, within), tool, file)
+
+
+@functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
+def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str], ...]:
+    return tuple(_calls(ast.parse(source), (), ""))
+
+
+def _calls(
+    node: ast.AST, within: tuple[_Function, ...], tool: str
+) -> Iterator[tuple[ast.Call, tuple[_Function, ...], str]]:
+    """The calls inside functions, with those functions and the name of what a call decorates."""
+    if isinstance(node, ast.Call) and within and _may_declare(node.func):
+        yield node, within, tool
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        for decorator in node.decorator_list:
+            yield from _calls(decorator, within, node.name)
+        for statement in node.body:
+            yield from _calls(statement, (*within, node), node.name)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _calls(child, within, tool)
+
+
+def _may_declare(called: ast.expr) -> bool:
+    return isinstance(called, ast.Name) or (isinstance(called, ast.Attribute) and called.attr in _DECLARING)
+
+
+def _first_line(function: _Function) -> int:
+    """The line that its code object begins at."""
+    return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+
+
+def _declared(call: ast.Call, names: _Names, tool: str, file: str) -> Iterator[Declaration]:
+    """The declaration that a call will make."""
+    try:
+        target = names.value(call.func)
+    except _UnreadableError:
+        return
+    if target is not requires_scopes and target is not system_resources:
+        return
+    try:
+        items = tuple(item for argument in call.args for item in names.items(argument))
+        options = {str(keyword.arg): names.value(keyword.value) for keyword in call.keywords}
+    except _UnreadableError as error:
+        raise PolicyError(
+            f"{file}:{call.lineno} declares what is needed inside '{names.outermost}', which only a request calls, in "
+            f"terms that would have to be run: {error}.",
+            remedy=f"Put requires_scopes(…) on '{names.outermost}' itself, or name the scopes and resources at the top of "
+            "the module and use those names here.",
+        ) from None
+    module = names.module
+    try:
+        if target is system_resources:
+            for resource in items:
+                require_resource(resource)
+            yield Declaration(tool="", module=module, system=items)
+        else:
+            unknown = bool(options.get("allow_unknown"))
+            yield Declaration(
+                tool=tool, module=module, requirements=tuple(requirement(item, unknown) for item in items)
+            )
+    except OboError as error:
+        raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
+
+
+# --- values, read and not run ---------------------------------------------------------------------------------------------
+
+
+class _UnreadableError(Exception):
+    """An expression would have to be run to be known."""
+
+
+class _Names:
+    """What names mean inside a function that was not called: the module's globals, but for what the function binds itself."""
+
+    def __init__(self, names: Mapping[str, Any], within: tuple[_Function, ...]) -> None:
+        self._globals = names
+        self.outermost = within[0].name
+        self.module = str(names.get("__name__", ""))
+        inside = [node for function in within for node in ast.walk(function)]
+        self._bound = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        self._bound |= {node.arg for node in inside if isinstance(node, ast.arg)}
+        self._imports = {
+            alias.asname or alias.name.partition(".")[0]: (node, alias)
+            for node in inside
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names
+        }
+
+    def items(self, argument: ast.expr) -> tuple[Any, ...]:
+        """The values of one argument; several of a starred one."""
+        if not isinstance(argument, ast.Starred):
+            return (self.value(argument),)
+        values = self.value(argument.value)
+        if type(values) not in (tuple, list):
+            raise _UnreadableError(ast.unparse(argument))
+        return tuple(values)
+
+    def value(self, node: ast.expr) -> Any:
+        """The value of an expression.
+
+        Raises:
+            _UnreadableError: It is more than literals and names.
+        """
+        found: Any = _MISSING
+        if isinstance(node, ast.Constant):
+            found = node.value
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            found = tuple(item for part in node.elts for item in self.items(part))
+        elif isinstance(node, ast.Name):
+            found = self._named(node.id)
+        elif isinstance(node, ast.Attribute):
+            found = _attribute(self.value(node.value), node.attr)
+        elif isinstance(node, ast.Subscript):
+            found = _element(self.value(node.value), self.value(node.slice))
+        elif isinstance(node, ast.JoinedStr):
+            parts = [self.value(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
+            found = "".join(parts) if all(type(part) is str for part in parts) else _MISSING
+        elif isinstance(node, ast.Call):
+            found = self._resource(node)
+        if found is _MISSING:
+            raise _UnreadableError(ast.unparse(node))
+        return found
+
+    def _named(self, name: str) -> Any:
+        if name in self._imports and name not in self._bound:
+            return self._imported(*self._imports[name])
+        return _MISSING if name in self._bound else self._globals.get(name, _MISSING)
+
+    def _imported(self, statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> Any:
+        """What an import brings, of a module that is loaded; the kit's own and MLflow's are ours to load."""
+        if isinstance(statement, ast.Import):
+            name = alias.name if alias.asname else alias.name.partition(".")[0]
+            return _module(name)
+        name = "." * statement.level + (statement.module or "")
+        try:
+            name = importlib.util.resolve_name(name, str(self._globals.get("__package__") or ""))
+        except ImportError:
+            return _MISSING
+        return _attribute(_module(name), alias.name)
+
+    def _resource(self, call: ast.Call) -> Any:
+        """An MLflow resource: its class is MLflow's, and what it is named is read."""
+        cls = self.value(call.func)
+        if not (isinstance(cls, type) and cls.__module__ == "mlflow.models.resources"):
+            return _MISSING
+        arguments = [item for argument in call.args for item in self.items(argument)]
+        if any(keyword.arg is None for keyword in call.keywords):
+            return _MISSING
+        try:
+            return cls(*arguments, **{str(keyword.arg): self.value(keyword.value) for keyword in call.keywords})
+        except (TypeError, ValueError) as error:
+            raise _UnreadableError(f"{ast.unparse(call)} raises {type(error).__name__}: {error}") from None
+
+
+def _module(name: str) -> Any:
+    if name.partition(".")[0] in ("obo_kit", "mlflow"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return _MISSING
+    return sys.modules.get(name, _MISSING)
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute that is simply there: no property is asked, and no ``__getattr__``."""
+    if isinstance(value, types.ModuleType):
+        if value.__name__.partition(".")[0] in ("obo_kit", "mlflow"):  # they load their names when first asked
+            return getattr(value, name, _MISSING)
+        return vars(value).get(name, sys.modules.get(f"{value.__name__}.{name}", _MISSING))
+    kept: Any = _MISSING
+    if isinstance(value, type):
+        kept = next((vars(cls)[name] for cls in value.__mro__ if name in vars(cls)), _MISSING)
+    elif value is not _MISSING and isinstance(held := getattr(value, "__dict__", None), dict):
+        kept = held.get(name, _MISSING)
+    return _MISSING if hasattr(type(kept), "__get__") else kept
+
+
+def _element(value: Any, key: Any) -> Any:
+    if type(value) is dict and type(key) in (str, int):
+        return value.get(key, _MISSING)
+    if type(value) in (list, tuple) and type(key) is int and -len(value) <= key < len(value):
+        return value[key]
+    return _MISSING
+
+
+# --- modules that nobody has loaded ---------------------------------------------------------------------------------------
+
+
+def refuse_unloaded(name: str, wanted: tuple[str, ...], place: str) -> None:
+    """Refuse an import, inside a function, of an own module that declares something and is not loaded.
+
+    Args:
+        name: The module's absolute name.
+        wanted: The names that are imported from it; any may be a module.
+        place: Where the import stands.
+
+    Raises:
+        PolicyError: The module, or one that it imports, declares what a tool needs.
+    """
+    for module in (name, *(f"{name}.{part}" for part in wanted)):
+        if (declaring := _declaring(module, set())) is not None:
+            raise PolicyError(
+                f"{place} imports '{module}' inside a function that only a request calls. What '{declaring}' declares is "
+                "not counted, as nothing loads it before.",
+                remedy=f"Import '{module}' at the top of the module, or of the agent file.",
+            )
+
+
+def _declaring(name: str, seen: set[str]) -> str | None:
+    """The module that declares something: this one, its packages, or one that it imports. Nothing is loaded for it."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        module = ".".join(parts[:end])
+        if module in seen or module in sys.modules:
+            continue
+        seen.add(module)
+        source, package = _source_of(module)
+        if any(declaration in source for declaration in _DECLARING):
+            return module
+        for imported in _imports_of(source, package):
+            if (declaring := _declaring(imported, seen)) is not None:
+                return declaring
+    return None
+
+
+def _source_of(name: str) -> tuple[str, str]:
+    """The source of an own module that is not loaded, and the package that its relative imports start from."""
+    if not would_be_author_s(name):
+        return "", ""
+    root, *inside = name.split(".")
+    spec = importlib.machinery.PathFinder.find_spec(root)
+    for part in inside:
+        if spec is None or spec.submodule_search_locations is None:
+            return "", ""
+        root = f"{root}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(root, list(spec.submodule_search_locations))
+    if spec is None or not spec.has_location or not str(spec.origin).endswith(".py"):
+        return "", ""
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    return Path(str(spec.origin)).read_text("utf-8", "replace"), package
+
+
+def _imports_of(source: str, package: str) -> Iterator[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # it would not be loaded in a request either
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            try:
+                name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            except ImportError:
+                continue
+            yield from (f"{name}.{alias.name}" for alias in node.names)
