@@ -69,7 +69,7 @@ def forget() -> None:
     if identity is not None:
         identity._registered.clear()
         identity._said_developer = False
-    clients = sys.modules.get("obo_kit.clients._workspace")
+    clients = sys.modules.get("obo_kit.clients._pipeline")
     if clients is not None:
         clients._warned.clear()
 
@@ -118,11 +118,11 @@ def workspace(furnished_workspace):
 @pytest.fixture
 def new_process_state():
     """As in a process that has built no client yet: no pool, no known host."""
-    from obo_kit.clients import _workspace as clients
+    from obo_kit.clients import _connections
 
-    clients._renew()
+    _connections.renew()
     yield
-    clients._renew()
+    _connections.renew()
 
 
 @pytest.fixture(scope="module", autouse=True)

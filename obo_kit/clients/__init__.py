@@ -1,1 +1,22 @@
-"""How a request goes out."""
+"""How a request goes out: one pipeline, the transports that speak through it, and the clients that speak through those."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from obo_kit.clients._factory import CLIENT_TYPES, build
+
+if TYPE_CHECKING:
+    from obo_kit.clients._mcp import Bearer
+    from obo_kit.clients._vector_search import copied_index
+
+__all__ = ["Bearer", "CLIENT_TYPES", "build", "copied_index"]
+
+_LATER = {"Bearer": "_mcp", "copied_index": "_vector_search"}  # each needs a package that takes its time to load
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

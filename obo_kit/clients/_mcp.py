@@ -8,7 +8,6 @@ leaves the body of a refusal unread. Built from a session's client it follows `f
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -16,11 +15,13 @@ from urllib.parse import urlsplit
 from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._upstream.texts import is_login
-from obo_kit.clients._workspace import admit, bound_for, lease_of, note, note_outage
+from obo_kit.clients._pipeline import begin, headers_for, without_frames
+from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_call
+from obo_kit.identity._credentials import lease_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from obo_kit.identity._credentials import Lease
 
@@ -33,6 +34,13 @@ _APPS = ".databricksapps.com"
 _MAX_BODY = 2000
 
 
+def sync_flow(lease: Lease, request: Any) -> Generator[Any, Any, None]:
+    """Authenticate one request, as the `sync_auth_flow` of an `httpx.Auth` does: see `flow`."""
+    with _authorized(lease, request) as exchange:
+        response = yield request
+    exchange.close(response, response.read() if response.status_code >= 400 else None)
+
+
 async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
     """Authenticate one request, as the `async_auth_flow` of an `httpx.Auth` does.
 
@@ -43,41 +51,69 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
         ScopeViolationError: The tool called outside the scopes it declares.
     """
-    method, path = request.method, request.url.path
-    headers = _headers(lease, str(request.url))
-    admit(method, path)
-    request.headers.update(headers)
-    call = current_call()
-    try:
+    with _authorized(lease, request) as exchange:
         response = yield request
+    exchange.close(response, await response.aread() if response.status_code >= 400 else None)
+
+
+@contextlib.contextmanager
+def _authorized(lease: Lease, request: Any) -> Iterator[_McpExchange]:
+    exchange = _McpExchange(lease, request)
+    try:
+        headers = _headers(lease, exchange.url)
+        request.headers.update(headers)
+        yield exchange
     except GeneratorExit:  # no answer came; a flow is not told why
-        if method == "POST":
-            note_outage(method, path, "no answer", sent=True)
-            if call is not None:
-                call.evidence.last = None
+        exchange.abandon()
         raise
+    except BaseException as error:
+        raise without_frames(error)  # noqa: B904 - the error itself
     finally:
-        for name in headers:
-            request.headers.pop(name, None)
-    if response.request is not request:  # a redirect was followed
-        response.request.headers.pop("Authorization", None)
-    content = await response.aread() if response.status_code >= 400 else None
-    before = len(call.seen) if call is not None else 0
-    # Redirects may have been followed: one to the sign-in page is the answer, and not what the page says.
-    answer = next((one for one in response.history if is_login(one.headers.get("location"))), response)
-    note(method, path, answer.status_code, answer.headers, None if content is None else lambda: content)
-    if call is not None and method == "POST":
-        call.evidence.last = call.seen[-1] if len(call.seen) > before else None
-    if content is not None:
-        _keep(request, response, content)
-    elif is_login(answer.headers.get("location")):
-        # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
-        answer.raise_for_status()
+        _without_token(request)
+
+
+def _without_token(request: Any) -> None:
+    for name in ("Authorization", TOOL_HEADER):
+        request.headers.pop(name, None)
+
+
+class _McpExchange:
+    """One message to an MCP server, and what became of it."""
+
+    def __init__(self, lease: Lease, request: Any) -> None:
+        self._request = request
+        self.url = str(request.url)
+        self._exchange = begin(lease, request.method, self.url)
+        self._call = current_call()
+
+    def abandon(self) -> None:
+        """Keep that no answer came."""
+        if self._request.method == "POST":
+            self._exchange.fail("no answer", sent=True)
+            if self._call is not None:
+                self._call.evidence.last = None
+
+    def close(self, response: Any, content: bytes | None) -> None:
+        """Record the answer; keep what `mcp` would lose of a refusal."""
+        call, answers = self._call, [*response.history, response]
+        for each in answers:  # a redirect inside the workspace takes the token along
+            _without_token(each.request)
+        before = len(call.seen) if call is not None else 0
+        # One of the redirects that were followed may be to the sign-in page: it is the answer, and not what the page says.
+        answer = next((each for each in response.history if is_login(each.headers.get("location"))), response)
+        self._exchange.record(answer.status_code, answer.headers, None if content is None else lambda: content)
+        if call is not None and self._request.method == "POST":
+            call.evidence.last = call.seen[-1] if len(call.seen) > before else None
+        if content is not None:
+            _keep(self._request, response, content)
+        elif is_login(answer.headers.get("location")):
+            # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
+            answer.raise_for_status()
 
 
 def _headers(lease: Lease, url: str) -> dict[str, str]:
     """The user's headers: for their own workspace and for apps of Databricks, and no other host."""
-    headers = bound_for(lease, url)
+    headers = headers_for(lease, url)
     parts = urlsplit(url)
     if not headers and parts.scheme == "https" and (parts.hostname or "").endswith(_APPS):
         return lease.header()
@@ -128,21 +164,27 @@ class Bearer(Auth):  # type: ignore[misc]
     def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         return flow(self._lease, request)
 
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        return sync_flow(self._lease, request)
+
 
 _taken: Any = None
 
 
-def take_over() -> None:
+def take_over(module: Any) -> None:
     """Let `DatabricksOAuthClientProvider` follow `flow` where it was built from a session's client. Others stay theirs."""
     global _taken
-    # Waits where another thread still loads it.
-    provider: Any = importlib.import_module("databricks_mcp.oauth_provider").DatabricksOAuthClientProvider
+    provider: Any = module.DatabricksOAuthClientProvider
     if provider is _taken:
         return
-    theirs = provider.async_auth_flow
+    theirs, theirs_sync = provider.async_auth_flow, provider.sync_auth_flow
 
     def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
         lease = lease_of(self.databricks_token_storage.workspace_client)
         return theirs(self, request) if lease is None else flow(lease, request)
 
-    provider.async_auth_flow, _taken = async_auth_flow, provider
+    def sync_auth_flow(self: Any, request: Any) -> Generator[Any, Any, None]:
+        lease = lease_of(self.databricks_token_storage.workspace_client)
+        return theirs_sync(self, request) if lease is None else sync_flow(lease, request)
+
+    provider.async_auth_flow, provider.sync_auth_flow, _taken = async_auth_flow, sync_auth_flow, provider

@@ -1,27 +1,34 @@
-"""Has MCP clients authenticate by the session's client that they are given, whenever their package is imported.
+"""Has other packages' clients speak through the kit, where they are given a session's client, whenever they are imported.
 
-Loading that package takes longer than a request, so it is left to those who use it: here its import is waited for.
+Loading those packages takes longer than a request, so it is left to those who use them: here their import is waited for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import sys
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 __all__: list[str] = []
 
-_PROVIDER = "databricks_mcp.oauth_provider"
+PATCHES = {"databricks_mcp.oauth_provider": "obo_kit.clients._mcp"}
+"""A module of another package, and the module here whose `take_over` is called with it."""
 
 
 class _WhenImported(MetaPathFinder):
-    """Once, at the import of the module: has whoever would have found it find it, and takes over what it has loaded."""
+    """Once, at the import of a module: have whoever would find it find it, and take over what was loaded."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if fullname != _PROVIDER:
+        if fullname != self._name:
             return None
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self)
@@ -32,24 +39,23 @@ class _WhenImported(MetaPathFinder):
 
             def exec_module(module: Any) -> None:
                 load(module)
-                _take_over()
+                _take_over(module)
 
             loader.exec_module = exec_module
         return spec
 
 
-_when_imported = _WhenImported()
+_when_imported = {name: _WhenImported(name) for name in PATCHES}
 
 
-def _take_over() -> None:
-    from obo_kit.clients._mcp import take_over
-
-    take_over()
+def _take_over(module: Any) -> None:
+    importlib.import_module(PATCHES[module.__name__]).take_over(module)
 
 
-def take_over_mcp() -> None:
-    """Take over now, or when the package is imported."""
-    if _PROVIDER in sys.modules:
-        _take_over()
-    elif _when_imported not in sys.meta_path:
-        sys.meta_path.insert(0, _when_imported)
+def take_over() -> None:
+    """Take over what is imported already, and the rest when it is."""
+    for name, finder in _when_imported.items():
+        if (module := sys.modules.get(name)) is not None:
+            _take_over(module)
+        elif finder not in sys.meta_path:
+            sys.meta_path.insert(0, finder)

@@ -10,14 +10,17 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import requests
 from databricks.ai_search import exceptions
 from databricks.ai_search.async_index import AsyncAISearchIndex
 from databricks.ai_search.client import AISearchClient
 from databricks.ai_search.index import AISearchIndex
 from databricks.ai_search.version import VERSION
 
+from obo_kit.clients._transport import attach
+
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Callable
 
     from obo_kit.identity._credentials import Lease
 
@@ -153,6 +156,14 @@ class UserVectorSearchClient(_Fenced, AISearchClient):
         self.adopt(index._sync)
         index.__class__ = UserAsyncVectorSearchIndex
         return index
+
+
+def vector_search_client(lease: Lease, get: Callable[[str], Any]) -> UserVectorSearchClient:
+    """Build a vector-search client that acts as one user until that user's session closes."""
+    del get
+    session = requests.Session()
+    attach(session, lease)
+    return UserVectorSearchClient(lease, session)
 
 
 def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:

@@ -73,7 +73,7 @@ class Lease:
     ) -> None:
         self._identity = identity
         self._again = again
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()  # a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
         self._closed = False
         self._process = _process
@@ -171,3 +171,9 @@ class Lease:
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
         raise TypeError("a session's clients hold a user's credential and cannot be pickled or copied")
+
+
+def lease_of(client: object) -> Lease | None:
+    """Return the lease of a client that the kit built, or of a client made from its configuration; `None` for others."""
+    lease = getattr(getattr(client, "config", None), "_lease", None)
+    return lease if isinstance(lease, Lease) else None

@@ -74,7 +74,7 @@ class _Developer:
     __slots__ = ("_identity", "_lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._identity: UserIdentity | None = None
 
     def identity(self) -> UserIdentity:

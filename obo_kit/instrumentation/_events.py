@@ -63,7 +63,7 @@ class _Hooks(Generic[_Teller]):
 
     def __init__(self) -> None:
         self.all: tuple[_Teller, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, hook: _Teller) -> Callable[[], None]:
         """Add one, and return a function that takes it away again."""

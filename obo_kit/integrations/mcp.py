@@ -39,7 +39,7 @@ def bearer(session: UserSession) -> Any:
         ImportError: `mcp` is not installed.
     """
     try:
-        from obo_kit.clients._mcp import Bearer
+        from obo_kit.clients import Bearer
     except ImportError as missing:
         raise ImportError('bearer needs an extra: pip install "obo-kit[mcp]"') from missing
     session._lease.check()

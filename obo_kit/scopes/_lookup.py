@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -410,16 +411,34 @@ def minimise(scopes: Iterable[str]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- routes
 
 
-def _segments(path: str) -> tuple[str, ...]:
-    """The path as a server would resolve it, so that no spelling of a path escapes its route."""
+def _segments(path: str, *, decode: bool = False) -> tuple[str, ...]:
+    """Return the path as a server would resolve it, in lower case, so that no spelling of a path escapes its route.
+
+    Args:
+        path: Of a URL.
+        decode: Is a coded slash a slash? Servers differ.
+    """
+    path = path.partition("?")[0].partition("#")[0]
+    if "%" in path and decode:
+        path = _decoded(path)
     segments: list[str] = []
-    for raw in path.partition("?")[0].partition("#")[0].split("/"):
-        segment = unquote(raw)
+    for raw in path.replace("\\", "/").split("/"):
+        segment = _decoded(raw) if "%" in raw else raw
+        segment = segment.partition(";")[0].strip("\0\t\r\n ").lower()
         if segment == "..":
             del segments[-1:]
         elif segment not in {"", "."}:
             segments.append(segment)
     return tuple(segments)
+
+
+def _decoded(text: str) -> str:
+    """Return a text without its percent-codes, nor those that come to light."""
+    for _ in range(4):
+        text, before = unquote(text), text
+        if text == before:
+            break
+    return text
 
 
 def _fits(template: str, segment: str) -> bool:
@@ -440,7 +459,10 @@ def _templates() -> list[tuple[tuple[str, ...], Route]]:
 
 def _match(method: str, path: str) -> tuple[Route, bool] | None:
     """The most specific route, and whether the path ends where its template does."""
-    segments = _segments(path)
+    return _match_segments(method, _segments(path))
+
+
+def _match_segments(method: str, segments: tuple[str, ...]) -> tuple[Route, bool] | None:
     verb = "GET" if method.upper() == "HEAD" else method.upper()
     for template, route in _templates():
         if (
@@ -483,12 +505,35 @@ def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tu
     return Verdict.MISSING, route.any_of
 
 
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """One look at the catalogue for one request.
+
+    Attributes:
+        route: The most specific route; `None` where the catalogue knows none.
+        others: The routes of other readings of the path: servers differ in what a coded slash is.
+        reads: Has the call no effect, so that it may be repeated?
+    """
+
+    route: Route | None
+    others: tuple[Route, ...]
+    reads: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def match_route(method: str, path: str) -> RouteMatch:
+    """Return what the catalogue knows of a call: `route_for` and `is_read` in one."""
+    match = _match(method, path)
+    reads = method.upper() in {"GET", "HEAD"} or (match is not None and match[0].reads and match[1])
+    decoded = _match_segments(method, _segments(path, decode=True)) if "%" in path else None
+    if match is None:
+        match, decoded = decoded, None
+    return RouteMatch(match[0] if match else None, (decoded[0],) if decoded else (), reads)
+
+
 def is_read(method: str, path: str) -> bool:
     """Whether a call may be repeated because it has no effect.
 
     GET and HEAD are; of the rest only what the catalogue marks, such as a vector search. What it does not know is not.
     """
-    if method.upper() in {"GET", "HEAD"}:
-        return True
-    found = _match(method, path)
-    return found is not None and found[0].reads and found[1]
+    return match_route(method, path).reads

@@ -74,7 +74,7 @@ class _StandIn:
     def __init__(self, target: object) -> None:
         self.target = target
         self.built: tuple[Any, ...] = ()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a finalizer may come back to it on the same thread
 
 
 class UserSession:
@@ -138,7 +138,7 @@ class UserSession:
             return client
         if name == "UserSession":
             return self
-        from obo_kit.clients._workspace import CLIENT_TYPES, build
+        from obo_kit.clients import CLIENT_TYPES, build
 
         if name not in CLIENT_TYPES:
             way_round = _CARRY_NO_USER.get(name, f"it knows {', '.join(CLIENT_TYPES)} and UserSession")
@@ -182,7 +182,7 @@ class UserSession:
         return made
 
     def _adopt(self, item: object) -> None:
-        from obo_kit.clients._vector_search import copied_index
+        from obo_kit.clients import copied_index
 
         index = copied_index(item, self._lease)
         if index is not None:
@@ -254,7 +254,7 @@ class _ProcessTokenUsers:
     """The open sessions whose token came from the one slot that all requests of a process share (rule 4)."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sessions: weakref.WeakSet[UserSession] = weakref.WeakSet()
         self._warned = False
 

@@ -167,7 +167,7 @@ class _Registry:
     """Everything declared in this process, in order. Holds no function: tools may be made anew for each request."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tools: dict[tuple[str, str], tuple[types.CodeType | None, list[Declaration]]] = {}
         self._system: list[Declaration] = []
         self.places: set[tuple[str, int]] = set()

@@ -22,7 +22,7 @@ from official import OWN, SYNC, openai_client, vector_search_client, workspace_c
 from support import ASK, LLM, PROBE, as_user, black_hole, callers, calls, extra, me, recording_proxy
 
 from obo_kit import Limits, ScopeViolationError, SessionClosedError, current_session, requires_scopes, user_session
-from obo_kit.clients._workspace import bound_for
+from obo_kit.clients._pipeline import headers_for
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -116,8 +116,8 @@ def test_the_token_does_not_go_to_a_host_whose_name_begins_alike(workspace, rest
     """Rule 8: nor is the workspace missed, with or without a path."""
     with as_user(workspace, "alice") as session:
         for same in ("", "/", "/api", "?a", "#a"):
-            assert "Authorization" in bound_for(session._lease, f"{workspace.host}{same}")
-        assert bound_for(session._lease, f"{workspace.host}{rest}") == {}
+            assert "Authorization" in headers_for(session._lease, f"{workspace.host}{same}")
+        assert headers_for(session._lease, f"{workspace.host}{rest}") == {}
 
 
 def test_a_redirect_inside_the_workspace_is_the_user_s(workspace):

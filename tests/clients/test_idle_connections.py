@@ -15,7 +15,7 @@ from official import openai_client, workspace_client
 from support import ASK, LLM, as_user, extra
 
 from obo_kit import user_session
-from obo_kit.clients import _workspace as clients
+from obo_kit.clients import _connections as clients
 
 pytestmark = pytest.mark.usefixtures("new_process_state")
 BOUND = 64
@@ -133,16 +133,15 @@ def test_streams_that_are_dropped_leave_no_connection(workspace):
             for _part in session.get(client_type).chat.completions.create(model=LLM, messages=ASK, stream=True):
                 break
     gc.collect()  # `openai` keeps a stream in a reference cycle
-    (transport,) = clients._shared.http.values()
-    assert not [connection for connection in transport._pool.connections if not connection.is_idle()]
-    assert len(transport._pool.connections) <= 1
+    pools = clients.pool().poolmanager.pools
+    assert sum(pools[key].pool.qsize() for key in pools.keys()) <= 1  # noqa: SIM118 - no mapping
 
 
 def test_a_crowd_that_comes_first_reads_the_certificates_once(crowd, monkeypatch):
     """Rule 10: a CA bundle takes longer than a request, and everybody would wait for everybody's."""
     read = []
-    context = clients._tls_context
-    monkeypatch.setattr(clients, "_tls_context", lambda *given: read.append(given) or context(*given))
+    context = clients.tls_context
+    monkeypatch.setattr(clients, "tls_context", lambda *given: read.append(given) or context(*given))
 
     def one(number):
         with user(crowd, number) as session, contextlib.suppress(Exception):

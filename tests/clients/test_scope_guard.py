@@ -59,7 +59,7 @@ def test_warn_says_it_once_and_off_never(workspace, tool, monkeypatch, caplog, m
     assert [(one.tool, bool(one.requests)) for one in report.tools] == [("strays", True)]
     assert {one.tool for one in report.would_fail} == {"strays"}
     tool()
-    warned = [record for record in caplog.records if record.name == "obo_kit.clients._workspace"]
+    warned = [record for record in caplog.records if record.name == "obo_kit.clients._pipeline"]
     assert {record.levelno for record in warned} <= {logging.WARNING}
     said = [record.getMessage() for record in warned]
     assert bool(said) is (mode == "warn")

@@ -56,7 +56,7 @@ def corrected(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (_lookup.catalogue, _lookup._words, _lookup._templates):
+    for cached in (_lookup.catalogue, _lookup._words, _lookup._templates, _lookup.match_route):
         cached.cache_clear()
 
 

@@ -258,7 +258,7 @@ def test_the_log_says_which_tool_of_the_kit_asked(workspace):
 def test_the_tool_is_named_to_loopback_alone():
     """Rule 8 and the manners of a guest: the platform is told nothing that the official clients do not tell it."""
     from obo_kit import UserIdentity
-    from obo_kit.clients._workspace import bound_for
+    from obo_kit.clients._pipeline import headers_for
     from obo_kit.context._calls import TOOL_HEADER, ToolCall
     from obo_kit.context._frame import FRAME, Frame
     from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease
@@ -267,7 +267,7 @@ def test_the_tool_is_named_to_loopback_alone():
     try:
         for host, told in (("http://127.0.0.1:80", True), ("https://example.cloud.databricks.com", False)):
             lease = Lease(UserIdentity.from_token(host=host, token="a-token", source="explicit"), DEFAULT_LIMITS)
-            assert (TOOL_HEADER in bound_for(lease, f"{host}/api/2.0/x")) is told
+            assert (TOOL_HEADER in headers_for(lease, f"{host}/api/2.0/x")) is told
     finally:
         FRAME.reset(reset)
 

@@ -288,7 +288,7 @@ def test_the_guard_s_modes(workspace, monkeypatch, caplog, runtime, setting, sto
                 strays()
         else:
             assert strays() == strays() == ["wh1"]
-    warned = [record for record in caplog.records if record.name == "obo_kit.clients._workspace"]
+    warned = [record for record in caplog.records if record.name == "obo_kit.clients._pipeline"]
     warns = not stopped and setting != "off"
     assert [record.levelno for record in warned] == ([logging.WARNING] if warns else [])  # once
 

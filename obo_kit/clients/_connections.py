@@ -1,0 +1,335 @@
+"""The connections that all users of a process share: one pool, one TLS context, and nothing that belongs to a user.
+
+A response that nobody finished is finished by the garbage collector, which may run at any allocation, also where the same
+thread is inside the pool. So nothing here, and nothing that a finalizer of a response reaches, takes a lock that the same
+thread cannot take twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.wait import wait_for_read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+__all__: list[str] = []
+
+IDLE_SECONDS: Final = 55.0
+"""How long an idle connection is kept. Azure's load balancers forget one after 240 s, AWS's NAT gateways after 350 s, and
+many proxies after 60 s, in silence."""
+MOST_IDLE: Final = 64
+FIRST_BYTE_SECONDS: Final = 2.0
+"""How long a request that only reads waits on a used connection for the first byte, before a fresh one is asked."""
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """Have the system ask whether the other end of an idle or waiting connection is still there."""
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    # By the names that the system has: macOS calls the first TCP_KEEPALIVE, and only Linux bounds what is unacknowledged.
+    wanted = {"TCP_KEEPIDLE": 20, "TCP_KEEPALIVE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 20_000}
+    options += [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
+    ]
+    return options
+
+
+# --- a pool whose parts may be entered again -------------------------------------------------------------------------------
+
+
+class StaleConnectionError(OSError):
+    """A used connection gave no sign of life."""
+
+
+class Attempt:
+    """Says how the request of this context may use the pool."""
+
+    __slots__ = ("fresh", "patience")
+
+    def __init__(self, *, fresh: bool = False, patience: float | None = None) -> None:
+        self.fresh = fresh
+        self.patience = patience
+
+
+_attempt: ContextVar[Attempt | None] = ContextVar("obo_kit_attempt", default=None)
+
+
+@contextlib.contextmanager
+def attempting(attempt: Attempt) -> Iterator[None]:
+    """Bind what the pool is told of the request that this block sends."""
+    token = _attempt.set(attempt)
+    try:
+        yield
+    finally:
+        _attempt.reset(token)
+
+
+class IdleConnections:
+    """Keep the idle connections of one host, the last used first, without a lock.
+
+    `urllib3` keeps them in a `queue.LifoQueue`, whose lock a thread cannot take twice; it releases connections from
+    finalizers, too. A `deque` needs none.
+    """
+
+    def __init__(self, maxsize: int = MOST_IDLE) -> None:
+        self._maxsize = maxsize
+        self._idle: deque[tuple[Any, float]] = deque()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return a connection that has not been idle for long; the others are closed.
+
+        Raises:
+            queue.Empty: There is none, and a new one is to be made.
+        """
+        del block, timeout  # nobody waits here: more connections than are kept may be open at once
+        attempt = _attempt.get()
+        while attempt is None or not attempt.fresh:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                break
+            if time.monotonic() - since < IDLE_SECONDS:
+                return connection
+            connection.close()
+        raise queue.Empty
+
+    def put(self, connection: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Keep a connection; the one that is idle for longest goes, where there are too many."""
+        del block, timeout
+        if connection is None or connection.sock is None:
+            return
+        self._idle.append((connection, time.monotonic()))
+        while len(self._idle) > self._maxsize:
+            with contextlib.suppress(IndexError):
+                self._idle.popleft()[0].close()
+
+    def qsize(self) -> int:
+        """Return how many are idle."""
+        return len(self._idle)
+
+
+class _Impatient:
+    """Find out early that a used connection is dead, where the request may be sent again."""
+
+    sock: Any
+    _used = False
+
+    def connect(self) -> None:
+        self._used = False
+        super().connect()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+    def getresponse(self) -> Any:
+        attempt = _attempt.get()
+        if self._used and attempt is not None and attempt.patience is not None:
+            buffered = getattr(self.sock, "pending", None)
+            if not (buffered is not None and buffered()) and not wait_for_read(self.sock, attempt.patience):
+                raise StaleConnectionError(f"no answer within {attempt.patience:g} s on a connection used before")
+        response = super().getresponse()  # type: ignore[misc]
+        self._used = True
+        return response
+
+
+class _Connection(_Impatient, HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Impatient, HTTPSConnection):
+    pass
+
+
+class _HostPool(HTTPConnectionPool):
+    QueueCls: Any = IdleConnections
+    ConnectionCls = _Connection
+
+
+class _SecureHostPool(HTTPSConnectionPool):
+    QueueCls: Any = IdleConnections
+    ConnectionCls = _SecureConnection
+
+
+class Pool(HTTPAdapter):
+    """The connections of this process, and one TLS context: parsing a CA bundle costs more than a request."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        super().__init__(pool_connections=16, pool_maxsize=MOST_IDLE)
+
+    def _shared_settings(self, manager: Any) -> Any:
+        manager.pool_classes_by_scheme = {"http": _HostPool, "https": _SecureHostPool}
+        return manager
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self.context, socket_options=_socket_options(), **kwargs)
+        self._shared_settings(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        settings = {"ssl_context": self.context, "socket_options": _socket_options(), **kwargs}
+        return self._shared_settings(super().proxy_manager_for(proxy, **settings))
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(request, True, cert)
+        # A bundle named here is parsed again for every new connection; the context holds it already.
+        pool.pop("ca_certs", None)
+        pool.pop("ca_cert_dir", None)
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        del verify, cert
+        if url.lower().startswith("https"):
+            conn.cert_reqs = "CERT_REQUIRED"
+
+
+# --- what this process shares -----------------------------------------------------------------------------------------------
+
+_SURROUNDINGS = (
+    *(f"{name}_PROXY" for name in ("HTTPS", "HTTP", "ALL", "NO")),
+    *(f"{name}_proxy" for name in ("https", "http", "all", "no")),
+)
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""In the order in which they count: the first two are those of `requests`, the others of `httpx` and OpenSSL."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostDescription:
+    """What a host says of itself: the same for all users."""
+
+    workspace_id: str | None
+    account_id: str | None
+    discovery_url: str | None
+    cloud: Any
+    until: float
+
+
+class Process:
+    """What this process shares between its users. Renewed after a fork: a pool used on both sides hands one user the
+    other's answer."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.pools: dict[tuple[str | None, ...], Pool] = {}
+        self.proxies: dict[tuple[str, ...], dict[str, str]] = {}
+        self.hosts: dict[str, HostDescription] = {}
+        self.host_locks: dict[str, Any] = {}
+        self.async_http: dict[Any, _OfLoop] = {}
+        self.slow: set[str] = set()
+
+
+_shared = Process()
+
+
+def shared() -> Process:
+    """Return what this process shares."""
+    return _shared
+
+
+def renew() -> None:
+    """Begin anew: nothing is shared with what was before."""
+    global _shared
+    _shared = Process()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew)
+
+
+def _certificates() -> tuple[str | None, str | None]:
+    """Return the file and the directory of the authorities to trust, as the official clients find them."""
+    named = {name: os.environ.get(name) for name in _CERTIFICATES}
+    bundle = named["REQUESTS_CA_BUNDLE"] or named["CURL_CA_BUNDLE"]
+    if bundle:
+        return (None, bundle) if os.path.isdir(bundle) else (bundle, None)
+    return named["SSL_CERT_FILE"] or (None if named["SSL_CERT_DIR"] else DEFAULT_CA_BUNDLE_PATH), named["SSL_CERT_DIR"]
+
+
+def tls_context(file: str | None, directory: str | None) -> ssl.SSLContext:
+    """Build the TLS context of a pool."""
+    context = create_urllib3_context()
+    context.load_verify_locations(cafile=file or None, capath=directory or None)
+    return context
+
+
+def pool() -> Pool:
+    """Return the pool of this process, for the certificates that the environment names."""
+    process, certificates = _shared, _certificates()
+    if certificates not in process.pools:
+        with process.lock:
+            if certificates not in process.pools:
+                process.pools[certificates] = Pool(tls_context(*certificates))
+    return process.pools[certificates]
+
+
+def proxies_for(host: str) -> dict[str, str]:
+    """Return the proxies that the environment names for a host."""
+    process = _shared
+    key = (host, *(os.environ.get(name, "") for name in _SURROUNDINGS))
+    proxies = process.proxies.get(key)
+    if proxies is None:
+        proxies = process.proxies[key] = dict(get_environ_proxies(host))
+    return proxies
+
+
+# --- the connections of an event loop -----------------------------------------------------------------------------------------
+
+
+async def async_transport(httpx: Any, url: str) -> Any:
+    """Return the transport of the running event loop: its connections cannot be used from another, and are closed with it.
+
+    Args:
+        httpx: The library that `openai` speaks: `httpx` or `httpx2`.
+        url: Where the request goes: there may be a proxy on the way.
+    """
+    process, loop = _shared, asyncio.get_running_loop()
+    parts = urlsplit(url)
+    proxy = select_proxy(url, proxies_for(f"{parts.scheme}://{parts.netloc}"))
+    of_loop = process.async_http.get(loop)
+    if of_loop is None:
+        of_loop = _OfLoop(process.async_http, loop)
+        with process.lock:
+            for other in [other for other in process.async_http if other.is_closed()]:
+                process.async_http.pop(other, None)
+            process.async_http[loop] = of_loop
+        await anext(of_loop.guard)
+    if proxy not in of_loop.transports:
+        of_loop.transports[proxy] = httpx.AsyncHTTPTransport(
+            verify=pool().context,
+            proxy=proxy,
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=MOST_IDLE, keepalive_expiry=IDLE_SECONDS
+            ),
+            socket_options=_socket_options(),
+        )
+    return of_loop.transports[proxy]
+
+
+class _OfLoop:
+    """The transports of one event loop. Waits in an asynchronous generator, which the loop closes when it shuts down."""
+
+    def __init__(self, loops: dict[Any, _OfLoop], loop: asyncio.AbstractEventLoop) -> None:
+        self.transports: dict[str | None, Any] = {}
+        self.guard = self._wait(loops, loop)
+
+    async def _wait(self, loops: dict[Any, _OfLoop], loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            loops.pop(loop, None)
+            for transport in self.transports.values():
+                await transport.aclose()

@@ -1,0 +1,230 @@
+"""The transports of one user's `httpx` clients.
+
+The synchronous one goes through the pool that `requests` uses. `httpcore`, which `httpx` would use, finishes a dropped
+stream under a lock that a thread cannot take twice, and the garbage collector may finish one anywhere. The asynchronous one
+has the transport of its event loop: there the loop finishes dropped streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+
+from obo_kit.clients._connections import async_transport, proxies_for
+from obo_kit.clients._pipeline import Exchange, begin, without_frames
+from obo_kit.clients._transport import deliver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from obo_kit.identity._credentials import Lease
+
+__all__: list[str] = []
+
+_BLOCK = 65_536
+_EXCHANGE = "obo_kit_exchange"
+
+
+def announce(lease: Lease, request: Any) -> None:
+    """Check a request before it is sent: `openai` takes an error of its transport for a failing connection."""
+    request.extensions[_EXCHANGE] = begin(lease, request.method, str(request.url))
+
+
+def _exchange(lease: Lease, request: Any) -> Exchange:
+    """Return the exchange that was announced, once: a redirect copies the extensions."""
+    announced = request.extensions.pop(_EXCHANGE, None)
+    if isinstance(announced, Exchange) and announced.url == str(request.url):
+        return announced
+    return begin(lease, request.method, str(request.url))
+
+
+# --- synchronous -----------------------------------------------------------------------------------------------------------
+
+
+class SyncTransport:
+    """Send the requests of a synchronous client as one user, as an `httpx.BaseTransport` does."""
+
+    def __init__(self, lease: Lease, httpx: Any) -> None:
+        self._lease = lease
+        self._httpx = httpx
+
+    def __enter__(self) -> SyncTransport:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def close(self) -> None:
+        """Close nothing: the connections are the process's."""
+
+    def handle_request(self, request: Any) -> Any:
+        exchange = _exchange(self._lease, request)
+        limits = request.extensions.get("timeout") or {}
+        parts = urlsplit(exchange.url)
+        try:
+            answer = deliver(
+                exchange,
+                _prepared(self._httpx, request),
+                True,
+                timeout=(limits.get("connect"), limits.get("read")),
+                proxies=proxies_for(f"{parts.scheme}://{parts.netloc}"),
+            )
+        except requests.RequestException as error:
+            raise _translated(self._httpx, error)(str(error), request=request) from error
+        return _response(self._httpx, answer, self._lease)
+
+
+def _prepared(httpx: Any, request: Any) -> requests.PreparedRequest:
+    """Return a request of `httpx` as one of `requests`."""
+    made = requests.PreparedRequest()
+    made.method, made.url = request.method, str(request.url.copy_with(fragment=None))
+    made.headers = CaseInsensitiveDict(request.headers)
+    made.hooks = default_hooks()
+    made.body = (b"".join(request.stream) or None) if isinstance(request.stream, httpx.ByteStream) else request.stream
+    return made
+
+
+def _response(httpx: Any, answer: requests.Response, lease: Lease) -> Any:
+    headers = [*answer.raw.headers.items(), *_bound_retry(answer.headers, lease)]
+    if answer.status_code >= 400:  # read to its end, and decoded
+        encoded = {"content-encoding", "content-length", "transfer-encoding"}
+        headers = [(name, value) for name, value in headers if name.lower() not in encoded]
+        return httpx.Response(answer.status_code, headers=headers, content=answer.content)
+    reason = (answer.reason or "").encode("ascii", "ignore")
+    extensions = {"http_version": b"HTTP/1.1", "reason_phrase": reason}
+    stream = _body_types(httpx)[0](httpx, answer.raw)
+    return httpx.Response(answer.status_code, headers=headers, stream=stream, extensions=extensions)
+
+
+class _Body:
+    """The body of an answer as it comes. Finished by whoever comes first: its reader, another thread, or the collector."""
+
+    def __init__(self, httpx: Any, raw: Any) -> None:
+        self._httpx = httpx
+        self._raw = raw
+
+    def __iter__(self) -> Iterator[bytes]:
+        raw = self._raw
+        try:
+            if raw.chunked or not hasattr(raw, "read1"):
+                yield from raw.stream(_BLOCK, decode_content=False)
+            while block := raw.read1(_BLOCK, decode_content=False):
+                yield block
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translated(self._httpx, error)(str(error)) from error
+
+    def close(self) -> None:
+        raw = self._raw
+        if not raw.closed and hasattr(raw, "shutdown"):
+            with contextlib.suppress(Exception):
+                raw.shutdown()  # wakes a thread that reads
+        raw.close()
+        raw.release_conn()
+
+
+def _translated(httpx: Any, error: Exception) -> Any:
+    """Return the error of `httpx` for one of `requests` or `urllib3`."""
+    reason = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
+    while isinstance(inner := getattr(reason, "reason", None), Exception):
+        reason = inner
+    for types, name in _TRANSLATIONS:
+        if isinstance(error, types) or isinstance(reason, types):
+            return getattr(httpx, name)
+    return httpx.ReadError
+
+
+_TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "ProxyError"),
+    (
+        (urllib3.exceptions.NewConnectionError, requests.exceptions.SSLError, urllib3.exceptions.SSLError),
+        "ConnectError",
+    ),
+    ((requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "ConnectTimeout"),
+    ((requests.exceptions.Timeout, urllib3.exceptions.TimeoutError), "ReadTimeout"),
+    ((requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL), "UnsupportedProtocol"),
+    ((requests.exceptions.InvalidHeader,), "LocalProtocolError"),
+    ((requests.exceptions.ChunkedEncodingError, urllib3.exceptions.ProtocolError), "RemoteProtocolError"),
+)
+
+
+# --- asynchronous ------------------------------------------------------------------------------------------------------------
+
+
+class AsyncTransport:
+    """Send the requests of an asynchronous client as one user, as an `httpx.AsyncBaseTransport` does."""
+
+    def __init__(self, lease: Lease, httpx: Any) -> None:
+        self._lease = lease
+        self._httpx = httpx
+
+    async def __aenter__(self) -> AsyncTransport:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        """Close nothing: the connections are the event loop's."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        httpx, exchange = self._httpx, _exchange(self._lease, request)
+        try:
+            response = await _answered(httpx, exchange, request)
+            content = await response.aread() if response.status_code >= 400 else None
+        except BaseException as error:
+            if isinstance(error, httpx.TransportError):
+                never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+                in_time = not isinstance(error, httpx.TimeoutException)
+                exchange.fail("the connection failed" if in_time else "no answer in time", sent=not never_sent)
+            raise without_frames(error)  # noqa: B904 - the error itself
+        response.headers.update(_bound_retry(response.headers, self._lease))
+        response.stream = httpx.ByteStream(content) if content is not None else _body_types(httpx)[1](response.stream)
+        exchange.record(response.status_code, response.headers, None if content is None else lambda: content)
+        return response
+
+
+async def _answered(httpx: Any, exchange: Exchange, request: Any) -> Any:
+    """Send a copy, which alone holds the token."""
+    sent = httpx.Request(
+        request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
+    sent.headers.update(exchange.headers())
+    return await (await async_transport(httpx, exchange.url)).handle_async_request(sent)
+
+
+class _AsyncBody:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for block in self._stream:
+                yield block
+        except BaseException as error:
+            raise without_frames(error)  # noqa: B904 - the error itself
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+# --- both --------------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _body_types(httpx: Any) -> tuple[Any, Any]:
+    """Return the bodies as streams of the installed library: it asks for classes of its own."""
+    return type("Body", (_Body, httpx.SyncByteStream), {}), type("AsyncBody", (_AsyncBody, httpx.AsyncByteStream), {})
+
+
+def _bound_retry(headers: Any, lease: Lease) -> list[tuple[str, str]]:
+    """Return what keeps `openai` from sleeping as long as ``Retry-After`` says, up to a minute (rule 11)."""
+    stated = headers.get("retry-after", "")
+    within = not stated or (stated.isdigit() and int(stated) <= lease.limits.retry)
+    return [] if within else [("x-should-retry", "false")]

@@ -1,0 +1,243 @@
+"""One request on its way out, and back: fence, credentials, guard, send, record (rules 5, 8, 16, 19 and 23).
+
+Every transport makes an `Exchange` of a request, sends it with the exchange's headers, and has it record what came of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from obo_kit._upstream.texts import is_login
+from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
+from obo_kit.context._frame import current_call
+from obo_kit.exceptions import ScopeViolationError
+from obo_kit.identity._sources import in_apps, in_model_serving, origin_of
+from obo_kit.instrumentation._events import tell_of_request
+from obo_kit.scopes._lookup import Verdict, match_route, route_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from obo_kit.context._calls import ToolCall
+    from obo_kit.identity._credentials import Lease
+    from obo_kit.scopes._lookup import RouteMatch
+    from obo_kit.scopes._model import Route
+
+__all__: list[str] = []
+
+logger = logging.getLogger(__name__)
+
+_MAX_EVIDENCE = 50
+_VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
+_FAILED = b'"FAILED"'
+_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_NO_REFUSALS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY)
+
+
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        reads: Has the request no effect, so that it may be sent again?
+        route: The catalogue's route for it; `None` where it knows none.
+    """
+
+    __slots__ = ("_call", "_lease", "_method", "_path", "reads", "route", "url")
+
+    def __init__(self, lease: Lease, method: str, url: str) -> None:
+        """Check that the request may be sent: the session is open, the token lasts, and the tool declares the call.
+
+        Raises:
+            SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
+            NoUserIdentityError: The session was opened without a user.
+            TokenExpiredError: The token has expired, and there is no new one of the same user's.
+            ScopeViolationError: The tool called outside the scopes it declares.
+        """
+        lease.credentials()
+        self._lease, self._method, self.url = lease, method, url
+        self._path = urlsplit(url).path
+        self._call = current_call()
+        match = match_route(method, self._path)
+        self.route, self.reads = match.route, match.reads
+        tell_of_request(method, self._path, self._call)
+        if self._call is not None and self._call.declared is not None:
+            _guard(self._call, method, self._path, match)
+
+    def headers(self) -> dict[str, str]:
+        """Return the user's headers, to be put on a copy of the request that nobody else sees."""
+        return headers_for(self._lease, self.url)
+
+    def record(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None = None) -> None:
+        """Keep what came back, for clients that lose it on the way (rule 16), and for another attempt (rule 19).
+
+        Args:
+            status: The answer's.
+            headers: The answer's; found in any case.
+            body: Reads the answer. `None` for a stream, which is its reader's.
+        """
+        if self._call is None:
+            return
+        evidence = self._call.evidence
+        evidence.effects += not self.reads and status != HTTPStatus.TOO_MANY_REQUESTS
+        if len(evidence.refusals) + len(evidence.outages) >= _MAX_EVIDENCE:
+            return
+        if status in _PASSING:
+            evidence.outages.append(self._outage(str(status), headers.get("retry-after") or ""))
+        elif 300 <= status < 400 and is_login(headers.get("location")):
+            evidence.refusals.append(self._refusal(status, location=headers.get("location")))
+        elif 400 <= status < 500 and status not in _NO_REFUSALS and body is not None:
+            evidence.refusals.append(self._refused(status, headers.get("location"), body()))
+        elif status == HTTPStatus.OK and body is not None and self._path.startswith(_VALUE_PATHS):
+            evidence.refusals.extend(self._failures(body()))
+
+    def fail(self, description: str, *, sent: bool) -> None:
+        """Keep that no answer came (rule 19). ``sent``: the request may have arrived."""
+        if self._call is None:
+            return
+        evidence = self._call.evidence
+        if len(evidence.outages) < _MAX_EVIDENCE:
+            evidence.outages.append(self._outage(description))
+        evidence.effects += sent and not self.reads
+
+    def _outage(self, description: str, wait: str = "") -> Outage:
+        retry_after = float(wait) if wait.isdigit() else None
+        return Outage(method=self._method, path=self._path, what=description, retry_after=retry_after)
+
+    def _refusal(self, status: int, **details: Any) -> Refusal:
+        return Refusal(status=status, method=self._method, path=self._path, **details)
+
+    def _refused(self, status: int, location: str | None, content: bytes) -> Refusal:
+        answer = _parsed(content)
+        code, text = answer.get("error_code"), answer.get("message") or content[:2000].decode("utf-8", "replace")
+        error_code = str(code) if code not in (None, "") else None
+        return self._refusal(status, error_code=error_code, text=str(text), location=location)
+
+    def _failures(self, content: bytes) -> list[Refusal]:
+        """Return the refusals inside an answer that says 200: a failed statement, or a failed Genie message."""
+        if _FAILED not in content:
+            return []
+        body = _parsed(content)
+        parts = (body, body.get("statement_response"), body.get("message"))
+        failures = [_failure(part) for part in parts if isinstance(part, dict)]
+        return [self._refusal(200, **failure) for failure in failures if failure is not None]
+
+
+def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    status, error = answer.get("status"), answer.get("error")
+    if isinstance(status, dict) and status.get("state") == "FAILED":
+        error = status.get("error") or {}
+        text, code, state = error.get("message"), error.get("error_code"), status.get("sql_state")
+    elif status == "FAILED" and isinstance(error, dict):
+        text, code, state = error.get("error"), error.get("type"), None
+    else:
+        return None
+    return {"error_code": code, "text": str(text or ""), "sql_state": state}
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def begin(lease: Lease, method: str, url: str) -> Exchange:
+    """Check that a request may be sent: see `Exchange`. Errors leave without the frames that hold the token (rule 8)."""
+    try:
+        return Exchange(lease, method, url)
+    except BaseException as error:
+        raise without_frames(error)  # noqa: B904 - the error itself
+
+
+# --- credentials -----------------------------------------------------------------------------------------------------------
+
+
+def headers_for(lease: Lease, url: str) -> dict[str, str]:
+    """Return the user's headers for a URL: for the user's own workspace, and no other host. On loopback, a workspace of
+    `obo_kit.testing` is also told which tool asks.
+
+    Raises:
+        SessionClosedError: The session has ended.
+        TokenExpiredError: The token has expired, and there is no new one of the same user's.
+    """
+    host, token = lease.credentials()
+    if not url.startswith(f"{host}/"):  # in another spelling, perhaps
+        parts = urlsplit(url)
+        if origin_of(f"{parts.scheme}://{parts.netloc}") != host:
+            return {}
+    headers = {"Authorization": f"Bearer {token}"}
+    if _is_local(host) and (call := current_call()) is not None:
+        headers[TOOL_HEADER] = quote(call.tool)
+    return headers
+
+
+@functools.lru_cache(maxsize=64)
+def _is_local(host: str) -> bool:
+    return urlsplit(host).hostname == "127.0.0.1"
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Take away the frames that an error passed through, its causes included: those of a transport hold the headers.
+
+    Returns:
+        The same error, to be raised by name: a bare ``raise`` puts the frames back on Python 3.10.
+    """
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            current.__traceback__ = None
+            pending += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+    return error
+
+
+# --- the guard ---------------------------------------------------------------------------------------------------------------
+
+
+def _guard_mode() -> str:
+    mode = os.environ.get("OBO_KIT_SCOPE_GUARD", "").strip().lower()
+    if mode in ("warn", "off"):
+        return mode
+    if not mode and (in_model_serving() or in_apps()):
+        return "warn"
+    return "raise"
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
+    """Narrow a tool to the scopes it declares (rule 23)."""
+    mode = _guard_mode()
+    if mode == "off" or call.declared is None:
+        return
+    for route in (match.route, *match.others):
+        error = _violation(call, method, path, route)
+        if error is not None and mode == "raise":
+            raise error
+        key = (call.tool, route.path if route is not None else path)
+        if error is not None and key not in _warned:
+            _warned.add(key)
+            logger.warning("%s", error)
+
+
+def _violation(call: ToolCall, method: str, path: str, route: Route | None) -> ScopeViolationError | None:
+    if route is None or call.declared is None:
+        return None
+    verdict, missing = route_verdict(route, call.declared.held)
+    if verdict is not Verdict.MISSING:
+        return None
+    return ScopeViolationError(
+        f"The tool '{call.tool}' called {method} {path}, outside the scopes it declares.",
+        remedy=f"Declare @requires_scopes({missing[0]!r}) on '{call.tool}', or leave the call out.",
+        scopes=missing,
+    )

@@ -1,0 +1,147 @@
+"""The way of a synchronous request through the pool of this process, and the transport of `requests` that takes it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import BaseAdapter
+from urllib3.exceptions import NewConnectionError, ProtocolError
+
+from obo_kit.clients._connections import (
+    FIRST_BYTE_SECONDS,
+    Attempt,
+    StaleConnectionError,
+    attempting,
+    pool,
+    proxies_for,
+    shared,
+)
+from obo_kit.clients._pipeline import begin, without_frames
+
+if TYPE_CHECKING:
+    from obo_kit.clients._pipeline import Exchange
+    from obo_kit.identity._credentials import Lease
+
+__all__: list[str] = []
+
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+def deliver(exchange: Exchange, request: requests.PreparedRequest, stream: bool, **settings: Any) -> requests.Response:
+    """Send a request with the user's headers through the pool of this process, and record what came of it.
+
+    What passes through here, whatever it is, leaves without the frames that hold the headers (rule 8).
+    """
+    try:
+        response = _answered(exchange, request, stream, settings)
+    except BaseException as error:
+        if isinstance(error, _BROKEN):
+            exchange.fail(_described(error), sent=not _never_sent(error))
+        if isinstance(error, requests.RequestException):
+            error.request = request
+        raise without_frames(error)  # noqa: B904 - the error itself
+    response.request = request
+    whole = not stream or response.status_code >= 400
+    exchange.record(response.status_code, response.headers, (lambda: response.content) if whole else None)
+    return response
+
+
+def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str, Any]) -> requests.Response:
+    """Send, and once more on a fresh connection where a used one fails a request that only reads."""
+    sent = request.copy()
+    sent.headers.update(exchange.headers())
+    if not exchange.reads or not isinstance(sent.body, (bytes, str, type(None))):
+        return _sent(sent, stream, settings)
+    slow, name = shared().slow, exchange.route.path if exchange.route is not None else None
+    patience = None if name in slow else FIRST_BYTE_SECONDS
+    try:
+        with attempting(Attempt(patience=patience)):
+            return _sent(sent, stream, settings)
+    except requests.ConnectionError as error:
+        if not _lost(error):
+            raise
+        stale = isinstance(_reason(error), StaleConnectionError)
+    started = time.monotonic()
+    with attempting(Attempt(fresh=True)):
+        response = _sent(sent, stream, settings)
+    if stale and name is not None and time.monotonic() - started > FIRST_BYTE_SECONDS:
+        slow.add(name)  # it was not the connection
+    return response
+
+
+def _sent(request: requests.PreparedRequest, stream: bool, settings: dict[str, Any]) -> requests.Response:
+    response = pool().send(request, stream=stream, **settings)
+    if not stream or response.status_code >= 400:
+        _ = response.content  # here, because an answer may also break off in the middle
+    return response
+
+
+def _described(error: BaseException) -> str:
+    return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
+
+
+def _reason(error: requests.RequestException) -> Any:
+    """Return what `urllib3` says of a failure: the last of what it wrapped."""
+    wrapped = error.args[0] if error.args else None
+    return wrapped.args[-1] if isinstance(wrapped, ProtocolError) else getattr(wrapped, "reason", None)
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    return isinstance(error, requests.ConnectTimeout) or isinstance(_reason(error), NewConnectionError)
+
+
+def _lost(error: requests.RequestException) -> bool:
+    """Did a connection break off, that had been made?"""
+    return bool(error.args) and isinstance(error.args[0], ProtocolError)
+
+
+# --- requests ----------------------------------------------------------------------------------------------------------------
+
+
+class RequestsTransport(BaseAdapter):
+    """Send the requests of a `requests.Session` as one user."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__()
+        self._lease = lease
+
+    def send(  # noqa: PLR0917 - the signature is requests' own
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        limits, started = self._lease.limits, time.monotonic()
+        exchange = begin(self._lease, request.method or "", request.url or "")
+        read = timeout if isinstance(timeout, (int, float)) else limits.read
+        try:
+            return deliver(exchange, request, stream, timeout=(limits.connect, read), proxies=proxies)
+        except requests.ConnectTimeout as error:
+            # What the SDK raises in the end; said at once, because TCP has knocked more than once already.
+            raise TimeoutError(f"The workspace took no connection within {limits.connect:g} s.") from error
+        except (requests.Timeout, requests.ConnectionError) as error:
+            waited = time.monotonic() - started
+            if waited < limits.retry:
+                raise
+            # The SDK tries no more, and would name its own limit in place of the time that was waited.
+            raise TimeoutError(f"{_described(error).capitalize()}: waited {waited:.0f} s for the workspace.") from error
+
+    def close(self) -> None:
+        """Close nothing: the connections are the process's."""
+
+
+def attach(session: requests.Session, lease: Lease) -> None:
+    """Have a `requests.Session` speak as one user."""
+    transport = RequestsTransport(lease)
+    session.adapters.clear()
+    session.mount("https://", transport)
+    session.mount("http://", transport)
+    # Proxies are resolved once; and without this, a netrc entry would take the place of the user's token.
+    session.trust_env = False
+    session.auth = None  # the exchange authenticates
+    session.proxies = proxies_for(lease.credentials()[0])
