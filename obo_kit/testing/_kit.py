@@ -17,6 +17,7 @@ from obo_kit.instrumentation._events import tell_of_request
 
 if TYPE_CHECKING:
     import contextlib
+    from collections.abc import Callable
 
     from obo_kit.policy._audit import AuditReport
     from obo_kit.session._entry import UserSession
@@ -31,6 +32,7 @@ __all__ = [
     "Place",
     "PolicyError",
     "audit",
+    "corrected_route",
     "open_session",
     "read",
     "said",
@@ -45,6 +47,31 @@ def scopes_accepted_by(target: str) -> frozenset[str]:
     from obo_kit.scopes import catalogue
 
     return frozenset(name for name, scope in catalogue().scopes.items() if target in scope.accepted_by)
+
+
+def corrected_route(
+    method: str, path: str
+) -> Callable[[frozenset[str]], tuple[tuple[str, ...], tuple[str, ...]]] | None:
+    """Return how to judge a token where the project's own file corrects the catalogue for a path, else None.
+
+    The function takes the scopes that a token holds, and returns those that are needed and those that are missing.
+    """
+    from obo_kit.scopes import Verdict, catalogue, route_for, route_verdict
+    from obo_kit.scopes._lookup import _BUILT_IN
+
+    if catalogue() is _BUILT_IN:
+        return None
+    route = route_for(method, path)
+    if route is None or route in _BUILT_IN.routes:
+        return None
+
+    def judge(held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        needed = route.all_of or route.any_of[:1]
+        verdict, missing = route_verdict(route, held)
+        # A spelling that the catalogue does not know opens nothing here: nobody knows what it stands for.
+        return needed, () if verdict is Verdict.GRANTED else (missing or needed)
+
+    return judge
 
 
 def title_of_route(method: str, path: str) -> str:

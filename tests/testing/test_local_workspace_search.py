@@ -137,9 +137,13 @@ def seen(workspace, path="/api/2.0/vector-search"):
 # ---------------------------------------------------------------------------------------------- each client, each user
 
 
-@pytest.mark.parametrize(("client", "endpoint"), [(VectorSearchClient, None), (AISearchClient, "local-vs")])
-def test_the_search_client_asks_as_its_user(workspace, client, endpoint):
-    index = search(workspace, "bob", SCOPE, client).get_index(endpoint_name=endpoint, index_name=MANAGED)
+@pytest.mark.parametrize(
+    ("client", "endpoint", "scopes"),
+    # The address that names the endpoint takes no dotted scope.
+    [(VectorSearchClient, None, SCOPE), (AISearchClient, "local-vs", ["vector-search"])],
+)
+def test_the_search_client_asks_as_its_user(workspace, client, endpoint, scopes):
+    index = search(workspace, "bob", scopes, client).get_index(endpoint_name=endpoint, index_name=MANAGED)
     assert index.describe()["delta_sync_index_spec"]["embedding_source_columns"] == [{"name": "text"}]
     found = index.similarity_search(query_text="Where is my refund?", columns=["id", "text"], num_results=2)
     assert ids(found)[0] == 1

@@ -289,14 +289,14 @@ def test_a_grant_must_fit_what_it_is_on(workspace):
 def test_the_log_says_who_asked_for_what_over_which_connection(workspace):
     with requests.Session() as session:
         for _ in range(3):
-            get(workspace, ME, workspace.token("alice", scopes=["sql"]), session)
+            get(workspace, ME, workspace.token("alice", scopes=["iam.current-user:read"]), session)
         kept = [record.connection for record in workspace.log]
         assert len(set(kept)) == 1
     get(workspace, ME, workspace.token("bob"))
     assert len({record.connection for record in workspace.log}) == 2
     first = workspace.log.entries[0]
     assert (first.method, first.path, first.status, first.decision) == ("GET", ME, 200, "allowed")
-    assert first.scopes_held == {"sql"}
+    assert first.scopes_held == {"iam.current-user:read"}
     assert 0 <= first.seconds < 5
     assert abs(first.at - time.time()) < 60
     assert first.user_agent.startswith("python-requests/")

@@ -96,7 +96,7 @@ def test_one_module_imports_the_rest_of_the_kit():
             for name in names:
                 if name.partition(".")[0] == "obo_kit" and not name.startswith("obo_kit.testing"):
                     outside.setdefault(file.name, set()).add(name)
-    assert outside.keys() == {"_app.py", "_kit.py", "_oauth.py"}, outside
+    assert outside.keys() == {"_kit.py"}, outside
 
 
 def test_no_file_of_the_workspace_imports_its_facade():

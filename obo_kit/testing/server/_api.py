@@ -13,6 +13,7 @@ from obo_kit.testing._refusals import RefusedError
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Caller
+    from obo_kit.testing.server._scopes import Ask
 
 __all__ = ["Answer", "Api", "Call", "Handler"]
 
@@ -95,6 +96,7 @@ class Api:
         handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
         quick: The handler only looks things up.
         open: No token needed.
+        asks: The scopes it asks for; by default what the table says of its path.
         mcp_tool: Reads off a request which MCP tool it calls, for the log.
     """
 
@@ -103,4 +105,5 @@ class Api:
     handler: Handler
     quick: bool = True
     open: bool = False
+    asks: Ask | None = None
     mcp_tool: Callable[[Call], str | None] | None = None

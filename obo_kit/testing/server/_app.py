@@ -17,12 +17,13 @@ from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
-from obo_kit.testing._kit import TOOL_HEADER
+from obo_kit.testing._kit import TOOL_HEADER, corrected_route
 from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.iam._directory import ExpiredTokenError
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing.server._log import RequestLog, RequestRecord
+from obo_kit.testing.server._scopes import Ask, asked_by
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -74,7 +75,8 @@ class Gate:
         """Serve more routes."""
         for api in apis:
             # Starlette matches the path; the handler is called below, with a Call instead of a Request.
-            self._routes.append((Route(api.path, _not_called, methods=[api.method]), api))
+            asks = api.asks or asked_by(api.method, api.path)
+            self._routes.append((Route(api.path, _not_called, methods=[api.method]), replace(api, asks=asks)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -122,7 +124,7 @@ class Gate:
             elif fault.replaces:
                 seen.decision = "fault"
                 return None if fault.kind == "reset" else fault_answer(fault, path)
-        _check_scopes(request.method, path, seen)
+        _check_scopes(api.asks if api is not None else asked_by(request.method, path), request, seen)
         if api is None:
             raise RefusedError("no_such_api", method=request.method, path=path)
         call = Call(
@@ -187,22 +189,24 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _check_scopes(method: str, path: str, seen: _Seen) -> None:
-    # Imported here because the catalogue is needed by the first request, not by whoever imports the package.
-    from obo_kit.scopes._lookup import Verdict, route_for, route_verdict
-
-    route = route_for(method, path)
-    if route is None or seen.caller is None:
+def _check_scopes(asks: Ask | None, request: Request, seen: _Seen) -> None:
+    path = request.url.path
+    if seen.caller is None:
         return
-    seen.needed = route.all_of or route.any_of[:1]
-    verdict, missing = route_verdict(route, seen.caller.scopes)
-    # A spelling that the catalogue does not know opens nothing here: the workspace cannot know what it stands for.
-    if verdict is not Verdict.GRANTED:
-        needed = tuple(missing) or route.all_of or route.any_of
-        key = "missing_scope_uc" if route.kind in {"uc_table", "uc_function"} else "missing_scope"
-        if path == "/serving-endpoints/responses" and needed == ("ai-gateway",):
+    corrected = corrected_route(request.method, path)
+    if corrected is not None:
+        seen.needed, missing = corrected(seen.caller.scopes)
+    elif asks is not None:
+        seen.needed, missing = asks.needed, asks.missing(seen.caller.scopes)
+    else:
+        return
+    if missing:
+        key = "missing_scope"
+        if path.startswith(("/api/2.1/unity-catalog/tables", "/api/2.1/unity-catalog/functions")):
+            key = "missing_scope_uc"
+        elif asks is not None and asks.words == "invalid" and missing == ("ai-gateway",):
             key = "missing_gateway_scope"
-        raise RefusedError(key, scopes=", ".join(needed), missing=needed)
+        raise RefusedError(key, scopes=", ".join(missing), missing=missing)
 
 
 def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:
