@@ -1,0 +1,178 @@
+"""The newest of the frameworks that Databricks authors use besides: `make test-frameworks`, in an environment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from frameworks import AGENT, MODEL, Told
+from support import SPACE, as_user, calls, me
+
+from obo_kit import optional_tool, requires_scopes, with_user_client
+
+more_frameworks = pytest.importorskip("more_frameworks")
+
+DOCS = Path(__file__).parents[2] / "docs" / "frameworks.md"
+WRITE = os.environ.get("OBO_KIT_WRITE_DOCS") == "1"
+BEGIN, END = "<!-- more frameworks -->\n", "<!-- end of more frameworks -->"
+COLUMNS = ("client hidden", "sent by the model", "sync tool", "async tool", "denial")
+DENIED = "What this tool uses does not exist, or you do not have access to it. Trying again will not help."
+NO_SESSION = "This tool needs to know who you are, and this request does not say. Trying again will not help."
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("no_traces"),
+    pytest.mark.filterwarnings("ignore"),  # the frameworks' own
+]
+
+
+@pytest.fixture(scope="module")
+def furnished(furnished_workspace):
+    world = more_frameworks.Agents(furnished_workspace)
+    furnished_workspace.add_endpoint(MODEL, world.model)
+    furnished_workspace.add_service_principal(AGENT)
+    furnished_workspace.grant(AGENT, "CAN QUERY", MODEL)
+    return world
+
+
+@pytest.fixture
+def world(furnished, workspace):
+    furnished.requests.clear()
+    return furnished
+
+
+def answer(client: WorkspaceClient, question: str, limit: int) -> str:
+    return f"{question} {limit} for {me(client)} in {client.genie.get_space(SPACE).title}"
+
+
+def decorated(kind):
+    if kind == "function":
+
+        def find(client: WorkspaceClient, question: str, limit: int = 3) -> str:
+            """Find things.
+
+            Args:
+                client: The handle.
+                question: What to find.
+                limit: How many.
+            """
+            return answer(client, question, limit)
+
+    else:
+
+        async def find(client: WorkspaceClient, question: str, limit: int = 3) -> str:
+            """Find things.
+
+            Args:
+                client: The handle.
+                question: What to find.
+                limit: How many.
+            """
+            return await asyncio.to_thread(answer, client, question, limit)
+
+    return optional_tool(requires_scopes("genie")(with_user_client(find)))
+
+
+async def ask(framework, world, user, tool, **arguments) -> Told:
+    with as_user(world.workspace, user):
+        return await framework.ask(world, user, tool, {"question": "x"} | arguments)
+
+
+def seen(world):
+    return [record.user for record in calls(world.workspace) if record.path.startswith("/api/2.0/genie")]
+
+
+async def client_hidden(framework, world):
+    for kind in framework.kinds:
+        world.requests.clear()
+        await ask(framework, world, "alice", decorated(kind))
+        text = json.dumps(world.requests[0]["tools"])
+        assert "question" in text
+        assert re.search("client|handle", text, re.IGNORECASE) is None, text
+    return "yes"
+
+
+async def sent_by_the_model(framework, world):
+    """Whatever the model sends for the client, nobody but the user asks the workspace."""
+    (kind, *_) = framework.kinds
+    try:
+        told = await ask(framework, world, "alice", decorated(kind), client="mine")
+    except Exception as refused:
+        told = Told(str(refused), error=True)
+    assert set(seen(world)) <= {"alice"}
+    return "dropped" if told.text == f"x 3 for alice in {SPACE}" else "refused"
+
+
+async def many_users(framework, world, kind):
+    """alice, bob and carol at the same time, through one tool that is made once; carol may not."""
+    if kind not in framework.kinds:
+        return "—"
+    tool, users = decorated(kind), ("alice", "bob", "carol")
+    answers = await asyncio.gather(
+        *(ask(framework, world, user, tool, question=f"{number}") for number, user in enumerate(users))
+    )
+    texts = [told.text for told in answers]
+    if all(NO_SESSION in text for text in texts):
+        assert seen(world) == []
+        return "no session: denied"
+    for number, (user, text) in enumerate(zip(users, texts, strict=True)):
+        assert (DENIED if user == "carol" else f"{number} 3 for {user} in {SPACE}") in text
+    assert sorted(seen(world)) == sorted(users)
+    return "each user's own"
+
+
+async def denial(framework, world):
+    kind = framework.kinds[-1]
+    told = await ask(framework, world, "carol", decorated(kind))
+    assert DENIED in told.text
+    return "an error, with its text" if told.error else "its text"
+
+
+CELLS = {
+    "client hidden": client_hidden,
+    "sent by the model": sent_by_the_model,
+    "sync tool": lambda framework, world: many_users(framework, world, "function"),
+    "async tool": lambda framework, world: many_users(framework, world, "coroutine"),
+    "denial": denial,
+}
+
+
+@pytest.mark.parametrize("framework", more_frameworks.BEYOND, ids=lambda framework: framework.title)
+async def test_a_row_of_the_table_holds(world, framework):
+    pytest.importorskip(framework.module, reason="installed by make test-frameworks")
+    row = []
+    for column in COLUMNS:
+        world.workspace.log.clear()
+        row.append(await asyncio.wait_for(CELLS[column](framework, world), 50))
+    if WRITE:
+        write(framework.title, [framework.version, *row])
+    assert rows()[framework.title][1:] == row
+
+
+def rows():
+    table = DOCS.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {name: [version, *cells] for name, version, *cells in (split(line) for line in lines)}
+
+
+def split(line):
+    name, _, version = line[0].rpartition(" ")
+    return [name, version, *line[1:]]
+
+
+def write(name, row):
+    before, _, rest = DOCS.read_text("utf-8").partition(BEGIN)
+    table = rows() | {name: row}
+    head = f"| framework | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}\n"
+    order = [framework.title for framework in more_frameworks.BEYOND if framework.title in table]
+    lines = (f"| {' | '.join([f'{title} {table[title][0]}', *table[title][1:]])} |\n" for title in order)
+    DOCS.write_text(f"{before}{BEGIN}{head}{''.join(lines)}{END}{rest.partition(END)[2]}", "utf-8")
+
+
+def test_the_table_has_a_row_of_each():
+    assert list(rows()) == [framework.title for framework in more_frameworks.BEYOND]
