@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test mutants test-apps soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test mutants test-apps test-frameworks soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,13 @@ test-apps:  ## the app frameworks, and servers with several workers, in an envir
 $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(INSTALL) --editable ".[$(EXTRAS)]" --group apps
 	@touch $@
+
+test-frameworks:  ## the newest of the frameworks beyond those of the extras, in an environment of their own
+	$(PYTHON) -m venv $(VENV)-frameworks
+	$(VENV)-frameworks/bin/python -m pip install --quiet uv
+	$(VENV)-frameworks/bin/uv pip install --quiet --python $(VENV)-frameworks/bin/python --upgrade \
+		--requirements tests/frameworks/requirements.txt --editable ".[testing,mcp]" --group test
+	$(VENV)-frameworks/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
 	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_SOAK_STREAMS=20000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \

@@ -280,6 +280,6 @@ class DSPy(Beyond):
 
 
 BEYOND = (
-    PydanticAI(), LlamaIndex(), Strands(), Agno(), Smolagents(), Haystack(), SemanticKernel(), CrewAI(), ADK(), AutoGen(), AG2(),
-    DSPy(),
+    PydanticAI(), LlamaIndex(), Strands(), Agno(), Smolagents(), Haystack(), SemanticKernel(), CrewAI(), ADK(), AutoGen(),
+    AG2(), DSPy(),
 )  # fmt: skip
