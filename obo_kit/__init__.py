@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from obo_kit._version import __version__
 from obo_kit.exceptions import (
     AccessDeniedError,
+    Denial,
+    DenialReason,
     IdentityMismatchError,
     MissingScopeError,
     NoUserIdentityError,
@@ -24,7 +26,7 @@ from obo_kit.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from obo_kit.denials._explain import Denial, DenialReason, explain, rewrite_denials
+    from obo_kit.denials import explain, rewrite_denials
     from obo_kit.identity._credentials import Limits
     from obo_kit.identity._sources import IdentitySource, UserIdentity, register_identity_source
     from obo_kit.instrumentation._events import ToolEvent, capture_events, on_event
@@ -42,7 +44,7 @@ _HOMES = {
     "identity._credentials": ("Limits",),
     "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
     "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
-    "denials._explain": ("Denial", "DenialReason", "explain", "rewrite_denials"),
+    "denials": ("explain", "rewrite_denials"),
     "identity._sources": ("IdentitySource", "UserIdentity", "register_identity_source"),
     "tools._with_client": ("INJECTED", "with_user_client"),
     "tools._optional": ("optional_tool",),

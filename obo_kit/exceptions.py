@@ -1,16 +1,21 @@
-"""What the kit raises. A type exists only where a caller would branch on it; each ends in a line that says how to mend it."""
+"""Define the kit's errors, and the `Denial` that they carry.
+
+A type exists only where a caller would branch on it; each message ends in a line that says how to mend it.
+"""
 
 from __future__ import annotations
 
+import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from obo_kit.denials._explain import Denial
-
 __all__ = [
     "AccessDeniedError",
+    "Denial",
+    "DenialReason",
     "IdentityMismatchError",
     "MissingScopeError",
     "NoUserIdentityError",
@@ -22,6 +27,25 @@ __all__ = [
     "TokenExpiredError",
     "UnknownScopeError",
 ]
+
+
+class DenialReason(enum.Enum):
+    """Why a user may not. Everything else (bugs, bad arguments, rate limits, outages) is not a denial."""
+
+    NO_IDENTITY = "no_identity"
+    """There is no user to act for."""
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a token
+    """The workspace does not take the user's token, or does not take it any more."""
+    MISSING_SCOPE = "missing_scope"
+    """The user's token is not allowed to use this API: the deployer's to mend."""
+    ACCESS_DENIED = "access_denied"
+    """The user lacks a grant."""
+    NOT_FOUND_OR_DENIED = "not_found_or_denied"
+    """The platform hides what the user may not see: absent or refused, it does not say which."""
+    LOGIN_REQUIRED = "login_required"
+    """Only the user can give this: a login to a connection, or consent."""
+    SCOPE_VIOLATION = "scope_violation"
+    """The tool called an API outside the scopes it declares."""
 
 
 class OboError(Exception):
@@ -123,3 +147,44 @@ class ScopeViolationError(OboError):
 
 class PolicyError(OboError):
     """A policy cannot be collected, or its target cannot grant it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Denial:
+    """A refusal, explained to three readers. Safe to print; holds no token.
+
+    Attributes:
+        reason: Why.
+        tool: The tool that was refused, where one was running.
+        resource: The name of what was refused, where it is known.
+        scopes: The missing scopes, all of them, sorted.
+        principal: The user who was refused, where it is known.
+        status: The HTTP status, where there was one; 200 for a refusal that came as an ordinary value.
+        error_code: The platform's code.
+        user_message: For the model and the user: no host, no client id, no resource name.
+        detail: For logs: the platform's own words.
+        remedy: For the person who can mend it.
+    """
+
+    reason: DenialReason
+    tool: str | None = None
+    resource: str | None = None
+    scopes: tuple[str, ...] = ()
+    principal: str | None = None
+    status: int | None = None
+    error_code: str | None = None
+    user_message: str
+    detail: str
+    remedy: str
+
+    def error(self) -> OboError:
+        """Return the refusal as an exception, for a tool that finds it in a value: ``raise denial.error()``."""
+        if self.reason is DenialReason.NO_IDENTITY:
+            return NoUserIdentityError(self.detail, remedy=self.remedy)
+        if self.reason is DenialReason.TOKEN_EXPIRED:
+            return TokenExpiredError(self.detail, remedy=self.remedy)
+        if self.reason is DenialReason.MISSING_SCOPE:
+            return MissingScopeError(self.detail, remedy=self.remedy, scopes=self.scopes)
+        if self.reason is DenialReason.SCOPE_VIOLATION:
+            return ScopeViolationError(self.detail, remedy=self.remedy, scopes=self.scopes)
+        return AccessDeniedError(self.detail, remedy=self.remedy, denial=self)

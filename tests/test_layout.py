@@ -37,8 +37,6 @@ FLAT = frozenset({"__init__", "__main__", "exceptions", "_version"})
 STILL_UP: frozenset[tuple[str, str]] = frozenset(
     {
         ("obo_kit.analysis.check._names", "obo_kit"),
-        ("obo_kit.denials._explain", "obo_kit.session._entry"),
-        ("obo_kit.exceptions", "obo_kit.denials._explain"),
         ("obo_kit.session._entry", "obo_kit.tools._frameworks"),
         ("obo_kit.tools._adapters", "obo_kit.integrations"),
     }
@@ -46,24 +44,6 @@ STILL_UP: frozenset[tuple[str, str]] = frozenset(
 # The files that still stand in a circle.
 STILL_CIRCULAR: frozenset[str] = frozenset(
     {
-        "obo_kit.clients",
-        "obo_kit.clients._factory",
-        "obo_kit.clients._mcp",
-        "obo_kit.clients._pipeline",
-        "obo_kit.clients._transport",
-        "obo_kit.clients._vector_search",
-        "obo_kit.context._calls",
-        "obo_kit.context._frame",
-        "obo_kit.context._wrapping",
-        "obo_kit.denials._explain",
-        "obo_kit.denials._remedies",
-        "obo_kit.exceptions",
-        "obo_kit.identity._credentials",
-        "obo_kit.identity._sources",
-        "obo_kit.instrumentation._events",
-        "obo_kit.scopes._lookup",
-        "obo_kit.scopes._overrides",
-        "obo_kit.session._entry",
         "obo_kit.tools._adapters",
         "obo_kit.tools._optional",
         "obo_kit.tools._requires",

@@ -1,15 +1,16 @@
-"""The reasons of denials, and the table of the texts that tell them apart: all matching on message texts is here.
+"""The texts that tell refusals apart: all matching on message texts is here.
 
 Each pattern stands beside the sample it was written for and its source.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from obo_kit.exceptions import DenialReason
 
 __all__ = [
     "AGENTS_STATUS",
@@ -17,30 +18,10 @@ __all__ = [
     "GENIE_FAILED",
     "LOST_TEXTS",
     "TEXTS",
-    "DenialReason",
     "LostText",
     "Text",
     "is_login",
 ]
-
-
-class DenialReason(enum.Enum):
-    """Why a user may not. Everything else (bugs, bad arguments, rate limits, outages) is not a denial."""
-
-    NO_IDENTITY = "no_identity"
-    """There is no user to act for."""
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a token
-    """The workspace does not take the user's token, or does not take it any more."""
-    MISSING_SCOPE = "missing_scope"
-    """The user's token is not allowed to use this API: the deployer's to mend."""
-    ACCESS_DENIED = "access_denied"
-    """The user lacks a grant."""
-    NOT_FOUND_OR_DENIED = "not_found_or_denied"
-    """The platform hides what the user may not see: absent or refused, it does not say which."""
-    LOGIN_REQUIRED = "login_required"
-    """Only the user can give this: a login to a connection, or consent."""
-    SCOPE_VIOLATION = "scope_violation"
-    """The tool called an API outside the scopes it declares."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall
+    from obo_kit.scopes._model import Target
 
 __all__: list[str] = []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionUser:
+    """A session's user, as far as the explanation of a refusal needs it. Holds no token.
+
+    Attributes:
+        principal: The user's name, where it is known.
+        host: The workspace; empty for a developer until first use.
+        scopes: What the token is limited to; `None` where it does not say.
+        target: Where the agent runs: ``"model-serving"`` or ``"apps"``.
+    """
+
+    principal: str | None
+    host: str
+    scopes: frozenset[str] | None
+    target: Target
 
 
 class Session(Protocol):
@@ -17,6 +36,11 @@ class Session(Protocol):
     @property
     def closed(self) -> bool:
         """Has its request ended?"""
+        ...
+
+    @property
+    def user(self) -> SessionUser | None:
+        """The user, as the token in force describes them; `None` in a session without one."""
         ...
 
 

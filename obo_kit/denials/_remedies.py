@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obo_kit import exceptions as errors
-from obo_kit._upstream.texts import DenialReason
-from obo_kit.scopes._lookup import TARGETS, route_for, same_family, translate
+from obo_kit.denials._classify import Finding, route_of
+from obo_kit.exceptions import DenialReason
+from obo_kit.scopes._lookup import same_family, translate
 
 if TYPE_CHECKING:
-    from obo_kit.context._calls import Refusal
-    from obo_kit.scopes._lookup import ResourceKind, Route, Target
+    from obo_kit.scopes._lookup import ResourceKind, Target
 
 __all__: list[str] = []
 
 _R = DenialReason
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What was found out about a refusal."""
-
-    reason: DenialReason
-    refusal: Refusal
-    kind: str | None = None
-    what: str | None = None
-    name: str | None = None
-    privilege: str | None = None
-    url: str | None = None
-    scopes: tuple[str, ...] = ()
-    remedy: str | None = None
-
-
-def route_of(refusal: Refusal) -> Route | None:
-    """The catalogue's entry for what was asked."""
-    return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
 
 
 USER_MESSAGES: dict[DenialReason, str] = {
@@ -55,7 +34,7 @@ USER_MESSAGES: dict[DenialReason, str] = {
 _PROPER_NAMES = ("Databricks", "Genie", "Lakebase")
 
 
-def user_remedy(found: Found, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
+def user_remedy(found: Finding, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
     """For whoever can grant what was refused, or for the user."""
     who = principal or "the user"
     if found.reason is _R.TOKEN_EXPIRED:
@@ -80,9 +59,8 @@ def user_remedy(found: Found, *, kind: ResourceKind | None, name: str | None, pr
     return f"A{remedy}"
 
 
-def scope_remedy(found: Found, *, tool: str | None, source: str, held: frozenset[str]) -> str:
+def scope_remedy(found: Finding, *, tool: str | None, target: Target, held: frozenset[str]) -> str:
     """For the deployer: the scopes, as the target spells them, and where they are written."""
-    target: Target = "apps" if source == "apps" else TARGETS[0]
     scopes: Sequence[str] = found.scopes
     route = route_of(found.refusal)
     if route is not None and route.any_of and set(scopes) <= set(route.any_of):
@@ -124,7 +102,7 @@ _SECURABLES = {
 _PLAIN_NAME = re.compile(r"[\w.]+\Z")
 
 
-def _statement(found: Found, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
+def _statement(found: Finding, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
     """The grant as SQL, where Unity Catalog keeps it and everything in it is known and needs no quoting."""
     securable = _SECURABLES.get((found.what or (kind.name if kind is not None else "")).strip().lower())
     privilege = found.privilege or (kind.grants[0].privilege if kind is not None else "")

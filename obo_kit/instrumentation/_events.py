@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall
-    from obo_kit.denials._explain import Denial, DenialReason
+    from obo_kit.exceptions import Denial, DenialReason
 
 __all__ = ["Outcome", "ToolEvent", "capture_events", "on_event"]
 

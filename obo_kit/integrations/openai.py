@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream.errors import is_a
 from obo_kit.context._frame import current_call
-from obo_kit.denials._explain import explain
+from obo_kit.denials import explain
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.tools._adapters import (

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from obo_kit.context._frame import FRAME, Frame, ended_session, open_session
+from obo_kit.context._frame import FRAME, Frame, SessionUser, ended_session, open_session
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import (
     IdentityMismatchError,
@@ -33,6 +33,7 @@ from obo_kit.identity._sources import (
     from_headers,
     from_hidden,
     from_process_token,
+    in_apps,
     same_user,
 )
 from obo_kit.tools._frameworks import refuse_registered
@@ -40,7 +41,7 @@ from obo_kit.tools._frameworks import refuse_registered
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
-    from obo_kit.denials._explain import Denial
+    from obo_kit.exceptions import Denial
 
 __all__ = ["SessionScope", "UserSession", "current_session", "propagate", "user_session"]
 
@@ -108,6 +109,19 @@ class UserSession:
         if self._identity is None:
             self._lease.credentials()
         return self._lease.identity or cast("UserIdentity", self._identity)
+
+    @property
+    def user(self) -> SessionUser | None:
+        """Return what explanations need of the user: as the token in force describes them, renewed or not."""
+        identity = self._lease.identity or self._identity
+        if identity is None:
+            return None
+        return SessionUser(
+            principal=identity.principal,
+            host=identity.host,
+            scopes=identity.scopes,
+            target="apps" if in_apps() else "model-serving",
+        )
 
     @property
     def client(self) -> WorkspaceClient:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from obo_kit._upstream.errors import is_a, is_failure, tells_nothing
 from obo_kit.context._frame import FRAME, Frame, current_call
-from obo_kit.denials._explain import Denial
+from obo_kit.exceptions import Denial
 from obo_kit.session._entry import UserSession, session_for_tool
 from obo_kit.tools._optional import optional_tool
 from obo_kit.tools._retry import is_passing

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from obo_kit._upstream.errors import is_failure
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
-from obo_kit.denials._explain import Denial, DenialReason, explain_in
+from obo_kit.denials import explain_in
+from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._entry import UserSession
 from obo_kit.tools._retry import retry_of

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.context._wrapping import RERAISE, Run, bound
-from obo_kit.denials._explain import explain_in
+from obo_kit.denials import explain_in
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._entry import UserSession, session_for_tool
 from obo_kit.tools._adapters import ToolObject, decorate_later, held, methods_of
@@ -26,7 +26,7 @@ from obo_kit.tools._retry import retrying, tell_what_was_tried
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from obo_kit.denials._explain import Denial
+    from obo_kit.exceptions import Denial
     from obo_kit.instrumentation._events import Watch
     from obo_kit.tools._optional import Fallback
     from obo_kit.tools._requires import Requirements

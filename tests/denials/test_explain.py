@@ -49,7 +49,7 @@ from obo_kit import (
 )
 from obo_kit._upstream.texts import LOST_TEXTS, TEXTS
 from obo_kit.context._calls import Refusal
-from obo_kit.denials._explain import _classify
+from obo_kit.denials._classify import classify
 from obo_kit.denials._remedies import USER_MESSAGES as _USER_MESSAGES
 from obo_kit.identity._sources import TokenState
 from obo_kit.scopes import KINDS
@@ -785,8 +785,8 @@ def test_a_sign_in_page_in_place_of_an_answer(workspace):
 
 def test_a_redirect_to_elsewhere_is_no_sign_in():
     """Rule 16."""
-    assert _classify(Refusal(status=302, location="/login.html?next=x")).reason is R.TOKEN_EXPIRED
-    assert _classify(Refusal(status=302, location="/elsewhere")) is None
+    assert classify(Refusal(status=302, location="/login.html?next=x")).reason is R.TOKEN_EXPIRED
+    assert classify(Refusal(status=302, location="/elsewhere")) is None
 
 
 def test_a_key_error_of_the_bridge_is_a_failed_statement(workspace):
@@ -973,7 +973,7 @@ def test_each_text_decides_its_own_sample(text):
     assert text.source.startswith(("reported: ", "documented: "))
     for status in text.statuses:
         path = text.path or "/api/2.0/x"
-        found = _classify(Refusal(status=status, text=text.sample, path=path))
+        found = classify(Refusal(status=status, text=text.sample, path=path))
         if text.reason is None:
             assert found is None
             continue
@@ -1037,7 +1037,7 @@ SAMPLES = [
 @pytest.mark.parametrize(("status", "code", "text", "reason"), SAMPLES, ids=lambda it: str(it)[:40])
 def test_the_recorded_samples_of_the_facts(status, code, text, reason):
     """Rule 16."""
-    found = _classify(Refusal(status=status, error_code=code, text=text, path="/api/2.0/x"))
+    found = classify(Refusal(status=status, error_code=code, text=text, path="/api/2.0/x"))
     assert (found.reason if found is not None else None) is reason
 
 
