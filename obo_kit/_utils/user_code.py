@@ -10,9 +10,21 @@ import sysconfig
 __all__: list[str] = []
 
 _KIT = __name__.partition(".")[0]
+_KIT_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "")
 _LIBRARIES = tuple(
     {f"{os.path.realpath(path)}{os.sep}" for name, path in sysconfig.get_paths().items() if "lib" in name}
 )
+_STDLIB = {
+    os.path.realpath(path)
+    for home in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+    for path in (
+        home,
+        os.path.join(home, "lib-dynload"),
+        os.path.join(sys.base_prefix, "DLLs"),  # Windows
+        os.path.join(os.path.dirname(home), f"python{sys.version_info[0]}{sys.version_info[1]}.zip"),
+        os.path.join(sys.base_prefix, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"),
+    )
+}
 
 
 def is_library(file: str | None) -> bool:
@@ -23,13 +35,18 @@ def is_library(file: str | None) -> bool:
     return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
 
 
+def is_stdlib_folder(folder: str) -> bool:
+    """Return whether a folder, or an archive, is where Python keeps the modules that come with it."""
+    return os.path.realpath(folder) in _STDLIB if folder else False
+
+
 def is_author_s(module: str) -> bool:
-    """Whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
+    """Return whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
     root = module.partition(".")[0]
-    if root == "__main__":
-        return True
     # Asked for an attribute, MLflow's lazy modules would load themselves.
     loaded = vars(sys.modules[module]) if module in sys.modules else {}
+    if root == "__main__":  # whatever started it: a notebook, a script, a profiler that runs one
+        return not os.path.realpath(loaded.get("__file__") or "").startswith(_KIT_FOLDER)
     return not (
         root in (_KIT, "builtins")
         or root in sys.stdlib_module_names

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
 from obo_kit.scopes._lookup import catalogue, kind_of
@@ -61,7 +62,7 @@ def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), mod
         )
     asked = {
         "path": os.fspath(path),
-        "sys_path": [*sys.path, *_beside(code_paths), os.path.dirname(os.path.abspath(path))],
+        "sys_path": _stdlib_first([*sys.path, *_beside(code_paths), os.path.dirname(os.path.abspath(path))]),
         "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
     }
     key = _key(asked)
@@ -84,23 +85,30 @@ def _beside(code_paths: Iterable[Any]) -> list[str]:
     return [os.path.dirname(os.path.abspath(os.fspath(code))) for code in code_paths]
 
 
+def _stdlib_first(folders: Iterable[str]) -> list[str]:
+    """Let no ``json.py`` or ``queue.py`` of a project take the place of Python's own, in a process that starts afresh."""
+    return sorted(folders, key=lambda folder: not is_stdlib_folder(folder))
+
+
+_ROOT = str(Path(__file__).parents[2])
+# As a command, and neither by `-m` nor as a file: so `__main__` is nobody's module, and the working directory is on no path.
+_START = (
+    "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from obo_kit.policy._agent_process import main; main()"
+)
+
+
 def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="obo-kit-") as folder:
         answer, said = Path(folder) / "declarations.json", Path(folder) / "stderr"
-        paths = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         # Into a file and not a pipe: what the agent file starts and leaves running would keep a pipe open.
         with said.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "obo_kit.policy._agent_process"],
+            process = subprocess.Popen(  # noqa: S603 - this Python, and paths of its own
+                [sys.executable, "-c", _START, *_stdlib_first([_ROOT, *asked["sys_path"]])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 # The catalogue that this process goes by, wherever its file is and whatever was changed since.
-                env={
-                    **os.environ,
-                    "OBO_KIT_CATALOGUE": catalogue().file or "",
-                    "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-                },
+                env={**os.environ, "OBO_KIT_CATALOGUE": catalogue().file or ""},
             )
             with process:
                 assert process.stdin is not None

@@ -97,7 +97,7 @@ class _Watch:
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = args
-            writes = flags & os.O_ACCMODE if mode is None else mode.startswith(("w", "a", "x"))
+            writes = flags & (os.O_WRONLY | os.O_RDWR) if mode is None else mode.startswith(("w", "a", "x"))
             if isinstance(path, (str, os.PathLike)) and not writes:
                 self.read.setdefault(os.path.abspath(path))
         elif event in ("os.listdir", "os.scandir") and isinstance(args[0], (str, os.PathLike)):
@@ -120,20 +120,23 @@ def _dependencies(watch: _Watch, helpers: dict[str, str]) -> dict[str, Any]:
     return {"files": sorted(files), "folders": sorted(folders), "asked_outside": watch.asked_outside}
 
 
-def _helpers(agent: Any) -> dict[str, str]:
-    """The author's own modules: what was neither installed nor comes with Python."""
+def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
+    """Return the author's own modules that the agent loaded: neither installed nor Python's, nor there before it."""
     return {
         name: file
         for name, module in list(sys.modules.items())
-        if module is not agent and isinstance(file := vars(module).get("__file__"), str) and is_author_s(name)
+        if name not in before
+        and module is not agent
+        and isinstance(file := vars(module).get("__file__"), str)
+        and is_author_s(name)
     }
 
 
 # --- the process ----------------------------------------------------------------------------------------------------------
 
 
-def _load(path: str, model_config: Any) -> tuple[Any, Any]:
-    """The module of an agent file, and the model that it sets, if it sets one."""
+def _load(path: str, model_config: Any) -> tuple[Any, Any, set[str]]:
+    """Return the module of an agent file, the model that it sets, if it sets one, and what was loaded before."""
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _load_model_code_path
 
@@ -145,7 +148,7 @@ def _load(path: str, model_config: Any) -> tuple[Any, Any]:
             raise
         model = None  # it was loaded, and sets no model: a file of an app's
     name = next(name for name in sys.modules if name not in before and name.startswith("code_model_"))
-    return sys.modules[name], model
+    return sys.modules[name], model, before
 
 
 def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
@@ -153,12 +156,12 @@ def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
     from obo_kit.policy._log_checks import is_pyfunc
     from obo_kit.policy._reachable import reached_declarations
 
-    module, model = _load(path, model_config)
+    module, model, before = _load(path, model_config)
     try:
         declarations = reached_declarations([module, model], file=module.__file__)
     except OboError as error:
         return {"error": error.message, "remedy": error.remedy, "refused": True}
-    helpers = _helpers(module)
+    helpers = _helpers(module, before)
     return {
         "declarations": [as_json(declaration) for declaration in declarations],
         "model": type(model).__name__ if model is not None else None,
@@ -206,7 +209,3 @@ def main() -> None:
     sys.stderr.flush()
     # Threads that the agent file started, a scheduler say, would keep the process alive.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

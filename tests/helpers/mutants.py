@@ -342,6 +342,20 @@ MUTANTS = {
         new="(asyncio.Lock,)",
         test="tools/test_tool_objects_user_client.py::test_one_server_of_the_agents_sdk_serves_every_user",
     ),
+    "a project's file takes the place of Python's own module where an agent is collected": Mutant(
+        rule=22,
+        file="policy/_agent_file.py",
+        old="key=lambda folder: not is_stdlib_folder(folder)",
+        new="key=lambda folder: 0",
+        test="policy/test_agent_process.py::test_files_of_the_working_directory_take_no_library_s_place",
+    ),
+    "what Python loaded before the agent counts as the agent's": Mutant(
+        rule=22,
+        file="policy/_agent_process.py",
+        old="if name not in before and module",
+        new="if module",
+        test="policy/test_agent_process.py::test_what_was_loaded_before_the_agent_is_not_the_agent_s",
+    ),
 }
 
 

@@ -1,0 +1,81 @@
+"""The process that loads an agent file: whose modules it finds, and whose it never takes for the author's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from obo_kit._utils.user_code import is_author_s, is_stdlib_folder
+from obo_kit.policy import _agent_file
+
+AGENT = """
+import queue, json, sys
+import __main__
+from obo_kit import requires_scopes
+from mine import SCOPE
+
+assert queue.Queue and json.dumps
+assert "__file__" not in vars(__main__) and __main__.__spec__ is None, vars(__main__)
+assert sys.argv == ["-c"], sys.argv
+
+@requires_scopes(SCOPE)
+def ask(client): ...
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working directory whose files are called like modules of Python's own."""
+    for name in ("json", "queue", "types", "tempfile", "logging", "concurrent"):
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('not the one that comes with Python')\n", "utf-8")
+    (tmp_path / "mine.py").write_text("SCOPE = 'genie'\n", "utf-8")
+    (tmp_path / "agent.py").write_text(AGENT, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_agent_file, "_kept", _agent_file._Kept())
+    return tmp_path
+
+
+@pytest.mark.parametrize("first", ["", ".", "absolute"])
+def test_files_of_the_working_directory_take_no_library_s_place(project, monkeypatch, first):
+    """As in a notebook, in ``python -m`` and in ``python -c``, whose first folder is the working directory."""
+    monkeypatch.syspath_prepend(str(project) if first == "absolute" else first)
+    collected = _agent_file.collect("agent.py")
+    assert [declaration.tool for declaration in collected.declarations] == ["ask"]
+    assert {name: Path(file).name for name, file in collected.helpers.items()} == {"mine": "mine.py"}
+
+
+def test_what_was_loaded_before_the_agent_is_not_the_agent_s(project, monkeypatch):
+    """A ``sitecustomize`` of the machine's is loaded by Python itself: no agent needs it after deployment."""
+    (project / "site").mkdir()
+    (project / "site" / "sitecustomize.py").write_text("", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(project / "site"))
+    assert set(_agent_file.collect("agent.py").helpers) == {"mine"}
+
+
+def test_the_kit_s_own_main_is_not_the_author_s(monkeypatch):
+    """``python -m obo_kit``, installed or not; a notebook's, a script's and a profiler's ``__main__`` is the author's."""
+    import obo_kit
+
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert is_author_s("__main__")
+    main.__file__ = str(Path(obo_kit.__file__).parent / "__main__.py")
+    assert not is_author_s("__main__")
+    main.__file__ = "/home/alice/agent.py"
+    assert is_author_s("__main__")
+
+
+def test_the_folders_of_the_library_are_told_from_all_others():
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", "import sys; print(*sys.path, sep='\\n')"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.splitlines()
+    assert all(map(is_stdlib_folder, done.stdout.splitlines()))
+    assert not any(map(is_stdlib_folder, ["", ".", str(Path(__file__).parent), str(Path(pytest.__file__).parents[1])]))
