@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from obo_kit.exceptions import NoUserIdentityError, SessionClosedError, TokenExpiredError
-from obo_kit.identity._sources import TokenState, resolve, same_user, settled, token_state
+from obo_kit.identity._sources import TokenState, resolve, same_user, settled, token_state, without_credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ class Lease:
 
     @property
     def identity(self) -> UserIdentity | None:
-        """Who the user is; `None` without one, and once the session has ended."""
+        """Who the user is, with what the newest token says; `None` without one. The credential goes when the session ends."""
         return self._identity
 
     def check(self) -> None:
@@ -117,6 +117,8 @@ class Lease:
                 "This session was opened without a user (required=False), so there is nobody to act for.",
                 remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
             )
+        if identity.released:
+            self.check()  # it ended just now
         if not identity.host:
             identity = self._identity = settled(identity)  # a developer, who is looked up on first use
         if token_state(identity) is not TokenState.FRESH:
@@ -126,6 +128,7 @@ class Lease:
     def _renewed(self, identity: UserIdentity) -> UserIdentity:
         """The same user with a new token; with the old one, where there is no new one and it still lasts (rule 4)."""
         with self._asking:
+            self.check()
             if self._identity is not identity and self._identity is not None:
                 identity = self._identity  # another thread has asked
             state = token_state(identity)
@@ -135,9 +138,11 @@ class Lease:
                 return identity
             self._asked_at = time.monotonic()
             found, refusal = self._asked(identity)
-            self.check()
+            self.check()  # it may have ended meanwhile
             if found is not None:
                 self._identity = found
+                if self._closed:
+                    self.close()
                 return found
         if token_state(identity) is not TokenState.EXPIRED:
             return identity
@@ -167,7 +172,8 @@ class Lease:
 
     def close(self) -> None:
         self._closed = True
-        self._identity = None
+        if self._identity is not None:
+            self._identity = without_credential(self._identity)
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
         raise TypeError("a session's clients hold a user's credential and cannot be pickled or copied")

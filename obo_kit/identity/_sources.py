@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import enum
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -17,13 +18,13 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
-from obo_kit.exceptions import NoUserIdentityError
+from obo_kit.exceptions import NoUserIdentityError, SessionClosedError
 
 __all__ = ["IdentitySource", "UserIdentity", "register_identity_source"]
 
@@ -87,8 +88,9 @@ class _Developer:
 class _Confidential:
     """Holds how to act as a user, apart from the fields that describe the user (rule 8)."""
 
-    __slots__ = ("_credential", "_process_token")
-    _credential: _Pinned | _Developer
+    __slots__ = ("_credential", "_fingerprint", "_process_token")
+    _credential: _Pinned | _Developer | None
+    _fingerprint: bytes
     _process_token: bool
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
@@ -123,6 +125,11 @@ class UserIdentity(_Confidential):
     scopes: frozenset[str] | None
     expires_at: datetime | None
 
+    @property
+    def released(self) -> bool:
+        """Has the request ended, and with it the kit's hold on the user's token?"""
+        return self._credential is None
+
     @classmethod
     def from_token(
         cls, *, host: str, token: str, principal: str | None = None, source: str = "explicit"
@@ -154,10 +161,31 @@ def from_hidden(*, host: object, token: Hidden, source: str = "explicit", princi
     return _hold(identity, _Pinned(identity.host, token.value))
 
 
-def _hold(identity: UserIdentity, credential: _Pinned | _Developer, *, process_token: bool = False) -> UserIdentity:
+def _hold(
+    identity: UserIdentity, credential: _Pinned | _Developer | None, *, process_token: bool = False
+) -> UserIdentity:
     object.__setattr__(identity, "_credential", credential)
     object.__setattr__(identity, "_process_token", process_token)
+    fingerprint = _fingerprint_of(credential) if isinstance(credential, _Pinned) else b""
+    object.__setattr__(identity, "_fingerprint", fingerprint)
     return identity
+
+
+_fingerprint_key = os.urandom(32)
+
+
+def _fingerprint_of(credential: _Pinned) -> bytes:
+    """Return what tells two tokens apart, in this process and its forks, when the token itself is gone."""
+    return hashlib.blake2b("\n".join(credential.resolve()).encode(), key=_fingerprint_key, digest_size=16).digest()
+
+
+def without_credential(identity: UserIdentity) -> UserIdentity:
+    """Return a copy that says who the user was, and holds nothing to act with."""
+    if identity._credential is None:
+        return identity
+    copy = _hold(replace(identity), None, process_token=identity._process_token)
+    object.__setattr__(copy, "_fingerprint", identity._fingerprint)
+    return copy
 
 
 def settled(identity: UserIdentity) -> UserIdentity:
@@ -177,7 +205,11 @@ def resolve(identity: UserIdentity) -> tuple[str, str]:
         NoUserIdentityError: The developer has no credentials configured.
     """
     credential = settled(identity)._credential
-    assert isinstance(credential, _Pinned)
+    if not isinstance(credential, _Pinned):
+        raise SessionClosedError(
+            "This user's request has ended, and so has the kit's right to act for them.",
+            remedy="Open a session in the request that is being served, and keep no identity of another.",
+        )
     return credential.resolve()
 
 
@@ -216,7 +248,7 @@ def same_user(one: UserIdentity, other: UserIdentity) -> bool:
         return False
     if one.principal is not None and other.principal is not None:
         return one.principal == other.principal
-    return resolve(one) == resolve(other)
+    return bool(one._fingerprint) and one._fingerprint == other._fingerprint
 
 
 def _check_token(token: Hidden, source: str) -> None:

@@ -84,7 +84,7 @@ class UserSession:
     Open one with `user_session`. Safe to use from several threads. Cannot be pickled or copied.
     """
 
-    __slots__ = ("__weakref__", "_clients", "_denials", "_identity", "_lease", "_lock", "_stand_ins")
+    __slots__ = ("__weakref__", "_clients", "_denials", "_lease", "_lock", "_stand_ins")
 
     def __init__(
         self,
@@ -92,7 +92,6 @@ class UserSession:
         limits: Limits = DEFAULT_LIMITS,
         again: Callable[[], UserIdentity] | None = None,
     ) -> None:
-        self._identity = identity  # as it was opened
         self._lease = Lease(identity, limits, again)
         self._clients: dict[str, Any] = {}
         self._stand_ins: dict[int, _StandIn] = {}
@@ -106,14 +105,15 @@ class UserSession:
         Raises:
             NoUserIdentityError: The session was opened with ``required=False`` for a request without a user.
         """
-        if self._identity is None:
-            self._lease.credentials()
-        return self._lease.identity or cast("UserIdentity", self._identity)
+        identity = self._lease.identity
+        if identity is None:
+            self._lease.credentials()  # raises: there is nobody to act for
+        return cast("UserIdentity", identity)
 
     @property
     def user(self) -> SessionUser | None:
         """Return what explanations need of the user: as the token in force describes them, renewed or not."""
-        identity = self._lease.identity or self._identity
+        identity = self._lease.identity
         if identity is None:
             return None
         return SessionUser(
@@ -229,7 +229,7 @@ class UserSession:
             warnings.warn(f"a user's session was never closed: {self!r}", ResourceWarning, stacklevel=1, source=self)
 
     def __repr__(self) -> str:
-        return f"<UserSession of {self._identity!r}{', closed' if self.closed else ''}>"
+        return f"<UserSession of {self._lease.identity!r}{', closed' if self.closed else ''}>"
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
         raise TypeError("a UserSession belongs to one request and cannot be pickled or copied")
@@ -332,7 +332,9 @@ def _captured() -> UserIdentity:
             "This process was forked inside a request, whose user may not be the one that it works for now.",
             remedy="Name the user: user_session(host=…, token=…); or start the pool before the first request.",
         )
-    if from_process_token(identity) and not (ended._identity is not None and same_user(identity, ended._identity)):
+    if from_process_token(identity) and not (
+        (former := ended._lease.identity) is not None and same_user(identity, former)
+    ):
         raise NoUserIdentityError(
             "The request that this work was started in has ended, and the process's one token is another user's by now.",
             remedy="Finish the work before the request ends. Background work has no user.",

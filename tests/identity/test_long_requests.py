@@ -309,7 +309,7 @@ def test_a_session_that_ends_while_it_asks_takes_nothing(workspace):
     register_identity_source(Slow(identity_of(workspace, workspace.token("alice", expires_in=-1)), new))
     with user_session() as session, pytest.raises(SessionClosedError):
         _ = session.client
-    assert session._lease.identity is None
+    assert session.identity.released
     assert len(workspace.log) == 0
 
 
