@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._utils.plugins import PLUGINS
 from obo_kit._version import __version__
 from obo_kit.exceptions import (
     AccessDeniedError,
@@ -53,6 +54,8 @@ _HOMES = {
     "tools._requires": ("requires_scopes", "system_resources"),
     "session._entry": ("UserSession", "current_session", "propagate", "user_session"),
 }
+# What the tools' package loads by name: these stand above it.
+PLUGINS.update(langchain="obo_kit.integrations.langchain", openai="obo_kit.integrations.openai")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [

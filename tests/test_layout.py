@@ -37,20 +37,10 @@ FLAT = frozenset({"__init__", "__main__", "exceptions", "_version"})
 STILL_UP: frozenset[tuple[str, str]] = frozenset(
     {
         ("obo_kit.analysis.check._names", "obo_kit"),
-        ("obo_kit.session._entry", "obo_kit.tools._frameworks"),
-        ("obo_kit.tools._adapters", "obo_kit.integrations"),
     }
 )
 # The files that still stand in a circle.
-STILL_CIRCULAR: frozenset[str] = frozenset(
-    {
-        "obo_kit.tools._adapters",
-        "obo_kit.tools._optional",
-        "obo_kit.tools._requires",
-        "obo_kit.tools._with_client",
-        "obo_kit.tools._wrapper",
-    }
-)
+STILL_CIRCULAR: frozenset[str] = frozenset()
 
 
 def _name(path: Path) -> str:

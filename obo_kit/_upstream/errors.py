@@ -22,12 +22,13 @@ def package_of(thing: object) -> str:
 def is_a(thing: object, package: str, *names: str) -> bool:
     """Whether a thing is of one of the classes, or of one derived from them."""
     kind: Any = type(thing)
-    bases = _bases(kind)
+    bases = bases_of(kind)
     return any((package, name) in bases for name in names)
 
 
 @functools.lru_cache(maxsize=256)
-def _bases(kind: type) -> frozenset[tuple[str, str]]:
+def bases_of(kind: type) -> frozenset[tuple[str, str]]:
+    """Return a class and its bases, each by its package and name."""
     return frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
 
 

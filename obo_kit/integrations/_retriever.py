@@ -13,13 +13,13 @@ __all__: list[str] = []
 
 def retriever_of(tool: Any, session: UserSession) -> Any:
     """The same tool, with the user's index. What the model sees of it was found out when the tool was built."""
-    twin = copy.copy(tool)
-    twin.workspace_client = session.client
+    copied = copy.copy(tool)
+    copied.workspace_client = session.client
     index = session.get_named("VectorSearchClient").get_index(index_name=tool.index_name)
     store = getattr(tool, "_vector_store", None)
     if store is None:
-        twin._index = index
+        copied._index = index
     else:
-        twin._vector_store = copy.copy(store)
-        twin._vector_store.index = index
-    return twin
+        copied._vector_store = copy.copy(store)
+        copied._vector_store.index = index
+    return copied

@@ -16,37 +16,40 @@ from obo_kit._upstream.errors import is_a
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.session._entry import RUN_FUNCTIONS
-from obo_kit.tools._adapters import ToolObject, attribute, listing, method
+from obo_kit.tools._adapters import attribute, listing, method
 from obo_kit.tools._frameworks import answer_denials, to_langchain
+from obo_kit.tools._spec import ToolObject
 
 if TYPE_CHECKING:
     from obo_kit.session._entry import UserSession
-    from obo_kit.tools._wrapper import ToolSpec
+    from obo_kit.tools._spec import ToolSpec
 
 __all__: list[str] = []
 
 
-def hold(target: Any) -> ToolObject:
+def tool_object(target: Any) -> ToolObject:
     """A tool, or what makes or holds tools."""
-    name = str(getattr(target, "name", None) or type(target).__name__)
+    tool_name = str(getattr(target, "name", None) or type(target).__name__)
     if not isinstance(target, BaseTool):
         if hasattr(target, "get_tools"):
-            return _of_client(target, name)
-        return ToolObject(target=target, name=name, items=target.tools, instead=RUN_FUNCTIONS)
-    says = functools.partial(to_langchain, target)
+            return _of_client(target, tool_name)
+        return ToolObject(target=target, name=tool_name, items=target.tools, instead=RUN_FUNCTIONS)
+    shape = functools.partial(to_langchain, target)
     if hasattr(target, "func"):
-        entries = [attribute(target, one, says) for one in ("func", "coroutine") if getattr(target, one) is not None]
+        entries = [
+            attribute(target, name, shape) for name in ("func", "coroutine") if getattr(target, name) is not None
+        ]
     else:
-        own = [one for one in ("_run", "_arun") if getattr(type(target), one) is not getattr(BaseTool, one)]
-        entries = [method(target, one, says) for one in own]
+        own = [name for name in ("_run", "_arun") if getattr(type(target), name) is not getattr(BaseTool, name)]
+        entries = [method(target, name, shape) for name in own]
     return ToolObject(
         target=target,
-        name=name,
+        name=tool_name,
         entries=entries,
         takes_clients=not is_a(target, "unitycatalog", "UnityCatalogTool"),
-        twin=retriever_of if is_a(target, "databricks_ai_bridge", "VectorSearchRetrieverToolMixin") else None,
+        copy_for=retriever_of if is_a(target, "databricks_ai_bridge", "VectorSearchRetrieverToolMixin") else None,
         instead=RUN_FUNCTIONS,
-        settle=functools.partial(_settle, target),
+        finish=functools.partial(_finish, target),
     )
 
 
@@ -57,7 +60,7 @@ def _of_client(client: Any, name: str) -> ToolObject:
         name=name,
         entries=(listing(client, "get_tools"),),
         makes_tools=True,
-        twin=_client_of if ours else None,
+        copy_for=_client_of if ours else None,
         instead="none of its servers has a WorkspaceClient; make them with DatabricksMCPServer",
     )
 
@@ -68,17 +71,17 @@ def _has_provider(connection: Any) -> bool:
 
 def _client_of(client: Any, session: UserSession) -> Any:
     """A client of the same servers. A server that was given no client for the workspace keeps what it was given."""
-    twin = copy.copy(client)
-    twin.connections = {
+    copied = copy.copy(client)
+    copied.connections = {
         name: {**connection, "auth": type(connection["auth"])(session.client)}
         if _has_provider(connection)
         else connection
         for name, connection in client.connections.items()
     }
-    return twin
+    return copied
 
 
-def _settle(tool: Any, spec: ToolSpec) -> None:
+def _finish(tool: Any, spec: ToolSpec) -> None:
     if spec.fallback is not None:
         answer_denials(tool)
     if spec.injection is None:

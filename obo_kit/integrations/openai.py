@@ -20,25 +20,23 @@ from obo_kit.denials import explain
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.tools._adapters import (
-    Entry,
-    ToolObject,
     attribute,
     listing,
     method,
     methods_of,
-    through_twin,
+    on_copy,
     without_methods,
 )
-from obo_kit.tools._wrapper import spec_of
+from obo_kit.tools._spec import Entry, ToolObject, spec_of
 
 if TYPE_CHECKING:
     from obo_kit.session._entry import UserSession
-    from obo_kit.tools._wrapper import ToolSpec
+    from obo_kit.tools._spec import ToolSpec
 
 __all__: list[str] = []
 
 
-def hold(target: Any) -> ToolObject:
+def tool_object(target: Any) -> ToolObject:
     """A tool, or a toolkit or server that offers tools."""
     name = str(getattr(target, "name", None) or type(target).__name__)
     if is_a(target, "agents", "FunctionTool"):
@@ -51,8 +49,8 @@ def hold(target: Any) -> ToolObject:
             name=name,
             entries=(listing(target, "aget_tools"),),
             makes_tools=True,
-            twin=_toolkit_of,
-            settle=lambda _: _raise_refusals(target.databricks_mcp_client),
+            copy_for=_toolkit_of,
+            finish=lambda _: _raise_refusals(target.databricks_mcp_client),
         )
     if is_a(target, "databricks_openai", "ToolInfo"):
         return ToolObject(
@@ -62,16 +60,16 @@ def hold(target: Any) -> ToolObject:
             instead="put it on the McpServerToolkit that makes the tool",
         )
     return ToolObject(
-        target=target, name=target.tool["function"]["name"], entries=(method(target, "execute"),), twin=retriever_of
+        target=target, name=target.tool["function"]["name"], entries=(method(target, "execute"),), copy_for=retriever_of
     )
 
 
 def _toolkit_of(toolkit: Any, session: UserSession) -> Any:
-    twin = copy.copy(toolkit)
-    twin.workspace_client = session.client
-    twin.databricks_mcp_client = type(toolkit.databricks_mcp_client)(toolkit.url, session.client)
-    _raise_refusals(twin.databricks_mcp_client)
-    return twin
+    copied = copy.copy(toolkit)
+    copied.workspace_client = session.client
+    copied.databricks_mcp_client = type(toolkit.databricks_mcp_client)(toolkit.url, session.client)
+    _raise_refusals(copied.databricks_mcp_client)
+    return copied
 
 
 def _function_tool(tool: Any, name: str) -> ToolObject:
@@ -86,7 +84,7 @@ def _function_tool(tool: Any, name: str) -> ToolObject:
         name=name,
         entries=(attribute(made["the_func"], "cell_contents"),),
         takes_clients=True,
-        settle=functools.partial(_settle_function, tool, made["schema"]),
+        finish=functools.partial(_finish_function, tool, made["schema"]),
     )
 
 
@@ -104,11 +102,11 @@ def _variables(fn: Any) -> dict[str, Any]:
     return dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)) if inspect.isfunction(fn) else {}
 
 
-def _settle_function(tool: Any, schema: Any, spec: ToolSpec) -> None:
+def _finish_function(tool: Any, schema: Any, spec: ToolSpec) -> None:
     if spec.injection is None:
         return
     hidden, made = spec.injection.names, schema.cell_contents
-    shown = [one for name, one in made.signature.parameters.items() if name not in hidden]
+    shown = [parameter for name, parameter in made.signature.parameters.items() if name not in hidden]
     schema.cell_contents = replace(
         made,
         params_pydantic_model=without(made.params_pydantic_model, hidden),
@@ -124,7 +122,7 @@ _REFUSED, _CONNECTED = "__obo_refused__", "__obo_connected__"
 
 def _server(server: Any, name: str) -> ToolObject:
     """A server that refuses the user is one without tools."""
-    found = ToolObject(
+    adapter = ToolObject(
         target=server,
         name=name,
         entries=(
@@ -133,18 +131,18 @@ def _server(server: Any, name: str) -> ToolObject:
             _of_connection(server, "call_tool", _failed_call),
         ),
         needs_session=True,
-        settle=functools.partial(_settle_server, server),
+        finish=functools.partial(_finish_server, server),
     )
     if not is_a(server, "databricks_openai", "McpServer"):
-        return replace(found, instead="it has no WorkspaceClient; use databricks_openai.agents.McpServer")
+        return replace(adapter, instead="it has no WorkspaceClient; use databricks_openai.agents.McpServer")
     if server.session is not None:
-        return replace(found, instead="it is connected already; decorate it before it connects")
-    return replace(found, twin=_server_of)
+        return replace(adapter, instead="it is connected already; decorate it before it connects")
+    return replace(adapter, copy_for=_server_of)
 
 
-def _of_connection(server: Any, name: str, says: Callable[[Any], Any]) -> Entry:
+def _of_connection(server: Any, name: str, shape: Callable[[Any], Any]) -> Entry:
     """A method of a server. Everything is sent by tasks that belong to the call that connected: it has the evidence."""
-    entry = method(server, name, says)
+    entry = method(server, name, shape)
     if spec_of(entry.fn) is not None:
         return entry
     original = entry.fn
@@ -168,26 +166,26 @@ def _of_connection(server: Any, name: str, says: Callable[[Any], Any]) -> Entry:
     return replace(entry, fn=call)
 
 
-def _settle_server(server: Any, spec: ToolSpec) -> None:
+def _finish_server(server: Any, spec: ToolSpec) -> None:
     """What else is asked of a server is asked of the session's own, from its prompts to the end of the connection."""
     if spec.injection is None:
         return
     ours = methods_of(server)
     for name, fn in inspect.getmembers(type(server), inspect.iscoroutinefunction):
         if not name.startswith("_") and name not in ours:
-            method(server, name).put(through_twin(fn, _server_of))
+            method(server, name).install(on_copy(fn, _server_of))
 
 
 def _server_of(server: Any, session: UserSession) -> Any:
     """A server with the same settings and no connection yet."""
-    twin = copy.copy(server)
-    state = without_methods(twin)
+    copied = copy.copy(server)
+    state = without_methods(copied)
     for name, value in state.items():
         if isinstance(value, (AsyncExitStack, asyncio.Lock)):
             state[name] = type(value)()
-    twin.workspace_client = session.client
-    twin.invalidate_tools_cache()  # the agent may have been connected before
-    return twin
+    copied.workspace_client = session.client
+    copied.invalidate_tools_cache()  # the agent may have been connected before
+    return copied
 
 
 def _failed_call(value: Any) -> Any:
@@ -199,7 +197,7 @@ def _failed_call(value: Any) -> Any:
 
 
 def _raise_refusals(client: Any) -> None:
-    """The toolkit's tools take the text of a result, and drop that it says it is an error."""
+    """The toolkit's tools take the text of a result, and drop that it shape it is an error."""
     if "call_tool" in vars(client):
         return
     call_tool = client.call_tool

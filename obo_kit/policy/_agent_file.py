@@ -22,7 +22,7 @@ from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
 from obo_kit.scopes._lookup import catalogue, kind_of
-from obo_kit.tools._requires import Declaration, Requirement
+from obo_kit.tools._registry import Declaration, Requirement
 
 __all__: list[str] = []
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import KINDS, kind_of
-from obo_kit.tools._requires import Declaration, Requirement
+from obo_kit.tools._registry import Declaration, Requirement
 
 if TYPE_CHECKING:
     from mlflow.models.resources import DatabricksResource

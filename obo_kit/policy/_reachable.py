@@ -20,8 +20,10 @@ from obo_kit._utils.user_code import is_author_s
 from obo_kit.policy._client_objects import Found, declared_by, found_in
 from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
-from obo_kit.tools._requires import REGISTRY, Declaration, declaration_of
-from obo_kit.tools._wrapper import ToolSpec, acts_as_user, inner_spec_of
+from obo_kit.tools._registry import REGISTRY, Declaration
+from obo_kit.tools._requires import declaration_of
+from obo_kit.tools._spec import ToolSpec, inner_spec_of
+from obo_kit.tools._wrapper import acts_as_user
 
 __all__: list[str] = []
 

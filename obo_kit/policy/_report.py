@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit.policy._policy import _app_resource, _collected, _in_order, _user_scopes
 from obo_kit.scopes._lookup import catalogue, covers, kind_of, same_family
-from obo_kit.tools._requires import declarations
+from obo_kit.tools._registry import declarations
 
 if TYPE_CHECKING:
     from obo_kit.policy._policy import Source
     from obo_kit.scopes._lookup import Naming, Target
-    from obo_kit.tools._requires import Requirement
+    from obo_kit.tools._registry import Requirement
 
 __all__ = ["Need", "Picture", "System", "Tool", "as_json", "as_mermaid", "as_table", "as_text", "picture_of"]
 

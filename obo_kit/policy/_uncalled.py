@@ -20,14 +20,8 @@ from typing import Any, TypeAlias
 
 from obo_kit._utils.user_code import would_be_author_s
 from obo_kit.exceptions import OboError, PolicyError
-from obo_kit.tools._requires import (
-    REGISTRY,
-    Declaration,
-    require_resource,
-    requirement,
-    requires_scopes,
-    system_resources,
-)
+from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
+from obo_kit.tools._requires import requires_scopes, system_resources
 
 __all__: list[str] = []
 

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
+from obo_kit._upstream.servers import refuse_registered
 from obo_kit.context._frame import FRAME, Frame, SessionUser, ended_session, open_session
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import (
@@ -36,7 +37,6 @@ from obo_kit.identity._sources import (
     in_apps,
     same_user,
 )
-from obo_kit.tools._frameworks import refuse_registered
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient

@@ -20,8 +20,8 @@ from obo_kit.exceptions import Denial
 from obo_kit.session._entry import UserSession, session_for_tool
 from obo_kit.tools._optional import optional_tool
 from obo_kit.tools._retry import is_passing
-from obo_kit.tools._with_client import client_type_of
-from obo_kit.tools._wrapper import spec_of
+from obo_kit.tools._signature import client_type_of
+from obo_kit.tools._spec import spec_of
 
 __all__ = ["AvailableTools", "available_tools", "available_tools_async"]
 

@@ -1,8 +1,4 @@
-"""What stands above a tool: the framework that calls it, and the servers that hold it (rules 13 and 19).
-
-Both are looked for where the kit runs anyway, at a denial and at decoration: no framework is imported, changed or asked for.
-Told by name, as in `_unwrap`.
-"""
+"""Find the framework that calls a tool, and give it a denial in its own terms (rule 19)."""
 
 from __future__ import annotations
 
@@ -10,11 +6,12 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 from obo_kit._upstream.errors import is_a
+from obo_kit._upstream.servers import server_that_holds
 
 __all__: list[str] = []
 
@@ -22,8 +19,8 @@ _HOLD_A_FUNCTION = ("func", "coroutine", "fn", "function", "_run", "_arun")
 _FRAMEWORKS = frozenset({"langchain_core", "mcp", "fastmcp", "pydantic"})
 
 
-def handed_up(value: Any, fn: Any, is_this: Callable[[Any], bool], error: Callable[[], Exception]) -> Any:
-    """What a denied tool gives to the framework that called it.
+def answer_framework(value: Any, fn: Any, is_this: Callable[[Any], bool], error: Callable[[], Exception]) -> Any:
+    """Give what a denied tool answers with to the framework that called it.
 
     A text becomes the framework's own error, where it has one; any other value is the tool's result, as the author chose it.
 
@@ -68,8 +65,8 @@ def _server_above_a_thread(fn: Any, is_this: Callable[[Any], bool]) -> tuple[str
     """The MCP server that runs the tool in a thread of its own, where the stack does not show it (`mcp` 2)."""
     if _package(_outside()) != "anyio":
         return None
-    held = ((registry[0], server) for registry, server in _servers_in_sight(fn, is_this))
-    return next((one for one in held if one[0] in _FRAMEWORKS), None)
+    package = server_that_holds(fn, is_this, _FRAMEWORKS)
+    return (package, None) if package is not None else None
 
 
 def _outside() -> FrameType:
@@ -167,89 +164,3 @@ _ERRORS = {
 def _error_of_a_server(package: str) -> type[Exception] | None:
     module = next((sys.modules[name] for name in _ERRORS[package] if name in sys.modules), None)
     return getattr(module, "ToolError", None)  # none: it is a client that holds the tool
-
-
-# --- what is registered already -------------------------------------------------------------------------------------------
-
-# A package, its classes, their decorator, and the functions that one of them holds.
-_Registry: TypeAlias = "tuple[str, tuple[str, ...], str, Callable[[Any], Iterable[Any]]]"
-_REGISTRIES: tuple[_Registry, ...] = (
-    (
-        "mcp",
-        ("FastMCP", "MCPServer"),
-        "the MCP server's @….tool()",
-        lambda server: [tool.fn for tool in server._tool_manager.list_tools()],
-    ),
-    (
-        "fastmcp",
-        ("FastMCP",),
-        "the MCP server's @….tool",
-        lambda server: [getattr(one, "fn", None) for one in server.local_provider._components.values()],
-    ),
-    (
-        "starlette",
-        ("Starlette", "Router"),
-        "the route's decorator",
-        lambda server: [getattr(route, "endpoint", None) for route in server.routes],
-    ),
-    (
-        "flask",
-        ("Flask",),
-        "the route's decorator",
-        lambda server: server.view_functions.values(),
-    ),
-)
-
-
-def refuse_registered(fn: Any, decorator: str) -> None:
-    """Refuse a function that a server holds already: what is put on it now would never be reached.
-
-    Frameworks that register a function and return it as it was (or a copy that they never call) leave no other trace. Seen
-    are MLflow's agent server, and servers that the function's module or the code around the decorator has a name for.
-
-    Raises:
-        TypeError: It is one.
-    """
-    registered = _registered_with(tuple(_chain(fn)))
-    if registered is not None:
-        raise TypeError(
-            f"@{decorator} stands above {registered}, which has taken {getattr(fn, '__name__', 'the function')}() as it was: "
-            f"it would never be reached. Put @{decorator} below it."
-        )
-
-
-def _registered_with(chain: tuple[Any, ...]) -> str | None:
-    agent_server: Any = sys.modules.get("mlflow.genai.agent_server")
-    for name in ("invoke", "stream") if agent_server is not None else ():
-        if getattr(agent_server, f"get_{name}_function")() in chain:
-            return f"@{name}() of MLflow's agent server"
-    found = _servers_in_sight(chain[-1], lambda thing: thing in chain, _outside())
-    return next((registry[2] for registry, _ in found), None)
-
-
-def _chain(fn: Any) -> Iterator[Any]:
-    while fn is not None:
-        yield fn
-        fn = getattr(fn, "__wrapped__", None)
-
-
-def _held(registry: _Registry, server: Any) -> list[Any]:
-    try:
-        return list(registry[3](server))
-    except Exception:  # another version keeps them elsewhere
-        return []
-
-
-def _servers_in_sight(
-    fn: Any, is_this: Callable[[Any], bool], around: FrameType | None = None
-) -> Iterator[tuple[_Registry, Any]]:
-    """The servers that hold a function, of those that its module, or the code of a frame, has a name for."""
-    loaded = [registry for registry in _REGISTRIES if registry[0] in sys.modules]
-    spaces = [getattr(inspect.unwrap(fn), "__globals__", {})]
-    if around is not None:
-        spaces += [around.f_locals, around.f_globals]
-    names = {id(value): value for space in spaces for value in tuple(space.values())} if loaded else {}
-    for value in names.values():
-        for registry in loaded:
-            if is_a(value, registry[0], *registry[1]) and any(is_this(one) for one in _held(registry, value)):
-                yield registry, value

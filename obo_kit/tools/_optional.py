@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
-import logging
 import threading
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._upstream.errors import is_failure
@@ -18,6 +16,7 @@ from obo_kit.denials import explain_in
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._entry import UserSession
+from obo_kit.tools._fallback import UNSET, Fallback, report
 from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend
 
@@ -27,46 +26,12 @@ if TYPE_CHECKING:
     from obo_kit.instrumentation._events import Watch
     from obo_kit.tools._adapters import Decorated
     from obo_kit.tools._retry import Retry
-    from obo_kit.tools._wrapper import ToolSpec
+    from obo_kit.tools._spec import ToolSpec
 
 __all__ = ["Attempt", "optional_tool"]
 
-logger = logging.getLogger(__name__)
 F = TypeVar("F", bound="Decorated")
 _ALL = frozenset(DenialReason)
-_DEPLOYERS_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY})
-_UNSET: Any = object()
-_said: set[tuple[str | None, DenialReason]] = set()
-
-
-def _report(denial: Denial, session: UserSession | None) -> None:
-    """One line in the log, at the level of whose mistake it is (rule 18), and one entry on the session."""
-    if session is not None:
-        session.note_denial(denial)
-    if denial.reason not in _DEPLOYERS_MISTAKE:
-        logger.info("%s: %s (%s)", denial.tool, denial.reason.value, denial.detail)
-    elif (denial.tool, denial.reason) not in _said:
-        _said.add((denial.tool, denial.reason))
-        logger.error("%s: %s (%s) Fix: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fallback:
-    """What a tool says instead of a denial."""
-
-    value: Any
-    on: frozenset[DenialReason]
-    retry: Retry | None = None
-
-    def instead_of(self, denial: Denial, session: UserSession | None) -> Any:
-        """The fallback for a denial, which is reported."""
-        _report(denial, session)
-        if self.value is _UNSET:
-            return denial.user_message
-        if callable(self.value):
-            return self.value(denial)
-        # A list of its own for each caller: one that all share would carry things from one user to the next.
-        return copy.deepcopy(self.value) if isinstance(self.value, (list, dict, set)) else self.value
 
 
 class Attempt:
@@ -111,7 +76,7 @@ class Attempt:
         if denial is None or denial.reason not in self._on:
             return False
         self.denial = denial
-        _report(denial, session)
+        report(denial, session)
         return True
 
 
@@ -137,7 +102,7 @@ class OptionalScope:
         self._attempt: Attempt | None = None
 
     def __enter__(self) -> Attempt:
-        if self._fallback is not _UNSET:
+        if self._fallback is not UNSET:
             raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
         if self._retry is not None:
             raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
@@ -189,7 +154,7 @@ def optional_tool(
     target: Any = None,
     /,
     *,
-    fallback: Any = _UNSET,
+    fallback: Any = UNSET,
     on: AbstractSet[DenialReason] = _ALL,
     retry: bool | int | tenacity.Retrying = False,
     idempotent: bool = False,

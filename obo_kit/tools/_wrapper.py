@@ -8,64 +8,33 @@ from __future__ import annotations
 
 import functools
 import inspect
-import typing
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from obo_kit._upstream.servers import refuse_registered
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.context._wrapping import RERAISE, Run, bound
 from obo_kit.denials import explain_in
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._entry import UserSession, session_for_tool
-from obo_kit.tools._adapters import ToolObject, decorate_later, held, methods_of
-from obo_kit.tools._frameworks import handed_up, refuse_registered
+from obo_kit.tools._adapters import decorate_later, methods_of, tool_object
+from obo_kit.tools._frameworks import answer_framework
 from obo_kit.tools._retry import retrying, tell_what_was_tried
+from obo_kit.tools._signature import evaluated_hints, plain
+from obo_kit.tools._spec import ToolSpec, inner_spec_of, mark, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from obo_kit.exceptions import Denial
     from obo_kit.instrumentation._events import Watch
-    from obo_kit.tools._optional import Fallback
-    from obo_kit.tools._requires import Requirements
-    from obo_kit.tools._with_client import Injection
+    from obo_kit.tools._fallback import Fallback
+    from obo_kit.tools._spec import ToolObject
 
 __all__: list[str] = []
 
-_ATTRIBUTE = "__obo_tool__"
 _ANSWER = "__obo_answer__"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolSpec:
-    """What the kit knows of a tool."""
-
-    fn: Callable[..., Any]
-    name: str
-    injection: Injection | None = None
-    requirements: Requirements | None = None
-    fallback: Fallback | None = None
-    below: ToolSpec | None = None  # the same tool's spec, where a foreign decorator stands between the kit's
-    held: ToolObject | None = None  # what it is a function of, where a framework's object was decorated
-    says: Callable[[Any], Any] | None = None  # what the framework makes of an answer in place of a denial
-    wrappers: list[Any] = field(default_factory=list)
-
-
-def spec_of(target: object) -> ToolSpec | None:
-    """The spec of a tool; `None` for a function that the kit did not wrap itself.
-
-    A foreign wrapper copies the attributes of what it wraps, this one among them.
-    """
-    spec = getattr(target, _ATTRIBUTE, None)
-    return spec if isinstance(spec, ToolSpec) and spec.wrappers[0] is target else None
-
-
-def inner_spec_of(target: object) -> ToolSpec | None:
-    """The spec of a tool, also below foreign wrappers that keep the attributes of what they wrap."""
-    spec = getattr(target, _ATTRIBUTE, None)
-    return spec if isinstance(spec, ToolSpec) else None
 
 
 def function_below(target: Any, decorator: str) -> Callable[..., Any]:
@@ -82,7 +51,7 @@ def function_below(target: Any, decorator: str) -> Callable[..., Any]:
             f"@{decorator} goes on a function or a method, not on {_described(target)}; put it below the decorator that "
             "makes a tool object of the function"
         )
-    return typing.cast("Callable[..., Any]", target)
+    return cast("Callable[..., Any]", target)
 
 
 def _described(target: Any) -> str:
@@ -93,13 +62,15 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
     """Add one decorator's part to a tool, and wrap it anew."""
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(amend(target.__func__, decorator, change))
-    found = held(target)
-    return (
-        _amend_object(found, decorator, change) if found is not None else _wrapped(*_amended(target, decorator, change))
-    )
+    owner = tool_object(target)
+    if owner is not None:
+        return _amend_object(owner, decorator, change)
+    return _wrapped(*_amended(target, decorator, change))
 
 
-def _amended(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **known: Any) -> tuple[ToolSpec, Any]:
+def _amended(
+    target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **settings: Any
+) -> tuple[ToolSpec, Any]:
     fn = function_below(target, decorator)
     refuse_registered(target, decorator)
     below = inner_spec_of(target)
@@ -110,56 +81,51 @@ def _amended(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]
     else:
         # What is declared below a foreign decorator holds above it too.
         spec = replace(below, fn=fn, name=_name_of(fn), injection=None, below=below)
-    return replace(change(replace(spec, **known)), wrappers=[]), target
+    return replace(change(replace(spec, **settings)), wrappers=[]), target
 
 
-def _amend_object(found: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
+def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
     """Decorate a framework's object in its place: every function that the framework calls on it (rule 14)."""
     gives_client = decorator == "with_user_client"
-    if gives_client and not found.takes_clients and found.twin is None:
+    if gives_client and not owner.takes_clients and owner.copy_for is None:
         raise TypeError(
-            f"@with_user_client cannot give a client to '{found.name}', {_described(found.target)}: {found.instead}"
+            f"@with_user_client cannot give a client to '{owner.name}', {_described(owner.target)}: {owner.instead}"
         )
     # All of them are looked at before any is put in place: an object is never left half decorated.
     amended = [
-        _amended(entry.fn, decorator, change, name=found.name, held=found, says=entry.says) for entry in found.entries
+        _amended(entry.fn, decorator, change, name=owner.name, owner=owner, shape=entry.shape)
+        for entry in owner.entries
     ]
-    for item in found.items:
+    for item in owner.items:
         amend(item, decorator, change)
-    for entry, (spec, previous) in zip(found.entries, amended, strict=True):
-        entry.put(_wrapped(spec, previous))
-        found.settle(spec)
-    if found.makes_tools and not gives_client:  # what it makes has the client of what made it
-        decorate_later(found.target, lambda item: amend(item, decorator, change))
+    for entry, (spec, previous) in zip(owner.entries, amended, strict=True):
+        entry.install(_wrapped(spec, previous))
+        owner.finish(spec)
+    if owner.makes_tools and not gives_client:  # what it makes has the client of what made it
+        decorate_later(owner.target, lambda item: amend(item, decorator, change))
     session = open_session(UserSession)
-    return found.target if session is None else session.adopt(found.target)
+    return owner.target if session is None else session.adopt(owner.target)
 
 
 def acts_as_user(target: object) -> bool:
     """Whether an object that holds a client was decorated to act with the user's in its place."""
-    specs = [inner_spec_of(one) for one in methods_of(target).values()]
+    specs = [inner_spec_of(method) for method in methods_of(target).values()]
     return any(
-        spec.injection is not None and spec.held is not None and spec.held.twin is not None
+        spec.injection is not None and spec.owner is not None and spec.owner.copy_for is not None
         for spec in specs
         if spec is not None
     )
 
 
-def _plain(fn: Any) -> Any:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return fn
-
-
 def _name_of(fn: Any) -> str:
-    return str(getattr(_plain(fn), "__name__", type(fn).__name__))
+    return str(getattr(plain(fn), "__name__", type(fn).__name__))
 
 
 def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     retry = spec.fallback.retry if spec.fallback is not None else None
     wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
     # From the wrapper below and not from the author's function: its name or docstring may have been set since.
-    source = _plain(previous)
+    source = plain(previous)
     functools.update_wrapper(wrapper, source)
     wrapper.__dict__["__wrapped__"] = spec.fn
     hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
@@ -178,30 +144,8 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     )
     if spec.injection is not None:
         public.__doc__ = spec.injection.without_entries(source.__doc__)
-    setattr(wrapper, _ATTRIBUTE, spec)
-    spec.wrappers.append(wrapper)
+    mark(wrapper, spec)
     return wrapper
-
-
-def evaluated_hints(fn: Any, hidden: frozenset[str]) -> dict[str, Any]:
-    """Annotations, evaluated name by name; one that cannot be stays as it is, and fails where it would have anyway."""
-    fn = _plain(fn)
-    hints: dict[str, Any] = {}
-    for name, annotation in getattr(fn, "__annotations__", {}).items():
-        if name in hidden:
-            continue
-        hints[name] = evaluated(annotation, fn)
-    return hints
-
-
-def evaluated(annotation: Any, fn: Any) -> Any:
-    """One annotation of a function, evaluated where that is possible."""
-    holder: Any = SimpleNamespace(__annotations__={"it": annotation})
-    try:
-        closure = inspect.getclosurevars(fn).nonlocals if inspect.isfunction(fn) else {}
-        return typing.get_type_hints(holder, getattr(fn, "__globals__", {}), dict(closure), include_extras=True)["it"]
-    except Exception:
-        return annotation
 
 
 class _Call(ToolCall):
@@ -215,13 +159,13 @@ class _Call(ToolCall):
 
 
 def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
-    if isinstance(outer, _Call) and (outer.spec.below is spec or _of_one_object(outer.spec, spec)):
+    if isinstance(outer, _Call) and (outer.spec.below is spec or _of_same_object(outer.spec, spec)):
         return outer  # the same tool, below a foreign decorator
     return _Call(spec, outer)
 
 
-def _of_one_object(one: ToolSpec, other: ToolSpec) -> bool:
-    return one.held is not None and other.held is not None and one.held.target is other.held.target
+def _of_same_object(spec: ToolSpec, other: ToolSpec) -> bool:
+    return spec.owner is not None and other.owner is not None and spec.owner.target is other.owner.target
 
 
 class _ToolRun(Run):
@@ -244,7 +188,7 @@ class _ToolRun(Run):
         if call is not outer:
             self._watch = call.observer = watch(call)
         else:
-            self._left = outer is not None and _of_one_object(cast("_Call", outer).spec, spec)
+            self._left = outer is not None and _of_same_object(cast("_Call", outer).spec, spec)
         injection, requirements = spec.injection, spec.requirements
         if injection is None and requirements is None:
             self._session = frame.session_as(UserSession) if frame is not None else None
@@ -252,7 +196,7 @@ class _ToolRun(Run):
             return args, kwargs
         if injection is not None:
             injection.refuse_supplied(spec.name, kwargs)
-        lasting = spec.injection is not None and spec.held is not None and spec.held.needs_session
+        lasting = spec.injection is not None and spec.owner is not None and spec.owner.needs_session
         session, self._owned = session_for_tool(spec.name, opens=not lasting)
         self._session = session
         self.frame = Frame(session, call)
@@ -266,7 +210,7 @@ class _ToolRun(Run):
         if self._left or getattr(error, _ANSWER, None) == id(self._call):
             return RERAISE
         denial = explain_in(error, self._call, self._session)
-        self._note(denial, error)
+        self._record(denial, error)
         fallback = self._spec.fallback
         if denial is not None and fallback is not None and denial.reason in fallback.on:
             return self._answer(denial, fallback)
@@ -276,7 +220,7 @@ class _ToolRun(Run):
 
     def interrupted(self, error: BaseException) -> None:
         if not isinstance(error, GeneratorExit):  # who has had enough of a stream was not refused
-            self._note(None, error)
+            self._record(None, error)
 
     def inspect(self, value: Any) -> Any:
         if self._spec.injection is not None and self._session is not None:
@@ -289,15 +233,15 @@ class _ToolRun(Run):
         denial = explain_in(value, self._call, self._session)
         if denial is None:
             return value
-        self._note(denial, None)
+        self._record(denial, None)
         return self._answer(denial, fallback) if denial.reason in fallback.on else value
 
     def _answer(self, denial: Denial, fallback: Fallback) -> Any:
         try:
             value = fallback.instead_of(denial, self._session)
-            if self._spec.says is not None:
-                return self._spec.says(value)
-            return handed_up(value, self._spec.fn, self._is_called, denial.error)
+            if self._spec.shape is not None:
+                return self._spec.shape(value)
+            return answer_framework(value, self._spec.fn, self._is_called, denial.error)
         except Exception as answer:
             setattr(answer, _ANSWER, id(self._call))  # not to be explained again on its way out
             raise
@@ -308,7 +252,7 @@ class _ToolRun(Run):
             spec = spec.below
         return spec is not None
 
-    def _note(self, denial: Denial | None, error: BaseException | None) -> None:
+    def _record(self, denial: Denial | None, error: BaseException | None) -> None:
         if self._watch is not None:
             self._watch.denial, self._watch.error = denial, error
 

@@ -16,7 +16,7 @@ from seeds import SEEDS
 from obo_kit.analysis.check._rules import RULES
 from obo_kit.analysis.check._runner import check
 from obo_kit.cli import main
-from obo_kit.tools._wrapper import spec_of
+from obo_kit.tools._spec import spec_of
 
 ROOT = Path(__file__).parents[2]
 

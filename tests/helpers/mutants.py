@@ -331,7 +331,7 @@ MUTANTS = {
     "a tool object asks with its own client": Mutant(
         rule=14,
         file="tools/_adapters.py",
-        old="        return fn(there(self), *args, **kwargs)",
+        old="        return fn(copy_of(self), *args, **kwargs)",
         new="        return fn(self, *args, **kwargs)",
         test="tools/test_tool_objects_user_client.py::test_a_retriever_tool_of_the_agent_s_asks_as_the_user",
     ),

@@ -23,7 +23,7 @@ from obo_kit import (
 )
 from obo_kit.policy._audit import AuditReport
 from obo_kit.scopes import ROUTES, route_for
-from obo_kit.tools._requires import REGISTRY
+from obo_kit.tools._registry import REGISTRY
 
 
 @pytest.fixture(autouse=True)

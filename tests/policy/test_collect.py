@@ -31,7 +31,7 @@ from obo_kit.policy import _agent_file
 from obo_kit.policy import _agent_process as _collect
 from obo_kit.policy import _policy as policy
 from obo_kit.policy._client_objects import found_in
-from obo_kit.tools._requires import REGISTRY, declarations
+from obo_kit.tools._registry import REGISTRY, declarations
 
 HEAD = """
 import mlflow

@@ -46,7 +46,7 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit.scopes import SCOPES, translate
-from obo_kit.tools._requires import REGISTRY
+from obo_kit.tools._registry import REGISTRY
 
 
 @pytest.fixture(autouse=True)

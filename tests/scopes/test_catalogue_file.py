@@ -284,7 +284,7 @@ def test_the_process_that_collects_and_the_saved_model_go_by_the_same_file(corre
     import mlflow
 
     from obo_kit.policy._policy import _pack_catalogue
-    from obo_kit.tools._requires import REGISTRY
+    from obo_kit.tools._registry import REGISTRY
 
     corrected(NEW)
     agent = tmp_path / "agent.py"

@@ -36,7 +36,7 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit.denials._remedies import USER_MESSAGES as _USER_MESSAGES
-from obo_kit.tools import _optional as optional
+from obo_kit.tools import _fallback as fallback
 
 R = DenialReason
 
@@ -44,7 +44,7 @@ R = DenialReason
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch):
     """Rule 18 speaks of the process; a test is one of its own."""
-    monkeypatch.setattr(optional, "_said", set())
+    monkeypatch.setattr(fallback, "_reported", set())
 
 
 def denial(reason=R.ACCESS_DENIED, **fields):
@@ -312,7 +312,7 @@ def test_no_answer_outside_the_contract_is_ever_a_denial(status, code, text, cli
 
 
 def levels(caplog):
-    return [record.levelname for record in caplog.records if record.name == "obo_kit.tools._optional"]
+    return [record.levelname for record in caplog.records if record.name == "obo_kit.tools._fallback"]
 
 
 @pytest.mark.parametrize("reason", R, ids=str)

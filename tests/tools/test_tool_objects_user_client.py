@@ -29,7 +29,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.tools._adapters import held
+from obo_kit.tools._adapters import tool_object
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # the frameworks' own
@@ -362,10 +362,10 @@ def test_a_server_that_is_not_the_workspace_s_keeps_what_it_was_given(workspace,
 
 
 def client_of(client, session):
-    found = held(client)
-    assert found is not None
-    assert found.twin is not None
-    return found.twin(client, session)
+    adapter = tool_object(client)
+    assert adapter is not None
+    assert adapter.copy_for is not None
+    return adapter.copy_for(client, session)
 
 
 # --- a server of the Agents SDK -----------------------------------------------------------------------------------------------
@@ -524,11 +524,11 @@ def test_a_connection_ends_with_its_session(workspace, agent):
 def test_what_stands_for_a_server_shares_nothing_that_changes(workspace, agent):
     """Rule 4: with each version of the SDK that the tests run with, whatever it keeps."""
     server = with_user_client(agents_server(mcp_url(workspace), agent, cache_tools_list=True))
-    found = held(server)
-    assert found is not None
-    assert found.twin is not None
+    adapter = tool_object(server)
+    assert adapter is not None
+    assert adapter.copy_for is not None
     with as_user(workspace, "alice") as session:
-        twin = found.twin(server, session)
+        twin = adapter.copy_for(server, session)
         assert twin.workspace_client is session.client
     shared = {name: value for name, value in vars(twin).items() if vars(server).get(name) is value}
     plain = (str, bytes, int, float, bool, type(None), types.FunctionType)

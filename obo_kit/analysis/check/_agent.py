@@ -27,7 +27,7 @@ from obo_kit.analysis.check._ownership import (
 )
 from obo_kit.analysis.sdk._methods import scopes_for
 from obo_kit.scopes._lookup import KINDS, Verdict, route_for, route_verdict
-from obo_kit.tools._requires import Requirement, Requirements
+from obo_kit.tools._registry import Requirement, Requirements
 
 if TYPE_CHECKING:
     from obo_kit.scopes._lookup import Route
