@@ -24,6 +24,7 @@ from obo_kit.testing.server._service import Core, Part
 from obo_kit.testing.server._uvicorn import Server
 from obo_kit.testing.services._apps import AppsMixin
 from obo_kit.testing.services._connections import ConnectionsMixin
+from obo_kit.testing.services._connector import ConnectorMixin
 from obo_kit.testing.services._faults import FaultsMixin
 from obo_kit.testing.services._functions import FunctionsMixin
 from obo_kit.testing.services._genie import GenieMixin
@@ -50,6 +51,7 @@ class LocalWorkspace(
     ConnectionsMixin,
     AppsMixin,
     WarehousesMixin,
+    ConnectorMixin,
     SearchMixin,
     GenieMixin,
     ServingMixin,

@@ -41,7 +41,7 @@ DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
         "the catalogue doubts the older name here; the workspace lets it in, as it does for chat/completions",
     ),
 }
-# Only the workspace has these: the connector's own protocol, an older API of Lakebase, and starts of longer addresses.
+# Only the workspace has these: an older API of Lakebase, and starts of longer addresses.
 UNKNOWN_TO_THE_KIT = {
     "/api/2.0/database",
     "/api/2.0/mcp/ai-search",
@@ -50,7 +50,6 @@ UNKNOWN_TO_THE_KIT = {
     "/api/2.0/mcp/vector-search",
     "/api/2.0/multi-agent-supervisors",
     "/serving-endpoints",
-    "/sql/1.0/warehouses",
 }
 
 

@@ -235,6 +235,16 @@ _SQL_ROUTES: Final = (
         note="Sessions of databricks-sql-connector; taken to be as the statements in them.",
     ),
     _route(
+        _ANY,
+        "/sql/1.0/warehouses",
+        "sql",
+        "sql.statement-execution",
+        kind="sql_warehouse",
+        sources=("KIT", "D-REST-2025"),
+        confidence="inferred",
+        note="What databricks-sql-connector speaks by default; taken to be as the statements in it.",
+    ),
+    _route(
         "GET",
         "/api/2.0/sql/warehouses",
         "sql",

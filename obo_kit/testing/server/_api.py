@@ -97,6 +97,7 @@ class Api:
         quick: The handler only looks things up.
         open: No token needed.
         asks: The scopes it asks for; by default what the table says of its path.
+        reason_header: A header that carries the text of a refusal, for clients that read no body.
         mcp_tool: Reads off a request which MCP tool it calls, for the log.
     """
 
@@ -106,4 +107,5 @@ class Api:
     quick: bool = True
     open: bool = False
     asks: Ask | None = None
+    reason_header: str | None = None
     mcp_tool: Callable[[Call], str | None] | None = None

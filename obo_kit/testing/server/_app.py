@@ -46,11 +46,15 @@ class _Seen:
     needed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     mcp_tool: str | None = None
+    reason_header: str | None = None
     faults: list[Fault] = field(default_factory=list)
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
-        return _Json(error.body, status_code=error.refusal.status, headers=dict(error.refusal.headers))
+        headers = dict(error.refusal.headers)
+        if self.reason_header is not None:
+            headers[self.reason_header] = _header_text(error.message)
+        return _Json(error.body, status_code=error.refusal.status, headers=headers)
 
 
 class _Json(JSONResponse):
@@ -111,6 +115,7 @@ class Gate:
     async def _answer(self, request: Request, seen: _Seen) -> Response | None:
         path = request.url.path
         api, params = self._match(request.scope)
+        seen.reason_header = api.reason_header if api is not None else None
         if api is None or not api.open:
             seen.caller = self._directory.authenticate(request.headers.get("authorization"))
         seen.faults = self._faults.take(path, seen.caller.principal.name if seen.caller else None)
@@ -171,6 +176,10 @@ async def _until(moment: float) -> None:
     """Wait for a moment of `time.perf_counter`. The event loop's own clock ticks in milliseconds: the last is polled for."""
     while (left := moment - time.perf_counter()) > 0:
         await asyncio.sleep(max(0.0, left - 0.0015))
+
+
+def _header_text(text: str) -> str:
+    return text.partition("\n")[0].encode("latin-1", "replace").decode("latin-1")
 
 
 def _not_called(request: Request) -> Response:

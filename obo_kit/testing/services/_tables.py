@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from obo_kit.testing._refusals import RefusedError
@@ -12,6 +12,7 @@ from obo_kit.testing.server._pages import page
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.sql._results import column_body
 from obo_kit.testing.sql._rows import Rows
+from obo_kit.testing.sql._types import Column
 
 __all__ = ["Tables", "TablesMixin"]
 
@@ -48,13 +49,13 @@ class Tables(Service):
 
     def _exists(self, call: Call) -> Answer:
         name = call.params["table"].lower()
-        return Answer(content={"table_exists": name in self._visible(call.user.principal)})
+        return Answer(content={"table_exists": name in self.visible(call.user.principal)})
 
     def _list(self, call: Call) -> Answer:
         catalog, schema = call.query.get("catalog_name", "").lower(), call.query.get("schema_name", "").lower()
         if not catalog or not schema:
             raise RefusedError("invalid_parameter", detail="catalog_name and schema_name are required")
-        names = [name for name in self._visible(call.user.principal) if name.startswith(f"{catalog}.{schema}.")]
+        names = [name for name in self.visible(call.user.principal) if name.startswith(f"{catalog}.{schema}.")]
         return page(call, "tables", [self._info(name) for name in names])
 
     def _schemas(self, call: Call) -> Answer:
@@ -78,8 +79,13 @@ class Tables(Service):
     def _kind(self, name: str) -> str | None:
         return next((kind for kind in _KINDS if self._grants.exists(kind, name)), None)
 
-    def _visible(self, principal: Principal) -> list[str]:
+    def visible(self, principal: Principal) -> list[str]:
+        """Return the full names of the tables that the principal may read."""
         return self._held(principal, dict.fromkeys(_KINDS, "SELECT"))
+
+    def columns(self, table: str) -> Sequence[Column]:
+        """Return the columns of a table."""
+        return self._engine.columns(table)
 
     def _named(self, principal: Principal) -> list[str]:
         """What the principal may use of Unity Catalog. Whoever holds a grant is taken to see its schema and catalog."""

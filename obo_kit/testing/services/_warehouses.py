@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -18,12 +18,13 @@ from typing import Any
 from starlette.responses import Response
 
 from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.sql._engine import Interrupt, Outcome
 from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
 
-__all__ = ["Warehouses", "WarehousesMixin"]
+__all__ = ["Session", "Warehouses", "WarehousesMixin"]
 
 # Statements, and sessions, kept.
 _KEPT = 1000
@@ -37,7 +38,7 @@ _USE = re.compile(
 
 
 @dataclass(kw_only=True)
-class _Session:
+class Session:
     """Where short names of a session's statements lie."""
 
     owner: str
@@ -90,7 +91,7 @@ class Warehouses(Service):
         self._titles: dict[str, str] = {}
         self._lock = threading.Lock()
         self._statements: OrderedDict[str, _Statement] = OrderedDict()
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="obo-kit-sql")
 
     def add(self, warehouse_id: str, title: str) -> None:
@@ -128,7 +129,7 @@ class Warehouses(Service):
     def _execute(self, call: Call) -> Answer:
         body = call.json()
         sql = call.text(body, "statement")
-        self._usable(call, call.text(body, "warehouse_id"))
+        self.check_usable(call.user.principal, call.text(body, "warehouse_id"))
         linked = _choice(body, "disposition", "INLINE", "EXTERNAL_LINKS", "INLINE_OR_EXTERNAL_LINKS") != "INLINE"
         result_format = _choice(body, "format", *FORMATS)
         if not linked and result_format != "JSON_ARRAY":
@@ -143,25 +144,15 @@ class Warehouses(Service):
             raise RefusedError("invalid_parameter", detail="row_limit must be a positive integer")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
         cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
-        session = self._session(call, body)
-        use = _USE.fullmatch(sql)
-        if use is not None:
-            session.use(use)
         interrupt = Interrupt()
-        try:
-            future = self._pool.submit(
-                self._engine.run,
-                call.user.principal,
-                # The session has done it: the engine has nothing to do.
-                "SELECT 1 WHERE false" if use is not None else sql,
-                parameters=parameters,
-                catalog=session.catalog,
-                schema=session.schema,
-                row_limit=limit,
-                interrupt=interrupt,
-            )
-        except RuntimeError:  # the pool is closed: the workspace is stopping
-            raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
+        future = self.submit(
+            call.user.principal,
+            self._session(call, body),
+            sql,
+            parameters=parameters,
+            row_limit=limit,
+            interrupt=interrupt,
+        )
         kept = _Statement(
             owner=call.user.principal.user_name,
             future=future,
@@ -180,6 +171,35 @@ class Warehouses(Service):
                 kept.cancel()
             return self._state(kept, "PENDING")
         return self._state(kept, "RUNNING")
+
+    def submit(
+        self,
+        principal: Principal,
+        session: Session,
+        sql: str,
+        *,
+        parameters: Sequence[Mapping[str, Any]],
+        row_limit: int | None,
+        interrupt: Interrupt,
+    ) -> Future[Outcome]:
+        """Run a statement in a session, in a thread. RefusedError where the workspace is stopping."""
+        use = _USE.fullmatch(sql)
+        if use is not None:
+            session.use(use)
+        try:
+            return self._pool.submit(
+                self._engine.run,
+                principal,
+                # The session has done it: the engine has nothing to do.
+                "SELECT 1 WHERE false" if use is not None else sql,
+                parameters=parameters,
+                catalog=session.catalog,
+                schema=session.schema,
+                row_limit=row_limit,
+                interrupt=interrupt,
+            )
+        except RuntimeError:  # the pool is closed
+            raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
 
     def _get(self, call: Call) -> Answer:
         return self._state(self._own(call), "RUNNING")
@@ -255,11 +275,11 @@ class Warehouses(Service):
 
     # ------------------------------------------------------------------ sessions
 
-    def _session(self, call: Call, body: dict[str, Any]) -> _Session:
+    def _session(self, call: Call, body: dict[str, Any]) -> Session:
         """The session a statement is in, or one of its own."""
         name = call.text(body, "session_id", "")
         if not name:
-            return _Session(
+            return Session(
                 owner=call.user.principal.user_name,
                 warehouse="",
                 catalog=call.text(body, "catalog", "") or None,
@@ -267,7 +287,7 @@ class Warehouses(Service):
             )
         return self._own_session(call, name)
 
-    def _own_session(self, call: Call, name: str) -> _Session:
+    def _own_session(self, call: Call, name: str) -> Session:
         with self._lock:
             found = self._sessions.get(name)
         if found is None or found.owner != call.user.principal.user_name:
@@ -277,7 +297,7 @@ class Warehouses(Service):
     def _open_session(self, call: Call) -> Answer:
         body = call.json()
         warehouse = call.text(body, "warehouse_id")
-        self._usable(call, warehouse)
+        self.check_usable(call.user.principal, warehouse)
         name = str(uuid.uuid4())
         session = self._session(call, {**body, "session_id": None})
         session.warehouse = warehouse
@@ -295,12 +315,12 @@ class Warehouses(Service):
 
     # ------------------------------------------------------------------ warehouses
 
-    def _usable(self, call: Call, name: str) -> None:
-        """Refuse a warehouse that is absent or that the caller may not use."""
+    def check_usable(self, principal: Principal, name: str) -> None:
+        """Refuse a warehouse that is absent or that the principal may not use."""
         if not self._grants.exists("sql_warehouse", name):
             raise RefusedError("warehouse_missing", name=name)
-        if not self._grants.holds(call.user.principal, "CAN USE", "sql_warehouse", name):
-            raise RefusedError("warehouse_denied", user_id=call.user.principal.id)
+        if not self._grants.holds(principal, "CAN USE", "sql_warehouse", name):
+            raise RefusedError("warehouse_denied", user_id=principal.id)
 
     def _list(self, call: Call) -> Answer:
         mine = [
@@ -311,7 +331,7 @@ class Warehouses(Service):
         return Answer(content={"warehouses": mine})
 
     def _describe(self, call: Call) -> Answer:
-        self._usable(call, call.params["warehouse"])
+        self.check_usable(call.user.principal, call.params["warehouse"])
         return Answer(content=self._warehouse(call.params["warehouse"]))
 
     def _warehouse(self, name: str) -> dict[str, Any]:

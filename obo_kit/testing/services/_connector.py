@@ -1,0 +1,390 @@
+"""What databricks-sql-connector talks to by default: Thrift over HTTP, on the service that its package ships.
+
+The connector's package brings the protocol (``TCLIService``) and Thrift; whoever uses the connector has both. Results come
+as Arrow where the client can read it, else column by column. That the platform refuses here with the texts of its REST API,
+in a header that the connector reads, is inferred.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from obo_kit.testing._refusals import REFUSALS, Refusal, RefusedError, declare
+from obo_kit.testing.server._api import Answer, Api, Call
+from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.services import _thrift
+from obo_kit.testing.services._tables import Tables
+from obo_kit.testing.services._warehouses import Session, Warehouses
+from obo_kit.testing.sql._engine import Column, Interrupt, Outcome
+
+__all__ = ["Connector", "ConnectorMixin"]
+
+declare(
+    {
+        "thrift_missing": Refusal(
+            status=501,
+            code="NOT_IMPLEMENTED",
+            text="The local workspace speaks Thrift where databricks-sql-connector is installed: "
+            "pip install databricks-sql-connector",
+            decision="bad request",
+            standing="inferred",
+            source="a limit of the stand-in, not of the platform",
+        ),
+        "thrift_malformed": Refusal(
+            status=400,
+            code="MALFORMED_REQUEST",
+            text="The body is no call of TCLIService",
+            decision="bad request",
+            standing="inferred",
+            source="HTTP semantics; the wording is ours",
+        ),
+    }
+)
+
+# Rows of one answer, at most. The platform bounds them by bytes, and higher.
+BATCH = 10_000
+# Seconds that an answer waits for a statement: a client cancels between its questions, so none may take long.
+_FIRST_WAIT, _NEXT_WAIT = 1.0, 0.25
+_KEPT = 1000
+
+
+@dataclass(kw_only=True)
+class _Operation:
+    """One statement, or one question about metadata, and how far its rows have been read."""
+
+    owner: str
+    future: Future[Outcome]
+    interrupt: Interrupt
+    arrow: bool
+    kind: int
+    offset: int = 0
+    canceled: bool = False
+    id: bytes = field(default_factory=lambda: uuid.uuid4().bytes)
+
+    def wait(self, seconds: float) -> Outcome | None:
+        """Return what it came to; None while it runs, and once it has been canceled."""
+        if self.canceled:
+            return None
+        try:
+            return self.future.result(timeout=seconds)
+        except FutureTimeout:
+            return None
+
+    def cancel(self) -> None:
+        self.canceled = self.future.cancel() or not self.future.done()
+        self.interrupt()
+
+
+class Connector(Service):
+    """Serves sessions, statements and metadata to the connector. Lives as long as its workspace; thread-safe.
+
+    Attributes:
+        batch: Rows of one answer, at most.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.batch = BATCH
+        self._grants = core.grants
+        self._warehouses = core.service(Warehouses)
+        self._tables = core.service(Tables)
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._operations: OrderedDict[bytes, _Operation] = OrderedDict()
+
+    def apis(self) -> list[Api]:
+        """Return the routes."""
+        path = "/sql/1.0/warehouses/{warehouse}"
+        # The connector reads no body of a refusal; it shows this header.
+        return [
+            Api(
+                method="POST",
+                path=path,
+                handler=self._serve,
+                quick=False,
+                reason_header="X-Thriftserver-Error-Message",
+            )
+        ]
+
+    def _serve(self, call: Call) -> Answer:
+        warehouse = call.params["warehouse"]
+        self._warehouses.check_usable(call.user.principal, warehouse)
+        if not _thrift.available():
+            raise RefusedError("thrift_missing")
+        handler = _Calls(self, call, warehouse)
+        try:
+            reply = _thrift.answer(call.raw, handler)
+        except _thrift.MalformedError:
+            raise RefusedError("thrift_malformed") from None
+        return Answer(content=Response(reply, media_type="application/x-thrift"), decision=handler.decision)
+
+    # ------------------------------------------------------------------ what is kept between calls
+
+    def keep_session(self, session: Session) -> bytes:
+        """Keep a session and return its id."""
+        name = uuid.uuid4().bytes
+        with self._lock:
+            self._sessions[name] = session
+            while len(self._sessions) > _KEPT:
+                self._sessions.popitem(last=False)
+        return name
+
+    def session(self, owner: str, name: bytes) -> Session | None:
+        """Return a session of that owner."""
+        with self._lock:
+            session = self._sessions.get(name)
+        return session if session is not None and session.owner == owner else None
+
+    def forget_session(self, name: bytes) -> None:
+        """Close a session."""
+        with self._lock:
+            self._sessions.pop(name, None)
+
+    def keep(self, operation: _Operation) -> None:
+        """Keep an operation until it is closed."""
+        with self._lock:
+            self._operations[operation.id] = operation
+            while len(self._operations) > _KEPT:
+                self._operations.popitem(last=False)
+
+    def operation(self, owner: str, name: bytes) -> _Operation | None:
+        """Return an operation of that owner."""
+        with self._lock:
+            operation = self._operations.get(name)
+        return operation if operation is not None and operation.owner == owner else None
+
+    def forget(self, operation: _Operation) -> None:
+        """Close an operation."""
+        operation.cancel()
+        with self._lock:
+            self._operations.pop(operation.id, None)
+
+    def run(self, call: Call, session: Session, request: Any) -> tuple[Future[Outcome], Interrupt]:
+        """Run a statement in a session."""
+        interrupt = Interrupt()
+        future = self._warehouses.submit(
+            call.user.principal,
+            session,
+            request.statement,
+            parameters=_parameters(request.parameters or ()),
+            row_limit=request.resultRowLimit,
+            interrupt=interrupt,
+        )
+        return future, interrupt
+
+    def tables(self, call: Call) -> list[str]:
+        """Return the full names of the tables that the caller may read."""
+        return self._tables.visible(call.user.principal)
+
+    def columns(self, table: str) -> Sequence[Column]:
+        """Return the columns of a table."""
+        return self._tables.columns(table)
+
+
+class _Calls:
+    """The methods of ``TCLIService``, for one request. Thrift calls them by their names."""
+
+    def __init__(self, connector: Connector, call: Call, warehouse: str) -> None:
+        self._connector = connector
+        self._call = call
+        self._warehouse = warehouse
+        self._owner = call.user.principal.user_name
+        self.decision = "allowed"
+
+    def __getattr__(self, name: str) -> Callable[[Any], Any]:
+        """Answer a method that is not served with the protocol's own refusal."""
+        if not name[:1].isupper():
+            raise AttributeError(name)
+        return lambda _request: _thrift.unsupported(name)
+
+    def OpenSession(self, request: Any) -> Any:
+        space = request.initialNamespace
+        session = Session(
+            owner=self._owner,
+            warehouse=self._warehouse,
+            catalog=(space.catalogName if space else None) or None,
+            schema=(space.schemaName if space else None) or None,
+        )
+        return _thrift.opened(self._connector.keep_session(session), request)
+
+    def CloseSession(self, request: Any) -> Any:
+        self._connector.forget_session(request.sessionHandle.sessionId.guid)
+        return _thrift.closed_session()
+
+    def GetInfo(self, request: Any) -> Any:
+        return _thrift.info("Databricks")
+
+    # ------------------------------------------------------------------ statements
+
+    def ExecuteStatement(self, request: Any) -> Any:
+        session = self._connector.session(self._owner, request.sessionHandle.sessionId.guid)
+        if session is None:
+            return _thrift.no_session("ExecuteStatement")
+        future, interrupt = self._connector.run(self._call, session, request)
+        return self._begun("ExecuteStatement", request, future, interrupt, arrow=bool(request.canReadArrowResult))
+
+    def GetCatalogs(self, request: Any) -> Any:
+        names = sorted({name.split(".")[0] for name in self._connector.tables(self._call)})
+        return self._listed("GetCatalogs", request, ("TABLE_CAT",), [(name,) for name in names])
+
+    def GetSchemas(self, request: Any) -> Any:
+        names = sorted({tuple(name.split(".")[:2]) for name in self._connector.tables(self._call)})
+        rows = [
+            (schema, catalog)
+            for catalog, schema in names
+            if _like(catalog, request.catalogName) and _like(schema, request.schemaName)
+        ]
+        return self._listed("GetSchemas", request, ("TABLE_SCHEM", "TABLE_CATALOG"), rows)
+
+    def GetTables(self, request: Any) -> Any:
+        types = request.tableTypes
+        rows = [
+            (catalog, schema, table, "TABLE", "")
+            for catalog, schema, table in self._matching(request)
+            if not types or "TABLE" in types
+        ]
+        columns = ("TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE", "REMARKS")
+        return self._listed("GetTables", request, columns, rows)
+
+    def GetColumns(self, request: Any) -> Any:
+        rows = [
+            (catalog, schema, table, column.name, column.type_text, str(position), "YES")
+            for catalog, schema, table in self._matching(request)
+            for position, column in enumerate(self._connector.columns(f"{catalog}.{schema}.{table}"))
+            if _like(column.name, request.columnName)
+        ]
+        columns = (
+            "TABLE_CAT",
+            "TABLE_SCHEM",
+            "TABLE_NAME",
+            "COLUMN_NAME",
+            "TYPE_NAME",
+            "ORDINAL_POSITION",
+            "IS_NULLABLE",
+        )
+        return self._listed("GetColumns", request, columns, rows)
+
+    def _matching(self, request: Any) -> list[tuple[str, str, str]]:
+        names = [tuple(name.split(".")) for name in self._connector.tables(self._call)]
+        return [
+            (catalog, schema, table)
+            for catalog, schema, table in names
+            if _like(catalog, request.catalogName)
+            and _like(schema, request.schemaName)
+            and _like(table, request.tableName)
+        ]
+
+    def _listed(self, method: str, request: Any, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Any:
+        future: Future[Outcome] = Future()
+        columns = tuple(Column(name=name, type_text="STRING", type_name="STRING") for name in names)
+        future.set_result(Outcome(columns=columns, rows=tuple(rows)))
+        return self._begun(method, request, future, Interrupt(), arrow=False)
+
+    def _begun(self, method: str, request: Any, future: Future[Outcome], interrupt: Interrupt, *, arrow: bool) -> Any:
+        operation = _Operation(
+            owner=self._owner,
+            future=future,
+            interrupt=interrupt,
+            arrow=arrow and _thrift.has_arrow(),
+            kind=_thrift.operation_kind(method),
+        )
+        self._connector.keep(operation)
+        direct = request.getDirectResults
+        status = metadata = rows = None
+        if direct is not None:
+            outcome = operation.wait(_FIRST_WAIT)
+            status = self._status(operation, outcome)
+            if outcome is not None and outcome.error is None:
+                metadata = _thrift.metadata(outcome, arrow=operation.arrow)
+                rows = self._batch(operation, outcome, direct.maxRows)
+        return _thrift.begun(method, operation.id, operation.kind, status=status, metadata=metadata, rows=rows)
+
+    def _status(self, operation: _Operation, outcome: Outcome | None) -> Any:
+        if outcome is None:
+            return _thrift.status("canceled" if operation.canceled else "running")
+        self.decision = outcome.decision
+        if outcome.error is None:
+            return _thrift.status("finished")
+        return _thrift.status("failed", text=outcome.error.text, sql_state=REFUSALS[outcome.error.key].sql_state)
+
+    def _batch(self, operation: _Operation, outcome: Outcome, wanted: int | None) -> Any:
+        start = operation.offset
+        count = min(wanted or self._connector.batch, self._connector.batch)
+        operation.offset = min(len(outcome.rows), start + count)
+        return _thrift.rows(outcome, start, operation.offset, arrow=operation.arrow)
+
+    # ------------------------------------------------------------------ operations
+
+    def GetOperationStatus(self, request: Any) -> Any:
+        operation = self._operation(request)
+        if operation is None:
+            return _thrift.no_operation("GetOperationStatus")
+        return self._status(operation, operation.wait(_NEXT_WAIT))
+
+    def GetResultSetMetadata(self, request: Any) -> Any:
+        operation = self._operation(request)
+        outcome = operation.wait(0) if operation is not None else None
+        if operation is None or outcome is None:
+            return _thrift.no_operation("GetResultSetMetadata")
+        return _thrift.metadata(outcome, arrow=operation.arrow)
+
+    def FetchResults(self, request: Any) -> Any:
+        operation = self._operation(request)
+        outcome = operation.wait(0) if operation is not None else None
+        if operation is None or outcome is None:
+            return _thrift.no_operation("FetchResults")
+        answer = self._batch(operation, outcome, request.maxRows)
+        if request.includeResultSetMetadata:
+            answer.resultSetMetadata = _thrift.metadata(outcome, arrow=operation.arrow)
+        return answer
+
+    def CancelOperation(self, request: Any) -> Any:
+        operation = self._operation(request)
+        if operation is None:
+            return _thrift.no_operation("CancelOperation")
+        operation.cancel()
+        return _thrift.done("CancelOperation")
+
+    def CloseOperation(self, request: Any) -> Any:
+        operation = self._operation(request)
+        if operation is not None:
+            self._connector.forget(operation)
+        return _thrift.done("CloseOperation")
+
+    def _operation(self, request: Any) -> _Operation | None:
+        return self._connector.operation(self._owner, request.operationHandle.operationId.guid)
+
+
+class ConnectorMixin(Mixin):
+    """The connector's protocol, which needs nothing added beside a warehouse."""
+
+    _connector = Part(Connector)
+
+
+def _parameters(parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the parameters of a statement as its REST API has them; without a name they are counted."""
+    return [
+        {
+            **({"name": parameter.name} if parameter.name else {"ordinal": position}),
+            "type": parameter.type,
+            "value": parameter.value.stringValue if parameter.value is not None else None,
+        }
+        for position, parameter in enumerate(parameters, start=1)
+    ]
+
+
+def _like(name: str, pattern: str | None) -> bool:
+    """Check a name against a pattern of JDBC: ``%`` and ``_`` stand for others, in any case."""
+    if pattern in {None, "", "%"}:
+        return True
+    text = str(pattern).replace("\\_", "\0").replace("%", "*").replace("_", "?").replace("\0", "_")
+    return fnmatch.fnmatchcase(name.lower(), text.lower())

@@ -1,0 +1,279 @@
+"""The messages of ``TCLIService``, built from a statement's outcome. All that knows Thrift is here."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from obo_kit.testing.sql._engine import Column, Outcome
+from obo_kit.testing.sql._results import CHUNK_ROWS, chunk_count, chunk_file, column_body
+
+__all__ = [
+    "MalformedError",
+    "answer",
+    "available",
+    "begun",
+    "closed_session",
+    "done",
+    "has_arrow",
+    "info",
+    "metadata",
+    "no_operation",
+    "no_session",
+    "opened",
+    "operation_kind",
+    "rows",
+    "status",
+    "unsupported",
+]
+
+
+class MalformedError(Exception):
+    """The bytes are no call of the service."""
+
+
+@functools.cache
+def available() -> bool:
+    """Check that the connector's package, which ships the protocol, and Thrift are installed."""
+    try:
+        _types()
+    except ImportError:
+        return False
+    return True
+
+
+@functools.cache
+def has_arrow() -> bool:
+    """Check that pyarrow is installed."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+@functools.cache
+def _types() -> Any:
+    return importlib.import_module("databricks.sql.thrift_api.TCLIService.ttypes")
+
+
+def answer(raw: bytes, handler: object) -> bytes:
+    """Answer one call. Blocks as long as the handler does.
+
+    Raises:
+        MalformedError: The bytes are no call.
+    """
+    service = importlib.import_module("databricks.sql.thrift_api.TCLIService.TCLIService")
+    transport = importlib.import_module("thrift.transport.TTransport")
+    protocol = importlib.import_module("thrift.protocol.TBinaryProtocol").TBinaryProtocol
+    broken = importlib.import_module("thrift.Thrift").TException
+    reply = transport.TMemoryBuffer()
+    try:
+        service.Processor(handler).process(protocol(transport.TMemoryBuffer(raw)), protocol(reply))
+    except (broken, EOFError, UnicodeDecodeError, AttributeError, TypeError, ValueError, MemoryError):
+        # A body that reads as a call but lacks what the call is about fails in the handler.
+        raise MalformedError from None
+    return bytes(reply.getvalue())
+
+
+def _success() -> Any:
+    types = _types()
+    return types.TStatus(statusCode=types.TStatusCode.SUCCESS_STATUS)
+
+
+def _refused(text: str) -> Any:
+    types = _types()
+    return types.TStatus(statusCode=types.TStatusCode.ERROR_STATUS, errorMessage=text, displayMessage=text)
+
+
+def _response(method: str, **fields: Any) -> Any:
+    return getattr(_types(), f"T{method}Resp")(**fields)
+
+
+def unsupported(method: str) -> Any:
+    """Return the refusal of a method that is not served."""
+    return _response(method, status=_refused(f"The local workspace does not serve {method}"))
+
+
+def no_session(method: str) -> Any:
+    """Return the refusal of a session that is absent, or somebody else's."""
+    types = _types()
+    missing = types.TStatus(statusCode=types.TStatusCode.INVALID_HANDLE_STATUS, errorMessage="Invalid SessionHandle")
+    return _response(method, status=missing)
+
+
+def no_operation(method: str) -> Any:
+    """Return the refusal of an operation that is absent, or somebody else's, or canceled."""
+    types = _types()
+    missing = types.TStatus(statusCode=types.TStatusCode.INVALID_HANDLE_STATUS, errorMessage="Invalid OperationHandle")
+    return _response(method, status=missing)
+
+
+def done(method: str) -> Any:
+    """Return an answer that says nothing but success."""
+    return _response(method, status=_success())
+
+
+def closed_session() -> Any:
+    """Return the answer to the end of a session."""
+    return done("CloseSession")
+
+
+def info(text: str) -> Any:
+    """Return a piece of information about the server."""
+    return _response("GetInfo", status=_success(), infoValue=_types().TGetInfoValue(stringValue=text))
+
+
+def opened(name: bytes, request: Any) -> Any:
+    """Return a session."""
+    types = _types()
+    version = types.TProtocolVersion.SPARK_CLI_SERVICE_PROTOCOL_V7
+    identifier = types.THandleIdentifier(guid=name, secret=name)
+    return types.TOpenSessionResp(
+        status=_success(),
+        serverProtocolVersion=version,
+        sessionHandle=types.TSessionHandle(sessionId=identifier, serverProtocolVersion=version),
+        initialNamespace=request.initialNamespace,
+        canUseMultipleCatalogs=True,
+        getInfos=[],
+    )
+
+
+def operation_kind(method: str) -> int:
+    """Return the kind of operation that a method begins."""
+    kinds = {
+        "ExecuteStatement": "EXECUTE_STATEMENT",
+        "GetCatalogs": "GET_CATALOGS",
+        "GetSchemas": "GET_SCHEMAS",
+        "GetTables": "GET_TABLES",
+        "GetColumns": "GET_COLUMNS",
+    }
+    return int(getattr(_types().TOperationType, kinds[method]))
+
+
+def begun(method: str, name: bytes, kind: int, *, status: Any, metadata: Any, rows: Any) -> Any:
+    """Return an operation, and what is there of its result already."""
+    types = _types()
+    handle = types.TOperationHandle(
+        operationId=types.THandleIdentifier(guid=name, secret=name), operationType=kind, hasResultSet=True
+    )
+    direct = None
+    if status is not None:
+        direct = types.TSparkDirectResults(operationStatus=status, resultSetMetadata=metadata, resultSet=rows)
+    return _response(method, status=_success(), operationHandle=handle, directResults=direct)
+
+
+def status(state: str, *, text: str | None = None, sql_state: str | None = None) -> Any:
+    """Return how far an operation is: ``running``, ``finished``, ``failed`` or ``canceled``."""
+    types = _types()
+    states = {
+        "running": types.TOperationState.RUNNING_STATE,
+        "finished": types.TOperationState.FINISHED_STATE,
+        "failed": types.TOperationState.ERROR_STATE,
+        "canceled": types.TOperationState.CANCELED_STATE,
+    }
+    return types.TGetOperationStatusResp(
+        status=_success(),
+        operationState=states[state],
+        sqlState=sql_state,
+        errorMessage=text,
+        displayMessage=text,
+        hasResultSet=state == "finished",
+    )
+
+
+# ---------------------------------------------------------------------------------------------- results
+
+# The protocol's type, and the field of a column in which its values travel, per base type.
+_KINDS: Mapping[str, tuple[str, str, str, Callable[[str], Any]]] = {
+    "BOOLEAN": ("BOOLEAN_TYPE", "boolVal", "TBoolColumn", lambda text: text == "true"),
+    "BYTE": ("TINYINT_TYPE", "byteVal", "TByteColumn", int),
+    "SHORT": ("SMALLINT_TYPE", "i16Val", "TI16Column", int),
+    "INT": ("INT_TYPE", "i32Val", "TI32Column", int),
+    "LONG": ("BIGINT_TYPE", "i64Val", "TI64Column", int),
+    "FLOAT": ("FLOAT_TYPE", "doubleVal", "TDoubleColumn", float),
+    "DOUBLE": ("DOUBLE_TYPE", "doubleVal", "TDoubleColumn", float),
+    "BINARY": ("BINARY_TYPE", "binaryVal", "TBinaryColumn", base64.b64decode),
+}
+_TEXTUAL = {
+    "STRING": "STRING_TYPE",
+    "DECIMAL": "DECIMAL_TYPE",
+    "DATE": "DATE_TYPE",
+    "TIMESTAMP": "TIMESTAMP_TYPE",
+    "TIMESTAMP_NTZ": "TIMESTAMP_TYPE",
+    "ARRAY": "ARRAY_TYPE",
+    "MAP": "MAP_TYPE",
+    "STRUCT": "STRUCT_TYPE",
+    "NULL": "NULL_TYPE",
+}
+
+
+def metadata(outcome: Outcome, *, arrow: bool) -> Any:
+    """Return the columns of a result."""
+    types = _types()
+    formats = types.TSparkRowSetType
+    return types.TGetResultSetMetadataResp(
+        status=_success(),
+        schema=types.TTableSchema(columns=[_described(*each) for each in enumerate(outcome.columns)]),
+        resultFormat=formats.ARROW_BASED_SET if arrow else formats.COLUMN_BASED_SET,
+        lz4Compressed=False,
+        arrowSchema=_table(outcome, 0, 0).schema.serialize().to_pybytes() if arrow else None,
+        isStagingOperation=False,
+    )
+
+
+def _described(position: int, column: Column) -> Any:
+    types = _types()
+    kind = _KINDS[column.type_name][0] if column.type_name in _KINDS else _TEXTUAL.get(column.type_name, "STRING_TYPE")
+    entry = types.TPrimitiveTypeEntry(type=getattr(types.TTypeId, kind))
+    if column.type_name == "DECIMAL":
+        body = column_body(position, column)
+        qualifiers = {"precision": body["type_precision"], "scale": body["type_scale"]}
+        entry.typeQualifiers = types.TTypeQualifiers(
+            qualifiers={name: types.TTypeQualifierValue(i32Value=value) for name, value in qualifiers.items()}
+        )
+    return types.TColumnDesc(
+        columnName=column.name,
+        typeDesc=types.TTypeDesc(types=[types.TTypeEntry(primitiveEntry=entry)]),
+        position=position + 1,
+    )
+
+
+def rows(outcome: Outcome, start: int, end: int, *, arrow: bool) -> Any:
+    """Return a part of the rows, and whether more follow."""
+    types = _types()
+    chosen = outcome.rows[start:end]
+    if arrow:
+        batches = [
+            types.TSparkArrowBatch(batch=batch.serialize().to_pybytes(), rowCount=batch.num_rows)
+            for batch in _table(outcome, start, end).to_batches()
+        ]
+        row_set = types.TRowSet(startRowOffset=start, rows=[], arrowBatches=batches)
+    else:
+        columns = [_column(each, [row[position] for row in chosen]) for position, each in enumerate(outcome.columns)]
+        row_set = types.TRowSet(startRowOffset=start, rows=[], columns=columns, columnCount=len(columns))
+    return types.TFetchResultsResp(status=_success(), hasMoreRows=end < len(outcome.rows), results=row_set)
+
+
+def _column(column: Column, texts: Sequence[str | None]) -> Any:
+    """Return the values of a column, and a bit for each that is null."""
+    types = _types()
+    _, field, kind, value = _KINDS.get(column.type_name, ("", "stringVal", "TStringColumn", str))
+    nothing = b"" if kind == "TBinaryColumn" else value("0") if kind != "TStringColumn" else ""
+    bits = bytearray(-(-len(texts) // 8))
+    for position, text in enumerate(texts):
+        if text is None:
+            bits[position // 8] |= 1 << position % 8
+    values = [nothing if text is None else value(text) for text in texts]
+    return types.TColumn(**{field: getattr(types, kind)(values=values, nulls=bytes(bits))})
+
+
+def _table(outcome: Outcome, start: int, end: int) -> Any:
+    """Return rows as an Arrow table; with none, its schema is that of the result."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    first = start // CHUNK_ROWS
+    last = max(first + 1, min(chunk_count(outcome), -(-end // CHUNK_ROWS)))
+    files = [chunk_file(outcome, chunk, "ARROW_STREAM") for chunk in range(first, last)]
+    table = pa.concat_tables([pa.ipc.open_stream(file).read_all() for file in files])
+    return table.slice(start - first * CHUNK_ROWS, end - start)

@@ -1,0 +1,280 @@
+"""SQL by way of databricks-sql-connector as authors write it: its default protocol, over HTTP on loopback."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import threading
+import time
+
+import pytest
+import requests
+from databricks.sdk.core import Config
+from support import last
+
+from obo_kit.testing import LocalWorkspace
+from obo_kit.testing.services import _thrift
+
+pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
+connector = pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
+
+PATH = "/sql/1.0/warehouses/wh1"
+SLOW = "SELECT count(*) FROM range(3000000000) t(i) WHERE i % 7 = 3"
+SOME = "SELECT id, owner, price FROM orders ORDER BY id"
+
+
+@pytest.fixture(scope="module")
+def workspace():
+    with LocalWorkspace() as workspace:
+        for user in ("alice", "bob", "carol"):
+            workspace.add_user(user)
+        workspace.add_warehouse("wh1")
+        rows = [
+            {"id": number, "owner": f"{'alice' if number % 2 else 'bob'}@example.com", "price": number / 4}
+            for number in range(3000)
+        ]
+        workspace.add_table("main.shop.orders", rows, row_filter="owner = current_user()")
+        for user in ("alice", "bob"):
+            workspace.grant(user, "CAN USE", "wh1")
+            workspace.grant(user, "SELECT", "main.shop.orders")
+        yield workspace
+
+
+def connect(workspace, user, *, scopes=("sql",), **settings):
+    """Connect to the address of a workspace without TLS, which the connector takes as a whole."""
+    if "credentials_provider" not in settings:
+        settings["access_token"] = workspace.token(user, scopes=scopes)
+    return connector.connect(
+        server_hostname="127.0.0.1",
+        http_path=PATH,
+        _connection_uri=workspace.host + PATH,
+        enable_telemetry=False,
+        _retry_stop_after_attempts_count=1,
+        **{"catalog": "main", "schema": "shop", **settings},
+    )
+
+
+@pytest.fixture(params=["arrow", "columns"])
+def form(request, monkeypatch):
+    """How rows travel: as Arrow, and column by column to a client without pyarrow."""
+    if request.param == "columns":
+        monkeypatch.setattr(_thrift, "has_arrow", lambda: False)
+    return request.param
+
+
+def test_each_user_sees_their_own_rows_all_of_them(workspace, monkeypatch, form):
+    monkeypatch.setattr(workspace._connector, "batch", 400)
+    for user in ("alice", "bob"):
+        workspace.log.clear()
+        with connect(workspace, user) as connection, connection.cursor() as cursor:
+            cursor.execute(SOME)
+            rows = cursor.fetchall()
+        assert len(rows) == 1500
+        assert {row.owner for row in rows} == {f"{user}@example.com"}
+        assert [row.id for row in rows] == list(range(user == "alice", 3000, 2))
+        assert {(record.user, record.path, record.status) for record in workspace.log} == {(user, PATH, 200)}
+
+
+def test_values_have_their_types(workspace, form):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT true AS b, 7 AS i, CAST(3000000000 AS BIGINT) AS l, CAST(1.5 AS DOUBLE) AS d, "
+            "CAST(12.5 AS DECIMAL(10, 2)) AS n, 'text' AS s, DATE '2026-11-28' AS day, "
+            "TIMESTAMP '2026-11-28 10:11:12' AS at, CAST(NULL AS STRING) AS nothing"
+        )
+        assert [each[:2] for each in cursor.description] == [
+            ("b", "boolean"),
+            ("i", "int"),
+            ("l", "bigint"),
+            ("d", "double"),
+            ("n", "decimal"),
+            ("s", "string"),
+            ("day", "date"),
+            ("at", "timestamp"),
+            ("nothing", "string"),
+        ]
+        row = cursor.fetchone()
+    assert tuple(row)[:6] == (True, 7, 3000000000, 1.5, decimal.Decimal("12.50"), "text")
+    assert row.nothing is None
+    if form == "arrow":
+        assert (row.day, row["at"]) == (datetime.date(2026, 11, 28), datetime.datetime(2026, 11, 28, 10, 11, 12))
+
+
+def test_results_come_as_arrow_and_in_pieces(workspace, monkeypatch):
+    monkeypatch.setattr(workspace._connector, "batch", 400)
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(SOME)
+        table = cursor.fetchall_arrow()
+        assert (table.num_rows, table.schema.names) == (1500, ["id", "owner", "price"])
+        assert table.to_pandas().price.sum() == sum(number / 4 for number in range(1, 3000, 2))
+        cursor.execute(SOME)
+        assert [len(cursor.fetchmany(700)) for _ in range(3)] == [700, 700, 100]
+        cursor.execute("SELECT id FROM orders WHERE id < 0")
+        assert cursor.fetchall() == []
+
+
+def test_parameters_are_values_and_never_sql(workspace):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM orders WHERE id < :top AND owner <> :text ORDER BY id", {"top": 6, "text": "' OR '1'='1"}
+        )
+        assert [row.id for row in cursor.fetchall()] == [1, 3, 5]
+
+
+def test_a_session_has_its_catalog_and_schema(workspace):
+    with connect(workspace, "alice", catalog=None, schema=None) as connection, connection.cursor() as cursor:
+        cursor.execute("USE CATALOG main")
+        cursor.execute("USE SCHEMA shop")
+        cursor.execute("SELECT count(*) AS n FROM orders")
+        assert cursor.fetchone().n == 1500
+
+
+def test_metadata_holds_what_the_user_may_read(workspace):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        assert [row.TABLE_CAT for row in cursor.catalogs().fetchall()] == ["main"]
+        assert [row.TABLE_SCHEM for row in cursor.schemas(catalog_name="main").fetchall()] == ["shop"]
+        assert [row.TABLE_NAME for row in cursor.tables(schema_name="SH%", table_name="order_").fetchall()] == [
+            "orders"
+        ]
+        columns = cursor.columns(table_name="orders", column_name="%").fetchall()
+        assert (columns[0].COLUMN_NAME, columns[0].TYPE_NAME) == ("id", "BIGINT")
+    workspace.grant("carol", "CAN USE", "wh1")
+    try:
+        with connect(workspace, "carol") as connection, connection.cursor() as cursor:
+            assert cursor.tables().fetchall() == []
+    finally:
+        workspace.revoke("carol", "CAN USE", "wh1")
+
+
+def test_what_a_statement_may_not_is_raised_with_the_platform_s_words(workspace):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        with pytest.raises(connector.ServerOperationError, match=r"TABLE_OR_VIEW_NOT_FOUND"):
+            cursor.execute("SELECT * FROM nothing")
+        assert (last(workspace).status, last(workspace).decision) == (200, "not found")
+        cursor.execute("SELECT 1 AS n")
+        assert cursor.fetchone().n == 1
+
+
+def test_whoever_may_not_is_refused_when_connecting(workspace):
+    for user, scopes, decision, text in (
+        ("carol", ["sql"], "missing grant", "is not authorized to use or monitor this SQL Endpoint"),
+        ("alice", ["genie"], "missing scope", "required scopes: sql"),
+        ("alice", ["vector-search"], "missing scope", "required scopes: sql"),
+    ):
+        with pytest.raises(connector.RequestError, match=text) as refused:
+            connect(workspace, user, scopes=scopes)
+        assert refused.value.context["http-code"] == 403
+        assert (last(workspace).user, last(workspace).decision) == (user, decision)
+    with pytest.raises(connector.RequestError, match="Invalid access token"):
+        connect(workspace, "alice", credentials_provider=lambda: lambda: {"authorization": "Bearer nobody"})
+
+
+def test_a_statement_is_canceled(workspace):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        failures = []
+
+        def run():
+            try:
+                cursor.execute(SLOW)
+            except connector.Error as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        while cursor.active_command_id is None:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        cursor.cancel()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+        assert time.monotonic() - begun < 15
+
+
+def test_asynchronous_execution_is_polled(workspace):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute_async("SELECT count(*) AS n FROM orders")
+        cursor.get_async_execution_result()
+        assert cursor.fetchone().n == 1500
+
+
+def test_credentials_of_the_sdk_authenticate(workspace):
+    config = Config(host=workspace.host, token=workspace.token("bob", scopes=["sql"]), auth_type="pat")
+    with (
+        connect(workspace, "bob", credentials_provider=lambda: config.authenticate) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT current_user() AS me")
+        assert cursor.fetchone().me == "bob@example.com"
+
+
+def test_one_user_s_sessions_and_statements_are_nobody_else_s(workspace):
+    types = _thrift._types()
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(SOME)
+        session = next(iter(workspace._connector._sessions))
+        operation = next(reversed(workspace._connector._operations))
+        for method, owned in (
+            ("ExecuteStatement", {"sessionHandle": _handle(types.TSessionHandle, "sessionId", session)}),
+            ("FetchResults", {"operationHandle": _handle(types.TOperationHandle, "operationId", operation)}),
+            ("GetOperationStatus", {"operationHandle": _handle(types.TOperationHandle, "operationId", operation)}),
+            ("GetResultSetMetadata", {"operationHandle": _handle(types.TOperationHandle, "operationId", operation)}),
+            ("CancelOperation", {"operationHandle": _handle(types.TOperationHandle, "operationId", operation)}),
+        ):
+            answer = ask(workspace, "bob", method, **owned)
+            assert answer.status.statusCode == types.TStatusCode.INVALID_HANDLE_STATUS, method
+        ask(
+            workspace,
+            "bob",
+            "CloseOperation",
+            operationHandle=_handle(types.TOperationHandle, "operationId", operation),
+        )
+        assert operation in workspace._connector._operations
+        assert len(cursor.fetchall()) == 1500
+
+
+def test_what_is_not_served_says_so(workspace):
+    answer = ask(
+        workspace,
+        "alice",
+        "GetTypeInfo",
+        sessionHandle=_handle(_thrift._types().TSessionHandle, "sessionId", b"x" * 16),
+    )
+    assert answer.status.errorMessage == "The local workspace does not serve GetTypeInfo"
+    assert ask(workspace, "alice", "GetInfo", infoType=17).infoValue.stringValue == "Databricks"
+
+
+def test_a_body_that_is_no_call_is_refused(workspace):
+    headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
+    answer = requests.post(workspace.host + PATH, data=b"\x00nothing", headers=headers, timeout=10)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "MALFORMED_REQUEST")
+
+
+def test_without_the_connector_s_package_the_workspace_says_what_is_missing(workspace, monkeypatch):
+    monkeypatch.setattr(_thrift, "available", lambda: False)
+    with pytest.raises(connector.RequestError, match="pip install databricks-sql-connector"):
+        connect(workspace, "alice")
+
+
+def _handle(kind, field, name):
+    identifier = _thrift._types().THandleIdentifier(guid=name, secret=name)
+    extra = {"operationType": 0, "hasResultSet": True} if field == "operationId" else {}
+    return kind(**{field: identifier}, **extra)
+
+
+def ask(workspace, user, method, **fields):
+    """Call one method of the service with a user's token."""
+    from databricks.sql.thrift_api.TCLIService import TCLIService
+    from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+    from thrift.transport.TTransport import TMemoryBuffer
+
+    sent = TMemoryBuffer()
+    request = getattr(_thrift._types(), f"T{method}Req")(**fields)
+    if method == "ExecuteStatement":
+        request.statement = "SELECT 1"
+    if method == "FetchResults":
+        request.maxRows = 10
+    client = TCLIService.Client(TBinaryProtocol(sent))
+    getattr(client, f"send_{method}")(request)
+    headers = {"Authorization": f"Bearer {workspace.token(user)}"}
+    answer = requests.post(workspace.host + PATH, data=sent.getvalue(), headers=headers, timeout=10)
+    return getattr(TCLIService.Client(TBinaryProtocol(TMemoryBuffer(answer.content))), f"recv_{method}")()
