@@ -11,6 +11,7 @@ _PACKAGES = {
     "jwt": "pyjwt",
     "mcp": "mcp",
     "sklearn": "scikit-learn",
+    "sqlglot": "sqlglot",
     "starlette": "starlette",
     "uvicorn": "uvicorn",
 }

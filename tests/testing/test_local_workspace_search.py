@@ -698,7 +698,7 @@ def test_an_unusable_index_is_refused_and_leaves_nothing_behind(workspace, argum
     with pytest.raises(ValueError, match=text):
         workspace.add_index("main.s.bad", arguments.pop("rows"), **arguments)
     assert "main.s.bad" not in workspace._grants.names("vector_search_index")
-    assert "main.s.bad" not in workspace._engine._worlds.tables
+    assert "main.s.bad" not in workspace._engine._store.tables
 
 
 def test_settings_are_checked(workspace):

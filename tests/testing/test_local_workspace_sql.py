@@ -143,17 +143,49 @@ def test_no_statement_gets_round_a_filter_or_a_mask(workspace, statement):
     [
         "COPY main.hr.people TO '/tmp/people.csv'",
         "COPY (SELECT * FROM main.hr.people) TO '/tmp/people.csv'",
-        "EXPORT DATABASE '/tmp/people'",
         "CREATE VIEW main.hr.mine AS SELECT * FROM main.hr.people",
-        "CREATE TABLE main.hr.copy AS SELECT * FROM main.hr.people",
         "CREATE MACRO f() AS TABLE SELECT * FROM main.hr.people",
         "PREPARE p AS SELECT * FROM main.hr.people",
-        "EXPLAIN ANALYZE SELECT * FROM main.hr.people",
+        "PRAGMA database_list",
+        "SET memory_limit = '8GB'",
     ],
 )
-def test_nothing_is_written_defined_or_exported(workspace, statement):
+def test_nothing_is_copied_defined_or_set(workspace, statement):
     answer = sql(workspace, "carol", statement)
     assert (answer.status.state, answer.status.error.message[-5:]) == (StatementState.FAILED, "0A000")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "EXPORT DATABASE '/tmp/people'",
+        "EXPLAIN ANALYZE SELECT * FROM main.hr.people",
+        "ATTACH '/tmp/people.db' AS x",
+        "SELECT * FROM main.hr.people; DROP TABLE main.hr.people",
+    ],
+)
+def test_what_is_no_statement_of_the_platform_is_a_syntax_error(workspace, statement):
+    answer = sql(workspace, "carol", statement)
+    assert (answer.status.state, answer.status.error.message[-5:]) == (StatementState.FAILED, "42601")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE main.hr.copy AS SELECT * FROM main.hr.people",
+        "INSERT INTO main.hr.plain VALUES (2)",
+        "UPDATE main.hr.plain SET id = 2",
+        "DELETE FROM main.hr.plain",
+        "MERGE INTO main.hr.plain p USING (SELECT 1 AS id) s ON p.id = s.id WHEN MATCHED THEN DELETE",
+        "TRUNCATE TABLE main.hr.plain",
+        "DROP TABLE main.hr.plain",
+        "INSERT OVERWRITE main.hr.plain SELECT 3",
+    ],
+)
+def test_nobody_writes_without_a_grant(workspace, statement):
+    answer = sql(workspace, "carol", statement)
+    assert (answer.status.state, answer.status.error.message[-5:]) == (StatementState.FAILED, "42501")
+    assert rows(sql(workspace, "carol", "SELECT * FROM main.hr.plain")) == [["1"]]
 
 
 def test_a_filter_may_read_a_table_that_its_users_may_not(workspace):
@@ -257,7 +289,7 @@ def test_a_linked_result_is_downloaded_chunk_by_chunk_without_a_token(workspace)
 def test_linked_results_come_as_arrow_and_csv(workspace):
     everything = """SELECT 1::TINYINT AS a, 2::SMALLINT AS b, 3 AS c, 4::BIGINT AS d, 1.5::FLOAT AS e, 2.5::DOUBLE AS f,
         1.25::DECIMAL(10, 2) AS g, true AS h, 'x,y' AS i, DATE '2026-01-02' AS j, TIMESTAMP '2026-01-02 03:04:05' AS k,
-        'ab'::BLOB AS l, [1, 2] AS m, NULL AS n"""
+        'ab'::BINARY AS l, array(1, 2) AS m, NULL AS n"""
     arrow = sql(workspace, "alice", everything, disposition=Disposition.EXTERNAL_LINKS, format=Format.ARROW_STREAM)
     (body,) = follow(workspace, "alice", arrow)
     (row,) = pyarrow.ipc.open_stream(body).read_all().to_pylist()
@@ -410,7 +442,7 @@ def test_sessions_need_the_scope_and_the_warehouse(workspace):
         ("SELECT absent(1)", "42883"),
         ("SELECT CAST('x' AS INT)", "22018"),
         ("SELECT :absent", "42P02"),
-        ("DELETE FROM main.hr.plain", "0A000"),
+        ("DELETE FROM main.hr.plain", "42501"),
     ],
 )
 def test_a_failed_statement_says_its_sql_state_and_is_never_an_exception(workspace, statement, sql_state):

@@ -161,8 +161,6 @@ def test_a_call_that_does_not_fit_is_a_failed_statement(workspace, statement, te
         "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
         "SELECT * FROM pragma_database_list()",
         "SHOW ALL TABLES",
-        "SHOW TABLES",
-        "SHOW DATABASES",
     ],
 )
 def test_no_statement_lists_or_reads_what_functions_read(workspace, statement):
@@ -290,13 +288,13 @@ def test_arrays_and_functions_that_refuse_nulls():
         workspace.grant("alice", "CAN USE", "wh1")
         with pytest.raises(ValueError, match="does not fit"):
             workspace.add_function("main.s.size", "length_of(items)", parameters={"items": "ARRAY<INT>"}, returns="INT")
-        workspace.add_function("main.s.size", "len(items)", parameters={"items": "ARRAY<INT>"}, returns="INT")
+        workspace.add_function("main.s.size", "size(items)", parameters={"items": "ARRAY<INT>"}, returns="INT")
         workspace.add_function(
-            "main.s.strict", "CASE WHEN a IS NULL THEN error('no') ELSE a END", parameters={"a": "INT"}
+            "main.s.strict", "CASE WHEN a IS NULL THEN raise_error('no') ELSE a END", parameters={"a": "INT"}
         )
         for name in ("size", "strict"):
             workspace.grant("alice", "EXECUTE", f"main.s.{name}")
-        assert rows(sql(workspace, "alice", "SELECT main.s.size([1, 2]), main.s.strict(5)")) == [["2", "5"]]
+        assert rows(sql(workspace, "alice", "SELECT main.s.size(array(1, 2)), main.s.strict(5)")) == [["2", "5"]]
         described = client(workspace, "alice").functions.get("main.s.size").input_params.parameters[0]
         assert json.loads(described.type_json)["type"] == {
             "type": "array",

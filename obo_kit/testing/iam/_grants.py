@@ -3,84 +3,208 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Directory, Principal
 
-__all__ = ["PRIVILEGES", "Grants"]
+__all__ = ["PRIVILEGES", "Grants", "parents"]
 
+_OWN = ("MANAGE", "ALL PRIVILEGES")
 # Privileges per kind of securable, the one that lets a user use it first; the grants of the catalogue.
 PRIVILEGES: dict[str, tuple[str, ...]] = {
-    "table": ("SELECT",),
-    "function": ("EXECUTE",),
-    "vector_search_index": ("SELECT", "MODIFY"),
+    "table": ("SELECT", "MODIFY", *_OWN),
+    "function": ("EXECUTE", *_OWN),
+    "vector_search_index": ("SELECT", "MODIFY", *_OWN),
+    "schema": ("USE SCHEMA", "SELECT", "MODIFY", "EXECUTE", "CREATE TABLE", "CREATE FUNCTION", *_OWN),
+    "catalog": (
+        "USE CATALOG",
+        "USE SCHEMA",
+        "SELECT",
+        "MODIFY",
+        "EXECUTE",
+        "CREATE SCHEMA",
+        "CREATE TABLE",
+        "CREATE FUNCTION",
+        "BROWSE",
+        *_OWN,
+    ),
     "vector_search_endpoint": ("CAN USE",),
     "serving_endpoint": ("CAN QUERY", "CAN VIEW"),
     "sql_warehouse": ("CAN USE",),
     "genie_space": ("CAN RUN", "CAN EDIT", "CAN MANAGE"),
-    "uc_connection": ("USE CONNECTION",),
+    "uc_connection": ("USE CONNECTION", *_OWN),
     "app": ("CAN USE",),
 }
+# Tables and indexes share the names of Unity Catalog.
+_TABLES = ("table", "vector_search_index")
+_IN_SCHEMAS = frozenset({*_TABLES, "function"})
+
+Lack = tuple[str, str, str]
+"""A privilege, and the kind and name of what it is missing on."""
+
+
+def parents(kind: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yield what a securable lies in, the catalog first."""
+    if kind in _IN_SCHEMAS or kind == "schema":
+        yield "catalog", name.partition(".")[0]
+    if kind in _IN_SCHEMAS:
+        yield "schema", name.rpartition(".")[0]
 
 
 class Grants:
     """The securables of one workspace and the grants on them. Lives as long as it; thread-safe.
 
-    USE CATALOG and USE SCHEMA are not modelled: whoever holds SELECT is taken to hold them.
+    Privileges on a catalog or schema count for what lies in it. An owner holds every privilege on what is theirs.
+
+    Attributes:
+        strict: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. Otherwise whoever holds a privilege on
+            something in a schema is taken to hold them.
     """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._lock = threading.RLock()
-        self._held: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self._grants: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+        self.strict = False
 
-    def register(self, kind: str, name: str) -> None:
-        """Make a securable known. ValueError where one of its kind has the name already."""
+    def register(self, kind: str, name: str, *, owner: str | None = None) -> None:
+        """Make a securable known, and the schema and catalog it lies in.
+
+        Args:
+            kind: Kind of securable.
+            name: Its name.
+            owner: The principal or group that owns it; None for the author of the workspace.
+
+        Raises:
+            ValueError: Another of its kind has the name, or there is no such principal.
+        """
+        grantee = self._directory.grantee(owner) if owner is not None else None
         with self._lock:
-            # Tables and indexes share the names of Unity Catalog.
-            kinds = ("table", "vector_search_index") if kind in {"table", "vector_search_index"} else (kind,)
-            if any((other, name) in self._held for other in kinds):
+            kinds = _TABLES if kind in _TABLES else (kind,)
+            if any((other, name) in self._grants for other in kinds):
                 msg = f"There is another {kind.replace('_', ' ')} named {name!r} already"
                 raise ValueError(msg)
-            self._held[kind, name] = set()
+            for parent in parents(kind, name):
+                self._grants.setdefault(parent, set())
+            self._grants[kind, name] = set()
+            if grantee is not None:
+                self._owners[kind, name] = grantee
 
     def unregister(self, kind: str, name: str) -> None:
         """Forget a securable and the grants on it."""
         with self._lock:
-            self._held.pop((kind, name), None)
+            self._grants.pop((kind, name), None)
+            self._owners.pop((kind, name), None)
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is such a securable."""
         with self._lock:
-            return (kind, name) in self._held
+            return (kind, name) in self._grants
 
     def names(self, kind: str) -> list[str]:
         """Names of all securables of a kind, sorted."""
         with self._lock:
-            return sorted(name for known, name in self._held if known == kind)
+            return sorted(name for known, name in self._grants if known == kind)
+
+    # ------------------------------------------------------------------ granting
 
     def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None) -> None:
         """Grant; see ``LocalWorkspace.grant``."""
         entry, privilege = self._resolve(privilege, securable, kind)
         grantee = self._directory.grantee(principal)
         with self._lock:
-            self._held[entry].add((grantee, privilege))
+            self._grants[entry].add((grantee, privilege))
 
     def revoke(self, principal: str, privilege: str, securable: str, *, kind: str | None) -> None:
         """Revoke; see ``LocalWorkspace.revoke``."""
         entry, privilege = self._resolve(privilege, securable, kind)
         grantee = self._directory.grantee(principal)
         with self._lock:
-            self._held[entry].discard((grantee, privilege))
+            self._grants[entry].discard((grantee, privilege))
+
+    def own(self, principal: str, securable: str, *, kind: str | None = None) -> None:
+        """Make a principal or group the owner of a securable of Unity Catalog."""
+        entry, _ = self._resolve("MANAGE", securable, kind)
+        grantee = self._directory.grantee(principal)
+        with self._lock:
+            self._owners[entry] = grantee
+
+    def owner(self, kind: str, name: str) -> str | None:
+        """Return who owns a securable: a user name or a group. None for the author of the workspace."""
+        with self._lock:
+            grantee = self._owners.get((kind, name))
+        return grantee.removeprefix("group:") if grantee is not None else None
+
+    def listed(self, kind: str, name: str, *, inherited: bool = False) -> list[tuple[str, str, str, str]]:
+        """Return the grants on a securable, sorted: grantee, privilege, and the kind and name that it was granted on."""
+        places = [(kind, name), *(parents(kind, name) if inherited else ())]
+        with self._lock:
+            return sorted(
+                (grantee.removeprefix("group:"), privilege, *place)
+                for place in places
+                for grantee, privilege in self._grants.get(place, ())
+                if place == (kind, name) or privilege in PRIVILEGES[kind]
+            )
+
+    # ------------------------------------------------------------------ asking
 
     def holds(self, principal: Principal, privilege: str, kind: str, name: str) -> bool:
-        """Whether the principal, or a group of theirs, holds the privilege."""
+        """Whether the principal, or a group of theirs, may do what the privilege is for."""
+        return self.missing(principal, privilege, kind, name) is None
+
+    def missing(self, principal: Principal, privilege: str, kind: str, name: str) -> Lack | None:
+        """Return the first privilege that the principal lacks to use a privilege; None where they may."""
+        if self.strict:
+            for parent_kind, parent in parents(kind, name):
+                needed = f"USE {parent_kind.upper()}"
+                if not self._held(principal, needed, parent_kind, parent):
+                    return needed, parent_kind, parent
+        if self._held(principal, privilege, kind, name):
+            return None
+        return privilege, kind, name
+
+    def manages(self, principal: Principal, kind: str, name: str) -> bool:
+        """Whether the principal may grant, revoke and drop: an owner of it or of what it lies in, or MANAGE on these."""
+        mine = self._grantees(principal)
         with self._lock:
-            held = self._held.get((kind, name), ())
-            return (principal.user_name, privilege) in held or any(
-                (f"group:{group}", privilege) in held for group in principal.groups
+            owned = any(self._owners.get(place) in mine for place in ((kind, name), *parents(kind, name)))
+        return owned or self._held(principal, "MANAGE", kind, name)
+
+    def sees(self, principal: Principal, kind: str, name: str) -> bool:
+        """Whether lists show a securable of Unity Catalog to the principal."""
+        if any(self.holds(principal, privilege, kind, name) for privilege in PRIVILEGES[kind]):
+            return True
+        if self._held(principal, "BROWSE", "catalog", name.partition(".")[0]):
+            return True
+        if self.strict or kind not in {"schema", "catalog"}:
+            return False
+        with self._lock:
+            below = [
+                place for place in self._grants if place[1].startswith(f"{name}.") and (kind, name) in parents(*place)
+            ]
+        return any(self.sees(principal, *place) for place in below if place[0] in _IN_SCHEMAS)
+
+    def _held(self, principal: Principal, privilege: str, kind: str, name: str) -> bool:
+        mine = self._grantees(principal)
+        wanted = (privilege,) if privilege == "MANAGE" else (privilege, "ALL PRIVILEGES")
+        with self._lock:
+            if self._owners.get((kind, name)) in mine:
+                return True
+            return any(
+                (grantee, each) in grants
+                for place in ((kind, name), *parents(kind, name))
+                for grants in [self._grants.get(place)]
+                if grants
+                for each in wanted
+                for grantee in mine
             )
+
+    @staticmethod
+    def _grantees(principal: Principal) -> set[str]:
+        return {principal.user_name, *(f"group:{group}" for group in principal.groups)}
 
     def _resolve(self, privilege: str, securable: str, kind: str | None) -> tuple[tuple[str, str], str]:
         privilege = " ".join(privilege.upper().replace("_", " ").split())
@@ -88,8 +212,8 @@ class Grants:
             msg = f"No kind of securable is called {kind!r}; there are: {', '.join(PRIVILEGES)}"
             raise ValueError(msg)
         with self._lock:
-            kinds = [known for known, name in self._held if name == securable and kind in {None, known}]
-            names = sorted(name for _, name in self._held)
+            kinds = [known for known, name in self._grants if name == securable and kind in {None, known}]
+            names = sorted(name for known, name in self._grants if known not in {"catalog", "schema"})
         if not kinds:
             what = f"{kind.replace('_', ' ')} " if kind else "securable "
             msg = f"No {what}named {securable!r} in this workspace; there are: {', '.join(names) or 'none yet'}"

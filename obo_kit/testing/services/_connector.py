@@ -211,8 +211,8 @@ class _Calls:
         session = Session(
             owner=self._owner,
             warehouse=self._warehouse,
-            catalog=(space.catalogName if space else None) or None,
-            schema=(space.schemaName if space else None) or None,
+            catalog=(space.catalogName if space else None) or "main",
+            schema=(space.schemaName if space else None) or "default",
         )
         return _thrift.opened(self._connector.keep_session(session), request)
 

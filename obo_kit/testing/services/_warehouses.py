@@ -22,6 +22,7 @@ from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.sql._engine import Interrupt, Outcome
+from obo_kit.testing.sql._engine import Session as SqlSession
 from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
 
 __all__ = ["Session", "Warehouses", "WarehousesMixin"]
@@ -30,31 +31,14 @@ __all__ = ["Session", "Warehouses", "WarehousesMixin"]
 _KEPT = 1000
 # Life of a link to a result, seconds (databricks-sdk: at most 15 minutes).
 _LINK_LIFE = 900.0
-# USE is the only statement that changes anything, and only the session it is in.
-_NAME = r"(?:`([^`]+)`|([\w-]+))"
-_USE = re.compile(
-    rf"\s*USE\s+(?:(CATALOG)\s+|(?:SCHEMA|DATABASE)\s+)?{_NAME}(?:\.{_NAME})?\s*;?\s*", re.IGNORECASE | re.ASCII
-)
 
 
 @dataclass(kw_only=True)
-class Session:
-    """Where short names of a session's statements lie."""
+class Session(SqlSession):
+    """A session of somebody on a warehouse: what its statements leave to each other."""
 
     owner: str
     warehouse: str
-    catalog: str | None
-    schema: str | None
-
-    def use(self, statement: re.Match[str]) -> None:
-        """Do what a USE statement says."""
-        first, second = statement[2] or statement[3], statement[4] or statement[5]
-        if statement[1]:
-            self.catalog, self.schema = first, None
-        elif second:
-            self.catalog, self.schema = first, second
-        else:
-            self.schema = first
 
 
 @dataclass(kw_only=True)
@@ -183,18 +167,13 @@ class Warehouses(Service):
         interrupt: Interrupt,
     ) -> Future[Outcome]:
         """Run a statement in a session, in a thread. RefusedError where the workspace is stopping."""
-        use = _USE.fullmatch(sql)
-        if use is not None:
-            session.use(use)
         try:
             return self._pool.submit(
                 self._engine.run,
                 principal,
-                # The session has done it: the engine has nothing to do.
-                "SELECT 1 WHERE false" if use is not None else sql,
+                sql,
                 parameters=parameters,
-                catalog=session.catalog,
-                schema=session.schema,
+                session=session,
                 row_limit=row_limit,
                 interrupt=interrupt,
             )
@@ -282,8 +261,8 @@ class Warehouses(Service):
             return Session(
                 owner=call.user.principal.user_name,
                 warehouse="",
-                catalog=call.text(body, "catalog", "") or None,
-                schema=call.text(body, "schema", "") or None,
+                catalog=call.text(body, "catalog", "") or "main",
+                schema=call.text(body, "schema", "") or "default",
             )
         return self._own_session(call, name)
 

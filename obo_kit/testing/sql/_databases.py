@@ -1,46 +1,48 @@
-"""The databases that statements run in: one per set of tables and functions, and per user where users differ in them.
+"""What statements run on: one database per workspace, in memory, with the tables and functions of Unity Catalog.
 
-A database holds its tables as its user sees them: row filters and column masks are applied while it is filled, so that
-no statement can get round them. Beside them it holds its functions and, where no statement can name it, what those
-functions read.
+Tables lie in schemas whose names no statement can know; the rewriter puts them in where a statement may read them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from obo_kit.testing.sql._rewriter import PREFIX, Reading, UnreadableError, identifier, read
-from obo_kit.testing.sql._types import duck_type
-
 if TYPE_CHECKING:
-    from obo_kit.testing.iam._directory import Principal
+    pass
 
-__all__ = ["Function", "Parameter", "Table", "Worlds", "split_name"]
+__all__ = ["Access", "Function", "Parameter", "Session", "Store", "Table", "View", "quoted", "split_name"]
 
-# Databases kept.
-_KEPT = 64
+_SETTINGS = (
+    "enable_external_access = false",
+    "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false",
+    # Or a name that is no table's would be looked for among the variables of this program.
+    "python_enable_replacements = false",
+    "memory_limit = '1GB'",
+    "threads = 2",
+    "TimeZone = 'UTC'",
+    "lock_configuration = true",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: its rows, and what is done to them before a user sees them.
+    """A table: its columns, and what is done to its rows before a user sees them.
 
     Attributes:
         name: ``catalog.schema.table``, in lower case.
-        rows: A pyarrow table.
         types: DuckDB's type per column.
         row_filter: SQL condition over the columns: the rows a user sees. None for all.
         column_masks: SQL expression over the columns, per column that is masked.
     """
 
     name: str
-    rows: Any
     types: Mapping[str, str]
     row_filter: str | None = None
     column_masks: Mapping[str, str] = field(default_factory=dict)
@@ -51,14 +53,10 @@ class Table:
         return self.row_filter is not None or bool(self.column_masks)
 
     def sql(self) -> str:
-        """What a user sees of it, as a statement on the whole of it."""
-        columns = (
-            f"CAST(({mask}) AS {kind}) AS {identifier(column)}" if mask else identifier(column)
-            for column, kind in self.types.items()
-            for mask in [self.column_masks.get(column)]
-        )
-        table = ".".join(identifier(part) for part in split_name(self.name))
+        """Return what a user sees of it, as a statement on the whole of it, in Databricks SQL."""
+        columns = (f"{self.column_masks.get(column, f'`{column}`')} AS `{column}`" for column in self.types)
         where = f" WHERE ({self.row_filter})" if self.row_filter is not None else ""
+        table = ".".join(f"`{part}`" for part in self.name.split("."))
         return f"SELECT {', '.join(columns)} FROM {table}{where}"  # noqa: S608  the workspace's author writes it
 
 
@@ -90,25 +88,38 @@ class Function:
     returns: str | tuple[Parameter, ...]
     comment: str
 
-    def sql(self) -> str:
-        """Its body as a statement in which each parameter stands under the name :data:`PREFIX` gives it.
 
-        The parameters are columns of a row named like the function, as on the platform: a column of a table that the
-        body reads goes before a parameter of the same name, and ``function.parameter`` tells them apart.
-        """
-        casts = (f"CAST({identifier(PREFIX + one.name)} AS {duck_type(one.type_text)})" for one in self.parameters)
-        names = ", ".join(identifier(one.name) for one in self.parameters)
-        row = f"(VALUES ({', '.join(casts)})) AS {identifier(split_name(self.name)[2])}({names})"
-        if isinstance(self.returns, str):
-            source = f" FROM {row}" if self.parameters else ""
-            return f"SELECT CAST(({self.body}) AS {duck_type(self.returns)}){source}"
-        columns = ", ".join(
-            f"CAST({identifier(PREFIX + one.name)} AS {duck_type(one.type_text)}) AS {identifier(one.name)}"
-            for one in self.returns
-        )
-        result = ", ".join(identifier(PREFIX + one.name) for one in self.returns)
-        source = f"{row}, " if self.parameters else ""
-        return f"SELECT {columns} FROM {source}LATERAL ({self.body}) AS result({result})"  # noqa: S608  as above
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """A privilege that a statement needs on something of Unity Catalog."""
+
+    privilege: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A temporary view: a query, and where its short names lie."""
+
+    sql: str
+    catalog: str
+    schema: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What statements leave to the next one of their session. One statement at a time."""
+
+    catalog: str = "main"
+    schema: str = "default"
+    views: dict[str, View] = field(default_factory=dict)
+
+
+def quoted(*parts: str) -> str:
+    """Quote a name for DuckDB, part by part."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def split_name(name: str) -> tuple[str, str, str]:
@@ -120,180 +131,100 @@ def split_name(name: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-class Worlds:
-    """What there is, and the databases made of it. Lives as long as its workspace; thread-safe."""
+class Store:
+    """The database of one workspace. Lives as long as it; thread-safe."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
         self.functions: dict[str, Function] = {}
-        # What functions and policies read lies under a prefix that no statement can know.
-        self._hidden = f"own {secrets.token_hex(8)} "
-        self._lock = threading.Lock()
-        self._parsing = threading.Lock()
-        self._kept: OrderedDict[tuple[Principal | None, frozenset[str], frozenset[str]], Any] = OrderedDict()
-        self._parser: Any = None
+        # Set by the engine: what a user sees of information_schema.
+        self.metadata: Any = None
+        self._hidden = secrets.token_hex(8)
+        self._lock = threading.RLock()
+        self._connection: Any = None
+        self._macros: set[str] = set()
         self._closed = False
 
-    # ------------------------------------------------------------------ reading
+    def place(self, name: str) -> str:
+        """Return the schema in which a table lies."""
+        return f"{self._hidden} {name.rpartition('.')[0]}"
 
-    def read(self, principal: Principal, sql: str, *, catalog: str, schema: str, prefix: str = PREFIX) -> Reading:
-        """Read a statement of the principal. UnreadableError where it does not read."""
-        with self._parsing:
-            return read(
-                self._connected(),
-                sql,
-                catalog=catalog,
-                schema=schema,
-                user_name=principal.user_name,
-                groups=principal.groups,
-                tables=self.tables,
-                functions=self.functions,
-                prefix=prefix,
-            )
+    def path(self, name: str) -> str:
+        """Return where a table lies, quoted."""
+        return quoted(self.place(name), name.rpartition(".")[2])
 
-    def cast(self, value: str | None, kind: str) -> Any:
-        """A text as a value of a type of DuckDB. duckdb.Error where it is none."""
-        with self._parsing:
-            return self._connected().execute(f"SELECT CAST(?::VARCHAR AS {kind})", [value]).fetchall()[0][0]
+    def plain(self, text: str) -> str:
+        """Return a text of the database without the names that are its own."""
+        return re.sub(rf'"?{self._hidden} ([\w.-]+)"?|\bspark_(?=\w)', r"\1", text)
 
-    def _connected(self) -> Any:
-        import duckdb
-
-        self._check_open()
-        if self._parser is None:
-            self._parser = _locked_down(duckdb.connect(":memory:"))
-        return self._parser
-
-    def check(self, principal: Principal, new: Table | Function) -> None:
-        """Read what a new table or function says. ValueError where it does not read or names what is not there."""
-        try:
-            reading = self._definition(principal, new.name, new.sql())
-        except UnreadableError as error:
-            msg = f"The SQL of {new.name!r} does not read: {error.detail}"
-            raise ValueError(msg) from None
-        known = {*self.tables, *self.functions, new.name} if isinstance(new, Table) else {*self.tables, *self.functions}
-        for name in (*reading.tables, *reading.functions):
-            if name not in known:
-                msg = f"{new.name!r} names {name!r}, which is not there yet"
-                raise ValueError(msg)
-
-    # ------------------------------------------------------------------ making databases
-
-    def open(self, principal: Principal, tables: Iterable[str], functions: Iterable[str]) -> Any:
-        """Return a cursor in the database that holds just these, as the principal sees them."""
-        named = frozenset(tables), frozenset(functions)
-        personal = bool(named[1]) or any(self.tables[name].policed for name in named[0])
-        key = (principal if personal else None, *named)
+    def cursor(self) -> Any:
+        """Return a cursor. RuntimeError where the workspace has stopped."""
         with self._lock:
-            self._check_open()
-            world = self._kept.get(key)
-            if world is not None:
-                self._kept.move_to_end(key)
-                return world.cursor()
-        # Filled outside the lock: it takes statements, and two at once do no harm.
-        world = _locked_down(self._filled(principal, *named))
-        with self._lock:
-            self._check_open()
-            self._kept[key] = world
-            if len(self._kept) > _KEPT:
-                # Cursors that still run keep their database alive.
-                self._kept.popitem(last=False)
-            return world.cursor()
+            if self._closed:
+                msg = "The local workspace has stopped"
+                raise RuntimeError(msg)
+            if self._connection is None:
+                import duckdb
+
+                self._connection = duckdb.connect(":memory:")
+                for setting in _SETTINGS:
+                    self._connection.execute(f"SET {setting}")
+            return self._connection.cursor()
+
+    def prepare(self, text: str) -> None:
+        """Make the macros that a text calls."""
+        from obo_kit.testing.sql._calls import macro_source, macros_in
+
+        wanted = [name for name in macros_in(text) if name not in self._macros]
+        if wanted:
+            with self._lock, self.cursor() as cursor:
+                for name in wanted:
+                    cursor.execute(macro_source(name))
+                    self._macros.add(name)
+
+    def load(self, name: str, rows: Any) -> dict[str, str]:
+        """Put an arrow table in the place of a table and return its types."""
+        with self._lock, self.cursor() as cursor:
+            self.make_schema(cursor, name)
+            cursor.register("incoming", rows)
+            cursor.execute(f"CREATE OR REPLACE TABLE {self.path(name)} AS SELECT * FROM incoming")  # noqa: S608  a quoted name
+            cursor.unregister("incoming")
+            return self.types(cursor, name)
+
+    def make_schema(self, cursor: Any, name: str) -> None:
+        """Make the schema in which a table is to lie."""
+        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.place(name))}")
+
+    def types(self, cursor: Any, name: str) -> dict[str, str]:
+        """Return the types of the columns of a table."""
+        relation = cursor.sql(f"SELECT * FROM {self.path(name)} LIMIT 0")  # noqa: S608  a quoted name
+        return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+    def drop(self, name: str) -> None:
+        """Drop a table."""
+        self.tables.pop(name, None)
+        with self._lock, self.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {self.path(name)}")
+
+    def unpoliced(self, table: Table) -> Store:
+        """Return the same store, with the whole of one table."""
+        store = Store.__new__(Store)
+        store.__dict__.update(self.__dict__)
+        whole = dataclasses.replace(table, row_filter=None, column_masks={})
+        store.tables = {**self.tables, table.name: whole}
+        return store
+
+    def cast(self, values: Iterable[tuple[str | None, str]]) -> list[Any]:
+        """Return texts as values of types of DuckDB. duckdb.Error where one is none."""
+        with self.cursor() as cursor:
+            return [
+                cursor.execute(f"SELECT CAST(?::VARCHAR AS {kind})", [value]).fetchall()[0][0] for value, kind in values
+            ]
 
     def close(self, *, busy: bool) -> None:
-        """Open no more; free the databases. A database that is still ``busy`` goes when its statement does."""
-        with self._lock, self._parsing:
+        """Open no more; free the database. One that is still ``busy`` goes when its statement does."""
+        with self._lock:
             self._closed = True
-            if not busy:
-                for world in self._kept.values():
-                    world.close()
-            self._kept.clear()
-            if self._parser is not None:
-                self._parser.close()
-                self._parser = None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            msg = "The local workspace has stopped"
-            raise RuntimeError(msg)
-
-    def _filled(self, principal: Principal, tables: frozenset[str], functions: frozenset[str]) -> Any:
-        import duckdb
-
-        world = duckdb.connect(":memory:")
-        for name in sorted(tables):
-            _put(world, PREFIX, name, self.seen(principal, name))
-        for name in sorted(functions):
-            self._put_function(world, PREFIX, principal, name)
-        return world
-
-    def seen(self, principal: Principal, name: str) -> Any:
-        """The rows of a table as the principal sees them, a pyarrow table."""
-        import duckdb
-
-        table = self.tables[name]
-        if not table.policed:
-            return table.rows
-        reading = self._definition(principal, name, table.sql())
-        with duckdb.connect(":memory:") as scratch:
-            _put(scratch, self._hidden, name, table.rows)
-            self._put_read(scratch, principal, reading, but=name)
-            return scratch.sql(reading.text).to_arrow_table()
-
-    def _put_function(self, world: Any, prefix: str, principal: Principal, name: str) -> None:
-        function = self.functions[name]
-        reading = self._definition(principal, name, function.sql())
-        self._put_read(world, principal, reading)
-        parameters = ", ".join(
-            identifier(PREFIX + one.name) + (f" := {one.default}" if one.default is not None else "")
-            for one in function.parameters
-        )
-        body = f"({reading.text})" if isinstance(function.returns, str) else f"TABLE {reading.text}"
-        _make_schema(world, prefix, name)
-        world.execute(f"CREATE OR REPLACE MACRO {_path(prefix, name)}({parameters}) AS {body}")
-
-    def _definition(self, principal: Principal, name: str, sql: str) -> Reading:
-        """Read what the author wrote of a table or function; short names in it mean its own schema."""
-        catalog, schema, _ = split_name(name)
-        return self.read(principal, sql, catalog=catalog, schema=schema, prefix=self._hidden)
-
-    def _put_read(self, world: Any, principal: Principal, reading: Reading, *, but: str | None = None) -> None:
-        """Put what a function or a policy reads where statements cannot name it."""
-        for name in reading.tables:
-            if name != but:
-                _put(world, self._hidden, name, self.seen(principal, name))
-        for name in reading.functions:
-            self._put_function(world, self._hidden, principal, name)
-
-
-def _put(world: Any, prefix: str, name: str, rows: Any) -> None:
-    _make_schema(world, prefix, name)
-    world.register("incoming", rows)
-    world.execute(f"CREATE TABLE IF NOT EXISTS {_path(prefix, name)} AS SELECT * FROM incoming")  # noqa: S608  a quoted name
-    world.unregister("incoming")
-
-
-def _make_schema(world: Any, prefix: str, name: str) -> None:
-    catalog, schema, _ = split_name(name)
-    world.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {identifier(prefix + catalog)}")
-    world.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(prefix + catalog)}.{identifier(schema)}")
-
-
-def _path(prefix: str, name: str) -> str:
-    catalog, schema, table = split_name(name)
-    return ".".join(identifier(part) for part in (prefix + catalog, schema, table))
-
-
-def _locked_down(connection: Any) -> Any:
-    for setting in (
-        "enable_external_access = false",
-        "autoinstall_known_extensions = false",
-        "autoload_known_extensions = false",
-        # Or a name that is no table's would be looked for among the variables of this program.
-        "python_enable_replacements = false",
-        "memory_limit = '1GB'",
-        "threads = 2",
-        "lock_configuration = true",
-    ):
-        connection.execute(f"SET {setting}")
-    return connection
+            if self._connection is not None and not busy:
+                self._connection.close()
+            self._connection = None

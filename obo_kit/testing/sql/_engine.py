@@ -1,7 +1,7 @@
 """SQL on DuckDB, with the grants of whoever asks.
 
-Grants hold by construction: a statement runs in a database that holds the tables and functions it was found to name,
-each of which its user was found to be granted, and nothing else (``_sql_world``). What was overlooked is not there.
+A statement is rewritten from a tree in which every table, function and construct was seen (``_rewriter``); what it needs
+of Unity Catalog is checked before it runs. The names of the database itself are secret: what was not seen is not found.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.testing._refusals import REFUSALS, refusal_text
 from obo_kit.testing.iam._directory import Principal
-from obo_kit.testing.sql._databases import Function, Parameter, Table, Worlds, split_name
-from obo_kit.testing.sql._rewriter import PREFIX, Reading, UnreadableError, identifier
+from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, split_name
 from obo_kit.testing.sql._rows import Rows, records
-from obo_kit.testing.sql._types import Column, duck_type, sql_type, text_of
+from obo_kit.testing.sql._types import Column, sql_type, text_of
 
 if TYPE_CHECKING:
-    from obo_kit.testing.iam._grants import Grants
+    from sqlglot import exp
 
-__all__ = ["Column", "Engine", "Function", "Interrupt", "Outcome", "Parameter", "SqlRefusal", "split_name"]
+    from obo_kit.testing.iam._grants import Grants
+    from obo_kit.testing.sql._databases import Access
+    from obo_kit.testing.sql._dialect import UnreadableError
+    from obo_kit.testing.sql._writes import Written
+
+__all__ = ["Column", "Engine", "Function", "Interrupt", "Outcome", "Parameter", "Session", "SqlRefusal", "split_name"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
-DEFAULT_CATALOG = "main"
-DEFAULT_SCHEMA = "default"
 ROW_LIMIT = 100_000
 TIME_LIMIT = 60.0
 # How long ``close`` waits for interrupted statements, seconds.
@@ -45,6 +47,11 @@ class SqlRefusal:
     key: str
     text: str
     table: str | None = None
+
+    @property
+    def sql_state(self) -> str | None:
+        """The SQLSTATE that the text ends with."""
+        return self.text.rpartition("SQLSTATE: ")[2] or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +108,11 @@ class Engine:
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
-        self._worlds = Worlds()
+        self._store = Store()
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
+        # Writes happen one after the other, as if each were alone.
+        self._writing = threading.Lock()
         self._running: set[Any] = set()
         self._closed = False
 
@@ -120,7 +129,6 @@ class Engine:
         ValueError where they do not form a table (no row, or values of a column that do not go together), or where
         filter or masks do not fit it.
         """
-        import duckdb
         import pyarrow as pa  # type: ignore[import-untyped]
 
         full = ".".join(split_name(name))
@@ -138,47 +146,77 @@ class Engine:
         if unknown:
             msg = f"Table {name!r} has no column {sorted(unknown)[0]!r} to mask; it has: {', '.join(columns)}"
             raise ValueError(msg)
-        with duckdb.connect(":memory:") as scratch:
-            types = dict(zip(columns, map(str, scratch.from_arrow(table).types), strict=True))
-        loaded = Table(name=full, rows=table, types=types, row_filter=row_filter, column_masks=dict(column_masks or {}))
-        self._add(self._worlds.tables, loaded, f"SELECT * FROM {_quoted(full)}")  # noqa: S608  a checked, quoted name
+        with self._lock:
+            self._check_new(self._store.tables, full)
+            types = self._store.load(full, table)
+            self._store.tables[full] = loaded = Table(
+                name=full, types=types, row_filter=row_filter, column_masks=dict(column_masks or {})
+            )
+        if loaded.policed:
+            self._try(full, f"SELECT * FROM {_backticked(full)}", lambda: self._store.drop(full))  # noqa: S608  a checked name
         return full
 
     def define(self, function: Function) -> None:
         """Add a function. ValueError where the name is taken, or the body does not read or names what is not there."""
-        call = f"{_quoted(function.name)}({', '.join(['NULL'] * len(function.parameters))})"
-        source = "" if isinstance(function.returns, str) else "* FROM "
-        self._add(self._worlds.functions, function, f"SELECT {source}{call}")
+        scalar = isinstance(function.returns, str)
+        with self._lock:
+            self._check_new(self._store.functions, function.name)
+            # Not before this point: what a definition names must be there before it, so that none comes back to itself.
+            self._try(function.name, f"SELECT ({function.body})" if scalar else function.body, None)
+            self._store.functions[function.name] = function
+        call = f"{_backticked(function.name)}({', '.join(['NULL'] * len(function.parameters))})"
+        use = f"SELECT {call}" if scalar else f"SELECT * FROM {call}"  # noqa: S608  a checked name
+        self._try(function.name, use, lambda: self._store.functions.pop(function.name))
 
-    def _add(self, kind: dict[str, Any], new: Table | Function, use: str) -> None:
-        """Add a table or function, and try how nobody would use it, so that what it says is found wrong here."""
+    def _check_new(self, kind: Mapping[str, Any], name: str) -> None:
+        if name in kind:
+            what = "function" if kind is self._store.functions else "table or index"
+            msg = f"There is already a {what} named {name!r}"
+            raise ValueError(msg)
+
+    def _try(self, name: str, use: str, undo: Callable[[], object] | None) -> None:
+        """Try how nobody would use a table or function, so that what it says is found wrong here.
+
+        Without an ``undo`` it is read only.
+        """
         import duckdb
 
-        what = "function" if isinstance(new, Function) else "table or index"
-        with self._lock:
-            if new.name in kind:
-                msg = f"There is already a {what} named {new.name!r}"
-                raise ValueError(msg)
-            # Not before this point: what a definition names must be there before it, so that none comes back to itself.
-            self._worlds.check(_NOBODY, new)
-            kind[new.name] = new
-        if isinstance(new, Table) and not new.policed:
-            return
-        tables, functions = ([], [new.name]) if isinstance(new, Function) else ([new.name], [])
+        from obo_kit.testing.sql._dialect import UnreadableError, parse
+        from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+
+        catalog, schema, _ = split_name(name)
+        session = Session(catalog=catalog, schema=schema)
+        rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True)
+        msg = None
         try:
-            with self._worlds.open(_NOBODY, tables, functions) as cursor:
-                cursor.sql(use)
+            text = duck_text(rewriter.rewrite(parse(use)))
+            if undo is not None:
+                self._store.prepare(text)
+                with self._store.cursor() as cursor:
+                    cursor.sql(text)
+        except UnreadableError as error:
+            absent = error.detail.replace("`", "")
+            if error.key == "sql_syntax":
+                msg = f"The SQL of {name!r} does not read: {error.detail}"
+            elif error.key in {"sql_missing", "sql_no_function"} and "." in absent:
+                msg = f"{name!r} names {absent!r}, which is not there yet"
+            else:
+                msg = f"The SQL of {name!r} does not fit: {refusal_text(error.key, **_fields(error))}"
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
-            del kind[new.name]
-            msg = f"The SQL of {new.name!r} does not fit: {_detail(error)}"
-            raise ValueError(msg) from None
+            msg = f"The SQL of {name!r} does not fit: {self._detail(error)}"
         except duckdb.Error:
             # A function may well refuse nulls, or a user who is nobody.
-            _logger.debug("%s could not be tried out", new.name, exc_info=True)
+            _logger.debug("%s could not be tried out", name, exc_info=True)
+        if msg is not None:
+            if undo is not None:
+                undo()
+            raise ValueError(msg) from None
 
     def columns(self, name: str) -> tuple[Column, ...]:
         """The columns of a table."""
-        return tuple(_column(column, duck) for column, duck in self._worlds.tables[name].types.items())
+        return tuple(_column(column, duck) for column, duck in self._store.tables[name].types.items())
+
+    # ------------------------------------------------------------------ running statements
 
     def run(
         self,
@@ -186,29 +224,152 @@ class Engine:
         sql: str,
         *,
         parameters: Sequence[Mapping[str, Any]] = (),
-        catalog: str | None = None,
-        schema: str | None = None,
+        session: Session | None = None,
         row_limit: int | None = None,
         interrupt: Interrupt | None = None,
     ) -> Outcome:
-        """Run one statement as the principal. Never raises for what the statement says or does."""
+        """Run one statement as the principal. Never raises for what the statement says or does.
+
+        Args:
+            principal: Who asks.
+            sql: The statement, in Databricks SQL.
+            parameters: Objects with ``name`` (none for a positional one), ``value`` and ``type``.
+            session: What earlier statements left; a new one by default.
+            row_limit: Rows of the result at most.
+            interrupt: Stops it.
+        """
         import duckdb
 
-        interrupt = interrupt or Interrupt()
+        from obo_kit.testing.sql._dialect import UnreadableError
 
+        interrupt = interrupt or Interrupt()
+        limit = min(row_limit or ROW_LIMIT, ROW_LIMIT)
         try:
-            reading = self._prepare(principal, sql, catalog or DEFAULT_CATALOG, schema or DEFAULT_SCHEMA)
-            values = self._values(reading.parameters, parameters)
-            limit = min(row_limit or ROW_LIMIT, ROW_LIMIT)
-            with self._worlds.open(principal, reading.tables, reading.functions) as cursor:
-                return self._execute(cursor, reading.text, values, limit, interrupt)
+            return self._run(
+                principal, sql, parameters=parameters, session=session or Session(), limit=limit, interrupt=interrupt
+            )
+        except UnreadableError as error:
+            return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
         except _StatementError as error:
             return Outcome(error=error.refusal)
         except (duckdb.Error, RuntimeError, ValueError, OverflowError, RecursionError) as error:
-            return Outcome(error=_explained(error).refusal)
+            return Outcome(error=self._explained(error).refusal)
+
+    def _run(
+        self,
+        principal: Principal,
+        sql: str,
+        *,
+        parameters: Sequence[Mapping[str, Any]],
+        session: Session,
+        limit: int,
+        interrupt: Interrupt,
+    ) -> Outcome:
+        from sqlglot import exp
+
+        from obo_kit.testing.sql._dialect import UnreadableError, parse
+        from obo_kit.testing.sql._metadata import Metadata
+        from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+        from obo_kit.testing.sql._writes import WRITES, plan_grant, plan_write
+
+        if self._store.metadata is None:
+            self._store.metadata = Metadata(self._store, self._grants)
+        tree = parse(sql)
+        explain = isinstance(tree, exp.Command) and tree.this.upper() == "EXPLAIN"
+        if explain:
+            tree = parse(
+                re.sub(r"^\s*(EXTENDED|FORMATTED|COST|CODEGEN)\b", "", tree.expression.name, flags=re.IGNORECASE)
+            )
+        rewriter = Rewriter(store=self._store, principal=principal, session=session, parameters=parameters)
+        if isinstance(tree, (exp.Query, exp.Values)):
+            text = duck_text(rewriter.rewrite(tree))
+            self._check(principal, rewriter.accesses)
+            self._store.prepare(text)
+            if explain:
+                text = f"EXPLAIN {text}"
+            return self._execute(lambda cursor: self._query(cursor, text, limit, explain=explain), interrupt)
+        if type(tree) in WRITES and not explain:
+            write = plan_write(tree, rewriter, self._grants)
+            self._check(principal, rewriter.accesses)
+            return self._execute(lambda cursor: self._write(cursor, write), interrupt)
+        if isinstance(tree, (exp.Grant, exp.Revoke)) or (
+            isinstance(tree, exp.Command) and tree.this.upper() in {"GRANT", "REVOKE"}
+        ):
+            plan_grant(sql, principal, session, self._grants)(None)
+            return Outcome()
+        if isinstance(tree, exp.Use):
+            _use(tree, session)
+            return Outcome()
+        if isinstance(tree, exp.Describe):
+            return _listed(self._store.metadata.describe(principal, tree, session))
+        if isinstance(tree, exp.Command) and tree.this.upper() == "SHOW":
+            return _listed(self._store.metadata.show(principal, tree.expression.name, session))
+        what = tree.this.upper() if isinstance(tree, exp.Command) else type(tree).__name__.upper()
+        raise UnreadableError("sql_unsupported", f"{what} is not served.")
+
+    def _check(self, principal: Principal, accesses: Sequence[Access]) -> None:
+        """Refuse what is not granted. What is absent was reported before, as the platform does."""
+        for access in accesses:
+            if not self._grants.exists(access.kind, access.name):
+                raise _StatementError("sql_missing", name=_backticked(access.name))
+        for access in accesses:
+            if access.privilege == "MANAGE" and self._grants.manages(principal, access.kind, access.name):
+                continue
+            lack = self._grants.missing(principal, access.privilege, access.kind, access.name)
+            if lack is not None:
+                privilege, kind, name = lack
+                securable = f"{'Routine' if kind == 'function' else kind.title()} '{name}'"
+                table = access.name if access.kind == "table" else None
+                raise _StatementError("sql_lacks", table=table, detail=f"{privilege} on {securable}")
+
+    def _query(self, cursor: Any, text: str, limit: int, *, explain: bool) -> Outcome:
+        if explain:
+            plan = "\n".join(str(row[1]) for row in cursor.execute(text).fetchall())
+            return _listed((("plan",), [(f"== Physical Plan ==\n{self._store.plain(plan)}",)]))
+        relation = cursor.sql(text)
+        # A relation tells exact types in every DuckDB; the description of a cursor does not.
+        columns = tuple(map(_column, relation.columns, map(str, relation.types)))
+        rows = relation.limit(limit + 1).fetchall()
+        return Outcome(
+            columns=columns,
+            rows=tuple(tuple(text_of(value) for value in row) for row in rows[:limit]),
+            truncated=len(rows) > limit,
+        )
+
+    def _write(self, cursor: Any, write: Callable[[Any], Written]) -> Outcome:
+        with self._writing:
+            cursor.execute("BEGIN")
+            try:
+                names, rows = write(cursor)
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+        columns = tuple(Column(name=name, type_text="BIGINT", type_name="LONG") for name in names)
+        return Outcome(columns=columns, rows=tuple(tuple(map(str, row)) for row in rows))
+
+    def _execute(self, work: Callable[[Any], Outcome], interrupt: Interrupt) -> Outcome:
+        timer = threading.Timer(TIME_LIMIT, interrupt)
+        timer.daemon = True
+        with self._store.cursor() as cursor:
+            with self._lock:
+                if self._closed:
+                    msg = "The local workspace has stopped"
+                    raise RuntimeError(msg)
+                self._running.add(cursor)
+            timer.start()
+            try:
+                interrupt.watch(cursor)
+                return work(cursor)
+            finally:
+                timer.cancel()
+                interrupt.watch(None)
+                with self._idle:
+                    self._running.discard(cursor)
+                    self._idle.notify_all()
 
     def close(self) -> None:
-        """Interrupt what is running and free the databases."""
+        """Interrupt what is running and free the database."""
         with self._idle:
             self._closed = True
             deadline = time.monotonic() + _CLOSE_LIMIT
@@ -217,77 +378,51 @@ class Engine:
                 for cursor in self._running:
                     cursor.interrupt()
                 self._idle.wait(0.02)
-            self._worlds.close(busy=bool(self._running))
+            self._store.close(busy=bool(self._running))
 
-    # ------------------------------------------------------------------ reading the statement
+    # ------------------------------------------------------------------ errors
 
-    def _prepare(self, principal: Principal, sql: str, catalog: str, schema: str) -> Reading:
-        """Read a statement; refuse one that names what is not there or not granted."""
-        try:
-            reading = self._worlds.read(principal, sql, catalog=catalog, schema=schema)
-        except UnreadableError as error:
-            raise _StatementError(error.key, detail=error.detail) from None
-        # The platform resolves names first: what is absent is reported before what is not granted.
-        for name in reading.tables:
-            if not self._grants.exists("table", name):
-                raise _StatementError("sql_missing", name=_backticked(name))
-        for name in reading.functions:
-            if not self._grants.exists("function", name):
-                raise _StatementError("sql_no_function", name=_backticked(name))
-        for name in reading.tables:
-            if not self._grants.holds(principal, "SELECT", "table", name):
-                raise _StatementError("sql_denied", table=name, name=name)
-        for name in reading.functions:
-            if not self._grants.holds(principal, "EXECUTE", "function", name):
-                raise _StatementError("sql_no_execute", name=name)
-        return reading
+    def _explained(self, error: Exception) -> _StatementError:
+        """What the platform would make of a statement that DuckDB cannot run. The patterns are DuckDB's words."""
+        detail = self._detail(error)
+        own = re.search(r"\[[A-Z_]+\] .* SQLSTATE: \w{5}", detail)
+        if own is not None:
+            return _StatementError("sql_raised", detail=own[0])
+        for pattern, key in (
+            (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
+            (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
+            (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
+            (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
+            (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
+        ):
+            match = re.search(pattern, detail, re.IGNORECASE)
+            if match is not None:
+                return _StatementError(
+                    key, **{name: f"`{text}`" if name == "name" else text for name, text in match.groupdict().items()}
+                )
+        return _StatementError("sql_failed", detail=detail)
 
-    def _values(self, wanted: Sequence[str], parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        given = {str(parameter.get("name")): parameter for parameter in parameters}
-        values: dict[str, Any] = {}
-        for name in wanted:
-            if name not in given:
-                raise _StatementError("sql_parameter", name=name)
-            try:
-                duck = duck_type(str(given[name].get("type") or "STRING"))
-            except ValueError as error:
-                raise _StatementError("sql_failed", detail=f"Parameter {name}: {error}.") from None
-            values[name] = self._worlds.cast(given[name].get("value"), duck)
-        return values
-
-    # ------------------------------------------------------------------ running it
-
-    def _execute(self, cursor: Any, text: str, values: dict[str, Any], limit: int, interrupt: Interrupt) -> Outcome:
-        timer = threading.Timer(TIME_LIMIT, interrupt)
-        timer.daemon = True
-        with self._lock:
-            if self._closed:
-                msg = "The local workspace has stopped"
-                raise RuntimeError(msg)
-            self._running.add(cursor)
-        timer.start()
-        try:
-            interrupt.watch(cursor)
-            relation = cursor.sql(text, params=values) if values else cursor.sql(text)
-            # A relation tells exact types in every DuckDB; the description of a cursor does not.
-            columns = tuple(map(_column, relation.columns, map(str, relation.types)))
-            rows = relation.limit(limit + 1).fetchall()
-        finally:
-            timer.cancel()
-            interrupt.watch(None)
-            with self._idle:
-                self._running.discard(cursor)
-                self._idle.notify_all()
-        return Outcome(
-            columns=columns,
-            rows=tuple(tuple(text_of(value) for value in row) for row in rows[:limit]),
-            truncated=len(rows) > limit,
-        )
+    def _detail(self, error: Exception) -> str:
+        """The first line of what DuckDB says, with the names that the author knows."""
+        return self._store.plain((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def _quoted(name: str) -> str:
-    catalog, schema, table = split_name(name)
-    return ".".join(identifier(part) for part in (PREFIX + catalog, schema, table))
+def _fields(error: UnreadableError) -> dict[str, str]:
+    return {"detail": error.detail, "name": error.detail}
+
+
+def _listed(listing: tuple[Sequence[str], Sequence[Sequence[str | None]]]) -> Outcome:
+    names, rows = listing
+    columns = tuple(Column(name=name, type_text="STRING", type_name="STRING") for name in names)
+    return Outcome(columns=columns, rows=tuple(map(tuple, rows)))
+
+
+def _use(tree: exp.Use, session: Session) -> None:
+    parts = [part.name.lower() for part in tree.this.parts]
+    if str(tree.args.get("kind") or "").upper() == "CATALOG":
+        session.catalog, session.schema = parts[0], "default"
+    else:
+        session.catalog, session.schema = [session.catalog, *parts][-2:]
 
 
 def _backticked(name: str) -> str:
@@ -296,32 +431,4 @@ def _backticked(name: str) -> str:
 
 def _column(name: str, duck: str) -> Column:
     type_text, type_name = sql_type(duck)
-    return Column(name=_author_names(name), type_text=type_text, type_name=type_name)
-
-
-def _explained(error: Exception) -> _StatementError:
-    """What the platform would make of a statement that DuckDB cannot run. The patterns are DuckDB's words."""
-    detail = _detail(error)
-    for pattern, key in (
-        (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
-        (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
-        (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
-        (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
-        (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
-    ):
-        match = re.search(pattern, detail, re.IGNORECASE)
-        if match is not None:
-            return _StatementError(
-                key, **{name: f"`{text}`" if name == "name" else text for name, text in match.groupdict().items()}
-            )
-    return _StatementError("sql_failed", detail=detail)
-
-
-def _detail(error: Exception) -> str:
-    """The first line of what DuckDB says."""
-    return _author_names((str(error).strip().splitlines() or [type(error).__name__])[0])
-
-
-def _author_names(text: str) -> str:
-    """A text of DuckDB with the names that the author knows."""
-    return re.sub(rf'"{PREFIX}(\w+)"|own [0-9a-f]{{16}} |{PREFIX}', r"\1", text)
+    return Column(name=name, type_text=type_text, type_name=type_name)

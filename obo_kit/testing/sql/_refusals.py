@@ -81,14 +81,13 @@ declare(
             source="errors.uc_hidden, which names tables; the code for a function is ours",
         ),
         # Statement failures: HTTP 200, status.state FAILED, error_code always BAD_REQUEST.
-        "sql_denied": Refusal(
+        "sql_lacks": Refusal(
             status=200,
             code="BAD_REQUEST",
-            text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have SELECT on Table '{name}'. "
-            "SQLSTATE: 42501",
+            text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have {detail}. SQLSTATE: 42501",
             decision="missing grant",
             standing="reported",
-            source="errors.sql_engine_denied",
+            source="errors.sql_engine_denied; for privileges other than SELECT inferred from errors.uc_privilege_missing",
             sql_state="42501",
         ),
         "sql_missing": Refusal(
@@ -100,15 +99,32 @@ declare(
             source="errors.sql_hidden_or_absent",
             sql_state="42P01",
         ),
-        "sql_no_execute": Refusal(
+        "sql_no_schema": Refusal(
             status=200,
             code="BAD_REQUEST",
-            text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have EXECUTE on Routine '{name}'. "
-            "SQLSTATE: 42501",
-            decision="missing grant",
+            text="[SCHEMA_NOT_FOUND] The schema {name} cannot be found. SQLSTATE: 42704",
+            decision="not found",
             standing="inferred",
-            source="errors.sql_engine_denied with the sample of errors.uc_privilege_missing for a routine",
-            sql_state="42501",
+            source="Spark error class",
+            sql_state="42704",
+        ),
+        "sql_exists": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="[TABLE_OR_VIEW_ALREADY_EXISTS] Cannot create table or view {name} because it already exists. SQLSTATE: 42P07",
+            decision="bad request",
+            standing="inferred",
+            source="Spark error class",
+            sql_state="42P07",
+        ),
+        "sql_raised": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="{detail}",
+            decision="bad request",
+            standing="inferred",
+            source="Spark error class, said by a macro in functions.sql",
+            sql_state="22000",
         ),
         "sql_no_function": Refusal(
             status=200,
@@ -176,7 +192,7 @@ declare(
         "sql_unsupported": Refusal(
             status=200,
             code="BAD_REQUEST",
-            text="[UNSUPPORTED_STATEMENT] The local workspace runs one statement that only reads. {detail} SQLSTATE: 0A000",
+            text="[UNSUPPORTED_FEATURE] The local workspace does not run this statement: {detail} SQLSTATE: 0A000",
             decision="bad request",
             standing="inferred",
             source="a limit of the stand-in, not of the platform",

@@ -33,7 +33,7 @@ def statement_body(
             "status": {
                 "state": "FAILED",
                 "error": {"error_code": refusal.code, "message": outcome.error.text},
-                "sql_state": refusal.sql_state,
+                "sql_state": outcome.error.sql_state,
             },
         }
     count = chunk_count(outcome)

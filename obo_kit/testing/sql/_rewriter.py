@@ -1,275 +1,455 @@
-"""Reads a statement: what it names, and how DuckDB would write it.
+"""Rewrite a statement of Databricks SQL in DuckDB's words, for one user.
 
-DuckDB's own parser does the reading; this module walks its syntax tree, and writes full names and who the user is into
-it. What runs is the tree that was walked: a table or a table function that was not seen here is not in it.
+Every node of the tree must be of a kind that is listed here. Tables become those of the store, by names that no statement
+can know, with row filters and column masks in their place; functions become those of :mod:`obo_kit.testing.sql._calls`;
+``current_user()`` becomes a literal. What runs is the tree that was walked: what was not seen here is not in it.
 """
 
 from __future__ import annotations
 
-import copy
-import json
+import datetime
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["PREFIX", "Reading", "UnreadableError", "identifier", "literal", "read"]
+from sqlglot import exp
 
-# DuckDB reserves the catalog names main, system and temp; a prefix makes every catalog an ordinary one. The parameters
-# of functions have it too, so that no column is taken for one.
-PREFIX = "uc "
-
-_USER_NAMES = frozenset({"current_user", "session_user"})
-_GROUP_TESTS = frozenset({"is_account_group_member", "is_member"})
-# Other table functions of DuckDB read files, run text as SQL or list what is in the database.
-_TABLE_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "repeat", "unnest"})
-
-# Databricks writes names in backticks and parameters as :name; DuckDB "..." and $name. The other alternatives only keep
-# strings, comments and casts as they are.
-_LEXEME = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | `((?:[^`]|``)*)` | :: | :([A-Za-z_]\w*)""",
-    re.DOTALL | re.VERBOSE,
+from obo_kit.testing.sql import _nodes
+from obo_kit.testing.sql._calls import call, cast
+from obo_kit.testing.sql._databases import Access, Session
+from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
+from obo_kit.testing.sql._functions import rewrite_call
+from obo_kit.testing.sql._generators import GENERATORS, generated
+from obo_kit.testing.sql._nodes import (
+    aliased,
+    construct,
+    derived,
+    is_cte,
+    kept_order,
+    name_columns,
+    never_null,
+    read_identifier,
+    substituted,
+    typed,
 )
 
+if TYPE_CHECKING:
+    from obo_kit.testing.iam._directory import Principal
+    from obo_kit.testing.sql._databases import Function, Store, Table, View
 
-class UnreadableError(Exception):
-    """The statement cannot be run, whoever asks: it is no SQL, or more than one statement, or one that does not read.
+__all__ = ["Rewriter", "duck_text"]
+
+Expr = exp.Expr
+
+_NODES = frozenset(
+    {
+        "Select", "From", "Where", "Group", "Having", "Qualify", "Order", "Ordered", "Limit", "Offset",
+        "Distinct", "Union", "Except", "Intersect", "Subquery", "With", "CTE", "TableAlias", "Table",
+        "Identifier", "Column", "Star", "Dot", "Literal", "RawString", "HexString", "Null", "Boolean", "Alias",
+        "Aliases", "Paren", "Tuple", "Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "BitwiseAnd",
+        "BitwiseOr", "BitwiseXor", "BitwiseNot", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
+        "NullSafeNEQ", "Is", "In", "Between", "Like", "ILike", "Escape", "RegexpLike", "Any", "All", "Exists",
+        "Not", "And", "Or", "Case", "If", "Cast", "TryCast", "DataType", "DataTypeParam", "ColumnDef",
+        "Interval", "IntervalSpan", "Var", "Anonymous", "Lambda", "Kwarg", "Placeholder", "Window",
+        "WindowSpec", "Filter", "IgnoreNulls", "RespectNulls", "WithinGroup", "Join", "Lateral", "Values",
+        "Pivot", "PivotAlias", "TableSample", "Bracket", "JSONExtract", "JSONPath", "JSONPathRoot",
+        "JSONPathKey", "JSONPathSubscript", "Extract", "Trim", "Substring", "StrPosition", "Overlay",
+        "GroupConcat", "DPipe", "CurrentDate", "CurrentTimestamp", "CurrentUser", "SessionUser", "Rollup",
+        "Cube", "GroupingSets",
+    }
+)  # fmt: skip
+WRITING = frozenset({"Insert", "Update", "Delete", "Merge", "Whens", "When", "Schema"})
+_TABLE_ARGS = frozenset({"this", "db", "catalog", "alias", "pivots", "sample", "joins", "laterals"})
+_ME = frozenset({"current_user", "session_user", "user"})
+
+
+@dataclass(kw_only=True)
+class Rewriter:
+    """Rewrites one statement; the accesses that it needs are noted as it goes.
 
     Attributes:
-        key: Key of ``REFUSALS``.
-        detail: What the parser said.
+        definer: Whether it reads what the author of the workspace wrote, which runs with the author's rights.
     """
 
-    def __init__(self, key: str, detail: str) -> None:
-        super().__init__(detail)
-        self.key = key
-        self.detail = detail
+    store: Store
+    principal: Principal
+    session: Session
+    parameters: Sequence[Mapping[str, Any]] = ()
+    definer: bool = False
+    depth: int = 0
+    now: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
+    accesses: list[Access] = field(default_factory=list)
+    tables: set[str] = field(default_factory=set)
 
+    def rewrite(self, tree: Expr, *, writing: bool = False) -> Expr:
+        """Return the tree in DuckDB's words. UnreadableError where it holds what is not served."""
+        if self.depth > 16:
+            raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
+        root = exp.Tuple(expressions=[tree])
+        nodes = [node for node in root.bfs() if node is not root]
+        allowed = _NODES | WRITING if writing else _NODES
+        for node in nodes:
+            if type(node).__name__ not in allowed:
+                raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
+        self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
+        self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
+        for node in nodes:
+            if isinstance(node, exp.Select):
+                name_columns(node)
+        self._given = iter([each for each in self.parameters if not each.get("name")])
+        for node in nodes:
+            if isinstance(node, exp.Placeholder):
+                node.replace(self._parameter(node))
+        for node in reversed(list(root.bfs())):
+            mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
+            result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
+            if result is not None and result is not node:
+                node.replace(result)
+        for node in root.find_all(exp.Anonymous):
+            if node.name.lower() in GENERATORS:
+                raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served where it stands.")
+        rewritten: Expr = root.expressions[0]
+        return rewritten
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A statement that was read.
+    def _inner(self, catalog: str, schema: str, *, definer: bool) -> Rewriter:
+        session = Session(catalog=catalog, schema=schema, views={} if definer else self.session.views)
+        return Rewriter(
+            store=self.store,
+            principal=self.principal,
+            session=session,
+            parameters=() if definer else self.parameters,
+            definer=definer,
+            depth=self.depth + 1,
+            now=self.now,
+            accesses=[] if definer else self.accesses,
+            tables=self.tables,
+        )
 
-    Attributes:
-        text: In DuckDB's words, every name in full.
-        tables: The tables it names, ``catalog.schema.table`` in lower case.
-        functions: The functions of Unity Catalog it names, likewise.
-        parameters: The parameters it names.
-    """
+    def _parameter(self, node: exp.Placeholder) -> Expr:
+        if node.args.get("this"):
+            found = next((each for each in self.parameters if each.get("name") == node.name), None)
+        else:
+            found = next(self._given, None)
+        if found is None:
+            raise UnreadableError("sql_parameter", node.name or "?")
+        value, kind = found.get("value"), str(found.get("type") or "STRING")
+        try:
+            wanted = parse_type(kind)
+        except UnreadableError as error:
+            raise UnreadableError("sql_failed", f"Parameter {node.name}: {error.detail}") from None
+        if value is None:
+            return exp.Cast(this=exp.null(), to=wanted)
+        if wanted.is_type("TEXT", "VARCHAR"):
+            return exp.Literal.string(str(value))
+        if wanted.is_type("INT", "BIGINT") and re.fullmatch(r"-?\d{1,9}", str(value)):
+            return (
+                exp.Literal.number(int(value))
+                if int(value) >= 0
+                else exp.Paren(this=exp.Neg(this=exp.Literal.number(-int(value))))
+            )
+        return exp.Cast(this=exp.Literal.string(str(value)), to=wanted)
 
-    text: str
-    tables: tuple[str, ...]
-    functions: tuple[str, ...]
-    parameters: tuple[str, ...]
+    # ------------------------------------------------------------------ tables
 
+    def full_name(self, table: Expr) -> str:
+        """Return the whole name of a table or function, in lower case."""
+        parts = (
+            table.args.get("catalog") or self.session.catalog,
+            table.args.get("db") or self.session.schema,
+            table.this,
+        )
+        return ".".join(str(getattr(part, "name", part)).lower() for part in parts)
 
-def read(
-    parser: Any,
-    sql: str,
-    *,
-    catalog: str,
-    schema: str,
-    user_name: str,
-    groups: Collection[str],
-    tables: Collection[str],
-    functions: Collection[str],
-    prefix: str = PREFIX,
-) -> Reading:
-    """Read one statement.
+    def table(self, node: exp.Table) -> Expr | None:
+        """A table of Unity Catalog, of WITH, of the session, or what a function returns."""
+        for name, value in node.args.items():
+            if value and name not in _TABLE_ARGS:
+                raise UnreadableError("sql_unsupported", f"{name.upper()} of a table is not served.")
+        if isinstance(node.this, exp.Anonymous):
+            if node.name.lower() != "identifier":
+                return self._table_function(node)
+            read_identifier(node)
+        name = node.name.lower()
+        short = not node.args.get("db")
+        if id(node) in self._withs:
+            node.set("this", exp.to_identifier(f"with {name}", quoted=True))
+            return aliased(node, name)
+        if short and name in self.session.views:
+            return self._view(node, self.session.views[name])
+        full = self.full_name(node)
+        if full.split(".")[1] == "information_schema":
+            return derived(self.store.metadata.information(self.principal, full), node, name)
+        table = self.store.tables.get(full)
+        if table is None:
+            raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in full.split(".")))
+        if not self.definer:
+            self.accesses.append(Access(privilege="SELECT", kind="table", name=full))
+        if table.policed:
+            return derived(self._policed(table), node, name)
+        self.tables.add(full)
+        node.set("this", exp.to_identifier(name, quoted=True))
+        node.set("db", exp.to_identifier(self.store.place(full), quoted=True))
+        node.set("catalog", None)
+        if node.args.get("pivots"):
+            plain = exp.Table(this=node.this, db=node.args["db"])
+            return derived(exp.select("*").from_(aliased(plain, name)), node, name)
+        return aliased(node, name)
 
-    Args:
-        parser: A DuckDB connection.
-        sql: The statement, as Databricks writes it.
-        catalog: Completes names of less than three parts.
-        schema: Completes names of one part.
-        user_name: What ``current_user()`` stands for.
-        groups: What ``is_account_group_member()`` is true for.
-        tables: The tables there are.
-        functions: The functions of Unity Catalog there are.
-        prefix: Put before every catalog.
+    def _view(self, node: exp.Table, view: View) -> Expr:
+        query = self._inner(view.catalog, view.schema, definer=False).rewrite(parse(view.sql))
+        result = derived(query, node, node.name.lower())
+        if view.columns and not result.args["alias"].columns:
+            result.args["alias"].set("columns", [exp.to_identifier(each, quoted=True) for each in view.columns])
+        return result
 
-    Raises:
-        UnreadableError: It cannot be run.
-    """
-    tree = _parse(parser, _translate(sql))
-    if len(tree["statements"]) != 1:
-        raise UnreadableError("sql_syntax", "Expected exactly one statement")
-    reader = _Reader(
-        prefix=prefix,
-        catalog=catalog.lower(),
-        schema=schema.lower(),
-        me=_expression(parser, literal(user_name)),
-        member=_expression(parser, f"list_contains([{', '.join(map(literal, sorted(groups)))}]::VARCHAR[], NULL)"),
-        tables=tables,
-        functions=functions,
-    )
-    rewritten = reader.rewrite(tree, frozenset())
-    text = parser.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(rewritten)]).fetchall()[0][0]
-    return Reading(
-        text=text,
-        tables=tuple(dict.fromkeys(reader.named_tables)),
-        functions=tuple(dict.fromkeys(reader.named_functions)),
-        parameters=tuple(dict.fromkeys(reader.parameters)),
-    )
+    def _policed(self, table: Table) -> Expr:
+        """What the user sees of a table that has a filter or masks. Its own name in these means its rows."""
+        catalog, schema, _ = table.name.split(".")
+        inner = self._inner(catalog, schema, definer=True)
+        inner.store = self.store.unpoliced(table)
+        return inner.rewrite(parse(table.sql()))
 
+    def _table_function(self, node: exp.Table) -> Expr:
+        function, alias = node.this, node.args.get("alias")
+        name = function.name.lower()
+        if node.args.get("db") or self.full_name(node) in self.store.functions:
+            query = self._routine(self.full_name(node), function.expressions, table=True)
+            return derived(query, node, name)
+        if name == "range":
+            column = exp.alias_(exp.column("range", quoted=True), "id", quoted=True)
+            bounds = exp.Table(
+                this=call("range", *(call("whole", each) for each in function.expressions)),
+                alias=exp.TableAlias(this=exp.to_identifier("range", quoted=True)),
+            )
+            return derived(exp.select(column).from_(bounds), node, name)
+        if name in GENERATORS:
+            columns = alias.columns if alias is not None else []
+            return derived(self._generated(function, [each.name for each in columns]), node, name)
+        raise UnreadableError("sql_no_table_function", function.name)
 
-def _parse(parser: Any, sql: str) -> dict[str, Any]:
-    tree: dict[str, Any] = json.loads(parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0])
-    if tree.get("error"):
-        key = "sql_unsupported" if tree.get("error_type") == "not implemented" else "sql_syntax"
-        raise UnreadableError(key, str(tree.get("error_message", "")).rstrip("."))
-    return tree
+    def lateral(self, node: exp.Lateral) -> Expr | None:
+        """``LATERAL VIEW``, or a generator behind ``LATERAL``."""
+        if not isinstance(node.this, exp.Anonymous):
+            return None
+        if node.this.name.lower() not in GENERATORS:
+            raise UnreadableError("sql_no_table_function", node.this.name)
+        alias = node.args.get("alias")
+        columns = [each.name for each in alias.columns] if alias is not None else []
+        if node.args.get("outer") and not node.this.name.lower().endswith("_outer"):
+            node.this.set("this", f"{node.this.name}_outer")
+        query = self._generated(node.this, columns)
+        table = (
+            alias.this if alias is not None and alias.this is not None else exp.to_identifier("generated", quoted=True)
+        )
+        lateral = exp.Lateral(this=exp.Subquery(this=query), alias=exp.TableAlias(this=table.copy()))
+        if not node.args.get("view"):
+            return lateral
+        select = node.parent
+        assert isinstance(select, exp.Select)
+        select.args["laterals"].remove(node)
+        select.append("joins", exp.Join(this=lateral, kind="CROSS"))
+        return None
 
+    def _generated(self, function: exp.Anonymous, names: list[str]) -> exp.Select:
+        return exp.Select(expressions=self._columns(function, names))
 
-def _expression(parser: Any, sql: str) -> dict[str, Any]:
-    node: dict[str, Any] = _parse(parser, "SELECT " + sql)["statements"][0]["node"]["select_list"][0]
-    return node
-
-
-class _Reader:
-    """Walks DuckDB's syntax tree: notes what it names, writes full names and who the user is into it."""
-
-    def __init__(
-        self,
-        *,
-        prefix: str,
-        catalog: str,
-        schema: str,
-        me: Mapping[str, Any],
-        member: Mapping[str, Any],
-        tables: Collection[str],
-        functions: Collection[str],
-    ) -> None:
-        self.named_tables: list[str] = []
-        self.named_functions: list[str] = []
-        self.parameters: list[str] = []
-        self._prefix = prefix
-        self._catalog = catalog
-        self._schema = schema
-        self._me = me
-        self._member = member
-        self._tables = tables
-        self._functions = functions
-
-    def rewrite(self, node: Any, ctes: frozenset[str]) -> Any:
-        """Return the node in DuckDB's words; ``ctes`` are the names that WITH has given by here."""
-        if isinstance(node, list):
-            return [self.rewrite(value, ctes) for value in node]
-        if not isinstance(node, dict):
-            return node
-        kind = str(node.get("type"))
-        if kind == "RECURSIVE_CTE_NODE":
-            ctes |= {str(node["cte_name"]).lower()}
-        # A name counts from the next entry on. What it stood for before could be a view of DuckDB's own.
-        for entry in (node.get("cte_map") or {}).get("map", ()):
-            entry["value"] = self.rewrite(entry["value"], ctes)
-            ctes |= {str(entry["key"]).lower()}
-        if kind == "BASE_TABLE":
-            self._table(node, ctes)
-        elif kind == "SHOW_REF" and not node.get("query"):
-            raise UnreadableError("sql_unsupported", "SHOW is not served")
-        elif kind == "TABLE_FUNCTION":
-            self._table_function(node["function"])
-        elif kind in {"FUNCTION", "COLUMN_REF"} and self._is_identity(node):
-            return self._identity(node, ctes)
-        elif kind == "FUNCTION":
-            self._function(node)
-        elif kind == "COLUMN_REF" and ".".join(node["column_names"][:3]).lower() in self._tables:
-            node["column_names"][0] = self._prefix + node["column_names"][0].lower()
-        elif kind == "VALUE_PARAMETER":
-            self.parameters.append(str(node.get("identifier")))
-        return {name: value if name == "cte_map" else self.rewrite(value, ctes) for name, value in node.items()}
-
-    @staticmethod
-    def _is_identity(node: Mapping[str, Any]) -> bool:
-        if node["type"] == "COLUMN_REF":
-            return len(node["column_names"]) == 1 and node["column_names"][0].lower() in _USER_NAMES
-        name = str(node["function_name"]).lower()
-        return name in _USER_NAMES or (name in _GROUP_TESTS and len(_arguments(node)) == 1)
-
-    def _identity(self, node: dict[str, Any], ctes: frozenset[str]) -> dict[str, Any]:
-        name = str(node.get("function_name", "")).lower()
-        if name not in _GROUP_TESTS:
-            return {**self._me, "alias": node.get("alias") or "current_user()"}
-        test: dict[str, Any] = copy.deepcopy(dict(self._member))
-        _replace_last_argument(test, self.rewrite(_arguments(node)[0], ctes))
-        return {**test, "alias": node.get("alias") or f"{name}()"}
-
-    def _function(self, node: dict[str, Any]) -> None:
-        path, full = self._full_name(node)
-        # DuckDB's own functions go without a catalog.
-        if not node.get("catalog") and full not in self._functions:
-            return
-        self.named_functions.append(full)
-        path[0] = self._prefix + path[0]
-        node["catalog"], node["schema"], node["function_name"] = path
-        if "qualified_name" in node:
-            node["qualified_name"] = {"path": list(path)}
-        for argument in node.get("arguments", ()):
-            argument["name"] = argument["name"] and PREFIX + argument["name"].lower()
-        for argument in _arguments(node):
-            argument["alias"] = argument.get("alias") and PREFIX + argument["alias"].lower()
-
-    def _full_name(self, function: Mapping[str, Any]) -> tuple[list[str], str]:
-        path = [
-            str(function.get("catalog") or self._catalog).lower(),
-            str(function.get("schema") or self._schema).lower(),
-            str(function["function_name"]).lower(),
+    def _columns(self, function: exp.Anonymous, names: list[str]) -> list[Expr]:
+        name = function.name.lower()
+        wanted = len(names) - (1 if name.startswith("pos") else 0)
+        value = function.expressions[0] if function.expressions else None
+        pairs = name.removeprefix("pos").startswith("explode") and (wanted == 2 or self._is_map(value))
+        try:
+            columns = generated(name, function.expressions, pairs=pairs)
+        except ValueError:
+            raise UnreadableError("sql_arguments", f"The `{name}` takes one argument.") from None
+        if names and len(names) != len(columns) and columns[0][0]:
+            raise UnreadableError("sql_arguments", f"The `{name}` makes {len(columns)} columns, not {len(names)}.")
+        return [
+            exp.alias_(column, names[at] if at < len(names) else default, quoted=True) if default else column
+            for at, (default, column) in enumerate(columns)
         ]
-        return path, ".".join(path)
 
-    def _table_function(self, node: Mapping[str, Any]) -> None:
-        _, full = self._full_name(node)
-        plain = not node.get("schema") and str(node["function_name"]).lower() in _TABLE_FUNCTIONS
-        if not plain and not node.get("catalog") and full not in self._functions:
-            raise UnreadableError("sql_no_table_function", str(node["function_name"]))
+    def _is_map(self, value: Expr | None) -> bool:
+        if isinstance(value, exp.Column):
+            kinds = {self.store.tables[each].types.get(value.name.lower(), "") for each in self.tables}
+            return any(kind.startswith("MAP") for kind in kinds)
+        if isinstance(value, (exp.TryCast, exp.Cast)):
+            return value.to.is_type("MAP")
+        return isinstance(value, exp.Anonymous) and value.name in {
+            "map",
+            "map_concat",
+            "map_from_entries",
+            "spark_map_from_arrays",
+            "spark_str_to_map",
+        }
 
-    def _table(self, node: dict[str, Any], ctes: frozenset[str]) -> None:
-        catalog, schema, table = node.get("catalog_name"), node.get("schema_name"), str(node["table_name"])
-        if not catalog and not schema and table.lower() in ctes:
-            return
-        path = [
-            str(catalog or self._catalog).lower(),
-            str(schema or self._schema).lower(),
-            table.lower(),
+    def select(self, node: exp.Select) -> Expr | None:
+        """Generators among the columns; hints and the order within partitions mean nothing here."""
+        for name in ("hint", "distribute", "sort", "cluster"):
+            node.set(name, None)
+        distinct = node.args.get("distinct")
+        if distinct is not None and distinct.args.get("on"):
+            raise UnreadableError("sql_unsupported", "DISTINCT ON is not served.")
+        if node.args.get("limit") is not None and isinstance(node.args["limit"].expression, exp.Var):
+            node.set("limit", None)
+        columns: list[Expr] = []
+        for column in node.expressions:
+            inner = column.this if isinstance(column, (exp.Alias, exp.Aliases)) else column
+            if isinstance(inner, exp.Anonymous) and inner.name.lower() in GENERATORS:
+                named = isinstance(column, exp.Alias) and not column.args.get("implicit")
+                names = (
+                    [each.name for each in column.expressions]
+                    if isinstance(column, exp.Aliases)
+                    else [column.alias]
+                    if named
+                    else []
+                )
+                columns += self._columns(inner, names)
+            else:
+                columns.append(column)
+        node.set("expressions", columns)
+        return None
+
+    # ------------------------------------------------------------------ functions
+
+    def anonymous(self, node: exp.Anonymous) -> Expr | None:
+        """A call by a name of one part."""
+        name = node.name.lower()
+        if (node.arg_key == "this" and isinstance(node.parent, (exp.Table, exp.Lateral))) or name in GENERATORS:
+            return None
+        if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
+            return None
+        own = self._own(name, node.expressions)
+        if own is not None:
+            return own
+        result = rewrite_call(node)
+        if result is None:
+            full = self.full_name(node)
+            if full not in self.store.functions:
+                raise UnreadableError("sql_no_function", f"`{node.name}`")
+            return self._routine(full, node.expressions)
+        if name in {"collect_list", "collect_set", "array_agg"}:
+            return never_null(node, result)
+        return result
+
+    def _own(self, name: str, arguments: list[Expr]) -> Expr | None:
+        """What is about the user, the session or the moment."""
+        if name in _ME and not arguments:
+            return exp.Literal.string(self.principal.user_name)
+        if name in {"is_account_group_member", "is_member"} and len(arguments) == 1:
+            groups = [exp.Literal.string(group) for group in sorted(self.principal.groups)]
+            return exp.Paren(this=exp.In(this=arguments[0], expressions=groups))
+        if name in {"current_catalog", "current_database", "current_schema"} and not arguments:
+            return exp.Literal.string(self.session.catalog if name == "current_catalog" else self.session.schema)
+        if name in {"current_timestamp", "now", "getdate", "localtimestamp"} and not arguments:
+            return self.moment(None)
+        if name in {"current_date", "curdate"} and not arguments:
+            return self.today(None)
+        if name in {"unix_timestamp", "to_unix_timestamp"} and not arguments:
+            return exp.Literal.number(int(self.now.timestamp()))
+        return exp.Literal.string("Etc/UTC") if name == "current_timezone" and not arguments else None
+
+    def moment(self, _: Expr | None) -> Expr:
+        """Now: the same in the whole statement, as on the platform."""
+        return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
+
+    def today(self, _: Expr | None) -> Expr:
+        """The date of now."""
+        return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
+
+    def me(self, _: Expr) -> Expr:
+        """Who asks."""
+        return exp.Literal.string(self.principal.user_name)
+
+    def dot(self, node: exp.Dot) -> Expr | None:
+        """A function by a name of several parts."""
+        if not isinstance(node.expression, exp.Anonymous):
+            return None
+        names = (
+            [part.name for part in node.this.flatten() if isinstance(part, exp.Identifier)]
+            if isinstance(node.this, exp.Dot)
+            else [node.this.name]
+        )
+        names = [*[self.session.catalog, self.session.schema][: max(0, 2 - len(names))], *names]
+        return self._routine(".".join([*names, node.expression.name]).lower(), node.expression.expressions)
+
+    def _routine(self, full: str, arguments: list[Expr], *, table: bool = False) -> Expr:
+        """The body of a function of Unity Catalog, with its arguments in it."""
+        function = self.store.functions.get(full)
+        if function is None or isinstance(function.returns, str) == table:
+            raise UnreadableError("sql_no_function", ".".join(f"`{part}`" for part in full.split(".")))
+        if not self.definer:
+            self.accesses.append(Access(privilege="EXECUTE", kind="function", name=full))
+        catalog, schema, name = full.split(".")
+        inner = self._inner(catalog, schema, definer=True)
+        values = {
+            each: cast(value, parse_type(kind)) for each, kind, value in self._arguments(function, arguments, inner)
+        }
+        names = [exp.to_identifier(each, quoted=True) for each in values]
+        alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True), columns=names)
+        source = exp.Values(expressions=[exp.Tuple(expressions=list(values.values()))], alias=alias)
+        if isinstance(function.returns, str):
+            body = inner.rewrite(parse(f"SELECT ({function.body}) AS body")).expressions[0].this
+            if not body.find(exp.Query, exp.Lambda):
+                return exp.Paren(this=cast(substituted(body, values, name), parse_type(function.returns)))
+            result = exp.Select(expressions=[cast(body, parse_type(function.returns))])
+            return exp.Subquery(this=result.from_(source) if values else result)
+        names = [exp.to_identifier(f"result {each.name}", quoted=True) for each in function.returns]
+        columns = [
+            exp.alias_(cast(exp.Column(this=inner_name.copy()), parse_type(each.type_text)), each.name, quoted=True)
+            for inner_name, each in zip(names, function.returns, strict=True)
         ]
-        self.named_tables.append(".".join(path))
-        path[0] = self._prefix + path[0]
-        node["catalog_name"], node["schema_name"], node["table_name"] = path
-        # From DuckDB 2 on the tree has the name twice.
-        if "qualified_name" in node:
-            node["qualified_name"] = {"path": list(path)}
+        query = inner.rewrite(parse(function.body))
+        body, order = exp.Subquery(this=query), kept_order(query, names) if values else None
+        alias = exp.TableAlias(this=exp.to_identifier("result", quoted=True), columns=names)
+        if not values:
+            body.set("alias", alias)
+            return exp.Select(expressions=columns).from_(body)
+        lateral = exp.Lateral(this=body, alias=alias)
+        joins = [exp.Join(this=lateral, kind="CROSS")]
+        return exp.Select(expressions=columns, joins=joins, order=order).from_(source)
+
+    def _arguments(self, function: Function, arguments: list[Expr], inner: Rewriter) -> list[tuple[str, str, Expr]]:
+        named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
+        plain = [each for each in arguments if not isinstance(each, exp.Kwarg)]
+        known = [each.name for each in function.parameters]
+        if len(plain) > len(known) or set(named) - set(known) or set(named) & set(known[: len(plain)]):
+            raise UnreadableError("sql_arguments", f"The `{function.name}` takes: {', '.join(known) or 'nothing'}.")
+        result = []
+        for at, parameter in enumerate(function.parameters):
+            value = plain[at] if at < len(plain) else named.get(parameter.name)
+            if value is None and parameter.default is not None:
+                value = inner.rewrite(parse(f"SELECT {parameter.default} AS value")).expressions[0].this
+            if value is None:
+                raise UnreadableError("sql_arguments", f"The `{function.name}` requires {parameter.name}.")
+            result.append((parameter.name, parameter.type_text, value))
+        return result
+
+    def column(self, node: exp.Column) -> Expr | None:
+        """A column by the whole name of its table is known by the table's alias."""
+        if node.args.get("db"):
+            place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])
+            if ".".join(str(getattr(part, "name", part)).lower() for part in place) in self._places:
+                node.set("catalog", None)
+                node.set("db", None)
+        return None
 
 
-def _arguments(function: Mapping[str, Any]) -> list[dict[str, Any]]:
-    # From DuckDB 2 on each argument is wrapped with its name.
-    if "arguments" in function:
-        return [argument["expression"] for argument in function["arguments"]]
-    children: list[dict[str, Any]] = function["children"]
-    return children
+_OWN: dict[type, Callable[[Rewriter, Any], Expr | None]] = {
+    exp.Anonymous: Rewriter.anonymous,
+    exp.Column: Rewriter.column,
+    exp.CurrentDate: Rewriter.today,
+    exp.CurrentTimestamp: Rewriter.moment,
+    exp.CurrentUser: Rewriter.me,
+    exp.Dot: Rewriter.dot,
+    exp.Lateral: Rewriter.lateral,
+    exp.Select: Rewriter.select,
+    exp.SessionUser: Rewriter.me,
+    exp.Table: Rewriter.table,
+}
 
 
-def _replace_last_argument(function: dict[str, Any], expression: dict[str, Any]) -> None:
-    if "arguments" in function:
-        function["arguments"][-1]["expression"] = expression
-    else:
-        function["children"][-1] = expression
-
-
-def _translate(sql: str) -> str:
-    def lexeme(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return identifier(match[1].replace("``", "`"))
-        return f"${match[2]}" if match[2] else match[0]
-
-    return _LEXEME.sub(lexeme, sql)
-
-
-def identifier(name: str) -> str:
-    """Quote a name."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Quote a text."""
-    return "'" + text.replace("'", "''") + "'"
+def duck_text(tree: Expr) -> str:
+    """Return the text that runs."""
+    return tree.sql("duckdb", comments=False, normalize_functions=False)

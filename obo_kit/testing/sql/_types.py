@@ -34,7 +34,8 @@ _TYPES = {
     "USMALLINT": ("INT", "INT"),
     "UINTEGER": ("BIGINT", "LONG"),
     "UBIGINT": ("DECIMAL(20,0)", "DECIMAL"),
-    "HUGEINT": ("DECIMAL(38,0)", "DECIMAL"),
+    # What DuckDB makes of the sum of whole numbers.
+    "HUGEINT": ("BIGINT", "LONG"),
     "FLOAT": ("FLOAT", "FLOAT"),
     "DOUBLE": ("DOUBLE", "DOUBLE"),
     "VARCHAR": ("STRING", "STRING"),
@@ -46,59 +47,57 @@ _TYPES = {
     '"NULL"': ("VOID", "NULL"),
     "NULL": ("VOID", "NULL"),
 }
-# DuckDB's name per Databricks type.
-_DUCK = {
-    "STRING": "VARCHAR",
-    "BOOLEAN": "BOOLEAN",
-    "BYTE": "TINYINT",
-    "TINYINT": "TINYINT",
-    "SHORT": "SMALLINT",
-    "SMALLINT": "SMALLINT",
-    "INT": "INTEGER",
-    "INTEGER": "INTEGER",
-    "LONG": "BIGINT",
-    "BIGINT": "BIGINT",
-    "FLOAT": "FLOAT",
-    "REAL": "FLOAT",
-    "DOUBLE": "DOUBLE",
-    "DATE": "DATE",
-    "TIMESTAMP": "TIMESTAMP",
-    "TIMESTAMP_NTZ": "TIMESTAMP",
-    "BINARY": "BLOB",
-}
-_DECIMAL = re.compile(r"(?:DECIMAL|DEC|NUMERIC)(?:\((\d{1,2})(?:,\s*(\d{1,2}))?\))?")
+# A field of a STRUCT of DuckDB.
+_FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|(\w+)) (.+)')
 # What Spark's JSON calls the types whose name there is not the lower-case one.
 _JSON = {"INT": "integer", "BIGINT": "long", "SMALLINT": "short", "TINYINT": "byte"}
 
 
 def duck_type(text: str) -> str:
-    """DuckDB's name of a type that Databricks names so. ValueError where it is not known here."""
-    name = " ".join(text.upper().split())
-    number = _DECIMAL.fullmatch(name)
-    if number is not None:
-        return f"DECIMAL({number[1] or 10},{number[2] or 0})"
-    if name.startswith("ARRAY<") and name.endswith(">"):
-        return duck_type(name[6:-1]) + "[]"
-    if name not in _DUCK:
-        msg = f"{text!r} is no SQL type that the local workspace knows; there are: {', '.join(_DUCK)}, DECIMAL, ARRAY"
-        raise ValueError(msg)
-    return _DUCK[name]
+    """DuckDB's name of a type that Databricks names so. ValueError where it is not served here."""
+    from obo_kit.testing.sql._calls import duck_type as duck_type_of
+    from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+
+    try:
+        return duck_type_of(parse_type(text))
+    except UnreadableError:
+        msg = f"{text!r} is no SQL type that the local workspace knows"
+        raise ValueError(msg) from None
 
 
 def sql_type(duck: str) -> tuple[str, str]:
     """The SQL type as Databricks writes it, and the name of the base type, of a type of DuckDB."""
     if duck in _TYPES:
         return _TYPES[duck]
-    if duck.startswith("DECIMAL"):
-        return duck, "DECIMAL"
-    if duck.startswith("TIMESTAMP"):
-        return "TIMESTAMP", "TIMESTAMP"
     if duck.endswith("[]"):
         return f"ARRAY<{sql_type(duck[:-2])[0]}>", "ARRAY"
-    for name in ("STRUCT", "MAP"):
-        if duck.startswith(name):
-            return name, name
+    if duck.startswith("DECIMAL"):
+        return duck.replace(" ", ""), "DECIMAL"
+    if duck.startswith("TIMESTAMP"):
+        return "TIMESTAMP", "TIMESTAMP"
+    if duck.startswith("MAP("):
+        key, value = _split(duck[4:-1])
+        return f"MAP<{sql_type(key)[0]}, {sql_type(value)[0]}>", "MAP"
+    if duck.startswith("STRUCT("):
+        fields = (_FIELD.fullmatch(field) for field in _split(duck[7:-1]))
+        return (
+            f"STRUCT<{', '.join(f'{each[1] or each[2]}: {sql_type(each[3])[0]}' for each in fields if each)}>",
+            "STRUCT",
+        )
     return "STRING", "STRING"
+
+
+def _split(text: str) -> list[str]:
+    """What commas outside of brackets and quotes divide."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += {"(": 1, ")": -1}.get(letter, 0) * (not quoted)
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
 def type_json(type_text: str) -> Any:
@@ -108,11 +107,20 @@ def type_json(type_text: str) -> Any:
     return _JSON.get(type_text, type_text.lower())
 
 
+def _interval_text(value: datetime.timedelta) -> str:
+    """An interval of days, hours, minutes and seconds, as the platform writes one (inferred)."""
+    sign = "-" if value < datetime.timedelta() else ""
+    value = abs(value)
+    hours, rest = divmod(value.seconds, 3600)
+    return f"{sign}{value.days} {hours:02}:{rest // 60:02}:{rest % 60:02}.{value.microseconds:06}000"
+
+
 _SCALARS: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (str, str),
     (bool, lambda value: "true" if value else "false"),
     (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds")),
     (datetime.date, lambda value: value.isoformat()),
+    (datetime.timedelta, _interval_text),
     (decimal.Decimal, lambda value: format(value, "f")),
     (bytes, lambda value: base64.b64encode(value).decode()),
     (list, lambda value: json.dumps(value, default=text_of)),

@@ -1,0 +1,200 @@
+"""Functions of Databricks SQL, in DuckDB's words: those that mean the same, macros (``functions.sql``), and rewrites.
+
+A function that is in none of the three is refused: no function of DuckDB's is called because a statement names it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._dialect import UnreadableError
+
+__all__ = [
+    "array",
+    "call",
+    "cast",
+    "date_part",
+    "duck_type",
+    "interval",
+    "is_macro",
+    "literal",
+    "macro_source",
+    "macros_in",
+    "unit_of",
+]
+
+Expr = exp.Expr
+
+_WHOLE = {"TINYINT", "SMALLINT", "INT", "BIGINT"}
+# DuckDB's name per type; what is not here is no type of the platform's that is served.
+_DUCK = {
+    "TEXT": "VARCHAR", "VARCHAR": "VARCHAR", "CHAR": "VARCHAR", "BOOLEAN": "BOOLEAN", "TINYINT": "TINYINT",
+    "SMALLINT": "SMALLINT", "INT": "INTEGER", "BIGINT": "BIGINT", "FLOAT": "FLOAT", "DOUBLE": "DOUBLE", "DATE": "DATE",
+    "TIMESTAMP": "TIMESTAMP", "TIMESTAMPTZ": "TIMESTAMP", "TIMESTAMPLTZ": "TIMESTAMP", "TIMESTAMPNTZ": "TIMESTAMP",
+    "BINARY": "BLOB", "VARBINARY": "BLOB", "VARIANT": "JSON", "NULL": "INTEGER", "INTERVAL": "INTERVAL",
+}  # fmt: skip
+_UNITS = {
+    "year": "year", "years": "year", "quarter": "quarter", "month": "month", "months": "month", "week": "week",
+    "weeks": "week", "day": "day", "days": "day", "hour": "hour", "hours": "hour", "minute": "minute",
+    "minutes": "minute", "second": "second", "seconds": "second", "millisecond": "millisecond",
+    "microsecond": "microsecond", "dayofyear": "day",
+}  # fmt: skip
+_PARTS = {
+    "YEAR": "year", "YEARS": "year", "Y": "year", "YR": "year", "QUARTER": "quarter", "QTR": "quarter", "MONTH": "month",
+    "MON": "month", "MONTHS": "month", "WEEK": "weekofyear", "W": "weekofyear", "WEEKS": "weekofyear", "DAY": "day",
+    "D": "day", "DAYS": "day", "DAYOFWEEK": "dayofweek", "DOW": "dayofweek", "DAYOFWEEK_ISO": "dayofweek_iso",
+    "DOW_ISO": "dayofweek_iso", "DOY": "dayofyear", "HOUR": "hour", "H": "hour", "HOURS": "hour", "MINUTE": "minute",
+    "M": "minute", "MIN": "minute", "MINUTES": "minute", "SECOND": "seconds", "S": "seconds", "SEC": "seconds",
+    "SECONDS": "seconds", "YEAROFWEEK": "yearofweek",
+}  # fmt: skip
+
+
+# What INTERVAL '…' X TO Y holds.
+_SPANS = {
+    "YEAR TO MONTH": r"-?(?P<years>\d+)-(?P<months>\d+)",
+    "DAY TO HOUR": r"-?(?P<days>\d+) (?P<hours>\d+)",
+    "DAY TO MINUTE": r"-?(?P<days>\d+) (?P<hours>\d+):(?P<minutes>\d+)",
+    "DAY TO SECOND": r"-?(?P<days>\d+) (?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
+    "HOUR TO MINUTE": r"-?(?P<hours>\d+):(?P<minutes>\d+)",
+    "HOUR TO SECOND": r"-?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
+    "MINUTE TO SECOND": r"-?(?P<minutes>\d+):(?P<seconds>\d+)",
+}
+
+
+@functools.cache
+def _macros() -> dict[str, str]:
+    text = (Path(__file__).parent / "functions.sql").read_text(encoding="utf-8")
+    statements = re.findall(r"^CREATE MACRO (spark_\w+)(.*?);$", text, re.MULTILINE | re.DOTALL)
+    return {name: f"CREATE MACRO IF NOT EXISTS {name}{body}" for name, body in statements}
+
+
+def macro_source(name: str) -> str:
+    """Return the statement that makes a macro."""
+    return _macros()[name]
+
+
+@functools.cache
+def macros_of(name: str) -> tuple[str, ...]:
+    """Return a macro and those that it calls, in the order to make them in."""
+    inner = dict.fromkeys(re.findall(r"\bspark_\w+", macro_source(name)))
+    below = (each for used in inner if used != name for each in macros_of(used))
+    return (*dict.fromkeys(below), name)
+
+
+def macros_in(text: str) -> list[str]:
+    """Return the macros that a text calls, in the order to make them in."""
+    return list(
+        dict.fromkeys(
+            each
+            for name in dict.fromkeys(re.findall(r"\bspark_\w+(?=\()", text))
+            if name in _macros()
+            for each in macros_of(name)
+        )
+    )
+
+
+def call(name: str, *arguments: Expr | str | int | None) -> exp.Anonymous:
+    """Return a call of a function of DuckDB, or of a macro where there is one of the name."""
+    full = f"spark_{name}" if f"spark_{name}" in _macros() else name
+    return exp.Anonymous(this=full, expressions=[exp.convert(each) for each in arguments])
+
+
+# ---------------------------------------------------------------------------------------------- types
+
+
+def duck_type(kind: exp.DataType) -> str:
+    """Return DuckDB's name of a type. UnreadableError where it is not served."""
+    name = kind.this.value if isinstance(kind.this, exp.DataType.Type) else ""
+    if name == "DECIMAL":
+        numbers = [int(each.name) for each in kind.expressions]
+        return f"DECIMAL({', '.join(map(str, numbers or [10, 0]))})"
+    if name == "ARRAY" and len(kind.expressions) == 1:
+        return duck_type(kind.expressions[0]) + "[]"
+    if name == "MAP" and len(kind.expressions) == 2:
+        return f"MAP({', '.join(map(duck_type, kind.expressions))})"
+    if name == "STRUCT":
+        fields = (
+            f"{exp.to_identifier(each.name, quoted=True).sql('duckdb')} {duck_type(each.args['kind'])}"
+            for each in kind.expressions
+        )
+        return f"STRUCT({', '.join(fields)})"
+    if name not in _DUCK:
+        raise UnreadableError("sql_unsupported", f"the type {kind.sql('databricks')} is not served.")
+    return _DUCK[name]
+
+
+def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
+    """Return a cast that means what it does on the platform."""
+    duck = duck_type(kind)
+    name = kind.this.value
+    attempted = "try_" if attempt else ""
+    if (isinstance(value, exp.Literal) and not value.is_string and name not in _WHOLE) or isinstance(value, exp.Null):
+        pass
+    elif name in _WHOLE and not (isinstance(value, exp.Literal) and value.is_int):
+        value = call(attempted + "whole", value)
+    elif duck == "VARCHAR" and not isinstance(value, exp.Literal):
+        value = call("string", value)
+    elif duck in {"DATE", "TIMESTAMP"} and not isinstance(value, exp.Literal):
+        value = call(attempted + duck.lower(), value)
+    class_ = exp.TryCast if attempt else exp.Cast
+    return class_(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
+
+
+def literal(value: Expr, what: str) -> str:
+    if isinstance(value, exp.Literal):
+        return str(value.this)
+    raise UnreadableError("sql_unsupported", f"{what} that is no constant is not served.")
+
+
+def _unit(value: Expr) -> str | None:
+    return _UNITS.get(value.name.lower()) if isinstance(value, (exp.Column, exp.Var, exp.Literal)) else None
+
+
+def unit_of(value: Expr) -> str:
+    unit = _unit(value)
+    if unit is None:
+        raise UnreadableError("sql_arguments", f"{value.sql('databricks')} is no unit of time.")
+    return unit
+
+
+def date_part(part: Expr, value: Expr) -> Expr:
+    """Return a part of a date or time, as EXTRACT names it."""
+    name = _PARTS.get(part.name.upper())
+    if name is None:
+        raise UnreadableError("sql_unsupported", f"the part {part.name} of a date is not served.")
+    return call(name, value)
+
+
+def interval(node: exp.Interval) -> Expr:
+    """Return an interval in DuckDB's words. UnreadableError where it is not served."""
+    unit, value = node.args.get("unit"), node.this
+    if isinstance(unit, exp.IntervalSpan):
+        text = literal(value, "an interval").strip()
+        span = f"{unit.this.name} TO {unit.expression.name}".upper()
+        match = re.fullmatch(_SPANS.get(span, r"(?!)"), text)
+        if match is None:
+            raise UnreadableError("sql_unsupported", f"INTERVAL {text!r} {span} is not served.")
+        sign = "-" if text.startswith("-") else ""
+        parts = " ".join(f"{sign}{number} {name}" for name, number in match.groupdict().items() if number)
+        return exp.Cast(this=exp.Literal.string(parts), to=exp.DataType.build("INTERVAL", dialect="duckdb"))
+    if unit is None or unit.name.lower() not in _UNITS:
+        raise UnreadableError("sql_unsupported", f"{node.sql('databricks')} is not served.")
+    if isinstance(value, exp.Literal) and re.fullmatch(r"-?\d+(\.\d+)?", value.name):
+        amount: Expr = exp.Literal.string(value.name)
+    else:
+        amount = exp.Paren(this=value)
+    return exp.Interval(this=amount, unit=exp.Var(this=_UNITS[unit.name.lower()].upper()))
+
+
+def array(*values: Expr) -> exp.Anonymous:
+    """Return an array of values."""
+    return call("list_value", *values)
+
+
+def is_macro(name: str) -> bool:
+    """Check whether there is a macro for a function of the name."""
+    return f"spark_{name}" in _macros()

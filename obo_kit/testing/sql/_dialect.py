@@ -1,0 +1,109 @@
+"""Read statements in the dialect of Databricks. Functions keep the names that their author wrote: only this package says
+which there are (:mod:`obo_kit.testing.sql._calls`), not the library that parses.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from typing import Any, ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.errors import SqlglotError
+
+__all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
+
+# "Contains unsupported syntax": such a statement is a Command, and refused or read by name.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+
+_SPECIAL_FORMS = (
+    "CAST",
+    "TRY_CAST",
+    "EXTRACT",
+    "TRIM",
+    "POSITION",
+    "SUBSTRING",
+    "SUBSTR",
+    "OVERLAY",
+    "LISTAGG",
+    "STRING_AGG",
+)
+
+
+class UnreadableError(Exception):
+    """The statement cannot be run, whoever asks: it is no SQL, more than one statement, or not served.
+
+    Attributes:
+        key: Key of ``REFUSALS``.
+        detail: What is wrong, or which construct is not served.
+    """
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(detail)
+        self.key = key
+        self.detail = detail
+
+
+class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
+    FUNCTIONS: ClassVar[Any] = {}
+    FUNCTION_PARSERS: ClassVar[Any] = {
+        name: parser for name, parser in Databricks.Parser.FUNCTION_PARSERS.items() if name in _SPECIAL_FORMS
+    }
+    NO_PAREN_FUNCTION_PARSERS: ClassVar[Any] = {
+        name: parser for name, parser in Databricks.Parser.NO_PAREN_FUNCTION_PARSERS.items() if name in {"ANY", "CASE"}
+    }
+
+
+class LAKEHOUSE(Databricks):
+    """Databricks SQL whose functions are all calls by name, and where a doubled quote is one quote of a string."""
+
+    class Tokenizer(Databricks.Tokenizer):
+        """As the platform reads strings by default."""
+
+        STRING_ESCAPES: ClassVar[list[str]] = ["\\", "'"]
+
+    Parser = _Parser
+
+
+def parse(sql: str) -> exp.Expr:
+    """Return the tree of one statement, for the caller to change. UnreadableError where it is not one statement."""
+    return _parsed(sql).copy()
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(sql: str) -> exp.Expr:
+    try:
+        text = re.sub(r"^\s*TABLE\b", "SELECT * FROM ", sql, flags=re.IGNORECASE)
+        trees = [tree for tree in LAKEHOUSE().parse(text) if tree is not None and not isinstance(tree, exp.Semicolon)]
+    except SqlglotError as error:
+        raise UnreadableError("sql_syntax", _first_error(error)) from None
+    except RecursionError:
+        raise UnreadableError("sql_syntax", "The statement is nested too deeply.") from None
+    if len(trees) != 1:
+        raise UnreadableError("sql_syntax", "Expected exactly one statement.")
+    return trees[0]
+
+
+def _first_error(error: SqlglotError) -> str:
+    errors = getattr(error, "errors", None)
+    if not errors:
+        return "The statement cannot be read."
+    first = errors[0]
+    near = f" at or near '{first['highlight']}'" if first.get("highlight") else ""
+    return f"{first['description'].rstrip('.')}{near}. (line {first['line']}, pos {first['col']})"
+
+
+@functools.lru_cache(maxsize=256)
+def parse_type(text: str) -> exp.DataType:
+    """Return a type as Databricks writes it; ``a INT, b STRING`` is a struct. UnreadableError where it is none."""
+    for candidate in (text, f"STRUCT<{text}>"):
+        try:
+            kind = exp.DataType.build(candidate, dialect=LAKEHOUSE, udt=False)
+        except (SqlglotError, ValueError):
+            continue
+        fields = kind.expressions if kind.is_type("STRUCT") else ()
+        if all(isinstance(field, exp.ColumnDef) for field in fields) and (fields or not kind.is_type("STRUCT")):
+            return kind
+    raise UnreadableError("sql_syntax", f"{text!r} is no SQL type.")

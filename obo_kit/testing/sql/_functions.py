@@ -1,0 +1,353 @@
+"""Rewrites of calls whose form differs in DuckDB, and which functions there are."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import array, call, cast, date_part, duck_type, is_macro, literal, unit_of
+from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+from obo_kit.testing.sql._patterns import formatted, strptime_format
+
+__all__ = ["rewrite_call"]
+
+Expr = exp.Expr
+
+# The same in both, by the same name.
+_SAME = frozenset(
+    {
+        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and", "bit_count",
+        "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
+        "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp", "first_value",
+        "greatest", "ilike", "kurtosis", "lag", "last_value", "lead", "least", "like", "lower", "max", "md5",
+        "median", "min", "mode", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "radians", "rank",
+        "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
+        "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "skewness", "stddev",
+        "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
+        "variance", "map_keys", "map_values", "map_entries", "map_concat", "map_from_entries",
+    }
+)  # fmt: skip
+_RENAMED = {
+    "aggregate": "reduce", "any": "bool_or", "any_value": "first", "approx_count_distinct": "approx_count_distinct",
+    "array_agg": "collect_list", "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
+    "char_length": "length", "charindex": "locate", "count_if": "countif", "date_part": "datepart", "every": "bool_and",
+    "first": "first", "last": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
+    "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
+    "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring", "to_char": "to_char",
+    "to_varchar": "to_char", "try_mod": "try_mod", "ucase": "upper", "user": "current_user", "session_user": "current_user",
+    "approx_percentile": "percentile_approx", "string_agg": "listagg", "unnest": "unnest", "curdate": "current_date",
+    "now": "current_timestamp", "localtimestamp": "current_timestamp", "getdate": "current_timestamp",
+    "dateadd": "date_add", "date_diff": "datediff", "sha": "sha1", "current_schema": "current_database",
+}  # fmt: skip
+_CASTS = frozenset(
+    {
+        "int", "bigint", "smallint", "tinyint", "double", "float", "string", "date", "timestamp", "boolean",
+        "decimal", "binary",
+    }
+)  # fmt: skip  # functions named like the type that they cast to
+
+
+# ---------------------------------------------------------------------------------------------- calls
+
+
+def rewrite_call(node: exp.Anonymous) -> Expr | None:
+    """Return a call in DuckDB's words, or None where there is no such function."""
+    name = _RENAMED.get(node.name.lower(), node.name.lower())
+    rewrite = _REWRITES.get(name)
+    if rewrite is not None:
+        try:
+            return rewrite(*node.expressions)
+        except TypeError:
+            raise UnreadableError(
+                "sql_arguments", f"The `{node.name}` does not take {len(node.expressions)} arguments."
+            ) from None
+    if is_macro(name):
+        return call(name, *node.expressions)
+    if name in _SAME or name in {"arg_max", "arg_min", "approx_count_distinct"}:
+        return exp.Anonymous(this=name, expressions=node.expressions)
+    return None
+
+
+def _concat(*values: Expr) -> Expr:
+    parts = [call("string", each) if isinstance(each, exp.Literal) and not each.is_string else each for each in values]
+    if len(parts) == 1:
+        return call("string", parts[0])
+    return exp.Paren(
+        this=functools.reduce(
+            lambda a, b: exp.DPipe(this=a, expression=b, safe=False), parts or [exp.Literal.string("")]
+        )
+    )
+
+
+def _concat_ws(separator: Expr, *values: Expr) -> Expr:
+    return call(
+        "concat_ws", separator, *(call("part", each, exp.Literal.string(""), separator.copy()) for each in values)
+    )
+
+
+def _decode(value: Expr, *rest: Expr) -> Expr:
+    if len(rest) == 1:
+        return call("charset", value, rest[0])
+    pairs = [rest[at : at + 2] for at in range(0, len(rest) - 1, 2)]
+    default = rest[-1] if len(rest) % 2 else exp.null()
+    branches = [exp.If(this=exp.NullSafeEQ(this=value.copy(), expression=a), true=b) for a, b in pairs]
+    return exp.Case(ifs=branches, default=default)
+
+
+def _struct(*values: Expr) -> Expr:
+    fields = []
+    for at, value in enumerate(values, 1):
+        inner = value.this if isinstance(value, exp.Alias) else value
+        name = (
+            value.alias
+            if isinstance(value, exp.Alias)
+            else value.name
+            if isinstance(value, (exp.Column, exp.Dot))
+            else f"col{at}"
+        )
+        fields.append((name, inner))
+    return _struct_of(fields)
+
+
+def _struct_of(fields: Iterable[tuple[str, Expr]]) -> Expr:
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value) for name, value in fields
+        ]
+    )
+
+
+def _named_struct(*values: Expr) -> Expr:
+    return _struct_of((literal(values[at], "a field name"), values[at + 1]) for at in range(0, len(values), 2))
+
+
+def _map(*values: Expr) -> Expr:
+    return call("map", array(*values[::2]), array(*values[1::2]))
+
+
+def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
+    if options is not None:
+        raise UnreadableError("sql_unsupported", "from_json with options is not served.")
+    duck = duck_type(parse_type(literal(schema, "a schema")))
+    text = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
+    if "MAP(" in duck:
+        return exp.TryCast(this=text, to=exp.DataType.build(duck, dialect="duckdb"))
+    return call("json_transform", text, exp.Literal.string(_structure(parse_type(str(schema.this)))))
+
+
+def _structure(kind: exp.DataType) -> str:
+    def shape(each: exp.DataType) -> Any:
+        if each.is_type("STRUCT"):
+            return {field.name: shape(field.args["kind"]) for field in each.expressions}
+        return [shape(each.expressions[0])] if each.is_type("ARRAY") else duck_type(each)
+
+    return json.dumps(shape(kind))
+
+
+def _date_add(*values: Expr) -> Expr:
+    if len(values) == 2:
+        return call("date_add", *values)
+    unit, count, start = values
+    step = call(f"to_{unit_of(unit)}s", call("whole", count))
+    if unit_of(unit) in {"year", "quarter", "month", "week", "day"}:
+        return call("plus", start, step)
+    return exp.Paren(this=exp.Add(this=call("timestamp", start), expression=step))
+
+
+def _datediff(*values: Expr) -> Expr:
+    if len(values) == 2:
+        return call("datediff", *values)
+    unit, start, end = values
+    return call("timestampdiff", exp.Literal.string(unit_of(unit)), start, end)
+
+
+def _date_format(value: Expr, pattern: Expr) -> Expr:
+    return formatted(call("timestamp", value), literal(pattern, "a pattern"), call)
+
+
+def _parsed(kind: str, *, attempt: bool = False) -> Callable[..., Expr]:
+    def rewrite(value: Expr, pattern: Expr | None = None) -> Expr:
+        if pattern is None:
+            return call(("try_" if attempt else "") + kind, value)
+        layout = exp.Literal.string(strptime_format(literal(pattern, "a pattern")))
+        moment = call("try_strptime" if attempt else "strptime", value, layout)
+        return exp.Cast(this=moment, to=exp.DataType.build(kind, dialect="duckdb"))
+
+    return rewrite
+
+
+def _unix_timestamp(value: Expr | None = None, pattern: Expr | None = None) -> Expr:
+    moment = call("current_timestamp") if value is None else _parsed("timestamp")(value, pattern)
+    return call("unix_timestamp", moment)
+
+
+def _from_unixtime(value: Expr, pattern: Expr | None = None) -> Expr:
+    text = literal(pattern, "a pattern") if pattern is not None else "yyyy-MM-dd HH:mm:ss"
+    return formatted(call("timestamp_seconds", value), text, call)
+
+
+def _round(value: Expr, scale: Expr | None = None) -> Expr:
+    return exp.Anonymous(this="round", expressions=[value] if scale is None else [value, scale])
+
+
+def _format_string(pattern: Expr, *values: Expr) -> Expr:
+    kinds = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.\d+)?([a-zA-Z]))", literal(pattern, "a pattern"))
+    kinds = [kind for kind in kinds if kind]
+    if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
+        raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
+    casts = {"s": "VARCHAR", "f": "DOUBLE", "e": "DOUBLE"}
+    typed = [
+        exp.Cast(this=value, to=exp.DataType.build(casts.get(kind, "BIGINT"), dialect="duckdb"))
+        for kind, value in zip(kinds, values, strict=True)
+    ]
+    return exp.Anonymous(this="printf", expressions=[pattern, *typed])
+
+
+# ---------------------------------------------------------------------------------------------- functions of functions
+
+
+def _body(function: Expr, replacements: dict[int, Callable[[Expr], Expr]]) -> exp.Lambda:
+    """A lambda whose parameters are replaced in its body."""
+    if not isinstance(function, exp.Lambda):
+        raise UnreadableError("sql_arguments", "A lambda is expected.")
+    names = {
+        function.expressions[at].name.lower(): change
+        for at, change in replacements.items()
+        if at < len(function.expressions)
+    }
+
+    def swap(node: Expr) -> Expr:
+        is_name = (
+            isinstance(node, exp.Identifier) and node.arg_key != "alias" and not isinstance(node.parent, exp.PropertyEQ)
+        )
+        is_field = isinstance(node.parent, exp.Dot) and node.arg_key == "expression"
+        change = names.get(node.name.lower()) if is_name and not is_field else None
+        return change(node) if change is not None else node
+
+    return exp.Lambda(this=function.this.transform(swap), expressions=function.expressions)
+
+
+def _transform(values: Expr, function: Expr) -> Expr:
+    return call(
+        "list_transform",
+        values,
+        _body(function, {1: lambda node: exp.Paren(this=exp.Sub(this=node.copy(), expression=exp.Literal.number(1)))}),
+    )
+
+
+def _filter(values: Expr, function: Expr) -> Expr:
+    return call("list_filter", values, _transform(values, function).expressions[1])
+
+
+def _reduce(values: Expr, start: Expr, merge: Expr, finish: Expr | None = None) -> Expr:
+    result: Expr = call("list_reduce", values, _body(merge, {}), start)
+    if finish is None:
+        return result
+    return exp.Bracket(
+        this=call("list_transform", array(result), _body(finish, {})),
+        expressions=[exp.Literal.number(1)],
+        offset=1,
+        safe=True,
+    )
+
+
+def _pairwise(function: Expr, first: str, second: str) -> exp.Lambda:
+    def part(name: str) -> Callable[[Expr], Expr]:
+        return lambda _: call(
+            "struct_extract",
+            exp.to_identifier("pair", quoted=True),
+            exp.Literal.number(int(name)) if name.isdigit() else exp.Literal.string(name),
+        )
+
+    inner = _body(function, {0: part(first), 1: part(second)})
+    return exp.Lambda(this=inner.this, expressions=[exp.to_identifier("pair", quoted=True)])
+
+
+def _zip_with(first: Expr, second: Expr, function: Expr) -> Expr:
+    return call("list_transform", call("list_zip", first, second), _pairwise(function, "1", "2"))
+
+
+def _on_entries(kind: str) -> Callable[[Expr, Expr], Expr]:
+    def rewrite(entries: Expr, function: Expr) -> Expr:
+        inner = _pairwise(function, "key", "value")
+        pair = exp.to_identifier("pair", quoted=True)
+        key, value = (call("struct_extract", pair, exp.Literal.string(each)) for each in ("key", "value"))
+        if kind == "filter":
+            return call("map_from_entries", call("list_filter", call("map_entries", entries), inner))
+        fields = [("key", inner.this if kind == "keys" else key), ("value", inner.this if kind == "values" else value)]
+        made = exp.Lambda(this=_struct_of(fields), expressions=inner.expressions)
+        return call("map_from_entries", call("list_transform", call("map_entries", entries), made))
+
+    return rewrite
+
+
+def _quantified(macro: str) -> Callable[[Expr, Expr], Expr]:
+    return lambda values, function: call(macro, _transform(values, function))
+
+
+# ---------------------------------------------------------------------------------------------- aggregates
+
+
+def _only_present(name: str) -> Callable[..., Expr]:
+    """An aggregate over what is not null; what surrounds it is the rewriter's."""
+
+    def rewrite(value: Expr) -> Expr:
+        inner = value.expressions[0] if isinstance(value, exp.Distinct) else value
+        present = exp.Not(this=exp.Is(this=inner.copy(), expression=exp.null()))
+        return exp.Filter(this=exp.Anonymous(this=name, expressions=[value]), expression=exp.Where(this=present))
+
+    return rewrite
+
+
+def _collect_set(value: Expr) -> Expr:
+    return _only_present("list")(value if isinstance(value, exp.Distinct) else exp.Distinct(expressions=[value]))
+
+
+def _count(*values: Expr) -> Expr:
+    distinct = len(values) == 1 and isinstance(values[0], exp.Distinct)
+    counted = values[0].expressions if distinct else list(values)
+    if len(counted) > 1:
+        present = exp.and_(*(exp.Not(this=exp.Is(this=each.copy(), expression=exp.null())) for each in counted))
+        counted = [exp.Case(ifs=[exp.If(this=present, true=call("row", *counted))])]
+    return exp.Anonymous(this="count", expressions=[exp.Distinct(expressions=counted)] if distinct else counted)
+
+
+def _nulls_too(name: str) -> Callable[..., Expr]:
+    def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
+        if ignore is not None and ignore.sql().upper() == "TRUE":
+            return _only_present(name)(value)
+        return exp.Anonymous(this=name, expressions=[value])
+
+    return rewrite
+
+
+def _percentile(name: str) -> Callable[..., Expr]:
+    def rewrite(value: Expr, share: Expr, *accuracy: Expr) -> Expr:
+        if name == "quantile_cont" and accuracy:
+            raise UnreadableError("sql_unsupported", "percentile with a frequency is not served.")
+        return exp.Anonymous(this=name, expressions=[value, share])
+
+    return rewrite
+
+
+_REWRITES: dict[str, Callable[..., Expr]] = {
+    "array": array, "concat": _concat, "concat_ws": _concat_ws, "count": _count, "date_add": _date_add,
+    "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": _quantified("any"),
+    "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": lambda value: call("count_if", value),
+    "filter": _filter, "first": _nulls_too("first"), "forall": _quantified("every"), "format_string": _format_string,
+    "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
+    "map_filter": _on_entries("filter"), "named_struct": _named_struct, "percentile": _percentile("quantile_cont"),
+    "percentile_cont": lambda share: exp.Anonymous(this="percentile_cont", expressions=[share]),
+    "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
+    "percentile_approx": _percentile("quantile_disc"), "reduce": _reduce, "round": _round, "struct": _struct,
+    "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
+    "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
+    "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
+    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "zip_with": _zip_with,
+    **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in _CASTS},
+}  # fmt: skip

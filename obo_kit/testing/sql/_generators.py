@@ -1,0 +1,59 @@
+"""Functions that make rows: ``explode`` and its kind."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import array, call, literal
+
+__all__ = ["GENERATORS", "generated"]
+
+Expr = exp.Expr
+
+GENERATORS = frozenset(
+    {"explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack"}
+)
+
+
+def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[str, Expr]]:
+    """Return the columns of a generator (their default name and expression). ``pairs``: its argument is a map."""
+    name, outer = name.removesuffix("_outer"), name.endswith("_outer")
+    if name == "stack":
+        rows = int(literal(arguments[0], "the number of rows of stack"))
+        width = -(-(len(arguments) - 1) // rows)
+        cells = [*arguments[1:], *[exp.null()] * (rows * width - len(arguments) + 1)]
+        return [(f"col{at}", call("unnest", array(*cells[at::width]))) for at in range(width)]
+    (value,) = arguments
+    if name == "inline":
+        return [
+            (
+                "",
+                exp.Anonymous(
+                    this="unnest",
+                    expressions=[
+                        _or_null(value) if outer else value,
+                        exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2)),
+                    ],
+                ),
+            )
+        ]
+    items: Expr = call("map_entries", value) if pairs else value
+    if outer:
+        items = _or_null(items)
+    columns: list[tuple[str, Expr]] = [("col", call("unnest", items))]
+    if pairs:
+        columns = [
+            (each, call("struct_extract", call("unnest", items.copy()), exp.Literal.string(each)))
+            for each in ("key", "value")
+        ]
+    if name == "posexplode":
+        at = call("unnest", call("range", call("len", items.copy())))
+        return [("pos", at), *columns]
+    return columns
+
+
+def _or_null(items: Expr) -> Expr:
+    empty = exp.EQ(
+        this=call("coalesce", call("len", items.copy()), exp.Literal.number(0)), expression=exp.Literal.number(0)
+    )
+    return exp.Case(ifs=[exp.If(this=empty, true=array(exp.null()))], default=items)

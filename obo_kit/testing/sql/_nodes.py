@@ -1,0 +1,374 @@
+"""Rewrites of what needs neither the user nor the store: operators, forms of their own, names of columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import call, cast, date_part, interval
+from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
+from obo_kit.testing.sql._generators import GENERATORS
+
+__all__ = [
+    "CHANGES",
+    "aliased",
+    "construct",
+    "derived",
+    "is_cte",
+    "kept_order",
+    "name_columns",
+    "never_null",
+    "read_identifier",
+    "substituted",
+    "typed",
+]
+
+Expr = exp.Expr
+
+_DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
+
+
+def typed(value: Expr, duck: str) -> Expr:
+    return exp.Cast(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
+
+
+def construct(node: Expr) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).upper()
+
+
+def read_identifier(node: exp.Table) -> None:
+    """Read what IDENTIFIER names."""
+    (text,) = node.this.expressions or [None]
+    try:
+        if not isinstance(text, exp.Literal):
+            raise ValueError
+        named = exp.to_table(text.name, dialect=LAKEHOUSE)
+        parts = [named.args.get(part) for part in ("catalog", "db", "this")]
+        if not all(part is None or isinstance(part, exp.Identifier) for part in parts):
+            raise ValueError
+    except ValueError:
+        raise UnreadableError("sql_unsupported", "IDENTIFIER of what is no name is not served.") from None
+    for part, value in zip(("catalog", "db", "this"), parts, strict=True):
+        node.set(part, value)
+
+
+def is_cte(table: Expr, name: str) -> bool:
+    """Whether a name is one that WITH has given by here."""
+    if table.args.get("db"):
+        return False
+    below, node = table, table.parent
+    while node is not None:
+        with_ = node.args.get("with_")
+        if with_ is not None:
+            names = [entry.alias.lower() for entry in with_.expressions]
+            if below is with_:
+                at = next(at for at, entry in enumerate(with_.expressions) if _within(table, entry))
+                names = names[: at + 1] if with_.args.get("recursive") else names[:at]
+            if name in names:
+                return True
+        below, node = node, node.parent
+    return False
+
+
+def _within(node: Expr, ancestor: Expr) -> bool:
+    current: Expr | None = node
+    while current is not None and current is not ancestor:
+        current = current.parent
+    return current is ancestor
+
+
+def aliased(table: Expr, name: str) -> Expr:
+    if table.args.get("alias") is None:
+        table.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+    return table
+
+
+def derived(query: Expr, table: exp.Table, name: str) -> exp.Subquery:
+    """A query in the place of a table: under its alias, with what follows it."""
+    alias = table.args.get("alias")
+    if alias is None or alias.this is None:
+        columns = alias.columns if alias is not None else []
+        alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True), columns=columns)
+    kept = {key: table.args[key] for key in ("pivots", "sample", "joins", "laterals") if table.args.get(key)}
+    return exp.Subquery(this=query, alias=alias, **kept)
+
+
+def kept_order(query: Expr, names: list[exp.Identifier]) -> exp.Order | None:
+    """Return the order of a query whose columns have these names for what surrounds it; more columns may join them."""
+    order = query.args.get("order")
+    if order is None or not isinstance(query, exp.Select) or query.args.get("distinct"):
+        return None
+    outer = []
+    for at, each in enumerate(order.expressions):
+        if isinstance(each.this, exp.Literal) and each.this.is_int:
+            name = names[int(each.this.name) - 1]
+        else:
+            name = exp.to_identifier(f"order {at}", quoted=True)
+            query.append("expressions", exp.Alias(this=each.this.copy(), alias=name))
+            names.append(name)
+        by = exp.Ordered(this=exp.Column(this=name.copy()), desc=each.args.get("desc"))
+        by.set("nulls_first", each.args.get("nulls_first"))
+        outer.append(by)
+    return exp.Order(expressions=outer)
+
+
+def substituted(body: Expr, values: Mapping[str, Expr], name: str) -> Expr:
+    def swap(node: Expr) -> Expr:
+        if isinstance(node, exp.Column) and node.name.lower() in values and node.table.lower() in {"", name}:
+            return exp.Paren(this=values[node.name.lower()].copy())
+        return node
+
+    return body.transform(swap)
+
+
+def never_null(node: Expr, result: Expr) -> Expr | None:
+    """An empty array in the place of null, around FILTER and OVER."""
+    node.replace(result)
+    outer: Expr = result
+    while isinstance(outer.parent, (exp.Filter, exp.Window)) and outer.arg_key == "this":
+        outer = outer.parent
+    wrapped = call("coalesce")
+    outer.replace(wrapped)
+    wrapped.set("expressions", [outer, call("list_value")])
+    return None
+
+
+def name_columns(select: exp.Select) -> None:
+    """Give columns without a name the one that the platform gives them (inferred: their text)."""
+    columns: list[Expr] = []
+    for column in select.expressions:
+        if (isinstance(column, (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot)) and not _is_call(column)) or (
+            isinstance(column, exp.Anonymous) and column.name.lower() in GENERATORS
+        ):
+            columns.append(column)
+        else:
+            columns.append(exp.Alias(this=column, alias=exp.to_identifier(_text(column), quoted=True)))
+    select.set("expressions", columns)
+
+
+def _is_call(column: Expr) -> bool:
+    return isinstance(column, exp.Dot) and isinstance(column.expression, exp.Anonymous)
+
+
+def _text(column: Expr) -> str:
+    inner = column
+    while isinstance(inner, (exp.Cast, exp.Paren)) and isinstance(inner.this, (exp.JSONExtract, exp.Cast)):
+        inner = inner.this
+    if isinstance(inner, exp.JSONExtract) and isinstance(inner.expression, exp.JSONPath):
+        keys = [part.this for part in inner.expression.expressions if isinstance(part, exp.JSONPathKey)]
+        if keys:
+            return str(keys[-1])
+    text = column.sql(LAKEHOUSE, normalize_functions=False)
+    return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)
+
+
+def _divide(node: Expr) -> Expr:
+    digits = len(node.expression.name) if isinstance(node.expression, exp.Literal) and node.expression.is_int else None
+    return call("divide", node.this, node.expression, digits)
+
+
+def _binary(name: str) -> Callable[[Expr], Expr]:
+    return lambda node: call(name, node.this, node.expression)
+
+
+def _days(node: Expr) -> bool:
+    return isinstance(node, exp.Interval) and node.unit is not None and node.unit.name.upper().rstrip("S") in _DAYS
+
+
+def _add(node: Expr) -> Expr | None:
+    if _days(node.expression) and not isinstance(node.this, exp.Interval):
+        return call("plus", node.this, node.expression)
+    if _days(node.this) and not isinstance(node.expression, exp.Interval):
+        return call("plus", node.expression, node.this)
+    return None
+
+
+def _subtract(node: Expr) -> Expr | None:
+    if isinstance(node.this, (exp.Literal, exp.Interval)) or isinstance(node.expression, exp.Literal):
+        return None
+    if isinstance(node.expression, exp.Interval) and not _days(node.expression):
+        return None
+    return call("minus", node.this, node.expression)
+
+
+def _like(node: Expr) -> Expr | None:
+    right = node.expression
+    if isinstance(right, (exp.Any, exp.All)):
+        inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
+        patterns = inner.expressions if isinstance(inner, exp.Tuple) else [inner]
+        parent = node.parent
+        each = [_escaped(type(node)(this=node.this.copy(), expression=pattern)) for pattern in patterns]
+        if isinstance(parent, exp.Not):
+            each = [exp.Not(this=one) for one in each]
+        combined = exp.Paren(this=(exp.or_ if isinstance(right, exp.Any) else exp.and_)(*each))
+        if not isinstance(parent, exp.Not):
+            return combined
+        parent.replace(combined)
+        return None
+    return _escaped(node) if not isinstance(node.parent, exp.Escape) else None
+
+
+def _escaped(node: Expr) -> Expr:
+    if isinstance(node.expression, exp.Literal) and "\\" not in node.expression.name:
+        return node
+    return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
+
+
+def _cast_node(node: exp.Cast) -> Expr:
+    return cast(node.this, node.to, attempt=isinstance(node, exp.TryCast))
+
+
+def _bracket(node: Expr) -> Expr:
+    if len(node.expressions) != 1:
+        raise UnreadableError("sql_unsupported", "a bracket with several values is not served.")
+    return call("at", node.this, node.expressions[0])
+
+
+def _json_path(node: Expr) -> Expr:
+    if not isinstance(node.expression, exp.JSONPath):
+        raise UnreadableError("sql_syntax", "Syntax error at or near '->'.")
+    path = "$"
+    for part in node.expression.expressions[1:]:
+        if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str):
+            path += '."' + part.this.replace('"', '\\"') + '"'
+        elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, int):
+            path += f"[{part.this}]"
+        else:
+            raise UnreadableError("sql_unsupported", "a wildcard in a JSON path is not served.")
+    return call("json_extract_string", node.this, exp.Literal.string(path))
+
+
+def _ignore_nulls(node: Expr) -> Expr:
+    inner = node.this
+    if not isinstance(inner, exp.Anonymous):
+        raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served where it stands.")
+    if isinstance(node.parent, exp.Window):
+        return exp.Anonymous(
+            this=inner.this, expressions=[exp.IgnoreNulls(this=inner.expressions[0]), *inner.expressions[1:]]
+        )
+    present = exp.Not(this=exp.Is(this=inner.expressions[0].copy(), expression=exp.null()))
+    return exp.Filter(this=inner, expression=exp.Where(this=present))
+
+
+def _merge_filters(node: Expr) -> Expr | None:
+    if not isinstance(node.this, exp.Filter):
+        return None
+    both = exp.and_(node.this.expression.this, node.expression.this)
+    return exp.Filter(this=node.this.this, expression=exp.Where(this=both))
+
+
+def _trim(node: Expr) -> Expr:
+    name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
+    return exp.Anonymous(this=name, expressions=[node.this, node.expression or exp.Literal.string(" ")])
+
+
+def _overlay(node: Expr) -> Expr:
+    return call("overlay", node.this, node.expression, node.args["from_"], node.args.get("for_") or -1)
+
+
+def _listagg(node: Expr) -> Expr:
+    value, separator = node.this, node.args.get("separator") or exp.Literal.string("")
+    order = value if isinstance(value, exp.Order) else None
+    value = order.this if order is not None else value
+    distinct = isinstance(value, exp.Distinct)
+    inner = call("string", value.expressions[0] if distinct else value)
+    if order is not None:
+        separator = exp.Order(this=separator, expressions=order.expressions)
+    return exp.Anonymous(
+        this="string_agg", expressions=[exp.Distinct(expressions=[inner]) if distinct else inner, separator]
+    )
+
+
+def _values(node: Expr) -> Expr | None:
+    rows = [row if isinstance(row, exp.Tuple) else exp.Tuple(expressions=[row]) for row in node.expressions]
+    node.set("expressions", rows)
+    if isinstance(node.parent, exp.Insert):
+        return None
+    alias = node.args.get("alias") or exp.TableAlias(this=exp.to_identifier("values", quoted=True))
+    if not alias.columns:
+        alias.set(
+            "columns", [exp.to_identifier(f"col{at}", quoted=True) for at in range(1, len(rows[0].expressions) + 1)]
+        )
+    node.set("alias", alias)
+    if isinstance(node.parent, (exp.From, exp.Join)):
+        return None
+    return exp.select("*").from_(node.copy())
+
+
+def _group(node: Expr) -> Expr | None:
+    for name, class_ in (("rollup", exp.Rollup), ("cube", exp.Cube)):
+        if node.args.get(name):
+            node.set("expressions", [class_(expressions=node.expressions)])
+            node.set(name, None)
+    return None
+
+
+def _pivot(node: Expr) -> Expr | None:
+    aggregates = node.expressions
+    if not node.args.get("unpivot") and len(aggregates) == 1 and isinstance(aggregates[0], exp.Alias):
+        node.set("expressions", [aggregates[0].this])
+    return None
+
+
+def _cte(node: Expr) -> Expr | None:
+    alias = node.args["alias"]
+    alias.set("this", exp.to_identifier(f"with {alias.name.lower()}", quoted=True))
+    return None
+
+
+def _identifier(node: Expr) -> Expr | None:
+    node.set("quoted", True)
+    return None
+
+
+def _raw(node: Expr) -> Expr:
+    return exp.Literal.string(node.name)
+
+
+def _hex(node: Expr) -> Expr:
+    return exp.Anonymous(this="unhex", expressions=[exp.Literal.string(node.name)])
+
+
+def _window(node: Expr) -> Expr | None:
+    if isinstance(node.this, exp.Anonymous) and node.this.name.startswith("spark_"):
+        raise UnreadableError("sql_unsupported", f"{node.this.name.removeprefix('spark_')} OVER is not served.")
+    return None
+
+
+CHANGES: dict[type, Callable[[Any], Expr | None]] = {
+    exp.Add: _add,
+    exp.Bracket: _bracket,
+    exp.CTE: _cte,
+    exp.Cast: _cast_node,
+    exp.Div: _divide,
+    exp.Extract: lambda node: date_part(node.this, node.expression),
+    exp.Filter: _merge_filters,
+    exp.Group: _group,
+    exp.GroupConcat: _listagg,
+    exp.HexString: _hex,
+    exp.ILike: _like,
+    exp.Identifier: _identifier,
+    exp.IgnoreNulls: _ignore_nulls,
+    exp.IntDiv: _binary("div"),
+    exp.Interval: interval,
+    exp.JSONExtract: _json_path,
+    exp.Like: _like,
+    exp.Mod: _binary("mod"),
+    exp.Overlay: _overlay,
+    exp.Pivot: _pivot,
+    exp.RawString: _raw,
+    exp.StrPosition: lambda node: call(
+        "locate", node.args["substr"], node.this, *[each for each in [node.args.get("position")] if each]
+    ),
+    exp.Sub: _subtract,
+    exp.Substring: lambda node: call(
+        "substring", node.this, node.args["start"], *[each for each in [node.args.get("length")] if each]
+    ),
+    exp.Trim: _trim,
+    exp.TryCast: _cast_node,
+    exp.Values: _values,
+    exp.Window: _window,
+}

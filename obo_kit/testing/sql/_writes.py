@@ -1,0 +1,290 @@
+"""Statements that write: INSERT, UPDATE, DELETE, MERGE, tables made and dropped, GRANT and REVOKE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import duck_type
+from obo_kit.testing.sql._databases import Access, Session, Table, View, quoted
+from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
+from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+
+if TYPE_CHECKING:
+    from obo_kit.testing.iam._directory import Principal
+    from obo_kit.testing.iam._grants import Grants
+
+__all__ = ["WRITES", "Written", "plan_grant", "plan_write"]
+
+Written = tuple[tuple[str, ...], list[tuple[int, ...]]]
+"""The columns and the row that say what was written."""
+
+Run = Callable[[Any], Written]
+
+_NONE: Written = ((), [])
+_TABLE_PROPERTIES = (
+    exp.SchemaCommentProperty,
+    exp.PartitionedByProperty,
+    exp.Cluster,
+    exp.ClusterProperty,
+    exp.Property,
+)
+_GRANT = re.compile(
+    r"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION)\s+)?"
+    r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})\s+(?:TO|FROM)\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*",
+    re.IGNORECASE,
+)
+
+
+def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
+    """Return what a statement that writes does to a cursor, once the accesses it needs are granted.
+
+    Raises:
+        UnreadableError: It names what is not there, or is not served.
+    """
+    return WRITES[type(tree)](tree, rewriter, grants)
+
+
+def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Table:
+    if not isinstance(node, exp.Table) or isinstance(node.this, exp.Anonymous):
+        raise UnreadableError("sql_unsupported", "writing to what is no table is not served.")
+    name = rewriter.full_name(node)
+    table = rewriter.store.tables.get(name)
+    if table is None:
+        raise UnreadableError("sql_missing", _backticked(name))
+    if reading and table.policed:
+        raise UnreadableError(
+            "sql_unsupported", "UPDATE, DELETE and MERGE on a table with a row filter or masks is not served."
+        )
+    rewriter.accesses += [
+        Access(privilege=each, kind="table", name=name) for each in (("SELECT", "MODIFY") if reading else ("MODIFY",))
+    ]
+    return table
+
+
+def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
+    extra = {name for name, value in tree.args.items() if value} - {"this", "expression", "overwrite", "by_name"}
+    if extra or tree.expression is None:
+        raise UnreadableError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
+    target, columns = tree.this, ""
+    if isinstance(target, exp.Schema):
+        columns = f" ({', '.join(quoted(each.name) for each in target.expressions)})"
+        target = target.this
+    table = _target(target, rewriter)
+    path = rewriter.store.path(table.name)
+    by_name = " BY NAME" if tree.args.get("by_name") else ""
+    query = duck_text(rewriter.rewrite(tree.expression))
+    rewriter.store.prepare(query)
+
+    def run(cursor: Any) -> Written:
+        if tree.args.get("overwrite"):
+            cursor.execute(f"DELETE FROM {path}")  # noqa: S608  a quoted name
+        count = cursor.execute(f"INSERT INTO {path}{columns}{by_name} {query}").fetchall()[0][0]
+        return ("num_affected_rows", "num_inserted_rows"), [(count, count)]
+
+    return run
+
+
+def _change(tree: exp.Update | exp.Delete, rewriter: Rewriter, _: Grants) -> Run:
+    table = _target(tree.this, rewriter, reading=True)
+    for each in tree.expressions:
+        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+            each.set("this", exp.column(each.this.name, quoted=True))
+    tree.this.set(
+        "alias", tree.this.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name.rpartition(".")[2]))
+    )
+    text = duck_text(rewriter.rewrite(tree, writing=True))
+    rewriter.store.prepare(text)
+    return lambda cursor: (("num_affected_rows",), [(cursor.execute(text).fetchall()[0][0],)])
+
+
+def _merge(tree: exp.Merge, rewriter: Rewriter, _: Grants) -> Run:
+    table = _target(tree.this, rewriter, reading=True)
+    tree.this.set(
+        "alias", tree.this.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name.rpartition(".")[2]))
+    )
+    using = tree.args["using"]
+    source = using.alias_or_name
+    for when in tree.args["whens"].expressions:
+        then = when.args["then"]
+        if isinstance(then, exp.Update) and isinstance(then.expressions[0], exp.Star):
+            then.set(
+                "expressions",
+                [exp.EQ(this=exp.column(each), expression=exp.column(each, source)) for each in table.types],
+            )
+        elif isinstance(then, exp.Insert) and isinstance(then.this, exp.Star):
+            then.set("this", exp.Tuple(expressions=[exp.column(each) for each in table.types]))
+            then.set("expression", exp.Tuple(expressions=[exp.column(each, source) for each in table.types]))
+        for each in then.expressions if isinstance(then, exp.Update) else ():
+            each.set("this", exp.column(each.this.name))
+    text = duck_text(rewriter.rewrite(tree, writing=True)) + " RETURNING merge_action"
+    rewriter.store.prepare(text)
+
+    def run(cursor: Any) -> Written:
+        actions = [action for (action,) in cursor.execute(text).fetchall()]
+        counts = [actions.count(each) for each in ("UPDATE", "DELETE", "INSERT")]
+        names = ("num_affected_rows", "num_updated_rows", "num_deleted_rows", "num_inserted_rows")
+        return names, [(len(actions), *counts)]
+
+    return run
+
+
+def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
+    target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+    columns = tree.this.expressions if isinstance(tree.this, exp.Schema) else []
+    properties = tree.args["properties"].expressions if tree.args.get("properties") else []
+    if tree.kind == "VIEW":
+        return _create_view(tree, target, columns, properties, rewriter)
+    if tree.kind != "TABLE" or not isinstance(target, exp.Table) or not all(map(_harmless, properties)):
+        raise UnreadableError("sql_unsupported", f"CREATE {tree.kind} like this is not served.")
+    name = rewriter.full_name(target)
+    schema = name.rpartition(".")[0]
+    if not grants.exists("schema", schema):
+        raise UnreadableError("sql_no_schema", _backticked(schema))
+    there = name in rewriter.store.tables
+    if there and tree.args.get("exists"):
+        return lambda _: _NONE
+    if (there and not tree.args.get("replace")) or grants.exists("vector_search_index", name):
+        raise UnreadableError("sql_exists", _backticked(name))
+    rewriter.accesses.append(Access(privilege="CREATE TABLE", kind="schema", name=schema))
+    if there:
+        rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
+    if tree.expression is not None:
+        body = "AS " + duck_text(rewriter.rewrite(tree.expression))
+    else:
+        body = f"({', '.join(map(_column_definition, columns))})"
+    store, owner = rewriter.store, rewriter.principal.user_name
+    store.prepare(body)
+
+    def run(cursor: Any) -> Written:
+        store.make_schema(cursor, name)
+        cursor.execute(f"CREATE OR REPLACE TABLE {store.path(name)} {body}")
+        for column, duck in store.types(cursor, name).items():
+            if duck == "HUGEINT":
+                cursor.execute(f"ALTER TABLE {store.path(name)} ALTER {quoted(column)} TYPE BIGINT")
+        if there:
+            grants.unregister("table", name)
+        store.tables[name] = Table(name=name, types=store.types(cursor, name))
+        grants.register("table", name, owner=owner)
+        return ("num_affected_rows", "num_inserted_rows"), []
+
+    return run
+
+
+def _harmless(node: exp.Expr) -> bool:
+    if isinstance(node, exp.FileFormatProperty):
+        return node.name.lower() == "delta"
+    return type(node) in _TABLE_PROPERTIES
+
+
+def _column_definition(column: exp.Expr) -> str:
+    if not isinstance(column, exp.ColumnDef) or column.args.get("kind") is None:
+        raise UnreadableError("sql_unsupported", "a table constraint is not served.")
+    kinds = [each.args["kind"] for each in column.args.get("constraints") or ()]
+    if not all(isinstance(each, (exp.NotNullColumnConstraint, exp.CommentColumnConstraint)) for each in kinds):
+        raise UnreadableError("sql_unsupported", f"what is said of the column {column.name} is not served.")
+    required = any(isinstance(each, exp.NotNullColumnConstraint) and not each.args.get("allow_null") for each in kinds)
+    return f"{quoted(column.name)} {duck_type(column.args['kind'])}{' NOT NULL' if required else ''}"
+
+
+def _create_view(
+    tree: exp.Create,
+    target: exp.Table,
+    columns: list[exp.Expr],
+    properties: list[exp.Expr],
+    rewriter: Rewriter,
+) -> Run:
+    if not any(isinstance(each, exp.TemporaryProperty) for each in properties) or target.args.get("db"):
+        raise UnreadableError("sql_unsupported", "CREATE VIEW, other than a temporary one, is not served.")
+    session, name = rewriter.session, target.name.lower()
+    if name in session.views and not tree.args.get("replace"):
+        raise UnreadableError("sql_exists", f"`{name}`")
+    view = View(
+        sql=tree.expression.sql(LAKEHOUSE),
+        catalog=session.catalog,
+        schema=session.schema,
+        columns=tuple(each.name for each in columns),
+    )
+    rewriter.rewrite(tree.expression)
+
+    def run(_: Any) -> Written:
+        session.views[name] = view
+        return _NONE
+
+    return run
+
+
+def _drop(tree: exp.Drop, rewriter: Rewriter, grants: Grants) -> Run:
+    targets = tree.args.get("tables") or [tree.this]
+    (target,) = targets
+    if tree.args["kind"] == "VIEW" and target.name.lower() in rewriter.session.views:
+        views = rewriter.session.views
+        return lambda _: (_NONE, views.pop(target.name.lower(), None))[0]
+    if tree.args["kind"] not in {"TABLE", "VIEW"}:
+        raise UnreadableError("sql_unsupported", f"DROP {tree.args['kind']} is not served.")
+    name = rewriter.full_name(target)
+    if name not in rewriter.store.tables or tree.args["kind"] == "VIEW":
+        if tree.args.get("exists"):
+            return lambda _: _NONE
+        raise UnreadableError("sql_missing", _backticked(name))
+    rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
+
+    def run(_: Any) -> Written:
+        rewriter.store.drop(name)
+        grants.unregister("table", name)
+        return _NONE
+
+    return run
+
+
+def _truncate(tree: exp.TruncateTable, rewriter: Rewriter, _: Grants) -> Run:
+    (target,) = tree.expressions
+    path = rewriter.store.path(_target(target, rewriter).name)
+
+    def run(cursor: Any) -> Written:
+        cursor.execute(f"DELETE FROM {path}")  # noqa: S608  a quoted name
+        return _NONE
+
+    return run
+
+
+def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
+    """Return what GRANT or REVOKE does. UnreadableError where it is not served, or the principal may not."""
+    match = _GRANT.fullmatch(sql)
+    if match is None:
+        raise UnreadableError("sql_unsupported", "GRANT and REVOKE like this are not served.")
+    kind = (match["kind"] or "TABLE").lower().replace("database", "schema").replace("view", "table")
+    parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
+    count = {"catalog": 1, "schema": 2}.get(kind, 3)
+    name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
+    kind = "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind
+    if not grants.exists(kind, name):
+        raise UnreadableError("sql_no_schema" if count < 3 else "sql_missing", _backticked(name))
+    if not grants.manages(principal, kind, name):
+        raise UnreadableError("sql_lacks", f"MANAGE on {kind.replace('_', ' ').title()} '{name}'")
+    change = grants.grant if match["verb"].upper() == "GRANT" else grants.revoke
+
+    def run(_: Any) -> Written:
+        for privilege in match["privileges"].split(","):
+            change(match["quoted"] or match["plain"], privilege.strip(), name, kind=kind)
+        return _NONE
+
+    return run
+
+
+def _backticked(name: str) -> str:
+    return ".".join(f"`{part}`" for part in name.split("."))
+
+
+WRITES: dict[type, Callable[[Any, Rewriter, Grants], Run]] = {
+    exp.Create: _create,
+    exp.Delete: _change,
+    exp.Drop: _drop,
+    exp.Insert: _insert,
+    exp.Merge: _merge,
+    exp.TruncateTable: _truncate,
+    exp.Update: _change,
+}

@@ -1,0 +1,240 @@
+-- Functions of Databricks SQL that DuckDB lacks or means differently, each under its name there with the prefix spark_.
+-- The rewriter calls no function that is neither here nor in its own lists.
+
+-- ------------------------------------------------------------------------------------------------ errors
+CREATE MACRO spark_raise_error(message) AS error('[USER_RAISED_EXCEPTION] ' || message || ' SQLSTATE: P0001');
+CREATE MACRO spark_assert_true(a) AS CASE WHEN a THEN NULL ELSE spark_raise_error('Assertion is not true.') END,
+    (a, message) AS CASE WHEN a THEN NULL ELSE spark_raise_error(message) END;
+CREATE MACRO spark_by_zero() AS error('[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. SQLSTATE: 22012');
+CREATE MACRO spark_no_index(i, n) AS error('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
+
+-- ------------------------------------------------------------------------------------------------ numbers
+CREATE MACRO spark_precision(a, digits) AS coalesce(digits, CASE typeof(a) WHEN 'TINYINT' THEN 3 WHEN 'SMALLINT' THEN 5 WHEN 'INTEGER' THEN 10 WHEN 'BIGINT' THEN 20 WHEN 'HUGEINT' THEN 20 ELSE coalesce(TRY_CAST(regexp_extract(typeof(a), '\((\d+),', 1) AS INTEGER), 0) END);
+CREATE MACRO spark_scale(a) AS coalesce(TRY_CAST(regexp_extract(typeof(a), ',(\d+)\)', 1) AS INTEGER), 0);
+CREATE MACRO spark_quotient(a, b, digits) AS CASE WHEN (typeof(a) LIKE 'DECIMAL%' OR typeof(b) LIKE 'DECIMAL%') AND typeof(a) NOT IN ('DOUBLE', 'FLOAT', 'VARCHAR') AND typeof(b) NOT IN ('DOUBLE', 'FLOAT', 'VARCHAR')
+    THEN round(CAST(a AS DOUBLE) / CAST(b AS DOUBLE), CAST(greatest(6, spark_scale(a) + spark_precision(b, digits) + 1) AS INTEGER)) ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END;
+CREATE MACRO spark_divide(a, b, digits) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN CASE WHEN a IS NULL THEN NULL ELSE spark_by_zero() END ELSE spark_quotient(a, b, digits) END;
+CREATE MACRO spark_try_divide(a, b) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN NULL ELSE spark_quotient(a, b, NULL) END;
+CREATE MACRO spark_mod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE a % nullif(b, 0) END;
+CREATE MACRO spark_try_mod(a, b) AS a % nullif(b, 0);
+CREATE MACRO spark_pmod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() WHEN a % nullif(b, 0) < 0 THEN (a % nullif(b, 0) + b) % nullif(b, 0) ELSE a % nullif(b, 0) END;
+CREATE MACRO spark_div(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE CAST(trunc((a - a % nullif(b, 0)) / nullif(b, 0)) AS BIGINT) END;
+CREATE MACRO spark_try_add(a, b) AS TRY(a + b);
+CREATE MACRO spark_try_subtract(a, b) AS TRY(a - b);
+CREATE MACRO spark_try_multiply(a, b) AS TRY(a * b);
+CREATE MACRO spark_ceil(a) AS CAST(ceil(a) AS BIGINT), (a, n) AS ceil(a * pow(10, n)) / pow(10, n);
+CREATE MACRO spark_floor(a) AS CAST(floor(a) AS BIGINT), (a, n) AS floor(a * pow(10, n)) / pow(10, n);
+CREATE MACRO spark_bround(a) AS round_even(a, 0), (a, n) AS round_even(a, n);
+CREATE MACRO spark_rint(a) AS round_even(CAST(a AS DOUBLE), 0);
+CREATE MACRO spark_ln(a) AS CASE WHEN a > 0 THEN ln(a) END;
+CREATE MACRO spark_log(a) AS spark_ln(a), (base, a) AS spark_ln(a) / spark_ln(base);
+CREATE MACRO spark_log10(a) AS CASE WHEN a > 0 THEN log10(a) END;
+CREATE MACRO spark_log2(a) AS CASE WHEN a > 0 THEN log2(a) END;
+CREATE MACRO spark_log1p(a) AS spark_ln(1 + a);
+CREATE MACRO spark_expm1(a) AS exp(a) - 1;
+CREATE MACRO spark_sqrt(a) AS CASE WHEN a < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(a) END;
+CREATE MACRO spark_sign(a) AS CAST(sign(a) AS DOUBLE);
+CREATE MACRO spark_negative(a) AS -a;
+CREATE MACRO spark_positive(a) AS a;
+CREATE MACRO spark_e() AS exp(1);
+CREATE MACRO spark_hypot(a, b) AS sqrt(a * a + b * b);
+CREATE MACRO spark_factorial(n) AS CASE WHEN n BETWEEN 0 AND 20 THEN CAST(factorial(CAST(n AS INTEGER)) AS BIGINT) END;
+CREATE MACRO spark_width_bucket(v, low, high, n) AS CAST(CASE WHEN v < low THEN 0 WHEN v >= high THEN n + 1 ELSE floor((v - low) / (high - low) * n) + 1 END AS BIGINT);
+CREATE MACRO spark_shiftleft(a, n) AS a << n;
+CREATE MACRO spark_shiftright(a, n) AS a >> n;
+CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
+CREATE MACRO spark_hex(a VARCHAR) AS hex(a), (a BLOB) AS hex(a), (a) AS hex(CAST(a AS BIGINT));
+CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE error('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
+CREATE MACRO spark_rand() AS random();
+CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
+CREATE MACRO spark_csc(a) AS 1 / sin(a);
+CREATE MACRO spark_sec(a) AS 1 / cos(a);
+CREATE MACRO spark_whole(a VARCHAR) AS CASE WHEN a IS NULL THEN NULL WHEN regexp_full_match(trim(a), '[+-]?\d+') THEN trim(a) ELSE error('[CAST_INVALID_INPUT] The value ''' || a || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END,
+    (a BOOLEAN) AS CAST(a AS INTEGER), (a TIMESTAMP) AS floor(epoch(a)), (a TINYINT) AS a, (a SMALLINT) AS a, (a INTEGER) AS a, (a BIGINT) AS a, (a HUGEINT) AS a, (a) AS trunc(a);
+CREATE MACRO spark_try_whole(a VARCHAR) AS CASE WHEN regexp_full_match(trim(a), '[+-]?\d+') THEN trim(a) END,
+    (a BOOLEAN) AS CAST(a AS INTEGER), (a TIMESTAMP) AS floor(epoch(a)), (a TINYINT) AS a, (a SMALLINT) AS a, (a INTEGER) AS a, (a BIGINT) AS a, (a HUGEINT) AS a, (a) AS trunc(a);
+CREATE MACRO spark_scientific(t) AS CASE
+    WHEN t LIKE '%e%' THEN CASE WHEN split_part(t, 'e', 1) LIKE '%.%' THEN split_part(t, 'e', 1) ELSE split_part(t, 'e', 1) || '.0' END || 'E' || CAST(CAST(split_part(t, 'e', 2) AS INTEGER) AS VARCHAR)
+    WHEN regexp_full_match(t, '-?\d{8,}\.\d+') THEN regexp_extract(t, '^-?\d') || '.' || CASE WHEN rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') = '' THEN '0' ELSE rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') END || 'E' || (length(regexp_extract(t, '(\d+)\.', 1)) - 1)
+    WHEN regexp_full_match(t, '-?0\.00\d+') AND CAST(t AS DOUBLE) <> 0 AND abs(CAST(t AS DOUBLE)) < 0.001 THEN CASE WHEN t LIKE '-%' THEN '-' ELSE '' END || left(ltrim(replace(replace(t, '.', ''), '-', ''), '0'), 1) || '.' || CASE WHEN length(ltrim(replace(replace(t, '.', ''), '-', ''), '0')) = 1 THEN '0' ELSE substring(ltrim(replace(replace(t, '.', ''), '-', ''), '0'), 2) END || 'E-' || (length(regexp_extract(t, '\.(0*)', 1)) + 1)
+    WHEN t = 'inf' THEN 'Infinity' WHEN t = '-inf' THEN '-Infinity' WHEN t = 'nan' THEN 'NaN' ELSE t END;
+CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_scientific(CAST(a AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
+
+-- ------------------------------------------------------------------------------------------------ conditions
+CREATE MACRO spark_if(a, b, c) AS CASE WHEN a THEN b ELSE c END;
+CREATE MACRO spark_iff(a, b, c) AS CASE WHEN a THEN b ELSE c END;
+CREATE MACRO spark_nvl(a, b) AS coalesce(a, b);
+CREATE MACRO spark_ifnull(a, b) AS coalesce(a, b);
+CREATE MACRO spark_nvl2(a, b, c) AS CASE WHEN a IS NOT NULL THEN b ELSE c END;
+CREATE MACRO spark_nullifzero(a) AS nullif(a, 0);
+CREATE MACRO spark_zeroifnull(a) AS coalesce(a, 0);
+CREATE MACRO spark_isnull(a) AS a IS NULL;
+CREATE MACRO spark_isnotnull(a) AS a IS NOT NULL;
+CREATE MACRO spark_equal_null(a, b) AS a IS NOT DISTINCT FROM b;
+CREATE MACRO spark_isnan(a) AS coalesce(isnan(CAST(a AS DOUBLE)), false);
+
+-- ------------------------------------------------------------------------------------------------ text
+CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CASE WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN error('[DATATYPE_MISMATCH] length takes a STRING or BINARY, not an array, map or struct. SQLSTATE: 42K09') ELSE CAST(length(CAST(a AS VARCHAR)) AS INTEGER) END;
+CREATE MACRO spark_octet_length(a) AS CAST(octet_length(encode(CAST(a AS VARCHAR))) AS INTEGER);
+CREATE MACRO spark_bit_length(a) AS CAST(bit_length(CAST(a AS VARCHAR)) AS INTEGER);
+CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE CAST(a AS VARCHAR) END;
+CREATE MACRO spark_substring(a, p) AS substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END), (a, p, n) AS CASE WHEN n <= 0 THEN '' ELSE substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END, n) END;
+CREATE MACRO spark_left(a, n) AS CASE WHEN n <= 0 THEN '' ELSE left(CAST(a AS VARCHAR), n) END;
+CREATE MACRO spark_right(a, n) AS CASE WHEN n <= 0 THEN '' ELSE right(CAST(a AS VARCHAR), n) END;
+CREATE MACRO spark_substring_index(a, d, n) AS CASE WHEN n = 0 OR d = '' THEN '' WHEN n > 0 THEN array_to_string(array_slice(string_split(a, d), 1, n), d) ELSE array_to_string(array_slice(string_split(a, d), greatest(len(string_split(a, d)) + n + 1, 1), len(string_split(a, d))), d) END;
+CREATE MACRO spark_instr(a, b) AS CAST(strpos(a, b) AS INTEGER);
+CREATE MACRO spark_locate(b, a) AS CAST(strpos(a, b) AS INTEGER), (b, a, p) AS CAST(CASE WHEN p < 1 OR strpos(substring(a, p), b) = 0 THEN 0 ELSE strpos(substring(a, p), b) + p - 1 END AS INTEGER);
+CREATE MACRO spark_lpad(a, n) AS lpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN p = '' THEN left(CAST(a AS VARCHAR), n) ELSE lpad(CAST(a AS VARCHAR), n, p) END;
+CREATE MACRO spark_rpad(a, n) AS rpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN p = '' THEN left(CAST(a AS VARCHAR), n) ELSE rpad(CAST(a AS VARCHAR), n, p) END;
+CREATE MACRO spark_ltrim(a) AS ltrim(a, ' '), (chars, a) AS ltrim(a, chars);
+CREATE MACRO spark_rtrim(a) AS rtrim(a, ' '), (chars, a) AS rtrim(a, chars);
+CREATE MACRO spark_trim(a) AS trim(a, ' ');
+CREATE MACRO spark_btrim(a) AS trim(a, ' '), (a, chars) AS trim(a, chars);
+CREATE MACRO spark_initcap(a) AS array_to_string(list_transform(string_split(lower(a), ' '), lambda w: upper(left(w, 1)) || substring(w, 2)), ' ');
+CREATE MACRO spark_space(n) AS repeat(' ', n);
+CREATE MACRO spark_repeat(a, n) AS repeat(CAST(a AS VARCHAR), greatest(n, 0));
+CREATE MACRO spark_replace(a, b) AS replace(a, b, ''), (a, b, c) AS CASE WHEN b = '' THEN a ELSE replace(a, b, c) END;
+CREATE MACRO spark_reverse(a VARCHAR) AS reverse(a), (a) AS list_reverse(a);
+CREATE MACRO spark_ascii(a) AS CASE WHEN a = '' THEN 0 ELSE unicode(a) END;
+CREATE MACRO spark_chr(n) AS CASE WHEN n < 0 THEN '' ELSE chr(CAST(n % 256 AS INTEGER)) END;
+CREATE MACRO spark_split(a, p) AS CASE WHEN p = '' THEN string_split(a, '') ELSE string_split_regex(a, p) END,
+    (a, p, n) AS CASE WHEN n <= 0 THEN string_split_regex(a, p) WHEN len(string_split_regex(a, p)) <= n THEN string_split_regex(a, p) WHEN n = 1 THEN [a] ELSE list_append(array_slice(string_split_regex(a, p), 1, n - 1), regexp_extract(a, '^(?s:(?:.*?(?:' || p || ')){' || (n - 1) || '}(.*))$', 1)) END;
+CREATE MACRO spark_split_part(a, d, n) AS CASE WHEN n = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN d = '' THEN CASE WHEN abs(n) = 1 THEN a ELSE '' END ELSE split_part(a, d, n) END;
+CREATE MACRO spark_regexp_like(a, p) AS regexp_matches(a, p);
+CREATE MACRO spark_regexp(a, p) AS regexp_matches(a, p);
+CREATE MACRO spark_rlike(a, p) AS regexp_matches(a, p);
+CREATE MACRO spark_regexp_extract(a, p) AS regexp_extract(a, p, 1), (a, p, i) AS regexp_extract(a, p, i);
+CREATE MACRO spark_regexp_extract_all(a, p) AS regexp_extract_all(a, p, 1), (a, p, i) AS regexp_extract_all(a, p, i);
+CREATE MACRO spark_regexp_replace(a, p, r) AS regexp_replace(a, p, regexp_replace(r, '\$(\d)', '\\\1', 'g'), 'g');
+CREATE MACRO spark_regexp_count(a, p) AS CAST(len(regexp_extract_all(a, p)) AS INTEGER);
+CREATE MACRO spark_regexp_substr(a, p) AS CASE WHEN regexp_matches(a, p) THEN regexp_extract(a, p) END;
+CREATE MACRO spark_regexp_instr(a, p) AS CASE WHEN regexp_matches(a, p) THEN CAST(length(regexp_extract(a, '^((?s:.*?))(?:' || p || ')', 1)) + 1 AS INTEGER) WHEN a IS NOT NULL AND p IS NOT NULL THEN 0 END;
+CREATE MACRO spark_startswith(a, b) AS starts_with(a, b);
+CREATE MACRO spark_endswith(a, b) AS ends_with(a, b);
+CREATE MACRO spark_contains(a, b) AS contains(a, b);
+CREATE MACRO spark_format_number(a, n) AS CASE WHEN n < 0 THEN NULL ELSE format('{:,.' || n || 'f}', round_even(CAST(a AS DOUBLE), n)) END;
+CREATE MACRO spark_base64(a BLOB) AS to_base64(a), (a) AS to_base64(encode(CAST(a AS VARCHAR)));
+CREATE MACRO spark_unbase64(a) AS from_base64(a);
+CREATE MACRO spark_sha(a) AS sha1(a);
+CREATE MACRO spark_sha2(a, n) AS CASE WHEN n IN (0, 256) THEN sha256(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace serves sha2 with 256 bits only SQLSTATE: 0A000') END;
+CREATE MACRO spark_find_in_set(a, b) AS CASE WHEN contains(a, ',') THEN 0 ELSE coalesce(list_position(string_split(b, ','), a), CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE 0 END) END;
+CREATE MACRO spark_overlay(a, b, p, n) AS left(a, p - 1) || b || substring(a, p + CASE WHEN n < 0 THEN length(b) ELSE n END);
+CREATE MACRO spark_url_encode(a) AS replace(url_encode(a), '%20', '+');
+CREATE MACRO spark_url_decode(a) AS url_decode(replace(a, '+', ' '));
+CREATE MACRO spark_encode(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN encode(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace encodes UTF-8 only SQLSTATE: 0A000') END;
+CREATE MACRO spark_charset(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN decode(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace decodes UTF-8 only SQLSTATE: 0A000') END;
+CREATE MACRO spark_parse_url(u, part) AS CASE part WHEN 'HOST' THEN nullif(regexp_extract(u, '^[a-z+]+://(?:[^@/]*@)?([^/:?#]+)', 1), '') WHEN 'PROTOCOL' THEN nullif(regexp_extract(u, '^([a-z+]+)://', 1), '') WHEN 'PATH' THEN regexp_extract(u, '^[a-z+]+://[^/?#]*([^?#]*)', 1) WHEN 'QUERY' THEN nullif(regexp_extract(u, '\?([^#]*)', 1), '') WHEN 'REF' THEN nullif(regexp_extract(u, '#(.*)$', 1), '') END,
+    (u, part, k) AS CASE WHEN part = 'QUERY' THEN nullif(regexp_extract(u, '[?&]' || k || '=([^&#]*)', 1), '') END;
+CREATE MACRO spark_mask(a) AS regexp_replace(regexp_replace(regexp_replace(a, '[A-Z]', 'X', 'g'), '[a-z]', 'x', 'g'), '[0-9]', 'n', 'g');
+CREATE MACRO spark_uuid() AS CAST(uuid() AS VARCHAR);
+CREATE MACRO spark_levenshtein(a, b) AS CAST(levenshtein(a, b) AS INTEGER);
+
+-- ------------------------------------------------------------------------------------------------ dates and times
+CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) + i, (a, i) AS a + i;
+CREATE MACRO spark_minus(a DATE, i INTERVAL) AS CAST(a - i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) - i,
+    (a DATE, i DATE) AS to_days(CAST(a - i AS INTEGER)), (a, i) AS a - i;
+CREATE MACRO spark_no_cast(a, kind) AS error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to "' || kind || '" because it is malformed. Correct the value as per the syntax, or change its target type. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018');
+CREATE MACRO spark_day_text(a) AS CASE WHEN regexp_full_match(trim(a), '\d{4}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{4}-\d{1,2}') THEN trim(a) || '-01' ELSE trim(a) END;
+CREATE MACRO spark_try_date(a) AS coalesce(TRY_CAST(a AS DATE), TRY_CAST(regexp_replace(spark_day_text(CAST(a AS VARCHAR)), '[T ].*$', '') AS DATE));
+CREATE MACRO spark_date(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_date(a), spark_no_cast(a, 'DATE')) END;
+CREATE MACRO spark_try_timestamp(a) AS coalesce(TRY_CAST(a AS TIMESTAMP), TRY_CAST(spark_day_text(CAST(a AS VARCHAR)) AS TIMESTAMP), CASE WHEN typeof(a) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(a AS DOUBLE) * 1000000 AS BIGINT)) END);
+CREATE MACRO spark_timestamp(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_timestamp(a), spark_no_cast(a, 'TIMESTAMP')) END;
+CREATE MACRO spark_to_date(a) AS spark_date(a);
+CREATE MACRO spark_to_timestamp(a) AS spark_timestamp(a);
+CREATE MACRO spark_try_to_date(a) AS spark_try_date(a);
+CREATE MACRO spark_try_to_timestamp(a) AS spark_try_timestamp(a);
+CREATE MACRO spark_date_add(a, n) AS CAST(spark_date(a) + CAST(n AS INTEGER) AS DATE);
+CREATE MACRO spark_date_sub(a, n) AS CAST(spark_date(a) - CAST(n AS INTEGER) AS DATE);
+CREATE MACRO spark_datediff(a, b) AS CAST(spark_date(a) - spark_date(b) AS INTEGER);
+CREATE MACRO spark_date_diff(a, b) AS CAST(spark_date(a) - spark_date(b) AS INTEGER);
+CREATE MACRO spark_add_months(a, n) AS CAST(spark_date(a) + to_months(CAST(n AS INTEGER)) AS DATE);
+CREATE MACRO spark_timestampdiff(u, a, b) AS CAST(date_sub(u, spark_timestamp(a), spark_timestamp(b)) AS BIGINT);
+CREATE MACRO spark_last_day(a) AS last_day(spark_date(a));
+CREATE MACRO spark_weekday_number(n) AS list_position(['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU'], upper(left(n, 2)));
+CREATE MACRO spark_next_day(a, n) AS CAST(spark_date(a) + CAST((spark_weekday_number(n) - isodow(spark_date(a)) + 6) % 7 + 1 AS INTEGER) AS DATE);
+CREATE MACRO spark_months(a, b, off) AS CASE
+    WHEN day(spark_timestamp(a)) = day(spark_timestamp(b)) OR (spark_date(a) = last_day(spark_date(a)) AND spark_date(b) = last_day(spark_date(b)))
+    THEN CAST((year(spark_timestamp(a)) - year(spark_timestamp(b))) * 12 + month(spark_timestamp(a)) - month(spark_timestamp(b)) AS DOUBLE)
+    ELSE round((year(spark_timestamp(a)) - year(spark_timestamp(b))) * 12 + month(spark_timestamp(a)) - month(spark_timestamp(b)) + (day(spark_timestamp(a)) - day(spark_timestamp(b)) + (epoch(spark_timestamp(a)) % 86400 - epoch(spark_timestamp(b)) % 86400) / 86400) / 31, CASE WHEN off THEN 8 ELSE 15 END) END;
+CREATE MACRO spark_months_between(a, b) AS spark_months(a, b, true), (a, b, off) AS spark_months(a, b, off);
+CREATE MACRO spark_unit(u) AS CASE upper(u) WHEN 'YYYY' THEN 'year' WHEN 'YY' THEN 'year' WHEN 'YEAR' THEN 'year' WHEN 'QUARTER' THEN 'quarter' WHEN 'MONTH' THEN 'month' WHEN 'MON' THEN 'month' WHEN 'MM' THEN 'month' WHEN 'WEEK' THEN 'week' WHEN 'DAY' THEN 'day' WHEN 'DD' THEN 'day' WHEN 'HOUR' THEN 'hour' WHEN 'MINUTE' THEN 'minute' WHEN 'SECOND' THEN 'second' WHEN 'MILLISECOND' THEN 'millisecond' WHEN 'MICROSECOND' THEN 'microsecond' END;
+CREATE MACRO spark_date_trunc(u, a) AS CASE WHEN spark_unit(u) IS NOT NULL THEN CAST(date_trunc(coalesce(spark_unit(u), 'day'), spark_timestamp(a)) AS TIMESTAMP) END;
+CREATE MACRO spark_trunc(a, u) AS CASE WHEN spark_unit(u) IN ('year', 'quarter', 'month', 'week') THEN CAST(date_trunc(coalesce(spark_unit(u), 'day'), spark_timestamp(a)) AS DATE) END;
+CREATE MACRO spark_year(a) AS CAST(year(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_quarter(a) AS CAST(quarter(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_month(a) AS CAST(month(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_day(a) AS CAST(day(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_dayofmonth(a) AS CAST(day(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_dayofyear(a) AS CAST(dayofyear(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_dayofweek(a) AS CAST(dayofweek(spark_date(a)) + 1 AS INTEGER);
+CREATE MACRO spark_weekday(a) AS CAST(isodow(spark_date(a)) - 1 AS INTEGER);
+CREATE MACRO spark_dayofweek_iso(a) AS CAST(isodow(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_weekofyear(a) AS CAST(week(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_yearofweek(a) AS CAST(isoyear(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_hour(a) AS CAST(hour(spark_timestamp(a)) AS INTEGER);
+CREATE MACRO spark_minute(a) AS CAST(minute(spark_timestamp(a)) AS INTEGER);
+CREATE MACRO spark_second(a) AS CAST(second(spark_timestamp(a)) AS INTEGER);
+CREATE MACRO spark_seconds(a) AS CAST(second(spark_timestamp(a)) + (microsecond(spark_timestamp(a)) % 1000000) / 1000000 AS DECIMAL(8, 6));
+CREATE MACRO spark_dayname(a) AS left(dayname(spark_date(a)), 3);
+CREATE MACRO spark_monthname(a) AS left(monthname(spark_date(a)), 3);
+CREATE MACRO spark_make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT));
+CREATE MACRO spark_make_timestamp(y, mo, d, h, mi, s) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
+CREATE MACRO spark_unix_timestamp(a) AS CAST(floor(epoch(spark_timestamp(a))) AS BIGINT);
+CREATE MACRO spark_to_unix_timestamp(a) AS spark_unix_timestamp(a);
+CREATE MACRO spark_unix_seconds(a) AS CAST(floor(epoch(spark_timestamp(a))) AS BIGINT);
+CREATE MACRO spark_unix_millis(a) AS CAST(epoch_ms(spark_timestamp(a)) AS BIGINT);
+CREATE MACRO spark_unix_micros(a) AS CAST(epoch_us(spark_timestamp(a)) AS BIGINT);
+CREATE MACRO spark_unix_date(a) AS CAST(spark_date(a) - DATE '1970-01-01' AS INTEGER);
+CREATE MACRO spark_date_from_unix_date(n) AS CAST(DATE '1970-01-01' + CAST(n AS INTEGER) AS DATE);
+CREATE MACRO spark_timestamp_seconds(n) AS make_timestamp(CAST(n * 1000000 AS BIGINT));
+CREATE MACRO spark_timestamp_millis(n) AS make_timestamp(CAST(n * 1000 AS BIGINT));
+CREATE MACRO spark_timestamp_micros(n) AS make_timestamp(CAST(n AS BIGINT));
+CREATE MACRO spark_from_utc_timestamp(a, z) AS timezone(z, timezone('UTC', spark_timestamp(a)));
+CREATE MACRO spark_to_utc_timestamp(a, z) AS timezone('UTC', timezone(z, spark_timestamp(a)));
+CREATE MACRO spark_convert_timezone(f, t, a) AS timezone(t, timezone(f, spark_timestamp(a))), (t, a) AS timezone(t, timezone('UTC', spark_timestamp(a)));
+
+-- ------------------------------------------------------------------------------------------------ arrays
+CREATE MACRO spark_size(a) AS CAST(CASE WHEN typeof(a) LIKE 'MAP%' THEN len(json_keys(to_json(a))) ELSE json_array_length(to_json(a)) END AS INTEGER);
+CREATE MACRO spark_at(a, i VARCHAR) AS a[i],
+    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' THEN CASE WHEN i < 0 OR i >= json_array_length(to_json(a)) THEN spark_no_index(i, json_array_length(to_json(a))) ELSE a[i + 1] END ELSE a[i] END;
+CREATE MACRO spark_element_at(a, i VARCHAR) AS a[i],
+    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' AND i = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN typeof(a) LIKE '%[]' AND abs(i) > json_array_length(to_json(a)) THEN spark_no_index(i, json_array_length(to_json(a))) ELSE a[i] END;
+CREATE MACRO spark_try_element_at(a, i) AS a[i];
+CREATE MACRO spark_get(a, i) AS CASE WHEN i >= 0 THEN a[i + 1] END;
+CREATE MACRO spark_array_contains(a, v) AS CASE WHEN list_contains(a, v) THEN true WHEN v IS NULL OR len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE list_contains(a, v) END;
+CREATE MACRO spark_array_position(a, v) AS CASE WHEN a IS NULL OR v IS NULL THEN NULL ELSE coalesce(list_position(a, v), 0) END;
+CREATE MACRO spark_array_distinct(a) AS list_filter(a, lambda x, i: list_position(a, x) = i);
+CREATE MACRO spark_array_except(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NULL);
+CREATE MACRO spark_array_intersect(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NOT NULL);
+CREATE MACRO spark_array_union(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_filter(list_concat(a, b), lambda x, i: list_position(list_concat(a, b), x) = i) END;
+CREATE MACRO spark_array_join(a, s) AS array_to_string(CAST(a AS VARCHAR[]), s), (a, s, n) AS array_to_string(list_transform(CAST(a AS VARCHAR[]), lambda x: coalesce(x, n)), s);
+CREATE MACRO spark_array_max(a) AS list_max(a);
+CREATE MACRO spark_array_min(a) AS list_min(a);
+CREATE MACRO spark_array_remove(a, v) AS CASE WHEN v IS NOT NULL THEN list_filter(a, lambda x: x IS NULL OR x <> v) END;
+CREATE MACRO spark_array_repeat(v, n) AS list_transform(range(greatest(CAST(n AS BIGINT), 0)), lambda x: v);
+CREATE MACRO spark_array_sort(a) AS list_sort(a, 'ASC', 'NULLS LAST');
+CREATE MACRO spark_sort_array(a) AS list_sort(a, 'ASC', 'NULLS FIRST'), (a, up) AS CASE WHEN up THEN list_sort(a, 'ASC', 'NULLS FIRST') ELSE list_sort(a, 'DESC', 'NULLS LAST') END;
+CREATE MACRO spark_array_append(a, v) AS CASE WHEN a IS NOT NULL THEN list_append(a, v) END;
+CREATE MACRO spark_array_prepend(a, v) AS CASE WHEN a IS NOT NULL THEN list_prepend(v, a) END;
+CREATE MACRO spark_array_insert(a, p, v) AS CASE WHEN p > 0 AND p <= len(a) + 1 THEN list_concat(list_append(array_slice(a, 1, p - 1), v), array_slice(a, p, len(a))) WHEN a IS NOT NULL AND p IS NOT NULL THEN error('[UNSUPPORTED_FEATURE] The local workspace inserts into an array at positions from 1 to its size + 1 SQLSTATE: 0A000') END;
+CREATE MACRO spark_array_compact(a) AS list_filter(a, lambda x: x IS NOT NULL);
+CREATE MACRO spark_array_size(a) AS CAST(len(a) AS INTEGER);
+CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN true WHEN len(a) > 0 AND len(b) > 0 AND len(list_filter(list_concat(a, b), lambda x: x IS NULL)) > 0 THEN NULL ELSE list_has_any(a, b) END;
+CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
+CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN error('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
+CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
+    (a DATE, b DATE, s INTERVAL) AS CAST(generate_series(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS generate_series(a, b, s), (a, b, s) AS generate_series(a, b, s);
+CREATE MACRO spark_any(t) AS CASE WHEN list_contains(t, true) THEN true WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN false END;
+CREATE MACRO spark_every(t) AS CASE WHEN list_contains(t, false) THEN false WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN true END;
+
+-- ------------------------------------------------------------------------------------------------ maps and JSON
+CREATE MACRO spark_map_from_arrays(k, v) AS map(k, v);
+CREATE MACRO spark_map_contains_key(m, k) AS list_contains(map_keys(m), k);
+CREATE MACRO spark_pairs(a, p, q) AS map_from_entries(list_transform(string_split_regex(a, p), lambda x: {'key': regexp_extract(x, '^(?s:(.*?))(?:(?:' || q || ')|$)', 1), 'value': CASE WHEN regexp_matches(x, q) THEN regexp_replace(x, '^(?s:.*?)(?:' || q || ')', '') END}));
+CREATE MACRO spark_str_to_map(a) AS spark_pairs(a, ',', ':'), (a, p) AS spark_pairs(a, p, ':'), (a, p, q) AS spark_pairs(a, p, q);
+CREATE MACRO spark_to_json(a) AS CAST(CASE WHEN typeof(a) LIKE 'STRUCT%' AND typeof(a) NOT LIKE '%]' THEN json_merge_patch('{}', to_json(a)) ELSE to_json(a) END AS VARCHAR);
+CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN error('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
+CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
+CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
+CREATE MACRO spark_parse_json(a) AS CAST(a AS JSON);
+CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
