@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a, package_of
 from obo_kit._upstream.texts import CANCELLED
 
 __all__: list[str] = []
@@ -14,32 +15,14 @@ HTTP_CLIENTS = frozenset({"databricks", "openai", "requests", "httpx", "httpx2"}
 MAX_DEPTH = 16
 
 
-def package_of(thing: object) -> str:
-    """The package of a thing's class."""
-    return (type(thing).__module__ or "").partition(".")[0]
-
-
-def is_a(thing: object, package: str, *names: str) -> bool:
-    """Whether a thing is of one of the classes, or of one derived from them."""
-    kind: Any = type(thing)
-    bases = bases_of(kind)
-    return any((package, name) in bases for name in names)
-
-
-@functools.lru_cache(maxsize=256)
-def bases_of(kind: type) -> frozenset[tuple[str, str]]:
-    """Return a class and its bases, each by its package and name."""
-    return frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
-
-
 def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
     """The exceptions that another one holds, all of which count; `None` for what is no exception."""
-    if is_a(error, "builtins", "BaseExceptionGroup") or is_a(error, "exceptiongroup", "BaseExceptionGroup"):
+    if is_a(error, classes.EXCEPTION_GROUP):
         return tuple(cast("Any", error).exceptions)
-    if is_a(error, "pydantic_core", "ValidationError"):
+    if is_a(error, classes.VALIDATION_ERROR):
         held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
         return [one if isinstance(one, BaseException) else None for one in held]
-    if is_a(error, "tenacity", "RetryError"):
+    if is_a(error, classes.RETRY_ERROR):
         return (cast("Any", error).last_attempt.exception(),)
     return ()
 
@@ -54,7 +37,7 @@ def is_failure_in_disguise(error: object) -> bool:
 
     Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
     """
-    if not is_a(error, "asyncio", "CancelledError") or not CANCELLED.pattern.search(str(error)):
+    if not is_a(error, classes.CANCELLED_ERROR) or not CANCELLED.pattern.search(str(error)):
         return False
     import asyncio
 
@@ -69,7 +52,7 @@ def tells_nothing(error: object) -> bool:
     """Whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
     if is_failure_in_disguise(error):
         return True
-    if not any(is_a(error, "anyio", name) for name in ("ClosedResourceError", "BrokenResourceError")):
+    if not is_a(error, classes.STREAM_CLOSED, classes.STREAM_BROKEN):
         return False  # these meet the next message, after one without an answer was refused
     trace = cast("BaseException", error).__traceback__
     while trace is not None:
@@ -81,7 +64,7 @@ def tells_nothing(error: object) -> bool:
 
 def kept_of(error: BaseException) -> dict[str, Any] | None:
     """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
-    data = getattr(getattr(error, "error", None), "data", None) if is_a(error, "mcp", "MCPError") else None
+    data = getattr(getattr(error, "error", None), "data", None) if is_a(error, classes.MCP_ERROR) else None
     kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
     if not isinstance(kept, dict) or not isinstance(kept.get("status"), int):
         return None

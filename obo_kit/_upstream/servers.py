@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, cast
 
-from obo_kit._upstream.errors import bases_of
+from obo_kit._upstream.classes import FASTMCP_SERVER, FLASK, MCP_SERVER, ROUTER, STARLETTE, Class, bases_of
 
 __all__: list[str] = []
 
@@ -30,33 +30,38 @@ class Registry:
     """
 
     package: str
-    classes: tuple[str, ...]
+    classes: tuple[Class, ...]
     decorator: str
     functions: Callable[[Any], Iterable[Any]]
+
+    @property
+    def names(self) -> Iterator[tuple[str, str]]:
+        """The package with each name that its servers have, or had."""
+        return ((self.package, name) for each in self.classes for name in each.names)
 
 
 REGISTRIES = (
     Registry(
         package="mcp",
-        classes=("FastMCP", "MCPServer"),
+        classes=(MCP_SERVER,),
         decorator="the MCP server's @….tool()",
         functions=lambda server: [tool.fn for tool in server._tool_manager.list_tools()],
     ),
     Registry(
         package="fastmcp",
-        classes=("FastMCP",),
+        classes=(FASTMCP_SERVER,),
         decorator="the MCP server's @….tool",
         functions=lambda server: [getattr(tool, "fn", None) for tool in server.local_provider._components.values()],
     ),
     Registry(
         package="starlette",
-        classes=("Starlette", "Router"),
+        classes=(STARLETTE, ROUTER),
         decorator="the route's decorator",
         functions=lambda server: [getattr(route, "endpoint", None) for route in server.routes],
     ),
     Registry(
         package="flask",
-        classes=("Flask",),
+        classes=(FLASK,),
         decorator="the route's decorator",
         functions=lambda server: server.view_functions.values(),
     ),
@@ -145,7 +150,4 @@ def _servers_of_spaces(fn: Any, around: FrameType | None) -> list[tuple[Registry
 @functools.lru_cache(maxsize=1024)
 def _registry_of(kind: Any) -> Registry | None:
     bases = bases_of(kind)
-    return next(
-        (registry for registry in REGISTRIES if any((registry.package, name) in bases for name in registry.classes)),
-        None,
-    )
+    return next((registry for registry in REGISTRIES if not bases.isdisjoint(registry.names)), None)

@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from obo_kit import exceptions as errors
-from obo_kit._upstream.errors import MAX_DEPTH, is_a, kept_of, leaves_of, package_of, status_of
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a, package_of
+from obo_kit._upstream.errors import MAX_DEPTH, kept_of, leaves_of, status_of
 from obo_kit._upstream.texts import AGENTS_STATUS, GENIE_FAILED, is_login
 from obo_kit.context._calls import Refusal
 from obo_kit.denials._classify import REDIRECTS, Finding, classify, code_of, parsed
@@ -68,7 +70,7 @@ def _of_own(error: errors.OboError) -> Finding | None:
 
 
 def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    if not is_a(error, "databricks", "DatabricksError"):
+    if not is_a(error, classes.SDK_ERROR):
         return None
     text, code = CONFIG_TAIL.sub("", str(error)), code_of(getattr(error, "error_code", None))
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
@@ -78,7 +80,7 @@ def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | No
 
 def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
-    failed = is_a(error, "databricks", "OperationFailed") and GENIE_FAILED.pattern.search(str(error))
+    failed = is_a(error, classes.OPERATION_FAILED) and GENIE_FAILED.pattern.search(str(error))
     if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
         return None
     return next(
@@ -103,7 +105,7 @@ def _raised_in(error: BaseException) -> str:
 
 def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """A sign-in page in place of an answer, which is no JSON."""
-    if not is_a(error, "requests", "JSONDecodeError") and status_of(error) not in REDIRECTS:
+    if not is_a(error, classes.JSON_DECODE_ERROR) and status_of(error) not in REDIRECTS:
         return None
     if evidence and evidence[-1].status in REDIRECTS:
         return evidence[-1]
@@ -116,16 +118,16 @@ def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | 
 
 def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
     """What the MCP clients leave of a refusal."""
-    if is_a(error, "httpx", "UnsupportedProtocol") or is_a(error, "httpx2", "UnsupportedProtocol"):
+    if is_a(error, classes.UNSUPPORTED_PROTOCOL):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
         return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
-    if is_a(error, "agents", "UserError"):
+    if is_a(error, classes.AGENTS_ERROR):
         status = AGENTS_STATUS.pattern.search(str(error))
         return _last_of(evidence, int(status[1])) if status is not None else None
-    if is_a(error, "langchain_mcp_adapters", "_MCPToolExecutionError"):  # a result that says it is an error
+    if is_a(error, classes.LANGCHAIN_MCP_ERROR):  # a result that says it is an error
         return Refusal(status=200, text=str(error))
-    if not is_a(error, "mcp", "McpError", "MCPError"):
+    if not is_a(error, classes.MCP_ERROR):
         return None
     kept = kept_of(error)
     if kept is not None:

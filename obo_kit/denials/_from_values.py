@@ -6,7 +6,8 @@ import ast
 from collections.abc import Sequence
 from typing import Any, cast
 
-from obo_kit._upstream.errors import package_of
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a, package_of
 from obo_kit.context._calls import Refusal
 from obo_kit.denials._classify import REDIRECTS, Finding, classify, code_of
 
@@ -25,14 +26,14 @@ def of_value(value: object, evidence: Sequence[Refusal]) -> Finding | None:
         return classify(evidence[-1])
     if isinstance(value, str):
         return _of_genie_text(value)
-    if (package, name) == ("databricks_ai_bridge", "GenieResponse"):
+    if is_a(value, classes.GENIE_RESPONSE):
         return _of_genie_text(known.result) if isinstance(known.result, str) else None
-    if (package, name) == ("mcp", "CallToolResult"):
+    if is_a(value, classes.MCP_RESULT):
         if not (getattr(known, "isError", False) or getattr(known, "is_error", False)):
             return None
         text = "\n".join(str(getattr(one, "text", "")) for one in known.content)
         return classify(Refusal(status=200, text=text))
-    if (package, name) == ("unitycatalog", "FunctionExecutionResult"):
+    if is_a(value, classes.UC_RESULT):
         return classify(Refusal(status=200, text=str(known.error))) if known.error else None
     return _of_sdk_value(known, name) if type(value).__module__.startswith("databricks.sdk.service.") else None
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 
-from obo_kit._upstream.errors import is_a
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.session._entry import RUN_FUNCTIONS
@@ -46,8 +47,8 @@ def tool_object(target: Any) -> ToolObject:
         target=target,
         name=tool_name,
         entries=entries,
-        takes_clients=not is_a(target, "unitycatalog", "UnityCatalogTool"),
-        copy_for=retriever_of if is_a(target, "databricks_ai_bridge", "VectorSearchRetrieverToolMixin") else None,
+        takes_clients=not is_a(target, classes.UC_LANGCHAIN_TOOL),
+        copy_for=retriever_of if is_a(target, classes.RETRIEVER) else None,
         instead=RUN_FUNCTIONS,
         finish=functools.partial(_finish, target),
     )
@@ -66,7 +67,7 @@ def _of_client(client: Any, name: str) -> ToolObject:
 
 
 def _has_provider(connection: Any) -> bool:
-    return is_a(connection.get("auth"), "databricks_mcp", "DatabricksOAuthClientProvider")
+    return is_a(connection.get("auth"), classes.DATABRICKS_MCP_PROVIDER)
 
 
 def _client_of(client: Any, session: UserSession) -> Any:

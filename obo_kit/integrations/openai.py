@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from obo_kit._upstream.errors import is_a
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
 from obo_kit.context._frame import current_call
 from obo_kit.denials import explain
 from obo_kit.integrations._retriever import retriever_of
@@ -39,11 +40,11 @@ __all__: list[str] = []
 def tool_object(target: Any) -> ToolObject:
     """A tool, or a toolkit or server that offers tools."""
     name = str(getattr(target, "name", None) or type(target).__name__)
-    if is_a(target, "agents", "FunctionTool"):
+    if is_a(target, classes.AGENTS_TOOL):
         return _function_tool(target, name)
-    if is_a(target, "agents", "MCPServer"):
+    if is_a(target, classes.AGENTS_SERVER):
         return _server(target, name)
-    if is_a(target, "databricks_openai", "McpServerToolkit"):
+    if is_a(target, classes.OPENAI_TOOLKIT):
         return ToolObject(
             target=target,
             name=name,
@@ -52,7 +53,7 @@ def tool_object(target: Any) -> ToolObject:
             copy_for=_toolkit_of,
             finish=lambda _: _raise_refusals(target.databricks_mcp_client),
         )
-    if is_a(target, "databricks_openai", "ToolInfo"):
+    if is_a(target, classes.OPENAI_TOOL):
         return ToolObject(
             target=target,
             name=name,
@@ -133,7 +134,7 @@ def _server(server: Any, name: str) -> ToolObject:
         needs_session=True,
         finish=functools.partial(_finish_server, server),
     )
-    if not is_a(server, "databricks_openai", "McpServer"):
+    if not is_a(server, classes.DATABRICKS_AGENTS_SERVER):
         return replace(adapter, instead="it has no WorkspaceClient; use databricks_openai.agents.McpServer")
     if server.session is not None:
         return replace(adapter, instead="it is connected already; decorate it before it connects")

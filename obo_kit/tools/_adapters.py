@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from obo_kit._upstream.errors import is_a
-from obo_kit._upstream.tool_objects import TOOL_OBJECTS
+from obo_kit._upstream.classes import TOOL_OBJECTS, is_a
 from obo_kit._utils.plugins import load
 from obo_kit.session._entry import current_session
 from obo_kit.tools._spec import Entry, as_it_is
@@ -58,7 +57,7 @@ __all__: list[str] = []
 def tool_object(target: object) -> ToolObject | None:
     """Return a framework's object as the decorators see it; `None` for anything else."""
     for integration, classes in TOOL_OBJECTS.items():
-        if any(is_a(target, package, name) for package, name in classes):
+        if is_a(target, *classes):
             return cast("ToolObject", load(integration).tool_object(target))
     return None
 

@@ -14,7 +14,9 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from obo_kit._upstream.errors import is_a, is_failure, tells_nothing
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
+from obo_kit._upstream.errors import is_failure, tells_nothing
 from obo_kit.context._frame import FRAME, Frame, current_call
 from obo_kit.exceptions import Denial
 from obo_kit.session._entry import UserSession, session_for_tool
@@ -134,7 +136,7 @@ def _is_outage(error: BaseException) -> bool:
     if is_passing(error) or isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return True
     call = current_call()  # the Agents SDK keeps no cause
-    unsaid = is_a(error, "agents", "UserError") or tells_nothing(error)
+    unsaid = is_a(error, classes.AGENTS_ERROR) or tells_nothing(error)
     return unsaid and call is not None and bool(call.evidence.outages)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from obo_kit._upstream.errors import is_a
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
 from obo_kit._upstream.servers import server_that_holds
 
 __all__: list[str] = []
@@ -130,7 +131,7 @@ def answer_denials(tool: Any) -> None:
 
 def to_langchain(tool: Any, value: Any) -> Any:
     """What a denied tool gives to LangChain: a text as the error of the tool, any other value as its result."""
-    if not is_a(tool, "langchain_core", "BaseTool"):
+    if not is_a(tool, classes.LANGCHAIN_TOOL):
         return value
     if isinstance(value, str):
         # Only the tool knows the id of the call that its message answers, and only an exception makes that an error.

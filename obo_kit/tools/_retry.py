@@ -11,7 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from obo_kit._upstream.errors import MAX_DEPTH, is_a, leaves_of, package_of, status_of
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
+from obo_kit._upstream.errors import MAX_DEPTH, leaves_of, status_of
 from obo_kit.context._frame import FRAME
 
 if TYPE_CHECKING:
@@ -142,8 +144,8 @@ def is_passing(error: BaseException | None, depth: int = 0) -> bool:
     time. A group does where all of it does."""
     if error is None or depth > MAX_DEPTH:
         return False
-    if any(is_a(error, package, *names) for package, names in _PASSING):
-        return not is_a(error, package_of(error), *_LASTING_ERRORS)
+    if is_a(error, *_PASSING):
+        return not is_a(error, *_LASTING_ERRORS)
     status = status_of(error)
     if status is not None:
         return status in (429, 503)
@@ -156,13 +158,13 @@ def is_passing(error: BaseException | None, depth: int = 0) -> bool:
 
 
 _PASSING = (
-    ("databricks", ("TooManyRequests", "TemporarilyUnavailable")),
-    ("requests", ("ConnectionError", "Timeout", "RetryError", "ChunkedEncodingError")),
-    ("openai", ("APIConnectionError",)),
-    ("httpx", ("TimeoutException", "NetworkError", "RemoteProtocolError")),
-    ("httpx2", ("TimeoutException", "NetworkError", "RemoteProtocolError")),
+    classes.SDK_TOO_MANY_REQUESTS,
+    classes.SDK_UNAVAILABLE,
+    *classes.REQUESTS_PASSING,
+    classes.OPENAI_CONNECTION_ERROR,
+    *classes.HTTPX_PASSING,
 )
-_LASTING_ERRORS = ("SSLError", "ProxyError")  # of a wrong configuration; `requests` calls them failed connections
+_LASTING_ERRORS = (*classes.REQUESTS_LASTING, classes.HTTPX_LASTING)
 
 
 def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
