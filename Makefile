@@ -1,17 +1,22 @@
-# Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own, installed by uv;
-# with an index that only pip knows: make INSTALL=".venv/bin/python -m pip install" …
+# Needs Python 3.10 or newer with pip, and make. Everything else goes into a virtual environment of its own: what locks/ says,
+# by version and hash, so that another day brings what was tested. LOCK= installs the newest of everything instead; with an index
+# that only pip knows: make LOCK= INSTALL=".venv/bin/python -m pip install" …
 # Compiled when it is installed, as pip does: many of the tests run in processes of their own, which all load MLflow.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+UV := uv==0.13.9
+LOCK ?= test
+LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/test.txt)
+INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test mutants test-apps test-frameworks soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test test-newest test-wheel lock mutants test-apps test-frameworks soak fuzz examples check docs bench bench-workspace clean
 
-$(VENV)/demo.stamp: pyproject.toml
+$(VENV)/demo.stamp: pyproject.toml $(LOCK:%=locks/%.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version} is too old. Fix: make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet $(UV)
 	$(INSTALL) --editable ".[testing]"
 	@touch $@
 
@@ -37,11 +42,15 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 test: $(VENV)/test.stamp  ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+test-newest:  ## the same, with the newest of everything
+	rm -rf $(VENV)-newest
+	$(MAKE) VENV=$(VENV)-newest LOCK= test
+
 mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a test fail
 	$(BIN)/python -m pytest -m "" tests/test_mutants.py $(ARGS)
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
-	$(MAKE) VENV=$(VENV)-apps EXTRAS=testing $(VENV)-apps/apps.stamp
+	$(MAKE) VENV=$(VENV)-apps LOCK=apps EXTRAS=testing $(VENV)-apps/apps.stamp
 	$(VENV)-apps/bin/python -m pytest -m "" tests/integrations/test_apps.py tests/session/test_servers.py tests/testing/test_sql_connector.py \
 		tests/integrations/test_ported_data_app.py $(ARGS)
 
@@ -51,7 +60,7 @@ $(VENV)/apps.stamp: $(VENV)/test.stamp
 
 test-frameworks:  ## the newest of the frameworks beyond those of the extras, in an environment of their own
 	$(PYTHON) -m venv $(VENV)-frameworks
-	$(VENV)-frameworks/bin/python -m pip install --quiet uv
+	$(VENV)-frameworks/bin/python -m pip install --quiet $(UV)
 	$(VENV)-frameworks/bin/uv pip install --quiet --python $(VENV)-frameworks/bin/python --upgrade \
 		--requirements tests/frameworks/requirements.txt --editable ".[testing,mcp]" --group test
 	$(VENV)-frameworks/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
@@ -84,5 +93,14 @@ bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client,
 bench-workspace: $(VENV)/demo.stamp  ## start, stop and requests per second of the local workspace
 	$(BIN)/python benchmarks/local_workspace.py
 
+COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes --no-annotate --no-header $(ARGS) pyproject.toml
+MCP_1 := --extra testing --extra langchain --extra openai --extra mcp
+lock: $(VENV)/demo.stamp  ## locks/ for what pyproject.toml says; ARGS=--upgrade for the newest
+	$(COMPILE) --universal $(MCP_1) --extra bundle --group test --group check --group docs --group bench --group build -o locks/test.txt
+	$(COMPILE) --universal --extra testing --group test --group apps -o locks/apps.txt
+	$(COMPILE) --universal --extra testing --extra mcp --group test --group fastmcp -o locks/mcp2.txt
+	$(COMPILE) --resolution lowest-direct --extra testing --extra mcp --group test -o locks/lowest.txt
+	$(COMPILE) --resolution lowest-direct $(MCP_1) --group test -o locks/lowest-frameworks.txt
+
 clean:
-	rm -rf $(VENV) $(VENV)-apps .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-apps $(VENV)-newest .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

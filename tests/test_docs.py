@@ -85,7 +85,7 @@ def test_the_commands_of_the_pages_run(project, environment):
     for words in (words for words in commands() if words[:2] == ["obo-kit", "workspace"]):
         # A port of the page's own may be taken on this machine.
         port = words.index("--port") if "--port" in words else len(words)
-        command = [sys.executable, "-m", "obo_kit.cli", *words[1:port], *words[port + 2 :]]
+        command = [sys.executable, "-m", "obo_kit", *words[1:port], *words[port + 2 :]]
         with subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True) as process:
             printed = ""
             while "DATABRICKS_TOKEN" not in printed:

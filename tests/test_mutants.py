@@ -24,7 +24,7 @@ def statuses():
         [sys.executable, str(TESTS / "helpers" / "mutants.py")],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=880,
         check=False,
         cwd=TESTS.parent,
     )
@@ -34,6 +34,7 @@ def statuses():
 
 @_forks
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the first waits for all of them
 def test_the_unmodified_copy_passes(statuses):
     """So that a failure means the mutant, and nothing else."""
     assert statuses["none"] == 0
@@ -41,6 +42,7 @@ def test_the_unmodified_copy_passes(statuses):
 
 @_forks
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the first waits for all of them
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_noticed(statuses, name):
     """Exit status 1: tests ran, and failed."""

@@ -88,7 +88,7 @@ def test_policy_of_an_agent_that_cannot_be_loaded_says_why_and_fails(tmp_path):
     result = run("policy", str(path))
     assert result.exit_code == 1
     assert "no model today" in result.output
-    assert "To mend it" in result.output
+    assert "\nFix: See " in result.output
 
 
 def test_scopes_says_what_a_resource_needs_and_what_must_be_granted():
@@ -267,7 +267,7 @@ def test_a_mistake_in_the_config_is_said_with_its_line(config, monkeypatch):
 
 
 def test_a_request_is_shown_with_its_tool_and_fault():
-    from obo_kit.cli import _request
+    from obo_kit.cli._commands import _request
     from obo_kit.testing import RequestRecord
 
     record = RequestRecord(
