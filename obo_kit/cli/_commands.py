@@ -132,33 +132,60 @@ def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bo
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path, allow_dash=True))
 @click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
 @click.option("--format", "style", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
 @click.option("--select", multiple=True, help="Codes to look for, or their beginnings; all by default.")
 @click.option("--ignore", multiple=True, help="Codes to leave out, or their beginnings.")
-def check(*, paths: tuple[Path, ...], mend: bool, style: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> None:
+@click.option("--exclude", multiple=True, help="Files and folders to leave out: names or paths, * for any text.")
+@click.option(
+    "--stdin-filename", type=click.Path(path_type=Path), default=Path("stdin.py"), help="What '-' stands for."
+)
+@click.option("--statistics", "count", is_flag=True, help="Say how often each rule is broken, and not where.")
+def check(
+    *,
+    paths: tuple[Path, ...],
+    mend: bool,
+    style: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    exclude: tuple[str, ...],
+    stdin_filename: Path,
+    count: bool,
+) -> None:
     """Read the agents in PATHS, files or folders, without running them, and say what goes wrong with users and scopes.
 
-    Ends with 0 where nothing is found, 1 where something is, 2 where a file cannot be read or the call is wrong.
+    Files are modules (.py) and notebooks (.ipynb, or exported as source); '-' is the standard input. Ends with 0 where
+    nothing is found, 1 where something is, and 2 where the call is wrong, where there was nothing to check, or where a file
+    that was named cannot be read.
     """
     with _said_plainly():  # the catalogue of the project's own is read with the rules
         from obo_kit.analysis.check import _runner
-        from obo_kit.analysis.check._output import FORMATS
+        from obo_kit.analysis.check._output import FORMATS, statistics_of
 
-        chosen, left_out = _codes("--select", select), _codes("--ignore", ignore)
-        report = _runner.check(paths, select=chosen, ignore=left_out)
+        named = [path for path in paths if str(path) != "-"]
+        stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
+        if mend and stdin is not None:
+            raise click.UsageError("--fix writes into files, and '-' is none.")
+        settings: Any = {"select": _codes("--select", select), "ignore": _codes("--ignore", ignore)}
+        settings |= {"exclude": exclude, "stdin": stdin}
+        report = _runner.check(named, **settings)
         if mend and (changed := _runner.fix(report)):
             click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
-            report = _runner.check(paths, select=chosen, ignore=left_out)
-    click.echo(FORMATS[style](report))
+            report = _runner.check(named, **settings)
+    if not report.files and not report.unreadable:
+        raise click.UsageError(
+            "There is no .py and no .ipynb file to check. Files of tests count only where they are named."
+        )
+    click.echo(statistics_of(report) if count else FORMATS[style](report))
     for path, why in report.unreadable:
         click.echo(f"{path}: {why}", err=True)
-    sys.exit(2 if report.unreadable else 1 if report.findings else 0)
+    spoilt = report.named_unreadable or (report.unreadable and not report.findings)
+    sys.exit(2 if spoilt else 1 if report.findings else 0)
 
 
 def _codes(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
-    from obo_kit.analysis.check._rules import RULES
+    from obo_kit.analysis.check.rules import RULES
 
     codes = tuple(code.strip().upper() for several in given for code in several.split(",") if code.strip())
     for code in codes:

@@ -10,15 +10,23 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from correct import CORRECT
-from seeds import SEEDS
 
-from obo_kit.analysis.check._rules import RULES
 from obo_kit.analysis.check._runner import check
+from obo_kit.analysis.check.rules import RULES
 from obo_kit.cli import main
 from obo_kit.tools._spec import spec_of
 
 ROOT = Path(__file__).parents[2]
+FIXTURES = Path(__file__).parent / "fixtures"
+# One folder per rule, each file with one mistake, in the line that ends in `# <-`; and agents without any.
+SEEDS = {
+    folder.name: [path.read_text(encoding="utf-8") for path in sorted(folder.glob("mistake_*.py"))]
+    for folder in sorted(FIXTURES.glob("OBO*"))
+}
+CORRECT = {
+    path.relative_to(FIXTURES).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted([*FIXTURES.glob("correct/*.py"), *FIXTURES.glob("OBO*/correct_*.py")])
+}
 
 
 def checked(folder: Path, text: str, **settings):
@@ -65,7 +73,8 @@ def test_the_examples_are_left_alone():
 
 @pytest.mark.parametrize("name", ["scored", "served", "postponed"])
 def test_the_agents_of_other_tests_are_left_alone(name):
-    assert check([ROOT / "tests" / f"{name}.py"]).findings == ()
+    report = check([ROOT / "tests" / "helpers" / f"{name}.py"])
+    assert (report.files, report.findings) == (1, ())
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
@@ -357,6 +366,12 @@ def test_for_people(agent):
         lines[0]
         == "my agent.py:5:17: OBO301 [*] `genie.get_space` needs the scope 'genie', and 'ask' does not declare it."
     )
+    assert lines[1:5] == [
+        "  |",
+        "5 |     'ä'; return client.genie.get_space(question)",
+        f"  | {' ' * 16}{'^' * 32} OBO301",
+        "  |",
+    ]
     assert f"  OBO301: {RULES['OBO301'].fix}" in lines
     assert lines[-2:] == ["1 found in 1 file.", "[*] `obo-kit check --fix` mends 1 of them."]
     assert run(agent, "--ignore", "OBO3").stdout == "Nothing was found in 1 file.\n"

@@ -10,14 +10,14 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from obo_kit.analysis.check._names import FUNCTIONS, Function, Module, walk
-from obo_kit.analysis.check._ownership import (
+from obo_kit.analysis.check._functions import Facts
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._ownership import Env, Reader
+from obo_kit.analysis.check._scopes import FUNCTIONS, Function, walk
+from obo_kit.analysis.check._vocabulary import (
     BUILT_ON,
     SESSION,
     TOKEN,
-    Env,
-    Facts,
-    Reader,
     Value,
     argument,
     kit_name,
@@ -68,9 +68,6 @@ _ADDRESS: Final = {"DatabricksMCPClient": "server_url", "DatabricksMCPServer": "
     "McpServerToolkit": "url"
 }
 _LOOKS_ONLY: Final = frozenset({"bool", "hasattr", "id", "isinstance", "print", "repr", "str", "type"})
-_ABOUT_USERS: Final = re.compile(
-    "obo_kit|databricks|mlflow|fetch_obo_token|get_user_workspace_client|x.forwarded", re.IGNORECASE
-)
 _AGENT_BASES: Final = frozenset({"ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
 _ENTRIES: Final = frozenset({"predict", "predict_stream"})
 _BEGINNINGS: Final = ("__new__", "__init__", "__post_init__", "load_context")
@@ -154,12 +151,6 @@ class Agent:
         """The modules of the agent that may declare something."""
         words = ("requires_scopes", "system_resources")
         return [one for one in (self.module, *self.helpers) if any(word in one.text for word in words)]
-
-    @property
-    def concerns_users(self) -> bool:
-        """Whether anything here is about a user's identity, or an agent's policy; else there is nothing to find."""
-        imported = (self.module.project.followed(self.module, dotted) for dotted in self.module.imports)
-        return any(_ABOUT_USERS.search(one.text) for one in (self.module, *imported) if one is not None)
 
     def around(self, node: ast.AST) -> Facts | None:
         """The tool that a node is a part of."""

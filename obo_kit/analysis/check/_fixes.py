@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from obo_kit.analysis.check._functions import Facts
     from obo_kit.analysis.check._names import Module
-    from obo_kit.analysis.check._ownership import Facts
 
 __all__ = ["Edit", "apply", "declare"]
 

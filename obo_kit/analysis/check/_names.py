@@ -1,134 +1,60 @@
-"""An agent's source as the static checks read it: scopes, names, and what each name stands for. Nothing is run."""
+"""An agent's source as the static checks read it: what each name stands for. Nothing is run."""
 
 from __future__ import annotations
 
 import ast
 import builtins
-import io
-import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Protocol, TypeAlias
 
-import obo_kit
+from obo_kit.analysis.check._scopes import (
+    FUNCTIONS,
+    TRIES,
+    Binding,
+    Function,
+    How,
+    Scope,
+    Store,
+    defaults,
+    inside_of,
+    parameters,
+)
+from obo_kit.analysis.check._sources import Source, SourceError
 
-__all__ = ["Binding", "Function", "Module", "Project", "Scope", "SourceError", "Store", "parameters", "walk"]
+__all__ = ["Files", "Module", "Origin"]
 
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-How: TypeAlias = Literal["value", "enter", "import", "def", "parameter", "other"]
-
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Match, ast.match_case, ast.IfExp, *TRIES)
 
 
-class SourceError(Exception):
-    """A file cannot be read as Python."""
+def _public() -> frozenset[str]:
+    """Return the public names of the kit, read from its own source as everything here is."""
+    tree = ast.parse((Path(__file__).parents[2] / "__init__.py").read_text("utf-8"))
+    listed = next(
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return frozenset(ast.literal_eval(listed))
 
 
-@dataclass(eq=False, slots=True)
-class Binding:
-    """One place that gives a name its meaning.
-
-    Attributes:
-        node: The place.
-        how: ``value``: an expression is assigned; ``enter``: ``with <value> as``; ``import``; ``def``: a function or class;
-            ``parameter``; ``other``: something that is not looked into, such as an item of a loop.
-        value: The expression, the definition, or a parameter's default.
-        imported: The dotted name that is imported.
-    """
-
-    node: ast.AST
-    how: How
-    value: ast.AST | None = None
-    imported: str = ""
+PUBLIC = _public()
 
 
-@dataclass(eq=False, slots=True)
-class Scope:
-    """A module, class or function, and the names bound in it."""
+class Files(Protocol):
+    """Where the modules that a module imports are read from."""
 
-    node: ast.Module | ast.ClassDef | Function
-    parent: Scope | None
-    names: dict[str, list[Binding]] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-    elsewhere: dict[str, Scope] = field(default_factory=dict)  # declared `global` or `nonlocal`
-
-    def bind(self, name: str, binding: Binding) -> None:
-        """Add a binding of a name, in the scope where it takes effect."""
-        self.elsewhere.get(name, self).names.setdefault(name, []).append(binding)
-
-    def home(self, name: str) -> Scope | None:
-        """The scope that a name in this one refers to, by Python's rules."""
-        if name in self.elsewhere:
-            return self.elsewhere[name]
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.names and (scope is self or not isinstance(scope.node, ast.ClassDef)):
-                return scope
-            scope = scope.parent
-        return None
-
-    def within(self, node: ast.AST) -> bool:
-        """Whether it is the scope of a function or class, or of something inside of it."""
-        scope: Scope | None = self
-        while scope is not None and scope.node is not node:
-            scope = scope.parent
-        return scope is not None
-
-
-@dataclass(eq=False, slots=True)
-class Store:
-    """Something is put where it stays: ``target = value`` for an attribute, an item, or a name declared global."""
-
-    target: ast.expr
-    value: ast.expr
-
-
-def parameters(function: Function) -> list[ast.arg]:
-    """All parameters, in order."""
-    given = function.args
-    several = [one for one in (given.vararg, given.kwarg) if one is not None]
-    return [*given.posonlyargs, *given.args, *given.kwonlyargs, *several]
-
-
-def _defaults(function: Function) -> dict[ast.arg, ast.expr]:
-    given = function.args
-    positional = [*given.posonlyargs, *given.args]
-    found = dict(zip(reversed(positional), reversed(given.defaults), strict=False))
-    found |= {one: default for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default}
-    return found
-
-
-def walk(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
-    """What is inside of a node in the order of the text, without itself. A function's own body counts as inside of it."""
-    for child in _inside(node):
-        yield child
-        if into_functions or not isinstance(child, FUNCTIONS):
-            yield from walk(child, into_functions=into_functions)
-
-
-def _inside(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, FUNCTIONS):
-        yield from node.body if isinstance(node.body, list) else [node.body]
-    else:
-        yield from ast.iter_child_nodes(node)
+    def followed(self, importer: Module, dotted: str) -> Module | None:
+        """Return the helper module that an import names."""
 
 
 class Module:
     """One file, parsed, with its scopes."""
 
-    def __init__(self, path: Path, project: Project) -> None:
+    def __init__(self, path: Path, source: Source, project: Files) -> None:
         self.path = path
         self.project = project
-        self.text, self.encoding = _read(path)
-        try:
-            self.tree = ast.parse(self.text, str(path))
-        except SyntaxError as error:
-            raise SourceError(f"line {error.lineno or 0}: {error.msg}") from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise SourceError(f"cannot be parsed: {error}") from None
+        self.source = source
+        self.text = source.text
+        self.tree = source.parsed()
         self.parent: dict[ast.AST, ast.AST] = {}
         self.scope: dict[ast.AST, Scope] = {}  # the one that a node is evaluated in
         self.body: dict[ast.AST, Scope] = {}  # the one that a class or function opens
@@ -143,7 +69,7 @@ class Module:
             for statement in self.tree.body:
                 self._take(statement, self.top, self.tree)
         except RecursionError:
-            raise SourceError("is nested too deeply") from None
+            raise SourceError("is nested too deeply to be read") from None
 
     # ------------------------------------------------------------ reading
 
@@ -166,15 +92,15 @@ class Module:
         if not isinstance(node, ast.Lambda):
             scope.bind(node.name, Binding(node, "def", node))
             outside += [*node.decorator_list, node.returns]
-        defaults = _defaults(node)
+        given = defaults(node)
         for one in parameters(node):
             self.parent[one], self.scope[one] = node, inner
-            inner.bind(one.arg, Binding(one, "parameter", defaults.get(one)))
+            inner.bind(one.arg, Binding(one, "parameter", given.get(one)))
             outside.append(one.annotation)
         for part in outside:
             if part is not None:
                 self._take(part, scope, node)
-        for child in _inside(node):
+        for child in inside_of(node):
             self._take(child, inner, node)
 
     def _take_class(self, node: ast.ClassDef, scope: Scope) -> None:
@@ -341,9 +267,9 @@ class Module:
         unknown: list[str] = []
         for star in stars:
             source = self.project.followed(self, star)
-            if source is not None and name.id in source.top.names:
-                return source.named(name.id, depth + 1)
-            if star == "obo_kit" and name.id in obo_kit.__all__:
+            if source is not None and (origin := source.named(name.id, depth + 1)) is not None:
+                return origin
+            if star == "obo_kit" and name.id in PUBLIC:
                 return f"obo_kit.{name.id}"
             if source is None and star != "obo_kit":
                 unknown.append(star)
@@ -377,8 +303,17 @@ class Module:
             return None
         if name not in self.top.names:
             inside = self.project.followed(self, f".{name}") if self.path.name == "__init__.py" else None
-            return (inside, inside.tree) if inside is not None else None
+            return (inside, inside.tree) if inside is not None else self._named_by_star(name, depth)
         return self._bound(self.top.names[name][-1], depth)
+
+    def _named_by_star(self, name: str, depth: int) -> Origin:
+        for star in self.top.stars:
+            source = self.project.followed(self, star)
+            if source is not None and (origin := source.named(name, depth + 1)) is not None:
+                return origin
+            if star == "obo_kit" and name in PUBLIC:
+                return f"obo_kit.{name}"
+        return None
 
     def _member(self, base: Origin, name: str, depth: int) -> Origin:
         if isinstance(base, str):
@@ -433,68 +368,3 @@ def _part_of(above: ast.AST, below: ast.AST) -> str:
 
 def _place(node: ast.AST) -> tuple[int, int]:
     return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
-
-
-def _read(path: Path) -> tuple[str, str]:
-    """A file's text, its line ends as they are, and its encoding."""
-    try:
-        content = path.read_bytes()
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        return content.decode(encoding), encoding
-    except OSError as error:
-        raise SourceError(error.strerror or str(error)) from None
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise SourceError(f"is not text in its encoding: {error}") from None
-
-
-class Project:
-    """The files that are read together: those to check, and the helper modules in their folders."""
-
-    def __init__(self) -> None:
-        self._modules: dict[Path, Module] = {}
-        self._files: dict[Path, Path | None] = {}
-        self._followed: dict[tuple[Path, str], Module | None] = {}
-
-    def module(self, path: Path) -> Module:
-        """Read a file, once.
-
-        Raises:
-            SourceError: It cannot be read, or is not Python.
-        """
-        path = path.resolve()
-        if path not in self._modules:
-            self._modules[path] = Module(path, self)
-        return self._modules[path]
-
-    def followed(self, importer: Module, dotted: str) -> Module | None:
-        """The helper module that an import names, where it lies in the importer's folder (or its package's)."""
-        key = importer.path, dotted
-        if key not in self._followed:
-            self._followed[key] = None  # modules may import each other
-            self._followed[key] = self._find(importer, dotted)
-        return self._followed[key]
-
-    def _find(self, importer: Module, dotted: str) -> Module | None:
-        level = len(dotted) - len(dotted.lstrip("."))
-        parts = [part for part in dotted.lstrip(".").split(".") if part]
-        folder = importer.path.parent
-        if level:
-            for _ in range(level - 1):
-                folder = folder.parent
-            roots = [folder]
-        else:
-            roots = [folder, *([folder.parent] if parts and parts[0] == folder.name else [])]
-        for root in roots:
-            found = self._file(root.joinpath(*parts))
-            if found is not None and found != importer.path:
-                try:
-                    return self.module(found)
-                except SourceError:
-                    return None
-        return None
-
-    def _file(self, base: Path) -> Path | None:
-        if base not in self._files:
-            candidates = (base / "__init__.py", base.with_suffix(".py"))
-            self._files[base] = next((one.resolve() for one in candidates if one.is_file()), None)
-        return self._files[base]

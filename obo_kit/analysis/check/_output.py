@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from obo_kit._version import __version__
-from obo_kit.analysis.check._rules import RULES
+from obo_kit.analysis.check.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from obo_kit.analysis.check._runner import Finding, Report
 
-__all__ = ["FORMATS"]
+__all__ = ["FORMATS", "statistics_of"]
 
 _SARIF: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def _text(report: Report) -> str:
-    lines = [
-        f"{one.path}:{one.line}:{one.column}: {one.code} {'[*] ' if one.edits else ''}{one.message}"
-        for one in report.findings
-    ]
-    codes = sorted({one.code for one in report.findings})
-    lines += ["", "To mend it:", *(f"  {code}: {RULES[code].fix}" for code in codes), ""]
-    count, mendable = len(report.findings), sum(bool(one.edits) for one in report.findings)
+    lines: list[str] = []
+    for finding in report.findings:
+        mends = "[*] " if finding.edits else ""
+        lines += [f"{_where(finding)}: {finding.code} {mends}{finding.message}", *_excerpt(finding)]
+    codes = sorted({finding.code for finding in report.findings})
+    lines += ["", "Fix:", *(f"  {code}: {RULES[code].fix}" for code in codes), ""]
+    count, mendable = len(report.findings), sum(bool(finding.edits) for finding in report.findings)
     files = f"{report.files} file{'' if report.files == 1 else 's'}"
     if not count:
         return f"Nothing was found in {files}."
@@ -35,6 +37,34 @@ def _text(report: Report) -> str:
     if mendable:
         lines.append(f"[*] `obo-kit check --fix` mends {mendable} of them.")
     return "\n".join(lines)
+
+
+def _where(finding: Finding) -> str:
+    cell = f"cell {finding.cell}:" if finding.cell is not None else ""
+    return f"{finding.path}:{cell}{finding.line}:{finding.column}"
+
+
+def _excerpt(finding: Finding) -> list[str]:
+    """The line, with the place underlined."""
+    number = str(finding.line)
+    margin = " " * len(number)
+    end = finding.end_column if finding.end_line == finding.line else len(finding.excerpt) + 1
+    # Tabs stay, so that the mark stands below what it means.
+    before = re.sub(r"[^\t]", " ", finding.excerpt[: finding.column - 1])
+    mark = "^" * max(1, end - finding.column)
+    return [
+        f"{margin} |",
+        f"{number} | {finding.excerpt}",
+        f"{margin} | {before}{mark} {finding.code}",
+        f"{margin} |",
+        "",
+    ]
+
+
+def statistics_of(report: Report) -> str:
+    """How often each rule is broken."""
+    counts = collections.Counter(finding.code for finding in report.findings)
+    return "\n".join(f"{count}\t{code}\t{RULES[code].title}" for code, count in counts.most_common())
 
 
 def _json(report: Report) -> str:
@@ -50,6 +80,7 @@ def _json(report: Report) -> str:
             "column": one.column,
             "end_line": one.end_line,
             "end_column": one.end_column,
+            "cell": one.cell,
         }
         for one in report.findings
     ]

@@ -6,40 +6,33 @@ Only what is certain is said. A name that may hold several things holds all of t
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from obo_kit.analysis.check._names import FUNCTIONS, Binding, Function, Module, Project, parameters, walk
+from obo_kit.analysis.check._functions import FunctionReader
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters, walk
+from obo_kit.analysis.check._vocabulary import (
+    BUILT_ON,
+    CARRY_NO_USER,
+    CLIENTS,
+    SEARCH,
+    SESSION,
+    TOKEN,
+    Value,
+    argument,
+    arguments,
+    kit_name,
+    last,
+    official,
+    returns,
+    unpacks,
+)
 
-__all__ = ["Facts", "Reader", "Value", "kit_name", "last", "official", "opens_session"]
+__all__ = ["Env", "Reader"]
 
 Env: TypeAlias = Mapping[ast.arg, "tuple[Value, ...]"]
 
-SESSION: Final = "UserSession"
-TOKEN: Final = "token"  # noqa: S105 - the word
-CLIENTS: Final = frozenset(
-    {"WorkspaceClient", "VectorSearchClient", "AISearchClient", "DatabricksOpenAI", "AsyncDatabricksOpenAI", SESSION}
-)
-SEARCH: Final = frozenset({"VectorSearchClient", "AISearchClient"})
-# Where an official class takes the client it acts with: by position, if it can, and by keyword.
-BUILT_ON: Final[Mapping[str, tuple[int | None, str]]] = {
-    "AsyncDatabricksOpenAI": (0, "workspace_client"),
-    "ChatDatabricks": (None, "workspace_client"),
-    "DatabricksMCPClient": (1, "workspace_client"),
-    "DatabricksMCPServer": (None, "workspace_client"),
-    "DatabricksOAuthClientProvider": (0, "workspace_client"),
-    "DatabricksOpenAI": (0, "workspace_client"),
-    "DatabricksVectorSearch": (None, "workspace_client"),
-    "Genie": (1, "client"),
-    "GenieAgent": (None, "client"),
-    "McpServer": (1, "workspace_client"),
-    "McpServerToolkit": (2, "workspace_client"),
-    "VectorSearchRetrieverTool": (None, "workspace_client"),
-}
-CARRY_NO_USER: Final = frozenset({"DatabricksFunctionClient", "UCFunctionToolkit"})
-_ROOTS: Final = ("databricks", "databricks_ai_bridge", "databricks_langchain", "databricks_mcp", "databricks_openai")
 _HEADER: Final = "x-forwarded-access-token"
 _STRATEGIES: Final = ("ModelServingUserCredentials", "MODEL_SERVING_USER_CREDENTIALS")
 _GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
@@ -64,9 +57,6 @@ _NEUTRAL: Final = frozenset(
         "workspace_url",
     }
 )
-_DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "with_user_client"})
-_WRAPPERS: Final = frozenset({"cache", "function_tool", "lru_cache", "tool", "trace"})
-_FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
 _TEXT_METHODS: Final = frozenset({"decode", "encode", "lstrip", "removeprefix", "replace", "rstrip", "strip"})
 _DEPTH: Final = 60
 # What they make keeps what they are given, as an object's own constructor is taken to do.
@@ -77,230 +67,19 @@ _ENTERS: Final = frozenset({"enter_async_context", "enter_context"})
 _SEVERAL: Final = ("builtins.dict", "builtins.list", "builtins.set", "builtins.tuple", "functools.partial")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A client, or what acts like one: a token, a session, an index, a tool.
-
-    Attributes:
-        who: Whose it is; ``given``: it was handed over, or made with an identity that the source does not tell.
-        what: Its class, or ``token``.
-        path: What is reached from it: ``("genie", "ask_question")``.
-    """
-
-    who: Literal["user", "agent", "given"]
-    what: str
-    path: tuple[str, ...] = ()
-
-
-@dataclass(eq=False, slots=True)
-class Facts:
-    """What decorators of the kit say about a function.
-
-    Attributes:
-        kit: The decorators, by name, as written.
-        by_call: The names of those that are called on the function, instead of standing above it.
-        requires: The calls of ``requires_scopes``.
-    """
-
-    module: Module
-    function: Function
-    kit: dict[str, ast.expr] = field(default_factory=dict)
-    by_call: set[str] = field(default_factory=set)
-    requires: list[ast.Call] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The function's name, for people."""
-        return "<lambda>" if isinstance(self.function, ast.Lambda) else self.function.name
-
-    @property
-    def is_tool(self) -> bool:
-        """Whether it acts for the user."""
-        return not self.kit.keys().isdisjoint({"optional_tool", "requires_scopes", "with_user_client"})
-
-    @property
-    def is_factory(self) -> bool:
-        """Whether ``available_tools`` hands it the user's client."""
-        return not self.kit.keys().isdisjoint(_FACTORIES)
-
-
-def last(dotted: str) -> str:
-    """The last part of a dotted name."""
-    return dotted.rpartition(".")[2]
-
-
-def official(module: Module, node: ast.AST) -> str:
-    """The name of what an expression names in Databricks' own packages; else nothing."""
-    dotted = module.dotted(node)
-    return last(dotted) if dotted.partition(".")[0] in _ROOTS else ""
-
-
-def kit_name(module: Module, node: ast.AST) -> str:
-    """The name of what an expression names in this package; else nothing."""
-    dotted = module.dotted(node)
-    return last(dotted) if dotted.partition(".")[0] == "obo_kit" else ""
-
-
-def argument(call: ast.Call, position: int | None, keyword: str) -> ast.expr | None:
-    """The argument that is passed by position or keyword."""
-    for one in call.keywords:
-        if one.arg == keyword:
-            return one.value
-    if position is None or len(call.args) <= position:
-        return None
-    return None if any(isinstance(one, ast.Starred) for one in call.args[: position + 1]) else call.args[position]
-
-
-def arguments(call: ast.Call) -> list[ast.expr]:
-    """All arguments of a call."""
-    return [*call.args, *(one.value for one in call.keywords)]
-
-
-def unpacks(call: ast.Call) -> bool:
-    """Whether a call has arguments that cannot be seen: ``*args`` or ``**kwargs``."""
-    return any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords)
-
-
 def _user(what: str, *path: str) -> tuple[Value, ...]:
     return (Value("user", what, path),)
 
 
-class Reader:
+class Reader(FunctionReader):
     """Finds out what the expressions of a project hold."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self._facts: dict[Function, Facts] = {}
-        self._seen: set[Module] = set()
+    def __init__(self) -> None:
+        super().__init__()
         self._known: dict[tuple[ast.AST, tuple[tuple[ast.arg, tuple[Value, ...]], ...]], tuple[Value, ...]] = {}
         self._busy: set[ast.AST] = set()
         self._holding: set[ast.AST] = set()
         self._cut = 0
-        self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
-
-    # ------------------------------------------------------------ functions
-
-    def take(self, module: Module) -> None:
-        """Note a module's decorators and calls, once."""
-        if module in self._seen:
-            return
-        self._seen.add(module)
-        for function in module.functions:
-            if not isinstance(function, ast.Lambda):
-                for decorator in function.decorator_list:
-                    self._note(module, function, decorator)
-        for call in module.calls:
-            self._note_call_form(module, call)
-            target = self._method(module, call.func) or module.origin(call.func)
-            if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
-                self._callers.setdefault(runs, []).append((module, call))
-
-    def _note(self, module: Module, function: Function, decorator: ast.expr, *, by_call: bool = False) -> None:
-        name = kit_name(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
-        if name in _DECORATORS:
-            facts = self._facts.setdefault(function, Facts(module, function))
-            facts.kit[name] = decorator
-            if by_call:
-                facts.by_call.add(name)
-            if name == "requires_scopes" and isinstance(decorator, ast.Call):
-                facts.requires.append(decorator)
-
-    def _note_call_form(self, module: Module, call: ast.Call) -> None:
-        """``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
-        name = kit_name(module, call.func.func if isinstance(call.func, ast.Call) else call.func)
-        if name in _FACTORIES:
-            for one in call.args:
-                if (made := self._wrapped(module, one)) is not None:
-                    self._facts.setdefault(made[1], Facts(*made)).kit.setdefault(name, call)
-        elif name in _DECORATORS and len(call.args) == 1 and (found := self._wrapped(module, call.args[0])):
-            home, function = found
-            if home is module:
-                self._note(module, function, call.func, by_call=True)
-
-    def _wrapped(self, module: Module, node: ast.expr) -> tuple[Module, Function] | None:
-        origin = module.origin(node)
-        return self._unwrapped(*origin) if isinstance(origin, tuple) else None
-
-    def _unwrapped(self, module: Module, node: ast.AST) -> tuple[Module, Function] | None:
-        """The function that a definition is, or that a decorator was called on."""
-        if isinstance(node, FUNCTIONS):
-            return module, node
-        if not isinstance(node, ast.Call) or len(node.args) != 1:
-            return None
-        wrapper = node.func.func if isinstance(node.func, ast.Call) else node.func
-        if kit_name(module, wrapper) in _DECORATORS or last(module.dotted(wrapper)) in _WRAPPERS:
-            return self._wrapped(module, node.args[0])
-        return None
-
-    def facts(self, module: Module, function: Function) -> Facts:
-        """What the kit's decorators say about a function."""
-        self.take(module)
-        return self._facts.get(function) or Facts(module, function)
-
-    def tools(self, module: Module) -> list[Facts]:
-        """The functions of a module that act for the user, in the order of the text."""
-        self.take(module)
-        return [facts for one in module.functions if (facts := self._facts.get(one)) is not None and facts.is_tool]
-
-    def called(self, module: Module, func: ast.expr) -> tuple[Module, Function] | None:
-        """The function of the project that is run where ``func`` is called. Methods are found on ``self``."""
-        origin = self._method(module, func) or module.origin(func)
-        return self._unwrapped(*origin) if isinstance(origin, tuple) else None
-
-    def _method(self, module: Module, node: ast.expr) -> tuple[Module, ast.AST] | None:
-        if isinstance(node, ast.Attribute) and (owner := self.owner(module, node.value)) is not None:
-            for binding in module.body[owner].names.get(node.attr, [])[-1:]:
-                if binding.value is not None:
-                    return (module, binding.value)
-        return None
-
-    def owner(self, module: Module, node: ast.expr) -> ast.ClassDef | None:
-        """The class that ``self`` or ``cls`` stands for."""
-        if not isinstance(node, ast.Name):
-            return None
-        for function in module.functions_around(node):
-            own = module.class_of(function)
-            if own is not None:
-                first = parameters(function)[:1]
-                scope = module.scope[node].home(node.id)
-                return own if first and first[0].arg == node.id and scope is module.body[function] else None
-        return None
-
-    def injected(self, facts: Facts) -> dict[str, str]:
-        """The parameters that the kit fills, and the types of their clients."""
-        decorator = facts.kit.get("with_user_client")
-        if decorator is None and not facts.is_factory:
-            return {}
-        found: dict[str, str] = {}
-        for one in parameters(facts.function):
-            if one.annotation is not None and (what := self._client_type(facts.module, one.annotation)):
-                found[one.arg] = what
-        if decorator is None:
-            return found or {one.arg: "WorkspaceClient" for one in parameters(facts.function)[:1]}
-        named = argument(decorator, None, "param") if isinstance(decorator, ast.Call) else None
-        name = facts.module.text_of(named) if named is not None else None if found else "client"
-        if name is not None:
-            found.setdefault(name, "WorkspaceClient")
-        return found
-
-    def _client_type(self, module: Module, node: ast.expr) -> str:
-        match node:
-            case ast.Constant(value=str(text)):
-                return next((one for one in re.findall(r"\w+", text) if one in CLIENTS), "")
-            case ast.Name() | ast.Attribute():
-                dotted = module.dotted(node)
-                return last(dotted) if last(dotted) in CLIENTS and not dotted.startswith("builtins.") else ""
-            case ast.BinOp(op=ast.BitOr()):
-                return self._client_type(module, node.left) or self._client_type(module, node.right)
-            case ast.Subscript(value=ast.Name() | ast.Attribute()) if last(module.dotted(node.value)) in (
-                "Annotated",
-                "Optional",
-                "Union",
-            ):
-                parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-                return next((found for part in parts if (found := self._client_type(module, part))), "")
-            case _:
-                return ""
 
     # ------------------------------------------------------------ values
 
@@ -577,22 +356,6 @@ class Reader:
         return None
 
 
-def _runs(module: Module, node: ast.AST) -> Function | None:
-    """The function that a call of a definition runs: a class runs its ``__init__``."""
-    if isinstance(node, ast.ClassDef):
-        made = module.body[node].names.get("__init__", [])[-1:]
-        node = made[0].value or node if made else node
-    return node if isinstance(node, FUNCTIONS) else None
-
-
-def returns(function: Function) -> list[ast.expr]:
-    """What a function's own ``return`` statements give."""
-    if isinstance(function, ast.Lambda):
-        return [function.body]
-    inside = walk(function, into_functions=False)
-    return [one.value for one in inside if isinstance(one, ast.Return) and one.value is not None]
-
-
 def _parts(node: ast.AST) -> list[ast.expr]:
     """What a container, or a choice, is made of."""
     match node:
@@ -618,20 +381,6 @@ def _is_entered(module: Module, call: ast.Call) -> bool:
     if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute):
         return above.func.attr in _ENTERS
     return isinstance(above, ast.withitem)
-
-
-def opens_session(module: Module, node: ast.AST) -> bool:
-    """Whether a statement is a ``with`` that names the user for what is inside of it."""
-    if not isinstance(node, (ast.With, ast.AsyncWith)):
-        return False
-    for item in node.items:
-        call = item.context_expr
-        if isinstance(call, ast.Call):
-            named = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-            # The last two are those of `obo_kit.testing`.
-            if kit_name(module, call.func) == "user_session" or named in ("as_user", "user"):
-                return True
-    return False
 
 
 def _own_transport(call: ast.Call) -> bool:

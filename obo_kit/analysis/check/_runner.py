@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._fixes import Edit, apply
-from obo_kit.analysis.check._names import Module, Project, SourceError
+from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._ownership import Reader
-from obo_kit.analysis.check._rules import RULES, Hit
+from obo_kit.analysis.check._project import Project
+from obo_kit.analysis.check._sources import SUFFIXES, SourceError
+from obo_kit.analysis.check.rules import RULES, Hit
 
 __all__ = ["Finding", "Report", "check", "fix", "python_files"]
 
@@ -35,6 +39,8 @@ class Finding:
         end_column: From 1, in characters; the first one behind.
         message: What is wrong there.
         edits: What `fix` does about it; empty where the author must.
+        cell: The cell of a notebook, from 1; the lines are counted in it.
+        excerpt: The line, as it is written.
     """
 
     code: str
@@ -45,6 +51,8 @@ class Finding:
     end_column: int
     message: str
     edits: tuple[Edit, ...] = ()
+    cell: int | None = None
+    excerpt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,60 +62,103 @@ class Report:
     Attributes:
         findings: In the order of the files and their lines.
         unreadable: The files that could not be read as Python, and why.
-        files: How many were read.
+        files: How many were read. Those of a folder that cannot matter are counted and not parsed.
+        named_unreadable: Whether one of the unreadable was asked for by name.
     """
 
     findings: tuple[Finding, ...]
     unreadable: tuple[tuple[Path, str], ...]
     files: int
+    named_unreadable: bool = False
 
 
-def python_files(paths: Iterable[Path]) -> list[Path]:
-    """The files to check: those that are named, and the Python files in folders that are named, tests left out."""
-    found: dict[Path, None] = {}
+def python_files(paths: Iterable[Path], exclude: Sequence[str] = ()) -> dict[Path, bool]:
+    """The files to check, and whether each was named itself: those of folders that are named, tests left out.
+
+    Args:
+        paths: Files and folders.
+        exclude: Patterns for names or paths of files and folders to leave out, as ``fnmatch`` reads them.
+    """
+    found: dict[Path, bool] = {}
     for path in paths:
-        inside = _in_folder(path) if path.is_dir() else (path,)
-        found |= dict.fromkeys(inside)
-    return list(found)
+        if path.is_dir():
+            found |= {inside: False for inside in _in_folder(path, exclude) if inside not in found}
+        elif not _excluded(path, path.name, exclude):
+            found[path] = True
+    return found
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*.py")):
-        parts = path.relative_to(folder).parts[:-1]
-        hidden = any(part in _LEFT_OUT or part.startswith(".") for part in parts)
-        if not hidden and not _TESTS.fullmatch(path.stem):
-            yield path
+def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        inside = Path(here)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in _LEFT_OUT and not name.startswith(".") and not _excluded(inside / name, name, exclude)
+        )
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name)
+            if suffix in SUFFIXES and not _TESTS.fullmatch(stem) and not _excluded(inside / name, name, exclude):
+                yield inside / name
 
 
-def check(paths: Sequence[Path], *, select: Collection[str] = (), ignore: Collection[str] = ()) -> Report:
+def _excluded(path: Path, name: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(text, pattern.rstrip("/")) for pattern in exclude for text in (name, path.as_posix()))
+
+
+def check(
+    paths: Sequence[Path],
+    *,
+    select: Collection[str] = (),
+    ignore: Collection[str] = (),
+    exclude: Sequence[str] = (),
+    stdin: tuple[Path, bytes] | None = None,
+) -> Report:
     """Check files and folders. Nothing of them is imported or run.
 
     Args:
-        paths: Python files, and folders to look for them in.
+        paths: Python files, notebooks, and folders to look for them in.
         select: The beginnings of the codes to look for; all by default.
         ignore: The beginnings of the codes to leave out. They win over ``select``.
+        exclude: Patterns for files and folders to leave out.
+        stdin: One more file: the path that it stands for, and its content.
     """
     project = Project()
-    reader = Reader(project)
+    reader = Reader()
     findings: list[Finding] = []
     unreadable: list[tuple[Path, str]] = []
-    files = python_files(paths)
-    for path in files:
+    files = python_files(paths, exclude)
+    if stdin is not None:
+        project.add(*stdin)
+        files[stdin[0]] = True
+    rules = [rule for rule in RULES.values() if _wanted(rule.code, select, ignore)]
+    for path, named in files.items():
+        if path.suffix not in SUFFIXES:
+            unreadable.append((path, f"is not Python: files to check end in {' or '.join(SUFFIXES)}."))
+            continue
+        if not named and not project.matters(path):
+            continue
         try:
             module = project.module(path)
         except SourceError as error:
             unreadable.append((path, str(error)))
             continue
+        if not project.matters(path):
+            continue
         agent = Agent(module, reader)
-        found = [
-            _finding(rule.code, path, module, hit)
-            for rule in (RULES.values() if agent.concerns_users else ())
-            if _wanted(rule.code, select, ignore)
-            for hit in rule.find(agent)
-        ]
-        lines = module.text.splitlines()
-        findings += sorted({one for one in found if not _suppressed(one, lines)}, key=_order)
-    return Report(findings=tuple(findings), unreadable=tuple(unreadable), files=len(files) - len(unreadable))
+        hits = [(rule.code, hit) for rule in rules for hit in rule.find(agent)]
+        if hits:
+            lines = re.split(r"\r\n|\r|\n", module.text)
+            found = {
+                _finding(code, path, module, lines, hit) for code, hit in hits if not _suppressed(code, hit, lines)
+            }
+            findings += sorted(found, key=_order)
+    return Report(
+        findings=tuple(findings),
+        unreadable=tuple(unreadable),
+        files=len(files) - len(unreadable),
+        named_unreadable=any(files[path] for path, _ in unreadable),
+    )
 
 
 def fix(report: Report) -> list[Path]:
@@ -116,7 +167,7 @@ def fix(report: Report) -> list[Path]:
     for path in dict.fromkeys(one.path for one in report.findings if one.edits):
         module = Project().module(path)
         edits = [edit for one in report.findings if one.path == path for edit in one.edits]
-        path.write_bytes(apply(module.text, edits).encode(module.encoding))
+        path.write_bytes(apply(module.text, edits).encode(module.source.encoding))
         changed.append(path)
     return changed
 
@@ -126,36 +177,38 @@ def _wanted(code: str, select: Collection[str], ignore: Collection[str]) -> bool
     return chosen and not (ignore and code.startswith(tuple(ignore)))
 
 
-def _finding(code: str, path: Path, module: Module, hit: Hit) -> Finding:
+def _finding(code: str, path: Path, module: Module, lines: Sequence[str], hit: Hit) -> Finding:
     node = hit.node
-    lines = module.text.splitlines()
 
     def column(line: int, offset: int) -> int:
-        return len(lines[line - 1].encode()[:offset].decode()) + 1
+        return len(lines[line - 1].encode()[:offset].decode(errors="replace")) + 1
 
     end_line, end_offset = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
+    cell, line = module.source.place(node.lineno)
     return Finding(
         code=code,
         path=path,
-        line=node.lineno,
+        line=line,
         column=column(node.lineno, node.col_offset),
-        end_line=end_line,
+        end_line=line + end_line - node.lineno,
         end_column=column(end_line, end_offset),
         message=hit.message,
-        edits=hit.edits,
+        edits=hit.edits if cell is None and module.text == module.source.code else (),
+        cell=cell,
+        excerpt=lines[node.lineno - 1],
     )
 
 
-def _order(finding: Finding) -> tuple[int, int, str, str]:
-    return finding.line, finding.column, finding.code, finding.message
+def _order(finding: Finding) -> tuple[int, int, int, str, str]:
+    return finding.cell or 0, finding.line, finding.column, finding.code, finding.message
 
 
-def _suppressed(finding: Finding, lines: Sequence[str]) -> bool:
+def _suppressed(code: str, hit: Hit, lines: Sequence[str]) -> bool:
     """Whether the first or the last line says `# noqa`, of everything or of this code."""
-    for number in {finding.line, finding.end_line}:
+    for number in {hit.node.lineno, hit.node.end_lineno or hit.node.lineno}:
         comment = _NOQA.search(lines[number - 1])
         if comment is not None:
             codes = re.findall(r"[A-Z]+[0-9]+", (comment["codes"] or "").upper())
-            if not codes or finding.code in codes:
+            if not codes or code in codes:
                 return True
     return False

@@ -1,0 +1,189 @@
+"""What the kit's decorators say of functions, who calls them, and what a call runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters
+from obo_kit.analysis.check._vocabulary import CLIENTS, argument, kit_name, last
+
+__all__ = ["Facts", "FunctionReader"]
+
+_DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "with_user_client"})
+_WRAPPERS: Final = frozenset({"cache", "function_tool", "lru_cache", "tool", "trace"})
+_FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
+
+
+@dataclass(eq=False, slots=True)
+class Facts:
+    """What decorators of the kit say about a function.
+
+    Attributes:
+        kit: The decorators, by name, as written.
+        by_call: The names of those that are called on the function, instead of standing above it.
+        requires: The calls of ``requires_scopes``.
+    """
+
+    module: Module
+    function: Function
+    kit: dict[str, ast.expr] = field(default_factory=dict)
+    by_call: set[str] = field(default_factory=set)
+    requires: list[ast.Call] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The function's name, for people."""
+        return "<lambda>" if isinstance(self.function, ast.Lambda) else self.function.name
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether it acts for the user."""
+        return not self.kit.keys().isdisjoint({"optional_tool", "requires_scopes", "with_user_client"})
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether ``available_tools`` hands it the user's client."""
+        return not self.kit.keys().isdisjoint(_FACTORIES)
+
+
+class FunctionReader:
+    """Finds out what the functions of a project are."""
+
+    def __init__(self) -> None:
+        self._facts: dict[Function, Facts] = {}
+        self._seen: set[Module] = set()
+        self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
+
+    def take(self, module: Module) -> None:
+        """Note a module's decorators and calls, once."""
+        if module in self._seen:
+            return
+        self._seen.add(module)
+        for function in module.functions:
+            if not isinstance(function, ast.Lambda):
+                for decorator in function.decorator_list:
+                    self._note(module, function, decorator)
+        for call in module.calls:
+            self._note_call_form(module, call)
+            target = self._method(module, call.func) or module.origin(call.func)
+            if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
+                self._callers.setdefault(runs, []).append((module, call))
+
+    def _note(self, module: Module, function: Function, decorator: ast.expr, *, by_call: bool = False) -> None:
+        name = kit_name(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
+        if name in _DECORATORS:
+            facts = self._facts.setdefault(function, Facts(module, function))
+            facts.kit[name] = decorator
+            if by_call:
+                facts.by_call.add(name)
+            if name == "requires_scopes" and isinstance(decorator, ast.Call):
+                facts.requires.append(decorator)
+
+    def _note_call_form(self, module: Module, call: ast.Call) -> None:
+        """``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
+        name = kit_name(module, call.func.func if isinstance(call.func, ast.Call) else call.func)
+        if name in _FACTORIES:
+            for one in call.args:
+                if (made := self._wrapped(module, one)) is not None:
+                    self._facts.setdefault(made[1], Facts(*made)).kit.setdefault(name, call)
+        elif name in _DECORATORS and len(call.args) == 1 and (found := self._wrapped(module, call.args[0])):
+            home, function = found
+            if home is module:
+                self._note(module, function, call.func, by_call=True)
+
+    def _wrapped(self, module: Module, node: ast.expr) -> tuple[Module, Function] | None:
+        origin = module.origin(node)
+        return self._unwrapped(*origin) if isinstance(origin, tuple) else None
+
+    def _unwrapped(self, module: Module, node: ast.AST) -> tuple[Module, Function] | None:
+        """The function that a definition is, or that a decorator was called on."""
+        if isinstance(node, FUNCTIONS):
+            return module, node
+        if not isinstance(node, ast.Call) or len(node.args) != 1:
+            return None
+        wrapper = node.func.func if isinstance(node.func, ast.Call) else node.func
+        if kit_name(module, wrapper) in _DECORATORS or last(module.dotted(wrapper)) in _WRAPPERS:
+            return self._wrapped(module, node.args[0])
+        return None
+
+    def facts(self, module: Module, function: Function) -> Facts:
+        """What the kit's decorators say about a function."""
+        self.take(module)
+        return self._facts.get(function) or Facts(module, function)
+
+    def tools(self, module: Module) -> list[Facts]:
+        """The functions of a module that act for the user, in the order of the text."""
+        self.take(module)
+        return [facts for one in module.functions if (facts := self._facts.get(one)) is not None and facts.is_tool]
+
+    def called(self, module: Module, func: ast.expr) -> tuple[Module, Function] | None:
+        """The function of the project that is run where ``func`` is called. Methods are found on ``self``."""
+        origin = self._method(module, func) or module.origin(func)
+        return self._unwrapped(*origin) if isinstance(origin, tuple) else None
+
+    def _method(self, module: Module, node: ast.expr) -> tuple[Module, ast.AST] | None:
+        if isinstance(node, ast.Attribute) and (owner := self.owner(module, node.value)) is not None:
+            for binding in module.body[owner].names.get(node.attr, [])[-1:]:
+                if binding.value is not None:
+                    return (module, binding.value)
+        return None
+
+    def owner(self, module: Module, node: ast.expr) -> ast.ClassDef | None:
+        """The class that ``self`` or ``cls`` stands for."""
+        if not isinstance(node, ast.Name):
+            return None
+        for function in module.functions_around(node):
+            own = module.class_of(function)
+            if own is not None:
+                first = parameters(function)[:1]
+                scope = module.scope[node].home(node.id)
+                return own if first and first[0].arg == node.id and scope is module.body[function] else None
+        return None
+
+    def injected(self, facts: Facts) -> dict[str, str]:
+        """The parameters that the kit fills, and the types of their clients."""
+        decorator = facts.kit.get("with_user_client")
+        if decorator is None and not facts.is_factory:
+            return {}
+        found: dict[str, str] = {}
+        for one in parameters(facts.function):
+            if one.annotation is not None and (what := self._client_type(facts.module, one.annotation)):
+                found[one.arg] = what
+        if decorator is None:
+            return found or {one.arg: "WorkspaceClient" for one in parameters(facts.function)[:1]}
+        named = argument(decorator, None, "param") if isinstance(decorator, ast.Call) else None
+        name = facts.module.text_of(named) if named is not None else None if found else "client"
+        if name is not None:
+            found.setdefault(name, "WorkspaceClient")
+        return found
+
+    def _client_type(self, module: Module, node: ast.expr) -> str:
+        match node:
+            case ast.Constant(value=str(text)):
+                return next((one for one in re.findall(r"\w+", text) if one in CLIENTS), "")
+            case ast.Name() | ast.Attribute():
+                dotted = module.dotted(node)
+                return last(dotted) if last(dotted) in CLIENTS and not dotted.startswith("builtins.") else ""
+            case ast.BinOp(op=ast.BitOr()):
+                return self._client_type(module, node.left) or self._client_type(module, node.right)
+            case ast.Subscript(value=ast.Name() | ast.Attribute()) if last(module.dotted(node.value)) in (
+                "Annotated",
+                "Optional",
+                "Union",
+            ):
+                parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+                return next((found for part in parts if (found := self._client_type(module, part))), "")
+            case _:
+                return ""
+
+
+def _runs(module: Module, node: ast.AST) -> Function | None:
+    """The function that a call of a definition runs: a class runs its ``__init__``."""
+    if isinstance(node, ast.ClassDef):
+        made = module.body[node].names.get("__init__", [])[-1:]
+        node = made[0].value or node if made else node
+    return node if isinstance(node, FUNCTIONS) else None

@@ -1,0 +1,20 @@
+"""The rules, a file per series; each says what it finds, why it matters and how it is mended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from obo_kit.analysis.check.rules import (  # noqa: F401 - each adds its rules
+    _declarations,
+    _identity,
+    _kept,
+    _policies,
+    _refusals,
+    _threads,
+)
+from obo_kit.analysis.check.rules._table import TABLE, Hit, Rule
+
+__all__ = ["RULES", "Hit", "Rule"]
+
+RULES: Final[dict[str, Rule]] = dict(sorted(TABLE.items()))
+"""Every rule, by its code."""

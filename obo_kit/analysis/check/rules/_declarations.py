@@ -1,0 +1,80 @@
+"""OBO3: what is declared, and what is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from obo_kit.analysis.check._agent import Agent, Use, held_by, opened_by_any
+from obo_kit.analysis.check._fixes import declare
+from obo_kit.analysis.check.rules._table import Hit, rule
+from obo_kit.scopes._lookup import ROUTES, covers
+
+__all__: list[str] = []
+
+
+@rule(
+    "OBO301",
+    "An API is used whose scope is not declared",
+    why="The policy is collected from what is declared, so the user's token will lack the scope: the call is refused after "
+    "deployment. A tool that declares other scopes is refused at once.",
+    fix="Declare it with `@requires_scopes(…)`: the scope, or the resource, which implies its scopes. `--fix` writes it.",
+)
+def _undeclared(agent: Agent) -> Iterator[Hit]:
+    everywhere = held_by(agent.everywhere)
+    for facts in agent.acting():
+        if facts.is_tool:
+            held = held_by(agent.of_tool(facts))
+            told = f"'{facts.name}' does not declare it"
+        else:
+            held, told = everywhere, "no tool declares it"
+        if held is None:
+            continue
+        by_scope: dict[tuple[str, ...], list[tuple[Use, tuple[str, ...]]]] = {}
+        for use in agent.uses(facts)[0]:
+            needed, choice = use.missing(held)
+            if needed:
+                by_scope.setdefault(needed, []).append((use, choice))
+        edits = declare(facts, sorted({scope for needed in by_scope for scope in needed})) if by_scope else ()
+        for needed, found in by_scope.items():
+            use, _ = found[0]
+            names = " and ".join(repr(one) for one in needed)
+            yield Hit(
+                node=use.place,
+                message=f"`{use.title}` needs the scope {names}, and {told}.",
+                edits=edits,
+            )
+
+
+@rule(
+    "OBO302",
+    "A scope is declared that nothing uses",
+    why="The user's token then opens more than the tool needs, and the user is asked to consent to it.",
+    fix="Leave it out of `@requires_scopes(…)`. It is reported only where every use of the user's client is understood.",
+)
+def _unused(agent: Agent) -> Iterator[Hit]:
+    for facts in agent.reader.tools(agent.module):
+        uses, complete = agent.uses(facts)
+        routes = [route for use in uses for route in use.routes or () if not opened_by_any(route)]
+        if not complete or not routes or not facts.requires:
+            continue
+        used = {scope for route in routes for scope in (*route.any_of, *route.all_of)}
+        genie = any(route.kind in ("genie_space", "mcp_genie") for route in routes)
+        for one in (one for call in facts.requires for one in agent.declared(call)):
+            requirement = one.requirement
+            if requirement is None:
+                break
+            if genie and requirement.kind is not None and requirement.kind.name in ("sql_warehouse", "uc_table"):
+                continue  # what the space is made of
+            spelled = {scope for group in requirement.spellings for scope in group}
+            if _in_routes(spelled) and not any(_touches(mine, other) for mine in spelled for other in used):
+                yield Hit(node=one.node, message=f"'{facts.name}' declares {one.title}, and uses nothing of it.")
+
+
+def _touches(mine: str, other: str) -> bool:
+    return covers(mine, other) or covers(other, mine)
+
+
+def _in_routes(scopes: set[str]) -> bool:
+    """Whether the catalogue knows what a scope opens, apart from what any scope opens."""
+    special = [route for route in ROUTES if not opened_by_any(route)]
+    return any(_touches(one, other) for one in scopes for route in special for other in (*route.any_of, *route.all_of))

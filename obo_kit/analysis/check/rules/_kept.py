@@ -1,0 +1,147 @@
+"""OBO103: what is one user's is kept for the next."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
+from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last, returns
+from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
+
+__all__: list[str] = []
+
+
+_PUTS: Final = frozenset(
+    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
+)
+_CACHES: Final = frozenset(
+    {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "lru_cache"}
+)
+
+
+@rule(
+    "OBO103",
+    "The user's client, token or answer outlives the request",
+    why="What is kept on `self`, in a global or in a cache is there for the next request, of another user. The kit's own "
+    "clients refuse to work by then; others act as the wrong user.",
+    fix="Keep it in a local variable, or ask `current_session()` wherever it is needed: it has one client for each request.",
+)
+def _kept(agent: Agent) -> Iterator[Hit]:
+    module, reader = agent.module, agent.reader
+    for store in module.stores:
+        where = _stays(agent, store.target)
+        held = reader.held(module, store.value) if where else None
+        if held is not None:
+            yield Hit(node=store.target, message=f"`{text_of(store.target)}` keeps {whose(held)} {where}.")
+    for call in module.calls:
+        yield from _put(agent, call)
+        yield from _cached_by_call(agent, call)
+    for function in module.functions:
+        for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
+            if _is_cache(module, decorator):
+                yield from _cached(agent, function, decorator)
+
+
+def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
+    module = agent.module
+    given = arguments(call)
+    target: ast.expr | None = None
+    if isinstance(call.func, ast.Attribute) and call.func.attr in _PUTS:
+        target = call.func.value
+        where = _stays(agent, target, item=True)
+    elif module.dotted(call.func) == "builtins.setattr" and len(given) == 3:
+        target, given = given[0], given[2:]
+        where = _stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
+    else:
+        return
+    held = (
+        next((found for one in given if (found := agent.reader.held(module, one)) is not None), None) if where else None
+    )
+    if held is not None:
+        yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(held)} {where}.")
+
+
+def _stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
+    """Where something that is put there outlives the request, in words; nothing where it does not, or nobody knows."""
+    module = agent.module
+    function = module.function_of(of or target)
+    if function is None or any(agent.early_in(one) for one in module.functions_around(of or target)):
+        return ""  # found when it was built
+    if isinstance(target, ast.Name) and not item:
+        return "in a global"  # stores hold no other names
+    base: ast.expr = of if of is not None else target
+    while isinstance(base, (ast.Attribute, ast.Subscript)):
+        owner = agent.reader.owner(module, base.value) if isinstance(base, ast.Attribute) else None
+        if owner is not None:
+            return "on the object, which outlives the request" if agent.lives_long(owner) else ""
+        if module.dotted(base) == "os.environ":
+            return "in the environment of the process"
+        base = base.value
+    if isinstance(base, ast.Call):
+        return "in a global" if module.dotted(base.func) == "builtins.globals" else _of_class(agent, base)
+    if not isinstance(base, ast.Name):
+        return ""
+    if of is not None and (owner := agent.reader.owner(module, base)) is not None:
+        return "on the object, which outlives the request" if agent.lives_long(owner) else ""
+    scope, bindings = module.bindings(base)
+    if scope is module.top:
+        made = [one.how for one in bindings]
+        return "in a global" if made and all(how in ("value", "def") for how in made) else ""
+    if len(bindings) == 1 and bindings[0].how == "parameter":
+        default = bindings[0].value
+        shared = isinstance(default, (ast.Dict, ast.List, ast.Set)) or (
+            isinstance(default, ast.Call) and module.dotted(default.func) in ("builtins.dict", "builtins.list")
+        )
+        return "in a default that all calls share" if shared else ""
+    if len(bindings) == 1 and bindings[0].how == "value" and isinstance(bindings[0].value, (ast.Attribute, ast.Name)):
+        return _stays(agent, bindings[0].value, item=True)
+    return ""
+
+
+def _of_class(agent: Agent, call: ast.Call) -> str:
+    is_type = agent.module.dotted(call.func) == "builtins.type" and len(call.args) == 1
+    return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
+
+
+def _is_cache(module: Module, node: ast.expr) -> bool:
+    dotted = module.dotted(node.func if isinstance(node, ast.Call) else node)
+    return last(dotted) in _CACHES and "." in dotted and not dotted.startswith("builtins.")
+
+
+def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
+    module, reader = agent.module, agent.reader
+    name = "<lambda>" if isinstance(function, ast.Lambda) else function.name
+    own = module.class_of(function)
+    if own is not None and last(module.dotted(place)) == "cached_property" and not agent.lives_long(own):
+        return
+    facts = reader.facts(module, function)
+    if facts.is_tool:
+        yield Hit(node=place, message=f"The cache keeps what '{name}' answers one user, for all the others.")
+        return
+    held = next((found for one in returns(function) if (found := reader.held(module, one)) is not None), None)
+    if held is not None:
+        yield Hit(node=place, message=f"The cache keeps {whose(held)}, which '{name}' returns.")
+    elif any("token" in one.arg.lower() for one in parameters(function)) and _client_of_parameter(agent, function):
+        yield Hit(node=place, message=f"The cache keeps the tokens that '{name}' is called with, and their clients.")
+
+
+def _client_of_parameter(agent: Agent, function: Function) -> bool:
+    """Whether a function makes a client of a token that it is handed."""
+    for node in walk(function, into_functions=False):
+        if isinstance(node, ast.Call) and last(agent.module.dotted(node.func)) in (*SEARCH, "WorkspaceClient"):
+            token = argument(node, None, "token") or argument(node, 1, "personal_access_token")
+            if isinstance(token, ast.Name) and token.id in {one.arg for one in parameters(function)}:
+                return True
+    return False
+
+
+def _cached_by_call(agent: Agent, call: ast.Call) -> Iterator[Hit]:
+    """``functools.cache(build)`` and ``lru_cache(maxsize=1)(build)``."""
+    if len(call.args) == 1 and _is_cache(agent.module, call.func):
+        origin = agent.module.origin(call.args[0])
+        if isinstance(origin, tuple) and origin[0] is agent.module and isinstance(origin[1], FUNCTIONS):
+            yield from _cached(agent, origin[1], call)

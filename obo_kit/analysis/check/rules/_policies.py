@@ -1,0 +1,95 @@
+"""OBO4: the policy."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._vocabulary import last
+from obo_kit.analysis.check.rules._table import Hit, rule, text_of
+
+__all__: list[str] = []
+
+
+@rule(
+    "OBO401",
+    "System authorization for something that is declared per user",
+    why="With both in the policy the agent may reach the resource for everybody, whatever the user may do, and nothing says "
+    "which of the two was meant.",
+    fix="Decide for one: `requires_scopes` where each user's own permission counts, `system_resources` where all users share "
+    "the agent's.",
+)
+def _both_ways(agent: Agent) -> Iterator[Hit]:
+    per_user = {one.same_as: one for one in agent.everywhere if one.same_as is not None}
+    for module, _, one in agent.system:
+        if module is agent.module and one.same_as in per_user:
+            yield Hit(node=one.node, message=f"{one.title} is declared for the user as well, with `requires_scopes`.")
+    if any(module is agent.module and one.same_as in per_user for module, _, one in agent.system):
+        return
+    system = {one.same_as for *_, one in agent.system if one.same_as is not None}
+    for facts in agent.reader.tools(agent.module):
+        for one in (one for call in facts.requires for one in agent.declared(call)):
+            if one.same_as in system:
+                yield Hit(node=one.node, message=f"{one.title} is a system resource as well.")
+
+
+@rule(
+    "OBO402",
+    "`resources=` beside `auth_policy=`",
+    why="MLflow refuses the two together, when the model is logged.",
+    fix="Put the resources into the policy's `SystemAuthPolicy`, or log with `obo_kit.log_model`, which joins them.",
+)
+def _resources_beside_policy(agent: Agent) -> Iterator[Hit]:
+    module = agent.module
+    for call in module.calls:
+        given = _logs_with(module, call)
+        if given is not None and {"resources", "auth_policy"} <= given.keys():
+            yield Hit(node=call, message=f"`{text_of(call.func)}` gets both `resources=` and `auth_policy=`.")
+
+
+def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
+    """The arguments of a call of MLflow's ``log_model`` or ``save_model``."""
+    func: ast.AST = call.func
+    found: dict[str, ast.expr] = {}
+    if module.dotted(func) == "functools.partial" and call.args:
+        func = call.args[0]
+    origin = module.origin(func)
+    if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
+        partial = origin[1]
+        if origin[0].dotted(partial.func) != "functools.partial":
+            return None
+        found |= _logs_with(origin[0], partial) or {}
+        func = partial.args[0] if partial.args else func
+        module_of = origin[0]
+    else:
+        module_of = module
+    dotted = module_of.dotted(func)
+    if dotted.partition(".")[0] != "mlflow" or last(dotted) not in ("log_model", "save_model"):
+        return None
+    for one in call.keywords:
+        if one.arg is not None:
+            found[one.arg] = one.value
+        else:
+            found |= _unpacked(module, one.value)
+    return {name: value for name, value in found.items() if not _is_none(value)}
+
+
+def _unpacked(module: Module, node: ast.expr) -> dict[str, ast.expr]:
+    origin = module.origin(node)
+    match origin[1] if isinstance(origin, tuple) else None:
+        case ast.Dict(keys=keys, values=values):
+            return {
+                key.value: value
+                for key, value in zip(keys, values, strict=True)
+                if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            }
+        case ast.Call(keywords=keywords) as call if module.dotted(call.func) == "builtins.dict":
+            return {one.arg: one.value for one in keywords if one.arg is not None}
+        case _:
+            return {}
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None

@@ -1,0 +1,90 @@
+"""OBO2: refusals."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import TRIES, walk
+from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, arguments, kit_name, last
+from obo_kit.analysis.check.rules._table import MODELS, Hit, rule, text_of, tool_called
+
+__all__: list[str] = []
+
+
+_BROAD: Final = frozenset({"builtins.BaseException", "builtins.Exception"})
+
+
+@rule(
+    "OBO201",
+    "A broad `except` hides refusals together with bugs",
+    why="`except Exception` around a call for the user makes one answer of a refusal, a bug and an outage. Nobody learns "
+    "which scope or grant is missing.",
+    fix="Leave it out and put `@optional_tool(fallback=…)` on the tool: it forgives denials alone. Or ask "
+    "`obo_kit.explain(error)`, and raise what it does not explain.",
+)
+def _broad_except(agent: Agent) -> Iterator[Hit]:
+    for body, place in _swallowed(agent.module):
+        called = _call_for_user(agent, body)
+        if called is not None:
+            yield Hit(
+                node=place or called, message=f"Refusals of `{text_of(called.func)}` are swallowed here, with bugs."
+            )
+
+
+def _swallowed(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None]]:
+    """The blocks whose errors are all swallowed, and what says so."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, TRIES):
+            for handler in node.handlers:
+                if _is_broad(module, handler) and not _looks_closer(module, handler):
+                    yield node.body, handler.type
+        elif isinstance(node, (ast.With, ast.AsyncWith)):
+            for call in (item.context_expr for item in node.items):
+                suppressed = call.args if isinstance(call, ast.Call) else ()
+                if isinstance(call, ast.Call) and module.dotted(call.func) == "contextlib.suppress":
+                    yield from [(node.body, call)] if any(module.dotted(one) in _BROAD for one in suppressed) else ()
+
+
+def _is_client(agent: Agent, node: ast.expr) -> bool:
+    """Whether an argument is the user's client itself, for somebody to use."""
+    values = agent.reader.values(agent.module, node)
+    return any(one.who == "user" and (one.what in CLIENTS or one.what in BUILT_ON) and not one.path for one in values)
+
+
+def _is_broad(module: Module, handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(module.dotted(one) in _BROAD for one in kinds)
+
+
+def _looks_closer(module: Module, handler: ast.ExceptHandler) -> bool:
+    """Whether a handler raises something, or asks what it caught."""
+    for node in (one for statement in handler.body for one in (statement, *walk(statement))):
+        if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and kit_name(module, node.func) == "explain"):
+            return True
+    return False
+
+
+def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
+    """A call in these statements that a refusal may come from, and that does not forgive it itself."""
+    module, reader = agent.module, agent.reader
+    for statement in body:
+        for node in (statement, *walk(statement, into_functions=False)):
+            if not isinstance(node, ast.Call):
+                continue
+            values = reader.values(module, node.func)
+            if any(one.who == "user" and one.path and one.path[0] not in ("config", "get") for one in values):
+                return node
+            facts = tool_called(agent, node)
+            if facts is not None and "with_user_client" in facts.kit and "optional_tool" not in facts.kit:
+                return node
+            named = module.dotted(node.func)
+            handed = any(_is_client(agent, one) for one in arguments(node))
+            if handed and last(named) not in MODELS and not named.startswith("builtins.") and agent.reaches_out(node):
+                return node
+    return None

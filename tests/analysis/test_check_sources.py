@@ -1,0 +1,142 @@
+"""What the static checks read: notebooks, magics, newer Python, large trees, the standard input."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from obo_kit.analysis.check._runner import check
+from obo_kit.analysis.check.rules import RULES
+from obo_kit.cli import main
+
+TOOL = "@with_user_client\ndef ask(client, question):\n    return client.genie.get_space(question)\n"
+MISTAKE = f"from obo_kit import with_user_client\n\n{TOOL}"
+
+
+def run(*arguments: object, stdin: str = ""):
+    return CliRunner().invoke(main, ["check", *map(str, arguments)], input=stdin)
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    written = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["# A"]}, *written], "nbformat": 4}))
+    return path
+
+
+def test_a_notebook_is_read_cell_by_cell(tmp_path):
+    path = notebook(
+        tmp_path / "agent.ipynb",
+        "%pip install obo-kit\n!ls \\\n  -l\nfiles = !ls\n?print",
+        "%%sql\nSELECT * FROM t",
+        "%sql\nSELECT 1",
+        "%%time\nfrom obo_kit import with_user_client",
+        "",
+        f"if True:\n    %matplotlib inline\n{TOOL}",
+    )
+    done = run(path)
+    assert done.exit_code == 1, done.output
+    assert done.stdout.splitlines()[0].startswith(f"{path}:cell 7:5:12: OBO301 `genie.get_space`")
+    (found,) = json.loads(run(path, "--format", "json").stdout)["findings"]
+    assert (found["cell"], found["line"], found["end_line"], found["fixable"]) == (7, 5, 5, False)
+
+
+def test_magics_are_read_in_modules(tmp_path):
+    (tmp_path / "helpers.py").write_text("from obo_kit import with_user_client\n")
+    lines = ["%pip install obo-kit", "%run ./helpers", 'text = """', "of all", '"""', TOOL]
+    (tmp_path / "agent.py").write_text("\n".join(lines))
+    (found,) = check([tmp_path / "agent.py"]).findings
+    assert (found.code, found.line, found.edits) == ("OBO301", 8, ())
+
+
+def test_an_exported_notebook_is_read_with_what_it_runs(tmp_path):
+    (tmp_path / "helpers.py").write_text("from obo_kit import with_user_client\n")
+    lines = ["# Databricks notebook source", "# MAGIC %pip install obo-kit", "# MAGIC %run ./helpers", TOOL]
+    (tmp_path / "agent.py").write_text("\n".join(lines))
+    (found,) = check([tmp_path]).findings
+    assert (found.code, found.line) == ("OBO301", 6)
+
+
+LATER = {
+    "def first[T](items: list[T]) -> T:\n    return (\n": "Python 3.12 would read it (type parameters)",
+    "type Pair = (int, int\n": "Python 3.12 would read it (the type statement)",
+    "x = t'{y}' (\n": "Python 3.14 would read it (a template string)",
+    "try: pass\nexcept A, B: pass\n(\n": "Python 3.14 would read it (except without parentheses)",
+}
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_source_of_a_newer_python_says_which_would_read_it(tmp_path, monkeypatch, text):
+    monkeypatch.setattr("obo_kit.analysis.check._sources._RUNNING", (3, 10))
+    (tmp_path / "agent.py").write_text(text)
+    ((_, why),) = check([tmp_path / "agent.py"]).unreadable
+    assert LATER[text] in why
+    assert "this is 3.10. Fix: run the check with" in why
+
+
+def test_one_unreadable_file_does_not_spoil_the_folder(tmp_path):
+    (tmp_path / "agent.py").write_text(MISTAKE)
+    (tmp_path / "old.py").write_text("print 'no word of users'\n")
+    assert (run(tmp_path).exit_code, run(tmp_path).stderr) == (1, "")
+    (tmp_path / "broken.py").write_text("import obo_kit\ndef (\n")
+    (tmp_path / "broken.ipynb").write_text("import obo_kit")
+    done = run(tmp_path)
+    assert (done.exit_code, "OBO301" in done.stdout) == (1, True)
+    assert "broken.py: line 2: invalid syntax" in done.stderr
+    assert "broken.ipynb: is no notebook" in done.stderr
+    (tmp_path / "agent.py").unlink()
+    assert run(tmp_path).exit_code == 2
+
+
+def test_other_files_and_nothing_at_all_are_errors(tmp_path):
+    (tmp_path / "agent.txt").write_text(MISTAKE)
+    done = run(tmp_path / "agent.txt")
+    assert (done.exit_code, "files to check end in .py or .ipynb" in done.stderr) == (2, True)
+    done = run(tmp_path)
+    assert (done.exit_code, "There is no .py and no .ipynb file to check" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [([], 3), (["old"], 2), (["*/old/*"], 2), (["generated_*", "old/"], 1), (["[ag]*.py"], 0)],
+)
+def test_what_is_excluded_is_not_read(tmp_path, patterns, left):
+    for name in ("agent.py", "old/agent.py", "generated_x.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(MISTAKE)
+    done = run(tmp_path, *(part for pattern in patterns for part in ("--exclude", pattern)))
+    assert done.stdout.count("OBO301 [*]") == left, done.output
+
+
+def test_the_standard_input_is_read_under_a_name(tmp_path):
+    (tmp_path / "helpers.py").write_text("from obo_kit import *\n")
+    named = ("-", "--stdin-filename", tmp_path / "agent.py")
+    done = run(*named, stdin=f"from helpers import *\n{TOOL}")
+    assert (done.exit_code, done.stdout.startswith(f"{tmp_path}/agent.py:4:12: OBO301")) == (1, True), done.output
+    assert run(*named, "--fix").exit_code == 2
+
+
+def test_statistics_count_by_rule(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(MISTAKE)
+    done = run(tmp_path, "--statistics")
+    assert (done.exit_code, done.stdout) == (1, f"2\tOBO301\t{RULES['OBO301'].title}\n")
+
+
+def test_a_large_tree_is_read_fast(tmp_path):
+    """By not parsing what cannot matter; a file matters by what it imports, too."""
+    body = "\n".join(f"def f{n}(x):\n    return [y + {n} for y in x if y]\n" for n in range(330)) + "\n"
+    for number in range(100):
+        (tmp_path / f"m{number}.py").write_text(f"import os\nimport m{(number + 1) % 100}\n{body}")
+    (tmp_path / "agent.py").write_text("from tools import *\nCLIENT = mine()\n")
+    (tmp_path / "tools.py").write_text("from deep import mine\n")
+    (tmp_path / "deep.py").write_text(
+        "from obo_kit import current_session\ndef mine(): return current_session().client\n"
+    )
+    begun = time.process_time()
+    report = check([tmp_path])
+    assert time.process_time() - begun < 2
+    assert (report.files, [(one.path.name, one.code) for one in report.findings]) == (103, [("agent.py", "OBO101")])
