@@ -74,8 +74,17 @@ _FORMATS = ("table", "text", "mermaid", "json", "mlflow", "bundle")
 )
 @click.option("--app", help="The app's key in the bundle; needed where there are several.")
 @click.option("--check", is_flag=True, help="With --update: write nothing, and fail where the file has drifted.")
+@click.option("--allow-empty", is_flag=True, help="With --update: let the app lose all its scopes, or declare nothing.")
 def policy(
-    *, agent: str, target: Target | None, naming: Naming, style: str, update: str | None, app: str | None, check: bool
+    *,
+    agent: str,
+    target: Target | None,
+    naming: Naming,
+    style: str,
+    update: str | None,
+    app: str | None,
+    check: bool,
+    allow_empty: bool,
 ) -> None:
     """Show the policy of an AGENT file: tools, scopes, resources, and whose credentials reach them."""
     bundle = style == "bundle" or update is not None
@@ -83,11 +92,11 @@ def policy(
         raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
     if (check or app) and not bundle:
         raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
-    if check and update is None:
-        raise click.UsageError("--check needs the file to look at: --update databricks.yml.")
+    if (check or allow_empty) and update is None:
+        raise click.UsageError("--check and --allow-empty need the file to look at: --update databricks.yml.")
     with _said_plainly():
         if update is not None:
-            _update(agent, naming, update, app, check=check)
+            _update(agent, naming, update, app, check=check, allow_empty=allow_empty)
         else:
             click.echo(_policy(agent, target or ("apps" if bundle else TARGETS[0]), naming, style, app))
 
@@ -109,11 +118,19 @@ def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | N
     return draw(picture)
 
 
-def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bool) -> None:
+def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bool, allow_empty: bool) -> None:
     from obo_kit.policy._bundle import updated
     from obo_kit.policy._policy import app_config
 
-    update = updated(file, app_config(agent, naming=naming), app=app)
+    config = app_config(agent, naming=naming)
+    update = updated(file, config, app=app)
+    if not allow_empty and not config["user_api_scopes"] and (update.removed or not config["resources"]):
+        lost = f" {file} would lose {', '.join(update.removed)}." if update.removed else ""
+        nothing = "no scope" if config["resources"] else "no scope and no resource"
+        msg = f"'{agent}' declares {nothing}.{lost} Fix: pass the agent file. If this is it, add --allow-empty."
+        raise click.ClickException(msg)
+    for scope in update.removed:
+        click.echo(f"The app's scope '{scope}' goes, which the agent does not declare.", err=True)
     for name in update.undeclared:
         click.echo(f"The app's resource '{name}' stays, which the agent does not declare.", err=True)
     if not update.changed:

@@ -38,12 +38,14 @@ class Update:
         before: Its text.
         after: The text that it is to have.
         undeclared: Names of the app's resources that the agent does not declare. They stay.
+        removed: Scopes that the app has and the agent does not declare. They go.
     """
 
     path: Path
     before: str
     after: str
     undeclared: tuple[str, ...]
+    removed: tuple[str, ...]
 
     @property
     def changed(self) -> bool:
@@ -95,6 +97,7 @@ def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str
     node = _app(data, app, path)
     style = _style(data, node)
     plain = _dumped(data, style)
+    removed = [str(scope) for scope in node.get(_SCOPES) or () if scope not in config[_SCOPES]]
     _set_scopes(node, list(config[_SCOPES]), path)
     undeclared = _add_resources(data, node, config[_RESOURCES], path)
     after = _kept(unix, plain, _dumped(data, style))
@@ -103,6 +106,7 @@ def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str
         before=text,
         after=after.replace("\n", "\r\n") if text != unix else after,
         undeclared=tuple(undeclared),
+        removed=tuple(dict.fromkeys(removed)),
     )
 
 

@@ -362,6 +362,38 @@ def test_the_command_checks_updates_and_is_then_content(bundle, tmp_path, monkey
     assert (run("--check").exit_code, run().exit_code) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("declared", "refused"),
+    [
+        ("import mlflow\n", "declares no scope and no resource"),
+        (
+            "from obo_kit import system_resources\nfrom mlflow.models.resources import DatabricksServingEndpoint\n"
+            "system_resources(DatabricksServingEndpoint('llm'))\n",
+            "declares no scope. ",
+        ),
+    ],
+)
+def test_a_file_that_is_not_the_agent_takes_no_scope_away(bundle, tmp_path, declared, refused):
+    """An app without its scopes is denied everything, after a deployment that looked right."""
+    agent = tmp_path / "main.py"
+    agent.write_text(declared, "utf-8")
+
+    def run(*more: str):
+        command = ["policy", str(agent), "--update", str(bundle), "--app", "support_app", *more]
+        return CliRunner().invoke(main, command)
+
+    for more in ((), ("--check",)):
+        wrong = run(*more)
+        assert (wrong.exit_code, refused in wrong.output, "--allow-empty" in wrong.output) == (1, True, True)
+        assert "would lose sql" in wrong.output
+    assert bundle.read_text("utf-8") == BUNDLE
+    drifted = run("--check", "--allow-empty")
+    assert (drifted.exit_code, "scope 'sql' goes" in drifted.stderr) == (1, True)
+    done = run("--allow-empty")
+    assert (done.exit_code, "scope 'sql' goes" in done.stderr) == (0, True)
+    assert app_of(bundle.read_text("utf-8")).get("user_api_scopes") == []
+
+
 def test_a_bundle_to_start_from_is_printed(tmp_path):
     config = app_config([ENDPOINT])
     assert yaml.safe_load(as_yaml(config, "my_app")) == {"resources": {"apps": {"my_app": config}}}
