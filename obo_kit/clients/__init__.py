@@ -9,11 +9,13 @@ from obo_kit.clients._factory import CLIENT_TYPES, build
 
 if TYPE_CHECKING:
     from obo_kit.clients._mcp import Bearer
+    from obo_kit.clients._sql import warehouse
     from obo_kit.clients._vector_search import copied_index
 
-__all__ = ["Bearer", "CLIENT_TYPES", "build", "copied_index"]
+__all__ = ["Bearer", "CLIENT_TYPES", "build", "copied_index", "warehouse"]
 
-_LATER = {"Bearer": "_mcp", "copied_index": "_vector_search"}  # each needs a package that takes its time to load
+# Each needs a package that takes its time to load.
+_LATER = {"Bearer": "_mcp", "copied_index": "_vector_search", "warehouse": "_sql"}
 
 
 def __getattr__(name: str) -> Any:

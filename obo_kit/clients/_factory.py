@@ -18,6 +18,7 @@ CLIENT_TYPES: Mapping[str, tuple[str, str]] = {
     "AISearchClient": ("_vector_search", "vector_search_client"),
     "DatabricksOpenAI": ("_openai", "openai_client"),
     "AsyncDatabricksOpenAI": ("_openai", "async_openai_client"),
+    "Connection": ("_sql", "sql_connection"),
 }
 """The module and the function that build each type: imported with the first client of it."""
 

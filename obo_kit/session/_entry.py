@@ -94,7 +94,7 @@ class UserSession:
     ) -> None:
         self._lease = Lease(identity, limits, again)
         self._clients: dict[str, Any] = {}
-        self._stand_ins: dict[int, _StandIn] = {}
+        self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
         self._lock = threading.RLock()
 
@@ -157,10 +157,24 @@ class UserSession:
         if name not in CLIENT_TYPES:
             way_round = _CARRY_NO_USER.get(name, f"it knows {', '.join(CLIENT_TYPES)} and UserSession")
             raise TypeError(f"obo_kit builds no {name}; {way_round}")
+        if name == "Connection":
+            return self._connection()
         with self._lock:
             if name not in self._clients:
                 self._clients[name] = build(name, self._lease, self.get_named)
             return self._clients[name]
+
+    def _connection(self) -> Any:
+        """The SQL connection of this thread, to the warehouse that the tool declares: threads may not share one."""
+        from obo_kit.clients import build, warehouse
+
+        key = ("Connection", warehouse(), threading.get_ident())
+        with self._lock:
+            stand_in = self._stand_ins.setdefault(key, _StandIn(None))
+        with stand_in.lock:  # its own: a warehouse may take its time to start
+            if not stand_in.built:
+                stand_in.built = (build("Connection", self._lease, self.get_named),)
+            return stand_in.built[0]
 
     def once(self, target: object, build: Callable[[], T]) -> T:
         """What stands for an object in this session: built on first use, and let go when the session ends.
@@ -218,6 +232,11 @@ class UserSession:
 
     def close(self) -> None:
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
+        if not self.closed:
+            for stand_in in list(self._stand_ins.values()):
+                for built in stand_in.built:
+                    if hasattr(type(built), "obo_end"):  # a SQL connection, which the server keeps a session for
+                        built.obo_end()
         self._lease.close()
         self._clients.clear()
         self._stand_ins.clear()
@@ -225,6 +244,7 @@ class UserSession:
     def __del__(self) -> None:
         # Nobody can close it any more, and its clients may have been kept: they are fenced now (rule 5).
         if not self.closed:
+            self._stand_ins.clear()  # a finalizer asks no server to close anything
             self.close()
             warnings.warn(f"a user's session was never closed: {self!r}", ResourceWarning, stacklevel=1, source=self)
 

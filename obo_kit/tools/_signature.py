@@ -23,6 +23,7 @@ _KNOWN = frozenset(
         "AISearchClient",
         "DatabricksOpenAI",
         "AsyncDatabricksOpenAI",
+        "Connection",
         "UserSession",
     }
 )
@@ -91,8 +92,11 @@ def _type_in_text(text: str) -> str | None:
 
 def _type_in_tree(tree: ast.expr) -> str | None:
     if isinstance(tree, ast.Name):
-        return tree.id if tree.id in _KNOWN else None
+        # Many packages have a Connection: as a mere text, it must say whose it is.
+        return tree.id if tree.id in _KNOWN and tree.id != "Connection" else None
     if isinstance(tree, ast.Attribute):
+        if tree.attr == "Connection" and "sql" not in ast.unparse(tree.value).split("."):
+            return None
         return tree.attr if tree.attr in _KNOWN else None
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
         return _type_in_text(tree.value)

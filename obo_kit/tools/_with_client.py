@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     class _SearchClient(Protocol):
         def get_index(self, *args: Any, **kwargs: Any) -> Any: ...
 
+    class _SqlConnection(Protocol):
+        def cursor(self, *args: Any, **kwargs: Any) -> Any: ...
+
     class _OpenAIClient(Protocol):
         @property
         def chat(self) -> Any: ...
@@ -38,7 +41,7 @@ __all__ = ["INJECTED", "with_user_client"]
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
-C = TypeVar("C", bound="WorkspaceClient | UserSession | _SearchClient | _OpenAIClient")
+C = TypeVar("C", bound="WorkspaceClient | UserSession | _SearchClient | _OpenAIClient | _SqlConnection")
 F = TypeVar("F", bound="Decorated")
 
 

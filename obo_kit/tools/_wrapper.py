@@ -203,7 +203,11 @@ class _ToolRun(Run):
         if requirements is not None:
             requirements.check(spec.name, session.identity)
         if injection is not None:
-            return injection.place(session, args, kwargs)
+            token = FRAME.set(self.frame)  # a SQL connection is opened for the tool: it says what the tool declares
+            try:
+                return injection.place(session, args, kwargs)
+            finally:
+                FRAME.reset(token)
         return args, kwargs
 
     def recover(self, error: BaseException) -> Any:

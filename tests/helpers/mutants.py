@@ -236,6 +236,20 @@ MUTANTS = {
         new="    if not opens or",
         test="session/test_session.py::test_with_an_entry_point_a_tool_outside_of_any_session_refuses",
     ),
+    "a SQL connection outlives its session": Mutant(
+        rule=5,
+        file="clients/_sql.py",
+        old='        self._exchange = begin(self._lease, "POST", self._url)\n',
+        new='        self._exchange = self._exchange or begin(self._lease, "POST", self._url)\n',
+        test="clients/test_sql_connection.py::test_a_connection_kept_after_its_session_sends_nothing",
+    ),
+    "a SQL connection keeps the token of its session": Mutant(
+        rule=8,
+        file="clients/_sql.py",
+        old="_transport.setCustomHeaders({})",
+        new="_transport.isOpen()",
+        test="clients/test_sql_connection.py::test_a_connection_that_has_ended_holds_no_token",
+    ),
     "what is hidden shows": Mutant(
         rule=8,
         file="identity/_sources.py",

@@ -1,0 +1,164 @@
+"""The connection of databricks-sql-connector of one user, to one SQL warehouse.
+
+The connector keeps a token for as long as it lasts, in its transport and in its provider of credentials. Here every message
+passes the session's fence and the tool's guard first, and is recorded; the connector's provider is asked for each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+from urllib.parse import urlsplit
+
+from obo_kit.clients._pipeline import begin, headers_for, without_frames
+from obo_kit.context._calls import TOOL_HEADER
+from obo_kit.context._frame import current_call
+from obo_kit.exceptions import PolicyError
+
+try:
+    from databricks.sql import exc
+    from databricks.sql.client import Connection
+except ImportError as missing:
+    raise ImportError(
+        "A SQL connection needs databricks-sql-connector: pip install databricks-sql-connector"
+    ) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obo_kit.identity._credentials import Lease
+
+__all__: list[str] = []
+
+_KIND = "sql_warehouse"
+_VARIABLE = "DATABRICKS_WAREHOUSE_ID"
+
+
+def warehouse() -> str:
+    """Return the warehouse that the running tool declares, else the one that ``DATABRICKS_WAREHOUSE_ID`` names.
+
+    Raises:
+        PolicyError: There is none, or the tool declares several.
+    """
+    call = current_call()
+    while call is not None:
+        names = [name for kind, name in call.declared.resources if kind.name == _KIND] if call.declared else []
+        if len(names) > 1:
+            raise PolicyError(
+                f"The tool '{call.tool}' declares several SQL warehouses: {', '.join(names)}.",
+                remedy="Declare one warehouse per tool: a connection belongs to one.",
+            )
+        if names:
+            return names[0]
+        call = call.outer
+    name = os.environ.get(_VARIABLE, "").strip()
+    if not name:
+        raise PolicyError(
+            "Nothing names the SQL warehouse of this connection.",
+            remedy="Declare @requires_scopes(DatabricksSQLWarehouse('<warehouse id>')) on the tool, or set "
+            f"{_VARIABLE}.",
+        )
+    return name
+
+
+def local_settings(host: str, path: str) -> dict[str, Any]:
+    """Return what the connector is told for a host without TLS, which only a local workspace is: else nothing."""
+    parts = urlsplit(host)
+    if parts.scheme != "http" or parts.hostname != "127.0.0.1":
+        return {}
+    # The address as a whole: the connector would put https before it. Nothing collects its telemetry here.
+    return {"_connection_uri": f"{host}{path}", "enable_telemetry": False}
+
+
+class UserConnection(Connection):
+    """A connection that acts as one user until that user's session closes."""
+
+    def __init__(self, lease: Lease, name: str) -> None:
+        self._obo_lease = lease
+        host, _ = lease.credentials()
+        path = f"/sql/1.0/warehouses/{name}"
+        fence = _Fence(lease, host + path)
+        parts = urlsplit(host)
+        settings = local_settings(host, path)
+        if parts.port is not None:
+            settings["_port"] = parts.port
+        fence.before()
+        try:
+            super().__init__(
+                server_hostname=parts.hostname or host,
+                http_path=path,
+                credentials_provider=lambda: fence.headers,
+                user_agent_entry="obo-kit",
+                _socket_timeout=lease.limits.read,
+                _retry_stop_after_attempts_duration=max(1.0, lease.limits.retry),
+                **settings,
+            )
+        except Exception as error:
+            raise fence.after(error)  # noqa: B904 - the error itself
+        backend: Any = self.session.backend
+        backend.make_request = fence.around(backend.make_request)
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        self._obo_lease.check()
+        return super().cursor(*args, **kwargs)
+
+    def obo_end(self) -> None:
+        """Close it with its session, while the session may still speak."""
+        with contextlib.suppress(Exception):
+            self.close()
+        with contextlib.suppress(AttributeError):
+            cast("Any", self.session.backend)._transport.setCustomHeaders({})  # the last message's, with the token
+
+    def __del__(self) -> None:
+        """Ask no server to close anything: a finalizer may run anywhere, and the session is what ends a connection."""
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("a SQL connection acts as a user and cannot be pickled or deep-copied")
+
+
+class _Fence:
+    """What each message of a connection passes: the session's fence, the tool's guard, and the record of refusals."""
+
+    def __init__(self, lease: Lease, url: str) -> None:
+        self._lease = lease
+        self._url = url
+        self._local = bool(local_settings(url, ""))
+        self._exchange: Any = None
+
+    def before(self) -> None:
+        self._exchange = begin(self._lease, "POST", self._url)
+
+    def headers(self) -> dict[str, str]:
+        # In lower case: the connector keeps a token that it finds under "Authorization", until the token ends. It sends
+        # the headers of the last message again, so that the name of a tool has to be taken back.
+        headers = {TOOL_HEADER: "", **headers_for(self._lease, self._url)}
+        return {name.lower(): value for name, value in headers.items() if name != TOOL_HEADER or self._local}
+
+    def after(self, error: BaseException) -> BaseException:
+        """Record a refusal, and return the error without the frames that hold the token."""
+        context = getattr(error, "context", None)
+        status = context.get("http-code") if isinstance(error, exc.RequestError) and context else None
+        if isinstance(status, int) and context is not None:
+            text = str(context.get("error-message") or "")
+            self._exchange.record(status, {}, text.encode)
+        return without_frames(error)
+
+    def around(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        def sent(method: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            self.before()
+            try:
+                return send(method, request, *args, **kwargs)
+            except Exception as error:
+                raise self.after(error)  # noqa: B904 - the error itself
+
+        return sent
+
+
+def sql_connection(lease: Lease, _get: Callable[[str], Any]) -> Connection:
+    """Build a `databricks.sql` connection that acts as one user until that user's session closes.
+
+    Raises:
+        PolicyError: Nothing names the warehouse, or several are named.
+    """
+    return UserConnection(lease, warehouse())

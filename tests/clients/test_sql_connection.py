@@ -1,0 +1,206 @@
+"""The connection of databricks-sql-connector that a session hands out: pinned, fenced, narrowed, closed with the session."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import threading
+import warnings
+
+import pytest
+from mlflow.models.resources import DatabricksSQLWarehouse
+from support import as_user
+
+from obo_kit import (
+    INJECTED,
+    PolicyError,
+    ScopeViolationError,
+    SessionClosedError,
+    current_session,
+    requires_scopes,
+    user_session,
+    with_user_client,
+)
+from obo_kit.testing import LocalWorkspace
+
+connector = pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
+Connection = pytest.importorskip("databricks.sql.client").Connection
+PATH = "/sql/1.0/warehouses/"
+
+
+@pytest.fixture(scope="module")
+def workspace():
+    with LocalWorkspace() as workspace:
+        for user in ("alice", "bob", "carol"):
+            workspace.add_user(user)
+        workspace.add_table(
+            "main.shop.orders",
+            [{"id": number, "owner": f"{'alice' if number % 2 else 'bob'}@example.com"} for number in range(5)],
+            row_filter="owner = current_user()",
+        )
+        for warehouse in ("wh1", "wh2"):
+            workspace.add_warehouse(warehouse)
+            for user in ("alice", "bob"):
+                workspace.grant(user, "CAN USE", warehouse)
+                workspace.grant(user, "SELECT", "main.shop.orders")
+        yield workspace
+
+
+@pytest.fixture(autouse=True)
+def fresh_log(workspace, monkeypatch):
+    monkeypatch.delenv("DATABRICKS_WAREHOUSE_ID", raising=False)
+    workspace.log.clear()
+
+
+@requires_scopes(DatabricksSQLWarehouse("wh1"))
+@with_user_client
+def orders(connection: Connection, *, limit: int = 100) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM main.shop.orders ORDER BY id LIMIT :limit", {"limit": limit})
+        return [row.id for row in cursor.fetchall()]
+
+
+def test_the_tool_asks_as_the_user_and_the_session_closes_the_connection(workspace):
+    for user, ids in (("alice", [1, 3]), ("bob", [0, 2, 4])):
+        workspace.log.clear()
+        with as_user(workspace, user):
+            assert orders() == ids
+            assert orders(limit=1) == ids[:1]
+            opened = len(workspace._connector._sessions)
+        assert len(workspace._connector._sessions) == opened - 1
+        seen = workspace.log.filter(path=PATH)
+        assert {(record.user, record.path, record.decision) for record in seen} == {(user, PATH + "wh1", "allowed")}
+        assert {record.tool for record in seen} == {"orders", None}  # None: the end of the session
+
+
+def test_the_parameter_is_hidden_wherever_it_stands(workspace):
+    @requires_scopes(DatabricksSQLWarehouse("wh2"))
+    @with_user_client
+    def count(question: str, *, sql: Connection = INJECTED) -> int:
+        with sql.cursor() as cursor:
+            cursor.execute("SELECT count(*) AS n FROM main.shop.orders")
+            return cursor.fetchone().n
+
+    assert "sql" not in count.__signature__.parameters
+    with as_user(workspace, "alice"):
+        assert count("how many?") == 2
+    assert {record.path for record in workspace.log.filter(path=PATH)} == {PATH + "wh2"}
+
+
+def test_a_connection_kept_after_its_session_sends_nothing(workspace):
+    with pytest.MonkeyPatch.context() as patch, as_user(workspace, "alice"):
+        patch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+        kept = current_session().get(Connection)
+        cursor = kept.cursor()
+        cursor.execute("SELECT 1 AS n")
+        patch.setattr(type(kept), "obo_end", lambda self: None)  # as one that is in use while the session ends
+    before = len(workspace.log)
+    with pytest.raises(SessionClosedError):
+        kept.cursor().execute("SELECT 1")
+    with pytest.raises(SessionClosedError):
+        cursor.execute("SELECT 1")
+    assert len(workspace.log) == before
+
+
+def test_a_connection_that_has_ended_holds_no_token(workspace, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        kept = session.get(Connection)
+        kept.cursor().execute("SELECT 1")
+    assert token not in repr(vars(kept.session.backend._transport))
+    with pytest.raises(SessionClosedError):
+        kept.cursor()
+
+
+def test_a_tool_is_narrowed_to_what_it_declares(workspace, monkeypatch):
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
+    monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+
+    @requires_scopes("genie")
+    @with_user_client
+    def narrow(connection: Connection) -> None:
+        raise AssertionError
+
+    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError, match="outside the scopes it declares"):
+        narrow()
+    assert len(workspace.log) == 0
+
+    @requires_scopes("genie")
+    def later() -> None:
+        with shared[0].cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    with as_user(workspace, "alice"):
+        shared = [current_session().get(Connection)]
+        before = len(workspace.log)
+        with pytest.raises(ScopeViolationError):
+            later()
+        assert len(workspace.log) == before
+
+
+def test_the_warehouse_is_named_by_the_tool_or_the_environment(workspace, monkeypatch):
+    with as_user(workspace, "alice") as session:
+        with pytest.raises(PolicyError, match=r"(?s)Nothing names the SQL warehouse.*DATABRICKS_WAREHOUSE_ID"):
+            session.get(Connection)
+
+        @requires_scopes(DatabricksSQLWarehouse("wh1"), DatabricksSQLWarehouse("wh2"))
+        @with_user_client
+        def both(connection: Connection) -> None: ...
+
+        with pytest.raises(PolicyError, match="'both' declares several SQL warehouses: wh1, wh2"):
+            both()
+        monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh2")
+        assert session.get(Connection) is session.get(Connection)
+    assert {record.path for record in workspace.log.filter(path=PATH)} == {PATH + "wh2"}
+
+
+def test_threads_have_connections_of_their_own(workspace, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+    with as_user(workspace, "alice") as session:
+        found = [session.get(Connection)]
+        thread = threading.Thread(target=lambda: found.append(session.get(Connection)))
+        thread.start()
+        thread.join()
+        assert found[0] is not found[1]
+
+
+def test_a_connection_cannot_be_pickled_and_an_error_holds_no_token(workspace, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+    token = workspace.token("alice")
+    with user_session(host=workspace.host, token=token) as session:
+        connection = session.get(Connection)
+        with pytest.raises(TypeError, match="acts as a user"):
+            pickle.dumps(connection)
+        workspace.revoke("alice", "CAN USE", "wh1")
+        try:
+            with pytest.raises(connector.Error) as refused, connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        finally:
+            workspace.grant("alice", "CAN USE", "wh1")
+        trace = refused.value.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__", "").startswith("databricks.sql.backend"):
+                assert token not in repr(trace.tb_frame.f_locals)
+            trace = trace.tb_next
+
+
+def test_a_session_that_nobody_closed_asks_no_server(workspace, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh1")
+    scope = as_user(workspace, "alice")
+    session = scope.__enter__()
+    session.get(Connection)
+    scope.__exit__(None, None, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del session, scope
+        gc.collect()
+
+
+def test_another_package_s_connection_is_no_client_of_ours(workspace):
+    import sqlite3
+
+    with pytest.raises(TypeError, match="name it 'client', or say which"):
+
+        @with_user_client
+        def read(connection: sqlite3.Connection) -> None: ...
