@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, Literal, TypeVar
 
 from obo_kit.testing._kit import REQUEST_HEADERS, Hidden
+from obo_kit.testing._sql_addresses import on_loopback
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 
 __all__ = ["AppRuntime", "ModelServingRuntime", "app", "invoker", "model_serving", "notebook", "set_invoker"]
@@ -310,7 +311,8 @@ def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator
         wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, **variables}
         _replace(os.environ, {name: wanted.get(name) for name in _VARIABLES})
         _replace(sys.modules, _scoring_server() if modules else dict.fromkeys(_MODULES))
-        yield
+        with on_loopback(variables["DATABRICKS_HOST"]):
+            yield
     except BaseException:
         _process.leave(depth)
         _put_tracing_back(traced)

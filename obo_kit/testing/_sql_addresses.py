@@ -1,0 +1,100 @@
+"""Lets databricks-sql-connector find a local workspace by the host that a runtime names, as it finds the platform.
+
+The connector puts ``https://`` before every host and port 443 behind it, so that an app that passes ``Config().host`` on
+reaches nothing on loopback. While a runtime is open, hosts on loopback are told to it in the way that it takes them.
+Read in databricks-sql-connector 4.2 to 4.9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = ["on_loopback"]
+
+_MODULE = "databricks.sql.client"
+_LOOPBACK = "127.0.0.1"
+_lock = threading.Lock()
+# Addresses of the workspaces whose runtimes are open, the innermost last.
+_hosts: list[str] = []
+
+
+@contextlib.contextmanager
+def on_loopback(host: str) -> Iterator[None]:
+    """Have the connector reach this workspace for the block."""
+    with _lock:
+        _hosts.append(host)
+        module = sys.modules.get(_MODULE)
+        if module is not None:
+            _teach(module)
+        elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder())
+    try:
+        yield
+    finally:
+        with _lock:
+            _hosts.remove(host)
+
+
+def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, Any]:
+    """Return what the connector is told in place of a host on loopback; nothing for any other host."""
+    parts = urlsplit(server_hostname if "://" in server_hostname else f"//{server_hostname}")
+    with _lock:
+        fitting = [host for host in _hosts if parts.port in {None, urlsplit(host).port}]
+    if parts.hostname != _LOOPBACK or not fitting:
+        return {}
+    address = urlsplit(fitting[-1])
+    settings: dict[str, Any] = {"server_hostname": _LOOPBACK, "_port": address.port, "enable_telemetry": False}
+    if address.scheme == "http":
+        settings["_connection_uri"] = f"{fitting[-1]}/{http_path.lstrip('/')}"
+        if use_sea:
+            settings["server_hostname"] = f"http://{_LOOPBACK}"
+    return settings
+
+
+def _teach(module: ModuleType) -> None:
+    connection: Any = module.Connection
+    known: Callable[..., None] = connection.__init__
+    if getattr(known, "obo_kit", False):
+        return
+
+    @functools.wraps(known)
+    def init(self: Any, server_hostname: str, http_path: str, *args: Any, **kwargs: Any) -> None:
+        told = _settings(str(server_hostname), str(http_path), bool(kwargs.get("use_sea")))
+        if "_connection_uri" not in kwargs:
+            server_hostname = told.pop("server_hostname", server_hostname)
+            kwargs = {**kwargs, **told}
+        known(self, server_hostname, http_path, *args, **kwargs)
+
+    init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+    connection.__init__ = init
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Waits for the connector to be imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the module's own spec, with a step after it has been executed."""
+        if fullname != _MODULE:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _teach(module)
+
+            loader.exec_module = exec_module
+        return spec
