@@ -90,9 +90,9 @@ def test_model_serving_serves_many_users_at_once(workspace):
 
 
 def test_a_notebook_has_the_scopes_it_is_given(workspace):
-    with workspace.as_notebook("alice", scopes=["sql"]):
+    with workspace.as_notebook("alice", scopes=["iam.current-user:read"]):
         assert me(WorkspaceClient()) == "alice"
-    assert workspace.log.entries[-1].scopes_held == {"sql"}
+    assert workspace.log.entries[-1].scopes_held == {"iam.current-user:read"}
 
 
 @pytest.mark.parametrize("open_one", ["as_model_serving", "as_app"])
