@@ -41,9 +41,6 @@ class _HermeticConfig(Config):
     def _load_from_env(self) -> None:
         pass
 
-    def _known_file_config_loader(self) -> None:
-        pass
-
     def __copy__(self) -> Any:
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)

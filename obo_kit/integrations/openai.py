@@ -91,11 +91,11 @@ def _function_tool(tool: Any, name: str) -> ToolObject:
 
 def _run_by(tool: Any) -> Entry:
     invoker = tool.on_invoke_tool
-    if hasattr(invoker, "_invoke_tool_impl"):
-        return attribute(invoker, "_invoke_tool_impl")
-    # Earlier versions keep it as a variable of the function around it.
-    earlier = _variables(invoker).get("_on_invoke_tool_impl")
-    return attribute(tool, "on_invoke_tool") if earlier is None else attribute(earlier, "cell_contents")
+    return (
+        attribute(invoker, "_invoke_tool_impl")
+        if hasattr(invoker, "_invoke_tool_impl")
+        else attribute(tool, "on_invoke_tool")
+    )
 
 
 def _variables(fn: Any) -> dict[str, Any]:
