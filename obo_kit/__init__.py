@@ -27,7 +27,7 @@ from obo_kit.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from obo_kit.denials import explain, rewrite_denials
+    from obo_kit.denials import explain, raise_for_denial, rewrite_denials
     from obo_kit.identity._credentials import Limits
     from obo_kit.identity._sources import IdentitySource, UserIdentity, register_identity_source
     from obo_kit.instrumentation._events import ToolEvent, capture_events, on_event
@@ -45,7 +45,7 @@ _HOMES = {
     "identity._credentials": ("Limits",),
     "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
     "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
-    "denials": ("explain", "rewrite_denials"),
+    "denials": ("explain", "raise_for_denial", "rewrite_denials"),
     "identity._sources": ("IdentitySource", "UserIdentity", "register_identity_source"),
     "tools._with_client": ("INJECTED", "with_user_client"),
     "tools._optional": ("optional_tool",),
@@ -95,6 +95,7 @@ __all__ = [
     "optional_tool",
     "preflight",
     "propagate",
+    "raise_for_denial",
     "register_identity_source",
     "requires_scopes",
     "rewrite_denials",

@@ -46,6 +46,8 @@ class DenialReason(enum.Enum):
     """Only the user can give this: a login to a connection, or consent."""
     SCOPE_VIOLATION = "scope_violation"
     """The tool called an API outside the scopes it declares."""
+    POLICY = "policy"
+    """The workspace, its network or its plan refuses whoever asks: an admin's to mend. Not forgiven unless asked."""
 
 
 class OboError(Exception):

@@ -25,7 +25,7 @@ API = {
     "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
     "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source", "ToolEvent", "on_event",
     "capture_events", "Preflight", "preflight", "rewrite_denials", "INJECTED",
-    "AuditReport", "audit", "AvailableTools",
+    "AuditReport", "audit", "AvailableTools", "raise_for_denial",
 }  # fmt: skip
 # Named by the signatures of the above.
 BESIDES = {"IdentitySource", "Limits", "__version__"}
@@ -140,6 +140,7 @@ RAISES = {
     "current_session": ["NoUserSessionError"],
     "propagate": ["NoUserSessionError", "SessionClosedError"],
     "register_identity_source": ["TypeError"],
+    "raise_for_denial": ["AccessDeniedError"],
 }
 
 
@@ -212,7 +213,7 @@ def test_the_reasons_are_those_of_the_design():
     """Rule 15."""
     assert {reason.name for reason in DenialReason} == {
         "NO_IDENTITY", "TOKEN_EXPIRED", "MISSING_SCOPE", "ACCESS_DENIED", "NOT_FOUND_OR_DENIED", "LOGIN_REQUIRED",
-        "SCOPE_VIOLATION",
+        "SCOPE_VIOLATION", "POLICY",
     }  # fmt: skip
     assert all(reason.value == reason.name.lower() for reason in DenialReason)
 

@@ -79,6 +79,9 @@ REQUESTS_LASTING: Final = tuple(
     _class(name, "requests.exceptions", read_in=_REQUESTS) for name in ("SSLError", "ProxyError")
 )
 """Of a wrong configuration; `requests` calls them failed connections."""
+SQL_ERROR: Final = _class("DatabaseError", "databricks.sql.exc", read_in="databricks-sql-connector 4.9")
+SQL_REQUEST_ERROR: Final = _class("RequestError", "databricks.sql.exc", read_in="databricks-sql-connector 4.9")
+MLFLOW_ERROR: Final = _class("MlflowException", "mlflow.exceptions", read_in="mlflow 3.17")
 UNSUPPORTED_PROTOCOL: Final = _class("UnsupportedProtocol", "httpx", "httpx2", read_in=_HTTPX)
 HTTPX_PASSING: Final = tuple(
     _class(name, "httpx", "httpx2", read_in=_HTTPX)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import is_a, package_of
-from obo_kit._upstream.texts import CANCELLED
+from obo_kit._upstream.lost_texts import CANCELLED
 
 __all__: list[str] = []
 
@@ -20,8 +21,9 @@ def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
     if is_a(error, classes.EXCEPTION_GROUP):
         return tuple(cast("Any", error).exceptions)
     if is_a(error, classes.VALIDATION_ERROR):
-        held = [entry.get("ctx", {}).get("error") for entry in cast("Any", error).errors()]
-        return [one if isinstance(one, BaseException) else None for one in held]
+        entries = cast("Any", error).errors(include_url=False, include_input=False)
+        causes = [entry.get("ctx", {}).get("error") for entry in entries]
+        return [cause if isinstance(cause, BaseException) else None for cause in causes]
     if is_a(error, classes.RETRY_ERROR):
         return (cast("Any", error).last_attempt.exception(),)
     return ()
@@ -62,11 +64,15 @@ def tells_nothing(error: object) -> bool:
     return False
 
 
+SEAL = secrets.token_hex(16)
+"""Marks what this process had `mcp` keep: a server that sends such data of its own does not know it."""
+
+
 def kept_of(error: BaseException) -> dict[str, Any] | None:
-    """What the kit's way to MCP servers had `mcp` 2 keep of a refusal: ``status``, ``path`` and ``body``."""
+    """Return what the kit had `mcp` 2 keep of a refusal: ``status``, ``path``, ``body`` and ``own``."""
     data = getattr(getattr(error, "error", None), "data", None) if is_a(error, classes.MCP_ERROR) else None
     kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
-    if not isinstance(kept, dict) or not isinstance(kept.get("status"), int):
+    if not isinstance(kept, dict) or kept.get("seal") != SEAL or not isinstance(kept.get("status"), int):
         return None
     return kept if all(isinstance(kept.get(name), str) for name in ("path", "body")) else None
 

@@ -1,6 +1,7 @@
 """The texts that tell refusals apart: all matching on message texts is here.
 
-Each pattern stands beside the sample it was written for and its source.
+Each pattern stands beside the sample it was written for and its source. Texts are made plain and cut before they are
+matched, letter case and line breaks do not count, and every group is capped, so that matching is linear in the text.
 """
 
 from __future__ import annotations
@@ -10,30 +11,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from obo_kit._utils.plain import plain
 from obo_kit.exceptions import DenialReason
 
 __all__ = [
-    "AGENTS_STATUS",
-    "CANCELLED",
-    "GENIE_FAILED",
-    "LOST_TEXTS",
+    "NETWORK_REMEDY",
     "TEXTS",
-    "LostText",
     "Text",
     "is_login",
+    "is_private_link",
+    "matchable",
 ]
+
+_MAX_TEXT = 2000
+# What a statement's error quotes of the statement comes last.
+_ECHO = "== SQL"
+
+
+def matchable(text: str) -> str:
+    """Return what of a message is matched: one line, without what it quotes of a statement, at most 2,000 characters."""
+    return plain(text, _MAX_TEXT).partition(_ECHO)[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
     """A text that tells a refusal from another. ``reason=None``: known, and not a denial.
 
-    ``kind`` and ``privilege`` are what the text is about, where it does not say so itself; ``path`` is the start of the only
-    paths on which it means this. ``any_code``: it counts also beside a code that by itself says that this is no denial.
+    Attributes:
+        needles: Lower-case words, one of which is in every text that the pattern matches: looked for first.
+        kind: The kind of resource the text is about, where it does not say so itself.
+        privilege: The privilege that is missing, where the text implies it.
+        path: The start of the only paths on which the text means this.
+        any_code: The text counts also beside a code that by itself says that this is no denial.
+        remedy: Who mends it and how, where neither a grant nor a scope does.
     """
 
     name: str
     reason: DenialReason | None
+    needles: tuple[str, ...]
     pattern: re.Pattern[str]
     statuses: frozenset[int]
     sample: str
@@ -42,24 +57,29 @@ class Text:
     kind: str = ""
     privilege: str = ""
     any_code: bool = False
+    remedy: str = ""
 
 
 def _text(  # noqa: PLR0917
     name: str,
     reason: DenialReason | None,
+    needles: str | tuple[str, ...],
     pattern: str,
     statuses: Sequence[int],
     sample: str,
     source: str,
+    *,
     path: str = "",
     kind: str = "",
     privilege: str = "",
     any_code: bool = False,
+    remedy: str = "",
 ) -> Text:
     return Text(
         name=name,
         reason=reason,
-        pattern=re.compile(pattern),
+        needles=(needles,) if isinstance(needles, str) else needles,
+        pattern=re.compile(pattern, re.IGNORECASE),
         statuses=frozenset(statuses),
         sample=sample,
         source=source,
@@ -67,51 +87,194 @@ def _text(  # noqa: PLR0917
         kind=kind,
         privilege=privilege,
         any_code=any_code,
+        remedy=remedy,
     )
 
 
 _R = DenialReason
-_SCOPES = r"(?P<scopes>[\w.:\-]+(?:, *[\w.:\-]+)*)"
+_SCOPE = r"[a-z][\w.:\-]{0,80}"
+_SCOPES = rf": {{0,2}}['\"\[]?(?P<scopes>{_SCOPE}(?:(?:, ?| and ){_SCOPE}){{0,9}})"
+_NAME = r"(?:'(?P<name>[^']{1,256})'|\"(?P<name_2>[^\"]{1,256})\"|(?P<name_3>[^\s'\",;]{1,256}?)(?=[.,;:]?(?:\s|\Z)))"
+_NOUNS = "serving|SQL|vector|search|external|storage|Genie|model|registered|MCP|Unity|Catalog"
+_WHAT = rf"(?P<what>(?:(?:{_NOUNS}) ){{0,2}}[A-Za-z_]{{1,40}})"
+_REFUSED = (400, 401, 403)
+_VALUE = (200, 400, 403)  # where SQL, Genie and MCP servers say it, too
+
+_ALLOW_ADDRESS = (
+    "Ask a workspace admin to allow the address in the workspace's IP access list, "
+    "or run the agent where it is allowed."
+)
+_SAME_WORKSPACE = (
+    "Use the host and the token of one workspace, and ask an admin to add the user to it. "
+    "A grant on a resource does not help."
+)
+NETWORK_REMEDY = "Ask a workspace admin to let the agent's network reach the workspace. A grant does not help."
+_ENTITLEMENT = "Ask a workspace admin to give the user the entitlement {name}. A grant on a resource does not help."
+_FEATURE = "Ask a workspace admin to enable the feature, or do without it. A grant does not help."
+_STORAGE = (
+    "Ask a metastore admin, or the owner of the external location, to look at its storage credential. "
+    "A grant to the user does not help."
+)
+_EXTERNAL = "Ask a metastore admin about external data access, or read the data through a SQL warehouse."
+_RATE_OF_ZERO = "Ask a workspace admin: the endpoint's rate limit is set to 0. A grant does not help."
+_BINDING = "Ask the catalog's owner to bind the catalog to this workspace. A grant does not help."
+
 # The first that matches decides, so the order is the one that resolves overlaps. The samples are the wordings the facts
 # report or document; no answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
 TEXTS: tuple[Text, ...] = (
     _text(
         "connection_login",
         _R.LOGIN_REQUIRED,
-        r"Credential for user identity\('[^']*'\) is not found for the connection '(?P<name>[^']+)'"
-        r"(?:.*?by visiting (?P<url>https?://\S+))?",
+        "credential for user identity",
+        r"Credential for user identity.{0,200}? is not found for the connection"
+        r"(?: '(?P<name>[^']{1,256})')?(?:.{0,200}?by visiting (?P<url>https?://\S{1,1000}))?",
         (200, 400, 401, 403),
         "Credential for user identity('1') is not found for the connection 'gh'. Please login first to the connection "
         "by visiting https://host.example/explore/connections/gh",
-        "reported: fid:68349805652",
+        "reported: fid:68349805652, fid:53465521175, fid:54604606889",
+        kind="uc_connection",
     ),
     _text(
         "gateway_enforced",
         None,
+        "please use unity gateway",
         r"is disabled for this workspace\. Please use Unity Gateway",
         (403,),
         "x is disabled for this workspace. Please use Unity Gateway.",
         "documented: G-SKILLS-NEW",
     ),
+    # --- policy, network, entitlement: whoever asks is refused
+    _text(
+        "ip_access_list",
+        _R.POLICY,
+        ("ip acl", "ip access list", "ip allow list", "source ip"),
+        r"\bblocked by .{0,40}?IP (?:ACL|access list)|\bIP (?:access|allow) list|"
+        r"\bSource IP (?:address )?.{0,60}?(?:blocked|denied|not allowed)",
+        (200, *_REFUSED),
+        "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1",
+        "reported: omnigent#4463",
+        remedy=_ALLOW_ADDRESS,
+    ),
+    _text(
+        "other_workspace",
+        _R.POLICY,
+        (" access to org", " access to workspace"),
+        r"\b(?:Invalid|Unauthorized) (?:network )?access to (?:Org|workspace)\b",
+        _REFUSED,
+        "Invalid access to Org: 1",
+        "reported: sdk-go#928, terraform-provider-databricks#4662",
+        remedy=_SAME_WORKSPACE,
+    ),
+    _text(
+        "network",
+        _R.POLICY,
+        (
+            "privatelink",
+            "private link",
+            "private endpoint",
+            "private service connect",
+            "network",
+            "public access",
+            "ingress",
+        ),
+        r"\bprivate ?link\b|\bPrivate Service Connect\b|\bprivate endpoint\b|\bnot accessible from the current network|"
+        r"\bPublic (?:network )?access (?:is|to) .{0,40}?(?:not allowed|disabled|denied)|"
+        r"\b(?:network|ingress|egress) (?:access )?(?:policy|policies|rules?|restrictions?)\b|\bunauthorized network\b",
+        _REFUSED,
+        "The requested workspace has AWS PrivateLink enabled and is not accessible from the current network.",
+        "documented: databricks-sdk-py, errors/private_link.py; the policies' wordings are inferred",
+        remedy=NETWORK_REMEDY,
+    ),
+    _text(
+        "entitlement",
+        _R.POLICY,
+        "entitle",
+        r"(?:without|lacks?|(?:does|do) not have|missing|needs?|requires?) (?:the |an? )?"
+        r"(?P<name>[\w\- ,'\"]{0,120}?) ?entitlements?\b|"
+        r"\bnot entitled\b|\bentitlements? .{0,60}?(?:required|missing|not granted)",
+        _REFUSED,
+        "This API is disabled for users without the databricks-sql-access or workspace-access entitlements.",
+        "reported: sdk-go#1038",
+        remedy=_ENTITLEMENT,
+    ),
+    _text(
+        "rate_limit_of_zero",
+        _R.POLICY,
+        "rate limit",
+        r"\brate limit of 0\b|\brate limit (?:is )?set to 0\b",
+        (403,),
+        "The endpoint is temporarily disabled due to a Databricks-set rate limit of 0.",
+        "reported: model serving's answer to pay-per-token endpoints that an account may not use",
+        remedy=_RATE_OF_ZERO,
+    ),
+    _text(
+        "too_many",
+        None,
+        ("rate limit", "quota", "too many requests", "resource_exhausted"),
+        r"\brate limit|\bquota\b.{0,60}?exceed|exceed.{0,60}?\bquota\b|\btoo many requests\b|\bRESOURCE_EXHAUSTED\b",
+        (200, 400, 403),
+        "Too many requests. Please wait a moment and try again.",
+        "reported: WeatherGenerator#1482",
+    ),
+    _text(
+        "external_access",
+        _R.POLICY,
+        ("outside of databricks", "external data access", "external access"),
+        r"\bfrom outside of Databricks\b|\bexternal (?:data )?access\b.{0,80}?(?:denied|disabled|not enabled|not allowed)",
+        (200, *_REFUSED),
+        "Request to generate access credential for table 't' from outside of Databricks Unity Catalog enabled compute "
+        "environment is denied for security.",
+        "reported: unitycatalog#2",
+        remedy=_EXTERNAL,
+    ),
+    _text(
+        "read_only_location",
+        _R.POLICY,
+        "read-only",
+        r"\bcannot write to a read-only (?:external location|volume|catalog|storage)",
+        _VALUE,
+        "User cannot write to a read-only external location landing",
+        "reported: fid:66925308125",
+        remedy=_STORAGE,
+    ),
+    _text(
+        "feature_off",
+        _R.POLICY,
+        ("disabled", "not enabled", "not available", "not supported"),
+        r"\b(?:feature|API|endpoint|service|access|functionality|model|serverless|compute|Genie|AI/BI|MCP|gateway|apps?)\b.{0,120}?"
+        r"\b(?:disabled|not (?:been )?(?:enabled|available|supported)|not either supported|either not supported)\b|"
+        r"\b(?:disabled|not enabled|not available|not supported) (?:for|in|by|on) (?:this|the|your|an?) "
+        r"(?:workspace|account|metastore|region|tier|admin)",
+        (401, 403),
+        "This feature is either not supported or it has been disabled explicitly for ai_query.",
+        "reported: dbdemos#241",
+        remedy=_FEATURE,
+    ),
+    # --- scopes
     _text(
         "missing_scope_json",
         _R.MISSING_SCOPE,
-        rf"does not have required scopes?: *{_SCOPES}",
-        (200, 400, 401, 403),
+        "required scope",
+        r"(?:(?:do(?:es)? not have|lacks?|(?:is )?missing|without)(?: the)? required scopes?\b|\brequired scopes?(?=:))"
+        rf"(?:{_SCOPES})?",
+        (200, *_REFUSED),
         "Provided OAuth token does not have required scopes: model-serving, model-serving-inference [ReqId: 0]",
-        "reported: G-APPKIT-265, G-ONTOS-288",
+        "reported: G-APPKIT-265, G-ONTOS-288, solana-mcp-official#116, fid:69389892685",
     ),
     _text(
         "missing_scope_plain",
         _R.MISSING_SCOPE,
-        rf"\b[Ii]nvalid scope(?!s)(?:, required scopes?: *{_SCOPES})?|\binsufficient_scope\b",
+        ("invalid scope", "insufficient_scope", "insufficient scope", "invalidscope", "missing scope", "missing_scope"),
+        r"\binvalid scope(?!s| name)|\binsufficient[_ ]scope|\bOIDCTokenAuthenticatorInvalidScope\b|"
+        rf"\bmissing[_ ](?:the )?scopes?(?:{_SCOPES})?",
         (401, 403),
-        "Invalid scope, required scopes: postgres",
-        "reported: fid:69389892685",
+        "Invalid scope",
+        "reported: mobility-attrition, ai-bridge#264; documented: comments of databricks-ai-search",
     ),
     _text(
         "missing_scope_as_invalid_token",
         _R.MISSING_SCOPE,
+        "invalid token",
         r"Invalid Token",
         (403,),
         "Invalid Token",
@@ -121,148 +284,217 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "oauth_token_endpoint_scope",
         _R.MISSING_SCOPE,
-        r"Scopes '?(?P<scopes>[^']+?)'? are not assigned to the client",
-        (400, 401, 403),
+        "not assigned to the client",
+        r"Scopes? '?(?P<scopes>[^'\s]{1,200}(?:, ?[^'\s]{1,80}){0,9})'? (?:is|are) not assigned to the client",
+        _REFUSED,
         "Scopes 'sql' are not assigned to the client 00000000",
         "reported: G-SQLGO-476",
     ),
+    # --- the token
     _text(
         "credential_missing",
         _R.TOKEN_EXPIRED,
+        "credential was not sent",
         r"Credential was not sent or was of an unsupported type",
-        (401,),
+        (401, 403),
         "Credential was not sent or was of an unsupported type for this API. [ReqId: 0]",
-        "reported: fid:57907425948",
+        "reported: fid:57907425948, sdk-go#1158",
     ),
     _text(
         "invalid_token",
         _R.TOKEN_EXPIRED,
-        r"Invalid access token|Invalid Token|Token is expiring within \d+ seconds|token expired",
+        "token",
+        r"\bInvalid (?:access |OAuth )?token\b|\btoken is expiring within \d{1,6} seconds|"
+        r"\btoken (?:has |is |was )?(?:been )?(?:expired|revoked)\b|\bexpired (?:access |OAuth )?token\b|\binvalid_token\b|"
+        r"\btoken (?:is|was) (?:not valid|invalid)\b",
         (401, 403),
         "Invalid access token. [ReqId: 00000000-0000-0000-0000-000000000000]",
-        "reported: fid:70164141621, G-SDKGO-873, G-CLI-4768, G-VSC-583",
+        "reported: fid:70164141621, G-SDKGO-873, G-CLI-4768, G-VSC-583, sdk-go#1317",
+    ),
+    _text(
+        "invalid_token_as_bad_request",
+        _R.TOKEN_EXPIRED,
+        "invalid",
+        r"(?:\A|< )Invalid (?:access )?token\b",
+        (400,),
+        "Invalid Token",
+        "reported: sdk-go#1709",
+    ),
+    # --- grants
+    _text(
+        "serving_permission",
+        _R.ACCESS_DENIED,
+        "does not have permission",
+        rf"does not have permission '?(?P<level>[A-Za-z_ ]{{1,40}}?)'? on (?P<what>(?:serving )?endpoint) {_NAME}",
+        _VALUE,
+        "User does not have permission 'View' on Endpoint gte-large-en",
+        "reported: fid:66975382202",
+        kind="serving_endpoint",
+        privilege="CAN QUERY",
     ),
     _text(
         "uc_privilege_missing",
         _R.ACCESS_DENIED,
-        r"User does not have (?P<privilege>[A-Z][A-Z_ ]+?) on (?P<what>[A-Za-z_ ]+) "
-        r"'?(?P<name>(?<=')[^']+|[^'\s]+?)'?(?=\.?(?:\s|\Z))",
-        (200, 400, 403),
+        "not have ",
+        r"\bdo(?:es)? not have (?:the )?(?:privileges? |permissions? )?'?"
+        r"(?P<privilege>(?-i:ALL PRIVILEGES|[A-Z][A-Z_ ]{1,40}?(?:(?:, | and |, and )[A-Z][A-Z_ ]{1,40}?){0,5}))'?"
+        r"(?: privileges?| permissions?)? on "
+        rf"{_WHAT} {_NAME}",
+        _VALUE,
         "User does not have USE CATALOG on Catalog 'x'.",
-        "reported: fid:59223030272, fid:68862795987, fid:70164141621",
+        "reported: fid:59223030272, fid:68862795987, fid:70164141621, fid:48348139623, fid:65843860266",
     ),
     _text(
         "genie_no_access",
         _R.ACCESS_DENIED,
-        r"No access to '(?P<name>[^']+)'.*must have (?P<privilege>SELECT)",
-        (200, 400, 403),
+        "no access to",
+        rf"No access to {_NAME}.{{0,200}}?must have (?P<privilege>SELECT)",
+        _VALUE,
         "PERMISSION_DENIED: No access to 'a.b.c'. User must have SELECT",
         "reported: fid:58231455167",
         kind="uc_table",
     ),
     _text(
-        "sql_engine_denied",
+        "catalog_binding",
         _R.ACCESS_DENIED,
-        r"\[INSUFFICIENT_PERMISSIONS\]|\bSQLSTATE: 42501|is not accessible in current workspace",
+        "not accessible in current workspace",
+        rf"(?P<what>Catalog) {_NAME} is not accessible in current workspace",
         (200, 400, 403),
         "Catalog 'main' is not accessible in current workspace",
-        "reported: fid:69073153765, fid:62830121274",
+        "reported: fid:69073153765",
+        remedy=_BINDING,
     ),
     _text(
         "warehouse_denied",
         _R.ACCESS_DENIED,
-        r"is not authorized to use or monitor this SQL Endpoint",
-        (200, 400, 403),
+        ("sql endpoint", "sql warehouse"),
+        r"\bnot authorized to (?:use|monitor|access)(?: or (?:use|monitor))? (?:this|the) SQL (?:endpoint|warehouse)|"
+        r"\bpermissions? to (?:use|access) (?:this|the) SQL (?:endpoint|warehouse)",
+        _VALUE,
         "PERMISSION_DENIED: 123 is not authorized to use or monitor this SQL Endpoint",
-        "reported: fid:70164141621, fid:58231455167",
+        "reported: fid:70164141621, fid:58231455167, fid:68619765640",
         kind="sql_warehouse",
         privilege="CAN USE",
     ),
     _text(
         "index_denied",
         _R.ACCESS_DENIED,
-        r"Insufficient permissions for UC entity (?P<name>[^\s,;]+?)\.?(?:\s|$)",
-        (200, 400, 403),
+        "uc entity",
+        rf"Insufficient permissions for UC entity {_NAME}",
+        _VALUE,
         "Insufficient permissions for UC entity main.s.idx",
-        "reported: fid:56828970741",
+        "reported: fid:56828970741, dao-ai#77",
         kind="vector_search_index",
+        privilege="SELECT",
+    ),
+    _text(
+        "storage",
+        _R.POLICY,
+        ("cloud storage", "storage credential", "accessdeniedexception", "storage provider"),
+        r"\b(?:error from cloud storage|cloud storage provider|storage credential|AccessDeniedException)\b",
+        (200, 400, 403),
+        "PERMISSION_DENIED: Access denied. Cause: AccessDeniedException error from cloud storage provider.",
+        "reported: dbdemos#117",
+        remedy=_STORAGE,
+    ),
+    _text(
+        "sql_engine_denied",
+        _R.ACCESS_DENIED,
+        ("insufficient_permissions]", "unauthorized_access]", "sqlstate: 42501"),
+        r"\[(?:INSUFFICIENT_PERMISSIONS|UNAUTHORIZED_ACCESS)\]|\bSQLSTATE: 42501",
+        _VALUE,
+        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: You may not. SQLSTATE: 42501",
+        "reported: fid:62830121274, apps-cookbook#18, llm-foundry#1522",
+    ),
+    _text(
+        "genie_set_up",
+        None,
+        "no longer has access",
+        r"The author no longer has access",
+        (200,),
+        "The author no longer has access to the SQL warehouse configured for this Genie space.",
+        "reported: sdk-py#1468",
     ),
     _text(
         "sql_denied_plainly",
         _R.ACCESS_DENIED,
-        r"\APERMISSION_DENIED:",
+        "permission_denied:",
+        r"\A(?:\W|Error|:)*PERMISSION_DENIED:",
         (200,),
         "PERMISSION_DENIED: Cannot use the catalog",
         "reported: fid:70164141621, fid:69073153765",
     ),
+    # --- hidden or absent
     _text(
-        "hidden_or_absent_table",
+        "hidden_or_absent_object",
         _R.NOT_FOUND_OR_DENIED,
-        r"\[TABLE_OR_VIEW_NOT_FOUND\](?: The table or view (?P<name>\S+) cannot be found)?",
+        ("_not_found]", "no_such_catalog"),
+        r"\[(?:(?P<what>TABLE_OR_VIEW|SCHEMA|CATALOG|VOLUME|ROUTINE|FUNCTION)_NOT_FOUND|NO_SUCH_CATALOG_EXCEPTION)\]"
+        r"(?: The [a-z ]{1,40} (?P<name>[^\s]{1,256}) (?:cannot be|was not) found)?",
         (200, 400, 403, 404),
         "[TABLE_OR_VIEW_NOT_FOUND] The table or view `a`.`b`.`c` cannot be found. SQLSTATE: 42P01",
-        "reported: fid:70164141621, fid:69073153765",
-        kind="uc_table",
+        "reported: fid:70164141621, fid:69073153765, lakeflow_framework#29",
     ),
     _text(
         "hidden_or_absent_endpoint",
         _R.NOT_FOUND_OR_DENIED,
+        "given endpoint does not exist",
         r"The given endpoint does not exist",
         (404,),
         "The given endpoint does not exist, please retry after checking the specified model and version deployment exists.",
         "reported: fid:8610548622; with the code of a path that no API serves",
         any_code=True,
+        kind="serving_endpoint",
+    ),
+    _text(
+        "hidden_genie_space",
+        _R.NOT_FOUND_OR_DENIED,
+        "unable to get space",
+        r"Unable to get space \[(?P<name>\w{1,64})\]",
+        (400, 403, 404),
+        "Unable to get space [01f0]. Caused by Node with resource name Some(datarooms/01f0) does not exist.",
+        "reported: G-APPKIT-168",
+        kind="genie_space",
     ),
     _text(
         "unknown_route",
         None,
+        "no api found for",
         r"No API found for '",
         (404,),
         "No API found for 'GET /api/2.0/nothing'",
         "documented: the workspace's answer to a path that no API serves, as databricks-sdk quotes it",
     ),
     _text(
+        "hidden_or_denied_by_its_own_words",
+        _R.NOT_FOUND_OR_DENIED,
+        "does not exist or",
+        r"\bdoes not exist or (?:you|the user|user|caller) (?:do|does) not have",
+        (400, 403),
+        "The space does not exist or you do not have permission to see it.",
+        "reported: G-APPKIT-168",
+    ),
+    _text(
         "hidden_or_absent",
         _R.NOT_FOUND_OR_DENIED,
-        r"(?:'(?P<name>[^']+)' |\b)(?:does not exist|not found|cannot be found)\b",
+        ("does not exist", "not found", "not be found", "doesn't exist"),
+        r"(?:'(?P<name>[^']{1,256})' |\b)(?:does(?: not|n't) exist|(?:was |were )?not found|(?:cannot|could not) be found)\b",
         (404,),
         "Table 'a.b.c' does not exist.",
-        "reported: fid:68862795987, G-APPKIT-168",
+        "reported: fid:68862795987, G-APPKIT-168, dbdemos#220",
     ),
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LostText:
-    """What a client says where it has lost the refusal that it met with: only the wire knows that then (rule 16)."""
-
-    name: str
-    pattern: re.Pattern[str]
-    sample: str
-    source: str
-
-
-CANCELLED = LostText(
-    name="a failed MCP client cancels itself",
-    pattern=re.compile(r"\ACancelled (?:by|via) cancel scope "),
-    sample="Cancelled via cancel scope 7f31c85d1a90",
-    source="anyio's backend for asyncio; 'by' in older ones",
-)
-AGENTS_STATUS = LostText(
-    name="a server of the Agents SDK keeps the status alone",
-    pattern=re.compile(r"MCP server .*: HTTP error (\d{3})\b", re.DOTALL),
-    sample="Failed to connect to MCP server 'genie': HTTP error 403 (Forbidden)",
-    source="agents/mcp/server.py of openai-agents",
-)
-GENIE_FAILED = LostText(
-    name="the SDK's waiter for Genie drops the reason",
-    pattern=re.compile(r"\bMessageStatus\b"),
-    sample="failed to reach COMPLETED, got MessageStatus.FAILED",
-    source="databricks-sdk, wait_get_message_genie_completed",
-)
-LOST_TEXTS = (CANCELLED, AGENTS_STATUS, GENIE_FAILED)
+_LOGIN = "/login"
+_PRIVATE_LINK = "private-link-validation-error"
 
 
 def is_login(location: str | None) -> bool:
-    """Whether a redirect leads to the workspace's sign-in page."""
-    return urlsplit(location or "").path.startswith("/login")
+    """Check whether a redirect leads to the workspace's sign-in page."""
+    return urlsplit(location or "").path.startswith(_LOGIN)
+
+
+def is_private_link(location: str | None) -> bool:
+    """Check whether a redirect to the sign-in page says that the caller's network may not reach the workspace."""
+    return _PRIVATE_LINK in urlsplit(location or "").query

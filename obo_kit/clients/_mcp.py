@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from mcp.client.auth import OAuthClientProvider
 
+from obo_kit._upstream.errors import SEAL
 from obo_kit._upstream.texts import is_login
 from obo_kit.clients._pipeline import begin, headers_for, without_frames
 from obo_kit.context._calls import TOOL_HEADER
-from obo_kit.context._frame import current_call
+from obo_kit.context._frame import current_evidence
 from obo_kit.identity._credentials import lease_of
 
 if TYPE_CHECKING:
@@ -84,28 +85,31 @@ class _McpExchange:
         self._request = request
         self.url = str(request.url)
         self._exchange = begin(lease, request.method, self.url)
-        self._call = current_call()
+        self._evidence = current_evidence()
+        if self._evidence is not None and request.method == "POST":
+            self._evidence.mcp_path = request.url.path if self._exchange.own else None
 
     def abandon(self) -> None:
         """Keep that no answer came."""
         if self._request.method == "POST":
             self._exchange.fail("no answer", sent=True)
-            if self._call is not None:
-                self._call.evidence.last = None
+            if self._evidence is not None:
+                self._evidence.last = None
 
     def close(self, response: Any, content: bytes | None) -> None:
         """Record the answer; keep what `mcp` would lose of a refusal."""
-        call, answers = self._call, [*response.history, response]
+        evidence, answers = self._evidence, [*response.history, response]
         for each in answers:  # a redirect inside the workspace takes the token along
             _without_token(each.request)
-        before = len(call.seen) if call is not None else 0
+        before = evidence.refusals[-1] if evidence is not None and evidence.refusals else None
         # One of the redirects that were followed may be to the sign-in page: it is the answer, and not what the page says.
         answer = next((each for each in response.history if is_login(each.headers.get("location"))), response)
         self._exchange.record(answer.status_code, answer.headers, None if content is None else lambda: content)
-        if call is not None and self._request.method == "POST":
-            call.evidence.last = call.seen[-1] if len(call.seen) > before else None
+        if evidence is not None and self._request.method == "POST":
+            latest = evidence.refusals[-1] if evidence.refusals else None
+            evidence.last = latest if latest is not before else None
         if content is not None:
-            _keep(self._request, response, content)
+            _keep(self._request, response, content, own=self._exchange.own)
         elif is_login(answer.headers.get("location")):
             # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
             answer.raise_for_status()
@@ -120,7 +124,7 @@ def _headers(lease: Lease, url: str) -> dict[str, str]:
     return headers
 
 
-def _keep(request: Any, response: Any, content: bytes) -> None:
+def _keep(request: Any, response: Any, content: bytes, *, own: bool) -> None:
     """Have `mcp` 2 keep what was refused.
 
     It gives every refusal the same error, without status or body; but an error in the words of JSON-RPC it hands on. So
@@ -136,6 +140,8 @@ def _keep(request: Any, response: Any, content: bytes) -> None:
         "message": "Server returned an error response",
         "data": {
             "obo_kit": {
+                "seal": SEAL,
+                "own": own,
                 "status": response.status_code,
                 "path": request.url.path,
                 "body": content[:_MAX_BODY].decode("utf-8", "replace"),
@@ -148,7 +154,7 @@ def _keep(request: Any, response: Any, content: bytes) -> None:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(content)
         if isinstance(found, dict):
             return cast("dict[str, Any]", found)

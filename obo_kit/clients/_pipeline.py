@@ -13,9 +13,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from obo_kit._upstream.answers import code_of, read_answer
 from obo_kit._upstream.texts import is_login
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
-from obo_kit.context._frame import current_call
+from obo_kit.context._frame import current_call, current_evidence
 from obo_kit.exceptions import ScopeViolationError
 from obo_kit.identity._sources import in_apps, in_model_serving, origin_of
 from obo_kit.instrumentation._events import tell_of_request
@@ -34,6 +35,8 @@ __all__: list[str] = []
 logger = logging.getLogger(__name__)
 
 _MAX_EVIDENCE = 50
+_MAX_OF_SESSION = 20  # where no call runs: the latest count
+_MAX_TEXT = 8000
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
 _FAILED = b'"FAILED"'
 _PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -46,9 +49,10 @@ class Exchange:
     Attributes:
         reads: Has the request no effect, so that it may be sent again?
         route: The catalogue's route for it; `None` where it knows none.
+        own: Does it go to the user's own workspace?
     """
 
-    __slots__ = ("_call", "_lease", "_method", "_path", "reads", "route", "url")
+    __slots__ = ("_call", "_evidence", "_lease", "_method", "_path", "own", "reads", "route", "url")
 
     def __init__(self, lease: Lease, method: str, url: str) -> None:
         """Check that the request may be sent: the session is open, the token lasts, and the tool declares the call.
@@ -59,10 +63,11 @@ class Exchange:
             TokenExpiredError: The token has expired, and there is no new one of the same user's.
             ScopeViolationError: The tool called outside the scopes it declares.
         """
-        lease.credentials()
+        host, _ = lease.credentials()
         self._lease, self._method, self.url = lease, method, url
         self._path = urlsplit(url).path
-        self._call = current_call()
+        self._call, self._evidence = current_call(), current_evidence()
+        self.own = _is_own(host, url)
         match = match_route(method, self._path)
         self.route, self.reads = match.route, match.reads
         tell_of_request(method, self._path, self._call)
@@ -81,11 +86,13 @@ class Exchange:
             headers: The answer's; found in any case.
             body: Reads the answer. `None` for a stream, which is its reader's.
         """
-        if self._call is None:
+        evidence = self._evidence
+        if evidence is None:
             return
-        evidence = self._call.evidence
         evidence.effects += not self.reads and status != HTTPStatus.TOO_MANY_REQUESTS
-        if len(evidence.refusals) + len(evidence.outages) >= _MAX_EVIDENCE:
+        if self._call is None:
+            evidence.forget(_MAX_OF_SESSION, answered=status < 300 and not is_login(self.url))
+        elif len(evidence.refusals) + len(evidence.outages) >= _MAX_EVIDENCE:
             return
         if status in _PASSING:
             evidence.outages.append(self._outage(str(status), headers.get("retry-after") or ""))
@@ -110,22 +117,30 @@ class Exchange:
         return Outage(method=self._method, path=self._path, what=description, retry_after=retry_after)
 
     def _refusal(self, status: int, **details: Any) -> Refusal:
-        return Refusal(status=status, method=self._method, path=self._path, **details)
+        return Refusal(status=status, method=self._method, path=self._path, own=self.own, **details)
 
     def _refused(self, status: int, location: str | None, content: bytes) -> Refusal:
-        answer = _parsed(content)
-        code, text = answer.get("error_code"), answer.get("message") or content[:2000].decode("utf-8", "replace")
-        error_code = str(code) if code not in (None, "") else None
-        return self._refusal(status, error_code=error_code, text=str(text), location=location)
+        answer = read_answer(content)
+        return self._refusal(
+            status, error_code=answer.error_code, text=answer.text, details=answer.details, location=location
+        )
 
     def _failures(self, content: bytes) -> list[Refusal]:
         """Return the refusals inside an answer that says 200: a failed statement, or a failed Genie message."""
         if _FAILED not in content:
             return []
-        body = _parsed(content)
+        body = _loaded(content)
         parts = (body, body.get("statement_response"), body.get("message"))
         failures = [_failure(part) for part in parts if isinstance(part, dict)]
         return [self._refusal(200, **failure) for failure in failures if failure is not None]
+
+
+def _loaded(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -137,15 +152,7 @@ def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
         text, code, state = error.get("error"), error.get("type"), None
     else:
         return None
-    return {"error_code": code, "text": str(text or ""), "sql_state": state}
-
-
-def _parsed(content: bytes) -> Mapping[str, Any]:
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+    return {"error_code": code_of(code), "text": str(text or "")[:_MAX_TEXT], "sql_state": state}
 
 
 def begin(lease: Lease, method: str, url: str) -> Exchange:
@@ -168,14 +175,19 @@ def headers_for(lease: Lease, url: str) -> dict[str, str]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
     """
     host, token = lease.credentials()
-    if not url.startswith(f"{host}/"):  # in another spelling, perhaps
-        parts = urlsplit(url)
-        if origin_of(f"{parts.scheme}://{parts.netloc}") != host:
-            return {}
+    if not _is_own(host, url):
+        return {}
     headers = {"Authorization": f"Bearer {token}"}
     if _is_local(host) and (call := current_call()) is not None:
         headers[TOOL_HEADER] = quote(call.tool)
     return headers
+
+
+def _is_own(host: str, url: str) -> bool:
+    if url.startswith(f"{host}/"):
+        return True
+    parts = urlsplit(url)  # in another spelling, perhaps
+    return origin_of(f"{parts.scheme}://{parts.netloc}") == host
 
 
 @functools.lru_cache(maxsize=64)

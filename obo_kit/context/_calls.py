@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from obo_kit._upstream.answers import Details
     from obo_kit.scopes._lookup import ResourceKind
 
 __all__: list[str] = []
@@ -25,6 +26,8 @@ class Refusal:
     path: str | None = None
     sql_state: str | None = None
     location: str | None = None
+    details: Details | None = None
+    own: bool = True  # the workspace's own words, not those of a tool or of another server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +43,21 @@ class Outage:
 class Evidence:
     """Everything that the kit's clients saw on the wire. A tool's call shares it with the calls inside; it only grows."""
 
-    __slots__ = ("effects", "last", "outages", "refusals")
+    __slots__ = ("effects", "last", "mcp_path", "outages", "refusals")
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
         self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
+        self.mcp_path: str | None = None  # of the workspace's own MCP server that the last message went to
         self.outages: list[Outage] = []
         self.effects = 0  # requests that may have had an effect (rule 19)
+
+    def forget(self, limit: int, *, answered: bool) -> None:
+        """Make room for one more, where nothing ends: the oldest goes. An answer ends what a sign-in page stood for."""
+        if answered and self.refusals:
+            self.refusals = [refusal for refusal in self.refusals if refusal.location is None]
+        del self.refusals[: max(0, len(self.refusals) - limit + 1)]
+        self.outages.clear()
 
 
 class Declared(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from obo_kit.context._calls import ToolCall
+    from obo_kit.context._calls import Evidence, ToolCall
     from obo_kit.scopes._model import Target
 
 __all__: list[str] = []
@@ -43,6 +43,11 @@ class Session(Protocol):
         """The user, as the token in force describes them; `None` in a session without one."""
         ...
 
+    @property
+    def evidence(self) -> Evidence:
+        """What the session's clients saw on the wire where no tool's call was running."""
+        ...
+
 
 S = TypeVar("S")
 
@@ -68,6 +73,16 @@ def current_call() -> ToolCall | None:
     """Return the tool call in force, if any."""
     frame = FRAME.get()
     return frame.call if frame is not None else None
+
+
+def current_evidence() -> Evidence | None:
+    """Return where to record what comes over the wire: at the tool call in force, else at its session."""
+    frame = FRAME.get()
+    if frame is None:
+        return None
+    if frame.call is not None:
+        return frame.call.evidence
+    return frame.session.evidence if frame.session is not None else None
 
 
 def open_session(kind: type[S]) -> S | None:

@@ -1,18 +1,20 @@
-"""Tell what a refusal is: by its status, code and text together (rules 15 and 16)."""
+"""Tell what a refusal is: by its status, code, text and details together (rules 15 and 16)."""
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from obo_kit._upstream.texts import TEXTS, is_login
-from obo_kit.context._calls import Refusal
+from obo_kit._upstream.texts import NETWORK_REMEDY, TEXTS, is_login, is_private_link, matchable
 from obo_kit.exceptions import DenialReason
 from obo_kit.scopes._lookup import route_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obo_kit._upstream.texts import Text
+    from obo_kit.context._calls import Refusal
     from obo_kit.scopes._lookup import Route
 
 __all__: list[str] = []
@@ -24,93 +26,158 @@ _CODES: dict[str, DenialReason] = {
     "UNAUTHENTICATED": _R.TOKEN_EXPIRED,
 }
 _HIDDEN_CODE = re.compile(r"(?:\A|_)(?:DOES_NOT_EXIST|NOT_FOUND)\Z")
-_NO_DENIAL_CODES = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED"})
+_NO_DENIAL_CODES = frozenset(
+    {
+        "ENDPOINT_NOT_FOUND",
+        "FEATURE_DISABLED",
+        "NOT_IMPLEMENTED",
+        "QUOTA_EXCEEDED",
+        "REQUEST_LIMIT_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "RESOURCE_LIMIT_EXCEEDED",
+    }
+)
+# What ErrorInfo's reason says, where no text does. The platform's own reasons are not listed anywhere: inferred.
+_DETAIL_REASONS: tuple[tuple[re.Pattern[str], DenialReason], ...] = (
+    (re.compile(r"SCOPE"), _R.MISSING_SCOPE),
+    (re.compile(r"IP_ACCESS|IP_ACL|NETWORK|PRIVATE_LINK|POLICY|ENTITLEMENT|DISABLED|NOT_ENABLED"), _R.POLICY),
+    (re.compile(r"TOKEN|CREDENTIAL|UNAUTHENTICATED"), _R.TOKEN_EXPIRED),
+    (re.compile(r"PRIVILEGE|PERMISSION|ACCESS_DENIED"), _R.ACCESS_DENIED),
+)
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What was found out about a refusal."""
+    """What a refusal turns out to be.
+
+    Attributes:
+        reason: Why.
+        refusal: The refusal itself.
+        kind: The catalogue's kind of what was refused, where the text implies it.
+        what: The platform's word for what was refused.
+        name: Its name.
+        privileges: The privileges that are missing, where text or details name them.
+        url: The link to sign in at, as the text says it.
+        scopes: The scopes that are missing, sorted.
+        remedy: Who mends it and how, where that is known already.
+    """
 
     reason: DenialReason
     refusal: Refusal
     kind: str | None = None
     what: str | None = None
     name: str | None = None
-    privilege: str | None = None
+    privileges: tuple[str, ...] = ()
     url: str | None = None
     scopes: tuple[str, ...] = ()
     remedy: str | None = None
 
 
 def route_of(refusal: Refusal) -> Route | None:
-    """The catalogue's entry for what was asked."""
+    """Return the catalogue's entry for what was asked."""
     return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
 
 
-def parsed(body: str) -> Refusal:
-    """The code and the text of a refusal's body, where it is shaped as the platform's are; else all of it as text."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        return Refusal(status=None, text=body)
-    return Refusal(status=None, error_code=code_of(found.get("error_code")), text=str(found.get("message") or body))
-
-
-def code_of(code: object) -> str | None:
-    return str(code) if code not in (None, "") else None
-
-
 def classify(refusal: Refusal) -> Finding | None:
-    status = refusal.status or 0
-    if status in REDIRECTS:
-        return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal) if is_login(refusal.location) else None
-    no_denial = refusal.error_code in _NO_DENIAL_CODES
+    """Return what a refusal is; `None` for an answer that is no denial."""
+    if refusal.status in REDIRECTS:
+        return _redirected(refusal)
+    text, match = _text_of(refusal)
+    if text is not None and match is not None:
+        finding = _by_text(refusal, text, match) if text.reason is not None else None
+    elif refusal.error_code in _NO_DENIAL_CODES:
+        return None
+    else:
+        reason = _by_details(refusal) or _by_code(refusal)
+        finding = Finding(reason=reason, refusal=refusal) if reason is not None else None
+    return _completed(finding) if finding is not None else None
+
+
+def says_why(refusal: Refusal) -> bool:
+    """Check whether the text alone makes a refusal of it."""
+    text, _ = _text_of(refusal)
+    return text is not None and text.reason is not None
+
+
+def _redirected(refusal: Refusal) -> Finding | None:
+    if not is_login(refusal.location):
+        return None
+    if is_private_link(refusal.location):
+        return Finding(reason=_R.POLICY, refusal=refusal, remedy=NETWORK_REMEDY)
+    return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal)
+
+
+def _text_of(refusal: Refusal) -> tuple[Text | None, re.Match[str] | None]:
+    status, path, no_denial = refusal.status or 0, refusal.path or "", refusal.error_code in _NO_DENIAL_CODES
+    words = matchable(refusal.text)
+    lowered = words.lower()
     for text in TEXTS:
-        if status not in text.statuses or (no_denial and not text.any_code):
+        if status not in text.statuses or (no_denial and not text.any_code) or not path.startswith(text.path):
             continue
-        if text.path and not (refusal.path or "").startswith(text.path):
-            continue
-        match = text.pattern.search(refusal.text)
-        if match is None:
-            continue
-        if text.reason is None:
-            return None
-        groups = match.groupdict()
-        scopes = tuple(sorted({s for s in re.split(r"[,\s]+", groups.get("scopes") or "") if s}))
-        if text.reason is _R.MISSING_SCOPE and not scopes:
-            scopes = _scopes_of_route(refusal)
-        return Finding(
-            reason=text.reason,
-            refusal=refusal,
-            kind=text.kind or None,
-            what=groups.get("what"),
-            name=(groups.get("name") or "").replace("`", "") or None,
-            privilege=groups.get("privilege") or text.privilege or None,
-            url=groups.get("url"),
-            scopes=scopes,
-        )
-    return None if no_denial else _by_code(refusal)
+        if any(needle in lowered for needle in text.needles) and (match := text.pattern.search(words)) is not None:
+            return text, match
+    return None, None
 
 
-def _by_code(refusal: Refusal) -> Finding | None:
-    """What a refusal is where no text tells."""
-    status = refusal.status or 0
+_SEPARATORS = re.compile(r",\s*and\s+|\s+and\s+|,\s*|\s+")
+
+
+def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
+    assert text.reason is not None
+    groups = {name: value.strip() for name, value in match.groupdict().items() if value}
+    name = (groups.get("name") or groups.get("name_2") or groups.get("name_3") or "").replace("`", "")
+    privileges = _listed(groups.get("privilege", ""), keep_spaces=True) or ((text.privilege,) if text.privilege else ())
+    remedy = text.remedy.replace("{name}", f"'{name}'" if name else "that the answer names") or None
+    return Finding(
+        reason=text.reason,
+        refusal=refusal,
+        kind=text.kind or None,
+        what=groups.get("what"),
+        name=name or None,
+        privileges=privileges,
+        url=groups.get("url", "").rstrip(".,;)") or None,
+        scopes=tuple(sorted(set(_listed(groups.get("scopes", ""))))),
+        remedy=remedy,
+    )
+
+
+def _listed(words: str, *, keep_spaces: bool = False) -> tuple[str, ...]:
+    parts: Sequence[str] = re.split(r",\s*(?:and\s+)?|\s+and\s+", words) if keep_spaces else _SEPARATORS.split(words)
+    return tuple(part.replace("_", " ") if keep_spaces else part for part in parts if part)
+
+
+def _by_details(refusal: Refusal) -> DenialReason | None:
+    details = refusal.details
+    if details is None or details.reason is None or refusal.status not in (400, 401, 403):
+        return None
+    return next((reason for pattern, reason in _DETAIL_REASONS if pattern.search(details.reason)), None)
+
+
+def _by_code(refusal: Refusal) -> DenialReason | None:
+    """Return the reason where neither text nor details tell."""
+    status, code = refusal.status or 0, refusal.error_code or ""
     if refusal.sql_state == "42501":
-        return Finding(reason=_R.ACCESS_DENIED, refusal=refusal)
-    if status in (400, 401, 403) and refusal.error_code in _CODES:
-        return Finding(reason=_CODES[refusal.error_code], refusal=refusal)
-    if status == 401:
-        return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal)
-    if status == 403:
-        return Finding(reason=_R.ACCESS_DENIED, refusal=refusal)
-    if status == 404 and _HIDDEN_CODE.search(refusal.error_code or ""):
-        return Finding(reason=_R.NOT_FOUND_OR_DENIED, refusal=refusal)
-    return None
+        return _R.ACCESS_DENIED
+    if status in (400, 401, 403) and code in _CODES:
+        return _CODES[code]
+    if status == 404 and _HIDDEN_CODE.search(code):
+        return _R.NOT_FOUND_OR_DENIED
+    return {401: _R.TOKEN_EXPIRED, 403: _R.ACCESS_DENIED}.get(status)
 
 
-def _scopes_of_route(refusal: Refusal) -> tuple[str, ...]:
-    route = route_of(refusal)
-    return tuple(sorted(route.all_of or route.any_of[:1])) if route is not None else ()
+def _completed(finding: Finding) -> Finding:
+    """Fill in what the details name, and the scopes of the route where nothing else names them."""
+    details = finding.refusal.details
+    if details is not None and finding.reason in (_R.ACCESS_DENIED, _R.NOT_FOUND_OR_DENIED):
+        finding = replace(
+            finding,
+            what=finding.what or details.kind,
+            name=finding.name or details.resource,
+            privileges=finding.privileges or _listed(details.privilege or "", keep_spaces=True),
+        )
+    if finding.reason is _R.MISSING_SCOPE and not finding.scopes:
+        route = route_of(finding.refusal)
+        of_route = tuple(sorted(route.all_of or route.any_of[:1])) if route is not None else ()
+        finding = replace(finding, scopes=(details.scopes if details is not None else ()) or of_route)
+    return finding

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from obo_kit import exceptions as errors
 from obo_kit._upstream import classes
+from obo_kit._upstream.answers import code_of, details_of, read_answer
 from obo_kit._upstream.classes import is_a, package_of
 from obo_kit._upstream.errors import MAX_DEPTH, kept_of, leaves_of, status_of
-from obo_kit._upstream.texts import AGENTS_STATUS, GENIE_FAILED, is_login
-from obo_kit.context._calls import Refusal
-from obo_kit.denials._classify import REDIRECTS, Finding, classify, code_of, parsed
+from obo_kit._upstream.lost_texts import AGENTS_STATUS, BRIDGE_NO_USER, GENIE_FAILED, HTTP_STATUS, MLFLOW_STATUS
+from obo_kit._upstream.texts import is_login, matchable
+from obo_kit._utils.plain import plain
+from obo_kit.context._calls import Evidence, Refusal
+from obo_kit.denials._classify import REDIRECTS, Finding, classify, says_why
 from obo_kit.exceptions import DenialReason
+
+if TYPE_CHECKING:
+    from obo_kit._upstream.answers import Details
 
 __all__: list[str] = []
 
@@ -24,26 +30,77 @@ _R = DenialReason
 # The SDK's errors carry no status, and their class is chosen by the code before the status.
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
 # What the SDK appends to a refusal; it names the host and the client id.
-CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w+=|Env: [A-Z_]+).*\Z", re.DOTALL)
-_GENIE = "/api/2.0/genie/"
+CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w{1,40}=|Env: [A-Z_]{1,80}).*\Z", re.DOTALL)
+# What the SDK quotes of a request whose answer it cannot read.
+_QUOTED_REQUEST = re.compile(r"```\s{0,4}(GET|HEAD|POST|PUT|PATCH|DELETE) (/\S{1,500})")
+_MAX_WORDS = 8000  # of an exception's text: the SDK quotes whole answers
+_MAX_LEAVES = 200
+GENIE = "/api/2.0/genie/"
 _MCP = "/api/2.0/mcp/"
 _OURS = (_MCP, "/serving-endpoints/", "/ai-gateway/")
+# Servers that say the platform's words. The others (functions, external servers) say those of whoever wrote the tool.
+OWN_MCP = tuple(f"{_MCP}{name}" for name in ("genie", "ai-search", "vector-search", "sql"))
 
 
-def of_exception(error: BaseException, evidence: Sequence[Refusal], depth: int) -> Finding | None:
-    if depth > MAX_DEPTH:
+@dataclass(slots=True)
+class Scene:
+    """What is known where a refusal is explained.
+
+    Attributes:
+        evidence: What the kit's clients saw on the wire.
+        host: The session's workspace; empty where none is known.
+        leaves: How many exceptions may still be looked at.
+    """
+
+    evidence: Evidence = field(default_factory=Evidence)
+    host: str = ""
+    leaves: int = _MAX_LEAVES
+
+    @property
+    def seen(self) -> Sequence[Refusal]:
+        """The refusals on the wire, in order."""
+        return self.evidence.refusals
+
+    def is_own(self, url: str) -> bool:
+        """Check whether an answer is the workspace's own, as far as that is known."""
+        return not self.host or not url or url.startswith(f"{self.host}/")
+
+    def speaks_for_itself(self) -> bool:
+        """Check whether the MCP server that was spoken to last says the platform's words."""
+        return (self.evidence.mcp_path or "").startswith(OWN_MCP)
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception's text, cut, without what the SDK appends."""
+    message = getattr(error, "message", None)
+    text = message if package_of(error) == "databricks" and isinstance(message, str) else str(error)
+    return CONFIG_TAIL.sub("", text[:_MAX_WORDS])
+
+
+def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding | None:
+    """Return what an exception was refused; `None` where it is no refusal."""
+    scene.leaves -= 1
+    if depth > MAX_DEPTH or scene.leaves < 0:
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
-    for read in (_from_login, _from_sdk, _from_waiter, _from_reader, _from_mcp, _from_http):
-        refusal = read(error, evidence)
+    finding = _of_postgres(error) or _of_bridge(error)
+    if finding is not None:
+        return finding
+    for read in _READERS:
+        refusal = read(error, scene)
         if refusal is not None:
             return classify(refusal)
     leaves = leaves_of(error)
     if not leaves:
-        return of_exception(error.__cause__, evidence, depth + 1) if error.__cause__ is not None else None
-    found = [of_exception(leaf, evidence, depth + 1) if leaf is not None else None for leaf in leaves]
-    return found[0] if all(found) else None
+        return of_exception(error.__cause__, scene, depth + 1) if error.__cause__ is not None else None
+    findings: list[Finding] = []
+    for leaf in leaves:  # all of them must be refusals: the first that is none ends the search
+        finding = of_exception(leaf, scene, depth + 1) if leaf is not None else None
+        if finding is None:
+            return None
+        findings.append(finding)
+    return findings[0]
 
 
 def _of_own(error: errors.OboError) -> Finding | None:
@@ -69,46 +126,179 @@ def _of_own(error: errors.OboError) -> Finding | None:
     return None  # a mistake in the program, not a refusal
 
 
-def _from_sdk(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+_POSTGRES = ("psycopg", "psycopg2", "asyncpg", "psycopg_pool")
+_PG_OBJECT = re.compile(r"permission denied for (?P<what>[a-z ]{1,30}?) (?P<name>[\w.\"$-]{1,128})")
+_PG_SIGN_IN = re.compile(
+    r"password authentication failed|token (?:has |is )?(?:expired|invalid)|invalid (?:access )?token", re.I
+)
+_PG_ROLE = re.compile(r"role \"?(?P<name>[^\"\s]{1,256})\"? does not exist")
+_PG_GRANT = (
+    "Ask the owner of {what} to grant the user's Postgres role what is missing there. Lakebase has grants of its own: those of "
+    "Unity Catalog do not apply."
+)
+_PG_NEW_ROLE = "Ask the owner of the Lakebase database to create a Postgres role for the user."
+
+
+def _of_postgres(error: BaseException) -> Finding | None:
+    """Lakebase, through a Postgres client: SQLSTATE tells, and the text where no statement was reached."""
+    if package_of(error) not in _POSTGRES:
+        return None
+    state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+    text = str(error)[:_MAX_WORDS]
+    words = matchable(text)
+    refusal = Refusal(status=None, error_code=state or None, text=text)
+    if role := _PG_ROLE.search(words):
+        if state in ("", "28000"):
+            return Finding(
+                reason=_R.ACCESS_DENIED,
+                refusal=refusal,
+                kind="lakebase",
+                what="role",
+                name=role["name"],
+                remedy=_PG_NEW_ROLE,
+            )
+        return None
+    if state == "42501" or (not state and words.lower().startswith("permission denied for ")):
+        match = _PG_OBJECT.search(words)
+        what = f"the Postgres {match['what']} '{match['name']}'" if match is not None else "the Postgres object"
+        name = match["name"].strip('"') if match is not None else None
+        return Finding(
+            reason=_R.ACCESS_DENIED,
+            refusal=refusal,
+            kind="lakebase",
+            name=name,
+            remedy=_PG_GRANT.replace("{what}", what),
+        )
+    if state in ("28000", "28P01") or (not state and _PG_SIGN_IN.search(words)):
+        return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal)
+    return None
+
+
+_NO_USER_REMEDY = (
+    "Call the agent as a signed-in user. If one is, log the model with its policy (obo_kit.log_model), and build clients "
+    "inside the request (with_user_client)."
+)
+
+
+def _of_bridge(error: BaseException) -> Finding | None:
+    """The bridge found no user's token in Model Serving, and says so in an ordinary exception."""
+    if type(error) not in (ValueError, RuntimeError):
+        return None
+    text = str(error)[:_MAX_WORDS]
+    if BRIDGE_NO_USER.pattern.search(text) is None:
+        return None
+    return Finding(reason=_R.NO_IDENTITY, refusal=Refusal(status=None, text=text), remedy=_NO_USER_REMEDY)
+
+
+def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     if not is_a(error, classes.SDK_ERROR):
         return None
-    text, code = CONFIG_TAIL.sub("", str(error)), code_of(getattr(error, "error_code", None))
+    text, code = CONFIG_TAIL.sub("", str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
     status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
-    return _seen(evidence, code=code, text=text) or Refusal(status=status, error_code=code, text=text)
-
-
-def _from_waiter(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
-    """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
-    failed = is_a(error, classes.OPERATION_FAILED) and GENIE_FAILED.pattern.search(str(error))
-    if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
-        return None
-    return next(
-        (seen for seen in reversed(evidence) if seen.status == 200 and (seen.path or "").startswith(_GENIE)), None
+    seen = _seen(scene.seen, code=code, text=text)
+    if seen is not None:
+        return seen
+    request = _QUOTED_REQUEST.search(text[:_MAX_WORDS]) if code is None else None
+    return Refusal(
+        status=status,
+        error_code=code,
+        text=text,
+        details=_sdk_details(error),
+        method=request[1] if request is not None else None,
+        path=urlsplit(request[2]).path if request is not None else None,
     )
 
 
-def _from_reader(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+def _sdk_details(error: Any) -> Details | None:
+    read = getattr(error, "get_error_details", None)
+    details = read() if callable(read) else None
+    entries: list[dict[str, Any]] = []
+    for kind, name in (("ErrorInfo", "error_info"), ("ResourceInfo", "resource_info")):
+        entry = getattr(details, name, None)
+        if entry is not None and hasattr(entry, "__dict__"):
+            entries.append({"@type": f"google.rpc.{kind}", **vars(entry)})
+    return details_of(entries)
+
+
+def _from_sql_connector(error: BaseException, scene: Scene) -> Refusal | None:
+    """databricks-sql-connector: a request that was refused, or a statement that was taken and failed."""
+    del scene
+    if not is_a(error, classes.SQL_ERROR):
+        return None
+    context = getattr(error, "context", None)
+    context = context if isinstance(context, dict) else {}
+    text = str(context.get("error-message") or getattr(error, "message", None) or "")[:_MAX_WORDS]
+    if not is_a(error, classes.SQL_REQUEST_ERROR):
+        return Refusal(status=200, text=text, path=STATEMENTS)
+    status = context.get("http-code")
+    if not isinstance(status, int):
+        match = HTTP_STATUS.pattern.search(text)
+        status = int(match[1]) if match is not None else None
+    refusal = Refusal(status=status, text=text)
+    if status is None and says_why(replace(refusal, status=403)):
+        return replace(refusal, status=403)
+    return refusal
+
+
+STATEMENTS = "/api/2.0/sql/statements"
+
+
+def _from_mlflow(error: BaseException, scene: Scene) -> Refusal | None:
+    del scene
+    if not is_a(error, classes.MLFLOW_ERROR):
+        return None
+    body = getattr(error, "json", None)
+    if isinstance(body, dict):
+        code = code_of(body.get("error_code"))
+        status = int(code) if code and code.isdigit() else _mlflow_status(error)
+        return Refusal(
+            status=status,
+            error_code=code,
+            text=str(body.get("message", ""))[:_MAX_WORDS],
+            details=details_of(body.get("details")),
+        )
+    match = MLFLOW_STATUS.pattern.search(str(error)[:_MAX_WORDS])
+    return Refusal(status=int(match[1]), text=match[2]) if match is not None else None
+
+
+def _mlflow_status(error: Any) -> int | None:
+    """Return the HTTP status that MLflow gives an error's code."""
+    status = error.get_http_status_code()
+    return status if isinstance(status, int) else None
+
+
+def _from_waiter(error: BaseException, scene: Scene) -> Refusal | None:
+    """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
+    failed = is_a(error, classes.OPERATION_FAILED) and GENIE_FAILED.pattern.search(str(error)[:_MAX_WORDS])
+    if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
+        return None
+    return next(
+        (seen for seen in reversed(scene.seen) if seen.status == 200 and (seen.path or "").startswith(GENIE)), None
+    )
+
+
+def _from_reader(error: BaseException, scene: Scene) -> Refusal | None:
     """The SDK stumbles over a refusal in plain text where it had sent a stream."""
-    if isinstance(error, TypeError) and evidence and _raised_in(error).startswith("databricks.sdk.logger"):
-        return evidence[-1]
+    if isinstance(error, TypeError) and scene.seen and _raised_in(error).startswith("databricks.sdk.logger"):
+        return scene.seen[-1]
     return None
 
 
 def _raised_in(error: BaseException) -> str:
-    """The module that raised an exception."""
+    """Return the name of the module that raised an exception."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
 
 
-def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
     """A sign-in page in place of an answer, which is no JSON."""
     if not is_a(error, classes.JSON_DECODE_ERROR) and status_of(error) not in REDIRECTS:
         return None
-    if evidence and evidence[-1].status in REDIRECTS:
-        return evidence[-1]
+    if scene.seen and scene.seen[-1].status in REDIRECTS:
+        return scene.seen[-1]
     location = getattr(getattr(error, "response", None), "headers", {}).get("location", "")
     path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
     if status_of(error) in REDIRECTS and is_login(location) and path.startswith(_MCP):
@@ -116,29 +306,38 @@ def _from_login(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | 
     return None
 
 
-def _from_mcp(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
     """What the MCP clients leave of a refusal."""
     if is_a(error, classes.UNSUPPORTED_PROTOCOL):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
         return Refusal(status=401) if path.endswith("/.well-known/oauth-protected-resource") else None
     if is_a(error, classes.AGENTS_ERROR):
-        status = AGENTS_STATUS.pattern.search(str(error))
-        return _last_of(evidence, int(status[1])) if status is not None else None
+        status = AGENTS_STATUS.pattern.search(str(error)[:_MAX_WORDS])
+        return _last_of(scene.seen, int(status[1])) if status is not None else None
     if is_a(error, classes.LANGCHAIN_MCP_ERROR):  # a result that says it is an error
-        return Refusal(status=200, text=str(error))
+        return Refusal(status=200, text=str(error)[:_MAX_WORDS], own=scene.speaks_for_itself())
     if not is_a(error, classes.MCP_ERROR):
         return None
     kept = kept_of(error)
     if kept is not None:
-        return replace(parsed(kept["body"]), status=kept["status"], method="POST", path=kept["path"])
+        answer = read_answer(kept["body"])
+        return Refusal(
+            status=kept["status"],
+            error_code=answer.error_code,
+            text=answer.text,
+            details=answer.details,
+            method="POST",
+            path=kept["path"],
+            own=kept.get("own") is True,
+        )
     told = getattr(error, "error", None)
     code, text = getattr(told, "code", None), getattr(told, "message", "")
     if code == -32600 and str(text).startswith("Redirect to "):
-        return _last_of(evidence, *REDIRECTS)
+        return _last_of(scene.seen, *REDIRECTS)
     # A 404 (32600 in `mcp` 1, -32601 or -32600 in `mcp` 2).
-    if (code, text) in ((32600, "Session terminated"), (-32600, "Session terminated"), (-32601, "Not Finding")):
-        seen = _last_of(evidence, 404)
+    if (code, text) in ((32600, "Session terminated"), (-32600, "Session terminated"), (-32601, "Not Found")):
+        seen = _last_of(scene.seen, 404)
         if seen is not None:
             return seen
         if _in_handshake(error):  # nothing was begun yet that could have been terminated
@@ -165,30 +364,38 @@ def _in_handshake(error: BaseException) -> bool:
     return False
 
 
-def _from_http(error: BaseException, evidence: Sequence[Refusal]) -> Refusal | None:
+def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
     """An HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
     where the kit's own clients saw it."""
     status, response = status_of(error), getattr(error, "response", None)
     if status is None:
         return None
+    request = getattr(error, "request", None)
+    url = str(getattr(request, "url", ""))
     if package_of(error) == "databricks":
-        code, text = code_of(getattr(error, "error_code", None)), str(error)
-        if code is None:  # an older vector-search client leaves it in the body
-            body = getattr(error, "response_content", None)
-            code = parsed(body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)).error_code
-        return _seen(evidence, code=code, text=text, status=status) or Refusal(
-            status=status, error_code=code, text=text
-        )
+        code, text = code_of(getattr(error, "error_code", None)), str(error)[:_MAX_WORDS]
+        content = getattr(error, "response_content", None)
+        answer = read_answer(content if isinstance(content, bytes) else str(content or ""))
+        code = code or answer.error_code  # an older vector-search client leaves it in the body
+        seen = _seen(scene.seen, code=code, text=text, status=status)
+        return seen or Refusal(status=status, error_code=code, text=text, details=answer.details)
     text = _body_of(response)
-    answer = parsed(text)
-    path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
-    seen = _seen(evidence, code=answer.error_code, text=text, status=status, path=path)
+    answer, path = read_answer(text), urlsplit(url).path
+    seen = _seen(scene.seen, code=answer.error_code, text=text, status=status, path=path)
     if seen is not None:
         return seen
     if answer.error_code is None and not path.startswith(_OURS):
         return None
     # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
-    return replace(answer, status=status, method=getattr(getattr(error, "request", None), "method", None), path=path)
+    return Refusal(
+        status=status,
+        error_code=answer.error_code,
+        text=answer.text,
+        details=answer.details,
+        method=getattr(request, "method", None),
+        path=path,
+        own=scene.is_own(url),
+    )
 
 
 def _body_of(response: Any) -> str:
@@ -217,7 +424,9 @@ def _seen(
 
 
 def _words(text: str) -> str:
-    return " ".join(text.replace("\n< ", " ").split())
+    return plain(
+        text.replace("\n< ", " ") if len(text) <= _MAX_WORDS else text[:_MAX_WORDS].replace("\n< ", " "), _MAX_WORDS
+    )
 
 
 def _phrase(status: int | None) -> str:
@@ -226,3 +435,15 @@ def _phrase(status: int | None) -> str:
         return HTTPStatus(status or 0).phrase
     except ValueError:
         return ""
+
+
+_READERS: tuple[Callable[[BaseException, Scene], Refusal | None], ...] = (
+    _from_login,
+    _from_sdk,
+    _from_sql_connector,
+    _from_mlflow,
+    _from_waiter,
+    _from_reader,
+    _from_mcp,
+    _from_http,
+)

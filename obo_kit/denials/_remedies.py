@@ -3,116 +3,312 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from obo_kit import exceptions as errors
-from obo_kit.denials._classify import Finding, route_of
+from obo_kit.denials._classify import route_of
 from obo_kit.exceptions import DenialReason
-from obo_kit.scopes._lookup import same_family, translate
+from obo_kit.scopes._lookup import TARGETS, catalogue, covers, narrowest, same_family, translate
 
 if TYPE_CHECKING:
-    from obo_kit.scopes._lookup import ResourceKind, Target
+    from collections.abc import Sequence
+
+    from obo_kit.context._frame import SessionUser
+    from obo_kit.denials._classify import Finding
+    from obo_kit.scopes._lookup import ResourceKind, Route, Target
 
 __all__: list[str] = []
 
 _R = DenialReason
 
-
 USER_MESSAGES: dict[DenialReason, str] = {
     _R.NO_IDENTITY: "This tool needs to know who you are, and this request does not say. Trying again will not help.",
-    _R.TOKEN_EXPIRED: "Your sign-in has expired. Send the request again after signing in.",
+    _R.TOKEN_EXPIRED: "Your sign-in has expired. Reload the page, sign in if you are asked to, and send the request again.",
     _R.MISSING_SCOPE: "This agent has not been set up to use this tool for you. Trying again will not help.",
     _R.ACCESS_DENIED: "You do not have access to what this tool uses. Trying again will not help.",
     _R.NOT_FOUND_OR_DENIED: "What this tool uses does not exist, or you do not have access to it. "
     "Trying again will not help.",
     _R.LOGIN_REQUIRED: "This tool needs you to sign in to the service it uses first.",
     _R.SCOPE_VIOLATION: "This tool tried something it is not set up for. Trying again will not help.",
+    _R.POLICY: "The workspace or its network does not allow this at the moment. An administrator can say why.",
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What was refused, to whom, by which tool.
+
+    Attributes:
+        kind: The catalogue's kind of what was refused.
+        name: Its name, as full as it is known.
+        tool: The tool that was refused.
+        declared: Every spelling of every scope that the tool declares.
+        user: The session's user.
+    """
+
+    kind: ResourceKind | None = None
+    name: str | None = None
+    tool: str | None = None
+    declared: frozenset[str] = frozenset()
+    user: SessionUser | None = None
+
+    @property
+    def who(self) -> str:
+        """The user's name, or words for it."""
+        return (self.user.principal if self.user is not None else None) or "the user"
+
+    @property
+    def target(self) -> Target:
+        """Where the agent runs."""
+        return self.user.target if self.user is not None else TARGETS[0]
+
+
+_OF_A_SERVER = {
+    _R.MISSING_SCOPE: "The tool's server says that a scope is missing, and it is not the workspace that says so. Ask whoever "
+    "runs the server; declare no scope because of its text.",
+    _R.LOGIN_REQUIRED: "The tool's server says that {who} must sign in. Ask whoever runs it where; follow no link in its text.",
+}
+_OF_A_SERVER_ELSE = (
+    "The tool's server says this, and it is not the workspace that says so. Ask whoever runs the server what it refused, and "
+    "grant nothing because of its text."
+)
+
+
+def remedy_for(finding: Finding, subject: Subject) -> str:
+    """Say who can mend it, and how."""
+    if finding.remedy is not None:
+        return finding.remedy
+    if finding.reason is _R.TOKEN_EXPIRED:
+        return "Reload the page, or sign in again: the next request brings a fresh token; a running request cannot renew it."
+    if finding.reason is _R.LOGIN_REQUIRED:
+        return _login_remedy(finding, subject)
+    if not finding.refusal.own:
+        return _OF_A_SERVER.get(finding.reason, _OF_A_SERVER_ELSE).replace("{who}", subject.who)
+    if finding.reason is _R.MISSING_SCOPE:
+        return _scope_remedy(finding, subject)
+    if finding.reason is _R.POLICY:
+        return "Ask a workspace admin what the workspace does not allow here. A grant does not help."
+    remedy = _grant_remedy(finding, subject)
+    if finding.reason is _R.NOT_FOUND_OR_DENIED:
+        return f"Check that the name is right. If it is, {remedy[0].lower()}{remedy[1:]}"
+    return remedy
+
+
+def _login_remedy(finding: Finding, subject: Subject) -> str:
+    host = subject.user.host if subject.user is not None else ""
+    connection = f"the connection '{subject.name}'" if subject.name else "the connection"
+    if host and finding.url is not None and _origin(finding.url) == _origin(host):
+        return f"{subject.who} must sign in to {connection} once at {finding.url}."
+    if not finding.refusal.own:
+        return _OF_A_SERVER[_R.LOGIN_REQUIRED].replace("{who}", subject.who)
+    if host and subject.name and _PLAIN_NAME.match(subject.name):  # where the platform's own texts send people
+        return f"{subject.who} must sign in to {connection} once at {host}/explore/connections/{subject.name}."
+    return f"{subject.who} must sign in to {connection} once, in the workspace's Catalog Explorer."
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        return (parts.scheme, parts.hostname or "", parts.port) if "@" not in parts.netloc else None
+    except ValueError:
+        return None
+
+
+# --- grants ------------------------------------------------------------------------------------------------------------------
+
 _PROPER_NAMES = ("Databricks", "Genie", "Lakebase")
+# What Unity Catalog calls a securable, by the platform's word for it or the catalogue's kind; and the parts of its name.
+_SECURABLES = {
+    "catalog": ("CATALOG", 1),
+    "schema": ("SCHEMA", 2),
+    "table": ("TABLE", 3),
+    "view": ("TABLE", 3),
+    "routine": ("FUNCTION", 3),
+    "function": ("FUNCTION", 3),
+    "connection": ("CONNECTION", 1),
+    "schema_connection": ("CONNECTION", 1),
+    "volume": ("VOLUME", 3),
+    "uc_table": ("TABLE", 3),
+    "vector_search_index": ("TABLE", 3),
+    "uc_function": ("FUNCTION", 3),
+    "uc_connection": ("CONNECTION", 1),
+}
+# The privileges that may stand in a GRANT: none that gives more than one thing.
+_PRIVILEGES = frozenset(
+    {
+        "SELECT",
+        "MODIFY",
+        "EXECUTE",
+        "BROWSE",
+        "MANAGE",
+        "REFRESH",
+        "APPLY TAG",
+        "READ VOLUME",
+        "WRITE VOLUME",
+        "READ FILES",
+    }
+    | {
+        "USE CATALOG",
+        "USE SCHEMA",
+        "USE CONNECTION",
+        "CREATE TABLE",
+        "CREATE SCHEMA",
+        "CREATE FUNCTION",
+        "CREATE VOLUME",
+    }
+    | {"CREATE MODEL", "CREATE MATERIALIZED VIEW", "EXTERNAL USE SCHEMA", "WRITE FILES", "CREATE EXTERNAL TABLE"}
+)
+_PLAIN_NAME = re.compile(r"[\w.\-]+\Z")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
 
-def user_remedy(found: Finding, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
-    """For whoever can grant what was refused, or for the user."""
-    who = principal or "the user"
-    if found.reason is _R.TOKEN_EXPIRED:
-        return "Send the request again with a fresh token; a running request cannot renew it."
-    called = kind.title if kind is not None else (found.what or "").replace("_", " ")
-    if called[1:2].islower() and not called.startswith(_PROPER_NAMES):
-        called = called[0].lower() + called[1:]
-    what = " ".join(part for part in ("the", called, f"'{name}'" if name else "") if part)
-    if not called:
-        what = f"'{name}'" if name else "what was refused"
-    if found.reason is _R.LOGIN_REQUIRED:
-        return f"{who} must sign in to the connection '{name}' once{f' at {found.url}' if found.url else ''}."
-    if found.privilege:
-        needs = [found.privilege.replace("_", " ")]
+def is_id(name: str) -> bool:
+    """Check whether a name is an id that only the platform knows."""
+    return _UUID.match(name) is not None
+
+
+def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
+    """Return the word for what was refused, as it stands in a sentence."""
+    word = (finding.what or "").replace("_", " ").strip() or (kind.title if kind is not None else "")
+    if word.upper() == "SCHEMA CONNECTION":
+        return "connection"
+    if word.isupper():
+        word = word.lower()
+    return word[0].lower() + word[1:] if word[1:2].islower() and not word.startswith(_PROPER_NAMES) else word
+
+
+def _grant_remedy(finding: Finding, subject: Subject) -> str:
+    """For whoever can grant what was refused. A grant is named only where something names what is missing."""
+    kind, name, who = subject.kind, subject.name, subject.who
+    word = _word_of(finding, kind)
+    if name and _UUID.match(name):
+        what = f"the {word or 'object'} with the id '{name}'"
     else:
-        needs = [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []
-    missing = f"what is missing of: {'; '.join(needs)}" if len(needs) > 1 else needs[0] if needs else "access"
-    statement = _statement(found, kind=kind, name=name, principal=principal)
-    remedy = f"sk the owner of {what} to grant {who} {missing}{statement}."
-    if found.reason is _R.NOT_FOUND_OR_DENIED:
-        return f"Check that the name is right. If it is, a{remedy}"
-    return f"A{remedy}"
+        what = " ".join(part for part in ("the" if word else "", word, f"'{name}'" if name else "") if part)
+    if finding.privileges:
+        needs = " and ".join(finding.privileges)
+        return f"Ask the owner of {what or 'what was refused'} to grant {who} {needs}{_statement(finding, subject)}."
+    grants = [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []
+    if what and grants:
+        if len(grants) == 1 and kind is not None:
+            return f"Ask the owner of {what} to grant {who} {kind.grants[0].privilege}."
+        return f"Ask the owner of {what} to grant {who} what is missing of: {'; '.join(grants)}."
+    if what:
+        return f"Ask the owner of {what} what {who} lacks there: the answer does not name the privilege."
+    refusal = finding.refusal
+    request = f" ({refusal.method} {refusal.path})" if refusal.method and refusal.path else ""
+    return (
+        f"The answer does not name what {who} lacks{request}. Try the same as {who} in the workspace, or compare with the "
+        "grants of a user who may."
+    )
 
 
-def scope_remedy(found: Finding, *, tool: str | None, target: Target, held: frozenset[str]) -> str:
+def _statement(finding: Finding, subject: Subject) -> str:
+    """Return the grant as SQL, where Unity Catalog keeps it and everything in it is known and needs no quoting."""
+    word = (finding.what or (subject.kind.name if subject.kind is not None else "")).strip().lower().replace(" ", "_")
+    securable, parts = _SECURABLES.get(word, ("", 0))
+    name, principal = subject.name or "", subject.user.principal if subject.user is not None else None
+    if not securable or not principal or "`" in principal or not _PRIVILEGES.issuperset(finding.privileges):
+        return ""
+    if not _PLAIN_NAME.match(name) or _UUID.match(name) or name.count(".") != parts - 1:
+        return ""
+    quoted = ".".join(part if part.isidentifier() else f"`{part}`" for part in name.split("."))
+    return f": GRANT {', '.join(finding.privileges)} ON {securable} {quoted} TO `{principal}`"
+
+
+def full_name(name: str, word: str, path: str, declared: Sequence[str]) -> str:
+    """Return a name with the catalog and the schema that the path, or a declared resource, puts before it."""
+    parts = _SECURABLES.get(word.strip().lower().replace(" ", "_"), ("", 0))[1]
+    given = name.split(".")
+    if len(given) >= parts:
+        return name
+    segments = unquote(path).split("/")
+    candidates = [segment.split(".") for segment in (*segments, *declared) if "." in segment]
+    if "Volumes" in segments:
+        candidates.insert(0, segments[segments.index("Volumes") + 1 :])
+    fitting = {
+        ".".join(candidate[:parts])
+        for candidate in candidates
+        if len(candidate) >= parts and candidate[parts - len(given) : parts] == given
+    }
+    return fitting.pop() if len(fitting) == 1 else name
+
+
+# --- scopes ------------------------------------------------------------------------------------------------------------------
+
+_TITLES: dict[str, str] = {"apps": "Databricks Apps", "model-serving": "Model Serving"}
+
+
+def _scope_remedy(finding: Finding, subject: Subject) -> str:
     """For the deployer: the scopes, as the target spells them, and where they are written."""
-    scopes: Sequence[str] = found.scopes
-    route = route_of(found.refusal)
-    if route is not None and route.any_of and set(scopes) <= set(route.any_of):
-        # The platform lists what would do; the route says which of them to ask for.
-        scopes = sorted(scopes, key=route.any_of.index)
-        scopes = [scope for scope in scopes if _spelled(scope, target)][:1] or scopes
-    spelled: list[str] = []
-    for scope in scopes:
-        spelled.extend(n for n in _spelled(scope, target) if not any(same_family(n, known) for known in spelled))
+    refusal, target, tool = finding.refusal, subject.target, subject.tool
+    if not finding.scopes:
+        request = f"{refusal.method} {refusal.path}" if refusal.method and refusal.path else "this request"
+        return (
+            f"The answer does not name the scope, and the catalogue knows none for {request}. Look for the API in "
+            f"`obo-kit scopes`, and declare what opens it with @requires_scopes{f' on {tool!r}' if tool else ''}."
+        )
+    spelled = _spellings(finding.scopes, route_of(refusal), target)
     if not spelled:
-        return f"{target} cannot grant {', '.join(scopes) or 'the scope'}: reach this API with system authorization."
-    if held.issuperset(spelled):
+        return _out_of_reach(finding.scopes, target)
+    if subject.declared.issuperset(spelled):
         declare = f"'{tool}' declares {', '.join(spelled)} already, and what is deployed does not carry it yet:"
     else:
         declare = f"Declare @requires_scopes({', '.join(map(repr, spelled))}){f' on {tool!r}' if tool else ''}, then"
+    widening = [
+        scope for scope in spelled if any(covers(scope, asked) and not covers(asked, scope) for asked in finding.scopes)
+    ]
+    wider = (
+        f" ({', '.join(widening)} opens more than was asked for; {target} takes nothing narrower.)" if widening else ""
+    )
+    pat = " A personal access token needs the scope itself: create one that has it." if _is_pat(refusal.text) else ""
     if target == "apps":
         return (
             f"{declare} add it to the app's user_api_scopes in databricks.yml (obo_kit.app_config writes them), deploy, stop "
-            "and start the app, and let users consent anew: a consent given before does not grow."
+            f"and start the app, and let users consent anew: a consent given before does not grow.{wider}{pat}"
         )
-    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version."
+    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version.{wider}{pat}"
 
 
-# What Unity Catalog calls a securable, by the platform's word for it or the catalogue's kind.
-_SECURABLES = {
-    "catalog": "CATALOG",
-    "schema": "SCHEMA",
-    "table": "TABLE",
-    "view": "TABLE",
-    "routine": "FUNCTION",
-    "function": "FUNCTION",
-    "connection": "CONNECTION",
-    "volume": "VOLUME",
-    "uc_table": "TABLE",
-    "vector_search_index": "TABLE",
-    "uc_function": "FUNCTION",
-    "uc_connection": "CONNECTION",
-}
-_PLAIN_NAME = re.compile(r"[\w.]+\Z")
+def _is_pat(text: str) -> bool:
+    # A user's OAuth token is called one; both readings stay open.
+    return "Provided access token" in text[:200]
 
 
-def _statement(found: Finding, *, kind: ResourceKind | None, name: str | None, principal: str | None) -> str:
-    """The grant as SQL, where Unity Catalog keeps it and everything in it is known and needs no quoting."""
-    securable = _SECURABLES.get((found.what or (kind.name if kind is not None else "")).strip().lower())
-    privilege = found.privilege or (kind.grants[0].privilege if kind is not None else "")
-    if securable is None or not name or not _PLAIN_NAME.match(name) or not principal or "`" in principal:
-        return ""
-    return f": GRANT {privilege.replace('_', ' ')} ON {securable} {name} TO `{principal}`"
+def _spellings(scopes: Sequence[str], route: Route | None, target: Target) -> list[str]:
+    """Return what to declare: one scope of those that would do, or all of those that are needed together."""
+    if route is not None and set(scopes) & set(route.any_of):
+        named = [scope for scope in route.any_of if scope in scopes]
+        for options in (named, route.any_of):  # the route's other scopes, before it is given up
+            accepted = [scope for scope in options if translated(scope, target) == (scope,)]
+            if accepted:
+                return [accepted[0] if options is named else narrowest(accepted)]
+    spelled: list[str] = []
+    for scope in scopes:
+        spelled.extend(s for s in translated(scope, target) if not any(same_family(s, other) for other in spelled))
+    return spelled
 
 
-def _spelled(scope: str, target: Target) -> tuple[str, ...]:
-    """How the target is told a scope; empty where it is not to be had there."""
+def _out_of_reach(scopes: Sequence[str], target: Target) -> str:
+    entries = [catalogue().scopes.get(scope) for scope in scopes]
+    names = ", ".join(scopes)
+    if any(entry is None for entry in entries):
+        return (
+            f"The catalogue does not know {names}. Check the name with `obo-kit scopes`; if it is right, declare it with "
+            "@requires_scopes(…, allow_unknown=True)."
+        )
+    if any(entry is not None and target in entry.refused_by for entry in entries):
+        return f"{target} cannot grant {names}: reach this API with system authorization."
+    return (
+        f"{_TITLES[target]} has not been seen to grant {names}. Reach this API with system authorization, or declare it with "
+        "@requires_scopes(…) and see whether the deployment takes it."
+    )
+
+
+def translated(scope: str, target: Target) -> tuple[str, ...]:
+    """Return how the target is told a scope; empty where it is not to be had there."""
     try:
         return translate(scope, target)
     except errors.OboError:

@@ -127,7 +127,7 @@ class UserIdentity(_Confidential):
 
     @property
     def released(self) -> bool:
-        """Has the request ended, and with it the kit's hold on the user's token?"""
+        """Return whether the request has ended, and with it the kit's hold on the user's token."""
         return self._credential is None
 
     @classmethod

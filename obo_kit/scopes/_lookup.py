@@ -72,6 +72,7 @@ __all__ = [
     "is_read",
     "kind_of",
     "minimise",
+    "narrowest",
     "nearest",
     "route_for",
     "route_verdict",
@@ -352,6 +353,13 @@ def covers(held: str, needed: str) -> bool:
     if family is None or held not in family.heads:
         return False
     return needed in family.heads or needed in family.doubtful or needed in family.parts
+
+
+def narrowest(scopes: tuple[str, ...] | list[str]) -> str:
+    """Return the scope that opens least: the first one that covers none of the others."""
+    return next(
+        (scope for scope in scopes if not any(other != scope and covers(scope, other) for other in scopes)), scopes[0]
+    )
 
 
 def _names(held: Iterable[str]) -> frozenset[str]:

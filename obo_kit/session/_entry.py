@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from obo_kit._upstream.servers import refuse_registered
+from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import FRAME, Frame, SessionUser, ended_session, open_session
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import (
@@ -84,7 +85,7 @@ class UserSession:
     Open one with `user_session`. Safe to use from several threads. Cannot be pickled or copied.
     """
 
-    __slots__ = ("__weakref__", "_clients", "_denials", "_lease", "_lock", "_stand_ins")
+    __slots__ = ("__weakref__", "_clients", "_denials", "_evidence", "_lease", "_lock", "_stand_ins")
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class UserSession:
         self._clients: dict[str, Any] = {}
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
+        self._evidence = Evidence()
         self._lock = threading.RLock()
 
     @property
@@ -122,6 +124,11 @@ class UserSession:
             scopes=identity.scopes,
             target="apps" if in_apps() else "model-serving",
         )
+
+    @property
+    def evidence(self) -> Evidence:
+        """Return what the session's clients saw on the wire where no tool's call was running."""
+        return self._evidence
 
     @property
     def client(self) -> WorkspaceClient:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.exceptions import Denial, DenialReason
@@ -16,19 +17,34 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 logger = logging.getLogger(__name__)
-_DEPLOYERS_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY})
+_SOMEBODY_S_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY, DenialReason.POLICY})
+FORGIVEN = frozenset(DenialReason) - {DenialReason.POLICY}
+"""What `optional_tool` forgives by default: a refusal of whoever asks is for an admin to hear of."""
 UNSET: Any = object()
-_reported: set[tuple[str | None, DenialReason]] = set()
+_MOST_ALIKE = 10  # tools that are made anew for each request do not fill the log
+_reported: Counter[tuple[str | None, DenialReason, tuple[str, ...]]] = Counter()
 
 
-def report(denial: Denial, session: UserSession | None) -> None:
-    """One line in the log, at the level of whose mistake it is (rule 18), and one entry on the session."""
+def report(denial: Denial, session: UserSession | None, reported: set[Any] | None = None) -> None:
+    """Write one line in the log, at the level of whose mistake it is (rule 18), and one entry on the session.
+
+    Args:
+        denial: The denial.
+        session: The session that it happened in.
+        reported: What was said of this tool already; `None` for a block, of which a mistake is said once per name.
+    """
     if session is not None:
         session.note_denial(denial)
-    if denial.reason not in _DEPLOYERS_MISTAKE:
+    if denial.reason not in _SOMEBODY_S_MISTAKE:
         logger.info("%s: %s (%s)", denial.tool, denial.reason.value, denial.detail)
-    elif (denial.tool, denial.reason) not in _reported:
-        _reported.add((denial.tool, denial.reason))
+        return
+    mistake, alike = (denial.reason, denial.scopes), (denial.tool, denial.reason, denial.scopes)
+    if (reported is None and _reported[alike]) or (reported is not None and mistake in reported):
+        return
+    if reported is not None:
+        reported.add(mistake)
+    _reported[alike] += 1
+    if _reported[alike] <= _MOST_ALIKE:
         logger.error("%s: %s (%s) Fix: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
 
 
@@ -39,10 +55,16 @@ class Fallback:
     value: Any
     on: frozenset[DenialReason]
     retry: Retry | None = None
+    reported: set[Any] = field(default_factory=set, compare=False)
+
+    def leave(self, denial: Denial, session: UserSession | None) -> None:
+        """Report a denial that is not forgiven, where an admin has to hear of it."""
+        if denial.reason is DenialReason.POLICY:
+            report(denial, session, self.reported)
 
     def instead_of(self, denial: Denial, session: UserSession | None) -> Any:
-        """The fallback for a denial, which is reported."""
-        report(denial, session)
+        """Return the fallback for a denial, and report it."""
+        report(denial, session, self.reported)
         if self.value is UNSET:
             return denial.user_message
         if callable(self.value):

@@ -16,7 +16,7 @@ from obo_kit.denials import explain_in
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._entry import UserSession
-from obo_kit.tools._fallback import UNSET, Fallback, report
+from obo_kit.tools._fallback import FORGIVEN, UNSET, Fallback, report
 from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "optional_tool"]
 
 F = TypeVar("F", bound="Decorated")
-_ALL = frozenset(DenialReason)
 
 
 class Attempt:
@@ -74,6 +73,8 @@ class Attempt:
             watched.denial, watched.error = denial, error
             watched.end()
         if denial is None or denial.reason not in self._on:
+            if denial is not None and denial.reason is DenialReason.POLICY:
+                report(denial, session)
             return False
         self.denial = denial
         report(denial, session)
@@ -83,9 +84,11 @@ class Attempt:
 class OptionalScope:
     """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_attempt", "_fallback", "_free", "_name", "_on", "_retry")
+    __slots__ = ("_attempt", "_fallback", "_free", "_label", "_name", "_on", "_retry")
 
-    def __init__(self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None) -> None:
+    def __init__(
+        self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None, label: str | None
+    ) -> None:
         if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
@@ -94,7 +97,10 @@ class OptionalScope:
             raise TypeError(
                 "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function"
             )
+        if label is not None and (not isinstance(label, str) or not label.strip()):
+            raise TypeError("optional_tool(name=…) takes the tool's name")
         self._name = name
+        self._label = label
         self._fallback = fallback
         self._on = frozenset(on)
         self._retry = retry
@@ -106,6 +112,8 @@ class OptionalScope:
             raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
         if self._retry is not None:
             raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
+        if self._label is not None:
+            raise TypeError("optional_tool(name=…) is a decorator; a block is named by optional_tool('name')")
         if not self._free.acquire(blocking=False):
             # Two requests that share one would take each other's denials.
             raise RuntimeError("this block is in use: write `with optional_tool('name'):` where it is needed")
@@ -127,12 +135,15 @@ class OptionalScope:
     def __call__(self, target: F, /) -> F:
         """Decorate a tool."""
         if self._name is not None:
-            raise TypeError("optional_tool('name') is a context manager; the decorator takes the function's own name")
+            raise TypeError(
+                "optional_tool('name') is a context manager; the decorator takes the function's own name, or name='…'"
+            )
 
         def change(spec: ToolSpec) -> ToolSpec:
             if spec.fallback is not None:
                 raise TypeError(f"@optional_tool stands twice on {spec.name}()")
-            return replace(spec, fallback=Fallback(value=self._fallback, on=self._on, retry=self._retry))
+            fallback = Fallback(value=self._fallback, on=self._on, retry=self._retry)
+            return replace(spec, fallback=fallback, label=self._label)
 
         decorated: F = amend(target, "optional_tool", change)
         return decorated
@@ -142,9 +153,10 @@ class OptionalScope:
 def optional_tool(target: F, /) -> F: ...
 @overload
 def optional_tool(
-    name: str | None = ...,
+    block: str | None = ...,
     /,
     *,
+    name: str | None = ...,
     fallback: Any = ...,
     on: AbstractSet[DenialReason] = ...,
     retry: bool | int | tenacity.Retrying = ...,
@@ -154,8 +166,9 @@ def optional_tool(
     target: Any = None,
     /,
     *,
+    name: str | None = None,
     fallback: Any = UNSET,
-    on: AbstractSet[DenialReason] = _ALL,
+    on: AbstractSet[DenialReason] = FORGIVEN,
     retry: bool | int | tenacity.Retrying = False,
     idempotent: bool = False,
 ) -> Any:
@@ -169,13 +182,16 @@ def optional_tool(
         if attempt.denial: ...
 
     Bugs, bad arguments, rate limits and outages are raised as they came. What was denied is on ``session.denials`` and in
-    the log: at INFO; at ERROR, once per tool, where it is the deployer's to mend (``MISSING_SCOPE``, ``NO_IDENTITY``).
+    the log: at INFO; at ERROR, once per tool, where it is the deployer's or an
+    admin's to mend (``MISSING_SCOPE``, ``NO_IDENTITY``, ``POLICY``).
 
     Args:
         target: The function, where it is used without arguments; or the name of the block.
+        name: The tool's name in the log, in denials and for frameworks, for tools that are made in a loop. By default the
+            framework's name, or the function's ``__name__`` when it is called.
         fallback: The value to return, or a function that makes it of the `Denial`. Without one the tool returns
             ``denial.user_message``.
-        on: The reasons to forgive; by default all.
+        on: The reasons to forgive; by default all but ``POLICY``, which refuses whoever asks and is an admin's to mend.
         retry: Try again where an attempt failed for a reason that passes (429, 503, no connection, no answer in time), as
             the kit's clients saw it on the wire. ``True``: 3 attempts; or how many; in either case none that would end
             more than 10 seconds after the first began. Or a ``tenacity.Retrying`` with its own ``stop`` and ``wait``;
@@ -190,5 +206,5 @@ def optional_tool(
     """
     again = retry_of(retry, idempotent=idempotent)
     if target is None or isinstance(target, str):
-        return OptionalScope(target, fallback, on, again)
-    return OptionalScope(None, fallback, on, again)(target)
+        return OptionalScope(target, fallback, on, again, name)
+    return OptionalScope(None, fallback, on, again, name)(target)

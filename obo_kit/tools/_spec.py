@@ -135,7 +135,15 @@ class ToolSpec:
     below: ToolSpec | None = None  # the same tool's spec, where a foreign decorator stands between the kit's
     owner: ToolObject | None = None  # what it is a function of, where a framework's object was decorated
     shape: Callable[[Any], Any] | None = None  # the owner's: shapes an answer in place of a denial for the framework
+    label: str | None = None  # the name that `optional_tool` gives it
     wrappers: list[Any] = field(default_factory=list)
+
+    @property
+    def called(self) -> str:
+        """Return the tool's name at this moment: tools that a loop makes are named after they are decorated."""
+        if self.label is not None or self.owner is not None or not self.wrappers:
+            return self.label or self.name
+        return str(getattr(self.wrappers[0], "__name__", self.name))
 
 
 def spec_of(target: object) -> ToolSpec | None:

@@ -127,6 +127,8 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     # From the wrapper below and not from the author's function: its name or docstring may have been set since.
     source = plain(previous)
     functools.update_wrapper(wrapper, source)
+    if spec.label is not None:
+        wrapper.__name__ = spec.label
     wrapper.__dict__["__wrapped__"] = spec.fn
     hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
     # Evaluated, because frameworks evaluate what is left as text in this module's globals.
@@ -154,7 +156,7 @@ class _Call(ToolCall):
     __slots__ = ("spec",)
 
     def __init__(self, spec: ToolSpec, outer: ToolCall | None) -> None:
-        super().__init__(spec.name, spec.requirements, outer)
+        super().__init__(spec.called, spec.requirements, outer)
         self.spec = spec
 
 
@@ -195,13 +197,13 @@ class _ToolRun(Run):
             self.frame = Frame(self._session, call)
             return args, kwargs
         if injection is not None:
-            injection.refuse_supplied(spec.name, kwargs)
+            injection.refuse_supplied(call.tool, kwargs)
         lasting = spec.injection is not None and spec.owner is not None and spec.owner.needs_session
-        session, self._owned = session_for_tool(spec.name, opens=not lasting)
+        session, self._owned = session_for_tool(call.tool, opens=not lasting)
         self._session = session
         self.frame = Frame(session, call)
         if requirements is not None:
-            requirements.check(spec.name, session.identity)
+            requirements.check(call.tool, session.identity)
         if injection is not None:
             token = FRAME.set(self.frame)  # a SQL connection is opened for the tool: it says what the tool declares
             try:
@@ -216,8 +218,10 @@ class _ToolRun(Run):
         denial = explain_in(error, self._call, self._session)
         self._record(denial, error)
         fallback = self._spec.fallback
-        if denial is not None and fallback is not None and denial.reason in fallback.on:
-            return self._answer(denial, fallback)
+        if denial is not None and fallback is not None:
+            if denial.reason in fallback.on:
+                return self._answer(denial, fallback)
+            fallback.leave(denial, self._session)
         if denial is None and self._call is not None:
             tell_what_was_tried(self._call, error)
         return RERAISE
@@ -238,7 +242,10 @@ class _ToolRun(Run):
         if denial is None:
             return value
         self._record(denial, None)
-        return self._answer(denial, fallback) if denial.reason in fallback.on else value
+        if denial.reason in fallback.on:
+            return self._answer(denial, fallback)
+        fallback.leave(denial, self._session)
+        return value
 
     def _answer(self, denial: Denial, fallback: Fallback) -> Any:
         try:

@@ -14,7 +14,9 @@ import pytest
 from support import SPACE, as_user, calls, extra, of_mcp_1
 
 from obo_kit import DenialReason, Limits, SessionClosedError, explain, optional_tool, requires_scopes, user_session
-from obo_kit._upstream.errors import is_a, is_failure_in_disguise, kept_of, leaves_of, status_of, tells_nothing
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
+from obo_kit._upstream.errors import is_failure_in_disguise, kept_of, leaves_of, status_of, tells_nothing
 from obo_kit.integrations.mcp import bearer
 
 pytest.importorskip("mcp", reason="mcp is an extra")
@@ -367,7 +369,7 @@ def test_what_the_agents_sdk_makes_of_a_refusal(workspace, phase, key):
             assert denial.reason is reason
             assert session.denials == (denial,)
     assert (
-        is_a(raised[0], "agents", "UserError") if phase == "connect" else isinstance(raised[0], asyncio.CancelledError)
+        is_a(raised[0], classes.AGENTS_ERROR) if phase == "connect" else isinstance(raised[0], asyncio.CancelledError)
     )
 
 

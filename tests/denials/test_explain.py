@@ -47,8 +47,9 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit._upstream.texts import LOST_TEXTS, TEXTS
-from obo_kit.context._calls import Refusal
+from obo_kit._upstream.lost_texts import LOST_TEXTS
+from obo_kit._upstream.texts import TEXTS
+from obo_kit.context._calls import Refusal, ToolCall
 from obo_kit.denials._classify import classify
 from obo_kit.denials._remedies import USER_MESSAGES as _USER_MESSAGES
 from obo_kit.identity._sources import TokenState
@@ -170,7 +171,7 @@ DENIED = [
         R.ACCESS_DENIED,
         403,
         INDEX,
-        f"Ask the owner of the vector search index '{INDEX}' to grant carol@example.com what",
+        f"Ask the owner of the vector search index '{INDEX}' to grant carol@example.com SELECT",
     ),
     (sdk_search, R.ACCESS_DENIED, 403, INDEX, f"the vector search index '{INDEX}'"),
     (ask, R.NOT_FOUND_OR_DENIED, 404, SPACE, f"If it is, ask the owner of the Genie space '{SPACE}' to grant"),
@@ -310,8 +311,9 @@ def test_a_failed_waiter_of_another_api_takes_no_evidence_of_genie_s():
 
 
 def _as_call(call):
-    call.declared, call.tool = None, "tool"
-    return call
+    made = ToolCall("tool", None)
+    made.evidence.refusals.extend(call.seen)
+    return made
 
 
 def test_the_last_failed_message_counts(workspace):
@@ -1135,7 +1137,11 @@ REMEDIES = [
         "Ask the owner of the SQL warehouse to grant the user CAN USE.",
     ),
     ("No access to 'a.b.c'. User must have SELECT", "Ask the owner of the UC table 'a.b.c' to grant the user SELECT."),
-    ("no", "Ask the owner of what was refused to grant the user access."),
+    (
+        "no",
+        "The answer does not name what the user lacks. Try the same as the user in the workspace, or compare with the grants of a "
+        "user who may.",
+    ),
     ("User does not have SELECT on Table '{a}'.", "Ask the owner of the table '{a}' to grant the user SELECT."),
 ]
 
@@ -1155,15 +1161,21 @@ def test_a_user_s_id_is_not_taken_for_a_warehouse():
     assert denial.resource is None
 
 
-def test_a_login_is_asked_of_the_user_with_the_link():
-    """Rule 17."""
-    link = "https://host.example/explore/connections/gh"
-    denial = explain(
-        sdk_error(401, "UNAUTHENTICATED", f"Credential for user identity('1') is not found for the connection 'gh'. Please login first to the connection by visiting {link}")
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("origin", "followed"),
+    [("{host}", True), ("https://host.example", False), ("{host}@host.example", False), ("{host}.host.example", False)],
+)
+def test_a_login_is_asked_of_the_user_with_the_workspace_s_own_link(workspace, origin, followed):
+    """Rule 17: and with no other."""
+    link = f"{origin.format(host=workspace.host)}/oauth/connect?name=gh"
+    error = sdk_error(401, "UNAUTHENTICATED", f"Credential for user identity('1') is not found for the connection 'gh'.\nPlease login first to the connection by visiting {link}")  # fmt: skip
+    with as_user(workspace, "alice"):
+        denial = explain(error)
     assert denial is not None
     assert (denial.reason, denial.resource) == (R.LOGIN_REQUIRED, "gh")
-    assert link in denial.remedy
+    assert (link in denial.remedy) is followed
+    assert f"{workspace.host}/" in denial.remedy
+    assert "host.example" not in denial.remedy
 
 
 def test_a_resource_is_not_guessed_among_several(workspace):

@@ -1,0 +1,129 @@
+"""Read the platform's answers: the code, the words and the details of a refusal's body. Nothing here raises."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from obo_kit._utils.plain import plain
+
+__all__: list[str] = []
+
+_MAX_JSON = 64_000
+_MAX_WORDS = 2000
+_CODE = re.compile(r'"error_code"\s{0,4}:\s{0,4}"?([A-Z_]{1,80}|\d{3})\b')
+_SEPARATORS = re.compile(r"[^a-z]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Details:
+    """What a refusal's ``details`` name: the platform's structured words for why, and of what.
+
+    Attributes:
+        reason: ErrorInfo's reason, such as ``"MISSING_PRIVILEGE"``.
+        privilege: The missing privilege.
+        kind: The type of the resource, such as ``"Table"``.
+        resource: The resource's name.
+        scopes: The scopes that were asked for.
+    """
+
+    reason: str | None = None
+    privilege: str | None = None
+    kind: str | None = None
+    resource: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The body of a refusal."""
+
+    error_code: str | None = None
+    text: str = ""
+    details: Details | None = None
+
+
+def code_of(code: object) -> str | None:
+    """Return an error code as text; `None` for an empty one."""
+    return plain(str(code), 100) if code not in (None, "") else None
+
+
+def parsed(content: str | bytes) -> Mapping[str, Any] | None:
+    """Return a body that is a JSON object; `None` for any other, and for one that is too deep or too long to be read."""
+    if len(content) > _MAX_JSON:
+        return None
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return cast("Mapping[str, Any]", body) if isinstance(body, dict) else None
+
+
+def read_answer(content: str | bytes) -> Answer:
+    """Read a refusal's body: shaped as the platform's are, else all of it as text, cut."""
+    body = parsed(content)
+    text = content if isinstance(content, str) else content[: 4 * _MAX_WORDS].decode("utf-8", "replace")
+    if body is None:
+        match = _CODE.search(text[:_MAX_JSON])
+        return Answer(error_code=match[1] if match is not None else None, text=text[:_MAX_WORDS])
+    inner = body.get("error")
+    message = body.get("message") or body.get("error_description") or (inner if isinstance(inner, str) else None)
+    if isinstance(inner, dict) and not message:  # as the OpenAI-compatible routes nest it
+        message = inner.get("message")
+    return Answer(
+        error_code=code_of(body.get("error_code")),
+        text=str(message or text)[:_MAX_WORDS],
+        details=details_of(body.get("details")),
+    )
+
+
+_PRIVILEGES = (
+    "privilege",
+    "privileges",
+    "missingprivilege",
+    "missingprivileges",
+    "requiredprivilege",
+    "requiredprivileges",
+)
+_KINDS = ("resourcetype", "securabletype", "securablekind")
+_NAMES = ("resourceidentifier", "resourcename", "resource", "securablefullname", "fullname", "securable")
+_SCOPES = ("requiredscopes", "requiredscope", "missingscopes", "missingscope", "scopes", "scope")
+
+
+def details_of(entries: object) -> Details | None:
+    """Read ``details``: the entries of google.rpc that say why (ErrorInfo) and of what (ResourceInfo)."""
+    if not isinstance(entries, list):
+        return None
+    words: dict[str, str] = {}
+    reason: str | None = None
+    for entry in entries[:20]:
+        if not isinstance(entry, dict):
+            continue
+        kind = str(entry.get("@type", "")).rpartition(".")[2]
+        if kind not in ("ErrorInfo", "ResourceInfo"):
+            continue
+        reason = reason or code_of(entry.get("reason"))
+        metadata = entry.get("metadata")
+        for source in (entry, metadata if isinstance(metadata, dict) else {}):
+            for name, value in list(source.items())[:40]:
+                if isinstance(value, str) and value:
+                    words.setdefault(_SEPARATORS.sub("", str(name).lower()), plain(value, 256))
+    return _details(reason, words)
+
+
+def _details(reason: str | None, words: Mapping[str, str]) -> Details | None:
+    def first(names: tuple[str, ...]) -> str | None:
+        return next((words[name] for name in names if name in words), None)
+
+    scopes = tuple(sorted({scope for scope in re.split(r"[,\s]+", first(_SCOPES) or "") if scope}))
+    details = Details(
+        reason=reason,
+        privilege=(first(_PRIVILEGES) or "").replace("_", " ").upper() or None,
+        kind=first(_KINDS),
+        resource=first(_NAMES),
+        scopes=scopes,
+    )
+    return details if details != Details() else None

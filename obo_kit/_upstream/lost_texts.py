@@ -1,0 +1,60 @@
+"""Know what clients say where they have lost the refusal that they met with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostText:
+    """What a client says where it has lost the refusal that it met with: only the wire knows that then (rule 16)."""
+
+    name: str
+    pattern: re.Pattern[str]
+    sample: str
+    source: str
+
+
+CANCELLED = LostText(
+    name="a failed MCP client cancels itself",
+    pattern=re.compile(r"\ACancelled (?:by|via) cancel scope "),
+    sample="Cancelled via cancel scope 7f31c85d1a90",
+    source="anyio's backend for asyncio; 'by' in older ones",
+)
+AGENTS_STATUS = LostText(
+    name="a server of the Agents SDK keeps the status alone",
+    pattern=re.compile(r"MCP server .{0,300}?: HTTP error (\d{3})\b", re.DOTALL),
+    sample="Failed to connect to MCP server 'genie': HTTP error 403 (Forbidden)",
+    source="agents/mcp/server.py of openai-agents",
+)
+GENIE_FAILED = LostText(
+    name="the SDK's waiter for Genie drops the reason",
+    pattern=re.compile(r"\bMessageStatus\b"),
+    sample="failed to reach COMPLETED, got MessageStatus.FAILED",
+    source="databricks-sdk, wait_get_message_genie_completed",
+)
+BRIDGE_NO_USER = LostText(
+    name="the bridge has no user's token in Model Serving",
+    pattern=re.compile(
+        r"Unable to read end user token|Unable to detect credentials for user authorization|"
+        r"\(empty token\) when fetching auth|Unable to get Databricks host and token"
+    ),
+    sample="Unable to read end user token in Databricks Model Serving.",
+    source="model_serving_obo_credential_strategy.py of databricks-ai-bridge 0.22",
+)
+MLFLOW_STATUS = LostText(
+    name="MLflow quotes an answer that is not JSON",
+    pattern=re.compile(r"failed with error code (\d{3}) != 200\. Response body: '(.{0,2000})", re.DOTALL),
+    sample="API request to endpoint /api/2.0/x failed with error code 403 != 200. Response body: 'Invalid scope'",
+    source="mlflow/utils/rest_utils.py",
+)
+HTTP_STATUS = LostText(
+    name="the SQL connector keeps the status in its text",
+    pattern=re.compile(r"HTTP request failed with status (?:code )?(\d{3})\b"),
+    sample="SEA HTTP request failed with status 403",
+    source="databricks/sql/backend/sea of databricks-sql-connector 4.9",
+)
+LOST_TEXTS = (CANCELLED, AGENTS_STATUS, GENIE_FAILED, BRIDGE_NO_USER, MLFLOW_STATUS, HTTP_STATUS)
