@@ -11,7 +11,7 @@ LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/te
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test test-newest test-wheel lock mutants test-apps test-frameworks soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test test-newest test-wheel lock mutants test-apps test-sql test-frameworks soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml $(LOCK:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version} is too old. Fix: make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'
@@ -64,6 +64,14 @@ test-frameworks:  ## the newest of the frameworks beyond those of the extras, in
 	$(VENV)-frameworks/bin/uv pip install --quiet --python $(VENV)-frameworks/bin/python --upgrade \
 		--requirements tests/frameworks/requirements.txt --editable ".[testing,mcp]" --group test
 	$(VENV)-frameworks/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
+
+test-sql:  ## SQL of the local workspace against Spark, in an environment of its own; needs Java
+	$(MAKE) VENV=$(VENV)-sql EXTRAS=testing $(VENV)-sql/sql.stamp
+	$(VENV)-sql/bin/python -m pytest -m "" tests/testing/sql $(ARGS)
+
+$(VENV)/sql.stamp: $(VENV)/test.stamp
+	$(INSTALL) --editable ".[$(EXTRAS)]" --group sql
+	@touch $@
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
 	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_SOAK_STREAMS=20000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \

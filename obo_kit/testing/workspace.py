@@ -29,6 +29,7 @@ from obo_kit.testing.services._faults import FaultsMixin
 from obo_kit.testing.services._functions import FunctionsMixin
 from obo_kit.testing.services._genie import GenieMixin
 from obo_kit.testing.services._oauth import IdentityMixin
+from obo_kit.testing.services._permissions import PermissionsMixin
 from obo_kit.testing.services._tables import TablesMixin
 from obo_kit.testing.services._warehouses import WarehousesMixin
 from obo_kit.testing.serving._endpoints import ServingMixin
@@ -46,6 +47,7 @@ __all__ = ["LocalWorkspace"]
 class LocalWorkspace(
     # In this order a configuration file is read: what needs something else comes after it.
     IdentityMixin,
+    PermissionsMixin,
     TablesMixin,
     FunctionsMixin,
     ConnectionsMixin,
@@ -77,6 +79,8 @@ class LocalWorkspace(
     Args:
         latency: Seconds from the arrival of a request to its answer, at least. The attribute may be set at any time.
         port: Port to listen on; 0 for one that is free.
+        strict_privileges: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. The attribute may be set at
+            any time.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, where it is in another file.
 
@@ -98,6 +102,7 @@ class LocalWorkspace(
         *,
         latency: float = 0.0,
         port: int = 0,
+        strict_privileges: bool = False,
         ssl_certfile: str | None = None,
         ssl_keyfile: str | None = None,
     ) -> None:
@@ -131,6 +136,7 @@ class LocalWorkspace(
         for part in _parts(type(self)):
             self._gate.add(self._core.service(part.kind).apis())
         self.latency = latency
+        self.strict_privileges = strict_privileges
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any], *, port: int = 0) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import secrets
@@ -83,6 +84,13 @@ class ExpiredTokenError(RefusedError):
         self.caller = caller
 
 
+def _named(groups: Iterable[str]) -> frozenset[str]:
+    if isinstance(groups, str):
+        msg = f"groups= takes names in a list, not the single string {groups!r}"
+        raise ValueError(msg)
+    return frozenset(groups)
+
+
 class Directory:
     """The principals of one workspace. Lives as long as it; thread-safe."""
 
@@ -93,6 +101,9 @@ class Directory:
         self._by_name: dict[str, Principal] = {}
         self._by_user_name: dict[str, Principal] = {}
         self._secrets: dict[str, str] = {}
+        # The groups that principals (by user name) and groups were put in themselves.
+        self._memberships: dict[str, frozenset[str]] = {}
+        self._nested: dict[str, frozenset[str]] = {}
         self._expired: set[str] = set()
         self._ids = itertools.count(7_000_000_000_001)
         self.issuer = ""
@@ -110,6 +121,36 @@ class Directory:
         with self._lock:
             self._secrets[client_id] = secret
         return ServicePrincipal(name=name, client_id=client_id, client_secret=secret)
+
+    def add_group(self, name: str, groups: Iterable[str]) -> None:
+        """Add a group that is in other groups, and whose members are in them too.
+
+        ValueError where the name is unusable or taken, or where the groups come back to itself.
+        """
+        with self._lock:
+            parents = _named(groups)
+            if not name or name != name.strip() or name in self._nested or name in _EVERYONE or name in self._by_name:
+                msg = f"A group needs a name of its own, not {name!r}"
+                raise ValueError(msg)
+            if name in parents | self._above(parents):
+                msg = f"The group {name!r} cannot be in itself"
+                raise ValueError(msg)
+            self._nested[name] = parents
+            for principal in list(self._by_name.values()):
+                groups_now = self._above(self._memberships[principal.user_name]) | _EVERYONE
+                changed = dataclasses.replace(principal, groups=groups_now)
+                self._by_name[principal.name] = self._by_user_name[principal.user_name] = changed
+
+    def _above(self, groups: frozenset[str]) -> frozenset[str]:
+        """Return groups and those that they are in, directly or not."""
+        reached: set[str] = set()
+        ahead = list(groups)
+        while ahead:
+            group = ahead.pop()
+            if group not in reached:
+                reached.add(group)
+                ahead.extend(self._nested.get(group, ()))
+        return frozenset(reached)
 
     def names(self, kind: Literal["user", "service_principal"]) -> tuple[str, ...]:
         """Names of the principals of a kind, in the order they were added."""
@@ -142,9 +183,7 @@ class Directory:
     def _add(
         self, name: str, user_name: str, kind: Literal["user", "service_principal"], groups: Iterable[str]
     ) -> Principal:
-        if isinstance(groups, str):
-            msg = f"groups= takes names in a list, not the single string {groups!r}"
-            raise ValueError(msg)
+        memberships = _named(groups)
         if not name or name != name.strip() or not name.isprintable():
             msg = f"A principal needs a printable name without spaces around it, not {name!r}"
             raise ValueError(msg)
@@ -157,8 +196,9 @@ class Directory:
                 user_name=user_name,
                 kind=kind,
                 id=str(next(self._ids)),
-                groups=frozenset(groups) | _EVERYONE,
+                groups=self._above(memberships) | _EVERYONE,
             )
+            self._memberships[user_name] = memberships
             self._by_name[name] = self._by_user_name[user_name] = principal
         return principal
 
@@ -175,7 +215,7 @@ class Directory:
     def grantee(self, name: str) -> str:
         """Return the key under which grants to a principal, or to a group, are kept. ValueError where unknown."""
         with self._lock:
-            groups = _EVERYONE.union(*(principal.groups for principal in self._by_name.values()))
+            groups = _EVERYONE.union(self._nested, *(principal.groups for principal in self._by_name.values()))
             principal = self._by_name.get(name) or self._by_user_name.get(name)
         if principal is not None:
             return principal.user_name

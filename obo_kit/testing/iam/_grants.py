@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Directory, Principal
 
-__all__ = ["PRIVILEGES", "Grants", "parents"]
+__all__ = ["PRIVILEGES", "Grants", "Lack", "lack_text", "parents"]
 
 _OWN = ("MANAGE", "ALL PRIVILEGES")
 # Privileges per kind of securable, the one that lets a user use it first; the grants of the catalogue.
@@ -43,6 +43,15 @@ _IN_SCHEMAS = frozenset({*_TABLES, "function"})
 
 Lack = tuple[str, str, str]
 """A privilege, and the kind and name of what it is missing on."""
+
+
+def lack_text(lack: Lack) -> str:
+    """Return what is missing, as the platform's refusals name it."""
+    privilege, kind, name = lack
+    securable = {"function": "Routine", "vector_search_index": "Table", "uc_connection": "Connection"}.get(
+        kind, kind.title()
+    )
+    return f"{privilege} on {securable} '{name}'"
 
 
 def parents(kind: str, name: str) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.services._permissions import check_granted
 from obo_kit.testing.sql._engine import Function, Outcome, Parameter, split_name
 from obo_kit.testing.sql._types import duck_type, sql_type, text_of, type_json
 
@@ -60,8 +61,7 @@ class Functions(Service):
         function = self._functions.get(name.lower())
         if function is None:
             raise RefusedError("function_missing", name=name)
-        if not self._grants.holds(principal, "EXECUTE", "function", function.name):
-            raise RefusedError("function_denied", name=function.name)
+        check_granted(self._grants, principal, "EXECUTE", "function", function.name)
         return function
 
     def executable(self, principal: Principal, catalog: str, schema: str) -> list[Function]:

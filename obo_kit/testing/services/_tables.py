@@ -10,6 +10,7 @@ from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._pages import page
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
+from obo_kit.testing.services._permissions import check_granted
 from obo_kit.testing.sql._results import column_body
 from obo_kit.testing.sql._rows import Rows
 from obo_kit.testing.sql._types import Column
@@ -43,8 +44,7 @@ class Tables(Service):
         kind = self._kind(name)
         if kind is None:
             raise RefusedError("table_missing", name=name)
-        if not self._grants.holds(call.user.principal, "SELECT", kind, name):
-            raise RefusedError("table_denied", name=name)
+        check_granted(self._grants, call.user.principal, "SELECT", kind, name)
         return Answer(content=self._info(name))
 
     def _exists(self, call: Call) -> Answer:
@@ -62,7 +62,7 @@ class Tables(Service):
         catalog = call.query.get("catalog_name", "").lower()
         if not catalog:
             raise RefusedError("invalid_parameter", detail="catalog_name is required")
-        names = dict.fromkeys(tuple(name.split(".")[:2]) for name in self._named(call.user.principal))
+        names = (name.split(".") for name in self._seen(call.user.principal, "schema"))
         schemas = [
             {"name": schema, "catalog_name": parent, "full_name": f"{parent}.{schema}"}
             for parent, schema in names
@@ -71,7 +71,7 @@ class Tables(Service):
         return page(call, "schemas", schemas)
 
     def _catalogs(self, call: Call) -> Answer:
-        names = dict.fromkeys(name.split(".")[0] for name in self._named(call.user.principal))
+        names = self._seen(call.user.principal, "catalog")
         return page(call, "catalogs", [{"name": name, "full_name": name} for name in names])
 
     # ------------------------------------------------------------------ looking things up
@@ -81,23 +81,15 @@ class Tables(Service):
 
     def visible(self, principal: Principal) -> list[str]:
         """Return the full names of the tables that the principal may read."""
-        return self._held(principal, dict.fromkeys(_KINDS, "SELECT"))
+        names = ((kind, name) for kind in _KINDS for name in self._grants.names(kind))
+        return sorted(name for kind, name in names if self._grants.holds(principal, "SELECT", kind, name))
 
     def columns(self, table: str) -> Sequence[Column]:
         """Return the columns of a table."""
         return self._engine.columns(table)
 
-    def _named(self, principal: Principal) -> list[str]:
-        """What the principal may use of Unity Catalog. Whoever holds a grant is taken to see its schema and catalog."""
-        return self._held(principal, {**dict.fromkeys(_KINDS, "SELECT"), "function": "EXECUTE"})
-
-    def _held(self, principal: Principal, wanted: dict[str, str]) -> list[str]:
-        return sorted(
-            name
-            for kind, privilege in wanted.items()
-            for name in self._grants.names(kind)
-            if self._grants.holds(principal, privilege, kind, name)
-        )
+    def _seen(self, principal: Principal, kind: str) -> list[str]:
+        return [name for name in self._grants.names(kind) if self._grants.sees(principal, kind, name)]
 
     def _info(self, name: str) -> dict[str, Any]:
         catalog, schema, table = name.split(".")

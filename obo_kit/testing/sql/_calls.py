@@ -9,7 +9,8 @@ import functools
 import re
 from pathlib import Path
 
-from sqlglot import exp
+from sqlglot import ErrorLevel, exp
+from sqlglot.errors import UnsupportedError
 
 from obo_kit.testing.sql._dialect import UnreadableError
 
@@ -18,12 +19,14 @@ __all__ = [
     "call",
     "cast",
     "date_part",
+    "duck_text",
     "duck_type",
     "interval",
     "is_macro",
     "literal",
     "macro_source",
     "macros_in",
+    "typed_as",
     "unit_of",
 ]
 
@@ -127,18 +130,27 @@ def duck_type(kind: exp.DataType) -> str:
     return _DUCK[name]
 
 
+def _is_moment(value: Expr) -> bool:
+    """Whether it is a text that both engines read as the same date, or date and time."""
+    return (
+        isinstance(value, exp.Literal)
+        and value.is_string
+        and re.fullmatch(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?", value.name) is not None
+    )
+
+
 def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
     """Return a cast that means what it does on the platform."""
     duck = duck_type(kind)
     name = kind.this.value
     attempted = "try_" if attempt else ""
-    if (isinstance(value, exp.Literal) and not value.is_string and name not in _WHOLE) or isinstance(value, exp.Null):
+    if isinstance(value, exp.Null):
         pass
     elif name in _WHOLE and not (isinstance(value, exp.Literal) and value.is_int):
         value = call(attempted + "whole", value)
-    elif duck == "VARCHAR" and not isinstance(value, exp.Literal):
+    elif duck == "VARCHAR" and not (isinstance(value, exp.Literal) and (value.is_string or value.is_int)):
         value = call("string", value)
-    elif duck in {"DATE", "TIMESTAMP"} and not isinstance(value, exp.Literal):
+    elif duck in {"DATE", "TIMESTAMP"} and not _is_moment(value):
         value = call(attempted + duck.lower(), value)
     class_ = exp.TryCast if attempt else exp.Cast
     return class_(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
@@ -188,6 +200,19 @@ def interval(node: exp.Interval) -> Expr:
     else:
         amount = exp.Paren(this=value)
     return exp.Interval(this=amount, unit=exp.Var(this=_UNITS[unit.name.lower()].upper()))
+
+
+def duck_text(tree: Expr) -> str:
+    """Return the text that runs. UnreadableError where DuckDB has no words for a part of it."""
+    try:
+        return tree.sql("duckdb", comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as error:
+        raise UnreadableError("sql_unsupported", str(error)) from None
+
+
+def typed_as(value: Expr, duck: str) -> exp.Cast:
+    """Return a plain cast to a type of DuckDB."""
+    return exp.Cast(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
 
 
 def array(*values: Expr) -> exp.Anonymous:

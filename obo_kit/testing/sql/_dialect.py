@@ -48,6 +48,8 @@ class UnreadableError(Exception):
 
 class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
     FUNCTIONS: ClassVar[Any] = {}
+    # Or array(…)[0] would be read as the array of 0.
+    ARRAY_CONSTRUCTORS: ClassVar[Any] = {}
     FUNCTION_PARSERS: ClassVar[Any] = {
         name: parser for name, parser in Databricks.Parser.FUNCTION_PARSERS.items() if name in _SPECIAL_FORMS
     }

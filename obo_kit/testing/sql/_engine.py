@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit.testing._refusals import REFUSALS, refusal_text
 from obo_kit.testing.iam._directory import Principal
+from obo_kit.testing.iam._grants import lack_text
 from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, split_name
 from obo_kit.testing.sql._rows import Rows, records
 from obo_kit.testing.sql._types import Column, sql_type, text_of
@@ -181,8 +182,9 @@ class Engine:
         """
         import duckdb
 
+        from obo_kit.testing.sql._calls import duck_text
         from obo_kit.testing.sql._dialect import UnreadableError, parse
-        from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+        from obo_kit.testing.sql._rewriter import Rewriter
 
         catalog, schema, _ = split_name(name)
         session = Session(catalog=catalog, schema=schema)
@@ -267,9 +269,10 @@ class Engine:
     ) -> Outcome:
         from sqlglot import exp
 
+        from obo_kit.testing.sql._calls import duck_text
         from obo_kit.testing.sql._dialect import UnreadableError, parse
         from obo_kit.testing.sql._metadata import Metadata
-        from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+        from obo_kit.testing.sql._rewriter import Rewriter
         from obo_kit.testing.sql._writes import WRITES, plan_grant, plan_write
 
         if self._store.metadata is None:
@@ -317,10 +320,8 @@ class Engine:
                 continue
             lack = self._grants.missing(principal, access.privilege, access.kind, access.name)
             if lack is not None:
-                privilege, kind, name = lack
-                securable = f"{'Routine' if kind == 'function' else kind.title()} '{name}'"
                 table = access.name if access.kind == "table" else None
-                raise _StatementError("sql_lacks", table=table, detail=f"{privilege} on {securable}")
+                raise _StatementError("sql_lacks", table=table, detail=lack_text(lack))
 
     def _query(self, cursor: Any, text: str, limit: int, *, explain: bool) -> Outcome:
         if explain:

@@ -24,10 +24,10 @@ _SAME = frozenset(
         "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and", "bit_count",
         "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
         "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp", "first_value",
-        "greatest", "ilike", "kurtosis", "lag", "last_value", "lead", "least", "like", "lower", "max", "md5",
+        "greatest", "ilike", "kurtosis_pop", "lag", "last_value", "lead", "least", "like", "lower", "max", "md5",
         "median", "min", "mode", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "radians", "rank",
         "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
-        "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "skewness", "stddev",
+        "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "stddev",
         "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
         "variance", "map_keys", "map_values", "map_entries", "map_concat", "map_from_entries",
     }
@@ -35,7 +35,8 @@ _SAME = frozenset(
 _RENAMED = {
     "aggregate": "reduce", "any": "bool_or", "any_value": "first", "approx_count_distinct": "approx_count_distinct",
     "array_agg": "collect_list", "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
-    "char_length": "length", "charindex": "locate", "count_if": "countif", "date_part": "datepart", "every": "bool_and",
+    "char_length": "length", "charindex": "locate", "count_if": "countif",
+    "kurtosis": "kurtosis_pop", "date_part": "datepart", "every": "bool_and",
     "first": "first", "last": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
     "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
     "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring", "to_char": "to_char",
@@ -126,6 +127,26 @@ def _named_struct(*values: Expr) -> Expr:
     return _struct_of((literal(values[at], "a field name"), values[at + 1]) for at in range(0, len(values), 2))
 
 
+def _array(*values: Expr) -> Expr:
+    shapes = {tuple(field.name for field in value.expressions) for value in values if isinstance(value, exp.Struct)}
+    if len(shapes) > 1:
+        raise UnreadableError("sql_types", "The structs of an array need the same fields.")
+    return array(*values)
+
+
+def _elt(at: Expr, *values: Expr) -> Expr:
+    return call("try_element_at", array(*values), at)
+
+
+def _arrays_zip(*values: Expr) -> Expr:
+    pair = exp.to_identifier("pair", quoted=True)
+    fields = [
+        (value.name if isinstance(value, exp.Column) else str(at), call("struct_extract", pair, at + 1))
+        for at, value in enumerate(values)
+    ]
+    return call("list_transform", call("list_zip", *values), exp.Lambda(this=_struct_of(fields), expressions=[pair]))
+
+
 def _map(*values: Expr) -> Expr:
     return call("map", array(*values[::2]), array(*values[1::2]))
 
@@ -154,8 +175,6 @@ def _date_add(*values: Expr) -> Expr:
         return call("date_add", *values)
     unit, count, start = values
     step = call(f"to_{unit_of(unit)}s", call("whole", count))
-    if unit_of(unit) in {"year", "quarter", "month", "week", "day"}:
-        return call("plus", start, step)
     return exp.Paren(this=exp.Add(this=call("timestamp", start), expression=step))
 
 
@@ -317,6 +336,10 @@ def _count(*values: Expr) -> Expr:
     return exp.Anonymous(this="count", expressions=[exp.Distinct(expressions=counted)] if distinct else counted)
 
 
+def _count_if(value: Expr) -> Expr:
+    return _count(exp.Case(ifs=[exp.If(this=value, true=exp.Literal.number(1))]))
+
+
 def _nulls_too(name: str) -> Callable[..., Expr]:
     def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
         if ignore is not None and ignore.sql().upper() == "TRUE":
@@ -336,9 +359,11 @@ def _percentile(name: str) -> Callable[..., Expr]:
 
 
 _REWRITES: dict[str, Callable[..., Expr]] = {
-    "array": array, "concat": _concat, "concat_ws": _concat_ws, "count": _count, "date_add": _date_add,
+    "array": _array, "arrays_zip": _arrays_zip, "concat": _concat, "concat_ws": _concat_ws, "count": _count,
+    "date_add": _date_add,
     "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": _quantified("any"),
-    "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": lambda value: call("count_if", value),
+    "elt": _elt,
+    "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
     "filter": _filter, "first": _nulls_too("first"), "forall": _quantified("every"), "format_string": _format_string,
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
     "map_filter": _on_entries("filter"), "named_struct": _named_struct, "percentile": _percentile("quantile_cont"),

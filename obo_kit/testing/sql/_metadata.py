@@ -47,7 +47,7 @@ class Metadata:
 
     def tables(self, principal: Principal) -> list[str]:
         """Return the full names of the tables that a user sees, sorted."""
-        return [name for name in sorted(self._store.tables) if self._grants.sees(principal, "table", name)]
+        return [name for name in self._grants.names("table") if self._grants.sees(principal, "table", name)]
 
     def _functions(self, principal: Principal) -> list[str]:
         return [name for name in sorted(self._store.functions) if self._grants.sees(principal, "function", name)]
@@ -215,7 +215,7 @@ class Metadata:
 
     def _seen(self, principal: Principal, name: str, session: Session) -> str:
         full = _full(name, session, 3)
-        if full not in self._store.tables:
+        if not self._grants.exists("table", full):
             raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in full.split(".")))
         if not self._grants.sees(principal, "table", full):
             raise UnreadableError("sql_lacks", f"SELECT on Table '{full}'")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import call, cast, date_part, interval
+from obo_kit.testing.sql._calls import call, cast, date_part, duck_text, interval, typed_as
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
@@ -28,6 +28,10 @@ __all__ = [
 
 Expr = exp.Expr
 
+# Calls that return text.
+_TEXTS = frozenset(
+    "json_extract_string spark_get_json_object spark_regexp_extract spark_substring spark_split_part".split()  # noqa: SIM905
+)
 _DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
 
 
@@ -165,6 +169,11 @@ def _text(column: Expr) -> str:
     return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)
 
 
+def _concat(node: Expr) -> Expr:
+    """String literals one after the other."""
+    return exp.Literal.string("".join(each.name for each in node.expressions))
+
+
 def _divide(node: Expr) -> Expr:
     digits = len(node.expression.name) if isinstance(node.expression, exp.Literal) and node.expression.is_int else None
     return call("divide", node.this, node.expression, digits)
@@ -179,6 +188,7 @@ def _days(node: Expr) -> bool:
 
 
 def _add(node: Expr) -> Expr | None:
+    _multiply(node)
     if _days(node.expression) and not isinstance(node.this, exp.Interval):
         return call("plus", node.this, node.expression)
     if _days(node.this) and not isinstance(node.expression, exp.Interval):
@@ -187,6 +197,7 @@ def _add(node: Expr) -> Expr | None:
 
 
 def _subtract(node: Expr) -> Expr | None:
+    _multiply(node)
     if isinstance(node.this, (exp.Literal, exp.Interval)) or isinstance(node.expression, exp.Literal):
         return None
     if isinstance(node.expression, exp.Interval) and not _days(node.expression):
@@ -196,19 +207,20 @@ def _subtract(node: Expr) -> Expr | None:
 
 def _like(node: Expr) -> Expr | None:
     right = node.expression
-    if isinstance(right, (exp.Any, exp.All)):
-        inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
-        patterns = inner.expressions if isinstance(inner, exp.Tuple) else [inner]
-        parent = node.parent
-        each = [_escaped(type(node)(this=node.this.copy(), expression=pattern)) for pattern in patterns]
-        if isinstance(parent, exp.Not):
-            each = [exp.Not(this=one) for one in each]
-        combined = exp.Paren(this=(exp.or_ if isinstance(right, exp.Any) else exp.and_)(*each))
-        if not isinstance(parent, exp.Not):
-            return combined
-        parent.replace(combined)
-        return None
-    return _escaped(node) if not isinstance(node.parent, exp.Escape) else None
+    if not isinstance(right, (exp.Any, exp.All)):
+        return _escaped(node) if not isinstance(node.parent, exp.Escape) else None
+    inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
+    patterns = inner.expressions if isinstance(inner, exp.Tuple) else [inner]
+    # NOT LIKE ANY and NOT LIKE ALL negate each comparison.
+    parent = node.parent if isinstance(node.parent, exp.Not) else None
+    each: list[Expr] = [_escaped(type(node)(this=node.this.copy(), expression=pattern)) for pattern in patterns]
+    if parent is not None or node.args.get("negate"):
+        each = [exp.Not(this=one) for one in each]
+    combined = exp.Paren(this=(exp.or_ if isinstance(right, exp.Any) else exp.and_)(*each))
+    if parent is None:
+        return combined
+    parent.replace(combined)
+    return None
 
 
 def _escaped(node: Expr) -> Expr:
@@ -246,11 +258,45 @@ def _ignore_nulls(node: Expr) -> Expr:
     if not isinstance(inner, exp.Anonymous):
         raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served where it stands.")
     if isinstance(node.parent, exp.Window):
-        return exp.Anonymous(
-            this=inner.this, expressions=[exp.IgnoreNulls(this=inner.expressions[0]), *inner.expressions[1:]]
-        )
+        # What is below a node was rewritten before it; the library has no words for this in DuckDB.
+        value = exp.Var(this=f"{duck_text(inner.expressions[0])} IGNORE NULLS")
+        return exp.Anonymous(this=inner.this, expressions=[value, *inner.expressions[1:]])
     present = exp.Not(this=exp.Is(this=inner.expressions[0].copy(), expression=exp.null()))
     return exp.Filter(this=inner, expression=exp.Where(this=present))
+
+
+def _within_group(node: exp.WithinGroup) -> Expr:
+    function, order = node.this, node.expression
+    name = {"percentile_cont": "quantile_cont", "percentile_disc": "quantile_disc"}.get(function.name)
+    (by, *others) = order.expressions if isinstance(order, exp.Order) else [None]
+    if name is None or by is None or others or (by.args.get("desc") and name == "quantile_disc"):
+        raise UnreadableError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
+    share = function.expressions[0]
+    if by.args.get("desc"):
+        share = exp.Paren(this=exp.Sub(this=exp.Literal.number(1), expression=share))
+    return exp.Anonymous(this=name, expressions=[by.this, share])
+
+
+def _tuple(node: exp.Tuple) -> Expr | None:
+    """A row among the columns is a struct."""
+    if not isinstance(node.parent, (exp.Select, exp.Alias)) or node.arg_key not in {"expressions", "this"}:
+        return None
+    fields = [(f"col{at}", value) for at, value in enumerate(node.expressions, 1)]
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value) for name, value in fields
+        ]
+    )
+
+
+def _multiply(node: Expr) -> Expr | None:
+    """Text among numbers is a number."""
+    for side, other in (("this", node.expression), ("expression", node.this)):
+        value = node.args[side]
+        if isinstance(value, exp.Anonymous) and value.name in _TEXTS:
+            whole = isinstance(other, exp.Literal) and other.is_int
+            node.set(side, typed_as(call("whole", value), "BIGINT") if whole else typed_as(value, "DOUBLE"))
+    return None
 
 
 def _merge_filters(node: Expr) -> Expr | None:
@@ -276,6 +322,10 @@ def _listagg(node: Expr) -> Expr:
     distinct = isinstance(value, exp.Distinct)
     inner = call("string", value.expressions[0] if distinct else value)
     if order is not None:
+        plain = value.expressions[0] if distinct else value
+        for by in order.expressions if distinct else ():
+            if by.this == plain:
+                by.set("this", inner.copy())
         separator = exp.Order(this=separator, expressions=order.expressions)
     return exp.Anonymous(
         this="string_agg", expressions=[exp.Distinct(expressions=[inner]) if distinct else inner, separator]
@@ -341,6 +391,7 @@ def _window(node: Expr) -> Expr | None:
 CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Add: _add,
     exp.Bracket: _bracket,
+    exp.Concat: _concat,
     exp.CTE: _cte,
     exp.Cast: _cast_node,
     exp.Div: _divide,
@@ -356,6 +407,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Interval: interval,
     exp.JSONExtract: _json_path,
     exp.Like: _like,
+    exp.Mul: _multiply,
     exp.Mod: _binary("mod"),
     exp.Overlay: _overlay,
     exp.Pivot: _pivot,
@@ -369,6 +421,8 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     ),
     exp.Trim: _trim,
     exp.TryCast: _cast_node,
+    exp.Tuple: _tuple,
     exp.Values: _values,
     exp.Window: _window,
+    exp.WithinGroup: _within_group,
 }

@@ -48,13 +48,21 @@ declare(
             standing="inferred",
             source="databricks-sdk on EXTERNAL_LINKS (short-lived, no Authorization header); storage differs by cloud",
         ),
-        "table_denied": Refusal(
+        "uc_lacks": Refusal(
             status=403,
             code="PERMISSION_DENIED",
-            text="User does not have SELECT on Table '{name}'.",
+            text="User does not have {detail}.",
             decision="missing grant",
             standing="reported",
             source="errors.uc_privilege_missing",
+        ),
+        "uc_missing": Refusal(
+            status=404,
+            code="RESOURCE_DOES_NOT_EXIST",
+            text="{kind} '{name}' does not exist.",
+            decision="not found",
+            standing="inferred",
+            source="errors.uc_hidden has a code per kind; the one for all of them is ours",
         ),
         "table_missing": Refusal(
             status=404,
@@ -63,14 +71,6 @@ declare(
             decision="not found",
             standing="reported",
             source="errors.uc_hidden",
-        ),
-        "function_denied": Refusal(
-            status=403,
-            code="PERMISSION_DENIED",
-            text="User does not have EXECUTE on Routine '{name}'.",
-            decision="missing grant",
-            standing="reported",
-            source="errors.uc_privilege_missing",
         ),
         "function_missing": Refusal(
             status=404,
@@ -143,6 +143,15 @@ declare(
             standing="inferred",
             source="Spark error class; the detail is DuckDB's",
             sql_state="42605",
+        ),
+        "sql_types": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="[DATATYPE_MISMATCH] {detail} SQLSTATE: 42K09",
+            decision="bad request",
+            standing="inferred",
+            source="Spark error class",
+            sql_state="42K09",
         ),
         "sql_no_table_function": Refusal(
             status=200,

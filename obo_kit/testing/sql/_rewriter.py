@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
     from obo_kit.testing.sql._databases import Function, Store, Table, View
 
-__all__ = ["Rewriter", "duck_text"]
+__all__ = ["Rewriter"]
 
 Expr = exp.Expr
 
@@ -47,7 +47,7 @@ _NODES = frozenset(
         "Select", "From", "Where", "Group", "Having", "Qualify", "Order", "Ordered", "Limit", "Offset",
         "Distinct", "Union", "Except", "Intersect", "Subquery", "With", "CTE", "TableAlias", "Table",
         "Identifier", "Column", "Star", "Dot", "Literal", "RawString", "HexString", "Null", "Boolean", "Alias",
-        "Aliases", "Paren", "Tuple", "Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "BitwiseAnd",
+        "Aliases", "Concat", "Paren", "Tuple", "Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "BitwiseAnd",
         "BitwiseOr", "BitwiseXor", "BitwiseNot", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
         "NullSafeNEQ", "Is", "In", "Between", "Like", "ILike", "Escape", "RegexpLike", "Any", "All", "Exists",
         "Not", "And", "Or", "Case", "If", "Cast", "TryCast", "DataType", "DataTypeParam", "ColumnDef",
@@ -86,7 +86,11 @@ class Rewriter:
         """Return the tree in DuckDB's words. UnreadableError where it holds what is not served."""
         if self.depth > 16:
             raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
-        root = exp.Tuple(expressions=[tree])
+        for select in tree.find_all(exp.Select):
+            # Hints and the order within partitions mean nothing here.
+            for name in ("hint", "distribute", "sort", "cluster"):
+                select.set(name, None)
+        root = exp.Paren(this=tree)
         nodes = [node for node in root.bfs() if node is not root]
         allowed = _NODES | WRITING if writing else _NODES
         for node in nodes:
@@ -97,10 +101,7 @@ class Rewriter:
         for node in nodes:
             if isinstance(node, exp.Select):
                 name_columns(node)
-        self._given = iter([each for each in self.parameters if not each.get("name")])
-        for node in nodes:
-            if isinstance(node, exp.Placeholder):
-                node.replace(self._parameter(node))
+        self._fill(nodes)
         for node in reversed(list(root.bfs())):
             mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
             result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
@@ -109,8 +110,15 @@ class Rewriter:
         for node in root.find_all(exp.Anonymous):
             if node.name.lower() in GENERATORS:
                 raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served where it stands.")
-        rewritten: Expr = root.expressions[0]
+        rewritten: Expr = root.this
         return rewritten
+
+    def _fill(self, nodes: list[Expr]) -> None:
+        """Put the values of parameters in their places."""
+        self._given = iter([each for each in self.parameters if not each.get("name")])
+        for node in nodes:
+            if isinstance(node, exp.Placeholder):
+                node.replace(self._parameter(node))
 
     def _inner(self, catalog: str, schema: str, *, definer: bool) -> Rewriter:
         session = Session(catalog=catalog, schema=schema, views={} if definer else self.session.views)
@@ -167,7 +175,7 @@ class Rewriter:
             if value and name not in _TABLE_ARGS:
                 raise UnreadableError("sql_unsupported", f"{name.upper()} of a table is not served.")
         if isinstance(node.this, exp.Anonymous):
-            if node.name.lower() != "identifier":
+            if node.this.name.lower() != "identifier":
                 return self._table_function(node)
             read_identifier(node)
         name = node.name.lower()
@@ -285,9 +293,7 @@ class Rewriter:
         }
 
     def select(self, node: exp.Select) -> Expr | None:
-        """Generators among the columns; hints and the order within partitions mean nothing here."""
-        for name in ("hint", "distribute", "sort", "cluster"):
-            node.set(name, None)
+        """Generators among the columns."""
         distinct = node.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
             raise UnreadableError("sql_unsupported", "DISTINCT ON is not served.")
@@ -448,8 +454,3 @@ _OWN: dict[type, Callable[[Rewriter, Any], Expr | None]] = {
     exp.SessionUser: Rewriter.me,
     exp.Table: Rewriter.table,
 }
-
-
-def duck_text(tree: Expr) -> str:
-    """Return the text that runs."""
-    return tree.sql("duckdb", comments=False, normalize_functions=False)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import duck_type
+from obo_kit.testing.iam._grants import lack_text
+from obo_kit.testing.sql._calls import duck_text, duck_type
 from obo_kit.testing.sql._databases import Access, Session, Table, View, quoted
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
-from obo_kit.testing.sql._rewriter import Rewriter, duck_text
+from obo_kit.testing.sql._rewriter import Rewriter
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -264,7 +265,7 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
     if not grants.exists(kind, name):
         raise UnreadableError("sql_no_schema" if count < 3 else "sql_missing", _backticked(name))
     if not grants.manages(principal, kind, name):
-        raise UnreadableError("sql_lacks", f"MANAGE on {kind.replace('_', ' ').title()} '{name}'")
+        raise UnreadableError("sql_lacks", lack_text(("MANAGE", kind, name)))
     change = grants.grant if match["verb"].upper() == "GRANT" else grants.revoke
 
     def run(_: Any) -> Written:

@@ -148,7 +148,10 @@ CREATE MACRO spark_date_sub(a, n) AS CAST(spark_date(a) - CAST(n AS INTEGER) AS 
 CREATE MACRO spark_datediff(a, b) AS CAST(spark_date(a) - spark_date(b) AS INTEGER);
 CREATE MACRO spark_date_diff(a, b) AS CAST(spark_date(a) - spark_date(b) AS INTEGER);
 CREATE MACRO spark_add_months(a, n) AS CAST(spark_date(a) + to_months(CAST(n AS INTEGER)) AS DATE);
-CREATE MACRO spark_timestampdiff(u, a, b) AS CAST(date_sub(u, spark_timestamp(a), spark_timestamp(b)) AS BIGINT);
+CREATE MACRO spark_calendar_months(a, b) AS (year(b) - year(a)) * 12 + month(b) - month(a);
+CREATE MACRO spark_since_month(a) AS day(a) * 86400000000 + (epoch_us(a) - epoch_us(date_trunc('day', a)));
+CREATE MACRO spark_months_passed(a, b) AS spark_calendar_months(a, b) - CASE WHEN spark_calendar_months(a, b) > 0 AND spark_since_month(b) < spark_since_month(a) THEN 1 WHEN spark_calendar_months(a, b) < 0 AND spark_since_month(b) > spark_since_month(a) THEN -1 ELSE 0 END;
+CREATE MACRO spark_timestampdiff(u, a, b) AS CAST(CASE u WHEN 'month' THEN spark_months_passed(spark_timestamp(a), spark_timestamp(b)) WHEN 'quarter' THEN trunc(spark_months_passed(spark_timestamp(a), spark_timestamp(b)) / 3) WHEN 'year' THEN trunc(spark_months_passed(spark_timestamp(a), spark_timestamp(b)) / 12) ELSE date_sub(u, spark_timestamp(a), spark_timestamp(b)) END AS BIGINT);
 CREATE MACRO spark_last_day(a) AS last_day(spark_date(a));
 CREATE MACRO spark_weekday_number(n) AS list_position(['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU'], upper(left(n, 2)));
 CREATE MACRO spark_next_day(a, n) AS CAST(spark_date(a) + CAST((spark_weekday_number(n) - isodow(spark_date(a)) + 6) % 7 + 1 AS INTEGER) AS DATE);
@@ -186,8 +189,8 @@ CREATE MACRO spark_unix_millis(a) AS CAST(epoch_ms(spark_timestamp(a)) AS BIGINT
 CREATE MACRO spark_unix_micros(a) AS CAST(epoch_us(spark_timestamp(a)) AS BIGINT);
 CREATE MACRO spark_unix_date(a) AS CAST(spark_date(a) - DATE '1970-01-01' AS INTEGER);
 CREATE MACRO spark_date_from_unix_date(n) AS CAST(DATE '1970-01-01' + CAST(n AS INTEGER) AS DATE);
-CREATE MACRO spark_timestamp_seconds(n) AS make_timestamp(CAST(n * 1000000 AS BIGINT));
-CREATE MACRO spark_timestamp_millis(n) AS make_timestamp(CAST(n * 1000 AS BIGINT));
+CREATE MACRO spark_timestamp_seconds(n) AS make_timestamp(CAST(CAST(n AS DOUBLE) * 1000000 AS BIGINT));
+CREATE MACRO spark_timestamp_millis(n) AS make_timestamp(CAST(CAST(n AS DOUBLE) * 1000 AS BIGINT));
 CREATE MACRO spark_timestamp_micros(n) AS make_timestamp(CAST(n AS BIGINT));
 CREATE MACRO spark_from_utc_timestamp(a, z) AS timezone(z, timezone('UTC', spark_timestamp(a)));
 CREATE MACRO spark_to_utc_timestamp(a, z) AS timezone('UTC', timezone(z, spark_timestamp(a)));
@@ -238,3 +241,7 @@ CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
 CREATE MACRO spark_parse_json(a) AS CAST(a AS JSON);
 CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
+
+-- ------------------------------------------------------------------------------------------------ types
+CREATE MACRO spark_type_name(t) AS CASE t WHEN 'INTEGER' THEN 'int' WHEN 'BIGINT' THEN 'bigint' WHEN 'HUGEINT' THEN 'bigint' WHEN 'SMALLINT' THEN 'smallint' WHEN 'TINYINT' THEN 'tinyint' WHEN 'VARCHAR' THEN 'string' WHEN 'BLOB' THEN 'binary' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'DOUBLE' THEN 'double' WHEN 'FLOAT' THEN 'float' WHEN 'DATE' THEN 'date' WHEN 'TIMESTAMP' THEN 'timestamp' WHEN '"NULL"' THEN 'void' ELSE CASE WHEN t LIKE 'DECIMAL(%' AND t NOT LIKE '%]' THEN lower(t) ELSE error('[UNSUPPORTED_FEATURE] The local workspace does not serve typeof for ' || t || ' SQLSTATE: 0A000') END END;
+CREATE MACRO spark_typeof(a) AS CASE WHEN typeof(a) LIKE '%[]' AND typeof(a) NOT LIKE '%[][]' THEN 'array<' || spark_type_name(left(typeof(a), length(typeof(a)) - 2)) || '>' ELSE spark_type_name(typeof(a)) END;

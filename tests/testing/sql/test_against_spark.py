@@ -1,0 +1,56 @@
+"""The same statements on Spark, the engine whose dialect it is: `make test-sql` runs it, in an environment of its own.
+
+Where both give rows, they are the same, or the difference is listed with its reason in ``statements.jsonl``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+pyspark = pytest.importorskip("pyspark", reason="make test-sql installs it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+sys.path.insert(0, str(Path(__file__).parent))
+from statement_rows import ORDERS, STATEMENTS, same  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def spark():
+    os.environ["TZ"] = "UTC"
+    builder = pyspark.sql.SparkSession.builder.master("local[1]")
+    for name, value in (
+        ("spark.driver.bindAddress", "127.0.0.1"),
+        ("spark.driver.host", "127.0.0.1"),
+        ("spark.driver.memory", "1g"),
+        ("spark.sql.session.timeZone", "UTC"),
+        ("spark.sql.shuffle.partitions", "1"),
+        ("spark.ui.enabled", "false"),
+    ):
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    columns = "id BIGINT, item STRING, amount DOUBLE, ts TIMESTAMP, tags STRING, js STRING"
+    session.createDataFrame([tuple(row.values()) for row in ORDERS], columns).createOrReplaceTempView("orders")
+    yield session
+    session.stop()
+
+
+@pytest.mark.parametrize("case", STATEMENTS, ids=lambda case: case["sql"][:60])
+def test_spark_gives_the_same(spark, case):
+    if case.get("differs"):
+        pytest.skip(case["differs"])
+    if case.get("error"):
+        with pytest.raises(pyspark.errors.PySparkException):
+            spark.sql(case["sql"]).collect()
+    else:
+        found = [list(row) for row in spark.sql(case["sql"]).collect()]
+        assert same(found, case["rows"], any_order=case.get("any_order", False)), found

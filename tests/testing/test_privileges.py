@@ -1,0 +1,357 @@
+"""Privileges of Unity Catalog in the local workspace: strictly, inherited, owned, in groups of groups, by SQL and API."""
+
+from __future__ import annotations
+
+import pytest
+from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
+from databricks.sdk.service.catalog import PermissionsChange, Privilege
+from databricks.sdk.service.sql import StatementState
+from support import client, last, rows, sql
+
+from obo_kit.testing import LocalWorkspace
+
+READ = "SELECT id FROM main.shop.orders"
+
+
+@pytest.fixture
+def workspace():
+    with LocalWorkspace() as workspace:
+        for user in ("alice", "bob", "carol"):
+            workspace.add_user(user, groups=["emea"] if user == "carol" else [])
+        workspace.add_warehouse("wh1")
+        workspace.grant("users", "CAN USE", "wh1")
+        workspace.add_table("main.shop.orders", [{"id": 1}])
+        workspace.add_table("main.shop.prices", [{"id": 1}])
+        workspace.add_function("main.shop.twice", "2 * x", parameters={"x": "INT"}, returns="INT")
+        yield workspace
+
+
+def message(answer):
+    assert answer.status.state is StatementState.FAILED, answer
+    return answer.status.error.message
+
+
+def works(answer):
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status
+    return answer
+
+
+def test_without_strict_privileges_select_is_enough(workspace):
+    workspace.grant("alice", "SELECT", "main.shop.orders")
+    assert workspace.strict_privileges is False
+    assert rows(sql(workspace, "alice", READ)) == [["1"]]
+    assert [each.name for each in client(workspace, "alice").catalogs.list()] == ["main"]
+
+
+def test_strictly_the_catalog_and_the_schema_are_needed_too(workspace):
+    workspace.strict_privileges = True
+    workspace.grant("alice", "SELECT", "main.shop.orders")
+    workspace.grant("alice", "EXECUTE", "main.shop.twice")
+    for privilege, kind, name in (("USE CATALOG", "Catalog", "main"), ("USE SCHEMA", "Schema", "main.shop")):
+        text = f"User does not have {privilege} on {kind} '{name}'."
+        refused = message(sql(workspace, "alice", READ))
+        assert refused == f"[INSUFFICIENT_PERMISSIONS] Insufficient privileges: {text} SQLSTATE: 42501"
+        assert (last(workspace).user, last(workspace).decision) == ("alice", "missing grant")
+        assert text in message(sql(workspace, "alice", "SELECT main.shop.twice(1)"))
+        with pytest.raises(PermissionDenied, match=text):
+            client(workspace, "alice").tables.get("main.shop.orders")
+        with pytest.raises(PermissionDenied, match=text):
+            client(workspace, "alice").functions.get("main.shop.twice")
+        assert list(client(workspace, "alice").tables.list("main", "shop")) == []
+        workspace.grant("alice", privilege, name)
+    assert rows(sql(workspace, "alice", READ)) == [["1"]]
+    assert rows(sql(workspace, "alice", "SELECT main.shop.twice(1)")) == [["2"]]
+    assert [each.full_name for each in client(workspace, "alice").tables.list("main", "shop")] == ["main.shop.orders"]
+    workspace.revoke("alice", "USE CATALOG", "main")
+    assert "USE CATALOG" in message(sql(workspace, "alice", READ))
+
+
+@pytest.mark.parametrize("how", ["argument", "config"])
+def test_strictness_is_an_argument_and_a_setting_of_the_file(how):
+    config = {"strict_privileges": True, "users": ["alice"]}
+    workspace = LocalWorkspace(strict_privileges=True) if how == "argument" else LocalWorkspace.from_config(config)
+    assert workspace.strict_privileges is True
+    with pytest.raises(ValueError, match="True or False"):
+        workspace.strict_privileges = "yes"
+
+
+@pytest.mark.parametrize(
+    ("privilege", "securable"),
+    [
+        ("SELECT", "main"),
+        ("SELECT", "main.shop"),
+        ("ALL PRIVILEGES", "main"),
+        ("ALL PRIVILEGES", "main.shop"),
+        ("ALL_PRIVILEGES", "main.shop.orders"),
+    ],
+)
+def test_privileges_are_inherited_and_all_privileges_holds_each(workspace, privilege, securable):
+    assert "42501" in message(sql(workspace, "alice", READ))
+    workspace.grant("alice", privilege, securable)
+    assert rows(sql(workspace, "alice", READ)) == [["1"]]
+    assert "42501" in message(sql(workspace, "bob", READ))
+    workspace.revoke("alice", privilege, securable)
+    assert "42501" in message(sql(workspace, "alice", READ))
+
+
+def test_manage_grants_but_does_not_read(workspace):
+    workspace.grant("alice", "MANAGE", "main.shop")
+    assert "SELECT on Table" in message(sql(workspace, "alice", READ))
+    works(sql(workspace, "alice", "GRANT SELECT ON TABLE main.shop.orders TO bob"))
+    assert rows(sql(workspace, "bob", READ)) == [["1"]]
+
+
+def test_an_owner_holds_everything_on_what_is_theirs(workspace):
+    workspace.set_owner("alice", "main.shop.orders")
+    assert rows(sql(workspace, "alice", READ)) == [["1"]]
+    works(sql(workspace, "alice", "INSERT INTO main.shop.orders VALUES (2)"))
+    works(sql(workspace, "alice", "GRANT SELECT ON main.shop.orders TO `carol@example.com`"))
+    assert rows(sql(workspace, "carol", f"{READ} ORDER BY id")) == [["1"], ["2"]]
+    assert "MANAGE on Table" in message(sql(workspace, "carol", "GRANT SELECT ON main.shop.orders TO bob"))
+    assert "SELECT on Table" in message(sql(workspace, "alice", "SELECT * FROM main.shop.prices"))
+    works(sql(workspace, "alice", "DROP TABLE main.shop.orders"))
+    assert "42P01" in message(sql(workspace, "alice", READ))
+
+
+def test_groups_are_in_groups(workspace):
+    workspace.add_group("emea", groups=["staff"])
+    workspace.add_group("staff", groups=["everybody-here"])
+    workspace.grant("everybody-here", "SELECT", "main.shop.orders")
+    assert rows(sql(workspace, "carol", READ)) == [["1"]]
+    assert "42501" in message(sql(workspace, "bob", READ))
+    asked = "SELECT is_account_group_member('everybody-here')"
+    assert rows(sql(workspace, "carol", asked)) == [["true"]]
+    assert rows(sql(workspace, "bob", asked)) == [["false"]]
+    workspace.add_user("dan", groups=["emea"])
+    assert rows(sql(workspace, "dan", READ)) == [["1"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "text"),
+    [
+        ("staff", ["emea"], "cannot be in itself"),
+        ("a", ["a"], "cannot be in itself"),
+        ("emea", [], "name of its own"),
+        ("users", [], "name of its own"),
+        ("alice", [], "name of its own"),
+        ("x", "staff", "names in a list"),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(workspace, name, groups, text):
+    workspace.add_group("emea", groups=["staff"])
+    with pytest.raises(ValueError, match=text):
+        workspace.add_group(name, groups=groups)
+
+
+def test_grant_and_revoke_statements_change_the_same_grants(workspace):
+    workspace.grant("alice", "MANAGE", "main")
+    for statement in (
+        "GRANT USE CATALOG ON CATALOG main TO `bob@example.com`",
+        "GRANT USE SCHEMA, SELECT ON SCHEMA main.shop TO bob",
+        "GRANT EXECUTE ON FUNCTION main.shop.twice TO emea",
+    ):
+        works(sql(workspace, "alice", statement))
+    workspace.strict_privileges = True
+    assert rows(sql(workspace, "bob", READ)) == [["1"]]
+    assert rows(sql(workspace, "alice", "SHOW GRANTS `bob@example.com` ON SCHEMA main.shop")) == [
+        ["bob@example.com", "SELECT", "SCHEMA", "main.shop"],
+        ["bob@example.com", "USE SCHEMA", "SCHEMA", "main.shop"],
+    ]
+    works(sql(workspace, "alice", "REVOKE SELECT ON SCHEMA main.shop FROM bob"))
+    assert "SELECT on Table" in message(sql(workspace, "bob", READ))
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("GRANT SELECT ON TABLE main.shop.orders TO alice", "MANAGE on Table 'main.shop.orders'"),
+        ("GRANT USE CATALOG ON CATALOG main TO bob", "MANAGE on Catalog 'main'"),
+        ("GRANT SELECT ON TABLE main.shop.absent TO bob", "42P01"),
+        ("GRANT SELECT ON SCHEMA main.absent TO bob", "42704"),
+        ("GRANT SELECT ON VOLUME main.shop.files TO bob", "0A000"),
+    ],
+)
+def test_nobody_grants_what_is_not_theirs(workspace, statement, text):
+    workspace.grant("bob", "SELECT", "main.shop.orders")
+    assert text in message(sql(workspace, "bob", statement))
+    assert "42501" in message(sql(workspace, "alice", READ))
+
+
+def test_the_permissions_api_works_on_the_same_grants(workspace):
+    workspace.grant("alice", "MANAGE", "main.shop")
+    workspace.grant("emea", "SELECT", "main")
+    changes = [PermissionsChange(principal="bob@example.com", add=[Privilege.SELECT, Privilege.MODIFY])]
+    api = client(workspace, "alice").grants
+    answer = api.update("table", "main.shop.orders", changes=changes)
+    assert [(each.principal, each.privileges) for each in answer.privilege_assignments] == [
+        ("bob@example.com", [Privilege.MODIFY, Privilege.SELECT])
+    ]
+    assert rows(sql(workspace, "bob", READ)) == [["1"]]
+    effective = {
+        each.principal: [(one.privilege, one.inherited_from_name) for one in each.privileges]
+        for each in api.get_effective("table", "main.shop.orders").privilege_assignments
+    }
+    assert effective["emea"] == [(Privilege.SELECT, "main")]
+    assert effective["bob@example.com"] == [(Privilege.MODIFY, None), (Privilege.SELECT, None)]
+    api.update(
+        "table",
+        "main.shop.orders",
+        changes=[PermissionsChange(principal="bob@example.com", remove=[Privilege.SELECT])],
+    )
+    assert "SELECT on Table" in message(sql(workspace, "bob", READ))
+
+
+def test_the_permissions_api_shows_and_changes_no_more_than_one_may(workspace):
+    workspace.grant("bob", "SELECT", "main.shop.orders")
+    workspace.grant("carol", "SELECT", "main.shop.orders")
+    api = client(workspace, "bob").grants
+    assert [each.principal for each in api.get("table", "main.shop.orders").privilege_assignments] == [
+        "bob@example.com"
+    ]
+    with pytest.raises(PermissionDenied, match="User does not have MANAGE on Table"):
+        api.update(
+            "table",
+            "main.shop.orders",
+            changes=[PermissionsChange(principal="bob@example.com", add=[Privilege.MODIFY])],
+        )
+    assert (last(workspace).user, last(workspace).decision) == ("bob", "missing grant")
+    with pytest.raises(NotFound):
+        api.get("table", "main.shop.absent")
+    workspace.grant("bob", "MANAGE", "main.shop.orders")
+    with pytest.raises(InvalidParameterValue, match="No principal 'dave'"):
+        api.update("table", "main.shop.orders", changes=[PermissionsChange(principal="dave", add=[Privilege.SELECT])])
+
+
+def test_writes_need_modify_and_are_seen_by_the_next_statement(workspace):
+    workspace.grant("users", "SELECT", "main.shop.orders")
+    workspace.grant("alice", "MODIFY", "main.shop.orders")
+    assert rows(works(sql(workspace, "alice", "INSERT INTO main.shop.orders VALUES (2), (3)"))) == [["2", "2"]]
+    assert rows(works(sql(workspace, "alice", "UPDATE main.shop.orders SET id = id + 10 WHERE id > 1"))) == [["2"]]
+    assert rows(works(sql(workspace, "alice", "DELETE FROM main.shop.orders WHERE id = 12"))) == [["1"]]
+    merge = """MERGE INTO main.shop.orders o USING (SELECT 13 AS id UNION ALL SELECT 20) s ON o.id = s.id
+        WHEN MATCHED THEN UPDATE SET id = s.id + 100 WHEN NOT MATCHED THEN INSERT *"""
+    assert rows(works(sql(workspace, "alice", merge))) == [["2", "1", "0", "1"]]
+    assert rows(sql(workspace, "bob", f"{READ} ORDER BY id")) == [["1"], ["20"], ["113"]]
+    for statement in ("INSERT INTO main.shop.orders VALUES (9)", "DELETE FROM main.shop.orders", merge):
+        assert "MODIFY on Table 'main.shop.orders'" in message(sql(workspace, "bob", statement))
+    works(sql(workspace, "alice", "INSERT OVERWRITE main.shop.orders SELECT 7"))
+    assert rows(sql(workspace, "bob", READ)) == [["7"]]
+    works(sql(workspace, "alice", "TRUNCATE TABLE main.shop.orders"))
+    assert rows(sql(workspace, "bob", READ)) == []
+
+
+def test_tables_are_made_with_create_table_and_belong_to_who_made_them(workspace):
+    workspace.grant("users", "SELECT", "main.shop.orders")
+    make = "CREATE TABLE main.shop.copy AS SELECT id, count(*) AS n, sum(id) AS s FROM main.shop.orders GROUP BY id"
+    assert "CREATE TABLE on Schema 'main.shop'" in message(sql(workspace, "alice", make))
+    workspace.grant("alice", "CREATE TABLE", "main.shop")
+    works(sql(workspace, "alice", make))
+    assert rows(sql(workspace, "alice", "SELECT * FROM main.shop.copy")) == [["1", "1", "1"]]
+    assert "SELECT on Table 'main.shop.copy'" in message(sql(workspace, "bob", "SELECT * FROM main.shop.copy"))
+    described = client(workspace, "alice").tables.get("main.shop.copy")
+    assert [(each.name, each.type_text) for each in described.columns] == [
+        ("id", "BIGINT"),
+        ("n", "BIGINT"),
+        ("s", "BIGINT"),
+    ]
+    assert "42P07" in message(sql(workspace, "alice", make))
+    works(sql(workspace, "alice", make.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")))
+    works(sql(workspace, "alice", "CREATE OR REPLACE TABLE main.shop.copy (id INT NOT NULL, name STRING COMMENT 'x')"))
+    works(sql(workspace, "alice", "INSERT INTO main.shop.copy (name, id) VALUES ('tea', 1)"))
+    assert rows(sql(workspace, "alice", "SELECT id, name FROM main.shop.copy")) == [["1", "tea"]]
+    workspace.grant("bob", "CREATE TABLE", "main.shop")
+    replace = "CREATE OR REPLACE TABLE main.shop.copy AS SELECT 1 AS id"
+    assert "MANAGE on Table 'main.shop.copy'" in message(sql(workspace, "bob", replace))
+    assert "42501" in message(sql(workspace, "bob", "DROP TABLE main.shop.copy"))
+    works(sql(workspace, "alice", "DROP TABLE main.shop.copy"))
+    works(sql(workspace, "alice", "DROP TABLE IF EXISTS main.shop.copy"))
+    assert "42704" in message(sql(workspace, "alice", "CREATE TABLE main.absent.copy AS SELECT 1 AS id"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE main.shop.mine SET owner = 'x'",
+        "DELETE FROM main.shop.mine",
+        "MERGE INTO main.shop.mine m USING (SELECT 1 AS id) s ON m.id = s.id WHEN MATCHED THEN DELETE",
+    ],
+)
+def test_what_a_filter_hides_is_not_changed(workspace, statement):
+    workspace.add_table("main.shop.mine", [{"id": 1, "owner": "bob@example.com"}], row_filter="owner = current_user()")
+    workspace.grant("alice", "ALL PRIVILEGES", "main.shop.mine")
+    assert "0A000" in message(sql(workspace, "alice", statement))
+    workspace.grant("bob", "SELECT", "main.shop.mine")
+    assert rows(sql(workspace, "bob", "SELECT id FROM main.shop.mine")) == [["1"]]
+
+
+def test_many_users_write_at_once_and_nothing_is_lost(workspace):
+    from concurrent.futures import ThreadPoolExecutor
+
+    workspace.grant("users", "ALL PRIVILEGES", "main.shop.orders")
+    users = ["alice", "bob", "carol"] * 6
+
+    def write(pair):
+        number, user = pair
+        works(sql(workspace, user, f"INSERT INTO main.shop.orders VALUES ({100 + number})"))
+        works(sql(workspace, user, "UPDATE main.shop.orders SET id = id + 1000 WHERE id = 1"))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, enumerate(users)))
+    assert rows(sql(workspace, "alice", "SELECT count(*), count(DISTINCT id) FROM main.shop.orders")) == [["19", "19"]]
+
+
+def test_a_temporary_view_lives_in_its_session_and_reads_with_the_rights_of_its_user(workspace):
+    workspace.grant("alice", "SELECT", "main.shop.orders")
+    api = client(workspace, "alice").api_client
+    session = api.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh1"})["session_id"]
+
+    def run(statement, *, session=session):
+        body = {"statement": statement, "warehouse_id": "wh1", "session_id": session}
+        answer = api.do("POST", "/api/2.0/sql/statements", body=body)
+        return answer.get("result", {}).get("data_array"), answer["status"].get("sql_state")
+
+    assert run("CREATE TEMPORARY VIEW v (number) AS SELECT id FROM main.shop.orders") == ([], None)
+    assert run("SELECT number FROM v WHERE number = 1") == ([["1"]], None)
+    assert run("SHOW VIEWS")[0] == [["", "v", "true", "false"]]
+    assert run("CREATE TEMPORARY VIEW v AS SELECT 1")[1] == "42P07"
+    assert run("SELECT * FROM v", session=None)[1] == "42P01"
+    assert run("CREATE TEMPORARY VIEW w AS SELECT * FROM main.shop.prices")[1] == "42501"
+    workspace.revoke("alice", "SELECT", "main.shop.orders")
+    assert run("SELECT * FROM v")[1] == "42501"
+    assert run("DROP VIEW v") == ([], None)
+    assert run("SELECT * FROM v")[1] == "42P01"
+
+
+def test_lists_and_information_schema_show_what_the_user_sees(workspace):
+    workspace.add_table("hidden.other.things", [{"id": 1}])
+    workspace.grant("alice", "SELECT", "main.shop.orders")
+    workspace.grant("alice", "EXECUTE", "main.shop.twice")
+    shown = {
+        "SHOW CATALOGS": [["main"]],
+        "SHOW SCHEMAS IN main": [["shop"]],
+        "SHOW TABLES IN main.shop": [["shop", "orders", "false"]],
+        "SHOW TABLES IN main.shop LIKE 'x*'": [],
+        "SHOW COLUMNS IN main.shop.orders": [["id"]],
+        "SHOW USER FUNCTIONS IN main.shop": [["main.shop.twice"]],
+        "SELECT table_name FROM main.information_schema.tables": [["orders"]],
+        "SELECT table_schema, table_name FROM system.information_schema.tables": [["shop", "orders"]],
+        "SELECT column_name, data_type FROM main.information_schema.columns WHERE table_name = 'orders'": [
+            ["id", "LONG"]
+        ],
+        "SELECT schema_name FROM main.information_schema.schemata": [["shop"]],
+        "SELECT routine_name FROM main.information_schema.routines": [["twice"]],
+        "DESCRIBE TABLE main.shop.orders": [["id", "bigint", None]],
+        "DESCRIBE SCHEMA main.shop": [["Catalog Name", "main"], ["Namespace Name", "shop"], ["Owner", None]],
+    }
+    for statement, expected in shown.items():
+        assert rows(sql(workspace, "alice", statement)) == expected, statement
+    for statement in ("SHOW CATALOGS", "SHOW TABLES IN main.shop", "SELECT * FROM main.information_schema.tables"):
+        assert rows(sql(workspace, "bob", statement)) == [], statement
+    assert "42501" in message(sql(workspace, "bob", "DESCRIBE main.shop.orders"))
+    assert "0A000" in message(sql(workspace, "bob", "SHOW PARTITIONS main.shop.orders"))
+    assert "42P01" in message(sql(workspace, "bob", "SELECT * FROM main.information_schema.volumes"))
+    extended = rows(sql(workspace, "alice", "DESCRIBE TABLE EXTENDED main.shop.orders"))
+    assert ["Type", "MANAGED", ""] in extended
+    plan = rows(sql(workspace, "alice", "EXPLAIN SELECT * FROM main.shop.orders"))[0][0]
+    assert plan.startswith("== Physical Plan ==")
+    assert "42501" in message(sql(workspace, "bob", "EXPLAIN SELECT * FROM main.shop.orders"))
