@@ -26,12 +26,9 @@ Written = tuple[tuple[str, ...], list[tuple[int, ...]]]
 Run = Callable[[Any], Written]
 
 _NONE: Written = ((), [])
-_TABLE_PROPERTIES = (
-    exp.SchemaCommentProperty,
-    exp.PartitionedByProperty,
-    exp.Cluster,
-    exp.ClusterProperty,
-    exp.Property,
+# What CREATE TABLE may say of a table; none of it changes what the table holds.
+_TABLE_PROPERTIES = frozenset(
+    {"SchemaCommentProperty", "PartitionedByProperty", "Cluster", "ClusterProperty", "Property"}
 )
 _GRANT = re.compile(
     r"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION)\s+)?"
@@ -178,7 +175,7 @@ def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
 def _harmless(node: exp.Expr) -> bool:
     if isinstance(node, exp.FileFormatProperty):
         return node.name.lower() == "delta"
-    return type(node) in _TABLE_PROPERTIES
+    return type(node).__name__ in _TABLE_PROPERTIES
 
 
 def _column_definition(column: exp.Expr) -> str:
