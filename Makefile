@@ -46,6 +46,10 @@ test-newest:  ## the same, with the newest of everything
 	rm -rf $(VENV)-newest
 	$(MAKE) VENV=$(VENV)-newest LOCK= test
 
+test-wheel: $(VENV)/test.stamp  ## the wheel, alone, in environments of its own; OBO_KIT_PYTHONS="…" names the interpreters
+	$(INSTALL) --group build
+	$(BIN)/python -m pytest -m "" tests/wheel $(ARGS)
+
 mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a test fail
 	$(BIN)/python -m pytest -m "" tests/test_mutants.py $(ARGS)
 

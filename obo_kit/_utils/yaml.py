@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from obo_kit._utils.extras import MissingExtraError
+
 __all__ = ["ConfigError", "Document", "Place", "read", "said"]
 
 Place: TypeAlias = "tuple[str | int, ...]"
@@ -125,8 +127,7 @@ def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], 
     try:
         import yaml
     except ImportError:
-        msg = 'A YAML file needs pyyaml: pip install "obo-kit[testing]"'
-        raise ImportError(msg) from None
+        raise MissingExtraError("A YAML file needs pyyaml", extra="testing") from None
 
     lines: dict[Place, int] = {}
     texts: dict[Place, str] = {}

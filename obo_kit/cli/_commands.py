@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from obo_kit._utils.extras import MissingExtraError
 from obo_kit._version import __version__
 from obo_kit.exceptions import OboError
 from obo_kit.scopes._lookup import TARGETS
@@ -38,7 +40,7 @@ def _said_plainly() -> Iterator[None]:
     """What the kit refuses, without a traceback."""
     try:
         yield
-    except OboError as error:
+    except (OboError, MissingExtraError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -51,6 +53,10 @@ def demo() -> None:
     script = next((path for path in scripts if path.exists()), None)
     if script is None:
         raise click.ClickException("The demo is not part of this installation. Fix: install obo-kit from a wheel.")
+    from obo_kit.testing._packages import check_packages
+
+    with _said_plainly():
+        check_packages()
     sys.exit(subprocess.run([sys.executable, str(script)], check=False).returncode)  # noqa: S603 - our own script
 
 
@@ -230,6 +236,10 @@ def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
     click.echo(json.dumps(found, indent=2) if in_json else as_text(found))
 
 
+# How a shell sets variables: what comes first, one of them, what stands between two.
+_VARIABLE = {"sh": ("export ", "{}={}", " "), "powershell": ("", '$env:{} = "{}"', "; ")}
+
+
 @main.command()
 @click.option(
     "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="What is in it: a YAML file."
@@ -241,11 +251,19 @@ def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
 @click.option(
     "--tokens", is_flag=True, help="Print a token per user, as lines for a shell. They open this stand-in alone."
 )
+@click.option(
+    "--shell",
+    type=click.Choice(list(_VARIABLE)),
+    default="powershell" if os.name == "nt" else "sh",
+    show_default=True,
+    help="With --tokens: the shell that the lines are for.",
+)
 @click.option("--token-hours", type=click.FloatRange(0, min_open=True), default=8.0, show_default=True)
 @click.option("--log", "show_log", is_flag=True, help="Print the requests as they come.")
-def workspace(*, config: str, port: int, tokens: bool, token_hours: float, show_log: bool) -> None:
+def workspace(*, config: str, port: int, tokens: bool, shell: str, token_hours: float, show_log: bool) -> None:
     """Run a local workspace: a stand-in on loopback that Databricks clients talk to. Ctrl-C ends it."""
-    from obo_kit.testing import ConfigError, LocalWorkspace
+    with _said_plainly():
+        from obo_kit.testing import ConfigError, LocalWorkspace
 
     with _told_to_end() as over:
         try:
@@ -259,7 +277,7 @@ def workspace(*, config: str, port: int, tokens: bool, token_hours: float, show_
             if show_log:
                 made.log.listen(lambda record: click.echo(_request(record)))
             click.echo(f"{made.NOTICE}\n\nhost   {made.host}\nusers  {', '.join(made.users) or 'none'}")
-            click.echo(_tokens(made, token_hours * 3600) if tokens else "tokens: start it with --tokens\n")
+            click.echo(_tokens(made, token_hours * 3600, shell) if tokens else "tokens: start it with --tokens\n")
             while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
                 pass
         finally:
@@ -279,18 +297,17 @@ def _told_to_end() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _tokens(made: LocalWorkspace, seconds: float) -> str:
-    host = f"export DATABRICKS_HOST={shlex.quote(made.host)}"
-    lines: list[str] = []
-    for user in made.users:
-        lines += ["", f"# {user}", f"{host} DATABRICKS_TOKEN={made.token(user, expires_in=seconds)}"]
+def _tokens(made: LocalWorkspace, seconds: float, shell: str) -> str:
+    credentials = {user: {"TOKEN": made.token(user, expires_in=seconds)} for user in made.users}
     for name in made.service_principals:
-        who = made.service_principal(name)
-        lines += [
-            "",
-            f"# {name}",
-            f"{host} DATABRICKS_CLIENT_ID={who.client_id} DATABRICKS_CLIENT_SECRET={who.client_secret}",
-        ]
+        principal = made.service_principal(name)
+        credentials[name] = {"CLIENT_ID": principal.client_id, "CLIENT_SECRET": principal.client_secret}
+    opening, assignment, between = _VARIABLE[shell]
+    lines: list[str] = []
+    for name, variables in credentials.items():
+        named = {"HOST": made.host, **variables}.items()
+        line = between.join(assignment.format(f"DATABRICKS_{key}", shlex.quote(value)) for key, value in named)
+        lines += ["", f"# {name}", f"{opening}{line}"]
     return "\n".join([*lines, ""])
 
 

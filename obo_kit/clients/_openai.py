@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from obo_kit._utils.extras import MissingExtraError
 from obo_kit.clients._httpx import AsyncTransport, SyncTransport, announce
 
 try:
     import openai
     from databricks_openai import AsyncDatabricksOpenAI, DatabricksOpenAI
 except ImportError as missing:
-    raise ImportError('DatabricksOpenAI needs an extra: pip install "obo-kit[openai]"') from missing
+    raise MissingExtraError("DatabricksOpenAI needs an extra", extra="openai") from missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,16 +10,20 @@ import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.tools import BaseTool
-
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import is_a
+from obo_kit._utils.extras import MissingExtraError
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.session._entry import RUN_FUNCTIONS
 from obo_kit.tools._adapters import attribute, listing, method
 from obo_kit.tools._frameworks import answer_denials, to_langchain
 from obo_kit.tools._spec import ToolObject
+
+try:
+    from langchain_core.tools import BaseTool
+except ImportError as missing:
+    raise MissingExtraError("Tools of LangChain need langchain-core", extra="langchain") from missing
 
 if TYPE_CHECKING:
     from obo_kit.session._entry import UserSession

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._utils.extras import MissingExtraError
+
 if TYPE_CHECKING:
     from obo_kit.session._entry import UserSession
 
@@ -41,6 +43,6 @@ def bearer(session: UserSession) -> Any:
     try:
         from obo_kit.clients import Bearer
     except ImportError as missing:
-        raise ImportError('bearer needs an extra: pip install "obo-kit[mcp]"') from missing
+        raise MissingExtraError("bearer needs an extra", extra="mcp") from missing
     session._lease.check()
     return Bearer(session._lease)

@@ -118,7 +118,10 @@ def _code_path(name: str, file: str) -> str:
     """What to pack for a module: its file, or the folder of the package that it is in."""
     for _ in range(name.count(".") + (os.path.basename(file) == "__init__.py")):
         file = os.path.dirname(file)
-    return os.path.relpath(file)
+    try:
+        return os.path.relpath(file)
+    except ValueError:  # on another drive
+        return file
 
 
 def _within(file: str, place: str) -> bool:

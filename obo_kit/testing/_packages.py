@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
+from obo_kit._utils.extras import MissingExtraError
+
 __all__ = ["check_packages"]
 
 _PACKAGES = {
@@ -21,5 +23,5 @@ def check_packages() -> None:
     """Check that everything is installed. ImportError names what is not."""
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
-        msg = f'The local workspace needs {", ".join(missing)}: pip install "obo-kit[testing]"'
-        raise ImportError(msg)
+        msg = f"The local workspace needs {', '.join(missing)}"
+        raise MissingExtraError(msg, extra="testing")

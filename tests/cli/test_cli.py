@@ -240,6 +240,12 @@ def test_tokens_are_printed_on_request_alone(config):
     asked = run("workspace", "--config", config, "--tokens", "--token-hours", "0.5").output
     assert asked.count("DATABRICKS_TOKEN=eyJ") == 2
     assert len(re.findall("DATABRICKS_CLIENT_ID=.* DATABRICKS_CLIENT_SECRET=dose", asked)) == 1
+    windows = run("workspace", "--config", config, "--tokens", "--shell", "powershell").output
+    assert (
+        len(re.findall(r'^\$env:DATABRICKS_HOST = "http.*"; \$env:DATABRICKS_TOKEN = "eyJ.*"$', windows, re.MULTILINE))
+        == 2
+    )
+    assert "export" not in windows
 
 
 @pytest.mark.usefixtures("at_once")

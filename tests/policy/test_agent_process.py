@@ -56,6 +56,48 @@ def test_what_was_loaded_before_the_agent_is_not_the_agent_s(project, monkeypatc
     assert set(_agent_file.collect("agent.py").helpers) == {"mine"}
 
 
+_POSIX = """
+import os, sys
+for name in ("O_ACCMODE", "fork", "register_at_fork", "geteuid", "getppid", "killpg", "getpgid"):
+    if hasattr(os, name):
+        delattr(os, name)
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
+    sys.modules[name] = None
+"""
+
+
+def test_an_agent_is_collected_where_only_windows_names_are(project, monkeypatch):
+    """A simulation: Python without the names that only POSIX has. The other system itself is a job in CI."""
+    (project / "site").mkdir()
+    (project / "site" / "sitecustomize.py").write_text(_POSIX, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(project / "site"))
+    assert set(_agent_file.collect("agent.py").helpers) == {"mine"}
+
+
+def test_the_package_is_imported_where_only_windows_names_are(tmp_path):
+    """The command line, a session and the tools, the local workspace."""
+    code = f"""{_POSIX}
+import obo_kit.cli
+obo_kit.user_session, obo_kit.with_user_client, obo_kit.optional_tool
+from obo_kit.testing import LocalWorkspace
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_on_another_drive_is_named_whole(monkeypatch):
+    """Windows knows no relative path from one drive to another."""
+    from obo_kit.policy import _log_checks
+
+    def relpath(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(_log_checks.os.path, "relpath", relpath)
+    assert _log_checks._code_path("mine", "D:/agents/mine.py") == "D:/agents/mine.py"
+
+
 def test_the_kit_s_own_main_is_not_the_author_s(monkeypatch):
     """``python -m obo_kit``, installed or not; a notebook's, a script's and a profiler's ``__main__`` is the author's."""
     import obo_kit
