@@ -230,6 +230,7 @@ class Process:
         self.host_locks: dict[str, Any] = {}
         self.async_http: dict[Any, _OfLoop] = {}
         self.slow: set[str] = set()
+        self.apps: dict[tuple[str, str], tuple[bool, float]] = {}
 
 
 _shared = Process()

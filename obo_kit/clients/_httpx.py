@@ -7,6 +7,7 @@ has the transport of its event loop: there the loop finishes dropped streams.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import urllib3.exceptions
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
+from obo_kit.clients._apps import is_known, trusts_app
 from obo_kit.clients._connections import async_transport, proxies_for
 from obo_kit.clients._pipeline import Exchange, begin, without_frames
 from obo_kit.clients._transport import deliver
@@ -176,7 +178,7 @@ class AsyncTransport:
     async def handle_async_request(self, request: Any) -> Any:
         httpx, exchange = self._httpx, _exchange(self._lease, request)
         try:
-            response = await _answered(httpx, exchange, request)
+            response = await _answered(httpx, self._lease, exchange, request)
             content = await response.aread() if response.status_code >= 400 else None
         except BaseException as error:
             if isinstance(error, httpx.TransportError):
@@ -190,8 +192,10 @@ class AsyncTransport:
         return response
 
 
-async def _answered(httpx: Any, exchange: Exchange, request: Any) -> Any:
+async def _answered(httpx: Any, lease: Lease, exchange: Exchange, request: Any) -> Any:
     """Send a copy, which alone holds the token."""
+    if not is_known(lease, exchange.url):
+        await asyncio.to_thread(trusts_app, lease, exchange.url)  # asks the workspace
     sent = httpx.Request(
         request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
     )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
+import anyio.to_thread
 from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._upstream.errors import SEAL
 from obo_kit._upstream.texts import is_login
-from obo_kit.clients._pipeline import begin, headers_for, without_frames
+from obo_kit.clients._apps import is_known, trusts_app
+from obo_kit.clients._pipeline import begin, headers_for, refuse_foreign, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_evidence
 from obo_kit.identity._credentials import lease_of
@@ -31,7 +32,6 @@ __all__: list[str] = []
 # The class of the library that the installed `mcp` speaks: `httpx`, or from `mcp` 2 on its successor `httpx2`.
 Auth: Any = next(base for base in OAuthClientProvider.__mro__ if base.__name__ == "Auth")
 
-_APPS = ".databricksapps.com"
 _MAX_BODY = 2000
 
 
@@ -52,6 +52,9 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
         ScopeViolationError: The tool called outside the scopes it declares.
     """
+    url = str(request.url)
+    if not lease.closed and not is_known(lease, url):
+        await anyio.to_thread.run_sync(trusts_app, lease, url)  # asks the workspace
     with _authorized(lease, request) as exchange:
         response = yield request
     exchange.close(response, await response.aread() if response.status_code >= 400 else None)
@@ -61,8 +64,8 @@ async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
 def _authorized(lease: Lease, request: Any) -> Iterator[_McpExchange]:
     exchange = _McpExchange(lease, request)
     try:
-        headers = _headers(lease, exchange.url)
-        request.headers.update(headers)
+        refuse_foreign(lease, exchange.url)
+        request.headers.update(headers_for(lease, exchange.url))
         yield exchange
     except GeneratorExit:  # no answer came; a flow is not told why
         exchange.abandon()
@@ -115,15 +118,6 @@ class _McpExchange:
             answer.raise_for_status()
 
 
-def _headers(lease: Lease, url: str) -> dict[str, str]:
-    """The user's headers: for their own workspace and for apps of Databricks, and no other host."""
-    headers = headers_for(lease, url)
-    parts = urlsplit(url)
-    if not headers and parts.scheme == "https" and (parts.hostname or "").endswith(_APPS):
-        return lease.header()
-    return headers
-
-
 def _keep(request: Any, response: Any, content: bytes, *, own: bool) -> None:
     """Have `mcp` 2 keep what was refused.
 
@@ -174,15 +168,21 @@ class Bearer(Auth):  # type: ignore[misc]
         return sync_flow(self._lease, request)
 
 
-_taken: Any = None
-
-
 def take_over(module: Any) -> None:
-    """Let `DatabricksOAuthClientProvider` follow `flow` where it was built from a session's client. Others stay theirs."""
-    global _taken
-    provider: Any = module.DatabricksOAuthClientProvider
-    if provider is _taken:
+    """Let the clients of `databricks_mcp` follow `flow` where they were built from a session's client. Others stay theirs."""
+    if getattr(module, _PATCHED, False):
         return
+    setattr(module, _PATCHED, True)
+    if hasattr(module, "DatabricksMCPClient"):
+        _take_over_client(module.DatabricksMCPClient)
+    else:
+        _take_over_provider(module.DatabricksOAuthClientProvider)
+
+
+_PATCHED = "_obo_kit_patched"
+
+
+def _take_over_provider(provider: Any) -> None:
     theirs, theirs_sync = provider.async_auth_flow, provider.sync_auth_flow
 
     def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
@@ -193,4 +193,18 @@ def take_over(module: Any) -> None:
         lease = lease_of(self.databricks_token_storage.workspace_client)
         return theirs_sync(self, request) if lease is None else sync_flow(lease, request)
 
-    provider.async_auth_flow, provider.sync_auth_flow, _taken = async_auth_flow, sync_auth_flow, provider
+    provider.async_auth_flow, provider.sync_auth_flow = async_auth_flow, sync_auth_flow
+
+
+def _take_over_client(client: Any) -> None:
+    theirs = client.__init__
+
+    def __init__(self: Any, server_url: str, workspace_client: Any = None, **settings: Any) -> None:
+        lease = lease_of(workspace_client)
+        if lease is not None:
+            refuse_foreign(lease, server_url)
+            # After an error it would ask the server once more by itself, with the token and past the guard.
+            workspace_client = workspace_client.without_headers()
+        theirs(self, server_url, workspace_client, **settings)
+
+    client.__init__ = __init__

@@ -6,6 +6,7 @@ Every transport makes an `Exchange` of a request, sends it with the exchange's h
 from __future__ import annotations
 
 import functools
+import ipaddress
 import json
 import logging
 import os
@@ -15,17 +16,19 @@ from urllib.parse import quote, urlsplit
 
 from obo_kit._upstream.answers import code_of, read_answer
 from obo_kit._upstream.texts import is_login
+from obo_kit.clients import _apps as apps
+from obo_kit.clients._apps import may_be_app, trusts_app
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
 from obo_kit.context._frame import current_call, current_evidence
-from obo_kit.exceptions import ScopeViolationError
+from obo_kit.exceptions import NoUserIdentityError, ScopeViolationError
 from obo_kit.identity._sources import in_apps, in_model_serving, origin_of
 from obo_kit.instrumentation._events import tell_of_request
-from obo_kit.scopes._lookup import Verdict, match_route, route_verdict
+from obo_kit.scopes._lookup import Verdict, match_route, opens_unknown, route_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from obo_kit.context._calls import ToolCall
+    from obo_kit.context._calls import Declared, ToolCall
     from obo_kit.identity._credentials import Lease
     from obo_kit.scopes._lookup import RouteMatch
     from obo_kit.scopes._model import Route
@@ -37,6 +40,7 @@ logger = logging.getLogger(__name__)
 _MAX_EVIDENCE = 50
 _MAX_OF_SESSION = 20  # where no call runs: the latest count
 _MAX_TEXT = 8000
+_AN_APP = "/api/2.0/apps/name"
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
 _FAILED = b'"FAILED"'
 _PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -66,13 +70,19 @@ class Exchange:
         host, _ = lease.credentials()
         self._lease, self._method, self.url = lease, method, url
         self._path = urlsplit(url).path
-        self._call, self._evidence = current_call(), current_evidence()
+        in_force, handed = current_call(), lease.narrowing
+        self._call = in_force or handed
+        self._evidence = current_evidence() or (handed.evidence if handed is not None else None)
         self.own = _is_own(host, url)
         match = match_route(method, self._path)
         self.route, self.reads = match.route, match.reads
         tell_of_request(method, self._path, self._call)
-        if self._call is not None and self._call.declared is not None:
-            _guard(self._call, method, self._path, match)
+        if not self.own:
+            if not may_be_app(url):
+                return  # the token is withheld, so that no scope is used
+            match = match_route("GET", _AN_APP)
+        for call in {id(call): call for call in (in_force, handed) if call is not None}.values():
+            _guard(call, method, self._path, match)
 
     def headers(self) -> dict[str, str]:
         """Return the user's headers, to be put on a copy of the request that nobody else sees."""
@@ -175,19 +185,70 @@ def headers_for(lease: Lease, url: str) -> dict[str, str]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
     """
     host, token = lease.credentials()
-    if not _is_own(host, url):
+    if not _is_private(host):
+        raise NoUserIdentityError(
+            f"{host} is plain http, so the user's token would go there for everybody on the way to read.",
+            remedy="Write the workspace's URL with https://.",
+        )
+    if not _is_own(host, url) and not trusts_app(lease, url):
+        _say_withheld(_origin(url), host)
         return {}
     headers = {"Authorization": f"Bearer {token}"}
-    if _is_local(host) and (call := current_call()) is not None:
+    if _is_local(host) and (call := current_call() or lease.narrowing) is not None:
         headers[TOOL_HEADER] = quote(call.tool)
     return headers
 
 
 def _is_own(host: str, url: str) -> bool:
-    if url.startswith(f"{host}/"):
+    return url.startswith(f"{host}/") or _origin(url) == host  # in another spelling, perhaps
+
+
+def refuse_foreign(lease: Lease, url: str) -> None:
+    """Refuse a server that is not the user's workspace, nor an app that it or the author names (rule 8).
+
+    Raises:
+        ScopeViolationError: It is another one.
+    """
+    host, _ = lease.credentials()
+    if _is_own(host, url) or trusts_app(lease, url):
+        return
+    raise ScopeViolationError(
+        f"{_shown(url)} is not the user's workspace, nor an app that the workspace lists for this user, so the user's "
+        "token does not go there and nothing was sent.",
+        remedy=f"For an app of yours, name it: set {apps.VARIABLE} to its URL, or declare the scope 'apps.apps' so that "
+        "the workspace can be asked. For any other server, use a client that is given no user's client.",
+        scopes=(),
+    )
+
+
+def _origin(url: str) -> str | None:
+    parts = urlsplit(url)
+    return origin_of(f"{parts.scheme}://{parts.netloc}")
+
+
+def _shown(url: str) -> str:
+    """Return the origin of a URL for a message, without what may be a secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _say_withheld(origin: str | None, host: str) -> None:
+    if origin is not None and ("withheld", origin) not in _warned:
+        _warned.add(("withheld", origin))
+        logger.warning("The user's token was withheld from %s: it goes to %s alone.", _shown(origin), host)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_private(host: str) -> bool:
+    """Can nobody on the way read what goes there?"""
+    parts = urlsplit(host)
+    name = parts.hostname or ""
+    if parts.scheme == "https" or name == "localhost" or name.endswith(".localhost"):
         return True
-    parts = urlsplit(url)  # in another spelling, perhaps
-    return origin_of(f"{parts.scheme}://{parts.netloc}") == host
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 @functools.lru_cache(maxsize=64)
@@ -229,11 +290,10 @@ _warned: set[tuple[str, str]] = set()
 
 def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
     """Narrow a tool to the scopes it declares (rule 23)."""
-    mode = _guard_mode()
-    if mode == "off" or call.declared is None:
+    if call.declared is None or (mode := _guard_mode()) == "off":
         return
     for route in (match.route, *match.others):
-        error = _violation(call, method, path, route)
+        error = _violation(call.tool, call.declared, method, path, route)
         if error is not None and mode == "raise":
             raise error
         key = (call.tool, route.path if route is not None else path)
@@ -242,14 +302,24 @@ def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
             logger.warning("%s", error)
 
 
-def _violation(call: ToolCall, method: str, path: str, route: Route | None) -> ScopeViolationError | None:
-    if route is None or call.declared is None:
-        return None
-    verdict, missing = route_verdict(route, call.declared.held)
+def _violation(
+    tool: str, declared: Declared, method: str, path: str, route: Route | None
+) -> ScopeViolationError | None:
+    outside = f"The tool '{tool}' called {method} {path}, outside the scopes it declares"
+    if route is None:
+        if opens_unknown(declared.held):
+            return None
+        return ScopeViolationError(
+            f"{outside}: the catalogue does not know this path.",
+            remedy="Use an API that `obo-kit scopes` lists, or teach the catalogue this one in a file of the project's "
+            "(docs/scopes.md); OBO_KIT_SCOPE_GUARD=warn lets it pass with a warning.",
+            scopes=(),
+        )
+    verdict, missing = route_verdict(route, declared.held)
     if verdict is not Verdict.MISSING:
         return None
     return ScopeViolationError(
-        f"The tool '{call.tool}' called {method} {path}, outside the scopes it declares.",
-        remedy=f"Declare @requires_scopes({missing[0]!r}) on '{call.tool}', or leave the call out.",
+        f"{outside}.",
+        remedy=f"Declare @requires_scopes({missing[0]!r}) on '{tool}', or leave the call out.",
         scopes=missing,
     )

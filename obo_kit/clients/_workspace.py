@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.clock import Clock
@@ -19,8 +19,9 @@ from databricks.sdk.oauth import Token
 
 from obo_kit._version import __version__
 from obo_kit.clients._connections import HostDescription, shared
-from obo_kit.clients._mcp_patch import take_over
-from obo_kit.clients._transport import attach
+from obo_kit.clients._patches import take_over
+from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
+from obo_kit.identity._sources import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +62,35 @@ class _UserConfig(_HermeticConfig):
         super().__init__(**settings)
 
     @property
+    def host(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The user's workspace. Everything that is made from this configuration goes there, and nowhere else."""
+        return str(self._inner.get("host", ""))
+
+    @host.setter
+    def host(self, value: str) -> None:
+        bound = self._lease.credentials()[0]
+        if value is None or origin_of(str(value)) != bound:
+            raise IdentityMismatchError(
+                f"This configuration acts as a user of {bound}, and cannot be turned to another host.",
+                remedy="Build a client of your own for the other host, with credentials of your own.",
+            )
+        self._inner["host"] = bound
+
+    @property
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """The token at this moment: some clients copy it when they are built. Nothing here keeps one."""
         return self._lease.credentials()[1]
+
+    def authenticate(self) -> dict[str, str]:
+        """Return the headers to authenticate with: for code that sends requests of its own, which nothing narrows."""
+        if self._withholds:
+            raise NoUserIdentityError(
+                "This client's package sends requests of its own after an error, which the kit does not let pass.",
+                remedy="Look at the first error.",
+            )
+        return super().authenticate()
+
+    _withholds = False
 
     def debug_string(self) -> str:
         """What the SDK adds to messages. Its own names every variable of the environment that could lend an identity."""
@@ -182,6 +209,13 @@ class _UserWorkspaceClient(WorkspaceClient):
         twin.__dict__.update(self.__dict__)
         return twin
 
+    def without_headers(self) -> Any:
+        """Return a copy whose configuration hands out no headers: its own requests are authenticated by the fence."""
+        twin = self.__copy__()
+        twin._config = self._config.copy()
+        twin._config._withholds = True
+        return twin
+
 
 def _config(lease: Lease) -> Config:
     host, _ = lease.credentials()
@@ -208,7 +242,4 @@ def workspace_client(lease: Lease, get: Callable[[str], Any]) -> WorkspaceClient
     """Build a `WorkspaceClient` that acts as one user until that user's session closes."""
     del get
     take_over()
-    client = _UserWorkspaceClient(config=_config(lease))
-    # The SDK keeps its `requests` session in a private place, and offers no public one.
-    attach(cast("Any", client.api_client)._api_client._session, lease)
-    return client
+    return _UserWorkspaceClient(config=_config(lease))

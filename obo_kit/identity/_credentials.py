@@ -66,7 +66,7 @@ class Lease:
         again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
     """
 
-    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits")
+    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits", "narrowing")
 
     def __init__(
         self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
@@ -78,6 +78,12 @@ class Lease:
         self._closed = False
         self._process = _process
         self.limits = limits
+        self.narrowing: Any = None
+        """The call of the tool whose clients these are; `None` for clients that no tool was handed."""
+
+    def narrowed(self, call: Any) -> Lease:
+        """Return this lease for the clients of one tool: they stay narrowed to it, wherever they are used (rule 23)."""
+        return _Narrowed(self, call)
 
     @property
     def closed(self) -> bool:
@@ -179,7 +185,37 @@ class Lease:
         raise TypeError("a session's clients hold a user's credential and cannot be pickled or copied")
 
 
+class _Narrowed(Lease):
+    """A lease whose clients are one tool's. All else is the session's."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Lease, call: Any) -> None:
+        self._lease = lease
+        self.limits = lease.limits
+        self.narrowing = call
+
+    @property
+    def closed(self) -> bool:
+        return self._lease.closed
+
+    @property
+    def foreign(self) -> bool:
+        return self._lease.foreign
+
+    @property
+    def identity(self) -> UserIdentity | None:
+        return self._lease.identity
+
+    def credentials(self) -> tuple[str, str]:
+        return self._lease.credentials()
+
+    def close(self) -> None:
+        self._lease.close()
+
+
 def lease_of(client: object) -> Lease | None:
-    """Return the lease of a client that the kit built, or of a client made from its configuration; `None` for others."""
-    lease = getattr(getattr(client, "config", None), "_lease", None)
+    """Return the lease of a client that the kit built, of a client made from its configuration, or of the configuration;
+    `None` for others."""
+    lease = getattr(getattr(client, "config", client), "_lease", None)
     return lease if isinstance(lease, Lease) else None

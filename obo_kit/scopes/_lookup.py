@@ -539,6 +539,11 @@ def match_route(method: str, path: str) -> RouteMatch:
     return RouteMatch(match[0] if match else None, (decoded[0],) if decoded else (), reads)
 
 
+def opens_unknown(held: Iterable[str]) -> bool:
+    """Return whether scopes may open a path that the catalogue does not know: `all-apis`, or a scope it does not know."""
+    return any(name == _ALL or name not in catalogue().scopes for name in _names(held))
+
+
 def is_read(method: str, path: str) -> bool:
     """Whether a call may be repeated because it has no effect.
 

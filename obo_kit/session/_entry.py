@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from obo_kit._upstream.servers import refuse_registered
 from obo_kit.context._calls import Evidence
-from obo_kit.context._frame import FRAME, Frame, SessionUser, ended_session, open_session
+from obo_kit.context._frame import FRAME, Frame, SessionUser, current_call, ended_session, open_session
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import (
     IdentityMismatchError,
@@ -42,6 +42,7 @@ from obo_kit.identity._sources import (
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
+    from obo_kit.context._calls import ToolCall
     from obo_kit.exceptions import Denial
 
 __all__ = ["SessionScope", "UserSession", "current_session", "propagate", "user_session"]
@@ -94,7 +95,7 @@ class UserSession:
         again: Callable[[], UserIdentity] | None = None,
     ) -> None:
         self._lease = Lease(identity, limits, again)
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str, int], Any] = {}
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
         self._evidence = Evidence()
@@ -139,7 +140,7 @@ class UserSession:
             TokenExpiredError: The user's token has expired, and there is no new one of the same user's.
             SessionClosedError: The session has ended.
         """
-        return cast("WorkspaceClient", self.get_named("WorkspaceClient"))
+        return cast("WorkspaceClient", self.get_named("WorkspaceClient", current_call()))
 
     def get(self, client_type: type[T]) -> T:
         """The user's client of a type that `with_user_client` knows: built on first use, one per session.
@@ -149,12 +150,19 @@ class UserSession:
             NoUserIdentityError: There is no user, or a developer has no credentials.
             SessionClosedError: The session has ended.
         """
-        return cast("T", self.get_named(client_type.__name__))
+        return cast("T", self.get_named(client_type.__name__, current_call()))
 
-    def get_named(self, name: str) -> Any:
-        """`get`, by the type's name: annotations may be strings that cannot be evaluated."""
+    def get_named(self, name: str, call: ToolCall | None = None) -> Any:
+        """`get`, by the type's name: annotations may be strings that cannot be evaluated.
+
+        Args:
+            name: The type's.
+            call: The call of the tool that the client is for: it stays narrowed to what that tool declares.
+        """
         self._lease.check()
-        client = self._clients.get(name)
+        narrowed = call is not None and call.declared is not None
+        key = (name, call.tool, id(call.declared)) if narrowed and call is not None else (name, "", 0)
+        client = self._clients.get(key)
         if client is not None:
             return client
         if name == "UserSession":
@@ -167,9 +175,10 @@ class UserSession:
         if name == "Connection":
             return self._connection()
         with self._lock:
-            if name not in self._clients:
-                self._clients[name] = build(name, self._lease, self.get_named)
-            return self._clients[name]
+            if key not in self._clients:
+                lease = self._lease.narrowed(call) if narrowed else self._lease
+                self._clients[key] = build(name, lease, lambda other: self.get_named(other, call))
+            return self._clients[key]
 
     def _connection(self) -> Any:
         """The SQL connection of this thread, to the warehouse that the tool declares: threads may not share one."""

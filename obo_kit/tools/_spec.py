@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from obo_kit.tools._docstring import without_entry
 
 if TYPE_CHECKING:
+    from obo_kit.context._calls import ToolCall
     from obo_kit.session._entry import UserSession
     from obo_kit.tools._fallback import Fallback
     from obo_kit.tools._registry import Requirements
@@ -45,11 +46,11 @@ class Injection:
                 raise TypeError(f"{tool}() takes no argument '{name}': it is the user's client, which obo_kit provides")
 
     def place(
-        self, session: UserSession, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, session: UserSession, call: ToolCall | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put the clients where the function expects them, however the others were passed."""
         for slot in self.slots:
-            client = session.get_named(slot.client_type)
+            client = session.get_named(slot.client_type, call)
             unsaid = slot.defaults[len(args) :]
             if unsaid and inspect.Parameter.empty not in unsaid:
                 args = (*args, *unsaid)

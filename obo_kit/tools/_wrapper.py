@@ -207,7 +207,7 @@ class _ToolRun(Run):
         if injection is not None:
             token = FRAME.set(self.frame)  # a SQL connection is opened for the tool: it says what the tool declares
             try:
-                return injection.place(session, args, kwargs)
+                return injection.place(session, call, args, kwargs)
             finally:
                 FRAME.reset(token)
         return args, kwargs

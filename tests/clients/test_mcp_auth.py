@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 from support import SPACE, as_user, calls, extra, of_mcp_1
 
-from obo_kit import DenialReason, Limits, SessionClosedError, explain, optional_tool, requires_scopes, user_session
+from obo_kit import (
+    DenialReason,
+    Limits,
+    ScopeViolationError,
+    SessionClosedError,
+    explain,
+    optional_tool,
+    requires_scopes,
+    user_session,
+)
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import is_a
 from obo_kit._upstream.errors import is_failure_in_disguise, kept_of, leaves_of, status_of, tells_nothing
@@ -139,20 +148,94 @@ def test_a_provider_of_any_other_client_keeps_its_own_flow(workspace):
     assert {record.user for record in calls(workspace)} == {"bob"}
 
 
-def test_the_token_goes_to_databricks_alone(workspace):
-    """Rule 8: to the user's workspace, and to apps."""
-    from obo_kit.clients._mcp import _headers
-
+def test_the_token_goes_to_databricks_alone(workspace, monkeypatch):
+    """Rule 8: to the user's workspace, and to the apps that the author lists."""
+    app = "https://x-1.aws.databricksapps.com/mcp"
+    monkeypatch.setenv("OBO_KIT_APPS", "https://y-1.aws.databricksapps.com, x-1.aws.databricksapps.com")
     with as_user(workspace, "alice") as session:
-        lease = session._lease
-        assert "Authorization" in _headers(lease, f"{workspace.host}{MCP}")
-        assert "Authorization" in _headers(lease, "https://x-1.aws.databricksapps.com/mcp")
+        assert authorized(session, f"{workspace.host}{MCP}")
+        assert authorized(session, app)
         for url in (
-            "http://x-1.aws.databricksapps.com/mcp",
+            app.replace("https", "http"),
+            app.replace("x-1", "z-1"),
+            app.replace("x-1", "u:p@x-1"),
+            app.replace(".com/", ".com:444/"),
             "https://databricksapps.com.example/mcp",
             "https://other.example/mcp",
+            r"https://other.example\.databricksapps.com/",
         ):
-            assert _headers(lease, url) == {}
+            with pytest.raises(ScopeViolationError, match="nothing was sent"):
+                authorized(session, url)
+
+
+@pytest.mark.parametrize(("listed", "sent"), [("https://x-1.aws.databricksapps.com", True), ("https://other", False)])
+def test_the_token_goes_to_an_app_that_the_workspace_lists(workspace, new_process_state, listed, sent):
+    """Rule 8: under the very URL; asked for once."""
+    workspace.add_fault(status=200, body={"name": "x", "url": listed}, times=None, path_prefix="/api/2.0/apps/x")
+    url = "https://x-1.aws.databricksapps.com/mcp"
+    with as_user(workspace, "alice") as session:
+        for _ in range(2):
+            with contextlib.nullcontext() if sent else pytest.raises(ScopeViolationError):
+                assert authorized(session, url)
+    asked = [(record.user, record.path) for record in calls(workspace)]
+    assert asked == [("alice", "/api/2.0/apps/x")]
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+def test_bearer_sends_the_user_in_either_kind_of_client_and_nothing_afterwards(workspace, sync):
+    """Rules 5 and 8; `httpx` would send a request without any word where an auth has no synchronous flow."""
+    url = f"{workspace.host}{MCP}"
+    with as_user(workspace, "alice") as session:
+        auth = bearer(session)
+        (seen,) = sent_with(auth, url, sync)
+        assert seen.startswith("Bearer ")
+    with pytest.raises(SessionClosedError):
+        sent_with(auth, url, sync)
+
+
+def test_no_answer_of_a_chain_of_redirects_holds_the_token(workspace):
+    """Rule 8: a redirect inside the workspace takes the token along."""
+    http = importlib.import_module(type(bearer_of(workspace)).__mro__[1].__module__.partition(".")[0])
+    with (
+        as_user(workspace, "alice") as session,
+        http.Client(auth=bearer(session), follow_redirects=True, trust_env=False) as client,
+    ):
+        workspace.add_fault(status=307, headers={"Location": f"{workspace.host}/api/2.0/b"}, times=2)
+        answer = client.get(f"{workspace.host}/api/2.0/a")
+    assert len(answer.history) == 2
+    for each in (*answer.history, answer):
+        assert "authorization" not in each.request.headers
+    assert {record.user for record in calls(workspace)} == {"alice"}
+
+
+def bearer_of(workspace):
+    with as_user(workspace, "alice") as session:
+        return bearer(session)
+
+
+def sent_with(auth, url, sync):
+    """The `Authorization` headers that a client with this auth sends."""
+    http = importlib.import_module(type(auth).__mro__[1].__module__.partition(".")[0])
+    seen: list[str | None] = []
+
+    def answer(request):
+        seen.append(request.headers.get("authorization"))
+        return http.Response(200, json={})
+
+    async def later():
+        async with http.AsyncClient(transport=http.MockTransport(answer), auth=auth) as client:
+            await client.get(url)
+
+    if sync:
+        with http.Client(transport=http.MockTransport(answer), auth=auth) as client:
+            client.get(url)
+    else:
+        asyncio.run(later())
+    return seen
+
+
+def authorized(session, url):
+    return sent_with(bearer(session), url, True)[0] is not None
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------------
@@ -237,7 +320,7 @@ def test_a_client_that_is_imported_late_loses_no_refusal(workspace, monkeypatch)
         waiting = len(sys.meta_path)
         optional_tool(fallback=None)(lambda: databricks_client(session).list_tools())()
         assert [one.reason for one in session.denials] == [R.TOKEN_EXPIRED]
-        assert len(sys.meta_path) == waiting - 1
+        assert len(sys.meta_path) < waiting
     assert {record.path for record in calls(workspace)} == {MCP}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 import pytest
-from official import OFFICIAL, chat_databricks, oauth_token, quiet, upstream_openai_client
+from official import OFFICIAL, oauth_token, quiet
 from support import as_user, calls
 
 from obo_kit import DenialReason, audit, explain, requires_scopes
 
 # They ask the session's client for headers, and send requests of their own: pinned and fenced, but not narrowed.
-THEIR_OWN_WAY = (upstream_openai_client, chat_databricks, oauth_token)
+THEIR_OWN_WAY = (oauth_token,)
 GUARDED = [build for build in OFFICIAL if build not in THEIR_OWN_WAY]
 NOTHING = "billing"
 """A scope that opens no API: whatever the client sends is outside of it."""

@@ -282,8 +282,8 @@ MUTANTS = {
     "one configuration for all": Mutant(
         rule=10,
         file="clients/_workspace.py",
-        old="client = _UserWorkspaceClient(config=_config(lease))",
-        new='client = _UserWorkspaceClient(config=shared().__dict__.setdefault("config", _config(lease)))',
+        old="return _UserWorkspaceClient(config=_config(lease))",
+        new='return _UserWorkspaceClient(config=shared().__dict__.setdefault("config", _config(lease)))',
         test="clients/test_clients.py::test_what_one_user_s_configuration_is_given_reaches_no_other",
     ),
     "one cookie jar for all": Mutant(
@@ -296,8 +296,8 @@ MUTANTS = {
     "the token goes wherever the request goes": Mutant(
         rule=8,
         file="clients/_pipeline.py",
-        old="!= host:\n            return {}",
-        new="is None:\n            return {}",
+        old="        if origin != host and not trusts_app(lease, url):\n",
+        new="        if origin is None:\n",
         test="clients/test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
     ),
     "the token goes to a host whose name begins alike": Mutant(
@@ -331,7 +331,7 @@ MUTANTS = {
     "the guard stands aside": Mutant(
         rule=23,
         file="clients/_pipeline.py",
-        old="            _guard(self._call, method, self._path, match)\n",
+        old="            _guard(call, method, self._path, match)\n",
         new="            pass\n",
         test="clients/test_scope_guard.py::test_raise_sends_nothing",
     ),

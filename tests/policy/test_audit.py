@@ -218,7 +218,7 @@ def test_a_request_that_the_catalogue_does_not_know_proves_nothing(workspace):
     @requires_scopes("genie")
     @with_user_client
     def unknown(client):
-        with pytest.raises(Exception, match="No API found"):
+        with pytest.raises(Exception, match="does not know this path"):
             client.api_client.do("GET", "/api/2.0/nobody/knows/private/matters")
 
     with as_user(workspace, "alice"), audit() as report:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-PATCHES = {"databricks_mcp.oauth_provider": "obo_kit.clients._mcp"}
+PATCHES = {
+    "databricks_mcp.mcp": "obo_kit.clients._mcp",
+    "databricks_mcp.oauth_provider": "obo_kit.clients._mcp",
+    "databricks_openai.utils.clients": "obo_kit.clients._derived",
+    "databricks.sdk": "obo_kit.clients._derived",
+}
 """A module of another package, and the module here whose `take_over` is called with it."""
 
 
