@@ -271,9 +271,6 @@ LOST: dict[str, dict[str, DenialReason | None]] = {
         (
             "langchain_tool_built",
             "openai_tool_built",
-            "upstream_openai_client",
-            "chat_databricks",
-            "chat_databricks_stream",
         ),
         _NO_PAGE,  # they send by connections of their own, and the page is all that is left
     ),
