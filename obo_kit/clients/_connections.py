@@ -40,6 +40,9 @@ MOST_IDLE: Final = 64
 FIRST_BYTE_SECONDS: Final = 2.0
 """How long a request that only reads waits on a used connection for the first byte, before a fresh one is asked."""
 
+SLOW_SECONDS: Final = 300.0
+"""How long a kind of request that a fresh connection answered as slowly counts as slow by nature."""
+
 
 def _socket_options() -> list[tuple[int, int, int]]:
     """Have the system ask whether the other end of an idle or waiting connection is still there."""
@@ -229,7 +232,7 @@ class Process:
         self.hosts: dict[str, HostDescription] = {}
         self.host_locks: dict[str, Any] = {}
         self.async_http: dict[Any, _OfLoop] = {}
-        self.slow: set[str] = set()
+        self.slow: dict[tuple[str, int], float] = {}
         self.apps: dict[tuple[str, str], tuple[bool, float]] = {}
 
 

@@ -11,6 +11,7 @@ from urllib3.exceptions import NewConnectionError, ProtocolError
 
 from obo_kit.clients._connections import (
     FIRST_BYTE_SECONDS,
+    SLOW_SECONDS,
     Attempt,
     StaleConnectionError,
     attempting,
@@ -54,8 +55,8 @@ def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str
     sent.headers.update(exchange.headers())
     if not exchange.reads or not isinstance(sent.body, (bytes, str, type(None))):
         return _sent(sent, stream, settings)
-    slow, name = shared().slow, exchange.route.path if exchange.route is not None else None
-    patience = None if name in slow else FIRST_BYTE_SECONDS
+    slow, name = shared().slow, (exchange.route.path if exchange.route is not None else "", exchange.url.count("/"))
+    patience = None if slow.get(name, 0.0) > time.monotonic() else FIRST_BYTE_SECONDS
     try:
         with attempting(Attempt(patience=patience)):
             return _sent(sent, stream, settings)
@@ -66,8 +67,8 @@ def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str
     started = time.monotonic()
     with attempting(Attempt(fresh=True)):
         response = _sent(sent, stream, settings)
-    if stale and name is not None and time.monotonic() - started > FIRST_BYTE_SECONDS:
-        slow.add(name)  # it was not the connection
+    if stale and time.monotonic() - started > FIRST_BYTE_SECONDS:
+        slow[name] = time.monotonic() + SLOW_SECONDS  # it was not the connection
     return response
 
 

@@ -271,6 +271,8 @@ LOST: dict[str, dict[str, DenialReason | None]] = {
         (
             "langchain_tool_built",
             "openai_tool_built",
+            "chat_databricks",
+            "chat_databricks_stream",
         ),
         _NO_PAGE,  # they send by connections of their own, and the page is all that is left
     ),

@@ -401,7 +401,7 @@ MUTANTS = {
     "a dead connection is waited for": Mutant(
         rule=11,
         file="clients/_transport.py",
-        old="    patience = None if name in slow else FIRST_BYTE_SECONDS\n",
+        old="    patience = None if slow.get(name, 0.0) > time.monotonic() else FIRST_BYTE_SECONDS\n",
         new="    patience = None\n",
         test="clients/test_dead_connections.py::test_a_dead_connection_holds_nothing_that_only_reads",
     ),
