@@ -204,8 +204,8 @@ MUTANTS = {
     "a session that nobody can close stays open": Mutant(
         rule=5,
         file="session/_entry.py",
-        old="        if not self.closed:\n            self.close()\n            warnings",
-        new="        if not self.closed:\n            warnings",
+        old="            self.close()\n            warnings",
+        new="            warnings",
         test="session/test_session.py::test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it",
     ),
     "a stream's session stays open": Mutant(
@@ -296,15 +296,15 @@ MUTANTS = {
     "the token goes wherever the request goes": Mutant(
         rule=8,
         file="clients/_pipeline.py",
-        old="        if origin != host and not trusts_app(lease, url):\n",
-        new="        if origin is None:\n",
+        old="    if not _is_own(host, url) and not trusts_app(lease, url):\n",
+        new="    if _origin(url) is None:\n",
         test="clients/test_clients.py::test_the_token_goes_to_the_user_s_workspace_and_no_other_host",
     ),
     "the token goes to a host whose name begins alike": Mutant(
         rule=8,
         file="clients/_pipeline.py",
-        old='if not url.startswith(f"{host}/"):',
-        new="if not url.startswith(host):",
+        old='    return url.startswith(f"{host}/")',
+        new="    return url.startswith(host)",
         test="clients/test_clients.py::test_the_token_does_not_go_to_a_host_whose_name_begins_alike",
     ),
     "answers hold the request with the token": Mutant(
