@@ -140,3 +140,23 @@ def test_a_large_tree_is_read_fast(tmp_path):
     report = check([tmp_path])
     assert time.process_time() - begun < 2
     assert (report.files, [(one.path.name, one.code) for one in report.findings]) == (103, [("agent.py", "OBO101")])
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ("except Exception:\n        return None", "are swallowed here, with bugs"),
+        ("except Exception:\n        print('failed')", "are swallowed here, with bugs"),
+        ("except Exception as error:\n        return str(error)", "are answered here in the same way as bugs"),
+        ("except:\n        logger.exception('failed')", "are answered here in the same way as bugs"),
+        (
+            "except Exception:\n        logger.error('failed', exc_info=True)",
+            "are answered here in the same way as bugs",
+        ),
+    ],
+)
+def test_swallowed_is_said_only_where_it_is(tmp_path, handler, said):
+    tool = f"@with_user_client\ndef ask(client):\n    try:\n        return client.genie.get_space('x')\n    {handler}\n"
+    (tmp_path / "agent.py").write_text(f"from obo_kit import with_user_client\n{tool}")
+    (found,) = check([tmp_path / "agent.py"], select=["OBO201"]).findings
+    assert found.message == f"Refusals of `client.genie.get_space` {said}."

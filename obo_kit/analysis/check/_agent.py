@@ -160,6 +160,10 @@ class Agent:
                 return facts
         return None
 
+    def beside(self, path: str) -> Module | None:
+        """The module of a file that is named relative to this one."""
+        return self.module.project.named(self.module, path)
+
     # ------------------------------------------------------------ when things run
 
     def guarded(self, node: ast.AST) -> bool:
@@ -172,6 +176,14 @@ class Agent:
             if opens_session(self.module, above):
                 return True
         return False
+
+    def in_script(self, node: ast.AST) -> bool:
+        """Whether it runs in a script only."""
+        return any(
+            isinstance(above, ast.If)
+            and "__name__" in {one.id for one in ast.walk(above.test) if isinstance(one, ast.Name)}
+            for above in self.module.ancestors(node)
+        )
 
     @cached_property
     def _is_page(self) -> bool:

@@ -45,6 +45,9 @@ class Files(Protocol):
     def followed(self, importer: Module, dotted: str) -> Module | None:
         """Return the helper module that an import names."""
 
+    def named(self, beside: Module, path: str) -> Module | None:
+        """Return the module of a file, named relative to another."""
+
 
 class Module:
     """One file, parsed, with its scopes."""
@@ -124,7 +127,7 @@ class Module:
             case ast.AugAssign() | ast.NamedExpr():
                 self._assign(node.target, node.value, scope)
             case ast.For() | ast.AsyncFor() | ast.comprehension():
-                self._assign(node.target, None, scope)
+                self._assign(node.target, node.iter, scope, "item")
             case ast.withitem(optional_vars=ast.expr() as target):
                 self._assign(target, node.context_expr, scope, "enter")
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):

@@ -143,6 +143,8 @@ class Reader(FunctionReader):
             return self.values(module, binding.value, env)
         if binding.how == "enter":
             return [_entered(one) for one in self.values(module, binding.value, env)]
+        if binding.how == "item":
+            return self._items(module, binding.value, env)
         if binding.how == "parameter" and isinstance(binding.node, ast.arg):
             return self._parameter(module, binding.node, binding.value, env)
         if binding.how == "import":
@@ -152,6 +154,37 @@ class Reader(FunctionReader):
             if isinstance(origin, str) and last(origin) in _STRATEGIES:
                 return _user("strategy")
         return ()
+
+    def _items(self, module: Module, node: ast.AST | None, env: Env, depth: int = 0) -> Iterable[Value]:
+        """What a loop over an expression goes through: MCP servers and clients that were put into a list."""
+        found: list[Value] = []
+        if node is None or depth > 8:
+            return found
+        match node:
+            case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+                found += [one for part in parts for one in self.values(module, part, env)]
+            case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part):
+                found += self.values(module, part, env)
+            case ast.Name():
+                for binding in module.bindings(node)[1]:
+                    if binding.how == "value":
+                        found += self._items(module, binding.value, env, depth + 1)
+                    elif binding.how == "parameter" and isinstance(binding.node, ast.arg):
+                        function = module.parent[binding.node]
+                        assert isinstance(function, FUNCTIONS)
+                        for home, call in self._callers.get(function, []):
+                            given = self.passed(module, function, call).get(binding.node)
+                            found += self._items(home, given, env, depth + 1)
+            case ast.Call():
+                called = self.called(module, node.func)
+                if called is not None and not self.facts(*called).is_tool:
+                    inner = self.env_of(module, node, *called, env)
+                    found += [
+                        one for part in returns(called[1]) for one in self._items(called[0], part, inner, depth + 1)
+                    ]
+            case _:
+                pass
+        return found
 
     def _parameter(self, module: Module, node: ast.arg, default: ast.AST | None, env: Env) -> Iterable[Value]:
         if node in env:
@@ -232,7 +265,13 @@ class Reader(FunctionReader):
             return [self._built(module, node, name, env)]
         if name in CARRY_NO_USER:
             return [Value("agent", name)]
+        if name == "DatabricksMultiServerMCPClient" and node.args:
+            return [one for one in self._items(module, node.args[0], env) if one.who == "user"][:1]
         dotted = module.dotted(node.func)
+        if dotted == "databricks.sql.connect":
+            given = [argument(node, None, one) for one in ("access_token", "credentials_provider")]
+            held = [one for part in given for one in self.values(module, part, env)]
+            return _user("Connection") if any(one.who == "user" for one in held) else ()
         if last(dotted) in _STRATEGIES:
             return _user("strategy")
         if last(dotted) in ("fetch_obo_token",):

@@ -97,6 +97,14 @@ class Project:
             self._followed[key] = self._find(importer, dotted)
         return self._followed[key]
 
+    def named(self, beside: Module, path: str) -> Module | None:
+        """The module of a file that is named relative to another."""
+        file = beside.path.parent / path
+        try:
+            return self.module(file) if file.is_file() else None
+        except SourceError:
+            return None
+
     def _find(self, importer: Module, dotted: str) -> Module | None:
         for found in self._paths(importer.path, dotted):
             if found != importer.path:

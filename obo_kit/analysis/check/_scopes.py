@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 __all__ = ["Binding", "Function", "Scope", "Store", "parameters", "walk"]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-How: TypeAlias = Literal["value", "enter", "import", "def", "parameter", "other"]
+How: TypeAlias = Literal["value", "enter", "item", "import", "def", "parameter", "other"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
@@ -22,8 +22,8 @@ class Binding:
 
     Attributes:
         node: The place.
-        how: ``value``: an expression is assigned; ``enter``: ``with <value> as``; ``import``; ``def``: a function or class;
-            ``parameter``; ``other``: something that is not looked into, such as an item of a loop.
+        how: ``value``: an expression is assigned; ``enter``: ``with <value> as``; ``item``: ``for … in <value>``; ``import``;
+            ``def``: a function or class; ``parameter``; ``other``: something that is not looked into.
         value: The expression, the definition, or a parameter's default.
         imported: The dotted name that is imported.
     """

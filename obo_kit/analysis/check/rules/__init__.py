@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from obo_kit.analysis.check.rules import (  # noqa: F401 - each adds its rules
+    _answers,
+    _background,
     _declarations,
+    _fallback,
     _identity,
     _kept,
     _policies,

@@ -15,7 +15,7 @@ from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 __all__: list[str] = []
 
 
-_PUTS: Final = frozenset(
+PUTS: Final = frozenset(
     {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
 )
 _CACHES: Final = frozenset(
@@ -33,7 +33,7 @@ _CACHES: Final = frozenset(
 def _kept(agent: Agent) -> Iterator[Hit]:
     module, reader = agent.module, agent.reader
     for store in module.stores:
-        where = _stays(agent, store.target)
+        where = stays(agent, store.target)
         held = reader.held(module, store.value) if where else None
         if held is not None:
             yield Hit(node=store.target, message=f"`{text_of(store.target)}` keeps {whose(held)} {where}.")
@@ -42,7 +42,7 @@ def _kept(agent: Agent) -> Iterator[Hit]:
         yield from _cached_by_call(agent, call)
     for function in module.functions:
         for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if _is_cache(module, decorator):
+            if is_cache(module, decorator):
                 yield from _cached(agent, function, decorator)
 
 
@@ -50,12 +50,12 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     module = agent.module
     given = arguments(call)
     target: ast.expr | None = None
-    if isinstance(call.func, ast.Attribute) and call.func.attr in _PUTS:
+    if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
         target = call.func.value
-        where = _stays(agent, target, item=True)
+        where = stays(agent, target, item=True)
     elif module.dotted(call.func) == "builtins.setattr" and len(given) == 3:
         target, given = given[0], given[2:]
-        where = _stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
+        where = stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
     else:
         return
     held = (
@@ -65,7 +65,7 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
         yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(held)} {where}.")
 
 
-def _stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
+def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
     """Where something that is put there outlives the request, in words; nothing where it does not, or nobody knows."""
     module = agent.module
     function = module.function_of(of or target)
@@ -98,7 +98,7 @@ def _stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr |
         )
         return "in a default that all calls share" if shared else ""
     if len(bindings) == 1 and bindings[0].how == "value" and isinstance(bindings[0].value, (ast.Attribute, ast.Name)):
-        return _stays(agent, bindings[0].value, item=True)
+        return stays(agent, bindings[0].value, item=True)
     return ""
 
 
@@ -107,7 +107,7 @@ def _of_class(agent: Agent, call: ast.Call) -> str:
     return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
 
 
-def _is_cache(module: Module, node: ast.expr) -> bool:
+def is_cache(module: Module, node: ast.expr) -> bool:
     dotted = module.dotted(node.func if isinstance(node, ast.Call) else node)
     return last(dotted) in _CACHES and "." in dotted and not dotted.startswith("builtins.")
 
@@ -141,7 +141,7 @@ def _client_of_parameter(agent: Agent, function: Function) -> bool:
 
 def _cached_by_call(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     """``functools.cache(build)`` and ``lru_cache(maxsize=1)(build)``."""
-    if len(call.args) == 1 and _is_cache(agent.module, call.func):
+    if len(call.args) == 1 and is_cache(agent.module, call.func):
         origin = agent.module.origin(call.args[0])
         if isinstance(origin, tuple) and origin[0] is agent.module and isinstance(origin[1], FUNCTIONS):
             yield from _cached(agent, origin[1], call)

@@ -49,6 +49,27 @@ def _resources_beside_policy(agent: Agent) -> Iterator[Hit]:
             yield Hit(node=call, message=f"`{text_of(call.func)}` gets both `resources=` and `auth_policy=`.")
 
 
+@rule(
+    "OBO403",
+    "An agent that acts for its user is logged without a policy",
+    why="Without `auth_policy=` Model Serving gives the agent no user's token: every tool is refused after deployment.",
+    fix='Log with `obo_kit.log_model(…)`, which collects the policy, or pass `auth_policy=obo_kit.auth_policy("agent.py")`.',
+)
+def _no_policy(agent: Agent) -> Iterator[Hit]:
+    module = agent.module
+    for call in module.calls:
+        given = _logs_with(module, call)
+        if given is None or "auth_policy" in given or any(one.arg is None for one in call.keywords):
+            continue
+        path = module.text_of(given.get("python_model"))
+        logged = agent.beside(path) if path is not None and path.endswith(".py") else None
+        if logged is not None and agent.reader.tools(logged):
+            yield Hit(
+                node=call,
+                message=f"`{text_of(call.func)}` logs '{path}', whose tools act for the user, without a policy.",
+            )
+
+
 def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
     """The arguments of a call of MLflow's ``log_model`` or ``save_model``."""
     func: ast.AST = call.func

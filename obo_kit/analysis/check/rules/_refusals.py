@@ -10,6 +10,7 @@ from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import TRIES, walk
 from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, arguments, kit_name, last
+from obo_kit.analysis.check.rules._kept import PUTS
 from obo_kit.analysis.check.rules._table import MODELS, Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
@@ -27,26 +28,41 @@ _BROAD: Final = frozenset({"builtins.BaseException", "builtins.Exception"})
     "`obo_kit.explain(error)`, and raise what it does not explain.",
 )
 def _broad_except(agent: Agent) -> Iterator[Hit]:
-    for body, place in _swallowed(agent.module):
+    for body, place, tells in _caught(agent.module):
         called = _call_for_user(agent, body)
         if called is not None:
-            yield Hit(
-                node=place or called, message=f"Refusals of `{text_of(called.func)}` are swallowed here, with bugs."
-            )
+            what = "are answered here in the same way as bugs" if tells else "are swallowed here, with bugs"
+            yield Hit(node=place or called, message=f"Refusals of `{text_of(called.func)}` {what}.")
 
 
-def _swallowed(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None]]:
-    """The blocks whose errors are all swallowed, and what says so."""
+def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, bool]]:
+    """The blocks whose errors are all caught, what says so, and whether somebody is told which error it was."""
     for node in ast.walk(module.tree):
         if isinstance(node, TRIES):
             for handler in node.handlers:
                 if _is_broad(module, handler) and not _looks_closer(module, handler):
-                    yield node.body, handler.type
+                    yield node.body, handler.type, _tells(module, handler)
         elif isinstance(node, (ast.With, ast.AsyncWith)):
             for call in (item.context_expr for item in node.items):
                 suppressed = call.args if isinstance(call, ast.Call) else ()
                 if isinstance(call, ast.Call) and module.dotted(call.func) == "contextlib.suppress":
-                    yield from [(node.body, call)] if any(module.dotted(one) in _BROAD for one in suppressed) else ()
+                    yield from (
+                        [(node.body, call, False)] if any(module.dotted(one) in _BROAD for one in suppressed) else ()
+                    )
+
+
+def _tells(module: Module, handler: ast.ExceptHandler) -> bool:
+    """Whether a handler says what it caught: by its name, or in a log with the traceback."""
+    for node in (node for statement in handler.body for node in ast.walk(statement)):
+        if isinstance(node, ast.Name) and node.id == handler.name:
+            return True
+        if isinstance(node, ast.Call) and (
+            last(module.dotted(node.func)) in ("format_exc", "print_exc")
+            or (isinstance(node.func, ast.Attribute) and node.func.attr == "exception")
+            or any(keyword.arg == "exc_info" for keyword in node.keywords)
+        ):
+            return True
+    return False
 
 
 def _is_client(agent: Agent, node: ast.expr) -> bool:
@@ -84,6 +100,8 @@ def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
             if facts is not None and "with_user_client" in facts.kit and "optional_tool" not in facts.kit:
                 return node
             named = module.dotted(node.func)
+            if isinstance(node.func, ast.Attribute) and node.func.attr in PUTS:
+                continue  # it goes into a list
             handed = any(_is_client(agent, one) for one in arguments(node))
             if handed and last(named) not in MODELS and not named.startswith("builtins.") and agent.reaches_out(node):
                 return node

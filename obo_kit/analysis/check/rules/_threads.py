@@ -37,7 +37,7 @@ def _thread_without_user(agent: Agent) -> Iterator[Hit]:
         start = _STARTS.get(module.dotted(call.func))
         if start is None and isinstance(call.func, ast.Attribute) and call.func.attr in _POOLS:
             start = _POOLS[call.func.attr] if _is_pool(agent, call.func) else None
-        if start is None or module.function_of(call) is None or agent.guarded(call):
+        if start is None or module.function_of(call) is None or agent.in_script(call):
             continue
         work = argument(call, *start)
         needs = _needs_session(agent, module, work, set()) if work is not None else ""
