@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["REFUSALS", "Refusal", "RefusedError", "declare", "refusal_text"]
 
@@ -42,6 +42,8 @@ class Refusal:
         source: See the module.
         headers: Response headers that come with it.
         sql_state: SQLSTATE of a failed statement.
+        plain: The body is the text alone, and no JSON.
+        details: The platform's ``details``, by the end of their type.
     """
 
     status: int
@@ -52,10 +54,21 @@ class Refusal:
     source: str
     headers: Mapping[str, str] = field(default_factory=dict)
     sql_state: str | None = None
+    plain: bool = False
+    details: tuple[str, ...] = ()
 
 
 _OAUTH_CODES = frozenset({"invalid_client", "invalid_grant", "invalid_scope", "unsupported_grant_type"})
 _TOKEN_HEADERS = {"X-Databricks-Reason-Phrase": "Invalid access token."}
+
+# What the platform adds to an error, as it was reported of model serving.
+_DETAILS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "RequestInfo": lambda: {
+        "@type": "type.googleapis.com/google.rpc.RequestInfo",
+        "request_id": str(uuid.uuid4()),
+        "serving_data": "",
+    }
+}
 
 REFUSALS: dict[str, Refusal] = {}
 """All that have been declared, by key."""
@@ -94,7 +107,10 @@ class RefusedError(Exception):
         """The JSON body, as the REST API (or, under ``/oidc``, OAuth) shapes it."""
         if self.refusal.code in _OAUTH_CODES:
             return {"error": self.refusal.code, "error_description": self.message}
-        return {"error_code": self.refusal.code, "message": self.message}
+        body: dict[str, Any] = {"error_code": self.refusal.code, "message": self.message}
+        if self.refusal.details:
+            body["details"] = [_DETAILS[name]() for name in self.refusal.details]
+        return body
 
 
 declare(
@@ -133,6 +149,32 @@ declare(
             decision="missing scope",
             standing="reported",
             source="errors.missing_scope_json",
+        ),
+        "missing_scope_text": Refusal(
+            status=403,
+            code=403,
+            text="Invalid scope, required scopes: {scopes}",
+            decision="missing scope",
+            standing="reported",
+            source="fid:56119916037, fid:60236663101, fid:70151736575, fid:54074394470",
+            plain=True,
+        ),
+        "missing_scope_bare": Refusal(
+            status=403,
+            code=403,
+            text="Invalid scope",
+            decision="missing scope",
+            standing="reported",
+            source="errors.missing_scope_text; ai-bridge#264 and a report of invocations name no scope",
+            plain=True,
+        ),
+        "missing_scope_token": Refusal(
+            status=403,
+            code=403,
+            text="Provided access token does not have required scopes: {scopes} [ReqId: {request}]",
+            decision="missing scope",
+            standing="reported",
+            source="fid:60789081083; solana-mcp-official#116",
         ),
         "missing_scope_uc": Refusal(
             status=403,

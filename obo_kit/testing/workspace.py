@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from obo_kit.testing import config as _config
 from obo_kit.testing._packages import check_packages
@@ -20,6 +20,7 @@ from obo_kit.testing.search._routes import SearchMixin
 from obo_kit.testing.server._app import Gate
 from obo_kit.testing.server._faults import Faults
 from obo_kit.testing.server._log import RequestLog
+from obo_kit.testing.server._scopes import ScopeWords
 from obo_kit.testing.server._service import Core, Part
 from obo_kit.testing.server._uvicorn import Server
 from obo_kit.testing.services._apps import AppsMixin
@@ -214,6 +215,22 @@ class LocalWorkspace(
             msg = f"latency is a number of seconds from 0 to 3600, not {seconds!r}"
             raise ValueError(msg)
         self._gate.latency = seconds
+
+    @property
+    def missing_scope_words(self) -> ScopeWords:
+        """How the refusal of a token without the scope is worded.
+
+        ``"json"`` (the default) as most of the REST API does, ``"text"`` and ``"bare"`` in plain text, with the scope and
+        without, as newer surfaces were reported to do; ``"reported"`` as each surface was reported to do.
+        """
+        return self._gate.scope_words
+
+    @missing_scope_words.setter
+    def missing_scope_words(self, words: ScopeWords) -> None:
+        if words not in get_args(ScopeWords):
+            msg = f"missing_scope_words is one of {', '.join(get_args(ScopeWords))}, not {words!r}"
+            raise ValueError(msg)
+        self._gate.scope_words = words
 
     def _threads(self) -> Executor:
         assert self._pool is not None

@@ -1069,7 +1069,7 @@ def test_detail_has_the_platform_s_words_without_the_sdk_s_tail(workspace):
         client.serving_endpoints.query(LLM, messages=[ChatMessage(role=ChatMessageRole.USER, content="x")])
     denial = explain(caught.value)
     assert denial is not None
-    assert denial.detail == "PERMISSION_DENIED: User does not have CAN_QUERY on serving endpoint llm"
+    assert denial.detail == "User does not have permission 'View' on Endpoint llm"
     assert workspace.host not in repr(denial)
 
 

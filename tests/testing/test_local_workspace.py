@@ -603,7 +603,7 @@ def test_an_embedding_endpoint_is_looked_up_with_the_users_own_token(fresh):
 
     fresh.add_index("main.s.i", ARTICLES, primary_key="id", text_column="text", embedding_endpoint="gte")
     fresh.grant("alice", "SELECT", "main.s.i")
-    with pytest.raises(IndexDenied, match="CAN_QUERY on serving endpoint gte"):
+    with pytest.raises(IndexDenied, match="permission 'View' on Endpoint gte"):
         vector_search(fresh, "alice").get_index(index_name="main.s.i")
     fresh.grant("alice", "CAN QUERY", "gte")
     found = vector_search(fresh, "alice").get_index(index_name="main.s.i")

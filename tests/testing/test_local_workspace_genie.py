@@ -242,7 +242,7 @@ ACTS = [
 
 @pytest.mark.parametrize("act", ACTS)
 def test_a_space_hides_itself_or_refuses(workspace, act):
-    with pytest.raises(ResourceDoesNotExist, match=f"Genie space {SPACE} does not exist"):
+    with pytest.raises(ResourceDoesNotExist, match=rf"Unable to get space \[{SPACE}\]"):
         act(genie(workspace, "carol"), SPACE)
     with pytest.raises(PermissionDenied, match='You need "Can View" permission to perform this action') as refused:
         act(genie(workspace, "carol"), OPEN)

@@ -127,13 +127,13 @@ def test_the_sdk_queries_chat_completions_and_embeddings_as_its_user(workspace):
 
 def test_the_sdk_is_refused_as_its_user(workspace):
     message = ChatMessage(role=ChatMessageRole.USER, content="one")
-    with pytest.raises(PermissionDenied, match="User does not have CAN_QUERY on serving endpoint other"):
+    with pytest.raises(PermissionDenied, match="User does not have permission 'View' on Endpoint other"):
         sdk(workspace, "bob").serving_endpoints.query("other", messages=[message])
     with pytest.raises(PermissionDenied, match="does not have required scopes: "):
         sdk(workspace, "alice", ["sql"]).serving_endpoints.query("llm", messages=[message])
-    with pytest.raises(NotFound, match="The given endpoint does not exist") as absent:
+    with pytest.raises(NotFound, match=r"Endpoint with name '.*' does not exist") as absent:
         sdk(workspace, "alice").serving_endpoints.query("gone", messages=[message])
-    assert absent.value.error_code == "ENDPOINT_NOT_FOUND"
+    assert absent.value.error_code == "RESOURCE_DOES_NOT_EXIST"
     assert seen(workspace) == [
         ("bob", 403, "missing grant"),
         ("alice", 403, "missing scope"),
@@ -148,9 +148,9 @@ def test_endpoints_are_listed_and_described_to_those_who_may_query_them(workspac
     assert names == {"alice": ["gte", "llm", "other"], "bob": ["llm"], "carol": []}
     assert sdk(workspace, "bob").serving_endpoints.get("llm").task == "llm/v1/chat"
     assert sdk(workspace, "alice").serving_endpoints.get("gte").task == "llm/v1/embeddings"
-    with pytest.raises(PermissionDenied, match="CAN_QUERY on serving endpoint llm"):
+    with pytest.raises(PermissionDenied, match="permission 'View' on Endpoint llm"):
         sdk(workspace, "carol").serving_endpoints.get("llm")
-    with pytest.raises(ResourceDoesNotExist, match="Serving endpoint gone does not exist"):
+    with pytest.raises(ResourceDoesNotExist, match="Endpoint with name 'gone' does not exist"):
         sdk(workspace, "carol").serving_endpoints.get("gone")
     with pytest.raises(PermissionDenied, match="required scopes"):
         list(sdk(workspace, "alice", ["genie"]).serving_endpoints.list())
@@ -176,14 +176,17 @@ def test_the_openai_clients_chat_as_their_user(workspace, client):
 @pytest.mark.parametrize("client", [open_ai, from_sdk])
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_openai_clients_are_refused_as_their_user(workspace, client, stream):
-    with client(workspace, "carol") as model, pytest.raises(openai.PermissionDeniedError, match="CAN_QUERY"):
+    with (
+        client(workspace, "carol") as model,
+        pytest.raises(openai.PermissionDeniedError, match="permission 'View'"),
+    ):
         model.chat.completions.create(model="llm", messages=SAY, stream=stream)
     with client(workspace, "bob", ["sql"]) as model, pytest.raises(openai.PermissionDeniedError) as scope:
         model.chat.completions.create(model="llm", messages=SAY, stream=stream)
     assert "does not have required scopes: " in scope.value.body["message"]
     with (
         client(workspace, "bob") as model,
-        pytest.raises(openai.NotFoundError, match="The given endpoint does not exist"),
+        pytest.raises(openai.NotFoundError, match=r"Endpoint with name '.*' does not exist"),
     ):
         model.chat.completions.create(model="gone", messages=SAY, stream=stream)
     assert seen(workspace) == [
@@ -261,7 +264,10 @@ def test_responses_need_two_scopes_and_one_refusal_misleads(workspace):
         pytest.raises(openai.PermissionDeniedError, match="required scopes"),
     ):
         model.responses.create(model="llm", input="x")
-    with open_ai(workspace, "carol") as model, pytest.raises(openai.PermissionDeniedError, match="CAN_QUERY"):
+    with (
+        open_ai(workspace, "carol") as model,
+        pytest.raises(openai.PermissionDeniedError, match="permission 'View'"),
+    ):
         model.responses.create(model="llm", input="x", stream=True)
 
 
@@ -320,7 +326,10 @@ def test_the_openai_client_embeds_as_its_user(workspace):
     with open_ai(workspace, "alice") as model:
         answer = model.embeddings.create(model="gte", input=["a refund", "x"])
         assert ([len(one.embedding) for one in answer.data], answer.usage.total_tokens) == ([256, 256], 3)
-    with open_ai(workspace, "bob") as model, pytest.raises(openai.PermissionDeniedError, match="CAN_QUERY"):
+    with (
+        open_ai(workspace, "bob") as model,
+        pytest.raises(openai.PermissionDeniedError, match="permission 'View'"),
+    ):
         model.embeddings.create(model="gte", input="x")
     assert seen(workspace) == [("alice", 200, "allowed"), ("bob", 403, "missing grant")]
 
@@ -359,7 +368,7 @@ async def test_chat_databricks_asks_and_streams_without_waiting(workspace):
     async with model.async_client, refused.async_client:
         assert (await model.ainvoke("one two")).content == "You said: one two"
         assert "".join([piece.content async for piece in model.astream("one two")]) == "You said: one two"
-        with pytest.raises(openai.PermissionDeniedError, match="CAN_QUERY"):
+        with pytest.raises(openai.PermissionDeniedError, match="permission 'View'"):
             await refused.ainvoke("x")
     assert seen(workspace) == [("bob", 200, "allowed")] * 2 + [("carol", 403, "missing grant")]
 
@@ -395,7 +404,7 @@ def test_chat_databricks_speaks_responses(workspace):
 
 
 def test_chat_databricks_is_refused_as_its_user(workspace):
-    for user, scopes, text in (("carol", ["all-apis"], "CAN_QUERY"), ("bob", ["genie"], "required scopes")):
+    for user, scopes, text in (("carol", ["all-apis"], "permission 'View'"), ("bob", ["genie"], "required scopes")):
         with pytest.raises(openai.PermissionDeniedError, match=text):
             chat(workspace, user, scopes).invoke("x")
         with pytest.raises(openai.PermissionDeniedError, match=text):
@@ -412,7 +421,7 @@ def test_databricks_embeddings_are_the_developers(workspace):
         assert sum(a * b for a, b in zip(question, near, strict=True)) > sum(
             a * b for a, b in zip(question, far, strict=True)
         )
-    with workspace.as_notebook("bob"), pytest.raises(requests.HTTPError, match="CAN_QUERY on serving endpoint gte"):
+    with workspace.as_notebook("bob"), pytest.raises(requests.HTTPError, match="permission 'View' on Endpoint gte"):
         module.DatabricksEmbeddings(endpoint="gte").embed_query("a refund")
     assert [entry for entry in seen(workspace) if entry[0]] == [("alice", 200, "allowed")] * 2 + [
         ("bob", 403, "missing grant")

@@ -95,7 +95,7 @@ class Directory:
     """The principals of one workspace. Lives as long as it; thread-safe."""
 
     def __init__(self, workspace_id: str) -> None:
-        self._workspace_id = workspace_id
+        self.workspace_id = workspace_id
         self._key = secrets.token_bytes(64)
         self._lock = threading.Lock()
         self._by_name: dict[str, Principal] = {}
@@ -241,7 +241,7 @@ class Directory:
             "sub": principal.user_name,
             "scope": " ".join(dict.fromkeys(scopes)),
             "iss": self.issuer,
-            "aud": self._workspace_id,
+            "aud": self.workspace_id,
             "iat": math.floor(now),
             "exp": math.ceil(now + expires_in) if expires_in > 0 else math.floor(now + expires_in),
             "jti": str(uuid.uuid4()),
@@ -265,7 +265,7 @@ class Directory:
                 token,
                 self._key,
                 algorithms=["HS256"],
-                audience=self._workspace_id,
+                audience=self.workspace_id,
                 # Expiry is checked below, so that the log can say whose token had expired.
                 options={"require": ["sub", "exp"], "verify_exp": False},
             )

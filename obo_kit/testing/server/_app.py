@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request, cookie_parser
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
 from obo_kit.testing._kit import TOOL_HEADER, corrected_route
@@ -23,7 +23,7 @@ from obo_kit.testing.iam._directory import ExpiredTokenError
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing.server._log import RequestLog, RequestRecord
-from obo_kit.testing.server._scopes import Ask, asked_by
+from obo_kit.testing.server._scopes import Ask, ScopeWords, asked_by
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -54,6 +54,8 @@ class _Seen:
         headers = dict(error.refusal.headers)
         if self.reason_header is not None:
             headers[self.reason_header] = _header_text(error.message)
+        if error.refusal.plain:
+            return PlainTextResponse(error.message, status_code=error.refusal.status, headers=headers)
         return _Json(error.body, status_code=error.refusal.status, headers=headers)
 
 
@@ -69,6 +71,7 @@ class Gate:
 
     def __init__(self, directory: Directory, log: RequestLog, faults: Faults, threads: Callable[[], Executor]) -> None:
         self.latency = 0.0
+        self.scope_words: ScopeWords = "json"
         self._directory = directory
         self._log = log
         self._threads = threads
@@ -128,8 +131,9 @@ class Gate:
                     raise ExpiredTokenError(seen.caller)
             elif fault.replaces:
                 seen.decision = "fault"
-                return None if fault.kind == "reset" else fault_answer(fault, path)
-        _check_scopes(api.asks if api is not None else asked_by(request.method, path), request, seen)
+                return None if fault.kind == "reset" else fault_answer(fault, path, self._directory.workspace_id)
+        asks = api.asks if api is not None else asked_by(request.method, path)
+        _check_scopes(asks, request, seen, self.scope_words)
         if api is None:
             raise RefusedError("no_such_api", method=request.method, path=path)
         call = Call(
@@ -198,7 +202,18 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _check_scopes(asks: Ask | None, request: Request, seen: _Seen) -> None:
+# The refusal of a missing scope, per way of wording it.
+_WORDS: Mapping[str, str] = {
+    "json": "missing_scope",
+    "text": "missing_scope_text",
+    "bare": "missing_scope_bare",
+    "pat": "missing_scope_token",
+    "invalid": "missing_gateway_scope",
+}
+_METADATA = ("/api/2.1/unity-catalog/tables", "/api/2.1/unity-catalog/functions")
+
+
+def _check_scopes(asks: Ask | None, request: Request, seen: _Seen, words: ScopeWords) -> None:
     path = request.url.path
     if seen.caller is None:
         return
@@ -210,11 +225,13 @@ def _check_scopes(asks: Ask | None, request: Request, seen: _Seen) -> None:
     else:
         return
     if missing:
-        key = "missing_scope"
-        if path.startswith(("/api/2.1/unity-catalog/tables", "/api/2.1/unity-catalog/functions")):
+        here = asks.words if asks is not None else "json"
+        spoken = here if words == "reported" or here in {"invalid", "pat"} else words
+        key = _WORDS[spoken]
+        if here == "invalid" and missing != ("ai-gateway",):
+            key = _WORDS["json" if words == "reported" else words]
+        if key == "missing_scope" and path.startswith(_METADATA):
             key = "missing_scope_uc"
-        elif asks is not None and asks.words == "invalid" and missing == ("ai-gateway",):
-            key = "missing_gateway_scope"
         raise RefusedError(key, scopes=", ".join(missing), missing=missing)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from types import EllipsisType
@@ -21,6 +22,7 @@ __all__ = [
     "LOGIN_PATH",
     "Fault",
     "FaultKind",
+    "POLICIES",
     "Faults",
     "fault_answer",
     "login_page",
@@ -28,7 +30,19 @@ __all__ = [
 ]
 
 FaultKind: TypeAlias = Literal[
-    "status", "latency", "reset", "truncated_body", "slow_stream", "login_redirect", "login_page", "expired_token"
+    "status",
+    "latency",
+    "reset",
+    "truncated_body",
+    "slow_stream",
+    "login_redirect",
+    "login_page",
+    "expired_token",
+    "ip_access_list",
+    "entitlement",
+    "feature_disabled",
+    "other_workspace",
+    "private_link",
 ]
 """What a fault does; see ``LocalWorkspace.add_fault``."""
 
@@ -54,6 +68,70 @@ _LOGIN = (
     "<!doctype html><html><head><title>Sign in - Databricks (local stand-in)</title></head>"
     "<body>Sign in to continue.</body></html>"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Policy:
+    """A refusal by what an administrator set, and not by a grant or a scope, as it was reported.
+
+    Attributes:
+        status: HTTP status.
+        code: ``error_code``; a number where the platform sends a number.
+        text: The message, with the number of the workspace.
+        phrase: Does a header repeat the message?
+        location: Where a redirect leads.
+        source: Who reported it.
+    """
+
+    status: int
+    source: str
+    code: str | int = 403
+    text: str = ""
+    phrase: bool = False
+    location: str | None = None
+
+    def answer(self, workspace_id: str) -> Response:
+        """Return the answer of a workspace."""
+        text = self.text.format(workspace=workspace_id, request=uuid.uuid4())
+        if self.location is not None:
+            return RedirectResponse(self.location.format(workspace=workspace_id), status_code=self.status)
+        headers = {"X-Databricks-Reason-Phrase": text} if self.phrase else {}
+        return JSONResponse({"error_code": self.code, "message": text}, status_code=self.status, headers=headers)
+
+
+POLICIES: Mapping[str, _Policy] = {
+    "ip_access_list": _Policy(
+        status=403,
+        text="Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: {workspace} "
+        "[ReqId: {request}]",
+        source="omnigent#4463",
+    ),
+    "entitlement": _Policy(
+        status=403,
+        text="This API is disabled for users without the databricks-sql-access or workspace-access entitlements. "
+        "Contact your administrator for more information.",
+        phrase=True,
+        source="databricks-sdk-go#1038",
+    ),
+    "feature_disabled": _Policy(
+        status=404,
+        code="FEATURE_DISABLED",
+        text="AI Gateway legacy endpoint is not available for CSP-enabled workspaces.",
+        source="unity-gateway#464; ucx#557 has the code with another text",
+    ),
+    "other_workspace": _Policy(
+        status=403,
+        text="Invalid access to Org: {workspace}",
+        phrase=True,
+        source="databricks-sdk-go#928, #853, #959, #981",
+    ),
+    "private_link": _Policy(
+        status=302,
+        location=LOGIN_PATH + "?error=private-link-validation-error:{workspace}",
+        source="databricks-sdk-py#647, databricks-sdk-go#922",
+    ),
+}
+"""What administrators refuse by. Each was reported in these words; ids and addresses are ours."""
 
 
 @dataclass
@@ -113,7 +191,7 @@ class Fault:
         """Whether it hits this request; counts it."""
         if not path.startswith(self.path_prefix) or self.user not in {None, user}:
             return False
-        if path == LOGIN_PATH and self.kind == "login_redirect":
+        if path == LOGIN_PATH and self.kind in {"login_redirect", "private_link"}:
             return False
         if self.after > 0:
             self.after -= 1
@@ -161,12 +239,14 @@ def login_page() -> Response:
     return HTMLResponse(_LOGIN)
 
 
-def fault_answer(fault: Fault, path: str) -> Response:
+def fault_answer(fault: Fault, path: str, workspace_id: str) -> Response:
     """The answer of a fault that takes the place of the real one."""
     if fault.kind == "login_redirect":
         return RedirectResponse(f"{LOGIN_PATH}?next_url={quote(path, safe='')}", status_code=302)
     if fault.kind == "login_page":
         return login_page()
+    if fault.kind in POLICIES:
+        return POLICIES[fault.kind].answer(workspace_id)
     assert fault.status is not None
     headers = dict(fault.headers or {})
     if isinstance(fault.body, str):

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ROUTE_SCOPES", "Ask", "Words", "ask", "asked_by"]
+__all__ = ["ROUTE_SCOPES", "Ask", "ScopeWords", "Words", "ask", "asked_by"]
 
 Words = Literal["json", "text", "bare", "pat", "invalid"]
 """How a surface words the refusal of a token without the scope; see ``LocalWorkspace.missing_scope_words``."""
+
+ScopeWords = Literal["reported", "json", "text", "bare"]
 
 _ALL = "all-apis"
 

@@ -32,16 +32,23 @@ class FaultsMixin(Mixin):
     ) -> None:
         """Let something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
 
-        =====================  ==========================================================================
-        ``"status"``           answers with ``status``, ``headers`` and ``body``
-        ``"latency"``          waits ``seconds`` before the answer
-        ``"slow_stream"``      sends the answer in pieces, ``seconds`` before each
-        ``"truncated_body"``   sends half of the body (of a stream: of its first event), then hangs up
-        ``"reset"``            resets the connection, without an answer
-        ``"login_redirect"``   redirects to ``/login.html``, as an unauthenticated browser is
-        ``"login_page"``       answers 200 with that page
-        ``"expired_token"``    the token of the request has expired, for good; a fresh one of the same user works
-        =====================  ==========================================================================
+        ======================  ==========================================================================
+        ``"status"``            answers with ``status``, ``headers`` and ``body``
+        ``"latency"``           waits ``seconds`` before the answer
+        ``"slow_stream"``       sends the answer in pieces, ``seconds`` before each
+        ``"truncated_body"``    sends half of the body (of a stream: of its first event), then hangs up
+        ``"reset"``             resets the connection, without an answer
+        ``"login_redirect"``    redirects to ``/login.html``, as an unauthenticated browser is
+        ``"login_page"``        answers 200 with that page
+        ``"expired_token"``     the token of the request has expired, for good; a fresh one of the same user works
+        ``"ip_access_list"``    the workspace's IP access list blocks the address
+        ``"entitlement"``       the user lacks an entitlement of the workspace
+        ``"feature_disabled"``  the feature is off in this workspace
+        ``"other_workspace"``   the token is another workspace's (``Invalid access to Org``)
+        ``"private_link"``      the caller's network may not reach the workspace: a redirect that says so
+        ======================  ==========================================================================
+
+        The last five answer in the words that were reported; for the one that matters to you, ``"status"`` takes any body.
 
         Args:
             kind: What happens.

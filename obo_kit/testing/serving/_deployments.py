@@ -118,7 +118,10 @@ class Deployment:
             ) as response,
         ):
             if not response.ok:
-                body = response.json()
+                try:
+                    body = response.json()
+                except ValueError:  # a refusal in plain text
+                    body = {"message": response.text}
                 raise InvocationError(response.status_code, body.get("error_code"), str(body.get("message")))
             yield response
 

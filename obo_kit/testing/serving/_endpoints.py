@@ -116,7 +116,7 @@ class Serving(Service):
         return await self._query(call, call.params["endpoint"], call.json())
 
     async def _query(self, call: Call, name: str, body: dict[str, Any]) -> Answer:
-        served = self._find(name, "serving_query_missing")
+        served = self._find(name, "serving_missing")
         if not self._grants.holds(call.user.principal, "CAN QUERY", "serving_endpoint", name):
             raise RefusedError("serving_denied", name=name)
         # An agent calls this server while it runs. It must not take the threads that will answer those calls.

@@ -11,27 +11,20 @@ declare(
         "serving_denied": Refusal(
             status=403,
             code="PERMISSION_DENIED",
-            text="PERMISSION_DENIED: User does not have CAN_QUERY on serving endpoint {name}",
+            text="User does not have permission 'View' on Endpoint {name}",
             decision="missing grant",
             standing="reported",
-            source="errors.serving_query_denied (weak: no raw capture)",
+            source="fid:66975382202, and three more reports",
+            details=("RequestInfo",),
         ),
         "serving_missing": Refusal(
             status=404,
             code="RESOURCE_DOES_NOT_EXIST",
-            text="Serving endpoint {name} does not exist.",
-            decision="not found",
-            standing="inferred",
-            source="RESOURCE_DOES_NOT_EXIST elsewhere; the wording is ours",
-        ),
-        "serving_query_missing": Refusal(
-            status=404,
-            code="ENDPOINT_NOT_FOUND",
-            text="The given endpoint does not exist, please retry after checking the specified model and version "
-            "deployment exists.",
+            text="Endpoint with name '{name}' does not exist.",
             decision="not found",
             standing="reported",
-            source="fid:8610548622",
+            source="fid:66975382202, dbdemos#220",
+            details=("RequestInfo",),
         ),
         # Misleading, and reported of one route: the words that elsewhere mean an expired token.
         "missing_gateway_scope": Refusal(
