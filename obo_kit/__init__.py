@@ -29,12 +29,15 @@ from obo_kit.exceptions import (
 if TYPE_CHECKING:
     from obo_kit.denials import explain, raise_for_denial, rewrite_denials
     from obo_kit.identity._credentials import Limits
-    from obo_kit.identity._sources import IdentitySource, UserIdentity, register_identity_source
+    from obo_kit.identity._sources import IdentitySource, register_identity_source
+    from obo_kit.identity._user import UserIdentity
     from obo_kit.instrumentation._events import ToolEvent, capture_events, on_event
     from obo_kit.policy._audit import AuditReport, audit
     from obo_kit.policy._policy import app_config, auth_policy, log_model
     from obo_kit.policy._preflight import Preflight, preflight
-    from obo_kit.session._entry import UserSession, current_session, propagate, user_session
+    from obo_kit.session._entry import propagate, user_session
+    from obo_kit.session._opening import current_session
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._available import AvailableTools, available_tools, available_tools_async
     from obo_kit.tools._optional import optional_tool
     from obo_kit.tools._requires import requires_scopes, system_resources
@@ -46,13 +49,16 @@ _HOMES = {
     "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
     "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
     "denials": ("explain", "raise_for_denial", "rewrite_denials"),
-    "identity._sources": ("IdentitySource", "UserIdentity", "register_identity_source"),
+    "identity._sources": ("IdentitySource", "register_identity_source"),
+    "identity._user": ("UserIdentity",),
     "tools._with_client": ("INJECTED", "with_user_client"),
     "tools._optional": ("optional_tool",),
     "policy._policy": ("app_config", "auth_policy", "log_model"),
     "policy._preflight": ("Preflight", "preflight"),
     "tools._requires": ("requires_scopes", "system_resources"),
-    "session._entry": ("UserSession", "current_session", "propagate", "user_session"),
+    "session._entry": ("propagate", "user_session"),
+    "session._opening": ("current_session",),
+    "session._session": ("UserSession",),
 }
 # What the tools' package loads by name: these stand above it.
 PLUGINS.update(langchain="obo_kit.integrations.langchain", openai="obo_kit.integrations.openai")

@@ -61,14 +61,15 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch):
 
 def forget() -> None:
     """Put the kit's process-wide state back."""
-    session = sys.modules.get("obo_kit.session._entry")
+    process = sys.modules.get("obo_kit.identity._process")
+    if process is not None:
+        process.restore(process.ProcessState())
+    session = sys.modules.get("obo_kit.session._opening")
     if session is not None:
-        session._entry_point_declared = False
         session._process_token_users = session._ProcessTokenUsers()
     identity = sys.modules.get("obo_kit.identity._sources")
     if identity is not None:
         identity._registered.clear()
-        identity._said_developer = False
     clients = sys.modules.get("obo_kit.clients._pipeline")
     if clients is not None:
         clients._warned.clear()

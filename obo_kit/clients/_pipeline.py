@@ -21,7 +21,8 @@ from obo_kit.clients._apps import may_be_app, trusts_app
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
 from obo_kit.context._frame import current_call, current_evidence
 from obo_kit.exceptions import NoUserIdentityError, ScopeViolationError
-from obo_kit.identity._sources import in_apps, in_model_serving, origin_of
+from obo_kit.identity._runtime import in_apps, in_model_serving
+from obo_kit.identity._user import origin_of
 from obo_kit.instrumentation._events import tell_of_request
 from obo_kit.scopes._lookup import Verdict, match_route, opens_unknown, route_verdict
 

@@ -21,7 +21,7 @@ from obo_kit._version import __version__
 from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import take_over
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
-from obo_kit.identity._sources import origin_of
+from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

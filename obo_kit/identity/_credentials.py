@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from obo_kit.exceptions import NoUserIdentityError, SessionClosedError, TokenExpiredError
-from obo_kit.identity._sources import TokenState, resolve, same_user, settled, token_state, without_credential
+from obo_kit.identity._user import (
+    LEEWAY,
+    TokenState,
+    resolve,
+    same_token,
+    same_user,
+    settled,
+    time_left,
+    token_state,
+    without_credential,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from obo_kit.identity._sources import UserIdentity
+    from obo_kit.identity._user import UserIdentity
 
 __all__ = ["Limits"]
 
@@ -66,12 +76,23 @@ class Lease:
         again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
     """
 
-    __slots__ = ("_again", "_asked_at", "_asking", "_closed", "_identity", "_process", "limits", "narrowing")
+    __slots__ = (
+        "_again",
+        "_asked_at",
+        "_asking",
+        "_closed",
+        "_identity",
+        "_opened_as",
+        "_process",
+        "limits",
+        "narrowing",
+    )
 
     def __init__(
         self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
     ) -> None:
         self._identity = identity
+        self._opened_as = identity
         self._again = again
         self._asking = threading.RLock()  # a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
@@ -99,6 +120,22 @@ class Lease:
         """Who the user is, with what the newest token says; `None` without one. The credential goes when the session ends."""
         return self._identity
 
+    def has_token_of(self, identity: UserIdentity) -> bool:
+        """Is this the very token that the session was opened with, or has now?"""
+        return any(same_token(own, identity) for own in (self._identity, self._opened_as) if own is not None)
+
+    def check_entry(self) -> None:
+        """Refuse a token that has expired before anything is done for it, unless the runtime has a new one.
+
+        Clocks differ: one that looks just expired is refused at its first use, and may be renewed until then.
+
+        Raises:
+            TokenExpiredError: It has.
+        """
+        identity = self._identity
+        if identity is not None and time_left(identity) <= -LEEWAY:
+            self._renewed(identity)
+
     def check(self) -> None:
         """Raise `SessionClosedError` once the session has ended."""
         if self.closed:
@@ -124,7 +161,7 @@ class Lease:
                 remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
             )
         if identity.released:
-            self.check()  # it ended just now
+            self.check()  # raises: it ended just now
         if not identity.host:
             identity = self._identity = settled(identity)  # a developer, who is looked up on first use
         if token_state(identity) is not TokenState.FRESH:
@@ -154,8 +191,8 @@ class Lease:
             return identity
         raise TokenExpiredError(
             f"The user's token has expired, so nothing was sent: {refusal}.",
-            remedy="Let the user ask again: each request brings a token of its own. Work that takes longer than a token "
-            "lasts goes in several requests.",
+            remedy="Let the user reload the page and ask again: an open page keeps the token it was opened with. Work that "
+            "takes longer than a token lasts goes in several requests.",
         )
 
     def _asked(self, identity: UserIdentity) -> tuple[UserIdentity | None, str]:
@@ -166,6 +203,8 @@ class Lease:
         except Exception as error:
             # Not its cause: what a runtime raises may hold what it was about to hand over (rule 8).
             return None, f"the runtime has no new one ({type(error).__name__})"
+        if found.source == "explicit" and not same_token(found, identity):
+            return None, "only its own claims say whose the new one is, and nobody vouches for them"
         if not same_user(found, identity):
             return None, "the runtime has one, and it is not certainly the same user's"
         if token_state(found) is TokenState.EXPIRED:
@@ -177,7 +216,10 @@ class Lease:
         return {"Authorization": f"Bearer {self.credentials()[1]}"}
 
     def close(self) -> None:
+        """End it, and let the token go. Closing twice does nothing."""
         self._closed = True
+        if self._opened_as is not None:
+            self._opened_as = without_credential(self._opened_as)
         if self._identity is not None:
             self._identity = without_credential(self._identity)
 

@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
 
 __all__: list[str] = []
 

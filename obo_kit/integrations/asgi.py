@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.context._frame import FRAME
+from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._token import Hidden
 
 __all__ = ["UserHeadersMiddleware"]
 
@@ -22,8 +24,9 @@ class UserHeadersMiddleware:
     """Keeps each request's headers for as long as the request, so that a session opened inside finds its user.
 
     ``app.add_middleware(UserHeadersMiddleware)`` in FastAPI and Starlette; ``UserHeadersMiddleware(app)`` elsewhere. It
-    reads nothing itself: where there is no user, ``user_session`` says so. A websocket keeps the headers it was opened
-    with, and so a token that expires.
+    reads nothing itself: where there is no user, ``user_session`` says so, on Databricks Apps and anywhere else. Each
+    request begins without a session, also one that is sent from inside another user's. A websocket keeps the headers it was
+    opened with, and so a token that expires.
     """
 
     def __init__(self, app: _App) -> None:
@@ -36,8 +39,11 @@ class UserHeadersMiddleware:
             return
         headers = Hidden(scope["headers"])
         token = REQUEST_HEADERS.set(headers)
+        # A request that comes from inside another session (agent to agent, a test's client) opens its own.
+        frame = FRAME.set(None)
         try:
             await self._app(scope, receive, send)
         finally:
+            FRAME.reset(frame)
             REQUEST_HEADERS.reset(token)
             headers.value = None  # a task that the request left behind has no user any more

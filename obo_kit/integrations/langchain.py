@@ -15,7 +15,7 @@ from obo_kit._upstream.classes import is_a
 from obo_kit._utils.extras import MissingExtraError
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
-from obo_kit.session._entry import RUN_FUNCTIONS
+from obo_kit.session._session import RUN_FUNCTIONS
 from obo_kit.tools._adapters import attribute, listing, method
 from obo_kit.tools._frameworks import answer_denials, to_langchain
 from obo_kit.tools._spec import ToolObject
@@ -26,7 +26,7 @@ except ImportError as missing:
     raise MissingExtraError("Tools of LangChain need langchain-core", extra="langchain") from missing
 
 if TYPE_CHECKING:
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._spec import ToolSpec
 
 __all__: list[str] = []

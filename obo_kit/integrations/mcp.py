@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from obo_kit._utils.extras import MissingExtraError
 
 if TYPE_CHECKING:
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
 
 __all__ = ["bearer"]
 

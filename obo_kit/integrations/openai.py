@@ -31,7 +31,7 @@ from obo_kit.tools._adapters import (
 from obo_kit.tools._spec import Entry, ToolObject, spec_of
 
 if TYPE_CHECKING:
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._spec import ToolSpec
 
 __all__: list[str] = []

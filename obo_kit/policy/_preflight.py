@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from obo_kit.context._frame import open_session
 from obo_kit.exceptions import NoUserIdentityError, OboError
-from obo_kit.identity._sources import UserIdentity, capture, in_apps, in_model_serving
+from obo_kit.identity._runtime import in_apps, in_model_serving
+from obo_kit.identity._sources import capture
+from obo_kit.identity._user import UserIdentity
 from obo_kit.scopes._lookup import TARGETS, Verdict, verdict
-from obo_kit.session._entry import UserSession
+from obo_kit.session._session import UserSession
 
 if TYPE_CHECKING:
     from mlflow.models.auth_policy import AuthPolicy

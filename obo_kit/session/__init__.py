@@ -1,1 +1,15 @@
 """One request's user."""
+
+from obo_kit.session._entry import SessionScope, propagate, user_session
+from obo_kit.session._opening import current_session, session_for_tool
+from obo_kit.session._session import RUN_FUNCTIONS, UserSession
+
+__all__ = [
+    "RUN_FUNCTIONS",
+    "SessionScope",
+    "UserSession",
+    "current_session",
+    "propagate",
+    "session_for_tool",
+    "user_session",
+]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obo_kit.testing._kit import reset_process_state
     from obo_kit.testing.config import ConfigError
     from obo_kit.testing.iam._directory import ServicePrincipal
     from obo_kit.testing.runtimes import AppRuntime, ModelServingRuntime
@@ -31,6 +32,7 @@ __all__ = [
     "RequestLog",
     "RequestRecord",
     "ServicePrincipal",
+    "reset_process_state",
 ]
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "RequestLog": "server._log",
     "RequestRecord": "server._log",
     "ServicePrincipal": "iam._directory",
+    "reset_process_state": "_kit",
 }
 
 

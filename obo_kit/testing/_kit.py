@@ -7,20 +7,22 @@ Whatever a request needs is imported by the first one, so that starting stays qu
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.exceptions import PolicyError
-from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._process import PROCESS, reset_process_state, restore, saved
+from obo_kit.identity._token import Hidden
 from obo_kit.instrumentation._events import tell_of_request
 
 if TYPE_CHECKING:
-    import contextlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from obo_kit.policy._audit import AuditReport
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
 
 __all__ = [
     "REQUEST_HEADERS",
@@ -33,8 +35,10 @@ __all__ = [
     "PolicyError",
     "audit",
     "corrected_route",
+    "new_process",
     "open_session",
     "read",
+    "reset_process_state",
     "said",
     "scopes_accepted_by",
     "tell_of_request",
@@ -87,6 +91,18 @@ def open_session() -> contextlib.AbstractContextManager[UserSession]:
     from obo_kit.session._entry import user_session
 
     return user_session()
+
+
+@contextlib.contextmanager
+def new_process() -> Iterator[None]:
+    """Have this process act as one that has served nobody yet, for the block."""
+    before = saved()
+    reset_process_state()
+    try:
+        yield
+    finally:
+        before.entry_point_declared |= PROCESS.entry_point_declared
+        restore(before)
 
 
 def audit() -> tuple[AuditReport, Any]:

@@ -7,6 +7,7 @@ need the extra ``testing`` and say so where it is missing.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,6 +129,14 @@ def as_user(
         elif obo_runtime == "apps":
             runtime = stack.enter_context(local_workspace.as_app())
         yield block
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Start each test as in a process that has served nobody: no user was named in it, and no session opened."""
+    process = sys.modules.get("obo_kit.identity._process")
+    if process is not None:
+        process.reset_process_state()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, TypeVar
 
-from obo_kit.testing._kit import REQUEST_HEADERS, Hidden
+from obo_kit.testing._kit import REQUEST_HEADERS, Hidden, new_process
 from obo_kit.testing._sql_addresses import on_loopback
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 
@@ -304,6 +304,11 @@ def _replace(mapping: MutableMapping[str, T], values: Mapping[str, T | None]) ->
 @contextlib.contextmanager
 def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator[None]:
     """Be in a runtime with these environment variables, and with the scoring server's module or without it."""
+    with new_process():
+        yield from _surroundings(variables, modules=modules)
+
+
+def _surroundings(variables: Mapping[str, str], *, modules: bool) -> Iterator[None]:
     depth = _process.enter()
     traced = _traces()
     try:

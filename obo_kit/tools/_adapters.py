@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._upstream.classes import TOOL_OBJECTS, is_a
 from obo_kit._utils.plugins import load
-from obo_kit.session._entry import current_session
+from obo_kit.session._opening import current_session
 from obo_kit.tools._spec import Entry, as_it_is
 
 if TYPE_CHECKING:

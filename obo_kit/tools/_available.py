@@ -19,7 +19,8 @@ from obo_kit._upstream.classes import is_a
 from obo_kit._upstream.errors import is_failure, tells_nothing
 from obo_kit.context._frame import FRAME, Frame, current_call
 from obo_kit.exceptions import Denial
-from obo_kit.session._entry import UserSession, session_for_tool
+from obo_kit.session._opening import session_for_tool
+from obo_kit.session._session import UserSession
 from obo_kit.tools._optional import optional_tool
 from obo_kit.tools._retry import is_passing
 from obo_kit.tools._signature import client_type_of

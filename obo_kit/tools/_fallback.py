@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from obo_kit.exceptions import Denial, DenialReason
 
 if TYPE_CHECKING:
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._retry import Retry
 
 __all__: list[str] = []

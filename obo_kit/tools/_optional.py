@@ -15,7 +15,7 @@ from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.denials import explain_in
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
-from obo_kit.session._entry import UserSession
+from obo_kit.session._session import UserSession
 from obo_kit.tools._fallback import FORGIVEN, UNSET, Fallback, report
 from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend

@@ -14,7 +14,7 @@ from obo_kit.exceptions import MissingScopeError, PolicyError
 from obo_kit.scopes._lookup import TARGETS, Verdict, check_known, covers, kind_of, verdict
 
 if TYPE_CHECKING:
-    from obo_kit.identity._sources import UserIdentity
+    from obo_kit.identity._user import UserIdentity
     from obo_kit.scopes._lookup import ResourceKind
 
 __all__: list[str] = []

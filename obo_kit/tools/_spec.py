@@ -11,7 +11,7 @@ from obo_kit.tools._docstring import without_entry
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._fallback import Fallback
     from obo_kit.tools._registry import Requirements
 

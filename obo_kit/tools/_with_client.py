@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
-from obo_kit.session._entry import session_for_tool
+from obo_kit.session._opening import session_for_tool
 from obo_kit.tools._adapters import on_copy
 from obo_kit.tools._signature import injection_of
 from obo_kit.tools._spec import Injection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from databricks.sdk import WorkspaceClient
 
-    from obo_kit.session._entry import UserSession
+    from obo_kit.session._session import UserSession
     from obo_kit.tools._adapters import Decorated
     from obo_kit.tools._spec import ToolSpec
 

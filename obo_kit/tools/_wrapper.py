@@ -17,7 +17,8 @@ from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.context._wrapping import RERAISE, Run, bound
 from obo_kit.denials import explain_in
 from obo_kit.instrumentation._events import watch
-from obo_kit.session._entry import UserSession, session_for_tool
+from obo_kit.session._opening import session_for_tool
+from obo_kit.session._session import UserSession
 from obo_kit.tools._adapters import decorate_later, methods_of, tool_object
 from obo_kit.tools._frameworks import answer_framework
 from obo_kit.tools._retry import retrying, tell_what_was_tried

@@ -52,7 +52,7 @@ from obo_kit._upstream.texts import TEXTS
 from obo_kit.context._calls import Refusal, ToolCall
 from obo_kit.denials._classify import classify
 from obo_kit.denials._remedies import USER_MESSAGES as _USER_MESSAGES
-from obo_kit.identity._sources import TokenState
+from obo_kit.identity._user import TokenState
 from obo_kit.scopes import KINDS
 
 with warnings.catch_warnings():

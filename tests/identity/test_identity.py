@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 from support import as_user, callers, calls, me
@@ -334,7 +335,7 @@ def test_the_claims_of_a_jwt_describe_the_identity():
         jwt({"sub": 7, "scope": 7, "exp": "soon"}),
         jwt({"exp": 1e30}),
         jwt({"exp": None, "scope": None}),
-        "a." + base64.urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=") + ".c",
+        "a." + base64.urlsafe_b64encode(b"[" * 10_000).decode().rstrip("=") + ".c",
         "a.\u007e\u007e.c",
     ],
     ids=["opaque", "no base64", "empty", "a list", "wrong types", "never", "nothing", "deep", "no alphabet"],
@@ -348,15 +349,18 @@ def test_a_token_whose_claims_say_nothing_still_acts(token):
 # --- the developer -------------------------------------------------------------------------------------------------------
 
 
-def test_outside_any_runtime_the_developer_acts_and_it_is_said_once(workspace, caplog):
-    """Rule 1."""
+@pytest.mark.parametrize(("terminal", "level"), [(True, "INFO"), (False, "WARNING")])
+def test_outside_any_runtime_the_developer_acts_and_it_is_said_once(workspace, caplog, monkeypatch, terminal, level):
+    """Rule 1: at WARNING where nobody sits in front of it."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     with workspace.as_notebook("bob"), caplog.at_level(logging.INFO, "obo_kit"):
         for _ in range(2):
             with user_session() as session:
                 assert session.identity.source == "developer"
                 assert me(session.client) == "bob"
     said = [record for record in caplog.records if "developer" in record.getMessage()]
-    assert [record.levelname for record in said] == ["INFO"]
+    assert [record.levelname for record in said] == [level]
     assert callers(workspace) == ["bob", "bob"]
 
 

@@ -25,7 +25,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._sources import TokenState, token_state
+from obo_kit.identity._user import TokenState, token_state
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 

@@ -39,7 +39,8 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._token import Hidden
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 CANARY = "canary0123456789"

@@ -23,7 +23,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from support import INDEX, as_user, callers, calls, me
 
 import obo_kit.identity._sources as identity_module
-import obo_kit.session._entry as session_module
 from obo_kit import (
     IdentityMismatchError,
     NoUserIdentityError,
@@ -37,13 +36,22 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._sources import REQUEST_HEADERS, Hidden
+from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._process import PROCESS
+from obo_kit.identity._token import Hidden
+from obo_kit.integrations.asgi import UserHeadersMiddleware
 
 NAMES = ("alice", "bob", "carol")
 
 
 def whoami(*_: object) -> str:
     return me(current_session().client)
+
+
+@with_user_client
+def bare_tool(client):
+    """A tool that no session is opened for."""
+    return me(client)
 
 
 # --- threads and tasks -----------------------------------------------------------------------------------------------------
@@ -197,7 +205,10 @@ def test_what_a_request_left_behind_does_not_take_the_next_one_s_token(workspace
                 left_behind.run(again)
             with pytest.raises(NoUserSessionError, match="has ended"):
                 left_behind.run(tool)
-            assert tool() == "bob"
+            with pytest.raises(NoUserSessionError):
+                tool()  # sessions are opened in this process, and none is in sight
+            with user_session():
+                assert tool() == "bob"
     assert callers(workspace) == ["bob"]
 
 
@@ -618,17 +629,48 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(request=requests, name=users)
     def nest(self, request, name):
-        def inner():
-            with as_user(self.workspace, name) as session:
+        def named():
+            with as_user(self.workspace, name):  # another token, even where it is the same user's
+                whoami()
+
+        def joined():
+            with user_session() as session:
                 assert session is request.session
                 return whoami()
 
-        if name != request.name:
-            with pytest.raises(IdentityMismatchError):
-                request.context.run(inner)
-        else:
-            assert request.context.run(inner) == name
-            self.expected.append(name)
+        with pytest.raises(IdentityMismatchError):
+            request.context.run(named)
+        assert request.context.run(joined) == request.name
+        self.expected.append(request.name)
+
+    @rule(request=requests)
+    def call_where_the_session_is_out_of_sight(self, request):
+        def lost():
+            for tool in (whoami, bare_tool):
+                with pytest.raises(NoUserSessionError):
+                    tool()
+
+        def in_a_thread():
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(lost).result()
+
+        request.context.run(in_a_thread)
+
+    @rule(request=requests, name=users)
+    def serve_a_request_inside(self, request, name):
+        headers = {"X-Forwarded-Access-Token": self.workspace.token(name)}
+
+        async def served(scope, receive, send):
+            with user_session(headers=headers, host=self.workspace.host):
+                assert whoami() == name
+            with pytest.raises(NoUserSessionError):
+                bare_tool()
+
+        request.context.run(
+            lambda: asyncio.run(UserHeadersMiddleware(served)({"type": "http", "headers": []}, None, None))
+        )
+        assert request.context.run(whoami) == request.name
+        self.expected += [name, request.name]
 
     @rule(target=contexts, request=requests)
     def copy_context(self, request):
@@ -721,4 +763,4 @@ def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    session_module._entry_point_declared = False
+    PROCESS.entry_point_declared = PROCESS.sessions_opened = PROCESS.user_named = False

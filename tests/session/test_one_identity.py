@@ -15,7 +15,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._sources import UserIdentity, resolve
+from obo_kit.identity._user import UserIdentity, resolve
 
 
 def look_at_space(client):

@@ -14,7 +14,7 @@ import threading
 import pytest
 from databricks.ai_search.client import VectorSearchClient
 from databricks.sdk import WorkspaceClient
-from support import INDEX, LLM, as_user, callers, calls, me
+from support import INDEX, LLM, as_user, callers, calls, me, unsigned
 
 import obo_kit.session._entry as session_module
 from obo_kit import (
@@ -27,6 +27,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
+from obo_kit.identity._process import PROCESS
 
 ASK = [{"role": "user", "content": "hello"}]
 
@@ -231,10 +232,27 @@ def test_an_inner_boundary_joins_the_open_session(workspace):
     assert session.closed
 
 
-def test_naming_the_same_user_inside_joins(workspace):
-    """Rule 6: a refreshed token of the same principal is no other user."""
-    with as_user(workspace, "alice") as session, as_user(workspace, "alice") as joined:
+def test_naming_the_same_token_inside_joins(workspace):
+    """Rule 6."""
+    alice = {"host": workspace.host, "token": workspace.token("alice")}
+    with user_session(**alice) as session, user_session(**alice) as joined:
         assert joined is session
+
+
+@pytest.mark.parametrize("claimed", ["a narrower token of the same user", "a forged one"])
+def test_what_a_token_claims_does_not_let_it_join(workspace, claimed):
+    """Rule 6: claims that nobody verified authorize nothing, and no token is dropped for a wider one."""
+    other = (
+        workspace.token("alice", scopes=["sql"])
+        if claimed.startswith("a narrower")
+        else unsigned({"sub": "alice@example.com"})
+    )
+    with (
+        as_user(workspace, "alice"),
+        pytest.raises(IdentityMismatchError),
+        user_session(host=workspace.host, token=other),
+    ):
+        pass
 
 
 def test_naming_the_same_opaque_token_inside_joins(workspace):
@@ -389,7 +407,7 @@ def test_what_cannot_be_an_entry_point_is_refused_at_decoration():
     for wrong in (7, "f", object(), type("Agent", (), {})):
         with pytest.raises(TypeError):
             user_session(wrong)
-    assert not session_module._entry_point_declared
+    assert not PROCESS.entry_point_declared
 
 
 def test_a_class_of_any_kind_is_wrapped_at_its_entry_points(workspace, serving):
@@ -549,7 +567,7 @@ def test_a_stream_s_session_ends_with_it_however_it_ends(workspace, end):
 def test_a_stream_that_is_never_begun_opens_nothing(workspace, monkeypatch):
     """Rule 6."""
     opened = []
-    monkeypatch.setattr(session_module, "_opened", lambda *args: opened.append(args))
+    monkeypatch.setattr(session_module, "opened", lambda *args: opened.append(args))
     stream, _ = stream_of(workspace, "alice")
     del stream
     gc.collect()
@@ -737,13 +755,15 @@ def test_with_an_entry_point_a_tool_outside_of_any_session_refuses(workspace):
     assert callers(workspace) == ["alice"]
 
 
-def test_the_with_form_declares_no_entry_point(workspace):
-    """Rule 7."""
-    with as_user(workspace, "bob"):
-        assert tool() == "bob"
+def test_once_a_with_form_was_entered_a_tool_outside_refuses(workspace):
+    """Rule 7: whatever form opened a session, a tool that sees none has lost it."""
     with workspace.as_model_serving() as runtime, runtime.user("alice"):
-        assert tool() == "alice"
-    assert callers(workspace) == ["bob", "alice"]
+        assert tool() == "alice"  # for itself, where nobody opens sessions
+        with as_user(workspace, "bob"):
+            assert tool() == "bob"
+        with pytest.raises(NoUserSessionError):
+            tool()
+    assert callers(workspace) == ["alice", "bob"]
 
 
 # --- the process's one token -----------------------------------------------------------------------------------------------

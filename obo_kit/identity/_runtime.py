@@ -1,0 +1,109 @@
+"""Where this process runs, and whether somebody sits in front of it (rules 1 and 2)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal
+
+from obo_kit.exceptions import NoUserIdentityError
+
+__all__: list[str] = []
+
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+_SERVING = ("IS_IN_DB_MODEL_SERVING_ENV", "IS_IN_DATABRICKS_MODEL_SERVING_ENV")
+# The first and the second are documented; the others are what the platform's own templates read (inferred).
+_APP = ("DATABRICKS_APP_NAME", "DATABRICKS_APP_PORT", "DATABRICKS_APP_URL", "DATABRICKS_APP_ID")
+# Orchestrators and hosts of containers say so in their own variables.
+_HOSTED = (
+    "KUBERNETES_SERVICE_HOST",
+    "K_SERVICE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "ECS_CONTAINER_METADATA_URI_V4",
+    "WEBSITE_INSTANCE_ID",
+)
+
+DeveloperKind = Literal["person", "machine"]
+
+
+def in_model_serving() -> bool:
+    """Is this Databricks Model Serving? ``_MLFLOW_IS_IN_SERVING_ENVIRONMENT`` is no sign of it (rule 1)."""
+    return any(os.environ.get(name, "").strip().lower() not in _FALSE for name in _SERVING)
+
+
+def in_apps() -> bool:
+    """Is this a Databricks App?"""
+    return any(os.environ.get(name) for name in _APP)
+
+
+def deployed_in() -> str | None:
+    """Return where an agent is deployed that runs here, as far as the surroundings say so; `None` on a laptop."""
+    if in_model_serving():
+        return "Model Serving"
+    if in_apps():
+        return "a Databricks App"
+    if os.environ.get("DATABRICKS_RUNTIME_VERSION") and _serves():
+        return "a cluster that serves requests"
+    return "a container" if any(os.environ.get(name) for name in _HOSTED) else None
+
+
+def serves_on_a_cluster() -> bool:
+    """Is this a cluster whose process serves requests? A notebook on a cluster serves none."""
+    return bool(os.environ.get("DATABRICKS_RUNTIME_VERSION")) and _serves()
+
+
+# The modules whose loop runs for as long as a process serves.
+_SERVERS = frozenset(
+    {
+        "cheroot.server",
+        "gunicorn.workers.base",
+        "gunicorn.workers.sync",
+        "gunicorn.workers.gthread",
+        "hypercorn.run",
+        "uvicorn.server",
+        "waitress.server",
+        "werkzeug.serving",
+        "wsgiref.simple_server",
+    }
+)
+
+
+def _serves() -> bool:
+    """Does a thread of this process run a server? Only the threads' stacks tell; asked once per developer's session."""
+    if not any(name in sys.modules for name in _SERVERS):
+        return False
+    for top in sys._current_frames().values():
+        frame = top
+        while frame is not None:
+            if frame.f_globals.get("__name__") in _SERVERS:
+                return True
+            frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def somebody_is_there() -> bool:
+    """Does a person sit at a terminal or a notebook of this process?"""
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):  # none, or closed
+        return False
+
+
+def developer_asked_for() -> DeveloperKind | None:
+    """Return whose default credentials ``OBO_KIT_DEVELOPER`` asks for where there is no user.
+
+    Raises:
+        NoUserIdentityError: It asks for what there is not.
+    """
+    value = os.environ.get("OBO_KIT_DEVELOPER", "").strip().lower()
+    if value in ("person", "machine"):
+        return value  # type: ignore[return-value]
+    if value in _FALSE:
+        return None
+    raise NoUserIdentityError(
+        "OBO_KIT_DEVELOPER is neither 'person' nor 'machine'.",
+        remedy="Set OBO_KIT_DEVELOPER=person to run an app on a laptop as yourself, OBO_KIT_DEVELOPER=machine to let a CI "
+        "runner act as its service principal, or unset it.",
+    )

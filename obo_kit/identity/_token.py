@@ -1,0 +1,126 @@
+"""A user's token: kept out of sight, checked, and read for what it says of itself (rules 3 and 8)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, NoReturn
+
+from obo_kit.exceptions import NoUserIdentityError
+
+__all__: list[str] = []
+
+MAX_TOKEN = 16 * 1024
+"""No server takes longer headers than this by default (inferred: uvicorn 64 kB in all, nginx and gunicorn 8 kB a line)."""
+
+_TOKEN = re.compile(r"[!-~]+")  # printable ASCII without white space
+
+
+class Hidden:
+    """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("this holds a user's credential and cannot be pickled or copied")
+
+
+class Pinned:
+    """A host and a token that never change. Shows the token to nobody but the transport, and cannot be copied."""
+
+    __slots__ = ("_token", "host")
+
+    def __init__(self, host: str, token: str) -> None:
+        self.host = host
+        self._token = token
+
+    def resolve(self) -> tuple[str, str]:
+        """Return the host and the token."""
+        return self.host, self._token
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        raise TypeError("this holds a user's credential and cannot be pickled or copied")
+
+
+_fingerprint_key = os.urandom(32)
+
+
+def fingerprint_of(host: str, token: Hidden) -> bytes:
+    """Return what tells two tokens apart, in this process and its forks, when the token itself is gone."""
+    return hashlib.blake2b(f"{host}\n{token.value}".encode(), key=_fingerprint_key, digest_size=16).digest()
+
+
+def remedy_for(source: str) -> str:
+    """Return how the user's token gets to the agent, by the source that should have had it."""
+    return {
+        "model-serving": "Log the model with a user auth policy (obo_kit.log_model), let a workspace admin enable "
+        "on-behalf-of-user authorization, and open the session inside predict.",
+        "apps": "Add user_api_scopes to the app, restart it, and call it through its URL as a signed-in user.",
+        "developer": "Run `databricks auth login`, or set DATABRICKS_HOST and DATABRICKS_TOKEN.",
+    }.get(source, "Pass host=… and token=…, or the request's headers, of the user who asks.")
+
+
+def check_token(token: Hidden, source: str) -> None:
+    """Refuse what no token is (rule 3).
+
+    Raises:
+        NoUserIdentityError: It is missing, malformed or too long. The message never contains it.
+    """
+    if not isinstance(token.value, str) or not token.value:
+        raise NoUserIdentityError(f"The user's token is missing ({source}).", remedy=remedy_for(source))
+    if len(token.value) > MAX_TOKEN:
+        raise NoUserIdentityError(
+            f"The user's token is longer than {MAX_TOKEN // 1024} kB ({source}), which no token is.",
+            remedy="Pass the token alone.",
+        )
+    if _TOKEN.fullmatch(token.value) is None:
+        raise NoUserIdentityError(
+            f"The user's token is malformed ({source}): it holds white space or characters that no token holds.",
+            remedy="Pass the token alone, without a 'Bearer ' prefix, quotes or line ends.",
+        )
+
+
+def claims_of(token: Hidden) -> Mapping[str, Any]:
+    """Return the claims of a JWT, unverified; empty for anything else."""
+    parts = token.value.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def text_in(value: object) -> str | None:
+    """Return a text that is one, and not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def scopes_in(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the scopes that a token states; `None` where it states none."""
+    stated = claims.get("scope", claims.get("scp"))
+    if isinstance(stated, str):
+        return frozenset(stated.split())
+    if isinstance(stated, list):
+        return frozenset(item for item in stated if isinstance(item, str))
+    return None
+
+
+def expiry_in(claims: Mapping[str, Any]) -> datetime | None:
+    """Return when a token expires, as it says itself."""
+    try:
+        return datetime.fromtimestamp(float(claims["exp"]), timezone.utc)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,83 @@
+"""Functions of a call's own arguments, as ``headers=`` and ``token=`` may be."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+__all__: list[str] = []
+
+Getter: TypeAlias = "Callable[[tuple[Any, ...], dict[str, Any]], Any]"
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: str) -> Getter:
+    """Return how to call a function with what it asks for of a call of the target: by name, else by position.
+
+    Args:
+        function: Takes no argument, some of the target's by their names, or the target's first ones.
+        target: The decorated function.
+        name: ``"headers"`` or ``"token"``, for messages.
+
+    Raises:
+        TypeError: It asks for what the target does not take.
+    """
+    asked = _parameters(function)
+    if not asked:
+        return lambda *_: function()
+    if all(parameter.kind in _ANY for parameter in asked):
+        return lambda args, kwargs: function(*args, **kwargs)
+    signature = inspect.signature(target)
+    taken = signature.parameters
+    required = [parameter.name for parameter in asked if parameter.default is parameter.empty]
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    if all(parameter.kind not in (*_ANY, inspect.Parameter.POSITIONAL_ONLY) for parameter in asked) and all(
+        wanted in taken or open_ended for wanted in required
+    ):
+        names = [parameter.name for parameter in asked]
+
+        def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            values = {**kwargs, **bound.arguments}
+            return function(**{wanted: values[wanted] for wanted in names if wanted in values})
+
+        return by_name
+    places = [parameter.name for parameter in taken.values() if parameter.kind in _POSITIONAL]
+    count = sum(parameter.kind in _POSITIONAL for parameter in asked)
+    if count != len(asked) or len(places) < count:
+        raise TypeError(
+            f"{name}= is a function of {', '.join(required) or 'arguments'}, and {getattr(target, '__name__', 'the target')}"
+            f"{signature} takes no such arguments"
+        )
+
+    def by_place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return function(*(bound.arguments[place] for place in places[:count]))
+
+    return by_place
+
+
+def without_a_call(function: Callable[..., Any], name: str) -> Any:
+    """Return what a function gives that is asked by a ``with`` block, which has no arguments to hand on.
+
+    Raises:
+        TypeError: It asks for some.
+    """
+    if any(parameter.default is parameter.empty and parameter.kind not in _ANY for parameter in _parameters(function)):
+        raise TypeError(
+            f"{name}= is a function of a call's arguments, and a `with` block has none: decorate the entry point with "
+            "@user_session(…), or pass the value"
+        )
+    return function()
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # built in, and silent about it
+        return []

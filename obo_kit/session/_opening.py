@@ -1,0 +1,193 @@
+"""Which session is in force, and opening one (rules 1, 2, 4, 6 and 7)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from obo_kit.context._frame import ended_session, open_session
+from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, NoUserSessionError
+from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
+from obo_kit.identity._headers import agent_server_headers, from_headers, names_a_user
+from obo_kit.identity._process import OPEN_SESSIONS, PROCESS
+from obo_kit.identity._runtime import DeveloperKind
+from obo_kit.identity._sources import capture
+from obo_kit.identity._token import Hidden
+from obo_kit.identity._user import UserIdentity, from_process_token, same_user
+from obo_kit.session._advice import advice
+from obo_kit.session._session import UserSession
+from obo_kit.session._streams import block_on_the_stack, left_behind
+
+__all__ = ["current_session"]
+
+logger = logging.getLogger(__name__)
+
+
+def current_session() -> UserSession:
+    """Return the session in force.
+
+    Raises:
+        NoUserSessionError: None is.
+        IdentityMismatchError: The request being served is another user's.
+    """
+    session = session_in_force()
+    if session is None:
+        raise _no_session("There is no open session here.")
+    check_request(session)
+    return session
+
+
+def session_in_force() -> UserSession | None:
+    """Return the open session that this code runs in, if any.
+
+    Raises:
+        IdentityMismatchError: It runs in a stream whose ``with`` block is another user's than the session around it.
+    """
+    session, block = open_session(UserSession), block_on_the_stack()
+    if block is None:
+        return None if session is not None and left_behind() else session
+    if session is None or session is block or left_behind():
+        return block
+    raise IdentityMismatchError(
+        "A stream holds its `with user_session(…)` block across a yield, and is stepped inside another user's session.",
+        remedy="Decorate the stream's function instead: @user_session(headers=lambda request: request.headers).",
+    )
+
+
+def check_request(session: UserSession) -> None:
+    """Refuse a session inside the request of another user, which a server that was started in the session serves.
+
+    Raises:
+        IdentityMismatchError: The runtime names another user than the session's.
+    """
+    headers = agent_server_headers()
+    if headers is None or headers is session._request.value:
+        return
+    hidden = Hidden(headers)
+    del headers
+    identity = session._lease.identity
+    if not names_a_user(hidden) or (
+        identity is not None and session._lease.has_token_of(from_headers(hidden, host=identity.host or None))
+    ):
+        return
+    raise IdentityMismatchError(
+        "The request being served names another user than the session that is open around it.",
+        remedy="Start the server outside of any session, and open one in each request.",
+    )
+
+
+def _no_session(message: str) -> NoUserSessionError:
+    if ended_session(UserSession) is not None:
+        return NoUserSessionError(
+            "The request that this work was started in has ended, or is another process's, and so has its session.",
+            remedy="Wait for the work before the request ends. Background work has no user: give it what it needs, or "
+            "let it act with system authorization.",
+        )
+    if OPEN_SESSIONS:
+        message += " A session is open elsewhere in this process, and this thread, task or context does not see it."
+    return NoUserSessionError(message, remedy=advice())
+
+
+class _ProcessTokenUsers:
+    """The open sessions whose token came from the one slot that all requests of a process share (rule 4)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._sessions: weakref.WeakSet[UserSession] = weakref.WeakSet()
+        self._warned = False
+
+    def admit(self, session: UserSession) -> None:
+        with self._lock:
+            overlap = any(not other.closed for other in self._sessions)
+            if overlap and os.environ.get("OBO_KIT_PROCESS_TOKEN", "").strip().lower() == "refuse":
+                raise NoUserIdentityError(
+                    "Two requests overlap, and this runtime keeps the user's token in one place for all of them.",
+                    remedy="Serve one request at a time per process, or on a runtime that keeps a token per request.",
+                )
+            self._sessions.add(session)
+            warn = overlap and not self._warned
+            self._warned |= warn
+        if warn:
+            logger.warning(
+                "Requests overlap, and this runtime keeps the user's token in one place for all of them: a request may "
+                "have been handed another user's token before the kit could see it. Serve one request at a time per "
+                "process, or set OBO_KIT_PROCESS_TOKEN=refuse."
+            )
+
+
+_process_token_users = _ProcessTokenUsers()
+
+
+def _renew() -> None:
+    # Its lock may have been held by another thread at the moment of the fork.
+    global _process_token_users
+    _process_token_users = _ProcessTokenUsers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, bool]:
+    """Return the session a tool runs in, and whether it was opened for this call alone (rule 7).
+
+    Raises:
+        NoUserSessionError: No session is in sight, and this process opens one per request; or the tool was left over by a
+            request that has ended; or it has no use for a session of one call.
+        NoUserIdentityError: None is open, and the runtime has no user.
+        IdentityMismatchError: The request being served is another user's.
+    """
+    session = session_in_force()
+    if session is not None:
+        check_request(session)
+        return session, False
+    if not opens or PROCESS.entry_point_declared or PROCESS.sessions_opened or ended_session(UserSession) is not None:
+        raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
+    return opened(captured(), DEFAULT_LIMITS, capture), True
+
+
+def captured(developer: DeveloperKind | None = None) -> UserIdentity:
+    """Return the runtime's user, unless what runs here was started in another request and may work for anybody by now.
+
+    Raises:
+        NoUserIdentityError: There is none, or some doubt about who it is.
+    """
+    identity, ended = capture(developer), ended_session(UserSession)
+    if ended is None:
+        return identity
+    if ended._lease.foreign:
+        raise NoUserIdentityError(
+            "This process was forked inside a request, whose user may not be the one that it works for now.",
+            remedy="Name the user: user_session(host=…, token=…); or start the pool before the first request.",
+        )
+    if from_process_token(identity) and not (
+        (former := ended._lease.identity) is not None and same_user(identity, former)
+    ):
+        raise NoUserIdentityError(
+            "The request that this work was started in has ended, and the process's one token is another user's by now.",
+            remedy="Finish the work before the request ends. Background work has no user.",
+        )
+    return identity
+
+
+def opened(
+    identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+) -> UserSession:
+    """Open a session of a user, or without one.
+
+    Raises:
+        NoUserIdentityError: Another request's token may have been handed out as this one's.
+        TokenExpiredError: The token has expired, and the runtime has no new one.
+    """
+    session = UserSession(identity, limits, again)
+    try:
+        session._lease.check_entry()
+        if identity is not None and from_process_token(identity):
+            _process_token_users.admit(session)
+    except BaseException:
+        session.close()
+        raise
+    return session

@@ -1,0 +1,96 @@
+"""`with` blocks that a generator holds across a ``yield``.
+
+The block is entered in the context of the first step. Servers that take each step in a copy of the context, or in another
+thread, lose it; others keep it for whoever consumes the stream. So the generator's own frame decides: while it is on the
+stack, its session is in force; while it is suspended, it is in force for nobody on the thread that it was left on. Only the
+stack can tell, and it is looked at while such a block is open, no longer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from obo_kit.context._calls import ToolCall
+from obo_kit.context._frame import FRAME, Frame
+from obo_kit.session._session import UserSession
+
+__all__: list[str] = []
+
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+# Whoever steps a generator to enter a context or to set up a fixture: what it yields to is meant to be inside.
+_CONTEXT_MANAGERS = frozenset({"contextlib", "_pytest", "pytest_asyncio", "pytest_anyio"})
+
+_blocks: dict[int, tuple[FrameType, UserSession]] = {}  # the frames are kept, so that no other one gets their ids
+
+
+class StreamFrame(Frame):
+    """What a block sets that a generator holds across its yields."""
+
+    __slots__ = ("generator", "place")
+
+    def __init__(self, session: UserSession, call: ToolCall | None, generator: FrameType) -> None:
+        super().__init__(session, call)
+        self.generator = id(generator)
+        self.place = _place()
+
+
+def generator_of(block: FrameType) -> FrameType | None:
+    """Return the generator that a ``with`` block stands in, unless it makes a context manager or a fixture of it."""
+    if not block.f_code.co_flags & _GENERATORS:
+        return None
+    driver = block.f_back
+    name = str(driver.f_globals.get("__name__", "")) if driver is not None else ""
+    if name.partition(".")[0] in _CONTEXT_MANAGERS or name.startswith("anyio._backends"):
+        return None
+    return block
+
+
+def enter_block(generator: FrameType, session: UserSession) -> int:
+    """Note a block, until `leave_block`."""
+    _blocks[id(generator)] = (generator, session)
+    return id(generator)
+
+
+def leave_block(key: int) -> None:
+    """Forget a block."""
+    _blocks.pop(key, None)
+
+
+def block_on_the_stack() -> UserSession | None:
+    """Return the open session of the innermost generator on the stack that holds a block."""
+    if not _blocks:
+        return None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        block = _blocks.get(id(frame))
+        if block is not None and block[0] is frame:
+            return block[1] if not block[1].closed else None
+        frame = frame.f_back
+    return None
+
+
+def left_behind() -> bool:
+    """Was the frame in force set by a block whose generator is suspended, on this very thread and task?"""
+    frame = FRAME.get()
+    if not isinstance(frame, StreamFrame) or frame.place != _place():
+        return False
+    running: FrameType | None = sys._getframe(1)
+    while running is not None:
+        if id(running) == frame.generator:
+            return False
+        running = running.f_back
+    return True
+
+
+def _place() -> tuple[int, Any]:
+    """Return what tells threads and tasks apart."""
+    asyncio: Any = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # no loop runs here
+        task = None
+    return threading.get_ident(), id(task) if task is not None else None

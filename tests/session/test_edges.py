@@ -1,0 +1,489 @@
+"""The edges of a session: who acts where none is in sight, what may join one, and what a request inside another one is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support import as_user, callers, extra, me
+
+from obo_kit import (
+    IdentityMismatchError,
+    NoUserIdentityError,
+    NoUserSessionError,
+    OboError,
+    TokenExpiredError,
+    UserIdentity,
+    current_session,
+    register_identity_source,
+    user_session,
+    with_user_client,
+)
+from obo_kit.identity import Hidden
+from obo_kit.testing import reset_process_state
+
+TOKEN_HEADER = "X-Forwarded-Access-Token"
+
+
+@with_user_client
+def whoami(client) -> str:
+    return me(client)
+
+
+@user_session
+def predict() -> str:
+    return whoami()
+
+
+@user_session
+def predict_stream():
+    yield whoami()
+    yield whoami()
+
+
+@user_session
+async def apredict() -> str:
+    return whoami()
+
+
+@pytest.fixture
+def machine(workspace, monkeypatch):
+    """The credentials of a service principal in the environment, as a container or a CI runner has them."""
+    with contextlib.suppress(ValueError):  # another test of the worker has added it
+        workspace.add_service_principal("agent")
+    principal = workspace.service_principal("agent")
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", principal.client_id)
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", principal.client_secret)
+    return principal
+
+
+@pytest.fixture
+def person(workspace, monkeypatch):
+    """A developer's own token in the environment, as on a laptop."""
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("carol"))
+
+
+def headers_of(workspace, name, **settings):
+    return {TOKEN_HEADER: workspace.token(name, **settings)}
+
+
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+# --- who lost the session is nobody ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ambient", ["machine", "person"])
+@pytest.mark.parametrize("form", ["with", "async with", "headers"])
+def test_a_tool_that_lost_the_session_is_refused(workspace, request, ambient, form):
+    """Rule 7: no entry point is declared, and a `with` block opened the session."""
+    request.getfixturevalue(ambient)
+
+    async def asynchronous():
+        async with as_user(workspace, "alice"):
+            return await asyncio.get_running_loop().run_in_executor(None, whoami)
+
+    def synchronous():
+        scope = (
+            as_user(workspace, "alice")
+            if form == "with"
+            else user_session(headers=headers_of(workspace, "alice"), host=workspace.host)
+        )
+        with scope:
+            assert whoami() == "alice"
+            return in_a_thread(whoami)
+
+    with pytest.raises(NoUserSessionError, match=r"open elsewhere in this process[\s\S]*propagate"):
+        asyncio.run(asynchronous()) if form == "async with" else synchronous()
+    assert set(callers(workspace)) <= {"alice"}
+
+
+def test_one_token_per_process_is_not_captured_anew_in_a_pool(workspace):
+    """Rule 4: the block is alice's, and the process's token is bob's by now."""
+    with workspace.as_model_serving(token_source="process") as runtime, contextlib.ExitStack() as stack:
+        with runtime.user("alice"):
+            stack.enter_context(user_session())
+        with runtime.user("bob"), pytest.raises(NoUserSessionError):
+            in_a_thread(whoami)
+        assert callers(workspace) == []
+
+
+@pytest.mark.parametrize("ambient", ["machine", "person"])
+@pytest.mark.parametrize(
+    "where", ["pool", "executor", "helper thread", "stream after it", "next call", "fresh context"]
+)
+def test_once_a_user_was_named_an_entry_point_acts_as_nobody_else(workspace, request, ambient, where):
+    """Rule 1: not even as the developer."""
+    request.getfixturevalue(ambient)
+
+    def run():
+        with as_user(workspace, "alice"):
+            if where == "pool":
+                return in_a_thread(predict)
+            if where == "executor":
+
+                async def go():
+                    return await asyncio.get_running_loop().run_in_executor(None, predict)
+
+                return asyncio.run(go())
+            if where == "helper thread":
+                return in_a_thread(lambda: asyncio.run(apredict()))
+            if where == "fresh context":
+                return contextvars.Context().run(predict)
+            stream = predict_stream()
+        return list(stream) if where == "stream after it" else predict()
+
+    with pytest.raises(NoUserIdentityError, match="acts for users who were named"):
+        run()
+    assert callers(workspace) == []
+
+
+def test_a_source_s_user_counts_as_named(workspace, person):
+    class Source:
+        name = "elsewhere"
+        present = True
+
+        def capture(self):
+            token = workspace.token("alice")
+            return UserIdentity.from_token(host=workspace.host, token=token) if self.present else None
+
+    register_identity_source(Source())
+    assert predict() == "alice"
+    Source.present = False
+    with pytest.raises(NoUserIdentityError):
+        predict()
+
+
+# --- machines --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_is_no_developer(workspace, machine):
+    """Rule 2."""
+    with (
+        user_session() as session,
+        pytest.raises(NoUserIdentityError, match=r"a machine's[\s\S]*OBO_KIT_DEVELOPER=machine"),
+    ):
+        me(session.client)
+    assert set(callers(workspace)) <= {None}  # where to sign in was looked up, and nobody did
+
+
+def test_a_machine_s_token_is_no_developer_s(workspace, machine, monkeypatch):
+    """Rule 2: the credentials may come as a token, too."""
+    from databricks.sdk.core import Config
+
+    token = Config().authenticate()["Authorization"].removeprefix("Bearer ")
+    monkeypatch.delenv("DATABRICKS_CLIENT_ID")
+    monkeypatch.delenv("DATABRICKS_CLIENT_SECRET")
+    monkeypatch.setenv("DATABRICKS_TOKEN", token)
+    workspace.log.clear()
+    with user_session() as session, pytest.raises(NoUserIdentityError, match="a machine's"):
+        me(session.client)
+    assert callers(workspace) == []
+
+
+@pytest.mark.parametrize("how", ["variable", "argument"])
+def test_a_ci_runner_asks_for_its_machine(workspace, machine, monkeypatch, how):
+    """Rule 2."""
+    if how == "variable":
+        monkeypatch.setenv("OBO_KIT_DEVELOPER", "machine")
+    with user_session(developer="machine") if how == "argument" else user_session() as session:
+        assert session.client.current_user.me().user_name == machine.client_id
+
+
+def test_a_word_that_asks_for_nothing_is_refused(person, monkeypatch):
+    monkeypatch.setenv("OBO_KIT_DEVELOPER", "yes please")
+    with pytest.raises(NoUserIdentityError, match="neither 'person' nor 'machine'"):
+        predict()
+
+
+# --- an app on a laptop ----------------------------------------------------------------------------------------------------
+
+
+def test_an_app_on_a_laptop_acts_as_the_developer_where_that_is_asked_for(workspace, person, monkeypatch):
+    with pytest.raises(NoUserIdentityError), user_session(headers={}):
+        pass
+    monkeypatch.setenv("OBO_KIT_DEVELOPER", "person")
+    with user_session(headers={"Accept": "*/*"}):
+        assert whoami() == "carol"
+    with user_session(headers=headers_of(workspace, "alice")):
+        assert whoami() == "alice"
+
+
+@pytest.mark.parametrize(
+    "variable", ["DATABRICKS_APP_NAME", "DATABRICKS_APP_PORT", "IS_IN_DB_MODEL_SERVING_ENV", "KUBERNETES_SERVICE_HOST"]
+)
+@pytest.mark.parametrize("how", ["variable", "argument"])
+def test_nowhere_deployed_is_a_laptop(workspace, person, monkeypatch, variable, how):
+    monkeypatch.setenv(variable, "1")
+    if how == "variable":
+        monkeypatch.setenv("OBO_KIT_DEVELOPER", "person")
+    argument = {"developer": "person"} if how == "argument" else {}
+    with pytest.raises(NoUserIdentityError), user_session(headers={}, **argument):
+        pass
+    with pytest.raises(NoUserIdentityError), user_session(**argument):
+        pass
+    assert callers(workspace) == []
+
+
+# --- the request's own user ------------------------------------------------------------------------------------------------
+
+
+async def serve(app, headers):
+    """One request, in the context of whoever sends it."""
+    from obo_kit.integrations.asgi import UserHeadersMiddleware
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def unused(*_):
+        raise AssertionError
+
+    answer = []
+
+    async def inner(scope, receive, send):
+        try:
+            answer.append(app())
+        except OboError as error:
+            answer.append(type(error).__name__)
+
+    await UserHeadersMiddleware(inner)({"type": "http", "headers": raw}, unused, unused)
+    return answer[0]
+
+
+def test_a_token_in_the_request_is_its_user_outside_of_apps_too(workspace, machine):
+    """Rule 1."""
+    assert asyncio.run(serve(predict, headers_of(workspace, "alice"))) == "alice"
+    assert asyncio.run(serve(predict, {})) == "NoUserIdentityError"
+    assert callers(workspace) == ["alice"]
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "TRUE ", "t", "on"])
+@pytest.mark.parametrize("name", ["IS_IN_DB_MODEL_SERVING_ENV", "IS_IN_DATABRICKS_MODEL_SERVING_ENV"])
+def test_any_truthy_spelling_is_serving(workspace, machine, monkeypatch, name, value):
+    """Rule 1."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(NoUserIdentityError):
+        predict()
+    assert callers(workspace) == []
+
+
+def test_a_request_inside_a_session_opens_its_own(workspace, machine):
+    """Rule 6: an in-process call from agent to agent."""
+
+    async def run():
+        async with as_user(workspace, "alice"):
+            inner = await serve(predict, headers_of(workspace, "bob"))
+            return inner, whoami()
+
+    assert asyncio.run(run()) == ("bob", "alice")
+
+
+def test_the_agent_server_s_request_is_its_user_and_no_session_s_around_it(workspace, machine):
+    """Rules 1 and 6."""
+    set_request_headers = extra("mlflow.genai.agent_server.utils", "set_request_headers")
+
+    def as_bob(function):
+        context = contextvars.copy_context()
+        context.run(set_request_headers, {TOKEN_HEADER.lower(): workspace.token("bob")})
+        return context.run(function)
+
+    assert as_bob(predict) == "bob"
+    with as_user(workspace, "alice"):
+        for function in (predict, whoami, current_session):
+            with pytest.raises(IdentityMismatchError, match="names another user"):
+                as_bob(function)
+    assert callers(workspace) == ["bob"]
+
+
+# --- functions of the call's own arguments ---------------------------------------------------------------------------------
+
+
+def test_headers_are_asked_for_with_the_call_s_own_arguments(workspace, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+
+    @user_session(headers=lambda request: request)
+    def by_name(question, request):
+        return question, whoami()
+
+    @user_session(headers=lambda question, given: given)
+    def by_place(question, request):
+        yield whoami()
+        yield whoami()
+
+    @user_session(token=lambda **values: values["token"])
+    async def by_all(*, token):
+        return whoami()
+
+    headers = headers_of(workspace, "alice")
+    assert by_name("q", request=headers) == ("q", "alice")
+    assert list(by_place("q", headers)) == ["alice", "alice"]
+    assert asyncio.run(by_all(token=workspace.token("bob"))) == "bob"
+
+
+def test_a_function_of_arguments_that_are_not_there_is_refused_at_decoration():
+    with pytest.raises(TypeError, match="takes no such arguments"):
+
+        @user_session(headers=lambda request: request.headers)
+        def chat():
+            pass
+
+    with pytest.raises(TypeError, match="a `with` block has none"), user_session(headers=lambda request: request):
+        pass
+
+
+# --- blocks held across a yield --------------------------------------------------------------------------------------------
+
+
+def held(workspace, name="alice"):
+    with user_session(headers=headers_of(workspace, name), host=workspace.host):
+        for _ in range(3):
+            yield whoami()
+
+
+async def aheld(workspace, name="alice"):
+    async with user_session(headers=headers_of(workspace, name), host=workspace.host):
+        for _ in range(3):
+            yield whoami()
+
+
+def test_a_stream_s_block_holds_where_each_step_has_a_context_of_its_own(workspace, machine):
+    stream, done = held(workspace), object()
+    steps = [contextvars.copy_context().run(in_a_thread, lambda: next(stream, done)) for _ in range(4)]
+    assert steps == ["alice", "alice", "alice", done]
+
+    async def tasks():
+        stream = aheld(workspace)
+        return [await asyncio.create_task(anext_of(stream)) for _ in range(3)]
+
+    assert asyncio.run(tasks()) == ["alice", "alice", "alice"]
+
+
+async def anext_of(stream):
+    return await stream.__anext__()
+
+
+def test_a_suspended_stream_s_block_is_in_force_for_nobody_else(workspace, machine):
+    alice = held(workspace)
+    next(alice)
+    with pytest.raises(NoUserSessionError):
+        whoami()
+    bob = held(workspace, "bob")
+    assert [next(bob), next(alice), next(bob), next(alice)] == ["bob", "alice", "bob", "alice"]
+    alice.close()
+    bob.close()
+
+
+def test_a_context_manager_of_a_generator_is_for_whoever_enters_it(workspace, machine):
+    @contextlib.contextmanager
+    def as_alice():
+        with as_user(workspace, "alice") as session:
+            yield session
+
+    with as_alice():
+        assert whoami() == "alice"
+
+
+# --- expired, closed, cached, pickled --------------------------------------------------------------------------------------
+
+
+def test_an_expired_token_is_refused_at_entry_with_a_leeway_for_clocks(workspace):
+    for expired in (-60, -3600):
+        with pytest.raises(TokenExpiredError, match="reload the page"), as_user_with(workspace, expires_in=expired):
+            pass
+    assert callers(workspace) == []
+    with as_user_with(workspace, expires_in=-5) as session:
+        assert not session.closed
+
+
+def as_user_with(workspace, **settings):
+    return user_session(host=workspace.host, token=workspace.token("alice", **settings))
+
+
+def test_a_key_for_caches_is_the_user_s_where_the_platform_vouches(workspace):
+    with workspace.as_app() as app:
+        keys = []
+        for name in ("alice", "alice", "bob"):
+            with user_session(headers=app.headers(name)) as session:
+                assert session.identity.verified
+                keys.append(session.cache_key)
+        assert keys[0] == keys[1] != keys[2]
+        assert not any("alice" in key for key in keys)
+
+
+def test_a_key_for_caches_is_the_token_s_where_nobody_vouches(workspace):
+    keys = []
+    for token in (workspace.token("alice"), workspace.token("alice", scopes=["sql"])):
+        for _ in range(2):
+            with user_session(host=workspace.host, token=token) as session:
+                assert not session.identity.verified
+                keys.append(session.cache_key)
+        assert token not in keys
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+
+
+def test_what_holds_a_token_refuses_to_be_pickled_and_copied(workspace):
+    token = workspace.token("alice")
+    scope = user_session(host=workspace.host, token=token)
+    identity = UserIdentity.from_token(host=workspace.host, token=token)
+    for secret in (Hidden(token), identity, identity._credential):
+        for refused in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError, match="cannot be pickled or copied"):
+                refused(secret)
+    with pytest.raises(TypeError):
+        pickle.dumps(scope)
+
+
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, 7, object()])
+def test_headers_that_are_no_text_are_refused(workspace, value):
+    with pytest.raises(TypeError, match="all of them texts"), user_session(headers={TOKEN_HEADER: value}):
+        pass
+
+
+def test_a_token_too_long_to_be_one_is_refused(workspace):
+    with pytest.raises(NoUserIdentityError, match="longer than 16 kB"):
+        UserIdentity.from_token(host=workspace.host, token="x" * 20_000)
+
+
+def test_a_test_starts_afresh(workspace, person):
+    with as_user(workspace, "alice"):
+        assert whoami() == "alice"
+    with pytest.raises(NoUserIdentityError):
+        predict()
+    reset_process_state()
+    assert predict() == "carol"
+
+
+def test_a_cluster_that_serves_is_no_laptop(workspace, person, monkeypatch):
+    """Rule 1: a thread of the process runs a server."""
+    uvicorn = pytest.importorskip("uvicorn")
+    from obo_kit.identity import _runtime
+
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "16.4")
+    assert not _runtime.serves_on_a_cluster()
+    assert predict() == "carol"
+
+    async def app(scope, receive, send):
+        pass
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+        with pytest.raises(NoUserIdentityError, match="a cluster that serves requests"):
+            predict()
+    finally:
+        server.should_exit = True
+        thread.join(20)
+    assert "uvicorn.server" in sys.modules
