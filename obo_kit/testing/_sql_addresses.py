@@ -74,7 +74,7 @@ def _teach(module: ModuleType) -> None:
             kwargs = {**kwargs, **told}
         known(self, server_hostname, http_path, *args, **kwargs)
 
-    init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+    init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     connection.__init__ = init
 
 
