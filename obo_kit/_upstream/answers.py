@@ -95,7 +95,7 @@ _SCOPES = ("requiredscopes", "requiredscope", "missingscopes", "missingscope", "
 
 def details_of(entries: object) -> Details | None:
     """Read ``details``: the entries of google.rpc that say why (ErrorInfo) and of what (ResourceInfo)."""
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or not entries:
         return None
     words: dict[str, str] = {}
     reason: str | None = None
@@ -118,6 +118,8 @@ def _details(reason: str | None, words: Mapping[str, str]) -> Details | None:
     def first(names: tuple[str, ...]) -> str | None:
         return next((words[name] for name in names if name in words), None)
 
+    if reason is None and not words:
+        return None
     scopes = tuple(sorted({scope for scope in re.split(r"[,\s]+", first(_SCOPES) or "") if scope}))
     details = Details(
         reason=reason,

@@ -6,7 +6,7 @@ Each is looked up in what is installed by `tests/upstream/`, with the newest and
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 __all__: list[str] = []
@@ -25,11 +25,17 @@ class Class:
     names: tuple[str, ...]
     modules: tuple[str, ...]
     versions: str
+    by_package: frozenset[tuple[str, str]] = field(init=False, repr=False)
+    """Each package that has it, with each of its names."""
+
+    def __post_init__(self) -> None:
+        pairs = ((module.partition(".")[0], name) for module in self.modules for name in self.names)
+        object.__setattr__(self, "by_package", frozenset(pairs))
 
     @property
     def packages(self) -> frozenset[str]:
         """The packages that have it."""
-        return frozenset(module.partition(".")[0] for module in self.modules)
+        return frozenset(package for package, _ in self.by_package)
 
 
 def package_of(thing: object) -> str:
@@ -41,7 +47,10 @@ def is_a(thing: object, *classes: Class) -> bool:
     """Return whether a thing is of one of the classes, or of one derived from them."""
     kind: Any = type(thing)
     bases = bases_of(kind)
-    return any((package, name) in bases for each in classes for package in each.packages for name in each.names)
+    for each in classes:  # noqa: SIM110 - asked of every exception: half the time of any()
+        if not each.by_package.isdisjoint(bases):
+            return True
+    return False
 
 
 @functools.lru_cache(maxsize=1024)

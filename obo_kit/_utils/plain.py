@@ -15,4 +15,5 @@ def plain(text: str, limit: int = 500) -> str:
 
     Linear in ``limit``, however long the text is.
     """
-    return " ".join(_CONTROLS.sub(" ", text[: 4 * limit]).split())[:limit]
+    text = text[: 4 * limit]
+    return " ".join((text if text.isprintable() else _CONTROLS.sub(" ", text)).split())[:limit]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -112,12 +113,18 @@ def _text_of(refusal: Refusal) -> tuple[Text | None, re.Match[str] | None]:
     status, path, no_denial = refusal.status or 0, refusal.path or "", refusal.error_code in _NO_DENIAL_CODES
     words = matchable(refusal.text)
     lowered = words.lower()
-    for text in TEXTS:
-        if status not in text.statuses or (no_denial and not text.any_code) or not path.startswith(text.path):
+    for text in [text for needle, text in _needles(status) if needle in lowered]:
+        if (no_denial and not text.any_code) or not path.startswith(text.path):
             continue
-        if any(needle in lowered for needle in text.needles) and (match := text.pattern.search(words)) is not None:
+        if (match := text.pattern.search(words)) is not None:
             return text, match
     return None, None
+
+
+@functools.lru_cache(maxsize=64)
+def _needles(status: int) -> tuple[tuple[str, Text], ...]:
+    """Return the texts of a status in their order, once for each of their needles."""
+    return tuple((needle, text) for text in TEXTS if status in text.statuses for needle in text.needles)
 
 
 _SEPARATORS = re.compile(r",\s*and\s+|\s+and\s+|,\s*|\s+")

@@ -13,7 +13,7 @@ from obo_kit._utils.plain import plain
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import FRAME
 from obo_kit.denials._classify import classify, route_of
-from obo_kit.denials._from_exceptions import CONFIG_TAIL, Scene, of_exception
+from obo_kit.denials._from_exceptions import Scene, of_exception, without_config
 from obo_kit.denials._from_values import of_value
 from obo_kit.denials._remedies import USER_MESSAGES, Subject, full_name, is_id, remedy_for
 from obo_kit.exceptions import Denial, DenialReason
@@ -161,7 +161,7 @@ def _with_scopes_of(finding: Finding, user: SessionUser | None) -> Finding:
 
 def _detail(finding: Finding) -> str:
     refusal = finding.refusal
-    words = plain(CONFIG_TAIL.sub("", refusal.text[:_MAX_TEXT]))
+    words = plain(without_config(refusal.text[:_MAX_TEXT]))
     where = f"{refusal.method} {plain(refusal.path)}: " if refusal.method and refusal.path else ""
     return f"{where}{words}" if words else f"{where}{finding.reason.value.replace('_', ' ')}"
 

@@ -70,11 +70,9 @@ class Scene:
         return (self.evidence.mcp_path or "").startswith(OWN_MCP)
 
 
-def words_of(error: BaseException) -> str:
-    """Return an exception's text, cut, without what the SDK appends."""
-    message = getattr(error, "message", None)
-    text = message if package_of(error) == "databricks" and isinstance(message, str) else str(error)
-    return CONFIG_TAIL.sub("", text[:_MAX_WORDS])
+def without_config(text: str) -> str:
+    """Return a text without what the SDK appends to it."""
+    return CONFIG_TAIL.sub("", text) if "Config: " in text or "Env: " in text else text
 
 
 def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding | None:
@@ -193,7 +191,7 @@ def _of_bridge(error: BaseException) -> Finding | None:
 def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     if not is_a(error, classes.SDK_ERROR):
         return None
-    text, code = CONFIG_TAIL.sub("", str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
+    text, code = without_config(str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
     status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
     seen = _seen(scene.seen, code=code, text=text)

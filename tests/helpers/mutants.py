@@ -33,6 +33,41 @@ class Mutant:
 
 
 MUTANTS = {
+    "in-band keys of a server are evidence": Mutant(
+        rule=16,
+        file="_upstream/errors.py",
+        old='kept.get("seal") != SEAL or ',
+        new="",
+        test="denials/test_bounds.py::test_keys_that_a_server_sends_of_itself_are_no_evidence",
+    ),
+    "any link to sign in at": Mutant(
+        rule=17,
+        file="denials/_remedies.py",
+        old="and _origin(finding.url) == _origin(host)",
+        new="",
+        test="denials/test_bounds.py::test_a_tool_s_text_names_no_grant_no_scope_and_no_link",
+    ),
+    "a tool's text names a grant": Mutant(
+        rule=17,
+        file="denials/_remedies.py",
+        old="    if not finding.refusal.own:\n        return _OF_A_SERVER.get",
+        new="    if False:\n        return _OF_A_SERVER.get",
+        test="denials/test_bounds.py::test_a_tool_s_text_names_no_grant_no_scope_and_no_link",
+    ),
+    "policy is forgiven": Mutant(
+        rule=15,
+        file="tools/_fallback.py",
+        old="frozenset(DenialReason) - {DenialReason.POLICY}",
+        new="frozenset(DenialReason)",
+        test="denials/test_wordings.py::test_a_block_does_not_forgive_it_either",
+    ),
+    "texts are matched whole": Mutant(
+        rule=16,
+        file="_upstream/texts.py",
+        old="return plain(text, _MAX_TEXT).partition(_ECHO)[0]",
+        new="return text",
+        test="denials/test_bounds.py::test_a_megabyte_of_a_pattern_s_own_start_is_classified_at_once",
+    ),
     "collection imports what a function would import": Mutant(
         rule=22,
         file="policy/_uncalled.py",
