@@ -6,6 +6,7 @@ databricks-openai 0.16 to 0.18.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_PATCHED = "_obo_kit_patched"
+_PATCHED = "obo_kit_patched"
 
 
 def take_over(module: Any) -> None:
@@ -50,6 +51,7 @@ def _take_over_sdk(sdk: Any) -> None:
 def _then(theirs: Callable[..., None], attach_to: Callable[[Any, Any], None]) -> Callable[..., None]:
     """Return a constructor that does what it did, and then attaches what it made from a lease."""
 
+    @functools.wraps(theirs)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         theirs(self, *args, **kwargs)
         attach_to(self, lease_of(getattr(self, "_cfg", None) or getattr(self, "_config", None)))

@@ -8,6 +8,7 @@ leaves the body of a refusal unread. Built from a session's client it follows `f
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from typing import TYPE_CHECKING, Any, cast
 
@@ -179,7 +180,7 @@ def take_over(module: Any) -> None:
         _take_over_provider(module.DatabricksOAuthClientProvider)
 
 
-_PATCHED = "_obo_kit_patched"
+_PATCHED = "obo_kit_patched"
 
 
 def _take_over_provider(provider: Any) -> None:
@@ -199,6 +200,7 @@ def _take_over_provider(provider: Any) -> None:
 def _take_over_client(client: Any) -> None:
     theirs = client.__init__
 
+    @functools.wraps(theirs)
     def __init__(self: Any, server_url: str, workspace_client: Any = None, **settings: Any) -> None:
         lease = lease_of(workspace_client)
         if lease is not None:
