@@ -92,6 +92,10 @@ check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/vulture obo_kit --min-confidence 80 --ignore-names memo,cfg,Decorated
+	$(BIN)/pylint obo_kit --disable=all --enable=duplicate-code --min-similarity-lines=8 --ignore-imports=y --ignore-signatures=y
+	$(BIN)/python tests/helpers/budgets.py
+	$(BIN)/python -W ignore benchmarks/tool_calls.py
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, opened in a browser
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site

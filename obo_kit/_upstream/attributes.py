@@ -36,7 +36,7 @@ _REQUESTS = "requests 2.32 to 2.34"
 _URLLIB3 = "urllib3 1.26 to 2.6"
 _SDK = "databricks-sdk 0.120 to 0.162"
 _SEARCH = "databricks-ai-search 0.75 to 0.81"
-_SQL = "databricks-sql-connector 4.2 to 4.3"
+_SQL = "databricks-sql-connector 4.2 to 4.9"
 _OPENAI = "openai 2.6 to 2.54"
 _MCP = "mcp 1.24 to 2.3"
 _AGENTS = "openai-agents 0.19 and 0.20"
@@ -127,7 +127,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     # --- SQL ---
     *_each("databricks.sql.client:Connection", "cursor close session", "overridden, called, read", _SQL),
     *_each(
-        "databricks.sql.backend.thrift_backend",
+        "databricks.sql.backend.thrift_backend|databricks.sql.session",
         "_connection_uri _port _socket_timeout _retry_stop_after_attempts_duration make_request",
         "passed on, replaced: a local workspace, the session's limits, and the pipeline",
         _SQL,

@@ -5,15 +5,14 @@ Read in mcp 1.24 to 2.3, fastmcp 4.0, starlette 0.40 to 1.10, flask 3.1 and mlfl
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
-from obo_kit._upstream.classes import FASTMCP_SERVER, FLASK, MCP_SERVER, ROUTER, STARLETTE, Class, bases_of
+from obo_kit._upstream.classes import FASTMCP_SERVER, FLASK, MCP_SERVER, ROUTER, STARLETTE, Class
 
 __all__: list[str] = []
 
@@ -141,13 +140,21 @@ def _servers_of_spaces(fn: Any, around: FrameType | None) -> list[tuple[Registry
     servers: dict[int, tuple[Registry, Any]] = {}
     for space in spaces:
         for value in tuple(space.values()):
-            registry = _registry_of(cast("Hashable", type(value)))
+            kind = type(value)
+            registry = _kinds[kind] if kind in _kinds else _registry_of(kind)
             if registry is not None:
                 servers[id(value)] = registry, value
     return list(servers.values())
 
 
-@functools.lru_cache(maxsize=1024)
-def _registry_of(kind: Any) -> Registry | None:
-    bases = bases_of(kind)
-    return next((registry for registry in REGISTRIES if not bases.isdisjoint(registry.names)), None)
+_kinds: dict[type, Registry | None] = {}
+_MOST_KINDS = 4096  # classes may be made without end
+
+
+def _registry_of(kind: type) -> Registry | None:
+    bases = frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
+    registry = next((registry for registry in REGISTRIES if not bases.isdisjoint(registry.names)), None)
+    if len(_kinds) >= _MOST_KINDS:
+        _kinds.clear()
+    _kinds[kind] = registry
+    return registry

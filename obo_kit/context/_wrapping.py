@@ -198,6 +198,20 @@ def _hand_over(run: Run, result: Any) -> Any:
     return steps
 
 
+def _kind_of(fn: Callable[..., Any]) -> Callable[[_Open, _Start], Callable[..., Any]] | None:
+    """Return what wraps a function of a kind that goes on after it has returned; `None` for a plain one."""
+    if type(fn) is types.FunctionType and not fn.__dict__ and not fn.__code__.co_flags & _ANY_KIND:
+        return None  # nothing marks it as another kind
+    if inspect.isasyncgenfunction(fn):
+        return _as_async_generator
+    if inspect.iscoroutinefunction(fn):
+        return _as_coroutine
+    return _as_generator if inspect.isgeneratorfunction(fn) else None
+
+
+_ANY_KIND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+
+
 def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Wrap a function so that each call is a `Run`; the kind of the function is kept, its metadata is not copied.
 
@@ -211,12 +225,9 @@ def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | Non
         args, kwargs = run.begin(args, kwargs)
         return called(*args, **kwargs)
 
-    if inspect.isasyncgenfunction(fn):
-        return _as_async_generator(begin, start)
-    if inspect.iscoroutinefunction(fn):
-        return _as_coroutine(begin, start)
-    if inspect.isgeneratorfunction(fn):
-        return _as_generator(begin, start)
+    make = _kind_of(fn)
+    if make is not None:
+        return make(begin, start)
 
     def call(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = run.begin(args, kwargs)

@@ -56,6 +56,8 @@ __all__: list[str] = []
 
 def tool_object(target: object) -> ToolObject | None:
     """Return a framework's object as the decorators see it; `None` for anything else."""
+    if type(target) is types.FunctionType:
+        return None
     for integration, classes in TOOL_OBJECTS.items():
         if is_a(target, *classes):
             return cast("ToolObject", load(integration).tool_object(target))

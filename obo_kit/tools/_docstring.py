@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 __all__: list[str] = []
@@ -12,62 +13,75 @@ _UNDERLINE = re.compile(r"-{3,}|={3,}")
 
 def without_entry(doc: str, name: str) -> str:
     """Drop a parameter's entry (Google, NumPy or Sphinx style), and the head of its section where nothing else is in it."""
-    lines = doc.split("\n")
+    if name not in doc:
+        return doc
+    return _Docstring(doc).without(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _patterns(name: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return how an entry begins in the style of Google, NumPy and Sphinx."""
     word = re.escape(name)
-    google = re.compile(rf"\*{{0,2}}`*{word}`*\s*(\(.*\))?\s*:(\s|$)")
-    numpy = re.compile(rf"\*{{0,2}}`*{word}`*\s*(:(\s.*)?)?$")
-    sphinx = re.compile(rf":(param|parameter|arg|argument|key|keyword|type)\s+([^:]*\s)?{word}\s*:")
-    dropped: set[int] = set()
-    for number, line in enumerate(lines):
-        if sphinx.match(line.strip()):
-            dropped.update(range(number, _end_of_entry(lines, number)))
-        if not _SECTION.fullmatch(line.strip()):
-            continue
-        underlined = number + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[number + 1].strip()))
-        if not underlined and not line.strip().endswith(":"):
-            continue
-        body = number + 1 + underlined
-        end = _end_of_section(lines, number, body, underlined)
-        entries = [
-            at for at in range(body, end) if lines[at].strip() and _indent(lines[at]) == _indent_of_first(lines, body)
-        ]
-        found = [at for at in entries if (numpy if underlined else google).match(lines[at].strip())]
-        for at in found:
-            dropped.update(range(at, min(end, _end_of_entry(lines, at))))
-        if found and not any(lines[at].strip() for at in range(body, end) if at not in dropped):
-            dropped.update(range(number, end))
-    return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
+    return (
+        re.compile(rf"\*{{0,2}}`*{word}`*\s*(\(.*\))?\s*:(\s|$)"),
+        re.compile(rf"\*{{0,2}}`*{word}`*\s*(:(\s.*)?)?$"),
+        re.compile(rf":(param|parameter|arg|argument|key|keyword|type)\s+([^:]*\s)?{word}\s*:"),
+    )
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+class _Docstring:
+    """A docstring by its lines, each with its text and its indent."""
 
+    def __init__(self, doc: str) -> None:
+        self.lines = doc.split("\n")
+        self.texts = [line.strip() for line in self.lines]
+        self.indents = [len(line) - len(line.lstrip()) for line in self.lines]
 
-def _indent_of_first(lines: list[str], start: int) -> int:
-    return next((_indent(line) for line in lines[start:] if line.strip()), 0)
+    def without(self, name: str) -> str:
+        """Return it without the entries of a parameter."""
+        google, numpy, sphinx = _patterns(name)
+        dropped: set[int] = set()
+        for number, text in enumerate(self.texts):
+            if text.startswith(":") and sphinx.match(text):
+                dropped.update(range(number, self._end_of_entry(number)))
+            if not _SECTION.fullmatch(text):
+                continue
+            underlined = self._is_underlined(number)
+            if underlined or text.endswith(":"):
+                dropped |= self._entries(number, underlined, numpy if underlined else google)
+        return "\n".join([line for number, line in enumerate(self.lines) if number not in dropped])
 
+    def _is_underlined(self, number: int) -> bool:
+        return number + 1 < len(self.texts) and _UNDERLINE.fullmatch(self.texts[number + 1]) is not None
 
-def _end_of_section(lines: list[str], head: int, body: int, underlined: bool) -> int:
-    """Where a section's entries end: NumPy's at the next underlined head, Google's where the indent is back."""
-    for at in range(body, len(lines)):
-        if not lines[at].strip():
-            continue
-        if underlined:
-            if at + 1 < len(lines) and _UNDERLINE.fullmatch(lines[at + 1].strip()):
-                return at
-            if _indent(lines[at]) < _indent(lines[head]):
-                return at
-        elif _indent(lines[at]) <= _indent(lines[head]):
-            return at
-    return len(lines)
+    def _entries(self, head: int, underlined: bool, pattern: re.Pattern[str]) -> set[int]:
+        """Return the lines of a section's entries that match; with the section's head, where there are no others."""
+        body = head + 1 + underlined
+        end = self._end_of_section(head, body, underlined)
+        filled = [number for number in range(body, end) if self.texts[number]]
+        dropped: set[int] = set()
+        for number in filled:
+            if self.indents[number] == self.indents[filled[0]] and pattern.match(self.texts[number]):
+                dropped.update(range(number, min(end, self._end_of_entry(number))))
+        return {*range(head, end)} if dropped and dropped.issuperset(filled) else dropped
 
+    def _end_of_section(self, head: int, body: int, underlined: bool) -> int:
+        """Return where a section ends: NumPy's at the next underlined head, Google's where the indent is back."""
+        for number in range(body, len(self.lines)):
+            if not self.texts[number]:
+                continue
+            if underlined and self._is_underlined(number):
+                return number
+            if self.indents[number] < self.indents[head] + (not underlined):
+                return number
+        return len(self.lines)
 
-def _end_of_entry(lines: list[str], start: int) -> int:
-    """Where an entry's own lines end: those that are indented further, and the empty ones between them."""
-    end = start + 1
-    for at in range(start + 1, len(lines)):
-        if lines[at].strip():
-            if _indent(lines[at]) <= _indent(lines[start]):
-                break
-            end = at + 1
-    return end
+    def _end_of_entry(self, start: int) -> int:
+        """Return where an entry's own lines end: those that are indented further, and the empty ones between them."""
+        end = start + 1
+        for number in range(start + 1, len(self.lines)):
+            if self.texts[number]:
+                if self.indents[number] <= self.indents[start]:
+                    break
+                end = number + 1
+        return end

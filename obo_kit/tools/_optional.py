@@ -89,7 +89,9 @@ class OptionalScope:
     def __init__(
         self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None, label: str | None
     ) -> None:
-        if isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on):
+        if on is not FORGIVEN and (
+            isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on)
+        ):
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
             raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import inspect
 import types
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from obo_kit.tools._spec import Injection, Slot
+from obo_kit.tools._spec import Injection, Reading, Slot
 
 __all__: list[str] = []
 
@@ -38,6 +39,11 @@ def plain(fn: Any) -> Any:
     return fn
 
 
+def _variables_of(fn: Any) -> tuple[str, ...]:
+    code = getattr(fn, "__code__", None)
+    return code.co_freevars if code is not None else ()
+
+
 def evaluated_hints(fn: Any, hidden: frozenset[str]) -> dict[str, Any]:
     """Evaluate annotations name by name; one that cannot be stays as it is, and fails where it would have anyway."""
     fn = plain(fn)
@@ -49,8 +55,35 @@ def evaluated_hints(fn: Any, hidden: frozenset[str]) -> dict[str, Any]:
     return hints
 
 
+def read(fn: Any, hidden: frozenset[str]) -> Reading:
+    """Read a function's annotations and its signature, without the parameters that are hidden."""
+    hints = evaluated_hints(fn, hidden)
+    signature = inspect.signature(fn)
+    shown = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
+    parameters = [
+        parameter
+        if (hint := hints.get(parameter.name, parameter.annotation)) is parameter.annotation
+        else parameter.replace(annotation=hint)
+        for parameter in shown
+    ]
+    returned = hints.get("return", signature.return_annotation)
+    return Reading(
+        fn=fn,
+        hints=hints,
+        signature=signature.replace(parameters=parameters, return_annotation=returned),
+        hidden=hidden,
+    )
+
+
 def evaluated(annotation: Any, fn: Any) -> Any:
     """Evaluate one annotation of a function, where that is possible."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation
+    if isinstance(annotation, str) and annotation.isidentifier() and annotation not in _variables_of(fn):
+        space = getattr(fn, "__globals__", {})
+        value = space.get(annotation, getattr(builtins, annotation, None))
+        if isinstance(value, type):  # most are: what else there is goes the long way
+            return value
     holder: Any = SimpleNamespace(__annotations__={"it": annotation})
     try:
         closure = inspect.getclosurevars(fn).nonlocals if inspect.isfunction(fn) else {}

@@ -124,6 +124,23 @@ class ToolObject:
     finish: Callable[[ToolSpec], None] = _nothing
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a function's annotations say, read once for all decorators.
+
+    Attributes:
+        fn: The function.
+        hints: Its annotations, evaluated as far as they can be.
+        signature: Its signature, with these annotations.
+        hidden: The parameters that the signature does not show.
+    """
+
+    fn: Callable[..., Any]
+    hints: dict[str, Any]
+    signature: inspect.Signature
+    hidden: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToolSpec:
     """A tool: the author's function, and what each decorator adds."""
@@ -137,7 +154,8 @@ class ToolSpec:
     owner: ToolObject | None = None  # what it is a function of, where a framework's object was decorated
     shape: Callable[[Any], Any] | None = None  # the owner's: shapes an answer in place of a denial for the framework
     label: str | None = None  # the name that `optional_tool` gives it
-    wrappers: list[Any] = field(default_factory=list)
+    reading: Reading | None = None  # of the function that the first of the decorators was put on
+    wrappers: list[Any] = field(init=False, default_factory=list)
 
     @property
     def called(self) -> str:

@@ -22,7 +22,7 @@ from obo_kit.session._session import UserSession
 from obo_kit.tools._adapters import decorate_later, methods_of, tool_object
 from obo_kit.tools._frameworks import answer_framework
 from obo_kit.tools._retry import retrying, tell_what_was_tried
-from obo_kit.tools._signature import evaluated_hints, plain
+from obo_kit.tools._signature import plain, read
 from obo_kit.tools._spec import ToolSpec, inner_spec_of, mark, spec_of
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ def _amended(
     if below is None:
         spec = ToolSpec(fn=fn, name=_name_of(fn))
     elif below.wrappers[0] is target:
-        spec = replace(below, name=_name_of(target))
+        spec = below if below.name == (name := _name_of(target)) else replace(below, name=name)
     else:
         # What is declared below a foreign decorator holds above it too.
         spec = replace(below, fn=fn, name=_name_of(fn), injection=None, below=below)
-    return replace(change(replace(spec, **settings)), wrappers=[]), target
+    return change(replace(spec, **settings) if settings else spec), target
 
 
 def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
@@ -132,20 +132,15 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
         wrapper.__name__ = spec.label
     wrapper.__dict__["__wrapped__"] = spec.fn
     hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
-    # Evaluated, because frameworks evaluate what is left as text in this module's globals.
-    hints = evaluated_hints(spec.fn, hidden)
-    signature = inspect.signature(spec.fn)
+    reading = spec.reading
+    if reading is None or reading.fn is not spec.fn or reading.hidden != hidden:
+        reading = read(spec.fn, hidden)
+        object.__setattr__(spec, "reading", reading)  # it is the spec's own: nobody else has it yet
     public: Any = wrapper
-    public.__annotations__ = hints
-    public.__signature__ = signature.replace(
-        parameters=[
-            parameter.replace(annotation=hints.get(name, parameter.annotation))
-            for name, parameter in signature.parameters.items()
-            if name not in hidden
-        ],
-        return_annotation=hints.get("return", signature.return_annotation),
-    )
-    if spec.injection is not None:
+    # Evaluated, because frameworks evaluate what is left as text in this module's globals.
+    public.__annotations__ = dict(reading.hints)
+    public.__signature__ = reading.signature
+    if spec.injection is not None and source.__doc__:
         public.__doc__ = spec.injection.without_entries(source.__doc__)
     mark(wrapper, spec)
     return wrapper

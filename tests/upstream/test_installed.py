@@ -68,7 +68,7 @@ def test_a_class_is_where_it_is_known_to_be(name):
     assert found, f"{known.names[0]} was read in {known.versions}, and is not in {known.modules} any more"
     # An object tells its class's own module and name, not those it is exported by.
     pairs = {(each.__module__.partition(".")[0], each.__name__) for each in found}
-    aliases = {(package, each) for package in known.packages for each in known.names}
+    aliases = known.by_package
     assert pairs & (aliases | {("concurrent", "CancelledError"), ("asyncio", "CancelledError")})
 
 
