@@ -67,7 +67,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     # --- the Databricks SDK ---
     *_each(
         "databricks.sdk.config:Config",
-        "_load_from_env _resolve_host_metadata debug_string token attributes",
+        "_load_from_env _resolve_host_metadata debug_string token host authenticate attributes",
         "overridden or called: nothing of the app's own configuration reaches a user's",
         _SDK,
     ),
@@ -109,6 +109,22 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     ),
     *_each("databricks.sdk.clock:Clock", "time sleep", "overridden: no wait past the session's limits", _SDK),
     *_each("databricks.sdk.credentials_provider:CredentialsStrategy", "auth_type", "overridden", _SDK),
+    Attribute("databricks.sdk", "_make_dbutils", "replaced: a user's `dbutils` is the user's, or refused", _SDK),
+    Attribute(
+        "databricks.sdk.mixins.open_ai_client", "_get_authorized_http_client", "replaced: it goes by the pipeline", _SDK
+    ),
+    *_each(
+        "databricks.sdk.mixins.files",
+        "_cached_authenticated_session _fetch_endpoints",
+        "set: uploads go by the pipeline",
+        _SDK,
+    ),
+    *_each(
+        "databricks_openai.utils.clients",
+        "_get_authorized_http_client _get_authorized_async_http_client",
+        "replaced: they go by the pipeline",
+        "databricks-openai 0.16 to 0.18",
+    ),
     # --- vector search ---
     *_each(
         "databricks.ai_search.client:AISearchClient",

@@ -30,7 +30,16 @@ KNOWN = {name: value for name, value in vars(classes).items() if isinstance(valu
     if isinstance(each, Class)
 }
 # Python documents these in spite of their names; the others are the kit's own modules, or settings of other programs.
-NOT_PRIVATE = {"_exit", "_getframe", "_examples", "_vendor", "_PROXY", "_proxy", "_MLFLOW_TELEMETRY"}
+NOT_PRIVATE = {
+    "_exit",
+    "_getframe",
+    "_examples",
+    "_vendor",
+    "_PROXY",
+    "_proxy",
+    "_MLFLOW_TELEMETRY",
+    "_obo_kit_patched",
+}
 
 
 def _installed(module: str) -> bool:
