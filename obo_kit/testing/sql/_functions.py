@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, call, cast, date_part, duck_type, is_macro, literal, unit_of
+from obo_kit.testing.sql._calls import array, call, cast, date_part, duck_type, is_macro, literal, typed_as, unit_of
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 
@@ -174,7 +174,7 @@ def _date_add(*values: Expr) -> Expr:
     if len(values) == 2:
         return call("date_add", *values)
     unit, count, start = values
-    step = call(f"to_{unit_of(unit)}s", call("whole", count))
+    step = call(f"to_{unit_of(unit)}s", typed_as(call("whole", count), "INTEGER"))
     return exp.Paren(this=exp.Add(this=call("timestamp", start), expression=step))
 
 
@@ -215,11 +215,17 @@ def _round(value: Expr, scale: Expr | None = None) -> Expr:
 
 
 def _format_string(pattern: Expr, *values: Expr) -> Expr:
-    kinds = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.\d+)?([a-zA-Z]))", literal(pattern, "a pattern"))
-    kinds = [kind for kind in kinds if kind]
+    found = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", literal(pattern, "a pattern"))
+    kinds = [kind for _, kind in found if kind]
+    digits = [number for number, kind in found if kind]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
         raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
     casts = {"s": "VARCHAR", "f": "DOUBLE", "e": "DOUBLE"}
+    # Halves are rounded up there, to even here.
+    values = tuple(
+        call("round", value, int(number or 6)) if kind == "f" else value
+        for number, kind, value in zip(digits, kinds, values, strict=True)
+    )
     typed = [
         exp.Cast(this=value, to=exp.DataType.build(casts.get(kind, "BIGINT"), dialect="duckdb"))
         for kind, value in zip(kinds, values, strict=True)

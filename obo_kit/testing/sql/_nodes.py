@@ -28,6 +28,11 @@ __all__ = [
 
 Expr = exp.Expr
 
+# Calls that return a date.
+_DATES = frozenset(
+    "spark_date spark_to_date spark_try_date spark_date_add spark_date_sub spark_add_months spark_last_day spark_next_day "  # noqa: SIM905
+    "spark_trunc spark_make_date spark_date_from_unix_date".split()
+)
 # Calls that return text.
 _TEXTS = frozenset(
     "json_extract_string spark_get_json_object spark_regexp_extract spark_substring spark_split_part".split()  # noqa: SIM905
@@ -190,9 +195,9 @@ def _days(node: Expr) -> bool:
 def _add(node: Expr) -> Expr | None:
     _multiply(node)
     if _days(node.expression) and not isinstance(node.this, exp.Interval):
-        return call("plus", node.this, node.expression)
+        return _shifted(exp.Add, node.this, node.expression)
     if _days(node.this) and not isinstance(node.expression, exp.Interval):
-        return call("plus", node.expression, node.this)
+        return _shifted(exp.Add, node.expression, node.this)
     return None
 
 
@@ -202,7 +207,19 @@ def _subtract(node: Expr) -> Expr | None:
         return None
     if isinstance(node.expression, exp.Interval) and not _days(node.expression):
         return None
-    return call("minus", node.this, node.expression)
+    if isinstance(node.expression, exp.Interval):
+        return _shifted(exp.Sub, node.this, node.expression)
+    return None if node.find(exp.Anonymous, exp.Window) else call("minus", node.this, node.expression)
+
+
+def _shifted(operation: type[Expr], moment: Expr, step: Expr) -> Expr:
+    """A date or time and days: a date stays one. The types of columns are known to the engine, those of calls are not."""
+    call_of = next((each.name for each in moment.find_all(exp.Anonymous)), None)
+    if call_of is None and not isinstance(moment, exp.Cast):
+        return call("plus" if operation is exp.Add else "minus", moment, step)
+    result = exp.Paren(this=operation(this=moment, expression=step))
+    dates = isinstance(moment, exp.Cast) and moment.to.is_type("DATE")
+    return typed_as(result, "DATE") if dates or call_of in _DATES else result
 
 
 def _like(node: Expr) -> Expr | None:

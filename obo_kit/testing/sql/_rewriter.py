@@ -227,7 +227,7 @@ class Rewriter:
         if name == "range":
             column = exp.alias_(exp.column("range", quoted=True), "id", quoted=True)
             bounds = exp.Table(
-                this=call("range", *(call("whole", each) for each in function.expressions)),
+                this=call("range", *(cast(each, parse_type("BIGINT")) for each in function.expressions)),
                 alias=exp.TableAlias(this=exp.to_identifier("range", quoted=True)),
             )
             return derived(exp.select(column).from_(bounds), node, name)

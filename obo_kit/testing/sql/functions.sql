@@ -49,10 +49,10 @@ CREATE MACRO spark_rand() AS random();
 CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
-CREATE MACRO spark_whole(a VARCHAR) AS CASE WHEN a IS NULL THEN NULL WHEN regexp_full_match(trim(a), '[+-]?\d+') THEN trim(a) ELSE error('[CAST_INVALID_INPUT] The value ''' || a || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END,
-    (a BOOLEAN) AS CAST(a AS INTEGER), (a TIMESTAMP) AS floor(epoch(a)), (a TINYINT) AS a, (a SMALLINT) AS a, (a INTEGER) AS a, (a BIGINT) AS a, (a HUGEINT) AS a, (a) AS trunc(a);
-CREATE MACRO spark_try_whole(a VARCHAR) AS CASE WHEN regexp_full_match(trim(a), '[+-]?\d+') THEN trim(a) END,
-    (a BOOLEAN) AS CAST(a AS INTEGER), (a TIMESTAMP) AS floor(epoch(a)), (a TINYINT) AS a, (a SMALLINT) AS a, (a INTEGER) AS a, (a BIGINT) AS a, (a HUGEINT) AS a, (a) AS trunc(a);
+-- By the type's name and not by overloads: what an aggregate returns is not known yet when overloads are chosen.
+CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(CAST(a AS VARCHAR), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
+CREATE MACRO spark_try_whole(a) AS CASE WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) END;
+CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
 CREATE MACRO spark_scientific(t) AS CASE
     WHEN t LIKE '%e%' THEN CASE WHEN split_part(t, 'e', 1) LIKE '%.%' THEN split_part(t, 'e', 1) ELSE split_part(t, 'e', 1) || '.0' END || 'E' || CAST(CAST(split_part(t, 'e', 2) AS INTEGER) AS VARCHAR)
     WHEN regexp_full_match(t, '-?\d{8,}\.\d+') THEN regexp_extract(t, '^-?\d') || '.' || CASE WHEN rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') = '' THEN '0' ELSE rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') END || 'E' || (length(regexp_extract(t, '(\d+)\.', 1)) - 1)
