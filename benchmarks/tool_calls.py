@@ -16,7 +16,7 @@ from databricks.sdk import WorkspaceClient
 from obo_kit import optional_tool, requires_scopes, user_session, with_user_client
 
 CALLS_TO_DECORATE = 280  # wanted: under 120
-MODULES_OF_A_CALL = 14  # wanted: 10
+MODULES_OF_A_CALL = 17  # wanted: 10
 CHANGES_OF_MODULE = 50
 
 
