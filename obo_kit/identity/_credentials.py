@@ -203,10 +203,10 @@ class Lease:
         except Exception as error:
             # Not its cause: what a runtime raises may hold what it was about to hand over (rule 8).
             return None, f"the runtime has no new one ({type(error).__name__})"
-        if found.source == "explicit" and not same_token(found, identity):
-            return None, "only its own claims say whose the new one is, and nobody vouches for them"
         if not same_user(found, identity):
             return None, "the runtime has one, and it is not certainly the same user's"
+        if found.source == "explicit" and not same_token(found, identity):
+            return None, "only its own claims say whose the new one is, and nobody vouches for them"
         if token_state(found) is TokenState.EXPIRED:
             return None, "the runtime has no newer one"
         return found, ""
