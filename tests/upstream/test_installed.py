@@ -38,7 +38,9 @@ NOT_PRIVATE = {
     "_PROXY",
     "_proxy",
     "_MLFLOW_TELEMETRY",
+    "_current_frames",
     "_obo_kit_patched",
+    "_pytest",
 }
 
 
