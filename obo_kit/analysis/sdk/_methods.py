@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from obo_kit.analysis.sdk._resolver import Value
     from obo_kit.scopes._lookup import Route
 
+# Methods that choose what to send by objects made at run time, and others that send the same (databricks-sdk 0.162).
+_SENT_AS: Final = {"files.upload_from": "files.upload"}
+
 __all__ = ["RequestScopes", "SdkRequest", "methods", "requests_of", "scopes_for"]
 
 
@@ -146,7 +149,7 @@ class _Sdk:
 
     def requests_of(self, name: str) -> tuple[SdkRequest, ...] | None:
         if name not in self._found:
-            reached = self._reach(name)
+            reached = self._reach(_SENT_AS.get(name, name)) if self._reach(name) else None
             self._found[name] = self._closure(reached) if reached else None
         return self._found[name]
 
