@@ -64,8 +64,8 @@ _FORMATS = ("table", "text", "mermaid", "json", "mlflow", "bundle")
 
 
 @main.command()
-@click.argument("agent", type=click.Path(exists=True, dir_okay=False))
-@click.option("--target", type=click.Choice(TARGETS), help=f"Where it will run; {TARGETS[0]} where nothing says apps.")
+@click.argument("agent", type=click.Path(dir_okay=False))
+@click.option("--target", type=click.Choice(TARGETS), help="Where it will run; by default, what the file is made for.")
 @click.option("--naming", type=click.Choice(("current", "granular")), default="current", show_default=True)
 @click.option(
     "--format",
@@ -92,7 +92,10 @@ def policy(
     check: bool,
     allow_empty: bool,
 ) -> None:
-    """Show the policy of an AGENT file: tools, scopes, resources, and whose credentials reach them."""
+    """Show the policy of an AGENT: tools, scopes, resources, and whose credentials reach them.
+
+    AGENT is a file or the dotted name of a module: agent_server/agent.py, agent_server.agent.
+    """
     bundle = style == "bundle" or update is not None
     if bundle and target == "model-serving":
         raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
@@ -104,7 +107,25 @@ def policy(
         if update is not None:
             _update(agent, naming, update, app, check=check, allow_empty=allow_empty)
         else:
-            click.echo(_policy(agent, target or ("apps" if bundle else TARGETS[0]), naming, style, app))
+            click.echo(_policy(agent, _target(agent, "apps" if bundle else target), naming, style, app))
+
+
+def _target(agent: str, target: Target | None) -> Target:
+    """Return where an agent runs, say so where nobody asked for it, and say what its policy cannot hold."""
+    from obo_kit.policy._agent_file import collect
+
+    file = collect(agent)
+    for line in file.uncounted:
+        click.echo(f"Not counted: {line}. Declare it with system_resources(…) if the agent reaches it.", err=True)
+    if target is None:
+        target, why = file.target or (TARGETS[0], "nothing in it says where it runs")
+        click.echo(f"Target: {target}, as {why}. Choose another with --target.", err=True)
+    if target == "model-serving" and file.model is None:
+        raise click.ClickException(
+            f"'{agent}' sets no model: it never calls set_model(). Fix: pass --target apps for a Databricks App, or end "
+            "the file with mlflow.models.set_model(…)."
+        )
+    return target
 
 
 def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | None) -> str:
@@ -128,6 +149,7 @@ def _update(agent: str, naming: Naming, file: str, app: str | None, *, check: bo
     from obo_kit.policy._bundle import updated
     from obo_kit.policy._policy import app_config
 
+    _target(agent, "apps")
     config = app_config(agent, naming=naming)
     update = updated(file, config, app=app)
     if not allow_empty and not config["user_api_scopes"] and (update.removed or not config["resources"]):

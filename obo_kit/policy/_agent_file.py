@@ -16,13 +16,18 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
+from obo_kit.policy._agent_process import STAND_IN
 from obo_kit.policy._client_objects import McpServer, requirement_of
+from obo_kit.policy._layout import layout_of, locate, target_of
 from obo_kit.scopes._lookup import catalogue, kind_of
 from obo_kit.tools._registry import Declaration, Requirement
+
+if TYPE_CHECKING:
+    from obo_kit.scopes._lookup import Target
 
 __all__: list[str] = []
 
@@ -36,33 +41,36 @@ class AgentFile:
         model: What it gives to ``set_model()``: the name of its class; `None` where it calls no such thing.
         loads: MLflow's pyfunc can log and load such a model.
         helpers: The author's own modules that it imports: name and file.
+        target: Where it is made to run, and what says so; `None` where nothing does.
+        uncounted: What could not be counted, in words.
     """
 
     declarations: list[Declaration]
     model: str | None
     loads: bool
     helpers: dict[str, str]
+    target: tuple[Target, str] | None = None
+    uncounted: tuple[str, ...] = ()
 
 
 def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), model_config: Any = None) -> AgentFile:
     """Load an agent file in a process of its own, and see what it declares.
 
     Args:
-        path: A Python file, also a notebook exported as source, or an ``.ipynb``.
+        path: A Python file, also a notebook exported as source, or an ``.ipynb``; or the dotted name of a module.
         code_paths: As for MLflow's ``log_model``.
         model_config: As for MLflow's ``log_model``.
 
     Raises:
         PolicyError: The file is not there, or loading it fails, or what it declares cannot be told.
     """
-    if not os.path.isfile(path):
-        raise PolicyError(
-            f"There is no agent file '{os.fspath(path)}'.",
-            remedy="Pass the path of the Python file that calls set_model().",
-        )
+    layout = layout_of(locate(path))
+    folder = os.path.dirname(os.path.abspath(layout.path))
+    root = [layout.root] if layout.root else []
     asked = {
-        "path": os.fspath(path),
-        "sys_path": _stdlib_first([*sys.path, *_beside(code_paths), os.path.dirname(os.path.abspath(path))]),
+        "path": layout.path,
+        "name": layout.name,
+        "sys_path": _stdlib_first([*root, *sys.path, *_beside(code_paths), folder, *layout.project]),
         "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
     }
     key = _key(asked)
@@ -78,6 +86,8 @@ def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), mod
         model=found["model"],
         loads=found["loads"],
         helpers=found["helpers"],
+        target=target_of(asked["path"], sets_model=found["model"] is not None),
+        uncounted=tuple(found["uncounted"]),
     )
 
 
@@ -108,7 +118,7 @@ def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 # The catalogue that this process goes by, wherever its file is and whatever was changed since.
-                env={**os.environ, "OBO_KIT_CATALOGUE": catalogue().file or ""},
+                env={**os.environ, **_stand_in(), "OBO_KIT_CATALOGUE": catalogue().file or ""},
             )
             with process:
                 assert process.stdin is not None
@@ -116,6 +126,8 @@ def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
                     stdin.write(json.dumps({**asked, "answer": str(answer)}).encode())
                 # Needed for the answer; loading it takes as long here as it does there.
                 import mlflow.models.resources  # noqa: F401
+
+                _await(process, answer, asked["path"])
         if not answer.exists():
             raise PolicyError(
                 f"'{asked['path']}' ended the process that collected it (exit code {process.returncode}). "
@@ -124,6 +136,37 @@ def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
             )
         found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
         return found
+
+
+def _await(process: subprocess.Popen[bytes], answer: Path, path: str) -> None:
+    """Wait for the answer, not forever: an agent file may start a server, or wait for somebody."""
+    seconds = float(os.environ.get("OBO_KIT_COLLECT_SECONDS") or 300)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        if answer.exists():
+            return
+        raise PolicyError(
+            f"'{path}' was not loaded within {seconds:g} seconds. It may start a server or wait for something.",
+            remedy='Put what runs the app below `if __name__ == "__main__":`, or allow more with OBO_KIT_COLLECT_SECONDS.',
+        ) from None
+
+
+def _stand_in() -> dict[str, str]:
+    """Return an identity for modules that build clients when they are loaded, where this machine has none of its own.
+
+    It opens nothing: its host is no host, and whoever asks it is refused before anything is sent.
+    """
+    config = os.path.expanduser(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg")
+    named = any(name.startswith(("DATABRICKS_", "ARM_")) and name not in _NO_IDENTITY for name in os.environ)
+    if named or os.path.isfile(config):
+        return {}
+    return {"DATABRICKS_HOST": f"https://{STAND_IN}", "DATABRICKS_TOKEN": "stand-in", "DATABRICKS_AUTH_TYPE": "pat"}
+
+
+# Variables that say nothing of who one is.
+_NO_IDENTITY = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_APP_NAME", "DATABRICKS_WAREHOUSE_ID"})
 
 
 def _last_line(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -11,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from obo_kit._utils.user_code import is_author_s, is_library
-from obo_kit.exceptions import OboError
+from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
 
 __all__: list[str] = []
+
+STAND_IN = "no-workspace.obo-kit.invalid"
+"""The host of the identity that a file is loaded with where there is no other."""
 
 
 _KIT = f"{Path(__file__).parents[1]}{os.sep}"
@@ -95,6 +100,11 @@ class _Watch:
         sys.addaudithook(self._see)
 
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo" and args[0] in (STAND_IN, STAND_IN.encode()):
+            raise PolicyError(
+                "A workspace is asked while the file is loaded, and there is none here.",
+                remedy="Build what asks it inside the request, or set DATABRICKS_HOST and credentials for the collection.",
+            )
         if event == "open":
             path, mode, flags = args
             writes = flags & (os.O_WRONLY | os.O_RDWR) if mode is None else mode.startswith(("w", "a", "x"))
@@ -135,30 +145,66 @@ def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
 # --- the process ----------------------------------------------------------------------------------------------------------
 
 
-def _load(path: str, model_config: Any) -> tuple[Any, Any, set[str]]:
+def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set[str]]:
     """Return the module of an agent file, the model that it sets, if it sets one, and what was loaded before."""
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _load_model_code_path
 
     before = set(sys.modules)
+    if dotted:
+        return *_load_as(dotted, path, model_config), before
     try:
         model = _load_model_code_path(path, model_config)
     except MlflowException as error:
+        if _is_page_without_user(error.__cause__, path):
+            return _page(before), None, before
         if error.__cause__ is not None or error.__context__ is not None:
             raise
         model = None  # it was loaded, and sets no model: a file of an app's
-    name = next(name for name in sys.modules if name not in before and name.startswith("code_model_"))
-    return sys.modules[name], model, before
+    return _page(before), model, before
 
 
-def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
+def _page(before: set[str]) -> Any:
+    return sys.modules[next(name for name in sys.modules if name not in before and name.startswith("code_model_"))]
+
+
+def _is_page_without_user(error: BaseException | None, path: str) -> bool:
+    """Whether a page, which runs anew for each user, ended where it asks for its user, with all declarations made."""
+    if not isinstance(error, (NoUserIdentityError, NoUserSessionError)) or "streamlit" not in sys.modules:
+        return False
+    reached = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    rest = Path(path).read_text("utf-8").splitlines()[max(reached, default=0) :]
+    return not any(word in line for line in rest for word in ("requires_scopes", "system_resources"))
+
+
+def _load_as(dotted: str, path: str, model_config: Any) -> tuple[Any, Any]:
+    """Load a file as a module of its package, in the surroundings that MLflow gives to an agent file."""
+    import mlflow.models.model
+    from mlflow.models.utils import _config_context, _mock_dbutils
+
+    package, _, leaf = dotted.rpartition(".")
+    parent = importlib.import_module(package) if package else None
+    packages = [os.path.dirname(path)] if os.path.basename(path) == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(dotted, path, submodule_search_locations=packages)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[dotted] = importlib.util.module_from_spec(spec)
+    with _config_context(model_config), _mock_dbutils(module.__dict__):
+        spec.loader.exec_module(module)
+    if parent is not None:
+        setattr(parent, leaf, module)
+    return module, mlflow.models.model.__mlflow_model__
+
+
+def _collected(path: str, model_config: Any, watch: _Watch, dotted: str = "") -> dict[str, Any]:
     from obo_kit.policy._agent_file import as_json
     from obo_kit.policy._log_checks import is_pyfunc
     from obo_kit.policy._reachable import reached_declarations
 
-    module, model, before = _load(path, model_config)
+    module, model, before = _load(path, model_config, dotted)
+    uncounted: list[str] = []
     try:
-        declarations = reached_declarations([module, model], file=module.__file__)
+        declarations = reached_declarations([module, model], file=module.__file__, uncounted=uncounted)
     except OboError as error:
         return {"error": error.message, "remedy": error.remedy, "refused": True}
     helpers = _helpers(module, before)
@@ -167,6 +213,7 @@ def _collected(path: str, model_config: Any, watch: _Watch) -> dict[str, Any]:
         "model": type(model).__name__ if model is not None else None,
         "loads": is_pyfunc(model),
         "helpers": helpers,
+        "uncounted": uncounted,
         **_dependencies(watch, helpers),
     }
 
@@ -200,7 +247,7 @@ def main() -> None:
         if path.endswith(".ipynb"):
             notebook = _Notebook(path)
             path = notebook.write(os.path.dirname(asked["answer"]))
-        answer = _collected(path, asked["model_config"], watch)
+        answer = _collected(path, asked["model_config"], watch, asked["name"])
     except BaseException as error:
         answer = _failed(error, path, notebook)
     written = Path(asked["answer"]).with_suffix(".part")

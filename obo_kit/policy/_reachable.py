@@ -18,6 +18,7 @@ from typing import Any
 
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.policy._client_objects import Found, declared_by, found_in
+from obo_kit.policy._endpoints import endpoints_in, resource
 from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
 from obo_kit.tools._registry import REGISTRY, Declaration
@@ -241,13 +242,16 @@ def _cell(cell: Any) -> Any:
 # --- from what was reached to declarations --------------------------------------------------------------------------------
 
 
-def reached_declarations(roots: Iterable[Any], *, file: str | None = None) -> list[Declaration]:
+def reached_declarations(
+    roots: Iterable[Any], *, file: str | None = None, uncounted: list[str] | None = None
+) -> list[Declaration]:
     """What an agent declares, wherever it begins.
 
     Args:
         roots: Its module, its model, or its tools.
         file: Its file, where it was loaded in a process of its own. All that the file itself declares counts then, and so
             do the system resources of every module that it made the process load.
+        uncounted: What could not be counted is added to it, in words.
 
     Raises:
         PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
@@ -266,7 +270,23 @@ def reached_declarations(roots: Iterable[Any], *, file: str | None = None) -> li
             kept.append(declaration)
     kept += declared_inside(reached.functions)
     kept += declared_by(reached.clients, [resource for one in kept for resource in one.system])
+    kept += _asked_for(reached, kept, [] if uncounted is None else uncounted)
     return once(kept)
+
+
+def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: list[str]) -> Iterator[Declaration]:
+    """The endpoints that functions name, but for those that a tool declares for its user."""
+    users = {
+        str(item.resource.name)
+        for declaration in declared
+        for item in declaration.requirements
+        if item.kind is not None
+    }
+    for endpoint in endpoints_in(reached.functions):
+        if endpoint.name is None:
+            uncounted.append(f"{endpoint.place} asks a model whose endpoint only a call would tell: {endpoint.call}")
+        elif endpoint.name not in users and (named := resource(endpoint.name)):
+            yield Declaration(tool="", module="", system=tuple(named))
 
 
 def once(found: Iterable[Declaration]) -> list[Declaration]:

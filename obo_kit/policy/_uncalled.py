@@ -50,7 +50,7 @@ def declared_inside(functions: Mapping[types.CodeType, types.FunctionType]) -> I
             caller = next((starts[line] for each in within if (line := _first_line(each)) in starts), None)
             ran = any((file, line) in REGISTRY.places for line in range(call.lineno, (call.end_lineno or 0) + 1))
             if caller is not None and not ran:
-                yield from _declared(call, _Names(caller.__globals__, within), tool, file)
+                yield from _declared(call, Names(caller.__globals__, within), tool, file)
 
 
 @functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
@@ -83,18 +83,18 @@ def _first_line(function: _Function) -> int:
     return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
 
 
-def _declared(call: ast.Call, names: _Names, tool: str, file: str) -> Iterator[Declaration]:
+def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[Declaration]:
     """The declaration that a call will make."""
     try:
         target = names.value(call.func)
-    except _UnreadableError:
+    except UnreadableError:
         return
     if target is not requires_scopes and target is not system_resources:
         return
     try:
         items = tuple(item for argument in call.args for item in names.items(argument))
         options = {str(keyword.arg): names.value(keyword.value) for keyword in call.keywords}
-    except _UnreadableError as error:
+    except UnreadableError as error:
         raise PolicyError(
             f"{file}:{call.lineno} declares what is needed inside '{names.outermost}', which only a request calls, in "
             f"terms that would have to be run: {error}.",
@@ -119,11 +119,11 @@ def _declared(call: ast.Call, names: _Names, tool: str, file: str) -> Iterator[D
 # --- values, read and not run ---------------------------------------------------------------------------------------------
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
     """An expression would have to be run to be known."""
 
 
-class _Names:
+class Names:
     """What names mean inside a function that was not called: the module's globals, but for what the function binds itself."""
 
     def __init__(self, names: Mapping[str, Any], within: tuple[_Function, ...]) -> None:
@@ -146,14 +146,14 @@ class _Names:
             return (self.value(argument),)
         values = self.value(argument.value)
         if type(values) not in (tuple, list):
-            raise _UnreadableError(ast.unparse(argument))
+            raise UnreadableError(ast.unparse(argument))
         return tuple(values)
 
     def value(self, node: ast.expr) -> Any:
         """The value of an expression.
 
         Raises:
-            _UnreadableError: It is more than literals and names.
+            UnreadableError: It is more than literals and names.
         """
         found: Any = _MISSING
         if isinstance(node, ast.Constant):
@@ -172,7 +172,7 @@ class _Names:
         elif isinstance(node, ast.Call):
             found = self._resource(node)
         if found is _MISSING:
-            raise _UnreadableError(ast.unparse(node))
+            raise UnreadableError(ast.unparse(node))
         return found
 
     def _named(self, name: str) -> Any:
@@ -203,7 +203,7 @@ class _Names:
         try:
             return cls(*arguments, **{str(keyword.arg): self.value(keyword.value) for keyword in call.keywords})
         except (TypeError, ValueError) as error:
-            raise _UnreadableError(f"{ast.unparse(call)} raises {type(error).__name__}: {error}") from None
+            raise UnreadableError(f"{ast.unparse(call)} raises {type(error).__name__}: {error}") from None
 
 
 def _module(name: str) -> Any:

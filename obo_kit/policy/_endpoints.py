@@ -1,0 +1,124 @@
+"""Count the LLM endpoints that functions name where they build a model or ask one: from their source, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from obo_kit.policy._uncalled import Names, UnreadableError
+from obo_kit.scopes._lookup import KINDS
+
+__all__: list[str] = []
+
+# Models that are built with the agent's own client unless they are handed another, and where they name their endpoint.
+_BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
+_CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI")
+_ASKED: Final = ("completions.create", "responses.create", "embeddings.create", "responses.stream")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A place where a model is asked for.
+
+    Attributes:
+        name: The endpoint; `None` where only a call would tell.
+        place: File and line.
+        call: The call, as it is written.
+    """
+
+    name: str | None
+    place: str
+    call: str
+
+
+def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iterator[Endpoint]:
+    """Return the endpoints that functions name, as the agent itself.
+
+    A model that is handed a client is left out: whose it is, only a call tells.
+
+    Args:
+        functions: The functions that the agent reaches, by their code.
+    """
+    for code, function in functions.items():
+        lines = linecache.getlines(code.co_filename, function.__globals__)
+        try:
+            source = inspect.getblock(lines[code.co_firstlineno - 1 :])
+            tree = ast.parse(inspect.cleandoc("\n" + "".join(source)) if source else "")
+        except (SyntaxError, ValueError, IndexError):  # a lambda in the middle of something
+            continue
+        within = tuple(node for node in tree.body[:1] if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        if not within:
+            continue
+        names = Names(function.__globals__, within)
+        for node in ast.walk(within[0]):
+            if isinstance(node, ast.Call) and (keyword := _asks(node, names, within[0])):
+                yield _endpoint(node, keyword, names, f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}")
+
+
+def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
+    """The arguments that name the endpoint; nothing where a call asks for none, or not as the agent."""
+    keywords = {keyword.arg for keyword in call.keywords}
+    if keywords & {"workspace_client", "client", None}:
+        return ()
+    called = _name(call.func, names)
+    if called in _BUILT:
+        return _BUILT[called]
+    if not ast.unparse(call.func).endswith(_ASKED):
+        return ()
+    root: ast.expr = call.func
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    return ("model",) if _is_own_client(root, names, function) else ()
+
+
+def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return _name(node.func, names) in _CLIENTS and not node.args and not node.keywords
+    try:
+        value: Any = names.value(node)
+    except UnreadableError:
+        made = [
+            assigned.value
+            for assigned in ast.walk(function)
+            if isinstance(node, ast.Name)
+            and isinstance(assigned, ast.Assign)
+            and [ast.unparse(target) for target in assigned.targets] == [node.id]
+        ]
+        return len(made) == 1 and isinstance(made[0], ast.Call) and _is_own_client(made[0], names, function)
+    return any(cls.__name__ in _CLIENTS for cls in type(value).__mro__)
+
+
+def _name(node: ast.expr, names: Names) -> str:
+    try:
+        value = names.value(node)
+    except UnreadableError:
+        return ""
+    return value.__name__ if isinstance(value, type) else ""
+
+
+def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: str) -> Endpoint:
+    written = next((keyword.value for keyword in call.keywords if keyword.arg in arguments), None)
+    name: Any = None
+    if written is not None:
+        try:
+            name = names.value(written)
+        except UnreadableError:
+            name = None
+    text = ast.unparse(call)
+    return Endpoint(
+        name=name if isinstance(name, str) else None,
+        place=place,
+        call=text if len(text) <= 60 else f"{text[:57]}...",
+    )
+
+
+def resource(name: str) -> list[Any]:
+    """Return the MLflow resource of an endpoint; nothing for a model of Unity Catalog's, whose name has dots."""
+    from mlflow.models import resources
+
+    return [] if "." in name else [getattr(resources, KINDS["serving_endpoint"].mlflow_classes[0])(name)]

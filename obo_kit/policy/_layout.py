@@ -1,0 +1,153 @@
+"""Find an agent file, the package that it is a module of, and where its project runs it."""
+
+from __future__ import annotations
+
+import ast
+import os
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from obo_kit.exceptions import PolicyError
+
+if TYPE_CHECKING:
+    from obo_kit.scopes._lookup import Target
+
+__all__: list[str] = []
+
+# What lies in the folder that an app or a project is started from.
+_ROOT_FILES: Final = ("databricks.yml", "databricks.yaml", "app.yaml", "app.yml", "pyproject.toml", "setup.py", ".git")
+_APP_FILES: Final = ("app.yaml", "app.yml")
+# Packages whose programs are apps.
+_APPS: Final = {
+    "chainlit": "Chainlit",
+    "dash": "Dash",
+    "fastapi": "FastAPI",
+    "fastmcp": "FastMCP",
+    "flask": "Flask",
+    "gradio": "Gradio",
+    "shiny": "Shiny",
+    "starlette": "Starlette",
+    "streamlit": "Streamlit",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where an agent file stands.
+
+    Attributes:
+        path: The file.
+        name: Its dotted name, where it is a module of a package; empty where it stands by itself.
+        root: The folder of that package, which comes before all that the process has on its path; empty where there is none.
+        project: Where the project is started from, which comes after.
+    """
+
+    path: str
+    name: str
+    root: str
+    project: tuple[str, ...]
+
+
+def locate(source: str | os.PathLike[str]) -> str:
+    """Return the file of an agent: of a path, or of a dotted name in this folder, in ``src`` or on Python's path.
+
+    Raises:
+        PolicyError: There is none.
+    """
+    text = os.fspath(source)
+    if os.path.isfile(text):
+        return text
+    dotted = text.partition(":")[0]
+    if os.sep not in dotted and all(part.isidentifier() for part in dotted.split(".")):
+        folders: list[str] | None = ["", os.getcwd(), os.path.join(os.getcwd(), "src")]
+        for search in (folders, None):
+            spec = None
+            places, name = search, ""
+            for part in dotted.split("."):
+                name = f"{name}.{part}" if name else part
+                spec = PathFinder.find_spec(name, places)
+                places = list(spec.submodule_search_locations or ()) if spec is not None else []
+            if spec is not None and spec.has_location and os.path.isfile(str(spec.origin)):
+                return os.path.relpath(str(spec.origin)) if search is not None else str(spec.origin)
+    raise PolicyError(
+        f"There is no agent file '{text}'.",
+        remedy="Pass the path of the Python file that calls set_model() or that the app runs, or its dotted name.",
+    )
+
+
+def layout_of(path: str) -> Layout:
+    """Return the package that a file is a module of: told by ``__init__.py`` and by its own imports."""
+    file = Path(os.path.abspath(path))
+    imported, level = _imports(file)
+    above = list(file.parents)
+    depth = level
+    while depth < len(above) and (above[depth] / "__init__.py").is_file() and above[depth].name.isidentifier():
+        depth += 1  # a package, as far as it says so itself
+    for number, folder in enumerate(above[:6]):
+        inside = [name.split(".")[1] for name in imported if name.startswith(f"{folder.name}.")]
+        if any((folder / part).is_dir() or (folder / f"{part}.py").is_file() for part in inside):
+            depth = max(depth, number + 1)  # `from agent_server.utils import …` in agent_server/agent.py
+    names = [folder.name for folder in above[:depth]][::-1]
+    leaf = [] if file.stem == "__init__" else [file.stem]
+    whole = [*names, *leaf] if names and all(part.isidentifier() for part in [*names, file.stem]) else []
+    started = next((folder for folder in above if any((folder / name).exists() for name in _ROOT_FILES)), None)
+    project = [started, started / "src"] if started is not None else []
+    return Layout(
+        path=path,
+        name=".".join(whole),
+        root=str(above[depth]) if whole else "",
+        project=tuple(str(folder) for folder in project if folder.is_dir()),
+    )
+
+
+def _imports(file: Path) -> tuple[set[str], int]:
+    """The names that a file imports, and how many folders its relative imports go up."""
+    names: set[str] = set()
+    level = 0
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            level = max(level, node.level)
+            if not node.level:
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names, level
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_text("utf-8")) if file.suffix == ".py" else ast.Module([], [])
+    except (SyntaxError, ValueError):  # loading it will say where
+        return ast.Module([], [])
+
+
+def target_of(path: str, *, sets_model: bool) -> tuple[Target, str] | None:
+    """Return where an agent file is made to run, and what says so; nothing where nothing does.
+
+    Args:
+        path: The file.
+        sets_model: It called ``set_model()`` when it was loaded.
+    """
+    if sets_model:
+        return "model-serving", "it calls set_model()"
+    file = Path(os.path.abspath(path))
+    imported: dict[str, str] = {}
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            imported |= {alias.name: str(node.module) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name: alias.name for alias in node.names}
+    for name in ("invoke", "stream", "AgentServer"):
+        if imported.get(name, "").startswith("mlflow.genai.agent_server"):
+            return "apps", f"it uses {'@' if name.islower() else ''}{name} of MLflow's agent server"
+    for module in imported.values():
+        if module.partition(".")[0] in _APPS:
+            return "apps", f"it uses {_APPS[module.partition('.')[0]]}"
+        if module.startswith("mcp.server"):
+            return "apps", "it is an MCP server"
+    for folder in (file.parent, *map(Path, layout_of(path).project)):
+        if any((folder / name).is_file() for name in _APP_FILES):
+            return "apps", "its project has an app.yaml"
+    return None

@@ -1,0 +1,255 @@
+"""Agent files as the official templates lay them out: loaded as modules of their packages, for the target they are made for.
+
+Streamlit and the other page frameworks are played by modules of a few lines: they are not in this environment, and only their
+names count here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from obo_kit import PolicyError, app_config, auth_policy
+from obo_kit.cli import main
+from obo_kit.policy import _agent_file
+from obo_kit.policy._bundle import as_yaml
+from obo_kit.policy._layout import layout_of, locate, target_of
+
+TOOL = """
+from databricks.sdk import WorkspaceClient
+from obo_kit import requires_scopes, with_user_client
+
+@requires_scopes("genie")
+@with_user_client
+def ask(client: WorkspaceClient): return client.genie.get_space("x").title
+"""
+SERVER = """
+from databricks.sdk import WorkspaceClient
+from databricks_langchain import ChatDatabricks
+from mlflow.genai.agent_server import invoke, stream
+from obo_kit import user_session
+{imports}
+SHARED = WorkspaceClient()
+MODEL = "databricks-gpt-5-2"
+
+def llm():
+    return ChatDatabricks(endpoint=MODEL)
+
+@invoke()
+@user_session
+async def handler(request): return llm().invoke(ask())
+"""
+# The shape of each official template, with the file that is asked about, the target, and the endpoints that it names.
+TEMPLATES = {
+    "langgraph": (
+        {
+            "agent_server/__init__.py": "",
+            "agent_server/utils.py": TOOL,
+            "agent_server/agent.py": SERVER.format(imports="from agent_server.utils import ask"),
+            "app.yaml": "command: [uv, run, start-app]\n",
+        },
+        "agent_server/agent.py",
+        "apps",
+        ["databricks-gpt-5-2"],
+    ),
+    "openai-agents": (
+        {
+            "agent_server/utils.py": TOOL,
+            "agent_server/agent.py": (
+                "from databricks_openai import AsyncDatabricksOpenAI\n"
+                "from mlflow.genai.agent_server import invoke\n"
+                "from agent_server.utils import ask\nclient = AsyncDatabricksOpenAI()\n"
+                "async def step(messages):\n"
+                "    return await client.chat.completions.create(model='databricks-claude', messages=messages)\n"
+                "@invoke()\nasync def handler(request): return ask(), await step([])\n"
+            ),
+        },
+        "agent_server/agent.py",
+        "apps",
+        ["databricks-claude"],
+    ),
+    "multi-agent": (
+        {
+            "databricks.yml": "bundle: {name: agents}\n",
+            "src/agents/__init__.py": "",
+            "src/agents/tools/__init__.py": "from .genie import ask\n",
+            "src/agents/tools/genie.py": TOOL,
+            "src/agents/app.py": "from fastapi import FastAPI\nfrom .tools import ask\napp = FastAPI()\n",
+        },
+        "src/agents/app.py",
+        "apps",
+        [],
+    ),
+    "non-conversational": (
+        {
+            "agent.py": "import mlflow\nfrom mlflow.pyfunc import PythonModel\nfrom tools import ask\n"
+            "class Agent(PythonModel):\n    def predict(self, context, model_input: list[str]) -> list[str]: return [ask()]\n"
+            "mlflow.models.set_model(Agent())\n",
+            "tools.py": TOOL,
+        },
+        "agent.py",
+        "model-serving",
+        [],
+    ),
+    "mcp-server": (
+        {
+            "server/tools.py": TOOL,
+            "server/app.py": "from mcp.server import fastmcp\nfrom .tools import ask\n",
+            "server/main.py": "",
+            "pyproject.toml": "",
+        },
+        "server/app.py",
+        "apps",
+        [],
+    ),
+    **{
+        framework: (
+            {
+                f"{framework}.py": "",
+                "app.yaml": "",
+                "tools.py": TOOL,
+                "app.py": f"import {framework}\nfrom tools import ask\n",
+            },
+            "app.py",
+            "apps",
+            [],
+        )
+        for framework in ("gradio", "dash", "shiny")
+    },
+    "streamlit": (
+        {
+            "streamlit.py": "class context:\n    headers = {}\n",
+            "app.yaml": "",
+            "tools.py": TOOL,
+            "app.py": "import streamlit as st\nfrom obo_kit import user_session\nfrom tools import ask\n"
+            "with user_session(headers=st.context.headers):\n    ask()\n",
+        },
+        "app.py",
+        "apps",
+        [],
+    ),
+    "notebook": (
+        {
+            "agent.py": "# Databricks notebook source\n# MAGIC %pip install obo-kit\n# COMMAND ----------\n"
+            "import mlflow\nfrom mlflow.pyfunc import PythonModel\nfrom helpers.genie import ask\n"
+            "class Agent(PythonModel):\n    def predict(self, context, model_input: list[str]) -> list[str]: return [ask()]\n"
+            "mlflow.models.set_model(Agent())\n",
+            "helpers/genie.py": TOOL,
+        },
+        "agent.py",
+        "model-serving",
+        [],
+    ),
+}
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write files into the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABRICKS_CONFIG_FILE")
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setattr(_agent_file, "_kept", _agent_file._Kept())
+
+    def write(files: dict[str, str]) -> Path:
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text), "utf-8")
+        time.sleep(0.1)  # so that what is collected is kept: it has not changed meanwhile
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_every_official_layout_is_loaded_as_it_runs(write, template):
+    """Rule 22: without a workspace; the bundle is what somebody who knows would write."""
+    files, agent, target, endpoints = TEMPLATES[template]
+    write(files)
+    done = CliRunner().invoke(main, ["policy", agent])
+    assert (done.exit_code, f"Target: {target}, as it " in done.stderr) == (0, True), done.output
+    by_hand = {
+        "user_api_scopes": ["genie"],
+        "resources": [
+            {
+                "name": f"serving-endpoint-{name}",
+                "serving_endpoint": {"name": name, "permission": "CAN_QUERY"},
+            }
+            for name in endpoints
+        ],
+    }
+    assert app_config(agent) == by_hand
+    bundle = CliRunner().invoke(main, ["policy", agent, "--format", "bundle", "--app", "mine"])
+    assert bundle.stdout.strip() == as_yaml(by_hand, "mine").strip()
+
+
+@pytest.mark.timeout(180)
+def test_a_dotted_name_is_a_file_too(write):
+    write(TEMPLATES["multi-agent"][0])
+    assert locate("agents.app") == locate("agents.app:app") == "src/agents/app.py"
+    assert app_config("agents.app")["user_api_scopes"] == ["genie"]
+    with pytest.raises(PolicyError, match=r"There is no agent file 'agents.nothing'"):
+        auth_policy("agents.nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "dotted"),
+    [
+        ("agent.py", "import os", ""),
+        ("databricks/agent.py", "import databricks.sdk\nfrom databricks.sdk import x", ""),
+        ("a/b/c.py", "from ..d import x", "a.b.c"),
+        ("a/b/c.py", "from a.b import e", "a.b.c"),
+        ("a/b/e.py", "from a.b import e", "a.b.e"),
+        ("my-app/agent.py", "from . import x", ""),
+    ],
+)
+def test_a_file_is_a_module_of_the_package_that_its_imports_name(write, name, text, dotted):
+    write({name: text})
+    assert layout_of(name).name == dotted
+
+
+def test_the_target_is_what_the_file_uses(write):
+    write({"agent.py": "import os\n"})
+    assert target_of("agent.py", sets_model=False) is None
+    assert target_of("agent.py", sets_model=True) == ("model-serving", "it calls set_model()")
+    done = CliRunner().invoke(main, ["policy", "agent.py"])
+    assert done.exit_code == 1
+    assert "pass --target apps" in done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_what_could_not_be_counted_is_said(write):
+    write(
+        {
+            "agent.py": "from databricks_langchain import ChatDatabricks\nfrom fastapi import FastAPI\n"
+            "def llm(name, client):\n"
+            "    return ChatDatabricks(endpoint=name), ChatDatabricks(endpoint='users', workspace_client=client)\n"
+        }
+    )
+    done = CliRunner().invoke(main, ["policy", "agent.py", "--format", "bundle"])
+    assert done.exit_code == 0, done.output
+    assert "Not counted: " in done.stderr
+    assert "agent.py:4 asks a model whose endpoint only a call would tell" in done.stderr
+    assert "users" not in done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
+    write({"agent.py": "from databricks.sdk import WorkspaceClient\nWorkspaceClient().current_user.me()\n"})
+    with pytest.raises(PolicyError, match="A workspace is asked while the file is loaded") as caught:
+        app_config("agent.py")
+    assert "agent.py:2" in caught.value.remedy
+
+
+def test_loading_has_a_time_limit(write, monkeypatch):
+    write({"agent.py": "import time\ntime.sleep(60)\n"})
+    monkeypatch.setenv("OBO_KIT_COLLECT_SECONDS", "0.5")
+    with pytest.raises(PolicyError, match=r"was not loaded within 0.5 seconds") as caught:
+        app_config("agent.py")
+    assert '__name__ == "__main__"' in caught.value.remedy
