@@ -107,10 +107,10 @@ def policy(
         if update is not None:
             _update(agent, naming, update, app, check=check, allow_empty=allow_empty)
         else:
-            click.echo(_policy(agent, _target(agent, "apps" if bundle else target), naming, style, app))
+            click.echo(_policy(agent, _target(agent, "apps" if bundle else target, style), naming, style, app))
 
 
-def _target(agent: str, target: Target | None) -> Target:
+def _target(agent: str, target: Target | None, style: str = "bundle") -> Target:
     """Return where an agent runs, say so where nobody asked for it, and say what its policy cannot hold."""
     from obo_kit.policy._agent_file import collect
 
@@ -119,7 +119,8 @@ def _target(agent: str, target: Target | None) -> Target:
         click.echo(f"Not counted: {line}. Declare it with system_resources(…) if the agent reaches it.", err=True)
     if target is None:
         target, why = file.target or (TARGETS[0], "nothing in it says where it runs")
-        click.echo(f"Target: {target}, as {why}. Choose another with --target.", err=True)
+        if style not in ("json", "mlflow"):  # which name it themselves, and go to a program
+            click.echo(f"Target: {target}, as {why}. Choose another with --target.", err=True)
     if target == "model-serving" and file.model is None:
         raise click.ClickException(
             f"'{agent}' sets no model: it never calls set_model(). Fix: pass --target apps for a Databricks App, or end "

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
-from obo_kit.policy._agent_process import STAND_IN
 from obo_kit.policy._client_objects import McpServer, requirement_of
-from obo_kit.policy._layout import layout_of, locate, target_of
+from obo_kit.policy._layout import STAND_IN, layout_of, locate, target_of
 from obo_kit.scopes._lookup import catalogue, kind_of
 from obo_kit.tools._registry import Declaration, Requirement
 

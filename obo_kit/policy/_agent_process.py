@@ -14,11 +14,9 @@ from typing import Any
 
 from obo_kit._utils.user_code import is_author_s, is_library
 from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
+from obo_kit.policy._layout import STAND_IN
 
 __all__: list[str] = []
-
-STAND_IN = "no-workspace.obo-kit.invalid"
-"""The host of the identity that a file is loaded with where there is no other."""
 
 
 _KIT = f"{Path(__file__).parents[1]}{os.sep}"

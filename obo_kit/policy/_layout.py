@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+STAND_IN: Final = "no-workspace.obo-kit.invalid"
+"""The host of the identity that a file is loaded with where there is no other."""
 # What lies in the folder that an app or a project is started from.
 _ROOT_FILES: Final = ("databricks.yml", "databricks.yaml", "app.yaml", "app.yml", "pyproject.toml", "setup.py", ".git")
 _APP_FILES: Final = ("app.yaml", "app.yml")
