@@ -145,7 +145,7 @@ class _Impatient:
             buffered = getattr(self.sock, "pending", None)
             if not (buffered is not None and buffered()) and not wait_for_read(self.sock, attempt.patience):
                 raise StaleConnectionError(f"no answer within {attempt.patience:g} s on a connection used before")
-        response = super().getresponse()  # type: ignore[misc]
+        response = super().getresponse()  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         self._used = True
         return response
 
@@ -160,12 +160,12 @@ class _SecureConnection(_Impatient, HTTPSConnection):
 
 class _HostPool(HTTPConnectionPool):
     QueueCls: Any = IdleConnections
-    ConnectionCls = _Connection
+    ConnectionCls: Any = _Connection
 
 
 class _SecureHostPool(HTTPSConnectionPool):
     QueueCls: Any = IdleConnections
-    ConnectionCls = _SecureConnection
+    ConnectionCls: Any = _SecureConnection
 
 
 class Pool(HTTPAdapter):

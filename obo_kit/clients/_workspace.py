@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.clock import Clock
@@ -62,12 +62,12 @@ class _UserConfig(_HermeticConfig):
         super().__init__(**settings)
 
     @property
-    def host(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def host(self) -> str:
         """The user's workspace. Everything that is made from this configuration goes there, and nowhere else."""
         return str(self._inner.get("host", ""))
 
     @host.setter
-    def host(self, value: str) -> None:
+    def host(self, value: str) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         bound = self._lease.credentials()[0]
         if value is None or origin_of(str(value)) != bound:
             raise IdentityMismatchError(
@@ -212,8 +212,9 @@ class _UserWorkspaceClient(WorkspaceClient):
     def without_headers(self) -> Any:
         """Return a copy whose configuration hands out no headers: its own requests are authenticated by the fence."""
         twin = self.__copy__()
-        twin._config = self._config.copy()
-        twin._config._withholds = True
+        config = cast("_UserConfig", self._config.copy())
+        config._withholds = True
+        twin._config = config
         return twin
 
 

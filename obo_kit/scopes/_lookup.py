@@ -25,10 +25,7 @@ from obo_kit.scopes._data.sources import SOURCES as _SOURCES
 from obo_kit.scopes._model import (
     TARGETS,
     Catalogue,
-    Confidence,
-    Dispute,
     Family,
-    Grant,
     Naming,
     ResourceKind,
     Route,
@@ -46,42 +43,7 @@ if TYPE_CHECKING:
     ROUTES: tuple[Route, ...]
     SOURCES: Mapping[str, Source]
 
-__all__ = [
-    "Catalogue",
-    "Confidence",
-    "Dispute",
-    "FILE",
-    "Family",
-    "Grant",
-    "KINDS",
-    "Naming",
-    "ROUTES",
-    "ResourceKind",
-    "Route",
-    "SCOPES",
-    "SOURCES",
-    "Scope",
-    "Source",
-    "TARGETS",
-    "Target",
-    "Verdict",
-    "catalogue",
-    "check_known",
-    "covers",
-    "implied",
-    "is_read",
-    "kind_of",
-    "minimise",
-    "narrowest",
-    "nearest",
-    "route_for",
-    "route_verdict",
-    "same_family",
-    "scopes_of",
-    "search",
-    "translate",
-    "verdict",
-]
+__all__ = ["TARGETS", "Naming", "ResourceKind", "Route", "Target", "Verdict"]
 
 _TITLES: Final = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
 _ALL: Final = "all-apis"

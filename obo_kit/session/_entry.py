@@ -80,7 +80,7 @@ class SessionScope:
         self._principal = principal
         self._required = required
         self._limits = limits
-        self._developer = developer
+        self._developer: DeveloperKind | None = developer
         self._entered: tuple[UserSession, bool, Any, int | None] | None = None
         self._used = threading.Lock()
 

@@ -411,9 +411,17 @@ class _Trail:
             above = module.parent[above]
         made = all(one.what in BUILT_ON and not one.what.endswith("OpenAI") and not one.path for one in held)
         match above:
-            case ast.Attribute() | ast.Assign() | ast.AnnAssign() | ast.withitem() | ast.Compare() | ast.UnaryOp():
-                known = True
-            case ast.Expr() | ast.If() | ast.FormattedValue():
+            case (
+                ast.Attribute()
+                | ast.Assign()
+                | ast.AnnAssign()
+                | ast.withitem()
+                | ast.Compare()
+                | ast.UnaryOp()
+                | ast.Expr()
+                | ast.If()
+                | ast.FormattedValue()
+            ):
                 known = True
             case ast.Call():
                 known = above.func is node or self._looked_into(module, above)

@@ -16,7 +16,7 @@ from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._ownership import Reader
 from obo_kit.analysis.check._project import Project
 from obo_kit.analysis.check._sources import SUFFIXES, SourceError
-from obo_kit.analysis.check.rules import RULES, Hit
+from obo_kit.analysis.check.rules import RULES, Hit, Rule
 
 __all__ = ["Finding", "Report", "check", "fix", "python_files"]
 
@@ -145,19 +145,23 @@ def check(
             continue
         if not project.matters(path):
             continue
-        agent = Agent(module, reader)
-        hits = [(rule.code, hit) for rule in rules for hit in rule.find(agent)]
-        if hits:
-            lines = re.split(r"\r\n|\r|\n", module.text)
-            found = {
-                _finding(code, path, module, lines, hit) for code, hit in hits if not _suppressed(code, hit, lines)
-            }
-            findings += sorted(found, key=_order)
+        findings += _findings(path, Agent(module, reader), rules)
     return Report(
         findings=tuple(findings),
         unreadable=tuple(unreadable),
         files=len(files) - len(unreadable),
         named_unreadable=any(files[path] for path, _ in unreadable),
+    )
+
+
+def _findings(path: Path, agent: Agent, rules: Sequence[Rule]) -> list[Finding]:
+    hits = [(rule.code, hit) for rule in rules for hit in rule.find(agent)]
+    if not hits:
+        return []
+    lines = re.split(r"\r\n|\r|\n", agent.module.text)
+    return sorted(
+        {_finding(code, path, agent.module, lines, hit) for code, hit in hits if not _suppressed(code, hit, lines)},
+        key=_order,
     )
 
 

@@ -75,14 +75,16 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
 
 
 def _concat(*values: Expr) -> Expr:
-    parts = [call("string", each) if isinstance(each, exp.Literal) and not each.is_string else each for each in values]
+    parts: list[Expr] = [
+        call("string", each) if isinstance(each, exp.Literal) and not each.is_string else each for each in values
+    ]
     if len(parts) == 1:
         return call("string", parts[0])
-    return exp.Paren(
-        this=functools.reduce(
-            lambda a, b: exp.DPipe(this=a, expression=b, safe=False), parts or [exp.Literal.string("")]
-        )
-    )
+    return exp.Paren(this=functools.reduce(_piped, parts or [exp.Literal.string("")]))
+
+
+def _piped(left: Expr, right: Expr) -> Expr:
+    return exp.DPipe(this=left, expression=right, safe=False)
 
 
 def _concat_ws(separator: Expr, *values: Expr) -> Expr:

@@ -171,8 +171,10 @@ def _sink(agent: Agent, call: ast.Call) -> str:
 
 def _is_logger(agent: Agent, node: ast.expr) -> bool:
     origin = agent.module.origin(node)
-    made = origin[1] if isinstance(origin, tuple) else None
-    return isinstance(made, ast.Call) and last(origin[0].dotted(made.func)) in ("getLogger", "get_logger")  # type: ignore[index, union-attr]
+    if not isinstance(origin, tuple):
+        return False
+    module, made = origin
+    return isinstance(made, ast.Call) and last(module.dotted(made.func)) in ("getLogger", "get_logger")
 
 
 def _token(agent: Agent, node: ast.expr) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import TRIES, walk
@@ -41,7 +41,7 @@ def _is_second_choice(agent: Agent, call: ast.Call) -> bool:
             other = above.orelse if below is above.body else above.body
             return _user_s(agent, other) and _asks_for_user(agent, above.test)
         if isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
-            return any(_user_s(agent, part) for part in above.values[: above.values.index(below)])  # type: ignore[arg-type]
+            return any(_user_s(agent, part) for part in above.values[: above.values.index(cast("ast.expr", below))])
         if isinstance(above, (ast.Return, ast.Assign, ast.AnnAssign)):
             return _is_other_branch(agent, above)
         if isinstance(above, ast.stmt):

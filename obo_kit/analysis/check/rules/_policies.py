@@ -23,10 +23,10 @@ __all__: list[str] = []
 )
 def _both_ways(agent: Agent) -> Iterator[Hit]:
     per_user = {one.same_as: one for one in agent.everywhere if one.same_as is not None}
-    for module, _, one in agent.system:
-        if module is agent.module and one.same_as in per_user:
-            yield Hit(node=one.node, message=f"{one.title} is declared for the user as well, with `requires_scopes`.")
-    if any(module is agent.module and one.same_as in per_user for module, _, one in agent.system):
+    twice = [one for module, _, one in agent.system if module is agent.module and one.same_as in per_user]
+    for one in twice:
+        yield Hit(node=one.node, message=f"{one.title} is declared for the user as well, with `requires_scopes`.")
+    if twice:
         return
     system = {one.same_as for *_, one in agent.system if one.same_as is not None}
     for facts in agent.reader.tools(agent.module):
