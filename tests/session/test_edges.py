@@ -176,6 +176,7 @@ def test_a_machine_is_no_developer(workspace, machine):
     ):
         me(session.client)
     assert set(callers(workspace)) <= {None}  # where to sign in was looked up, and nobody did
+    assert [call.path for call in workspace.log if call.path.endswith("/token")] == []
 
 
 def test_a_machine_s_token_is_no_developer_s(workspace, machine, monkeypatch):
