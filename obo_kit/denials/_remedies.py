@@ -171,7 +171,8 @@ def is_id(name: str) -> bool:
 
 def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
     """Return the word for what was refused, as it stands in a sentence."""
-    word = (finding.what or "").replace("_", " ").strip() or (kind.title if kind is not None else "")
+    word, title = (finding.what or "").replace("_", " ").strip(), kind.title if kind is not None else ""
+    word = title if word.lower() in title.lower() else word  # "endpoint" is said of several kinds
     if word.upper() == "SCHEMA CONNECTION":
         return "connection"
     if word.isupper():

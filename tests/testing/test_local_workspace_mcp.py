@@ -120,8 +120,12 @@ def workspace(shared):
     shared.genie_polls = 0
 
 
-def client(workspace, user, **settings) -> WorkspaceClient:
-    return WorkspaceClient(host=workspace.host, token=workspace.token(user, **settings), auth_type="pat")
+# What the MCP server of AI search asks for is not a part of all-apis.
+EVERYTHING = ("all-apis", "ai-search")
+
+
+def client(workspace, user, scopes=EVERYTHING, **settings) -> WorkspaceClient:
+    return WorkspaceClient(host=workspace.host, token=workspace.token(user, scopes=scopes, **settings), auth_type="pat")
 
 
 def url(workspace, server) -> str:
@@ -132,14 +136,14 @@ def mcp_client(workspace, user, server, **settings):
     return databricks_mcp.DatabricksMCPClient(url(workspace, server), client(workspace, user, **settings))
 
 
-def post(workspace, user, server, method="tools/call", params=None, *, headers=None, **settings):
+def post(workspace, user, server, method="tools/call", params=None, *, headers=None, scopes=EVERYTHING, **settings):
     """A request as any other MCP client may send it: no client of Databricks passes ``_meta`` on."""
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
     return requests.post(
         url(workspace, server),
         json=message,
         headers={
-            "Authorization": f"Bearer {workspace.token(user, **settings)}",
+            "Authorization": f"Bearer {workspace.token(user, scopes=scopes, **settings)}",
             "Accept": "application/json, text/event-stream",
             **(headers or {}),
         },
@@ -503,7 +507,7 @@ def test_a_message_without_an_id_is_told_of_the_login_by_http(workspace, notes):
     told = requests.post(
         url(workspace, "/external/diary"),
         json={"jsonrpc": "2.0", "method": "notifications/initialized"},
-        headers={"Authorization": f"Bearer {workspace.token('alice')}"},
+        headers={"Authorization": f"Bearer {workspace.token('alice', scopes=EVERYTHING)}"},
         timeout=10,
     )
     assert (told.status_code, told.json()["error_code"]) == (401, "UNAUTHENTICATED")
@@ -519,7 +523,7 @@ def test_the_session_of_an_external_server_is_the_clients(workspace, notes):
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     opened = post(workspace, "alice", EXTERNAL, "initialize", hello)
     session = {"Mcp-Session-Id": opened.headers["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-06-18"}
-    session["Authorization"] = f"Bearer {workspace.token('alice')}"
+    session["Authorization"] = f"Bearer {workspace.token('alice', scopes=EVERYTHING)}"
     session["Accept"] = "application/json, text/event-stream"
     ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     assert requests.post(url(workspace, EXTERNAL), json=ready, headers=session, timeout=10).status_code == 202
@@ -811,7 +815,7 @@ def test_wrong_arguments_are_an_error_result(workspace, server, tool, arguments)
 
 def test_what_is_no_mcp_is_refused_without_harm(workspace, no_finalizers):
     headers = {
-        "Authorization": f"Bearer {workspace.token('alice')}",
+        "Authorization": f"Bearer {workspace.token('alice', scopes=EVERYTHING)}",
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",
     }
@@ -929,7 +933,7 @@ with LocalWorkspace() as workspace:
     workspace.add_user("alice")
     assert "mcp" not in sys.modules, "loaded by the start"
     import requests
-    token = workspace.token("alice")
+    token = workspace.token("alice", scopes=["all-apis"])
     requests.get(workspace.host + "/api/2.0/sql/warehouses", headers={"Authorization": "Bearer " + token})
     assert "mcp" not in sys.modules, "loaded by another request"
     answer = requests.post(

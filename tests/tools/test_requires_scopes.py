@@ -180,7 +180,7 @@ def test_the_check_needs_no_client(workspace):
 )
 def test_a_token_that_holds_them_in_any_spelling_passes(workspace, scopes):
     """Rule 21."""
-    with with_scopes(workspace, *scopes):
+    with with_scopes(workspace, *scopes, "iam.current-user:read"):
         assert needs_two() == "alice"
 
 
