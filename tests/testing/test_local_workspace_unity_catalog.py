@@ -423,8 +423,8 @@ def test_who_has_not_logged_in_is_told_where_to(links, service):
     assert service.asked == []
 
     denial = explain(caught.value)
-    assert denial.reason is DenialReason.LOGIN_REQUIRED
-    assert link in denial.remedy
+    assert (denial.reason, denial.resource) == (DenialReason.LOGIN_REQUIRED, "github")
+    assert link not in denial.remedy  # outside of a session nothing says that the host is the workspace's
 
 
 def test_use_connection_is_needed_and_its_end_counts_at_once(links, service):

@@ -16,7 +16,7 @@ from support import INDEX, SPACE, as_user, calls, extra, of_mcp_1
 from obo_kit import (
     INJECTED,
     DenialReason,
-    SessionClosedError,
+    NoUserSessionError,
     auth_policy,
     capture_events,
     optional_tool,
@@ -331,23 +331,14 @@ class Invoker:
         raise refused()
 
 
-@pytest.mark.parametrize("form", ["function", "object", "earlier"])
+@pytest.mark.parametrize("form", ["function", "object"])
 def test_a_function_tool_made_by_hand_is_decorated_too(form):
-    """Rule 14: also as `function_tool` made them before the Agents SDK 0.10."""
+    """Rule 14."""
 
     async def invoke(context, arguments):
         raise refused()
 
-    async def _on_invoke_tool_impl(context, arguments):
-        raise refused()
-
-    async def earlier(context, arguments):
-        try:
-            return await _on_invoke_tool_impl(context, arguments)
-        except Exception:
-            return "An error occurred while running the tool. Please try again."
-
-    invokers = {"function": invoke, "object": Invoker(), "earlier": earlier}
+    invokers = {"function": invoke, "object": Invoker()}
     tool = extra("agents", "FunctionTool")(
         name="ask", description="", params_json_schema={"properties": {}}, on_invoke_tool=invokers[form]
     )
@@ -434,7 +425,7 @@ def test_a_retriever_tool_is_decorated_and_fenced(workspace, module):
         assert use("refund") == NOT_YOURS
         assert [(one.tool, one.status) for one in session.denials] == [("search", 403)]
     workspace.log.clear()
-    with pytest.raises(SessionClosedError):
+    with pytest.raises(NoUserSessionError):
         use("refund")
     assert calls(workspace) == []
 
