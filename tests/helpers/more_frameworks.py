@@ -18,7 +18,6 @@ from support import extra
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("CREWAI_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 os.environ.setdefault("AGNO_TELEMETRY", "false")
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 

@@ -141,4 +141,4 @@ def test_a_ported_agent_is_served_and_asked_by_three_users(shared, app, name):
 def test_the_agent_by_the_templates_recipe_gave_alice_the_same(shared, app, name):
     with served(name, "before") as (_, ask):
         shared.log.clear()
-        check(shared, name, "alice", ask(app.headers("alice", scopes=["all-apis"]), False))
+        check(shared, name, "alice", ask(app.headers("alice", scopes=["all-apis", "ai-search"]), False))

@@ -35,7 +35,7 @@ async def genie_tools(client: WorkspaceClient):
     return await mcp_server("genie", f"genie/{SPACE}", client).get_tools()
 
 
-@requires_scopes(DatabricksVectorSearchIndex(CONTRACTS))
+@requires_scopes("ai-search", DatabricksVectorSearchIndex(CONTRACTS))
 async def search_tools(client: WorkspaceClient):
     return await mcp_server("search", f"ai-search/{CONTRACTS.replace('.', '/')}", client).get_tools()
 
