@@ -22,22 +22,6 @@ def refused() -> Denial:
     return denial
 
 
-def test_a_renewed_token_speaks_for_itself(workspace):
-    """An empty 403 is no missing scope where the new token carries it."""
-    tokens = [workspace.token("alice", scopes=["files"], expires_in=5), workspace.token("alice", scopes=["sql"])]
-    workspace.add_fault(**EMPTY)
-
-    def headers() -> dict[str, str]:
-        return {"X-Forwarded-Access-Token": tokens.pop(0)}
-
-    with user_session(headers=headers, host=workspace.host):
-        denial = refused()
-    assert tokens == []
-    assert (denial.reason, denial.scopes) == (DenialReason.ACCESS_DENIED, ())
-    (record,) = [record for record in workspace.log if record.status == 403]
-    assert record.user.startswith("alice")
-
-
 def test_a_token_without_the_scope_explains_an_empty_refusal(workspace):
     workspace.add_fault(**EMPTY)
     with user_session(token=workspace.token("alice", scopes=["files"]), host=workspace.host):

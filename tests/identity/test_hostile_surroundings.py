@@ -8,7 +8,7 @@ import pytest
 from official import OFFICIAL, OWN, genie, genie_agent, langchain_tool, mcp_client, openai_tool, workspace_client
 from support import ASK, LLM, as_user, callers, extra, me, recording_proxy
 
-from obo_kit import NoUserIdentityError, user_session
+from obo_kit import Limits, NoUserIdentityError, user_session
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 
@@ -165,22 +165,28 @@ def test_a_proxy_of_the_environment_is_used(workspace, monkeypatch):
     """Rule 10: proxies are resolved once, not ignored; the clients of this host go through it."""
     client_type = extra("databricks_openai", "DatabricksOpenAI")
     with recording_proxy() as (proxy, asked):
-        monkeypatch.setenv("HTTP_PROXY", proxy)
-        monkeypatch.setenv("http_proxy", proxy)
-        with user_session(host="http://workspace.invalid", token="dapi123") as session:
-            session.client.current_user.me()
-            session.get(client_type).chat.completions.create(model=LLM, messages=ASK)
-    lines = [head.split(b"\r\n")[0].split(b" ")[1] for head in asked]
-    assert b"http://workspace.invalid/api/2.0/preview/scim/v2/Me" in lines
-    assert b"http://workspace.invalid/serving-endpoints/chat/completions" in lines
-    assert all(b"Bearer dapi123" in head for head in asked if b"well-known" not in head)
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
+        with user_session(
+            host="https://workspace.invalid", token="dapi123", limits=Limits(connect=1, retry=1)
+        ) as session:
+            for ask in (
+                session.client.current_user.me,
+                lambda: session.get(client_type).chat.completions.create(model=LLM, messages=ASK),
+            ):
+                asked.clear()
+                with pytest.raises(Exception, match=r"(?i)connection|proxy|ssl|timed out"):  # the proxy speaks no TLS
+                    ask()
+                assert {head.split(b" ")[1] for head in asked} == {b"workspace.invalid:443"}
+                assert not any(b"dapi123" in head for head in asked)
 
 
-def test_an_mcp_server_on_databricks_apps_is_given_an_oauth_token(workspace):
+def test_an_mcp_server_on_databricks_apps_is_given_an_oauth_token(workspace, monkeypatch):
     """Rule 9: its client asks the configuration for one, and refuses those that have none."""
     build = extra("databricks_mcp", "DatabricksMCPClient")
+    monkeypatch.setenv("OBO_KIT_APPS", "https://my-app-123.aws.databricksapps.com")
     with as_user(workspace, "alice") as session:
         client = build("https://my-app-123.aws.databricksapps.com/mcp", workspace_client=session.client)
-        assert client.client is session.client
+        assert client.client.config.host == workspace.host
         assert me(client.client) == "alice"
     assert callers(workspace) == ["alice"]
