@@ -64,6 +64,9 @@ def forget() -> None:
     process = sys.modules.get("obo_kit.identity._process")
     if process is not None:
         process.restore(process.ProcessState())
+    frame = sys.modules.get("obo_kit.context._frame")
+    if frame is not None:
+        frame.FRAME.set(None)  # a test may leave a block in a context that nobody leaves
     session = sys.modules.get("obo_kit.session._opening")
     if session is not None:
         session._process_token_users = session._ProcessTokenUsers()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._utils.extras import MissingExtraError
 from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.exceptions import PolicyError

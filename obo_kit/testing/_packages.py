@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from obo_kit._utils.extras import MissingExtraError
+from obo_kit.testing._kit import MissingExtraError
 
 __all__ = ["check_packages"]
 
