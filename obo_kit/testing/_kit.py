@@ -30,6 +30,7 @@ __all__ = [
     "TOOL_HEADER",
     "UserSession",
     "ConfigError",
+    "MissingExtraError",
     "Document",
     "Hidden",
     "Place",
