@@ -61,7 +61,13 @@ _HOMES = {
     "session._session": ("UserSession",),
 }
 # What the tools' package loads by name: these stand above it.
-PLUGINS.update(langchain="obo_kit.integrations.langchain", openai="obo_kit.integrations.openai")
+PLUGINS.update(
+    langchain_core="obo_kit.integrations.langchain",
+    openai="obo_kit.integrations.openai",
+    mcp="obo_kit.integrations._mcp_server",
+    fastmcp="obo_kit.integrations._mcp_server",
+    pydantic="obo_kit.integrations._pydantic",
+)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [

@@ -32,10 +32,9 @@ class Class:
         pairs = ((module.partition(".")[0], name) for module in self.modules for name in self.names)
         object.__setattr__(self, "by_package", frozenset(pairs))
 
-    @property
-    def packages(self) -> frozenset[str]:
-        """The packages that have it."""
-        return frozenset(package for package, _ in self.by_package)
+    def has(self, kind: type) -> bool:
+        """Return whether a class is this one, or derived from it."""
+        return not self.by_package.isdisjoint(bases_of(kind))
 
 
 def package_of(thing: object) -> str:
@@ -164,7 +163,7 @@ ROUTER: Final = _class("Router", "starlette.routing", read_in="starlette 0.40 to
 FLASK: Final = _class("Flask", "flask", read_in="flask 3.1")
 
 TOOL_OBJECTS: Final[dict[str, tuple[Class, ...]]] = {
-    "langchain": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT, UC_TOOLKIT),
+    "langchain_core": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT, UC_TOOLKIT),
     "openai": (AGENTS_TOOL, AGENTS_SERVER, OPENAI_RETRIEVER, OPENAI_TOOL, OPENAI_TOOLKIT),
 }
 """The classes of tools, and of what makes or holds them, by the integration that knows them."""

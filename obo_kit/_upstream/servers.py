@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -25,18 +25,14 @@ class Registry:
         package: The package.
         classes: Its servers; classes derived from these count.
         decorator: What registers a function, in words.
-        functions: Reads the functions that a server holds. Two of them are private, because the public listings have none.
+        functions: Reads the functions that a server holds: from public lists of Starlette and Flask, and from where the servers
+            of MCP keep them, whose lists name no functions.
     """
 
     package: str
     classes: tuple[Class, ...]
     decorator: str
     functions: Callable[[Any], Iterable[Any]]
-
-    @property
-    def names(self) -> Iterator[tuple[str, str]]:
-        """The package with each name that its servers have, or had."""
-        return ((self.package, name) for each in self.classes for name in each.names)
 
 
 REGISTRIES = (
@@ -65,14 +61,20 @@ REGISTRIES = (
         functions=lambda server: server.view_functions.values(),
     ),
 )
+TOOL_ERRORS = {
+    "fastmcp": ("fastmcp.exceptions",),
+    "mcp": ("mcp.server.mcpserver.exceptions", "mcp.server.fastmcp.exceptions"),  # the latter before mcp 2
+}
+"""Where the servers of MCP have their ``ToolError``."""
 _MLFLOW_SERVER = "mlflow.genai.agent_server"
 
 
 def refuse_registered(fn: Any, decorator: str) -> None:
     """Refuse a function that a server holds already: what is put on it now would never be reached.
 
-    Frameworks that register a function and return it as it was (or a copy that they never call) leave no other trace. Seen
-    are MLflow's agent server, and servers that the function's module or the code around the decorator has a name for.
+    Frameworks that register a function and return it as it was (or a copy that they never call) leave no other trace. Only
+    these are asked: MLflow's agent server, and the servers that the function's module or the code around the decorator has a
+    name for.
 
     Raises:
         TypeError: It is one.
@@ -87,30 +89,26 @@ def refuse_registered(fn: Any, decorator: str) -> None:
 
 def _registered_with(fn: Any) -> str | None:
     agent_server: Any = sys.modules.get(_MLFLOW_SERVER)
-    spaces = _servers_of_spaces(inspect.unwrap(fn), _outside())
-    if agent_server is None and not spaces:
-        return None
-    chain = tuple(_chain(fn))
+    chain = [fn]
+    while (fn := getattr(fn, "__wrapped__", None)) is not None:
+        chain.append(fn)
+    around: FrameType | None = sys._getframe(2)  # the code that uses the kit
+    while around is not None and str(around.f_globals.get("__name__", "")).startswith("obo_kit."):
+        around = around.f_back
+    spaces = [getattr(chain[-1], "__globals__", {})]
+    if around is not None:
+        spaces += [around.f_locals] if around.f_globals is spaces[0] else [around.f_globals, around.f_locals]
     for name in ("invoke", "stream") if agent_server is not None else ():
         if getattr(agent_server, f"get_{name}_function")() in chain:
             return f"@{name}() of MLflow's agent server"
     return next(
-        (registry.decorator for registry, server in spaces if _holds(registry, server, chain.__contains__)), None
+        (
+            registry.decorator
+            for registry, server in _servers_of(spaces)
+            if _holds(registry, server, chain.__contains__)
+        ),
+        None,
     )
-
-
-def _chain(fn: Any) -> Iterator[Any]:
-    while fn is not None:
-        yield fn
-        fn = getattr(fn, "__wrapped__", None)
-
-
-def _outside() -> FrameType | None:
-    """Return the frame of the code that uses the kit."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("obo_kit."):
-        frame = frame.f_back
-    return frame
 
 
 def _holds(registry: Registry, server: Any, is_this: Callable[[Any], bool]) -> bool:
@@ -120,23 +118,21 @@ def _holds(registry: Registry, server: Any, is_this: Callable[[Any], bool]) -> b
         return False
 
 
-def server_that_holds(fn: Any, is_this: Callable[[Any], bool], packages: frozenset[str]) -> str | None:
-    """Return the package, one of these, of a server that holds a function and has a name in the function's module."""
+def server_that_holds(fn: Any, is_this: Callable[[Any], bool]) -> str | None:
+    """Return the package of a server of MCP that holds a function and has a name in the function's module."""
+    servers = _servers_of([getattr(inspect.unwrap(fn), "__globals__", {})])
     return next(
         (
             registry.package
-            for registry, server in _servers_of_spaces(inspect.unwrap(fn), None)
-            if registry.package in packages and _holds(registry, server, is_this)
+            for registry, server in servers
+            if registry.package in TOOL_ERRORS and _holds(registry, server, is_this)
         ),
         None,
     )
 
 
-def _servers_of_spaces(fn: Any, around: FrameType | None) -> list[tuple[Registry, Any]]:
-    """Return the servers that a function's module, or the code of a frame, has a name for."""
-    spaces = [getattr(fn, "__globals__", {})]
-    if around is not None:
-        spaces += [around.f_globals, around.f_locals] if around.f_globals is not spaces[0] else [around.f_locals]
+def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Registry, Any]]:
+    """Return the servers that have a name in one of the spaces."""
     servers: dict[int, tuple[Registry, Any]] = {}
     for space in spaces:
         for value in tuple(space.values()):
@@ -144,7 +140,7 @@ def _servers_of_spaces(fn: Any, around: FrameType | None) -> list[tuple[Registry
             registry = _kinds[kind] if kind in _kinds else _registry_of(kind)
             if registry is not None:
                 servers[id(value)] = registry, value
-    return list(servers.values())
+    return servers.values()
 
 
 _kinds: dict[type, Registry | None] = {}
@@ -152,8 +148,7 @@ _MOST_KINDS = 4096  # classes may be made without end
 
 
 def _registry_of(kind: type) -> Registry | None:
-    bases = frozenset((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
-    registry = next((registry for registry in REGISTRIES if not bases.isdisjoint(registry.names)), None)
+    registry = next((registry for registry in REGISTRIES if any(each.has(kind) for each in registry.classes)), None)
     if len(_kinds) >= _MOST_KINDS:
         _kinds.clear()
     _kinds[kind] = registry

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream import classes
@@ -17,11 +19,10 @@ from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
 from obo_kit.session._session import RUN_FUNCTIONS
 from obo_kit.tools._adapters import attribute, listing, method
-from obo_kit.tools._frameworks import answer_denials, to_langchain
 from obo_kit.tools._spec import ToolObject
 
 try:
-    from langchain_core.tools import BaseTool
+    from langchain_core.tools import BaseTool, ToolException
 except ImportError as missing:
     raise MissingExtraError("Tools of LangChain need langchain-core", extra="langchain") from missing
 
@@ -39,7 +40,7 @@ def tool_object(target: Any) -> ToolObject:
         if hasattr(target, "get_tools"):
             return _of_client(target, tool_name)
         return ToolObject(target=target, name=tool_name, items=target.tools, instead=RUN_FUNCTIONS)
-    shape = functools.partial(to_langchain, target)
+    shape = functools.partial(_answer_of, target)
     if hasattr(target, "func"):
         entries = [
             attribute(target, name, shape) for name in ("func", "coroutine") if getattr(target, name) is not None
@@ -88,9 +89,62 @@ def _client_of(client: Any, session: UserSession) -> Any:
 
 def _finish(tool: Any, spec: ToolSpec) -> None:
     if spec.fallback is not None:
-        answer_denials(tool)
+        _answer_denials(tool)
     if spec.injection is None:
         return
     vars(tool).pop("_injected_args_keys", None)  # LangChain keeps what it found in the signature
     tool.description = spec.injection.without_entries(tool.description)
     tool.args_schema = without(tool.args_schema, spec.injection.names)
+
+
+# --- denials --------------------------------------------------------------------------------------------------------------
+
+
+class _Denied(ToolException):
+    """A denial, on its way to the tool's own handler."""
+
+
+class _Handler:
+    """A tool's ``handle_tool_error``, before which a denial's text comes as it is; LangChain marks both as errors."""
+
+    def __init__(self, previous: Any) -> None:
+        self._previous = previous
+
+    def __bool__(self) -> bool:
+        # Asked while LangChain handles an exception: a tool that raises its own errors goes on raising them.
+        return bool(self._previous) or isinstance(sys.exc_info()[1], _Denied)
+
+    def __call__(self, error: Exception) -> Any:
+        if isinstance(error, _Denied):
+            return error.args[0]
+        if callable(self._previous):
+            return self._previous(error)
+        if isinstance(self._previous, str):
+            return self._previous
+        return error.args[0] if error.args else "Tool execution error"
+
+
+def _answer_denials(tool: Any) -> None:
+    """Have a tool, and the copies that are made of it, answer with a denial's text."""
+    if not isinstance(tool.handle_tool_error, _Handler):
+        tool.handle_tool_error = _Handler(tool.handle_tool_error)
+
+
+def _answer_of(tool: Any, value: Any) -> Any:
+    """Return what a denied tool gives to LangChain: any other value than a text is its result.
+
+    Raises:
+        ToolException: The text. Only the tool knows the id of the call that its message answers, and only an exception makes
+            that message an error.
+    """
+    if isinstance(value, str):
+        _answer_denials(tool)
+        raise _Denied(value) from None
+    pair = tool.response_format == "content_and_artifact" and not isinstance(value, tuple)
+    return (value, None) if pair else value
+
+
+def answer(package: str, holder: Any, value: Any, error: Callable[[], Exception]) -> Any:
+    """Answer LangChain, which calls a denied function by a tool of its own."""
+    del package, error
+    return _answer_of(holder, value) if isinstance(holder, BaseTool) else value

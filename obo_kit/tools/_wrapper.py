@@ -167,7 +167,7 @@ def _of_same_object(spec: ToolSpec, other: ToolSpec) -> bool:
 
 
 class _ToolRun(Run):
-    __slots__ = ("_call", "_left", "_owned", "_session", "_spec", "_watch")
+    __slots__ = ("_args", "_call", "_left", "_owned", "_session", "_spec", "_watch")
 
     def __init__(self, spec: ToolSpec) -> None:
         self.frame = None
@@ -179,6 +179,7 @@ class _ToolRun(Run):
         self._left = False  # to the run around it
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._args = args
         spec = self._spec
         frame = FRAME.get()
         outer = frame.call if frame is not None else None
@@ -248,7 +249,7 @@ class _ToolRun(Run):
             value = fallback.instead_of(denial, self._session)
             if self._spec.shape is not None:
                 return self._spec.shape(value)
-            return answer_framework(value, self._spec.fn, self._is_called, denial.error)
+            return answer_framework(value, self._spec.fn, self._args, self._is_called, denial.error)
         except Exception as answer:
             setattr(answer, _ANSWER, id(self._call))  # not to be explained again on its way out
             raise

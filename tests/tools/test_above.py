@@ -140,8 +140,9 @@ def test_what_a_tool_does_with_other_errors_stays(workspace, handler, raised):
         assert outcome(tool) == outcome(untouched)
 
 
-def test_a_tool_that_is_a_class_s_method(carol):
-    """Rule 19: a `BaseTool` of the author's own."""
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+async def test_a_tool_that_is_a_class_s_method(carol, kind):
+    """Rule 19: a `BaseTool` of the author's own. LangChain runs a coroutine in a task, whose stack does not show it."""
     base = extra("langchain_core.tools", "BaseTool")
 
     class Space(base):
@@ -153,8 +154,30 @@ def test_a_tool_that_is_a_class_s_method(carol):
         def _run(self, client: WorkspaceClient, question: str) -> str:
             return title(client)
 
-    message = called(Space())
+        @optional_tool
+        @with_user_client
+        async def _arun(self, client: WorkspaceClient, question: str) -> str:
+            return await asyncio.to_thread(title, client)
+
+    call = {"type": "tool_call", "id": "call_1", "name": "space", "args": {"question": "x"}}
+    if sys.version_info < (3, 11) and kind == "coroutine":
+        pytest.skip("LangChain cannot give a task its context before Python 3.11")
+    message = called(Space()) if kind == "function" else await Space().ainvoke(call)
     assert (message.content, message.status) == (DENIED, "error")
+    assert Space()._run("x") == DENIED  # by the author's own code
+
+
+def test_a_tool_that_is_given_another_tool_is_answered_as_a_function(carol):
+    """Rule 19: an argument is not what calls."""
+
+    @optional_tool
+    @with_user_client
+    def describe(tool, client: WorkspaceClient) -> str:
+        return title(client)
+
+    other = langchain_tool(optional_tool(space))
+    runnable = extra("langchain_core.runnables", "RunnableLambda")(lambda _: describe(other))
+    assert runnable.invoke("x") == DENIED
 
 
 def test_a_tool_that_another_tool_s_function_calls_is_answered_as_a_function(carol):

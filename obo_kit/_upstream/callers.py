@@ -1,0 +1,96 @@
+"""Objects of frameworks that call a tool, where they stand on the stack, and how they hold the tool's function.
+
+Frameworks say by a context variable that they run something, and not what: LangChain's run config, FastMCP's context and the
+request context of `mcp` 1 name no function, and `mcp` 2 and pydantic keep nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from types import FrameType
+from typing import Any, Final
+
+__all__: list[str] = []
+
+_DEPTH = 16
+_VARIABLES = ("self", "fn", "wrapper")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """A framework's objects that call a function.
+
+    Attributes:
+        package: The framework.
+        module: The start of the names of the modules whose functions make the call.
+        attributes: The object's attributes, one of which is the function.
+        read_in: The versions in which it was read.
+    """
+
+    package: str
+    module: str
+    attributes: tuple[str, ...]
+    read_in: str
+
+    def holds(self, thing: Any, is_this: Callable[[Any], bool]) -> bool:
+        """Check whether a thing is the function, or an object that calls it."""
+        with contextlib.suppress(Exception):  # an author's class may do anything when it is asked
+            return is_this(thing) or any(is_this(getattr(thing, name, None)) for name in self.attributes)
+        return False
+
+
+_LANGCHAIN: Final = Caller(
+    package="langchain_core",
+    module="langchain_core.tools.",
+    attributes=("func", "coroutine", "_run", "_arun"),
+    read_in="langchain-core 1.7 and 1.8",
+)
+CALLERS: Final = (
+    _LANGCHAIN,
+    Caller(package="mcp", module="mcp.server.fastmcp.", attributes=("fn",), read_in="mcp 1.10, 1.24 and 1.30"),
+    Caller(package="mcp", module="mcp.server.mcpserver.", attributes=("fn",), read_in="mcp 2.3"),
+    Caller(package="fastmcp", module="fastmcp.tools.", attributes=("fn",), read_in="fastmcp 4.2"),
+    Caller(
+        package="pydantic",
+        module="pydantic._internal._validate_call",
+        attributes=("function",),
+        read_in="pydantic 2.13 and 2.14",
+    ),
+)
+
+
+def caller_of(
+    frames: Iterator[FrameType], args: tuple[Any, ...], is_this: Callable[[Any], bool]
+) -> tuple[str, Any] | None:
+    """Return the outermost framework that holds a function, and the object that holds it.
+
+    A LangChain tool that has the function as its method is its first argument. For the others only the stack tells: no more
+    than 16 calls are looked at, from the tool upwards; in those of the frameworks' own modules, the variables that hold what
+    they call.
+    """
+    outermost = None
+    for frame in islice(frames, _DEPTH):
+        module = str(frame.f_globals.get("__name__", ""))
+        for caller in CALLERS:
+            if module.startswith(caller.module):
+                things = (_owner(frame.f_locals.get(variable)) for variable in _VARIABLES)
+                outermost = next(
+                    ((caller.package, thing) for thing in things if caller.holds(thing, is_this)), outermost
+                )
+    if outermost is None and args and _langchain_runs() and _LANGCHAIN.holds(args[0], is_this):
+        return _LANGCHAIN.package, args[0]
+    return outermost
+
+
+def _owner(called: Any) -> Any:
+    """Return the object of a bound method; anything else as it is."""
+    return getattr(called, "__self__", called)
+
+
+def _langchain_runs() -> bool:
+    config: Any = sys.modules.get("langchain_core.runnables.config")
+    return config is not None and config.var_child_runnable_config.get() is not None
