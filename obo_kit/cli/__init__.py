@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from obo_kit.cli._commands import main
+from obo_kit.cli._main import main
 
 __all__ = ["main"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obo_kit.policy._policy import _app_resource, _collected, _in_order, _user_scopes
 from obo_kit.scopes._lookup import catalogue, covers, kind_of, same_family
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Need", "Picture", "System", "Tool", "as_json", "as_mermaid", "as_table", "as_text", "picture_of"]
 
+Aligned: TypeAlias = "Callable[[Sequence[tuple[str, ...]]], list[str]]"
 _WHERE = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
 _AGENT = "(the agent)"
-_NOTE = "A scope names an API, not a resource. Besides what is above, the user's token opens:"
+_NOTE = "A scope names an API, not a resource. The user's token also opens:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +156,13 @@ def as_json(picture: Picture) -> dict[str, Any]:
 # ---------------------------------------------------------------- for people
 
 
-def as_table(picture: Picture) -> str:
-    """One row for each need of a tool; everything that the user must be granted below one another."""
+def as_table(picture: Picture, aligned: Aligned | None = None) -> str:
+    """Return one row for each need of a tool; everything that the user must be granted below one another.
+
+    Args:
+        picture: The policy.
+        aligned: Makes lines of rows, the head first; by default, as wide as they are.
+    """
     rows = [("TOOL", "RUNS AS", "SCOPE", "RESOURCE", "THE USER NEEDS")]
     for tool in picture.tools:
         for need in tool.needs:
@@ -165,7 +171,7 @@ def as_table(picture: Picture) -> str:
             rows += [("", "", "", "", grant) for grant in need.grants[1:]]
     for one in picture.system:
         rows.append((_AGENT, "the system", "-", _system(one), "-"))
-    return _page(picture, _aligned(rows) if len(rows) > 1 else ["Nothing is declared."])
+    return _page(picture, (aligned or _aligned)(rows) if len(rows) > 1 else ["Nothing is declared."])
 
 
 def as_text(picture: Picture) -> str:
@@ -200,7 +206,7 @@ def _page(picture: Picture, body: Iterable[str]) -> str:
         lines += ["", _NOTE]
         width = max(map(len, picture.reach)) + 2
         for scope, text in picture.reach.items():
-            lines += textwrap.wrap(text, 110, initial_indent=f"  {scope:<{width}}", subsequent_indent=" " * (width + 2))
+            lines += textwrap.wrap(text, 80, initial_indent=f"  {scope:<{width}}", subsequent_indent=" " * (width + 2))
     return "\n".join(lines)
 
 

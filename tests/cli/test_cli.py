@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import requests
 import yaml
@@ -101,7 +102,8 @@ def test_scopes_says_what_a_resource_needs_and_what_must_be_granted():
 
 def test_scopes_says_where_sources_disagree_and_what_the_kit_makes_of_it():
     printed = run("scopes", "connection").output
-    assert "Sources disagree (catalog.connections, mcp.external, uc_connection, mcp_external)" in printed
+    about = r"about +catalog\.connections, mcp\.external, uc_connection,\s+mcp_external$"
+    assert re.search(rf"^Sources disagree\n +{about}", printed, re.MULTILINE)
     assert re.search(r"some say .*the docs' table.*others say .*proxy.*the kit .*http_request", printed, re.DOTALL)
 
 
@@ -216,9 +218,9 @@ def test_a_workspace_runs_until_it_is_told_to_end(config, number):
 @pytest.fixture
 def at_once(monkeypatch):
     """The command ends as soon as it has begun: what it does with a signal is seen above, in a process of its own."""
-    from obo_kit.cli import _commands as cli
+    from obo_kit.cli import _workspace as cli
 
-    told = cli._told_to_end
+    told = cli.asked_to_end
 
     @contextlib.contextmanager
     def told_already():
@@ -226,7 +228,7 @@ def at_once(monkeypatch):
             signal.raise_signal(signal.SIGTERM)
             yield over
 
-    monkeypatch.setattr(cli, "_told_to_end", told_already)
+    monkeypatch.setattr(cli, "asked_to_end", told_already)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -273,7 +275,7 @@ def test_a_mistake_in_the_config_is_said_with_its_line(config, monkeypatch):
 
 
 def test_a_request_is_shown_with_its_tool_and_fault():
-    from obo_kit.cli._commands import _request
+    from obo_kit.cli._workspace import _request
     from obo_kit.testing import RequestRecord
 
     record = RequestRecord(
@@ -294,7 +296,7 @@ def test_a_request_is_shown_with_its_tool_and_fault():
         cookies={},
         at=0.0,
     )
-    assert _request(record).split() == ["alice", "503", "fault", "(status)", "GET", "/x", "count"]
+    assert click.unstyle(_request(record)).split() == ["alice", "503", "fault", "(status)", "GET", "/x", "count"]
 
 
 # ---------------------------------------------------------------------------------------------- the demo
@@ -312,7 +314,7 @@ def test_the_demo_is_the_example_of_the_repository(monkeypatch):
 
 
 def test_a_demo_that_is_not_there_says_so(monkeypatch, tmp_path):
-    from obo_kit.cli import _commands as cli
+    from obo_kit.cli import _examples
 
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "obo_kit" / "cli" / "_commands.py"))
+    monkeypatch.setattr(_examples, "__file__", str(tmp_path / "obo_kit" / "cli" / "_examples.py"))
     assert "not part of this installation" in run("demo").output

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from obo_kit.testing._kit import tell_of_request, title_of_route
 
@@ -65,6 +66,13 @@ class RequestRecord:
     cookies: Mapping[str, str] = field(hash=False)
     at: float
     mcp_tool: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, ready for JSON; without the client's cookies."""
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "cookies"
+        }
+        return values | {"scopes_held": sorted(self.scopes_held) if self.scopes_held is not None else None}
 
 
 class RequestLog:

@@ -1,0 +1,276 @@
+"""What `obo-kit scopes` answers: which scope something needs, where, and what must be granted."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from obo_kit.exceptions import PolicyError
+from obo_kit.scopes._lookup import TARGETS, catalogue, nearest, route_for, same_family, scopes_of, search
+from obo_kit.scopes._model import ResourceKind, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from obo_kit.scopes._model import Route, Target
+
+__all__ = ["answer", "as_text"]
+
+_WHERE = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
+
+
+def answer(term: str) -> dict[str, Any]:
+    """What the catalogue knows of a term, as plain values.
+
+    Args:
+        term: A scope, a kind of resource, an MLflow class, a word of either, or a path of the REST API with or without
+            its method (``"POST /api/2.0/sql/statements"``). Empty for everything.
+
+    Returns:
+        ``kinds``, ``scopes`` and ``routes``, each entry with where it is known from and since when; ``disputes``;
+        ``taken_for``, the name that was looked up instead of a term nobody uses, or None; and ``file``, the project's
+        catalogue file, or None. All three lists are empty where nothing is known.
+    """
+    known = catalogue()
+    term = term.strip()
+    taken_for: str | None = None
+    routes: list[Route] = []
+    if "/" in term:
+        routes = _routes_of(term)
+        named = dict.fromkeys(route.kind for route in routes if route.kind is not None)
+        found: list[Scope | ResourceKind] = [known.kinds[name] for name in named]
+    else:
+        found = _exact(term) or _named_like(term)
+        if not found:
+            taken_for = nearest(term)
+            found = _exact(taken_for) if taken_for else search(term)
+    kinds = [hit for hit in found if isinstance(hit, ResourceKind)]
+    scopes = [hit for hit in found if isinstance(hit, Scope)]
+    about = {hit.name for hit in found}
+    return {
+        "kinds": [_kind(kind) for kind in kinds],
+        "scopes": [_scope(scope) for scope in scopes],
+        "routes": [_route(route) for route in routes],
+        "disputes": [
+            {"about": list(one.about), "one": one.one, "other": one.other, "stance": one.stance, **_cited(one.sources)}
+            for one in known.disputes
+            if about.intersection(one.about)
+        ],
+        "taken_for": taken_for,
+        "file": known.file,
+    }
+
+
+def _exact(term: str) -> list[Scope | ResourceKind]:
+    """The entry of that very name, and for a scope the kinds of resources that are reached with it."""
+    known = catalogue()
+    for kind in known.kinds.values():
+        if term.lower() in {kind.name, kind.title.lower(), *(name.lower() for name in kind.mlflow_classes)}:
+            return [kind, *(known.scopes[name] for name in _asked_for(kind) if name in known.scopes)]
+    scope = known.scopes.get(term.lower())
+    if scope is None:
+        return []
+    return [*(kind for kind in known.kinds.values() if scope.name in _asked_for(kind)), scope]
+
+
+def _named_like(term: str) -> list[Scope | ResourceKind]:
+    """What bears the term in its name, and does not only mention it."""
+    wanted = term.lower()
+    return [
+        hit
+        for hit in search(term)
+        if wanted in hit.name
+        or (isinstance(hit, ResourceKind) and wanted in "\n".join((hit.title, *hit.mlflow_classes)).lower())
+    ]
+
+
+def _asked_for(kind: ResourceKind) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for target in TARGETS for name in kind.current[target]))
+
+
+def _routes_of(term: str) -> list[Route]:
+    first, _, rest = term.partition(" ")
+    method, path = (first, rest.strip()) if rest else ("", first)
+    if method:
+        found = route_for(method, path)
+        return [found] if found is not None else []
+    fits = [route_for(method, path) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    by_path = {id(route): route for route in fits if route is not None}
+    return list(by_path.values()) or [route for route in catalogue().routes if path.lower() in route.path]
+
+
+# ---------------------------------------------------------------- entries as plain values
+
+
+def _known(entry: Scope | ResourceKind | Route) -> dict[str, Any]:
+    first, last = catalogue().seen(entry)
+    return {
+        "note": entry.note,
+        "confidence": entry.confidence,
+        "first_seen": first.isoformat(),
+        "last_seen": last.isoformat(),
+        **_cited(entry.sources),
+    }
+
+
+def _cited(keys: Iterable[str]) -> dict[str, Any]:
+    sources = catalogue().sources
+    return {"sources": [{"key": key, "url": sources[key].url, "what": sources[key].what} for key in keys]}
+
+
+def _kind(kind: ResourceKind) -> dict[str, Any]:
+    return {
+        "name": kind.name,
+        "title": kind.title,
+        "mlflow_classes": list(kind.mlflow_classes),
+        "targets": {target: _told(kind, target) for target in TARGETS},
+        "routes": [_route(route) for route in catalogue().routes if route.kind == kind.name],
+        "grants": [
+            {"privilege": grant.privilege, "on": grant.on, "confidence": grant.confidence, "note": grant.note}
+            for grant in kind.grants
+        ],
+        **_known(kind),
+    }
+
+
+def _told(kind: ResourceKind, target: Target) -> dict[str, Any]:
+    older = [name for name in kind.granular[target] if name not in kind.current[target]]
+    told: dict[str, Any] = {
+        "declare": list(kind.current[target]),
+        "older": older and list(kind.granular[target]),
+        "also": list(kind.also[target]),
+    }
+    try:
+        scopes_of(kind, target)
+    except PolicyError as error:
+        told["way_out"] = error.remedy
+    return told
+
+
+def _scope(scope: Scope) -> dict[str, Any]:
+    known = catalogue()
+    return {
+        "name": scope.name,
+        "targets": {target: _standing(scope, target) for target in TARGETS},
+        "same_family": sorted(name for name in known.scopes if name != scope.name and same_family(name, scope.name)),
+        "reach": scope.reach,
+        # The user's own name is open to nearly every scope, which says nothing about any of them.
+        "routes": [
+            _route(route)
+            for route in known.routes
+            if scope.name in {*route.any_of, *route.all_of} and len(route.any_of) < 10
+        ],
+        **_known(scope),
+    }
+
+
+def _standing(scope: Scope, target: Target) -> str:
+    if target in scope.accepted_by:
+        return "accepted"
+    if target in scope.always_granted_by:
+        return "always granted"
+    return "refused" if target in scope.refused_by else "never seen"
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return {
+        "methods": sorted(route.methods),
+        "path": route.path,
+        "any_of": list(route.any_of),
+        "all_of": list(route.all_of),
+        "kind": route.kind,
+        **_known(route),
+    }
+
+
+# ---------------------------------------------------------------- for people
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """An `answer` for a terminal."""
+    blocks: list[Iterable[str]] = []
+    if found["taken_for"]:
+        blocks.append([f"Taken for '{found['taken_for']}'."])
+    blocks += [_route_lines(route) for route in found["routes"]]
+    blocks += [_kind_lines(kind) for kind in found["kinds"]]
+    blocks += [_scope_lines(scope) for scope in found["scopes"]]
+    blocks += [_dispute_lines(dispute) for dispute in found["disputes"]]
+    if found["file"]:
+        blocks.append([f"With the entries of {found['file']}."])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _lines(label: str, texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield textwrap.fill(
+            text,
+            80,
+            initial_indent=f"  {'' if number else label:<16} ",
+            subsequent_indent=" " * 19,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _kind_lines(kind: dict[str, Any]) -> Iterator[str]:
+    yield f"{kind['title']} ({', '.join([*kind['mlflow_classes'], kind['name']])})"
+    for target, told in kind["targets"].items():
+        older = f"  (older: {' + '.join(told['older'])})" if told["older"] else ""
+        also = f"  (also does, in part: {', '.join(told['also'])})" if told["also"] else ""
+        cannot = f"cannot be granted. {told.get('way_out')}"
+        declared = f"{' + '.join(told['declare'])}{older}{also}"
+        yield from _lines(_WHERE[target], [declared if told["declare"] else cannot])
+    yield from _lines("REST API", (f"{_call(route)}: {_needed(route)}" for route in kind["routes"]))
+    yield from _lines("the user needs", map(_grant, kind["grants"]))
+    yield from _standing_lines(kind)
+
+
+def _scope_lines(scope: dict[str, Any]) -> Iterator[str]:
+    yield f"{scope['name']} (scope)"
+    for target, standing in scope["targets"].items():
+        yield from _lines(_WHERE[target], [standing])
+    if not set(scope["targets"].values()) & {"accepted", "always granted"}:
+        yield from _lines("", ["no target takes it"])
+    if scope["same_family"]:
+        yield from _lines("same family", [", ".join(scope["same_family"])])
+    yield from _lines("opens", map(_call, scope["routes"]))
+    if scope["reach"]:
+        yield from _lines("reaches", [scope["reach"]])
+    yield from _standing_lines(scope)
+
+
+def _route_lines(route: dict[str, Any]) -> Iterator[str]:
+    yield _call(route)
+    yield from _lines("REST API", [_needed(route)])
+    yield from _standing_lines(route)
+
+
+def _dispute_lines(dispute: dict[str, Any]) -> Iterator[str]:
+    yield "Sources disagree"
+    yield from _lines("about", [", ".join(dispute["about"])])
+    yield from _lines("some say", [dispute["one"]])
+    yield from _lines("others say", [dispute["other"]])
+    yield from _lines("the kit", [dispute["stance"]])
+    yield from _lines("sources", [", ".join(source["key"] for source in dispute["sources"])])
+
+
+def _standing_lines(entry: dict[str, Any]) -> Iterator[str]:
+    if entry["note"]:
+        yield from _lines("note", [entry["note"]])
+    first, last = entry["first_seen"], entry["last_seen"]
+    yield from _lines("known", [f"{entry['confidence']}, seen {last if first == last else f'{first} to {last}'}"])
+    yield from _lines("sources", [", ".join(source["key"] for source in entry["sources"])])
+
+
+def _call(route: dict[str, Any]) -> str:
+    return " ".join([*route["methods"], route["path"]])
+
+
+def _needed(route: dict[str, Any]) -> str:
+    return " + ".join(route["all_of"]) if route["all_of"] else " or ".join(route["any_of"])
+
+
+def _grant(grant: dict[str, Any]) -> str:
+    doubt = "" if grant["confidence"] == "documented" else f" [{grant['confidence']}]"
+    note = f". {grant['note']}" if grant["note"] else ""
+    return f"{grant['privilege']} on {grant['on']}{doubt}{note}"

@@ -1,0 +1,80 @@
+"""``obo-kit check``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from obo_kit.cli._terminal import json_option, refusals, working
+
+__all__ = ["check"]
+
+
+@click.command(short_help="Read agents without running them, and find mistakes.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path, allow_dash=True))
+@click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
+@click.option("--format", "style", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
+@json_option
+@click.option("--select", multiple=True, help="Codes to look for, or their beginnings; all by default.")
+@click.option("--ignore", multiple=True, help="Codes to leave out, or their beginnings.")
+@click.option("--exclude", multiple=True, help="Files and folders to leave out: names or paths, * for any text.")
+@click.option(
+    "--stdin-filename", type=click.Path(path_type=Path), default=Path("stdin.py"), help="What '-' stands for."
+)
+@click.option("--statistics", "count", is_flag=True, help="Say how often each rule is broken, and not where.")
+def check(
+    *,
+    paths: tuple[Path, ...],
+    mend: bool,
+    style: str,
+    in_json: bool,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    exclude: tuple[str, ...],
+    stdin_filename: Path,
+    count: bool,
+) -> None:
+    """Read the agents in PATHS, files or folders, without running them, and say what goes wrong with users and scopes.
+
+    Files are modules (.py) and notebooks (.ipynb, or exported as source); '-' is the standard input. Ends with 0 where
+    nothing is found, 1 where something is, and 2 where the call is wrong, where there was nothing to check, or where a file
+    that was named cannot be read.
+    """
+    if in_json and (style == "sarif" or count):
+        raise click.UsageError("--json stands for --format json: leave out --format sarif and --statistics.")
+    with refusals(), working("Reading the agents"):  # the catalogue of the project's own is read with the rules
+        from obo_kit.analysis.check import _runner
+        from obo_kit.analysis.check._output import FORMATS, statistics_of
+
+        named = [path for path in paths if str(path) != "-"]
+        stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
+        if mend and stdin is not None:
+            raise click.UsageError("--fix writes into files, and '-' is none.")
+        settings: Any = {"select": _codes("--select", select), "ignore": _codes("--ignore", ignore)}
+        settings |= {"exclude": exclude, "stdin": stdin}
+        report = _runner.check(named, **settings)
+        if mend and (changed := _runner.fix(report)):
+            click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
+            report = _runner.check(named, **settings)
+    if not report.files and not report.unreadable:
+        raise click.UsageError(
+            "There is no .py and no .ipynb file to check. Files of tests count only where they are named."
+        )
+    click.echo(statistics_of(report) if count else FORMATS["json" if in_json else style](report))
+    for path, why in report.unreadable:
+        click.echo(f"{path}: {why}", err=True)
+    spoilt = report.named_unreadable or (report.unreadable and not report.findings)
+    sys.exit(2 if spoilt else 1 if report.findings else 0)
+
+
+def _codes(option: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    from obo_kit.analysis.check.rules import RULES
+
+    codes = tuple(code.strip().upper() for several in values for code in several.split(",") if code.strip())
+    for code in codes:
+        if not any(rule.startswith(code) for rule in RULES):
+            raise click.BadParameter(f"there is no rule {code}; there are {', '.join(RULES)}", param_hint=option)
+    return codes

@@ -1,0 +1,89 @@
+"""What all commands share: colour, tables, progress, ``--json``, and refusals without a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from obo_kit._utils.extras import MissingExtraError
+from obo_kit.exceptions import OboError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+__all__ = ["RefusedError", "colour", "fitted", "json_option", "print_json", "refusals", "working"]
+
+
+def colour() -> bool | None:
+    """Return whether to print colours: no with ``NO_COLOR``, yes with ``FORCE_COLOR``, else None: on a terminal only."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+class RefusedError(click.ClickException):
+    """What is wrong, and after ``Fix:`` what to do about it. The command ends with 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it on the standard error."""
+        head, fix, rest = self.format_message().rpartition("Fix: ")
+        what = click.style("Error: ", fg="red", bold=True) + head
+        click.echo(what + click.style(fix, fg="green", bold=True) + rest, file=file, err=True, color=colour())
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Show what the kit refuses without a traceback."""
+    try:
+        yield
+    except (OboError, MissingExtraError) as error:
+        raise RefusedError(str(error)) from None
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, which is the same for every command: one value on the standard output, words on the other."""
+    return click.option("--json", "in_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on a terminal what is going on for the block, which may take more than a second."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _console(sys.stderr).status(what):
+        yield
+
+
+def fitted(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table that fits the terminal, or 80 columns where there is none. The first row is its head."""
+    from rich.table import Table
+
+    head, *body = rows
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in head:
+        table.add_column(title, overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def _console(file: IO[str]) -> Console:
+    from rich.console import Console
+
+    return Console(file=file, markup=False, emoji=False, highlight=False, soft_wrap=False)
