@@ -169,6 +169,12 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "read: the session's client",
         "databricks-mcp 0.5 to 0.9",
     ),
+    *_each(
+        "mcp.client.streamable_http:StreamableHTTPTransport",
+        "_handle_post_request _handle_resumption_request",
+        "replaced: a message is its sender's, and not the connection's",
+        _MCP,
+    ),
     Attribute("mcp.client.streamable_http|mcp.shared.session", "Session terminated", "read: a 404", _MCP),
     Attribute(
         "mcp.server.fastmcp:FastMCP|mcp.server.mcpserver:MCPServer", "_tool_manager", "read: what it serves", _MCP

@@ -17,10 +17,11 @@ from mcp.client.auth import OAuthClientProvider
 
 from obo_kit._upstream.errors import SEAL
 from obo_kit._upstream.texts import is_login
+from obo_kit.clients import _patches
 from obo_kit.clients._apps import is_known, trusts_app
 from obo_kit.clients._pipeline import begin, headers_for, refuse_foreign, without_frames
 from obo_kit.context._calls import TOOL_HEADER
-from obo_kit.context._frame import current_evidence
+from obo_kit.context._frame import FRAME, current_evidence
 from obo_kit.identity._credentials import lease_of
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class Bearer(Auth):  # type: ignore[misc]
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
+        _patches.take_over()
 
     def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         return flow(self._lease, request)
@@ -174,13 +176,46 @@ def take_over(module: Any) -> None:
     if getattr(module, _PATCHED, False):
         return
     setattr(module, _PATCHED, True)
-    if hasattr(module, "DatabricksMCPClient"):
+    if module.__name__ == "mcp.client.streamable_http":
+        _take_over_transport(module)
+    elif hasattr(module, "DatabricksMCPClient"):
         _take_over_client(module.DatabricksMCPClient)
     else:
         _take_over_provider(module.DatabricksOAuthClientProvider)
 
 
 _PATCHED = "obo_kit_patched"
+
+
+def _take_over_transport(module: Any) -> None:
+    """Have each message sent as a part of the call that sends it: `mcp` 1 sends all from tasks of the connection, which may
+    be older than the tool that uses it (rule 23). `mcp` 2 does so itself."""
+    transport, message = module.StreamableHTTPTransport, module.SessionMessage
+    if hasattr(module, "create_context_streams"):
+        return
+    make = message.__init__
+
+    @functools.wraps(make)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        self.obo_frame = FRAME.get()
+
+    message.__init__ = __init__
+
+    def in_its_call(send: Any) -> Any:
+        @functools.wraps(send)
+        async def sent(self: Any, context: Any) -> None:
+            frame = getattr(context.session_message, "obo_frame", None)
+            token = FRAME.set(frame if frame is not None else FRAME.get())
+            try:
+                await send(self, context)
+            finally:
+                FRAME.reset(token)
+
+        return sent
+
+    for name in ("_handle_post_request", "_handle_resumption_request"):
+        setattr(transport, name, in_its_call(getattr(transport, name)))
 
 
 def _take_over_provider(provider: Any) -> None:

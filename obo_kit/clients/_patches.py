@@ -21,6 +21,7 @@ PATCHES = {
     "databricks_mcp.mcp": "obo_kit.clients._mcp",
     "databricks_mcp.oauth_provider": "obo_kit.clients._mcp",
     "databricks_openai.utils.clients": "obo_kit.clients._derived",
+    "mcp.client.streamable_http": "obo_kit.clients._mcp",
     "databricks.sdk": "obo_kit.clients._derived",
 }
 """A module of another package, and the module here whose `take_over` is called with it."""

@@ -24,9 +24,20 @@ Headers: TypeAlias = (
 _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
 
-REQUEST_HEADERS: ContextVar[Hidden | None] = ContextVar("obo_kit_request_headers", default=None)
-"""The headers of the request being served, where the kit's own ASGI middleware runs; emptied when the request ends, for
-copies of its context live on in whatever was started meanwhile, and may serve others."""
+
+class RequestHeaders(Hidden):
+    """The headers of a request that the kit's own ASGI middleware serves; emptied when the request ends, for copies of its
+    context live on in whatever was started meanwhile, and may serve others."""
+
+    __slots__ = ("around",)
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.around = Hidden(agent_server_headers())  # of the request that this one is sent from, if any
+
+
+REQUEST_HEADERS: ContextVar[RequestHeaders | None] = ContextVar("obo_kit_request_headers", default=None)
+"""The request being served, where the middleware runs."""
 
 
 def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
@@ -107,12 +118,20 @@ def agent_server_headers() -> Any:
 
 
 def request_headers() -> Hidden | None:
-    """Return the headers of the request being served; with `None` in it where that request has ended."""
-    kept = REQUEST_HEADERS.get()
-    if kept is not None:
-        return kept
-    headers = agent_server_headers()
-    return Hidden(headers) if headers is not None else None
+    """Return the headers of the request being served; with `None` in it where that request has ended.
+
+    Of a request inside another, they are the inner one's: the agent server's, where it began behind the middleware.
+    """
+    request = request_served()
+    return request if request is None or isinstance(request, Hidden) else Hidden(request)
+
+
+def request_served() -> Any:
+    """Return the object that the server keeps for the request being served, to tell requests apart; `None` without one."""
+    request, headers = REQUEST_HEADERS.get(), agent_server_headers()
+    if request is None or (request.value is not None and headers not in (None, request.around.value)):
+        return headers
+    return request
 
 
 forked_inside_a_request: ContextVar[bool] = ContextVar("obo_kit_forked_inside_a_request", default=False)

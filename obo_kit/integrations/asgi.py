@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from obo_kit.context._frame import FRAME
-from obo_kit.identity._headers import REQUEST_HEADERS
-from obo_kit.identity._token import Hidden
+from obo_kit.identity._headers import REQUEST_HEADERS, RequestHeaders
 
 __all__ = ["UserHeadersMiddleware"]
 
@@ -37,7 +36,7 @@ class UserHeadersMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Hidden(scope["headers"])
+        headers = RequestHeaders(scope["headers"])
         token = REQUEST_HEADERS.set(headers)
         # A request that comes from inside another session (agent to agent, a test's client) opens its own.
         frame = FRAME.set(None)

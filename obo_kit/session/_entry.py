@@ -25,7 +25,7 @@ from obo_kit.identity._sources import capture, in_place_of_a_user
 from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import UserIdentity, from_hidden
 from obo_kit.session._arguments import Getter, getter_for, without_a_call
-from obo_kit.session._opening import captured, check_request, current_session, opened, session_in_force
+from obo_kit.session._opening import captured, current_session, of_another_request, opened, session_in_force
 from obo_kit.session._session import UserSession
 from obo_kit.session._streams import StreamFrame, enter_block, generator_of, leave_block
 
@@ -137,16 +137,14 @@ class SessionScope:
         PROCESS.sessions_opened = True
         named = self._named(call)
         session = session_in_force()
-        if session is None:
+        if session is None or of_another_request(session):
             try:
                 return opened(named or captured(self._developer), self._limits, self._again(call)), True
             except NoUserIdentityError:
                 if self._required or named is not None:
                     raise
                 return opened(None, self._limits), True
-        if named is None:
-            check_request(session)
-        elif not session._lease.has_token_of(named) and not _same_developer(session, named):
+        if named is not None and not session._lease.has_token_of(named) and not _same_developer(session, named):
             raise IdentityMismatchError(
                 "Another user, or another token, is named inside a session that is pinned to its own.",
                 remedy="Open one session per request and user; leave out the inner one's headers=, host= and token=.",

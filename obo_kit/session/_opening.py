@@ -11,7 +11,7 @@ from collections.abc import Callable
 from obo_kit.context._frame import ended_session, open_session
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, NoUserSessionError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
-from obo_kit.identity._headers import agent_server_headers, from_headers, names_a_user
+from obo_kit.identity._headers import from_headers, names_a_user, request_headers, request_served
 from obo_kit.identity._process import OPEN_SESSIONS, PROCESS
 from obo_kit.identity._runtime import DeveloperKind
 from obo_kit.identity._sources import capture
@@ -47,6 +47,8 @@ def session_in_force() -> UserSession | None:
         IdentityMismatchError: It runs in a stream whose ``with`` block is another user's than the session around it.
     """
     session, block = open_session(UserSession), block_on_the_stack()
+    if block is not None and of_another_request(block):
+        block = None  # the stream waits for a request that it sent in this process
     if block is None:
         return None if session is not None and left_behind() else session
     if session is None or session is block or left_behind():
@@ -57,25 +59,27 @@ def session_in_force() -> UserSession | None:
     )
 
 
+def of_another_request(session: UserSession) -> bool:
+    """Is a request served here that is not the one that the session was opened in (rule 6)?"""
+    request = request_served()
+    return request is not None and request is not session._request.value
+
+
 def check_request(session: UserSession) -> None:
     """Refuse a session inside the request of another user, which a server that was started in the session serves.
 
     Raises:
-        IdentityMismatchError: The runtime names another user than the session's.
+        IdentityMismatchError: The runtime names another user than the session's, or nobody.
     """
-    headers = agent_server_headers()
-    if headers is None or headers is session._request.value:
+    if not of_another_request(session):
         return
-    hidden = Hidden(headers)
-    del headers
-    identity = session._lease.identity
-    if not names_a_user(hidden) or (
-        identity is not None and session._lease.has_token_of(from_headers(hidden, host=identity.host or None))
-    ):
+    headers, identity = request_headers() or Hidden(None), session._lease.identity
+    names = headers.value and names_a_user(headers)
+    if names and identity and session._lease.has_token_of(from_headers(headers, host=identity.host or None)):
         return
     raise IdentityMismatchError(
-        "The request being served names another user than the session that is open around it.",
-        remedy="Start the server outside of any session, and open one in each request.",
+        "The request being served is not the one that the session around it was opened in, nor that user's.",
+        remedy="Open a session in each request: @user_session on what serves it.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import SessionUser, current_call
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Limits
-from obo_kit.identity._headers import agent_server_headers
+from obo_kit.identity._headers import request_served
 from obo_kit.identity._process import OPEN_SESSIONS
 from obo_kit.identity._runtime import in_apps
 from obo_kit.identity._token import Hidden
@@ -75,7 +75,7 @@ class UserSession:
         self._denials: list[Denial] = []
         self._evidence = Evidence()
         self._lock = threading.RLock()
-        self._request = Hidden(agent_server_headers())  # the one that it was opened in, where a server tells
+        self._request = Hidden(request_served())  # the one that it was opened in, where a server tells
         OPEN_SESSIONS.add(id(self))
 
     @property

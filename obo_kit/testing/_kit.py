@@ -14,9 +14,8 @@ from obo_kit._utils.extras import MissingExtraError
 from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.exceptions import PolicyError
-from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._headers import REQUEST_HEADERS, RequestHeaders
 from obo_kit.identity._process import PROCESS, reset_process_state, restore, saved
-from obo_kit.identity._token import Hidden
 from obo_kit.instrumentation._events import tell_of_request
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REQUEST_HEADERS",
+    "RequestHeaders",
     "TOOL_HEADER",
     "UserSession",
     "ConfigError",
     "MissingExtraError",
     "Document",
-    "Hidden",
     "Place",
     "PolicyError",
     "audit",

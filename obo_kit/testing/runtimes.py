@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Literal, TypeVar
 
-from obo_kit.testing._kit import REQUEST_HEADERS, Hidden, new_process
+from obo_kit.testing._kit import REQUEST_HEADERS, RequestHeaders, new_process
 from obo_kit.testing._sql_addresses import on_loopback
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 
@@ -128,7 +128,7 @@ class AppRuntime:
         """
         _check_open(self._open)
         headers = self.headers(name, scopes=scopes, expires_in=expires_in)
-        reset = REQUEST_HEADERS.set(Hidden(headers))
+        reset = REQUEST_HEADERS.set(RequestHeaders(headers))
         server = sys.modules.get("mlflow.genai.agent_server.utils")
         before = server.get_request_headers() if server is not None else {}
         try:

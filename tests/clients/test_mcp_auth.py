@@ -309,6 +309,35 @@ def test_a_tool_is_narrowed(workspace):
     assert denial.reason is R.SCOPE_VIOLATION
 
 
+@pytest.mark.parametrize("auth", ["bearer", "provider"])
+def test_a_tool_is_narrowed_on_a_connection_that_was_opened_earlier(workspace, auth):
+    """Rule 23: `mcp` sends from tasks of the connection, which know nothing of the tool that uses it."""
+    provider = extra("databricks_mcp", "DatabricksOAuthClientProvider")
+
+    async def used_by(scope):
+        @requires_scopes(scope)
+        async def tool(client):
+            return [tool.name for tool in (await client.list_tools()).tools]
+
+        with as_user(workspace, "alice") as session:
+            made = bearer(session) if auth == "bearer" else provider(session.client)
+            async with opened(f"{workspace.host}{MCP}", made) as client:
+                await client.list_tools()
+                return await asyncio.wait_for(tool(client), 10)
+
+    def posted():
+        return [record.tool for record in calls(workspace) if record.method == "POST"]
+
+    assert asyncio.run(used_by("genie"))
+    own = [None] * (len(posted()) - 1)
+    assert posted() == [*own, "tool"]
+    workspace.log.clear()
+    with pytest.raises(BaseException) as refused:
+        asyncio.run(used_by("sql"))
+    assert any(isinstance(leaf, ScopeViolationError) for leaf in leaves(refused.value))
+    assert posted() == own
+
+
 def test_a_client_that_is_imported_late_loses_no_refusal(workspace, monkeypatch):
     """Rule 16: in the tool's body, say, when the session's client is there already."""
     extra("databricks_mcp", "DatabricksMCPClient")

@@ -314,8 +314,8 @@ MUTANTS = {
     "another user inside is not noticed": Mutant(
         rule=6,
         module="obo_kit.session._entry",
-        old="elif not session._lease.has_token_of(named) and not",
-        new="elif False and not",
+        old="if named is not None and not session._lease.has_token_of(named) and not",
+        new="if False and not",
         test="session/test_session.py::test_naming_another_user_inside_is_refused",
     ),
     "tokens that say nothing are one user's": Mutant(
@@ -352,6 +352,34 @@ MUTANTS = {
         old="FRAME.set(None)",
         new="FRAME.set(FRAME.get())",
         test="session/test_edges.py::test_a_request_inside_a_session_opens_its_own",
+    ),
+    "the agent server's request joins the session around it": Mutant(
+        rule=6,
+        module="obo_kit.session._entry",
+        old="        if session is None or of_another_request(session):\n",
+        new="        if session is None:\n",
+        test="session/test_edges.py::test_the_agent_server_s_request_opens_its_own_session_in_whatever_context",
+    ),
+    "a request is the user of the stream that sent it": Mutant(
+        rule=6,
+        module="obo_kit.session._opening",
+        old="    if block is not None and of_another_request(block):\n",
+        new="    if False:\n",
+        test="session/test_edges.py::test_a_stream_that_sends_a_request_is_not_the_request_s_user",
+    ),
+    "the agent server's request is the user of the middleware's around it": Mutant(
+        rule=6,
+        module="obo_kit.identity._headers",
+        old="    if request is None or (request.value is not None and headers not in (None, request.around.value)):\n",
+        new="    if request is None:\n",
+        test="session/test_edges.py::test_a_request_inside_another_server_s_request_is_its_own_user_s",
+    ),
+    "a message to an MCP server is its connection's": Mutant(
+        rule=23,
+        module="obo_kit.clients._mcp",
+        old="            token = FRAME.set(frame if frame is not None else FRAME.get())\n",
+        new="            token = FRAME.set(FRAME.get())\n",
+        test="clients/test_mcp_auth.py::test_a_tool_is_narrowed_on_a_connection_that_was_opened_earlier",
     ),
     "a deployed agent is a laptop": Mutant(
         rule=2,

@@ -39,8 +39,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._headers import REQUEST_HEADERS
-from obo_kit.identity._token import Hidden
+from obo_kit.identity._headers import REQUEST_HEADERS, RequestHeaders
 
 pytestmark = pytest.mark.usefixtures("no_traces")
 CANARY = "canary0123456789"
@@ -217,7 +216,7 @@ def unknown_client():
 
 
 def request_headers():
-    reset = REQUEST_HEADERS.set(Hidden({"x-forwarded-access-token": f"{CANARY} x"}))
+    reset = REQUEST_HEADERS.set(RequestHeaders({"x-forwarded-access-token": f"{CANARY} x"}))
     try:
         user_session().__enter__()
     finally:

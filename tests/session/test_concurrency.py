@@ -36,9 +36,8 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.identity._headers import REQUEST_HEADERS
+from obo_kit.identity._headers import REQUEST_HEADERS, RequestHeaders
 from obo_kit.identity._process import PROCESS
-from obo_kit.identity._token import Hidden
 from obo_kit.integrations.asgi import UserHeadersMiddleware
 
 NAMES = ("alice", "bob", "carol")
@@ -441,7 +440,7 @@ def test_a_pool_forked_while_an_app_serves_does_not_go_on_as_its_user(workspace,
 
         def request():
             if server == "the kit's middleware":
-                REQUEST_HEADERS.set(Hidden(headers))
+                REQUEST_HEADERS.set(RequestHeaders(headers))
             else:
                 utils.set_request_headers(headers)
             assert in_a_child(refused) is None

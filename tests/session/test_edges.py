@@ -289,21 +289,69 @@ def test_a_request_inside_a_session_opens_its_own(workspace, machine):
     assert asyncio.run(run()) == ("bob", "alice")
 
 
-def test_the_agent_server_s_request_is_its_user_and_no_session_s_around_it(workspace, machine):
-    """Rules 1 and 6."""
+def as_agent_server_s(headers, function):
+    """Run a function as MLflow's agent server runs one: it sets a request's headers in the context of the request."""
     set_request_headers = extra("mlflow.genai.agent_server.utils", "set_request_headers")
+    context = contextvars.copy_context()
+    context.run(set_request_headers, {name.lower(): value for name, value in headers.items()})
+    return context.run(function)
 
-    def as_bob(function):
-        context = contextvars.copy_context()
-        context.run(set_request_headers, {TOKEN_HEADER.lower(): workspace.token("bob")})
-        return context.run(function)
 
-    assert as_bob(predict) == "bob"
+def test_the_agent_server_s_request_opens_its_own_session_in_whatever_context(workspace, machine):
+    """Rules 1 and 6: what opens one acts as the request's user, what only uses one is refused."""
+    bob = headers_of(workspace, "bob")
+
+    def as_bob_named():
+        with user_session(headers=bob):
+            return whoami()
+
+    assert as_agent_server_s(bob, predict) == "bob"
     with as_user(workspace, "alice"):
-        for function in (predict, whoami, current_session):
-            with pytest.raises(IdentityMismatchError, match="names another user"):
-                as_bob(function)
-    assert callers(workspace) == ["bob"]
+        for function in (predict, lambda: asyncio.run(apredict()), lambda: next(predict_stream()), as_bob_named):
+            assert as_agent_server_s(bob, function) == "bob"
+        for function in (whoami, current_session):
+            with pytest.raises(IdentityMismatchError, match="not the one that the session around it was opened in"):
+                as_agent_server_s(bob, function)
+            with pytest.raises(IdentityMismatchError):
+                as_agent_server_s({"Accept": "*/*"}, function)
+        with pytest.raises(NoUserIdentityError, match="no X-Forwarded-Access-Token"):
+            as_agent_server_s({"Accept": "*/*"}, predict)
+        assert whoami() == "alice"
+    assert set(callers(workspace)) == {"alice", "bob"}
+
+
+def test_a_request_inside_another_server_s_request_is_its_own_user_s(workspace, machine):
+    """Rule 6: from the agent server to the kit's middleware, and the other way round."""
+    alice, bob = headers_of(workspace, "alice"), headers_of(workspace, "bob")
+
+    @user_session
+    def outer(inner):
+        return whoami(), inner(), whoami()
+
+    def to_the_agent_server():
+        return outer(lambda: as_agent_server_s(bob, predict))
+
+    def to_the_middleware():
+        return outer(lambda: in_a_thread(lambda: contextvars.copy_context().run(asyncio.run, serve(predict, bob))))
+
+    assert asyncio.run(serve(to_the_agent_server, alice)) == ("alice", "bob", "alice")
+    assert asyncio.run(serve(lambda: as_agent_server_s(bob, predict), alice)) == "bob"
+    assert as_agent_server_s(alice, to_the_middleware) == ("alice", "bob", "alice")
+
+
+def test_a_stream_that_sends_a_request_is_not_the_request_s_user(workspace, machine):
+    """Rule 6: the stream's block is on the stack while it waits for the answer."""
+
+    async def stream():
+        async with as_user(workspace, "alice"):
+            yield await serve(predict, headers_of(workspace, "bob"))
+            yield await serve(whoami, headers_of(workspace, "bob"))
+            yield whoami()
+
+    async def run():
+        return [answer async for answer in stream()]
+
+    assert asyncio.run(run()) == ["bob", "NoUserSessionError", "alice"]
 
 
 # --- functions of the call's own arguments ---------------------------------------------------------------------------------
