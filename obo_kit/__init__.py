@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from obo_kit.tools._available import AvailableTools, available_tools, available_tools_async
     from obo_kit.tools._optional import optional_tool
     from obo_kit.tools._requires import requires_scopes, system_resources
+    from obo_kit.tools._user_tool import user_tool
     from obo_kit.tools._with_client import INJECTED, with_user_client
 
 _HOMES = {
@@ -55,13 +56,16 @@ _HOMES = {
     "tools._optional": ("optional_tool",),
     "policy._policy": ("app_config", "auth_policy", "log_model"),
     "policy._preflight": ("Preflight", "preflight"),
+    "tools._user_tool": ("user_tool",),
     "tools._requires": ("requires_scopes", "system_resources"),
     "session._entry": ("propagate", "user_session"),
     "session._opening": ("current_session",),
     "session._session": ("UserSession",),
 }
-# What the tools' package loads by name: these stand above it.
+# What sessions and tools load by name: these stand above them.
 PLUGINS.update(
+    asgi="obo_kit.integrations.asgi",
+    client_objects="obo_kit.policy._client_objects",
     langchain_core="obo_kit.integrations.langchain",
     openai="obo_kit.integrations.openai",
     mcp="obo_kit.integrations._mcp_server",
@@ -113,6 +117,7 @@ __all__ = [
     "rewrite_denials",
     "system_resources",
     "user_session",
+    "user_tool",
     "with_user_client",
 ]
 

@@ -25,7 +25,7 @@ API = {
     "SessionClosedError", "IdentityMismatchError", "MissingScopeError", "AccessDeniedError", "TokenExpiredError",
     "UnknownScopeError", "ScopeViolationError", "PolicyError", "register_identity_source", "ToolEvent", "on_event",
     "capture_events", "Preflight", "preflight", "rewrite_denials", "INJECTED",
-    "AuditReport", "audit", "AvailableTools", "raise_for_denial",
+    "AuditReport", "audit", "AvailableTools", "raise_for_denial", "user_tool",
 }  # fmt: skip
 # Named by the signatures of the above.
 BESIDES = {"IdentitySource", "Limits", "__version__"}
@@ -141,6 +141,7 @@ RAISES = {
     "propagate": ["NoUserSessionError", "SessionClosedError"],
     "register_identity_source": ["TypeError"],
     "raise_for_denial": ["AccessDeniedError"],
+    "user_tool": ["TypeError", "UnknownScopeError", "PolicyError"],
 }
 
 

@@ -26,6 +26,7 @@ from obo_kit import (
     propagate,
     requires_scopes,
     user_session,
+    user_tool,
     with_user_client,
 )
 
@@ -306,6 +307,25 @@ assert_type(with_user_client(RetrieverLike()), RetrieverLike)
 assert_type(with_user_client(ToolkitLike()), ToolkitLike)
 assert_type(optional_tool(requires_scopes("genie")(RetrieverLike())), RetrieverLike)
 assert_type(optional_tool(fallback="x")(ToolkitLike()), ToolkitLike)
+assert_type(user_tool(RetrieverLike()), RetrieverLike)
+assert_type(user_tool([RetrieverLike()]), list[RetrieverLike])
+assert_type(user_tool("genie", fallback="x")(ToolkitLike()), ToolkitLike)
+
+
+@user_tool("sql", fallback="no")
+def in_one(client: WorkspaceClient, question: str) -> str:
+    return question
+
+
+@user_tool
+def in_one_bare(client: WorkspaceClient, question: str) -> str:
+    return question
+
+
+assert_type(in_one("x"), str)
+assert_type(in_one_bare("x"), str)
+in_one()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+user_tool(3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 with_user_client(3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 requires_scopes("genie")(3)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 

@@ -9,9 +9,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from obo_kit.context._frame import FRAME
+from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import REQUEST_HEADERS, RequestHeaders
+from obo_kit.identity._runtime import DeveloperKind
+from obo_kit.session._entry import user_session
 
-__all__ = ["UserHeadersMiddleware"]
+__all__ = ["UserHeadersMiddleware", "UserSessionMiddleware"]
 
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,3 +49,30 @@ class UserHeadersMiddleware:
             FRAME.reset(frame)
             REQUEST_HEADERS.reset(token)
             headers.value = None  # a task that the request left behind has no user any more
+
+
+class UserSessionMiddleware:
+    """Serves each request in the session of its user: what ``user_session(app)`` adds to FastAPI and Starlette.
+
+    ``UserSessionMiddleware(app)`` elsewhere. The session ends with the response, its stream and background tasks included.
+    A request without a user's token is served in a session without a user: what acts for the user is denied in it.
+
+    Args:
+        app: The application.
+        limits: As for `user_session`.
+        developer: As for `user_session`.
+    """
+
+    def __init__(self, app: _App, *, limits: Limits = DEFAULT_LIMITS, developer: DeveloperKind | None = None) -> None:
+        async def in_session(scope: _Scope, receive: _Receive, send: _Send) -> None:
+            if scope["type"] not in ("http", "websocket"):
+                await app(scope, receive, send)
+                return
+            async with user_session(required=False, limits=limits, developer=developer):
+                await app(scope, receive, send)
+
+        self._serve = UserHeadersMiddleware(in_session)
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Serve one connection."""
+        await self._serve(scope, receive, send)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, is_a
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import KINDS, kind_of
 from obo_kit.tools._registry import Declaration, Requirement
@@ -134,6 +135,22 @@ def found_in(value: object, user: bool = False) -> Found | None:
     return None
 
 
+def needs_of(tool: object) -> tuple[Requirement, ...]:
+    """Return what a tool object that acts as the user requires, in its own words: its index, or its server's address."""
+    connections = getattr(tool, "connections", None)  # of LangChain's client of several MCP servers
+    if isinstance(connections, dict):
+        ours = [each for each in connections.values() if is_a(each.get("auth"), DATABRICKS_MCP_PROVIDER)]
+        reached = [_behind(str(each.get("url")), "", user=True) for each in ours]
+    else:
+        reached = [one for one in (found_in(tool, user=True),) if one is not None]
+    return tuple(item for one in reached for item in _required(one))
+
+
+def _required(found: Found) -> tuple[Requirement, ...]:
+    named = tuple(Requirement(resource=resource, kind=kind_of(resource)) for resource in found.resources)
+    return (*named, requirement_of(found.server)) if found.server is not None else named
+
+
 def _user_s(client: Any) -> bool:
     """Whether a client, an API object of it, or an OpenAI client made of it, acts as the user."""
     for config in (
@@ -200,9 +217,7 @@ def declared_by(found: Iterable[Found], declared: Iterable[Any]) -> Iterator[Dec
     system = [(kind_of(resource).name, str(resource.name)) for resource in declared]
     for one in found:
         if one.user:
-            items = [Requirement(resource=resource, kind=kind_of(resource)) for resource in one.resources]
-            items += [requirement_of(one.server)] if one.server is not None else []
-            yield Declaration(tool=one.by, module="", requirements=tuple(items))
+            yield Declaration(tool=one.by, module="", requirements=_required(one))
         elif one.server is None:
             yield Declaration(tool="", module="", system=one.resources)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,12 +69,23 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
     called = _name(call.func, names)
     if called in _BUILT:
         return _BUILT[called]
+    if called == "Agent" and _is_agents_sdk(call, names):
+        return ("model",)
     if not ast.unparse(call.func).endswith(_ASKED):
         return ()
     root: ast.expr = call.func
     while isinstance(root, ast.Attribute):
         root = root.value
     return ("model",) if _is_own_client(root, names, function) else ()
+
+
+def _is_agents_sdk(call: ast.Call, names: Names) -> bool:
+    """Return whether an agent of the OpenAI Agents SDK asks, as the agent itself, an endpoint of the workspace."""
+    shared = sys.modules.get("agents.models._openai_shared")
+    client = shared.get_default_openai_client() if shared is not None else None
+    return str(names.value(call.func).__module__).partition(".")[0] == "agents" and any(
+        cls.__name__ in _CLIENTS for cls in type(client).__mro__
+    )
 
 
 def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:

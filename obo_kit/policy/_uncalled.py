@@ -22,11 +22,12 @@ from obo_kit._utils.user_code import would_be_author_s
 from obo_kit.exceptions import OboError, PolicyError
 from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
 from obo_kit.tools._requires import requires_scopes, system_resources
+from obo_kit.tools._user_tool import user_tool
 
 __all__: list[str] = []
 
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
-_DECLARING = (requires_scopes.__name__, system_resources.__name__)
+_DECLARING = (requires_scopes.__name__, system_resources.__name__, user_tool.__name__)
 _MISSING = object()
 
 
@@ -89,11 +90,11 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
         target = names.value(call.func)
     except UnreadableError:
         return
-    if target is not requires_scopes and target is not system_resources:
+    if not any(target is each for each in (requires_scopes, system_resources, user_tool)) or names.decorates(call):
         return
     try:
         items = tuple(item for argument in call.args for item in names.items(argument))
-        options = {str(keyword.arg): names.value(keyword.value) for keyword in call.keywords}
+        unknown = any(names.option(each) for each in call.keywords if each.arg in ("allow_unknown", None))
     except UnreadableError as error:
         raise PolicyError(
             f"{file}:{call.lineno} declares what is needed inside '{names.outermost}', which only a request calls, in "
@@ -108,10 +109,9 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
                 require_resource(resource)
             yield Declaration(tool="", module=module, system=items)
         else:
-            unknown = bool(options.get("allow_unknown"))
-            yield Declaration(
-                tool=tool, module=module, requirements=tuple(requirement(item, unknown) for item in items)
-            )
+            needed = tuple(requirement(item, unknown) for item in items)
+            if needed:  # `user_tool()` may name nothing
+                yield Declaration(tool=tool, module=module, requirements=needed)
     except OboError as error:
         raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
 
@@ -133,12 +133,26 @@ class Names:
         inside = [node for function in within for node in ast.walk(function)]
         self._bound = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
         self._bound |= {node.arg for node in inside if isinstance(node, ast.arg)}
+        self._functions = {node.name for node in inside if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
         self._imports = {
             alias.asname or alias.name.partition(".")[0]: (node, alias)
             for node in inside
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         }
+
+    def decorates(self, call: ast.Call) -> bool:
+        """Return whether a call decorates a function that is defined beside it, as ``user_tool(ask)`` does."""
+        match call.args:
+            case [ast.Name(id=name)]:
+                return name in self._functions
+        return False
+
+    def option(self, keyword: ast.keyword) -> Any:
+        """Return the value of a keyword argument; several at once cannot be told apart."""
+        if keyword.arg is None:
+            raise UnreadableError(f"**{ast.unparse(keyword.value)}")
+        return self.value(keyword.value)
 
     def items(self, argument: ast.expr) -> tuple[Any, ...]:
         """The values of one argument; several of a starred one."""

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
+from obo_kit._upstream.classes import STARLETTE, is_a
 from obo_kit._upstream.servers import refuse_registered
+from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, SessionClosedError
@@ -196,10 +198,28 @@ class SessionScope:
     @overload
     def __call__(self, target: F, /) -> F: ...
     def __call__(self, target: Any, /) -> Any:
-        """Decorate an entry point: a function, a method or an agent class."""
-        decorated = _decorated_class(self, target) if isinstance(target, type) else _decorated(self, target)
+        """Decorate an entry point: a function, a method, an agent class or an ASGI application."""
+        if isinstance(target, type):
+            decorated: Any = _decorated_class(self, target)
+        elif is_a(target, STARLETTE):
+            decorated = self._decorated_app(target)
+        else:
+            decorated = _decorated(self, target)
         PROCESS.entry_point_declared = True
         return decorated
+
+    def _decorated_app(self, app: Any) -> Any:
+        """Have an application serve each request in the session of its user."""
+        if self._headers is not None or self._token is not None:
+            raise TypeError(
+                "@user_session on an application takes the user from each request: leave out headers= and token="
+            )
+        if self._required is not True:
+            raise TypeError(
+                "@user_session on an application always serves requests without a user: leave out required="
+            )
+        app.add_middleware(load("asgi").UserSessionMiddleware, limits=self._limits, developer=self._developer)
+        return app
 
 
 def _same_developer(session: UserSession, named: UserIdentity) -> bool:
@@ -234,7 +254,7 @@ def _decorated(scope: SessionScope, fn: Any) -> Any:
         return type(fn)(_decorated(scope, fn.__func__))
     if not callable(fn) or not (inspect.isroutine(fn) or isinstance(fn, functools.partial)):
         raise TypeError(
-            f"@user_session goes on a function, a method or an agent class, not on a {type(fn).__name__}; "
+            f"@user_session goes on a function, a method, an agent class or an app, not on a {type(fn).__name__}; "
             "use `with user_session():` around the call"
         )
     refuse_registered(fn, "user_session")
@@ -293,7 +313,9 @@ def user_session(
     """Open the request boundary: capture the user once, and pin everything inside to that user.
 
     As decorator on an entry point (function, method, generator, coroutine function, async generator, or a whole agent
-    class, whose ``predict`` and ``predict_stream`` it wraps), and as context manager, sync and async. The user is captured
+    class, whose ``predict`` and ``predict_stream`` it wraps), and as context manager, sync and async. On a FastAPI or
+    Starlette application (``app = user_session(server.app)``) it covers every request, streams included; there a request
+    without a user is served, as with ``required=False``, since health checks have none. The user is captured
     when the function is called; for coroutine functions and generators, which start later, at their first step. The
     session closes when the function returns, or when its stream ends, is closed or is dropped. Inside an open session it
     joins that one.

@@ -208,14 +208,19 @@ def requirement(item: object, allow_unknown: bool) -> Requirement:
     return Requirement(resource=item, kind=kind_of(item))
 
 
+def is_resource(thing: object) -> bool:
+    """Return whether a thing is an MLflow resource."""
+    known = sys.modules.get("mlflow.models.resources")
+    return known is not None and isinstance(thing, known.Resource)
+
+
 def require_resource(resource: object) -> None:
     """Refuse what is no MLflow resource.
 
     Raises:
         PolicyError: It is none.
     """
-    known = sys.modules.get("mlflow.models.resources")
-    if known is None or not isinstance(resource, known.Resource):
+    if not is_resource(resource):
         raise PolicyError(
             f"A system resource is an MLflow resource, not a {type(resource).__name__}.",
             remedy="Use the classes of mlflow.models.resources, such as DatabricksServingEndpoint('…').",

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.exceptions import PolicyError
-from obo_kit.tools._registry import REGISTRY, Declaration, Requirements, require_resource, requirement
+from obo_kit.tools._registry import (
+    REGISTRY,
+    Declaration,
+    Requirement,
+    Requirements,
+    require_resource,
+    requirement,
+)
 from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
@@ -47,8 +54,16 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
             "requires_scopes() declares nothing.",
             remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
         )
-    items = tuple(requirement(item, allow_unknown) for item in scopes_or_resources)
-    caller = sys._getframe(1)
+    return declaring(tuple(requirement(item, allow_unknown) for item in scopes_or_resources), sys._getframe(1))
+
+
+def declaring(items: tuple[Requirement, ...], caller: types.FrameType) -> Callable[[F], F]:
+    """Return a decorator that declares what a tool needs.
+
+    Args:
+        items: What it needs.
+        caller: Where the author declares it.
+    """
     place, caller_s = _place(caller), str(caller.f_globals.get("__name__", ""))
 
     def decorate(target: F) -> F:

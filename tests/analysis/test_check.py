@@ -62,7 +62,7 @@ def test_a_correct_agent_is_left_alone(tmp_path, agent):
     assert [(one.code, one.line, one.message) for one in checked(tmp_path, CORRECT[agent])] == []
 
 
-EXAMPLES = [path for path in sorted((ROOT / "examples").rglob("*.py")) if path.name != "before.py"]
+EXAMPLES = [path for path in sorted((ROOT / "examples").rglob("*.py")) if path.parent.name != "before"]
 
 
 def test_the_examples_are_left_alone():

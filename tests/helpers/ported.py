@@ -29,7 +29,7 @@ REVENUE, SALARIES = "125080219467", "900417306825"  # long: an id or a clock spe
 
 
 def source(name: str, form: str = "agent") -> Path:
-    return PORTED / name / f"{form}.py"
+    return PORTED / name / ("" if form == "agent" else form) / "agent.py"
 
 
 def load(name: str, form: str = "agent") -> ModuleType:

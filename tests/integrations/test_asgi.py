@@ -14,8 +14,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from support import calls
 
-from obo_kit import NoUserIdentityError, user_session, with_user_client
-from obo_kit.integrations.asgi import UserHeadersMiddleware
+from obo_kit import NoUserIdentityError, NoUserSessionError, current_session, user_session, with_user_client
+from obo_kit.integrations.asgi import UserHeadersMiddleware, UserSessionMiddleware
 
 
 @with_user_client
@@ -148,3 +148,66 @@ def test_what_is_no_request_passes_through():
 
     asyncio.run(UserHeadersMiddleware(app)({"type": "lifespan"}, None, None))
     assert seen == ["lifespan"]
+
+
+# --- a whole application ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole_app(workspace):
+    """Entry points without a decorator, and tools that are called in them."""
+
+    async def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{await asyncio.to_thread(whoami)} {current_session() is current_session()}")
+
+    def stream(request: Request) -> StreamingResponse:
+        return StreamingResponse(f"{whoami()}\n" for _ in range(3))
+
+    def healthy(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("healthy")
+
+    routes = [Route("/", answer), Route("/stream", stream), Route("/health", healthy)]
+    app = Starlette(routes=routes)
+    assert user_session(app) is app
+    return TestClient(app)
+
+
+@pytest.mark.parametrize("path", ["/", "/stream"])
+def test_an_app_serves_each_request_in_the_session_of_its_user(workspace, whole_app, path):
+    """Rules 1 and 4: streams included."""
+    with workspace.as_app() as proxy:
+        for user in ("alice", "bob"):
+            answer = whole_app.get(path, headers=proxy.headers(user, scopes=["iam.current-user:read"]))
+            assert {word for word in answer.text.split() if "@" in word} == {f"{user}@example.com"}
+    assert {entry.user for entry in workspace.log} == {"alice", "bob"}
+
+
+def test_a_request_to_an_app_without_a_user_has_none(workspace, whole_app):
+    """Rule 2: it is served, for a health check has no user; what acts for the user is refused."""
+    with workspace.as_app():
+        assert whole_app.get("/health").text == "healthy"
+        with pytest.raises(NoUserIdentityError):
+            whole_app.get("/")
+    assert calls(workspace) == []
+
+
+def test_a_session_of_an_app_ends_with_its_request(workspace):
+    """Rule 5."""
+    kept = []
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        kept.append(current_session())
+        return PlainTextResponse("")
+
+    app = UserSessionMiddleware(Starlette(routes=[Route("/", endpoint)]))
+    with workspace.as_app() as proxy, TestClient(app) as client:
+        client.get("/", headers=proxy.headers("alice"))
+        assert [session.closed for session in kept] == [True]
+        with pytest.raises(NoUserSessionError):  # rule 7: this process opens sessions
+            whoami()
+
+
+def test_an_app_takes_its_users_from_its_requests():
+    for settings in ({"headers": {}}, {"token": "t"}, {"required": False}):
+        with pytest.raises(TypeError, match="leave out"):
+            user_session(**settings)(Starlette())

@@ -41,7 +41,7 @@ EXPECTED: dict[str, dict[str, tuple[set[str], dict[str, set[str]]]]] = {
     "whoami_serving": {
         "alice": ({"alice@example.com"}, {CHAT: {"allowed"}, SQL: {"allowed"}}),
         "bob": ({"Who you are is not available to you."}, {CHAT: {"allowed"}, SQL: {"missing grant"}}),
-        "carol": ({"The model is not available to you."}, {CHAT: {"missing grant"}}),
+        "carol": ({"You may not use the model."}, {CHAT: {"missing grant"}}),
     },
     "retrieval_graph": {
         "alice": ({FOUND, CLAUSE}, {FAQ: {"allowed"}, CONTRACTS: {"allowed"}}),

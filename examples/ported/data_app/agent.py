@@ -8,20 +8,15 @@ from collections.abc import Iterator
 import streamlit as st
 from databricks.sdk import WorkspaceClient
 from mlflow.models.resources import DatabricksSQLWarehouse
-
-from obo_kit import explain, optional_tool, requires_scopes, user_session, with_user_client
+from obo_kit import raise_for_denial, user_session, user_tool
 
 WAREHOUSE = "a1b2c3d4e5f6"
 
 
-@optional_tool(fallback=[["not available to you"]])
-@requires_scopes(DatabricksSQLWarehouse(WAREHOUSE))
-@with_user_client
+@user_tool(DatabricksSQLWarehouse(WAREHOUSE), fallback=[["not available to you"]])
 def query(client: WorkspaceClient, statement: str) -> list[list[str]]:
     response = client.statement_execution.execute_statement(statement, WAREHOUSE)
-    if denial := explain(response):
-        raise denial.error()
-    return response.result.data_array
+    return raise_for_denial(response).result.data_array
 
 
 def totals() -> Iterator[str]:

@@ -7,9 +7,8 @@ from databricks.ai_search.client import AISearchClient
 from databricks_openai import DatabricksOpenAI
 from mlflow.genai.agent_server import AgentServer, invoke, stream
 from mlflow.models.resources import DatabricksServingEndpoint, DatabricksVectorSearchIndex
+from obo_kit import user_session, user_tool
 from pydantic import BaseModel
-
-from obo_kit import optional_tool, requires_scopes, user_session, with_user_client
 
 LLM = "chat-model"
 CONTRACTS = "main.legal.contracts"
@@ -20,18 +19,14 @@ class Request(BaseModel):
     questions: list[str]
 
 
-@optional_tool
-@requires_scopes(DatabricksServingEndpoint(LLM))
-@with_user_client
+@user_tool(DatabricksServingEndpoint(LLM))
 def ask_model(client: DatabricksOpenAI, question: str, document: str) -> str:
     prompt = f"{question}\n\n{document}"
     answer = client.chat.completions.create(model=LLM, messages=[{"role": "user", "content": prompt}])
     return answer.choices[0].message.content
 
 
-@optional_tool
-@requires_scopes(DatabricksVectorSearchIndex(CONTRACTS))
-@with_user_client
+@user_tool(DatabricksVectorSearchIndex(CONTRACTS))
 def find_precedent(client: AISearchClient, question: str) -> str:
     index = client.get_index(index_name=CONTRACTS)
     found = index.similarity_search(query_text=question, columns=["text"], num_results=1)
@@ -43,14 +38,12 @@ def finding(question: str, document: str) -> dict[str, str]:
 
 
 @invoke()
-@user_session
 async def analyse(data: dict[str, Any]) -> dict[str, Any]:
     request = Request(**data)
     return {"findings": [finding(one, request.document) for one in request.questions]}
 
 
 @stream()
-@user_session
 async def analyse_in_turn(data: dict[str, Any]) -> AsyncIterator[dict[str, str]]:
     request = Request(**data)
     for one in request.questions:
@@ -58,7 +51,7 @@ async def analyse_in_turn(data: dict[str, Any]) -> AsyncIterator[dict[str, str]]
 
 
 server = AgentServer()
-app = server.app
+app = user_session(server.app)
 
 if __name__ == "__main__":
     server.run("agent:app")

@@ -11,27 +11,21 @@ from databricks_ai_bridge.genie import Genie
 from mlflow.models.resources import DatabricksGenieSpace
 from mlflow.pyfunc import ChatAgent
 from mlflow.types.agent import ChatAgentChunk, ChatAgentMessage, ChatAgentResponse
-
-from obo_kit import explain, optional_tool, requires_scopes, user_session, with_user_client
+from obo_kit import raise_for_denial, user_session, user_tool
 
 SPACES = {"sales": "01f0ea87c0de", "staff": "01f0ea87c0df"}
 
 
-@optional_tool
-@requires_scopes(*(DatabricksGenieSpace(space) for space in SPACES.values()))
-@with_user_client
+@user_tool(*map(DatabricksGenieSpace, SPACES.values()))
 def ask(client: WorkspaceClient, space: str, question: str) -> str:
-    answer = Genie(SPACES[space], client=client).ask_question(question)
-    if denial := explain(answer):
-        raise denial.error()
-    return answer.result
+    return raise_for_denial(Genie(SPACES[space], client=client).ask_question(question)).result
 
 
+@user_session
 class Agent(ChatAgent):
     def predict(self, messages, context=None, custom_inputs=None) -> ChatAgentResponse:
         return ChatAgentResponse(messages=[chunk.delta for chunk in self.predict_stream(messages)])
 
-    @user_session
     def predict_stream(self, messages, context=None, custom_inputs=None) -> Iterator[ChatAgentChunk]:
         for space in SPACES:
             said = ask(space, messages[-1].content)

@@ -7,7 +7,7 @@ from databricks.sdk import WorkspaceClient
 from databricks_langchain import ChatDatabricks, DatabricksMCPServer, DatabricksMultiServerMCPClient
 from langchain.agents import create_agent
 from mlflow.genai.agent_server import AgentServer, invoke, stream
-from mlflow.models.resources import DatabricksGenieSpace, DatabricksServingEndpoint, DatabricksVectorSearchIndex
+from mlflow.models.resources import DatabricksGenieSpace, DatabricksVectorSearchIndex
 from mlflow.types.responses import (
     ResponsesAgentRequest,
     ResponsesAgentResponse,
@@ -15,14 +15,11 @@ from mlflow.types.responses import (
     output_to_responses_items_stream,
     to_chat_completions_input,
 )
-
-from obo_kit import available_tools_async, requires_scopes, system_resources, user_session
+from obo_kit import available_tools_async, requires_scopes, user_session
 
 LLM = "chat-model"
 SPACE = "01f0ea87c0de"
 CONTRACTS = "main.legal.contracts"
-
-system_resources(DatabricksServingEndpoint(LLM))
 
 
 def mcp_server(name: str, path: str, client: WorkspaceClient) -> DatabricksMultiServerMCPClient:
@@ -45,14 +42,12 @@ async def make_graph():
 
 
 @invoke()
-@user_session
 async def answer(request: ResponsesAgentRequest) -> ResponsesAgentResponse:
     items = [event.item async for event in answers(request) if event.type == "response.output_item.done"]
     return ResponsesAgentResponse(output=items)
 
 
 @stream()
-@user_session
 async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
     graph = await make_graph()
     messages = to_chat_completions_input([item.model_dump() for item in request.input])
@@ -63,7 +58,7 @@ async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgen
 
 
 server = AgentServer("ResponsesAgent")
-app = server.app
+app = user_session(server.app)
 
 if __name__ == "__main__":
     server.run("agent:app")

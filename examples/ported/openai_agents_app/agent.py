@@ -1,4 +1,4 @@
-"""Apps, OpenAI Agents SDK on MLflow's agent server: a tool that acts for the user, and MCP servers."""
+"""Apps, OpenAI Agents SDK on MLflow's agent server: a tool that closes over the user's client, and MCP servers."""
 
 import os
 from collections.abc import AsyncIterator
@@ -16,10 +16,9 @@ from databricks.sdk import WorkspaceClient
 from databricks_openai import AsyncDatabricksOpenAI
 from databricks_openai.agents import McpServer
 from mlflow.genai.agent_server import AgentServer, invoke, stream
-from mlflow.models.resources import DatabricksGenieSpace, DatabricksServingEndpoint
+from mlflow.models.resources import DatabricksGenieSpace
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
-
-from obo_kit import optional_tool, requires_scopes, system_resources, user_session, with_user_client
+from obo_kit import current_session, optional_tool, requires_scopes, user_session, user_tool
 
 LLM = "chat-model"
 SPACES = {"sales": "01f0ea87c0de", "staff": "01f0ea87c0df"}
@@ -27,33 +26,30 @@ SPACES = {"sales": "01f0ea87c0de", "staff": "01f0ea87c0df"}
 set_default_openai_client(AsyncDatabricksOpenAI())
 set_default_openai_api("chat_completions")
 set_tracing_disabled(True)
-system_resources(DatabricksServingEndpoint(LLM))
-
-
-@function_tool
-@requires_scopes("iam.current-user:read")
-@with_user_client
-def whoami(client: WorkspaceClient) -> str:
-    """Say who the user is."""
-    return client.current_user.me().user_name
 
 
 @asynccontextmanager
 @requires_scopes(*map(DatabricksGenieSpace, SPACES.values()))
-@with_user_client
-async def make_agent(client: WorkspaceClient) -> AsyncIterator[Agent]:
+async def make_agent() -> AsyncIterator[Agent]:
+    user_client = current_session().client
+
+    @function_tool
+    @user_tool("iam.current-user:read")
+    def whoami(user_client: WorkspaceClient) -> str:
+        """Say who the user is."""
+        return user_client.current_user.me().user_name
+
     async with AsyncExitStack() as stack:
         servers = []
         for name, space in SPACES.items():
             url = f"{os.environ['DATABRICKS_HOST']}/api/2.0/mcp/genie/{space}"
-            server = McpServer(url=url, name=name, workspace_client=client)
+            server = McpServer(url=url, name=name, workspace_client=user_client)
             with optional_tool(name):
                 servers.append(await stack.enter_async_context(server))
         yield Agent(name="sales-agent", model=LLM, tools=[whoami], mcp_servers=servers)
 
 
 @invoke()
-@user_session
 async def answer(request: ResponsesAgentRequest) -> ResponsesAgentResponse:
     async with make_agent() as agent:
         result = await Runner.run(agent, [item.model_dump() for item in request.input])
@@ -61,7 +57,6 @@ async def answer(request: ResponsesAgentRequest) -> ResponsesAgentResponse:
 
 
 @stream()
-@user_session
 async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
     async with make_agent() as agent:
         result = Runner.run_streamed(agent, [item.model_dump() for item in request.input])
@@ -71,7 +66,7 @@ async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgen
 
 
 server = AgentServer("ResponsesAgent")
-app = server.app
+app = user_session(server.app)
 
 if __name__ == "__main__":
     server.run("agent:app")

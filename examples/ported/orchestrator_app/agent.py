@@ -15,8 +15,7 @@ from databricks_openai import AsyncDatabricksOpenAI
 from mlflow.genai.agent_server import AgentServer, invoke, stream
 from mlflow.models.resources import DatabricksServingEndpoint
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
-
-from obo_kit import optional_tool, requires_scopes, system_resources, user_session, with_user_client
+from obo_kit import user_session, user_tool
 
 LLM = "chat-model"
 AGENTS = {"ask_support": "support-agent", "ask_legal": "legal-agent"}
@@ -24,13 +23,10 @@ AGENTS = {"ask_support": "support-agent", "ask_legal": "legal-agent"}
 set_default_openai_client(AsyncDatabricksOpenAI())
 set_default_openai_api("chat_completions")
 set_tracing_disabled(True)
-system_resources(DatabricksServingEndpoint(LLM))
 
 
 def make_tool(name: str, endpoint: str) -> FunctionTool:
-    @optional_tool
-    @requires_scopes(DatabricksServingEndpoint(endpoint), "ai-gateway")  # the responses path asks for both
-    @with_user_client
+    @user_tool(DatabricksServingEndpoint(endpoint), "ai-gateway")  # the responses path asks for both
     async def ask(client: AsyncDatabricksOpenAI, question: str) -> str:
         response = await client.responses.create(model=endpoint, input=question)
         return response.output_text
@@ -42,14 +38,12 @@ ORCHESTRATOR = Agent(name="orchestrator", model=LLM, tools=[make_tool(*one) for 
 
 
 @invoke()
-@user_session
 async def answer(request: ResponsesAgentRequest) -> ResponsesAgentResponse:
     result = await Runner.run(ORCHESTRATOR, [item.model_dump() for item in request.input])
     return ResponsesAgentResponse(output=[item.to_input_item() for item in result.new_items])
 
 
 @stream()
-@user_session
 async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
     result = Runner.run_streamed(ORCHESTRATOR, [item.model_dump() for item in request.input])
     async for event in result.stream_events():
@@ -58,7 +52,7 @@ async def answers(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgen
 
 
 server = AgentServer("ResponsesAgent")
-app = server.app
+app = user_session(server.app)
 
 if __name__ == "__main__":
     server.run("agent:app")

@@ -8,7 +8,7 @@ import mlflow
 from databricks.sdk import WorkspaceClient
 from databricks_langchain import ChatDatabricks, VectorSearchRetrieverTool
 from langchain.agents import create_agent
-from mlflow.models.resources import DatabricksServingEndpoint, DatabricksVectorSearchIndex
+from mlflow.models.resources import DatabricksVectorSearchIndex
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import (
     ResponsesAgentRequest,
@@ -17,14 +17,11 @@ from mlflow.types.responses import (
     output_to_responses_items_stream,
     to_chat_completions_input,
 )
-
-from obo_kit import available_tools, requires_scopes, system_resources, user_session
+from obo_kit import available_tools, requires_scopes, user_session
 
 LLM = "chat-model"
 FAQ = "main.support.faq"
 CONTRACTS = "main.legal.contracts"
-
-system_resources(DatabricksServingEndpoint(LLM))
 
 
 @requires_scopes(DatabricksVectorSearchIndex(FAQ))
@@ -44,6 +41,7 @@ def search_contracts(client: WorkspaceClient):
     )
 
 
+@user_session
 class Agent(ResponsesAgent):
     def make_graph(self):
         return create_agent(ChatDatabricks(endpoint=LLM), available_tools(search_faq, search_contracts))
@@ -52,7 +50,6 @@ class Agent(ResponsesAgent):
         events = self.predict_stream(request)
         return ResponsesAgentResponse(output=[e.item for e in events if e.type == "response.output_item.done"])
 
-    @user_session
     def predict_stream(self, request: ResponsesAgentRequest) -> Iterator[ResponsesAgentStreamEvent]:
         messages = to_chat_completions_input([item.model_dump() for item in request.input])
         for update in self.make_graph().stream({"messages": messages}, stream_mode="updates"):

@@ -9,7 +9,6 @@ from typing import Any
 import mlflow
 from databricks.sdk import WorkspaceClient
 from databricks_openai import DatabricksOpenAI
-from mlflow.models.resources import DatabricksServingEndpoint, DatabricksSQLWarehouse
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import (
     ResponsesAgentRequest,
@@ -18,9 +17,8 @@ from mlflow.types.responses import (
     output_to_responses_items_stream,
     to_chat_completions_input,
 )
+from obo_kit import raise_for_denial, user_session, user_tool
 from pydantic import BaseModel
-
-from obo_kit import explain, optional_tool, requires_scopes, user_session, with_user_client
 
 LLM = "chat-model"
 WAREHOUSE = "a1b2c3d4e5f6"
@@ -37,29 +35,23 @@ class Tool(BaseModel):
         return {"type": "function", "function": function}
 
 
-@optional_tool(fallback="Who you are is not available to you.")
-@requires_scopes(DatabricksSQLWarehouse(WAREHOUSE))
-@with_user_client
-def whoami(client: WorkspaceClient) -> str:
-    response = client.statement_execution.execute_statement("SELECT current_user()", WAREHOUSE)
-    if denial := explain(response):
-        raise denial.error()
-    return response.result.data_array[0][0]
+@user_tool("sql", fallback="Who you are is not available to you.")
+def whoami(user_client: WorkspaceClient) -> str:
+    response = user_client.statement_execution.execute_statement("SELECT current_user()", WAREHOUSE)
+    return raise_for_denial(response).result.data_array[0][0]
 
 
-TOOLS = {"whoami": Tool(name="whoami", description="Say who the user is.", run=whoami)}
-NO_MODEL = {"id": "1", "choices": [{"delta": {"role": "assistant", "content": "The model is not available to you."}}]}
-
-
+@user_session
 class Agent(ResponsesAgent):
-    @optional_tool(fallback=NO_MODEL)
-    @requires_scopes(DatabricksServingEndpoint(LLM))
-    @with_user_client
+    def __init__(self) -> None:
+        self.tools = {"whoami": Tool(name="whoami", description="Say who the user is.", run=whoami)}
+
+    @user_tool("model-serving", fallback={"id": "1", "choices": [{"delta": {"content": "You may not use the model."}}]})
     def call_llm(self, client: DatabricksOpenAI, messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for chunk in client.chat.completions.create(
             model=LLM,
             messages=to_chat_completions_input(messages),
-            tools=[tool.spec() for tool in TOOLS.values()],
+            tools=[tool.spec() for tool in self.tools.values()],
             stream=True,
         ):
             yield chunk.to_dict()
@@ -68,13 +60,12 @@ class Agent(ResponsesAgent):
         events = self.predict_stream(request)
         return ResponsesAgentResponse(output=[e.item for e in events if e.type == "response.output_item.done"])
 
-    @user_session
     def predict_stream(self, request: ResponsesAgentRequest) -> Iterator[ResponsesAgentStreamEvent]:
         messages = [item.model_dump() for item in request.input]
         while messages[-1].get("role") != "assistant":
             if messages[-1].get("type") == "function_call":
                 call = messages[-1]
-                said = TOOLS[call["name"]].run(**json.loads(call["arguments"]))
+                said = self.tools[call["name"]].run(**json.loads(call["arguments"]))
                 messages.append(self.create_function_call_output_item(call["call_id"], said))
                 yield ResponsesAgentStreamEvent(type="response.output_item.done", item=messages[-1])
             else:

@@ -1,6 +1,6 @@
 """Apps, a Streamlit page over a SQL warehouse.
 
-Run: streamlit run before.py
+Run: streamlit run agent.py
 """
 
 from collections.abc import Iterator

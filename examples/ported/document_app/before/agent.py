@@ -66,4 +66,4 @@ server = AgentServer()
 app = server.app
 
 if __name__ == "__main__":
-    server.run("before:app")
+    server.run("agent:app")

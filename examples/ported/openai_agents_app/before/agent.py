@@ -72,4 +72,4 @@ server = AgentServer("ResponsesAgent")
 app = server.app
 
 if __name__ == "__main__":
-    server.run("before:app")
+    server.run("agent:app")

@@ -1,6 +1,6 @@
 """Apps, an MCP server of one's own whose tools act for whoever calls them.
 
-Run: uvicorn before:app
+Run: uvicorn agent:app
 """
 
 import os
