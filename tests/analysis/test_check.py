@@ -114,6 +114,15 @@ def test_nothing_is_run(tmp_path):
     assert checked(tmp_path, "raise SystemExit('run')\n" + MISTAKE)[0].code == "OBO301"
 
 
+@pytest.mark.parametrize(
+    ("decorator", "codes"), [("", ["OBO301"]), ("('genie')", []), ("('sql')", ["OBO302", "OBO301"])]
+)
+def test_user_tool_is_the_three_decorators_in_one(tmp_path, decorator, codes):
+    text = MISTAKE.replace("import with_user_client", "import user_tool")
+    found = checked(tmp_path, text.replace("@with_user_client", f"@user_tool{decorator}"))
+    assert [one.code for one in found] == codes
+
+
 def test_a_helper_module_in_the_folder_counts(tmp_path):
     """Its names and declarations are known, and its own mistakes are its own."""
     (tmp_path / "tools").mkdir()

@@ -13,7 +13,8 @@ from obo_kit.analysis.check._vocabulary import CLIENTS, argument, kit_name, last
 
 __all__ = ["Facts", "FunctionReader"]
 
-_DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "with_user_client"})
+_DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "user_tool", "with_user_client"})
+_IN_ONE: Final = ("with_user_client", "optional_tool", "user_tool")  # what `user_tool` stands for, but for the scopes
 _WRAPPERS: Final = frozenset({"cache", "function_tool", "lru_cache", "tool", "trace"})
 _FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
 
@@ -77,10 +78,14 @@ class FunctionReader:
         name = kit_name(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
         if name in _DECORATORS:
             facts = self._facts.setdefault(function, Facts(module, function))
-            facts.kit[name] = decorator
-            if by_call:
-                facts.by_call.add(name)
-            if name == "requires_scopes" and isinstance(decorator, ast.Call):
+            in_one = name == "user_tool"
+            declares = isinstance(decorator, ast.Call) and bool(decorator.args or not in_one)
+            for each in _IN_ONE if in_one else (name,):
+                facts.kit[each] = decorator
+                if by_call:
+                    facts.by_call.add(each)
+            if name in ("requires_scopes", "user_tool") and declares:
+                facts.kit["requires_scopes"] = decorator
                 facts.requires.append(decorator)
 
     def _note_call_form(self, module: Module, call: ast.Call) -> None:
