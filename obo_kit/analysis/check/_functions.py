@@ -79,12 +79,11 @@ class FunctionReader:
         if name in _DECORATORS:
             facts = self._facts.setdefault(function, Facts(module, function))
             in_one = name == "user_tool"
-            declares = isinstance(decorator, ast.Call) and bool(decorator.args or not in_one)
             for each in _IN_ONE if in_one else (name,):
                 facts.kit[each] = decorator
                 if by_call:
                     facts.by_call.add(each)
-            if name in ("requires_scopes", "user_tool") and declares:
+            if isinstance(decorator, ast.Call) and (name == "requires_scopes" or (in_one and decorator.args)):
                 facts.kit["requires_scopes"] = decorator
                 facts.requires.append(decorator)
 
