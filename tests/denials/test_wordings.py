@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from answering import Server
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.service.dashboards import GenieMessage
@@ -32,66 +29,6 @@ from obo_kit.denials._classify import classify
 R = DenialReason
 ALICE = "alice@example.com"
 UUID = "0a1b2c3d-1111-4222-8333-444455556666"
-
-
-@dataclass
-class Server:
-    """Answers every request alike."""
-
-    host: str
-    status: int = 200
-    body: bytes = b"{}"
-    headers: dict[str, str] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-
-    def refuse(self, status: int, text: str, code: object = None, details: object = None, **headers: str) -> None:
-        body = {"message": text, **({"error_code": code} if code else {}), **({"details": details} if details else {})}
-        self.status, self.body, self.headers = status, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        self.headers |= headers
-
-    def say(self, status: int, text: str, **headers: str) -> None:
-        self.status, self.body, self.headers = status, text.encode(), {"Content-Type": "text/plain", **headers}
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            probe = self.path.startswith("/.well-known/databricks-config")
-            page = self.path.startswith("/login")
-            body = b"{}" if probe else b"<!doctype html>" if page else server.body
-            server.requests.append(f"{self.command} {self.path}")
-            self.send_response(200 if probe or page else server.status)
-            for name, value in {} if probe or page else server.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    server = Server(f"http://127.0.0.1:{httpd.server_port}")
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
-
-
-@pytest.fixture
-def server(started, monkeypatch) -> Server:
-    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "off")
-    started.status, started.body, started.headers, started.requests = 200, b"{}", {}, []
-    return started
 
 
 def inside(server: Server, call: Any, *resources: Any) -> Denial | None:
