@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from obo_kit._upstream.lost_texts import QUOTED_ANSWER
 from obo_kit._utils.plain import plain
 
 __all__: list[str] = []
@@ -15,6 +16,7 @@ __all__: list[str] = []
 _MAX_JSON = 64_000
 _MAX_WORDS = 2000
 _CODE = re.compile(r'"error_code"\s{0,4}:\s{0,4}"?([A-Z_]{1,80}|\d{3})\b')
+_MESSAGE = re.compile(r'"message"\s{0,4}:\s{0,4}"((?:[^"\\]|\\.){0,1000})')
 _SEPARATORS = re.compile(r"[^a-z]")
 
 
@@ -70,7 +72,8 @@ def read_answer(content: str | bytes) -> Answer:
         match = _CODE.search(text[:_MAX_JSON])
         return Answer(error_code=match[1] if match is not None else None, text=text[:_MAX_WORDS])
     inner = body.get("error")
-    message = body.get("message") or body.get("error_description") or (inner if isinstance(inner, str) else None)
+    said = (body.get("message"), body.get("error_description"), body.get("detail"), inner)
+    message = next((words for words in said if words and isinstance(words, str)), None)
     if isinstance(inner, dict) and not message:  # as the OpenAI-compatible routes nest it
         message = inner.get("message")
     return Answer(
@@ -80,6 +83,17 @@ def read_answer(content: str | bytes) -> Answer:
     )
 
 
+def quoted_answer(text: str) -> Answer | None:
+    """Read the answer that a statement's error quotes, which may be cut; `None` where it quotes none."""
+    quoted = QUOTED_ANSWER.pattern.search(text)
+    if quoted is None:
+        return None
+    code, message = _CODE.search(quoted["body"]), _MESSAGE.search(quoted["body"])
+    if code is None or message is None:
+        return None
+    return Answer(error_code=code[1], text=message[1].replace("\\", ""))
+
+
 _PRIVILEGES = (
     "privilege",
     "privileges",
@@ -87,6 +101,7 @@ _PRIVILEGES = (
     "missingprivileges",
     "requiredprivilege",
     "requiredprivileges",
+    "msg",
 )
 _KINDS = ("resourcetype", "securabletype", "securablekind")
 _NAMES = ("resourceidentifier", "resourcename", "resource", "securablefullname", "fullname", "securable")

@@ -57,4 +57,26 @@ HTTP_STATUS = LostText(
     sample="SEA HTTP request failed with status 403",
     source="databricks/sql/backend/sea of databricks-sql-connector 4.9",
 )
-LOST_TEXTS = (CANCELLED, AGENTS_STATUS, GENIE_FAILED, BRIDGE_NO_USER, MLFLOW_STATUS, HTTP_STATUS)
+QUOTED_ANSWER = LostText(
+    name="a statement quotes the answer that a function of it met with",
+    pattern=re.compile(r"HTTP request failed with status: {0,2}(?P<body>\{.{0,4000})", re.DOTALL),
+    sample="The remote HTTP request failed with code 403, and error message 'HTTP request failed with status: "
+    '{"error_code":"PERMISSION_DENIED","message":"No."}\'',
+    source="reported: dbdemos#220, dbdemos#241, fid:58214030020",
+)
+SDK_NO_MESSAGE = LostText(
+    name="the SDK reads an answer that has no message",
+    pattern=re.compile(r"\A(?:request failed|None)\Z"),
+    sample="request failed",
+    source="databricks/sdk/errors/deserializer.py",
+)
+LOST_TEXTS = (
+    CANCELLED,
+    AGENTS_STATUS,
+    GENIE_FAILED,
+    BRIDGE_NO_USER,
+    MLFLOW_STATUS,
+    HTTP_STATUS,
+    QUOTED_ANSWER,
+    SDK_NO_MESSAGE,
+)

@@ -97,6 +97,12 @@ _SCOPES = rf": {{0,2}}['\"\[]?(?P<scopes>{_SCOPE}(?:(?:, ?| and ){_SCOPE}){{0,9}
 _NAME = r"(?:'(?P<name>[^']{1,256})'|\"(?P<name_2>[^\"]{1,256})\"|(?P<name_3>[^\s'\",;]{1,256}?)(?=[.,;:]?(?:\s|\Z)))"
 _NOUNS = "serving|SQL|vector|search|external|storage|Genie|model|registered|MCP|Unity|Catalog"
 _WHAT = rf"(?P<what>(?:(?:{_NOUNS}) ){{0,2}}[A-Za-z_]{{1,40}})"
+# What an answer says is missing or absent, before its name or without one.
+_NOUN = (
+    "catalog|schema|database|table|view|volume|function|routine|model|connection|endpoint|serving endpoint|index|warehouse|"
+    "SQL warehouse|metastore|external location|storage credential|share"
+)
+_LISTED = "alert|app|cluster|dashboard|directory|endpoint|experiment|folder|job|notebook|pipeline|query|warehouse"
 _REFUSED = (400, 401, 403)
 _VALUE = (200, 400, 403)  # where SQL, Genie and MCP servers say it, too
 
@@ -110,6 +116,7 @@ _SAME_WORKSPACE = (
 )
 NETWORK_REMEDY = "Ask a workspace admin to let the agent's network reach the workspace. A grant does not help."
 _ENTITLEMENT = "Ask a workspace admin to give the user the entitlement {name}. A grant on a resource does not help."
+_ADMINS = "Only an admin may: ask one to do it, or leave the call out. A grant on a resource does not help."
 _FEATURE = "Ask a workspace admin to enable the feature, or do without it. A grant does not help."
 _STORAGE = (
     "Ask a metastore admin, or the owner of the external location, to look at its storage credential. "
@@ -147,8 +154,9 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "ip_access_list",
         _R.POLICY,
-        ("ip acl", "ip access list", "ip allow list", "source ip"),
+        ("ip acl", "ip access list", "ip allow list", "source ip", "ip address"),
         r"\bblocked by .{0,40}?IP (?:ACL|access list)|\bIP (?:access|allow) list|"
+        r"\bIP address .{0,60}?not .{0,20}?allow(?:ed| ?list)|"
         r"\bSource IP (?:address )?.{0,60}?(?:blocked|denied|not allowed)",
         (200, *_REFUSED),
         "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1",
@@ -159,8 +167,8 @@ TEXTS: tuple[Text, ...] = (
         "other_workspace",
         _R.POLICY,
         (" access to org", " access to workspace"),
-        r"\b(?:Invalid|Unauthorized) (?:network )?access to (?:Org|workspace)\b",
-        _REFUSED,
+        r"\b(?:Invalid|Unauthorized) access to (?:Org|workspace)\b",
+        (200, *_REFUSED),
         "Invalid access to Org: 1",
         "reported: sdk-go#928, terraform-provider-databricks#4662",
         remedy=_SAME_WORKSPACE,
@@ -178,11 +186,12 @@ TEXTS: tuple[Text, ...] = (
             "ingress",
         ),
         r"\bprivate ?link\b|\bPrivate Service Connect\b|\bprivate endpoint\b|\bnot accessible from the current network|"
-        r"\bPublic (?:network )?access (?:is|to) .{0,40}?(?:not allowed|disabled|denied)|"
+        r"\bPublic (?:network |internet )?access (?:is|to) .{0,40}?(?:not allowed|disabled|denied)|"
         r"\b(?:network|ingress|egress) (?:access )?(?:policy|policies|rules?|restrictions?)\b|\bunauthorized network\b",
-        _REFUSED,
-        "The requested workspace has AWS PrivateLink enabled and is not accessible from the current network.",
-        "documented: databricks-sdk-py, errors/private_link.py; the policies' wordings are inferred",
+        (200, *_REFUSED),
+        "Unauthorized network access to workspace: 1",
+        "reported: fid:71063110792, fid:71447398498, fid:66486333766, fid:52774082995; documented: databricks-sdk-py, "
+        "errors/private_link.py; the policies' wordings are inferred",
         remedy=NETWORK_REMEDY,
     ),
     _text(
@@ -196,6 +205,19 @@ TEXTS: tuple[Text, ...] = (
         "This API is disabled for users without the databricks-sql-access or workspace-access entitlements.",
         "reported: sdk-go#1038",
         remedy=_ENTITLEMENT,
+    ),
+    _text(
+        "admins_only",
+        _R.ACCESS_DENIED,
+        "admin",
+        r"\bwithout (?:account |workspace |metastore )?admin status|"
+        r"\breserved (?:to|for) (?:account |workspace |metastore )?admin|"
+        r"\bonly (?:an? |the )?(?:account |workspace |metastore )?admin(?:s|istrators?)? (?:can|may|is|are)\b|"
+        r"\bis not an? (?:account|workspace|metastore) admin|/org_admin_conf/",
+        _VALUE,
+        "This API is disabled for users without account admin status",
+        "reported: fid:58847651005, fid:3674126143, fid:58127847979, overwatch#1113, databricks-vscode#1836",
+        remedy=_ADMINS,
     ),
     _text(
         "rate_limit_of_zero",
@@ -337,12 +359,34 @@ TEXTS: tuple[Text, ...] = (
         _R.ACCESS_DENIED,
         "not have ",
         r"\bdo(?:es)? not have (?:the )?(?:privileges? |permissions? )?'?"
-        r"(?P<privilege>(?-i:ALL PRIVILEGES|[A-Z][A-Z_ ]{1,40}?(?:(?:, | and |, and )[A-Z][A-Z_ ]{1,40}?){0,5}))'?"
+        r"(?P<privilege>(?-i:ALL PRIVILEGES|[A-Z][A-Z_ ]{1,40}?(?:(?:, ?| and |, and )[A-Z][A-Z_ ]{1,40}?){0,5}))'?"
         r"(?: privileges?| permissions?)? on "
-        rf"{_WHAT} {_NAME}",
+        rf"{_WHAT}:? {_NAME}",
         _VALUE,
         "User does not have USE CATALOG on Catalog 'x'.",
-        "reported: fid:59223030272, fid:68862795987, fid:70164141621, fid:48348139623, fid:65843860266",
+        "reported: fid:59223030272, fid:68862795987, fid:70164141621, fid:48348139623, fid:65843860266, fid:52505147808",
+    ),
+    _text(
+        "uc_privilege_missing_somewhere",
+        _R.ACCESS_DENIED,
+        "not have ",
+        r"\bdo(?:es)? not have (?:the )?(?:privileges? |permissions? )?'?"
+        r"(?P<privilege>(?-i:[A-Z][A-Z_ ]{1,40}?(?:, ?[A-Z][A-Z_ ]{1,40}?){0,5}))'?"
+        rf"(?:(?: privileges?| permissions?)? on (?P<what>{_NOUN})\b| (?:privileges?|permissions?)\b)",
+        _VALUE,
+        "Principal does not have USE CONNECTION privilege.",
+        "reported: fid:54226642843, fid:53144985989, fid:52878447966, fid:53924841590",
+    ),
+    _text(
+        "access_list",
+        _R.ACCESS_DENIED,
+        ("permissions on ", 'you need "can', "you need 'can"),
+        r"\bdoes not have (?P<level>Manage|Manage Run|View|Read|Run|Edit|Query|Use|Restart) permissions? on "
+        rf"(?:(?P<what>{_LISTED}) )?(?:with ID:? )?(?:ElasticJobId\((?P<name_4>\w{{1,64}})\)|{_NAME})|"
+        r"\bYou need ['\"]Can (?P<level_2>[A-Z][a-z]{1,20}(?: Run)?)['\"] permission",
+        _VALUE,
+        "alice does not have Manage permissions on Job with ID: ElasticJobId(7).",
+        "reported: fid:57367877068, fid:70417665475, fid:10654392046, fid:26974639019",
     ),
     _text(
         "genie_no_access",
@@ -390,11 +434,12 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "storage",
         _R.POLICY,
-        ("cloud storage", "storage credential", "accessdeniedexception", "storage provider"),
-        r"\b(?:error from cloud storage|cloud storage provider|storage credential|AccessDeniedException)\b",
+        ("cloud storage", "storage credential", "accessdeniedexception", "storage provider", "unauthorized access:"),
+        r"\b(?:error from cloud storage|cloud storage provider|storage credential|AccessDeniedException)\b|"
+        r"\bUnauthorized access: (?:s3a?|abfss?|wasbs?|gs)://",
         (200, 400, 403),
         "PERMISSION_DENIED: Access denied. Cause: AccessDeniedException error from cloud storage provider.",
-        "reported: dbdemos#117",
+        "reported: dbdemos#117, fid:35212366723",
         remedy=_STORAGE,
     ),
     _text(
@@ -478,10 +523,11 @@ TEXTS: tuple[Text, ...] = (
         "hidden_or_absent",
         _R.NOT_FOUND_OR_DENIED,
         ("does not exist", "not found", "not be found", "doesn't exist"),
-        r"(?:'(?P<name>[^']{1,256})' |\b)(?:does(?: not|n't) exist|(?:was |were )?not found|(?:cannot|could not) be found)\b",
+        rf"(?:(?:\b(?P<what>{_NOUN}) (?:with name |with id )?)?'(?P<name>[^']{{1,256}})' |\b)"
+        r"(?:does(?: not|n't) exist|(?:was |were )?not found|(?:cannot|could not) be found)\b",
         (404,),
         "Table 'a.b.c' does not exist.",
-        "reported: fid:68862795987, G-APPKIT-168, dbdemos#220",
+        "reported: fid:68862795987, G-APPKIT-168, dbdemos#220, fid:70500337920",
     ),
 )
 

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from obo_kit._upstream.answers import quoted_answer
 from obo_kit._upstream.texts import NETWORK_REMEDY, TEXTS, is_login, is_private_link, matchable
 from obo_kit.exceptions import DenialReason
 from obo_kit.scopes._lookup import route_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from obo_kit._upstream.texts import Text
     from obo_kit.context._calls import Refusal
@@ -46,6 +47,7 @@ _DETAIL_REASONS: tuple[tuple[re.Pattern[str], DenialReason], ...] = (
     (re.compile(r"PRIVILEGE|PERMISSION|ACCESS_DENIED"), _R.ACCESS_DENIED),
 )
 REDIRECTS = (301, 302, 303, 307, 308)
+STATEMENT_TAKEN = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +86,7 @@ def classify(refusal: Refusal) -> Finding | None:
     """Return what a refusal is; `None` for an answer that is no denial."""
     if refusal.status in REDIRECTS:
         return _redirected(refusal)
+    refusal = _quoted(refusal)
     text, match = _text_of(refusal)
     if text is not None and match is not None:
         finding = _by_text(refusal, text, match) if text.reason is not None else None
@@ -93,6 +96,17 @@ def classify(refusal: Refusal) -> Finding | None:
         reason = _by_details(refusal) or _by_code(refusal)
         finding = Finding(reason=reason, refusal=refusal) if reason is not None else None
     return _completed(finding) if finding is not None else None
+
+
+def _quoted(refusal: Refusal) -> Refusal:
+    """Return what a function inside a statement was refused, where the statement's error quotes that answer."""
+    answer = quoted_answer(refusal.text) if refusal.status == STATEMENT_TAKEN else None
+    if answer is None:
+        return refusal
+    status = 404 if _HIDDEN_CODE.search(answer.error_code or "") else 403
+    if answer.error_code not in _CODES and status != 404:
+        return refusal
+    return replace(refusal, status=status, error_code=answer.error_code, text=answer.text, sql_state=None, path=None)
 
 
 def says_why(refusal: Refusal) -> bool:
@@ -133,8 +147,9 @@ _SEPARATORS = re.compile(r",\s*and\s+|\s+and\s+|,\s*|\s+")
 def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
     assert text.reason is not None
     groups = {name: value.strip() for name, value in match.groupdict().items() if value}
-    name = (groups.get("name") or groups.get("name_2") or groups.get("name_3") or "").replace("`", "")
-    privileges = _listed(groups.get("privilege", ""), keep_spaces=True) or ((text.privilege,) if text.privilege else ())
+    name = _first(groups, "name", "name_2", "name_3", "name_4").replace("`", "")
+    level = text.privilege or _first(groups, "level", "level_2").upper()
+    privileges = _listed(groups.get("privilege", ""), keep_spaces=True) or _level(level)
     remedy = text.remedy.replace("{name}", f"'{name}'" if name else "that the answer names") or None
     return Finding(
         reason=text.reason,
@@ -147,6 +162,15 @@ def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
         scopes=tuple(sorted(set(_listed(groups.get("scopes", ""))))),
         remedy=remedy,
     )
+
+
+def _first(groups: Mapping[str, str], *names: str) -> str:
+    return next((groups[name] for name in names if name in groups), "")
+
+
+def _level(words: str) -> tuple[str, ...]:
+    """Return a level of an access list as its privilege: ``VIEW`` is ``CAN VIEW``."""
+    return (words if words.startswith("CAN ") or words == "SELECT" else f"CAN {words}",) if words else ()
 
 
 def _listed(words: str, *, keep_spaces: bool = False) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from obo_kit._upstream.errors import tells_nothing
 from obo_kit._utils.plain import plain
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import FRAME
-from obo_kit.denials._classify import classify, route_of
+from obo_kit.denials._classify import STATEMENT_TAKEN, classify, route_of
 from obo_kit.denials._from_exceptions import Scene, of_exception, without_config
 from obo_kit.denials._from_values import of_value
 from obo_kit.denials._remedies import USER_MESSAGES, Subject, full_name, is_id, remedy_for
@@ -30,7 +30,6 @@ __all__ = ["explain", "raise_for_denial", "rewrite_denials"]
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _R = DenialReason
-_TAKEN = 200
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
 
@@ -166,32 +165,66 @@ def _detail(finding: Finding) -> str:
     return f"{where}{words}" if words else f"{where}{finding.reason.value.replace('_', ' ')}"
 
 
-def _resource_of(
-    finding: Finding, declared: Sequence[tuple[ResourceKind, str]]
-) -> tuple[ResourceKind | None, str | None]:
+Resource = tuple["ResourceKind", str]
+
+
+def _resource_of(finding: Finding, declared: Sequence[Resource]) -> tuple[ResourceKind | None, str | None]:
     """Return what was refused: as the platform names it, else as its path does, else the only thing declared that it can be."""
-    refusal, kinds = finding.refusal, catalogue().kinds
-    route = route_of(refusal)
-    # Once the warehouse has taken a statement, or the space a question, it is not what was refused.
-    of_route = route.kind if route is not None and refusal.status != _TAKEN else None
-    kind = kinds.get(finding.kind or of_route or "")
-    word = finding.what or (kind.name if kind is not None else "")
+    kind = _kind_of(finding)
     if finding.name:
-        name = full_name(finding.name, word, refusal.path or "", [name for _, name in declared])
-        for resource in declared:
-            if resource[1] == name:
-                return resource
-        if word.lower().replace(" ", "_") in _CONNECTIONS:
-            connections = [resource for resource in declared if resource[0].name == "uc_connection"]
-            if is_id(name) and len(connections) == 1:
-                return connections[0]
-        if finding.what is None and name not in unquote(refusal.path or "").split("/"):
-            kind = kinds.get(finding.kind or "")
-        return (kind if finding.what is None or finding.kind else None), name
+        return _named(finding, finding.name, kind, declared)
     if finding.what is not None:
-        return None, None
-    parts = unquote(refusal.path or "").split("/") if not finding.kind else ()
-    candidates = [resource for resource in declared if resource[1] in parts and refusal.status != _TAKEN]
-    if not candidates and (kind is not None or refusal.status != _TAKEN):
-        candidates = [resource for resource in declared if kind is None or resource[0].name == kind.name]
-    return candidates[0] if len(candidates) == 1 else (kind, None)
+        word = finding.what.lower()
+        return _only([resource for resource in declared if word in resource[0].title.lower()]) or (None, None)
+    return _only(_asked_for(finding, declared) or _of_kind(finding, kind, declared)) or (kind, None)
+
+
+def _asked_for(finding: Finding, declared: Sequence[Resource]) -> Sequence[Resource]:
+    """Return the declared resources that the path names."""
+    if finding.kind or finding.refusal.status == STATEMENT_TAKEN:
+        return ()
+    segments = _segments(finding)
+    return [resource for resource in declared if resource[1] in segments]
+
+
+def _of_kind(finding: Finding, kind: ResourceKind | None, declared: Sequence[Resource]) -> Sequence[Resource]:
+    if kind is None:
+        return () if finding.refusal.status == STATEMENT_TAKEN else declared
+    return [resource for resource in declared if resource[0].name == kind.name]
+
+
+def _kind_of(finding: Finding) -> ResourceKind | None:
+    route = route_of(finding.refusal)
+    # Once the warehouse has taken a statement, or the space a question, it is not what was refused.
+    of_route = route.kind if route is not None and finding.refusal.status != STATEMENT_TAKEN else None
+    return catalogue().kinds.get(finding.kind or of_route or "")
+
+
+def _named(
+    finding: Finding, name: str, kind: ResourceKind | None, declared: Sequence[Resource]
+) -> tuple[ResourceKind | None, str]:
+    word = finding.what or (kind.name if kind is not None else "")
+    name = full_name(name, word, finding.refusal.path or "", [name for _, name in declared])
+    same = next((resource for resource in declared if resource[1] == name), None) or _by_id(name, word, declared)
+    if same is not None:
+        return same
+    if finding.what is None:
+        is_asked_for = finding.kind is not None or name in _segments(finding)
+        return (kind if is_asked_for else None), name
+    is_generic = kind is not None and finding.what.lower() in kind.title.lower()  # "endpoint" is said of several kinds
+    return (kind if finding.kind or is_generic else None), name
+
+
+def _by_id(name: str, word: str, declared: Sequence[Resource]) -> Resource | None:
+    """Return the declared connection, where the platform says an id that nobody else knows."""
+    if not is_id(name) or word.lower().replace(" ", "_") not in _CONNECTIONS:
+        return None
+    return _only([resource for resource in declared if resource[0].name == "uc_connection"])
+
+
+def _segments(finding: Finding) -> Sequence[str]:
+    return unquote(finding.refusal.path or "").split("/")
+
+
+def _only(resources: Sequence[Resource]) -> Resource | None:
+    return resources[0] if len(resources) == 1 else None

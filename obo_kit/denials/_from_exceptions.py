@@ -14,7 +14,14 @@ from obo_kit._upstream import classes
 from obo_kit._upstream.answers import code_of, details_of, read_answer
 from obo_kit._upstream.classes import is_a, package_of
 from obo_kit._upstream.errors import MAX_DEPTH, kept_of, leaves_of, status_of
-from obo_kit._upstream.lost_texts import AGENTS_STATUS, BRIDGE_NO_USER, GENIE_FAILED, HTTP_STATUS, MLFLOW_STATUS
+from obo_kit._upstream.lost_texts import (
+    AGENTS_STATUS,
+    BRIDGE_NO_USER,
+    GENIE_FAILED,
+    HTTP_STATUS,
+    MLFLOW_STATUS,
+    SDK_NO_MESSAGE,
+)
 from obo_kit._upstream.texts import is_login, matchable
 from obo_kit._utils.plain import plain
 from obo_kit.context._calls import Evidence, Refusal
@@ -37,6 +44,7 @@ _MAX_WORDS = 8000  # of an exception's text: the SDK quotes whole answers
 _MAX_LEAVES = 200
 GENIE = "/api/2.0/genie/"
 _MCP = "/api/2.0/mcp/"
+_API = ("/api/1.", "/api/2.", "/api/3.")
 _OURS = (_MCP, "/serving-endpoints/", "/ai-gateway/")
 # Servers that say the platform's words. The others (functions, external servers) say those of whoever wrote the tool.
 OWN_MCP = tuple(f"{_MCP}{name}" for name in ("genie", "ai-search", "vector-search", "sql"))
@@ -143,33 +151,36 @@ def _of_postgres(error: BaseException) -> Finding | None:
         return None
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
     text = str(error)[:_MAX_WORDS]
-    words = matchable(text)
-    refusal = Refusal(status=None, error_code=state or None, text=text)
+    words, refusal = matchable(text), Refusal(status=None, error_code=state or None, text=text)
+    if not state and (finding := _of_gateway(refusal)) is not None:
+        return finding
     if role := _PG_ROLE.search(words):
-        if state in ("", "28000"):
-            return Finding(
-                reason=_R.ACCESS_DENIED,
-                refusal=refusal,
-                kind="lakebase",
-                what="role",
-                name=role["name"],
-                remedy=_PG_NEW_ROLE,
-            )
-        return None
+        return _of_role(refusal, role["name"]) if state in ("", "28000") else None
     if state == "42501" or (not state and words.lower().startswith("permission denied for ")):
-        match = _PG_OBJECT.search(words)
-        what = f"the Postgres {match['what']} '{match['name']}'" if match is not None else "the Postgres object"
-        name = match["name"].strip('"') if match is not None else None
-        return Finding(
-            reason=_R.ACCESS_DENIED,
-            refusal=refusal,
-            kind="lakebase",
-            name=name,
-            remedy=_PG_GRANT.replace("{what}", what),
-        )
+        return _of_grant(refusal, _PG_OBJECT.search(words))
     if state in ("28000", "28P01") or (not state and _PG_SIGN_IN.search(words)):
         return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal)
     return None
+
+
+def _of_gateway(refusal: Refusal) -> Finding | None:
+    """The workspace's network refuses a connection before Postgres sees it."""
+    finding = classify(replace(refusal, status=403))
+    return replace(finding, refusal=refusal) if finding is not None and finding.reason is _R.POLICY else None
+
+
+def _of_role(refusal: Refusal, name: str) -> Finding:
+    return Finding(
+        reason=_R.ACCESS_DENIED, refusal=refusal, kind="lakebase", what="role", name=name, remedy=_PG_NEW_ROLE
+    )
+
+
+def _of_grant(refusal: Refusal, match: re.Match[str] | None) -> Finding:
+    what, name = "the Postgres object", None
+    if match is not None:
+        what, name = f"the Postgres {match['what']} '{match['name']}'", match["name"].strip('"')
+    remedy = _PG_GRANT.replace("{what}", what)
+    return Finding(reason=_R.ACCESS_DENIED, refusal=refusal, kind="lakebase", name=name, remedy=remedy)
 
 
 _NO_USER_REMEDY = (
@@ -192,6 +203,8 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     if not is_a(error, classes.SDK_ERROR):
         return None
     text, code = without_config(str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
+    if SDK_NO_MESSAGE.pattern.match(text):
+        text = ""
     # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
     status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
     seen = _seen(scene.seen, code=code, text=text)
@@ -298,8 +311,9 @@ def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
     if scene.seen and scene.seen[-1].status in REDIRECTS:
         return scene.seen[-1]
     location = getattr(getattr(error, "response", None), "headers", {}).get("location", "")
-    path = urlsplit(str(getattr(getattr(error, "request", None), "url", ""))).path
-    if status_of(error) in REDIRECTS and is_login(location) and path.startswith(_MCP):
+    url = str(getattr(getattr(error, "request", None), "url", ""))
+    path = urlsplit(url).path
+    if status_of(error) in REDIRECTS and is_login(location) and path.startswith(_API) and scene.is_own(url):
         return Refusal(status=302, path=path, location=location)
     return None
 
@@ -382,10 +396,7 @@ def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
     seen = _seen(scene.seen, code=answer.error_code, text=text, status=status, path=path)
     if seen is not None:
         return seen
-    if answer.error_code is None and not path.startswith(_OURS):
-        return None
-    # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
-    return Refusal(
+    refusal = Refusal(
         status=status,
         error_code=answer.error_code,
         text=answer.text,
@@ -394,6 +405,10 @@ def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
         path=path,
         own=scene.is_own(url),
     )
+    # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
+    if answer.error_code is not None or path.startswith(_OURS):
+        return refusal
+    return refusal if path.startswith(_API) and refusal.own and says_why(refusal) else None
 
 
 def _body_of(response: Any) -> str:
@@ -410,15 +425,23 @@ def _seen(
 
     Either text may hold the other: a client may add words of its own, or pick the message out of the body.
     """
-    for seen in reversed(evidence):
+
+    def is_told_of(seen: Refusal) -> bool:
         if seen.status in (200, *REDIRECTS) or (status is not None and seen.status != status):
-            continue
-        if (path is not None and seen.path != path) or (seen.error_code is not None and seen.error_code != code):
-            continue
-        words, told = _words(seen.text) or _phrase(seen.status), _words(text)
-        if words == told or not (seen.text or told) or (words and words[:200] in told) or (told and told in words):
-            return seen
-    return None
+            return False
+        return (path is None or seen.path == path) and seen.error_code in (None, code)
+
+    told = _words(text)
+    return next((seen for seen in reversed(evidence) if is_told_of(seen) and _same(_words_of(seen), told)), None)
+
+
+def _words_of(seen: Refusal) -> str:
+    return _words(seen.text) or _phrase(seen.status)
+
+
+def _same(words: str, told: str) -> bool:
+    """Check whether one holds the other; a client that tells nothing may tell of anything."""
+    return not told or words == told or bool(words and words[:200] in told) or told in words
 
 
 def _words(text: str) -> str:

@@ -31,16 +31,22 @@ def of_value(value: object, scene: Scene) -> Finding | None:
     if scene.seen and scene.seen[-1].status in REDIRECTS and _is_page(value):
         return classify(scene.seen[-1])
     if isinstance(value, str):
-        return _of_genie_text(
-            value, own=any(seen.status == 200 and (seen.path or "").startswith(GENIE) for seen in scene.seen)
-        )
+        return _of_genie_text(value, own=any(map(_of_genie, scene.seen)))
     if is_a(value, classes.GENIE_RESPONSE):
         return _of_genie_text(known.result, own=True) if isinstance(known.result, str) else None
     if is_a(value, classes.MCP_RESULT):
         return _of_mcp_result(known, scene)
     if is_a(value, classes.UC_RESULT):
-        return classify(Refusal(status=200, text=str(known.error)[:_MAX_TEXT], own=False)) if known.error else None
+        return _of_function(known.error)
     return _of_sdk_value(known, name) if type(value).__module__.startswith("databricks.sdk.service.") else None
+
+
+def _of_genie(seen: Refusal) -> bool:
+    return seen.status == 200 and (seen.path or "").startswith(GENIE)
+
+
+def _of_function(error: object) -> Finding | None:
+    return classify(Refusal(status=200, text=str(error)[:_MAX_TEXT], own=False)) if error else None
 
 
 def _is_page(value: object) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from obo_kit.context._frame import SessionUser
     from obo_kit.denials._classify import Finding
     from obo_kit.scopes._lookup import ResourceKind, Route, Target
+    from obo_kit.scopes._model import Grant
 
 __all__: list[str] = []
 
@@ -83,7 +84,8 @@ def remedy_for(finding: Finding, subject: Subject) -> str:
     if finding.reason is _R.TOKEN_EXPIRED:
         return "Reload the page, or sign in again: the next request brings a fresh token; a running request cannot renew it."
     if finding.reason is _R.LOGIN_REQUIRED:
-        return _login_remedy(finding, subject)
+        remedy = _login_remedy(finding, subject)
+        return f"{remedy[0].upper()}{remedy[1:]}" if remedy.startswith("the user ") else remedy
     if not finding.refusal.own:
         return _OF_A_SERVER.get(finding.reason, _OF_A_SERVER_ELSE).replace("{who}", subject.who)
     if finding.reason is _R.MISSING_SCOPE:
@@ -169,12 +171,15 @@ def is_id(name: str) -> bool:
     return _UUID.match(name) is not None
 
 
+# Words of the platform that mean something else elsewhere.
+_OTHER_WORDS = {"schema connection": "connection", "scope": "secret scope"}
+
+
 def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
     """Return the word for what was refused, as it stands in a sentence."""
     word, title = (finding.what or "").replace("_", " ").strip(), kind.title if kind is not None else ""
     word = title if word.lower() in title.lower() else word  # "endpoint" is said of several kinds
-    if word.upper() == "SCHEMA CONNECTION":
-        return "connection"
+    word = _OTHER_WORDS.get(word.lower(), word)
     if word.isupper():
         word = word.lower()
     return word[0].lower() + word[1:] if word[1:2].islower() and not word.startswith(_PROPER_NAMES) else word
@@ -182,27 +187,40 @@ def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
 
 def _grant_remedy(finding: Finding, subject: Subject) -> str:
     """For whoever can grant what was refused. A grant is named only where something names what is missing."""
-    kind, name, who = subject.kind, subject.name, subject.who
-    word = _word_of(finding, kind)
-    if name and _UUID.match(name):
-        what = f"the {word or 'object'} with the id '{name}'"
-    else:
-        what = " ".join(part for part in ("the" if word else "", word, f"'{name}'" if name else "") if part)
+    who, what = subject.who, _object_of(finding, subject)
     if finding.privileges:
         needs = " and ".join(finding.privileges)
         return f"Ask the owner of {what or 'what was refused'} to grant {who} {needs}{_statement(finding, subject)}."
-    grants = [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []
-    if what and grants:
-        if len(grants) == 1 and kind is not None:
-            return f"Ask the owner of {what} to grant {who} {kind.grants[0].privilege}."
-        return f"Ask the owner of {what} to grant {who} what is missing of: {'; '.join(grants)}."
-    if what:
+    grants = subject.kind.grants if subject.kind is not None else ()
+    if not what or (finding.reason is _R.ACCESS_DENIED and finding.name is None and finding.what is None):
+        return _unknown_grant(finding, subject, grants)
+    if not grants:
         return f"Ask the owner of {what} what {who} lacks there: the answer does not name the privilege."
-    refusal = finding.refusal
+    needs = grants[0].privilege if len(grants) == 1 else f"what is missing of: {_listed(grants)}"
+    return f"Ask the owner of {what} to grant {who} {needs}."
+
+
+def _object_of(finding: Finding, subject: Subject) -> str:
+    """Return what was refused as it stands in a sentence; empty where nothing is known of it."""
+    word, name = _word_of(finding, subject.kind), subject.name
+    if name and is_id(name):
+        return f"the {word or 'object'} with the id '{name}'"
+    return " ".join(part for part in ("the" if word else "", word, f"'{name}'" if name else "") if part)
+
+
+def _listed(grants: Sequence[Grant]) -> str:
+    return "; ".join(f"{grant.privilege} on {grant.on}" for grant in grants)
+
+
+def _unknown_grant(finding: Finding, subject: Subject, grants: Sequence[Grant]) -> str:
+    """Say what is known, and how to find out, where nothing in the answer names what is missing."""
+    refusal, who = finding.refusal, subject.who
     request = f" ({refusal.method} {refusal.path})" if refusal.method and refusal.path else ""
+    name = f" for '{subject.name}'" if subject.name else ""
+    takes = f" What is documented{name}: {_listed(grants)}." if grants and refusal.text else ""
     return (
-        f"The answer does not name what {who} lacks{request}. Try the same as {who} in the workspace, or compare with the "
-        "grants of a user who may."
+        f"The answer does not name what {who} lacks{request}.{takes} Try the same as {who} in the workspace, or compare with "
+        "the grants of a user who may."
     )
 
 
@@ -301,7 +319,7 @@ def _out_of_reach(scopes: Sequence[str], target: Target) -> str:
             "@requires_scopes(…, allow_unknown=True)."
         )
     if any(entry is not None and target in entry.refused_by for entry in entries):
-        return f"{target} cannot grant {names}: reach this API with system authorization."
+        return f"{_TITLES[target]} cannot grant {names}: reach this API with system authorization."
     return (
         f"{_TITLES[target]} has not been seen to grant {names}. Reach this API with system authorization, or declare it with "
         "@requires_scopes(…) and see whether the deployment takes it."

@@ -272,7 +272,7 @@ def test_details_say_what_the_text_does_not(server):
         denial = where(server, table)
         assert denial is not None
         assert (denial.reason, denial.resource) == (R.ACCESS_DENIED, "main.shop.orders")
-        assert "the table 'main.shop.orders' to grant" in denial.remedy
+        assert "table 'main.shop.orders' to grant" in denial.remedy
         assert "SELECT" in denial.remedy
 
 
