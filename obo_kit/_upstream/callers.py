@@ -14,6 +14,8 @@ from itertools import islice
 from types import FrameType
 from typing import Any, Final
 
+from obo_kit._upstream import versions
+
 __all__: list[str] = []
 
 _DEPTH = 16
@@ -47,18 +49,18 @@ _LANGCHAIN: Final = Caller(
     package="langchain_core",
     module="langchain_core.tools.",
     attributes=("func", "coroutine", "_run", "_arun"),
-    read_in="langchain-core 1.7 and 1.8",
+    read_in=versions.LANGCHAIN,
 )
 CALLERS: Final = (
     _LANGCHAIN,
     Caller(package="mcp", module="mcp.server.fastmcp.", attributes=("fn",), read_in="mcp 1.10, 1.24 and 1.30"),
     Caller(package="mcp", module="mcp.server.mcpserver.", attributes=("fn",), read_in="mcp 2.3"),
-    Caller(package="fastmcp", module="fastmcp.tools.", attributes=("fn",), read_in="fastmcp 4.2"),
+    Caller(package="fastmcp", module="fastmcp.tools.", attributes=("fn",), read_in=versions.FASTMCP),
     Caller(
         package="pydantic",
         module="pydantic._internal._validate_call",
         attributes=("function",),
-        read_in="pydantic 2.13 and 2.14",
+        read_in=versions.PYDANTIC,
     ),
 )
 

@@ -1,6 +1,7 @@
 """Which framework serves the request that runs here, by what it keeps for the request or the thread.
 
-Read in streamlit 1.40 to 1.52, gradio 5, flask 3, anyio 4 with fastapi 0.115 to 0.121, mcp 1 and 2.
+Read in streamlit 1.65 and 1.67, gradio 6.31, flask 3.1, fastapi 0.162 and 0.165, anyio 4.14 and 4.16, mcp 1.10, 1.24 and 1.30.
+The second major version of `mcp` keeps nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Servers that register a function and return it as it was, and where they keep it.
 
-Read in mcp 1.24 to 2.3, fastmcp 4.0, starlette 0.40 to 1.10, flask 3.1 and mlflow 3.10 to 3.17.
+Read in mcp 1.10, 1.24, 1.30 and 2.3, fastmcp 4.1 and 4.2, starlette 0.46, 0.49, 1.7 and 1.10, flask 3.1, mlflow 3.10 and 3.17.
 """
 
 from __future__ import annotations

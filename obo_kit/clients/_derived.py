@@ -1,7 +1,7 @@
 """Clients that are made from a session's client, by the SDK or by other packages: they speak through the same fence.
 
-Each patch looks for a lease, and leaves alone what was not made from one. Read in databricks-sdk 0.120 to 0.162 and
-databricks-openai 0.16 to 0.18.
+Each patch looks for a lease, and leaves alone what was not made from one. Read in databricks-sdk 0.120 and 0.162,
+databricks-openai 0.16 and 0.18.
 """
 
 from __future__ import annotations
