@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio.to_thread
 from mcp.client.auth import OAuthClientProvider
 
+from obo_kit._upstream import databricks_mcp
 from obo_kit._upstream.errors import SEAL
 from obo_kit._upstream.texts import is_login
 from obo_kit.clients import _patches
@@ -25,7 +26,7 @@ from obo_kit.context._frame import FRAME, current_evidence
 from obo_kit.identity._credentials import lease_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
     from obo_kit.identity._credentials import Lease
 
@@ -171,6 +172,10 @@ class Bearer(Auth):  # type: ignore[misc]
         return sync_flow(self._lease, request)
 
 
+_FLOWS = {"async_auth_flow": flow, "sync_auth_flow": sync_flow}
+_PATCHED = "obo_kit_patched"
+
+
 def take_over(module: Any) -> None:
     """Let the clients of `databricks_mcp` follow `flow` where they were built from a session's client. Others stay theirs."""
     if getattr(module, _PATCHED, False):
@@ -178,13 +183,22 @@ def take_over(module: Any) -> None:
     setattr(module, _PATCHED, True)
     if module.__name__ == "mcp.client.streamable_http":
         _take_over_transport(module)
-    elif hasattr(module, "DatabricksMCPClient"):
-        _take_over_client(module.DatabricksMCPClient)
     else:
-        _take_over_provider(module.DatabricksOAuthClientProvider)
+        databricks_mcp.patch(module, _flow_of, _without_headers)
 
 
-_PATCHED = "obo_kit_patched"
+def _flow_of(name: str, workspace_client: Any) -> Callable[[Any], Any] | None:
+    lease = lease_of(workspace_client)
+    return functools.partial(_FLOWS[name], lease) if lease is not None else None
+
+
+def _without_headers(server_url: str, workspace_client: Any) -> Any:
+    lease = lease_of(workspace_client)
+    if lease is None:
+        return workspace_client
+    refuse_foreign(lease, server_url)
+    # After an error it would ask the server once more by itself, with the token and past the guard.
+    return workspace_client.without_headers()
 
 
 def _take_over_transport(module: Any) -> None:
@@ -216,32 +230,3 @@ def _take_over_transport(module: Any) -> None:
 
     for name in ("_handle_post_request", "_handle_resumption_request"):
         setattr(transport, name, in_its_call(getattr(transport, name)))
-
-
-def _take_over_provider(provider: Any) -> None:
-    theirs, theirs_sync = provider.async_auth_flow, provider.sync_auth_flow
-
-    def async_auth_flow(self: Any, request: Any) -> AsyncGenerator[Any, Any]:
-        lease = lease_of(self.databricks_token_storage.workspace_client)
-        return theirs(self, request) if lease is None else flow(lease, request)
-
-    def sync_auth_flow(self: Any, request: Any) -> Generator[Any, Any, None]:
-        lease = lease_of(self.databricks_token_storage.workspace_client)
-        return theirs_sync(self, request) if lease is None else sync_flow(lease, request)
-
-    provider.async_auth_flow, provider.sync_auth_flow = async_auth_flow, sync_auth_flow
-
-
-def _take_over_client(client: Any) -> None:
-    theirs = client.__init__
-
-    @functools.wraps(theirs)
-    def __init__(self: Any, server_url: str, workspace_client: Any = None, **settings: Any) -> None:
-        lease = lease_of(workspace_client)
-        if lease is not None:
-            refuse_foreign(lease, server_url)
-            # After an error it would ask the server once more by itself, with the token and past the guard.
-            workspace_client = workspace_client.without_headers()
-        theirs(self, server_url, workspace_client, **settings)
-
-    client.__init__ = __init__
