@@ -3,104 +3,36 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from obo_kit.analysis.check._functions import Facts
+from obo_kit.analysis.check._holding import Reader
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._ownership import Env, Reader
+from obo_kit.analysis.check._requests import Use, requests_of, use_of
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, walk
+from obo_kit.analysis.check._trail import Trail
 from obo_kit.analysis.check._vocabulary import (
-    BUILT_ON,
-    SESSION,
-    TOKEN,
     Value,
-    argument,
     kit_name,
     last,
-    official,
     opens_session,
 )
-from obo_kit.analysis.sdk._methods import scopes_for
-from obo_kit.scopes._lookup import KINDS, Verdict, route_for, route_verdict
+from obo_kit.scopes._lookup import KINDS
 from obo_kit.tools._registry import Requirement, Requirements
 
 if TYPE_CHECKING:
-    from obo_kit.scopes._lookup import Route
+    from obo_kit.scopes._model import ResourceKind
 
-__all__ = ["Agent", "Declared", "Use", "held_by", "opened_by_any"]
+__all__ = ["Agent", "Declared", "held_by"]
 
-_INDEX: Final = "/api/2.0/vector-search/indexes/{}"
-_ENDPOINTS: Final = "/api/2.0/vector-search/endpoints"
-_MODELS: Final = "/serving-endpoints"
-_GENIE: Final = (("POST", "/api/2.0/genie/spaces/{}/start-conversation"),)
-_SEARCH: Final = (("GET", _INDEX), ("POST", f"{_INDEX}/query"))
-# What clients other than the SDK's send: by their class, and what is reached from it; ``""``: when it is built or used.
-_REQUESTS: Final[Mapping[tuple[str, str], tuple[tuple[str, str], ...]]] = {
-    ("VectorSearchClient", "get_index"): (("GET", _INDEX),),
-    ("VectorSearchClient", "get_async_index"): (("GET", _INDEX),),
-    ("VectorSearchClient", "index_exists"): (("GET", _INDEX),),
-    ("VectorSearchClient", "delete_index"): (("DELETE", _INDEX),),
-    ("VectorSearchClient", "get_endpoint"): (("GET", f"{_ENDPOINTS}/{{}}"),),
-    ("VectorSearchClient", "list_endpoints"): (("GET", _ENDPOINTS),),
-    ("VectorSearchIndex", "describe"): (("GET", _INDEX),),
-    ("VectorSearchIndex", "similarity_search"): (("POST", f"{_INDEX}/query"),),
-    ("VectorSearchIndex", "scan"): (("POST", f"{_INDEX}/scan"),),
-    ("VectorSearchIndex", "upsert"): (("POST", f"{_INDEX}/upsert-data"),),
-    ("VectorSearchIndex", "delete"): (("DELETE", f"{_INDEX}/delete-data"),),
-    ("DatabricksOpenAI", "chat.completions.create"): (("POST", f"{_MODELS}/chat/completions"),),
-    ("DatabricksOpenAI", "completions.create"): (("POST", f"{_MODELS}/completions"),),
-    ("DatabricksOpenAI", "embeddings.create"): (("POST", f"{_MODELS}/embeddings"),),
-    ("DatabricksOpenAI", "responses.create"): (("POST", f"{_MODELS}/responses"),),
-    ("VectorSearchRetrieverTool", ""): _SEARCH,
-    ("DatabricksVectorSearch", ""): _SEARCH,
-    ("ChatDatabricks", ""): (("POST", f"{_MODELS}/chat/completions"),),
-    ("Genie", ""): _GENIE,
-    ("GenieAgent", ""): _GENIE,
-}
-_SAME: Final = {"AISearchClient": "VectorSearchClient", "AsyncDatabricksOpenAI": "DatabricksOpenAI"}
-# Where an MCP client takes its address.
-_ADDRESS: Final = {"DatabricksMCPClient": "server_url", "DatabricksMCPServer": "url", "McpServer": "url"} | {
-    "McpServerToolkit": "url"
-}
-_LOOKS_ONLY: Final = frozenset({"bool", "hasattr", "id", "isinstance", "print", "repr", "str", "type"})
 _AGENT_BASES: Final = frozenset({"ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
 _ENTRIES: Final = frozenset({"predict", "predict_stream"})
 _BEGINNINGS: Final = ("__new__", "__init__", "__post_init__", "load_context")
-_Requests: TypeAlias = "tuple[tuple[str, str], ...] | None"
 _CLASSES: Final = {name: kind for kind in KINDS.values() for name in kind.mlflow_classes}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Use:
-    """The user's client is used.
-
-    Attributes:
-        place: The call, in the tool's own file.
-        title: What is called, for people.
-        routes: What it reaches; ``None`` where that is not known in full.
-    """
-
-    place: ast.Call
-    title: str
-    routes: tuple[Route, ...] | None
-
-    def missing(self, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What is certainly not held: scopes that are all needed, and scopes of which any one would do."""
-        needed: dict[str, None] = {}
-        choice: dict[str, None] = {}
-        for route in self.routes or ():
-            if opened_by_any(route):
-                continue
-            found, lacking = route_verdict(route, held)
-            if found is Verdict.MISSING:
-                needed |= dict.fromkeys(lacking if route.all_of else lacking[:1])
-                choice |= dict.fromkeys(lacking)
-        return tuple(needed), tuple(choice)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,12 +180,18 @@ class Agent:
         if self.is_agent(cls):
             return True
         early = self.early if early is None else early
-        made = [
-            call
-            for call in self.module.calls
-            if isinstance(origin := self.module.origin(call.func), tuple) and origin[1] is cls
-        ]
+        made = self._made.get(cls, [])
         return not made or any(call in early for call in made)
+
+    @cached_property
+    def _made(self) -> dict[ast.AST, list[ast.Call]]:
+        """The calls that make objects of the file's classes."""
+        made: dict[ast.AST, list[ast.Call]] = {}
+        for call in self.module.calls:
+            origin = self.module.origin(call.func)
+            if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef):
+                made.setdefault(origin[1], []).append(call)
+        return made
 
     def is_agent(self, cls: ast.ClassDef) -> bool:
         """Whether a class is what MLflow serves, or says itself where its requests begin."""
@@ -280,20 +218,7 @@ class Agent:
         elif text is not None and "{" not in text:
             yield Declared(node=place, title=repr(text), requirement=Requirement(scope=text))
         elif isinstance(found, ast.Call) and (kind := _CLASSES.get(last(home.dotted(found.func)))) is not None:
-            class_name = last(home.dotted(found.func))
-            named = found.args[0] if found.args else found.keywords[0].value if found.keywords else None
-            name = home.text_of(named)
-            same: object = name
-            if name is None and named is not None:
-                origin = home.origin(named)
-                same = origin[1] if isinstance(origin, tuple) and isinstance(named, ast.Name) else None
-            resource = SimpleNamespace(name=name or "")
-            yield Declared(
-                node=place,
-                title=f"{class_name}({name!r})" if name else class_name,
-                requirement=Requirement(resource=resource, kind=kind),
-                same_as=None if same is None or named is None else (kind.name, same),
-            )
+            yield _resource(home, found, kind, place)
         else:
             yield Declared(node=place, title=ast.unparse(node), requirement=None)
 
@@ -333,148 +258,21 @@ class Agent:
         called = self.reader.called(self.module, call.func)
         if called is None or self.reader.facts(*called).is_tool:
             return True
-        trail = _Trail(self)
+        trail = Trail(self.reader)
         trail.follow(*called, self.reader.env_of(self.module, call, *called, {}), call)
         return bool(trail.uses)
 
     def use(self, call: ast.Call, value: Value) -> Use:
         """What a call of a client's method reaches."""
-        return _use(call, _requests(self.module, value, call), ".".join(value.path))
+        return use_of(call, requests_of(self.module, value, call), ".".join(value.path))
 
     def uses(self, facts: Facts) -> tuple[list[Use], bool]:
         """How a function uses the user's client, through its helpers too; and whether that is certainly all."""
         if facts.function not in self._uses:
-            trail = _Trail(self)
+            trail = Trail(self.reader)
             trail.follow(facts.module, facts.function, {}, None)
             self._uses[facts.function] = trail.uses, trail.complete
         return self._uses[facts.function]
-
-
-class _Trail:
-    """Follows the user's client through a tool and its helpers."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.reader = agent.reader
-        self.uses: list[Use] = []
-        self.complete = True
-        self._been: set[Function] = set()
-
-    def follow(self, module: Module, function: Function, env: Env, place: ast.Call | None) -> None:
-        if function in self._been:
-            return
-        self._been.add(function)
-        for node in self._inside(module, function):
-            if isinstance(node, ast.Call):
-                self._call(module, node, env, place or node)
-            elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-                self._mention(module, node, env)
-
-    def _inside(self, module: Module, node: ast.AST) -> Iterator[ast.AST]:
-        for one in walk(node, into_functions=False):
-            yield one
-            if isinstance(one, FUNCTIONS):
-                if self.reader.facts(module, one).is_tool:
-                    self.complete = False
-                else:
-                    yield from self._inside(module, one)
-
-    def _call(self, module: Module, call: ast.Call, env: Env, place: ast.Call) -> None:
-        for value in self.reader.values(module, call.func, env):
-            if value.who == "user" and value.path:
-                self._note(place, _requests(module, value, call), ".".join(value.path))
-        for value in self.reader.values(module, call, env):
-            if value.who == "user" and value.what in BUILT_ON and official(module, call.func) == value.what:
-                self._note(place, _requests(module, value, call), value.what)
-        self._mention(module, call, env)
-        called = self.reader.called(module, call.func)
-        if called is not None:
-            if self.reader.facts(*called).is_tool:
-                self.complete = False
-            else:
-                self.follow(*called, self.reader.env_of(module, call, *called, env), place)
-        elif isinstance(call.func, ast.Name):
-            dotted = module.dotted(call.func)
-            self.complete &= bool(dotted) and not dotted.startswith(".")
-
-    def _note(self, place: ast.Call, requests: _Requests, title: str) -> None:
-        use = _use(place, requests, title)
-        self.complete &= use.routes is not None
-        self.uses.append(use)
-
-    def _mention(self, module: Module, node: ast.Name | ast.Attribute | ast.Call, env: Env) -> None:
-        """Where the client goes to, if it is somewhere that is not looked into, not everything is known."""
-        held = [one for one in self.reader.values(module, node, env) if one.who == "user" and one.what != "strategy"]
-        if not held:
-            return
-        above = module.parent[node]
-        while isinstance(above, (ast.Await, ast.IfExp, ast.BoolOp, ast.NamedExpr)):
-            above = module.parent[above]
-        made = all(one.what in BUILT_ON and not one.what.endswith("OpenAI") and not one.path for one in held)
-        match above:
-            case (
-                ast.Attribute()
-                | ast.Assign()
-                | ast.AnnAssign()
-                | ast.withitem()
-                | ast.Compare()
-                | ast.UnaryOp()
-                | ast.Expr()
-                | ast.If()
-                | ast.FormattedValue()
-            ):
-                known = True
-            case ast.Call():
-                known = above.func is node or self._looked_into(module, above)
-            case ast.keyword():
-                call = module.parent[above]
-                known = isinstance(call, ast.Call) and self._looked_into(module, call)
-            case ast.Return() | ast.List() | ast.Tuple():
-                known = made
-            case _:
-                known = False
-        self.complete &= known
-
-    def _looked_into(self, module: Module, call: ast.Call) -> bool:
-        if official(module, call.func) in BUILT_ON or kit_name(module, call.func):
-            return True
-        if module.dotted(call.func) in {f"builtins.{name}" for name in _LOOKS_ONLY}:
-            return True
-        called = self.reader.called(module, call.func)
-        return called is not None and not self.reader.facts(*called).is_tool
-
-
-def _use(place: ast.Call, requests: _Requests, title: str) -> Use:
-    routes = None if requests is None else [route_for(*one) for one in requests]
-    known = tuple(one for one in routes or () if one is not None)
-    return Use(place=place, title=title, routes=None if routes is None or len(known) < len(routes) else known)
-
-
-def _requests(module: Module, value: Value, call: ast.Call) -> _Requests:
-    """The requests of a call; ``None`` where they are not known."""
-    name = ".".join(value.path)
-    if value.what == "WorkspaceClient":
-        if name == "api_client.do":
-            method, path = (module.text_of(argument(call, at, key)) for at, key in enumerate(("method", "path")))
-            return ((method, path),) if method and path and path.startswith("/") else None
-        found = scopes_for(name)
-        return None if found is None else tuple((one.request.method, one.request.path) for one in found)
-    if value.what in (SESSION, TOKEN):
-        return ()
-    if value.what in _ADDRESS and not value.path:
-        address = module.text_of(argument(call, 0, _ADDRESS[value.what]))
-        found_path = re.search(r"/api/2\.0/mcp/.*", address) if address else None
-        return (("POST", found_path[0]),) if found_path else None
-    if value.what in BUILT_ON and not value.path and value.what.endswith(("OpenAI", "Provider")):
-        return ()
-    key = _SAME.get(value.what, value.what), name.removesuffix(".stream")
-    if value.what in BUILT_ON and not value.what.endswith("OpenAI") and value.path:
-        return ()  # noted when it was built
-    return _REQUESTS.get(key)
-
-
-def opened_by_any(route: Route) -> bool:
-    """Whether nearly any scope opens it, as with who the user is: every token that acts for a user holds one."""
-    return len(route.any_of) > 20
 
 
 def held_by(declared: Iterable[Declared]) -> frozenset[str] | None:
@@ -487,3 +285,20 @@ def held_by(declared: Iterable[Declared]) -> frozenset[str] | None:
 
 def _callee(node: ast.expr) -> ast.expr:
     return node.func if isinstance(node, ast.Call) else node
+
+
+def _resource(home: Module, made: ast.Call, kind: ResourceKind, place: ast.expr) -> Declared:
+    """What ``DatabricksGenieSpace("01f0")`` declares, where its name can be seen."""
+    class_name = last(home.dotted(made.func))
+    named = made.args[0] if made.args else made.keywords[0].value if made.keywords else None
+    name = home.text_of(named)
+    same: object = name
+    if name is None and isinstance(named, ast.Name):
+        origin = home.origin(named)
+        same = origin[1] if isinstance(origin, tuple) else None
+    return Declared(
+        node=place,
+        title=f"{class_name}({name!r})" if name else class_name,
+        requirement=Requirement(resource=SimpleNamespace(name=name or ""), kind=kind),
+        same_as=None if same is None else (kind.name, same),
+    )

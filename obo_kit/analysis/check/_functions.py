@@ -58,6 +58,7 @@ class FunctionReader:
         self._facts: dict[Function, Facts] = {}
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
+        self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # by the call that makes a context variable
 
     def take(self, module: Module) -> None:
         """Note a module's decorators and calls, once."""
@@ -70,6 +71,7 @@ class FunctionReader:
                     self._note(module, function, decorator)
         for call in module.calls:
             self._note_call_form(module, call)
+            self._note_set(module, call)
             target = self._method(module, call.func) or module.origin(call.func)
             if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
                 self._callers.setdefault(runs, []).append((module, call))
@@ -98,6 +100,20 @@ class FunctionReader:
             home, function = found
             if home is module:
                 self._note(module, function, call.func, by_call=True)
+
+    def _note_set(self, module: Module, call: ast.Call) -> None:
+        """``TOKEN.set(token)``, for a context variable."""
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "set" and len(call.args) == 1:
+            made = self.context_variable(module, call.func.value)
+            if made is not None:
+                self._set.setdefault(made, []).append((module, call.args[0]))
+
+    def context_variable(self, module: Module, node: ast.expr) -> ast.Call | None:
+        """The call that made a context variable."""
+        origin = module.origin(node)
+        if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
+            return None
+        return origin[1] if origin[0].dotted(origin[1].func) == "contextvars.ContextVar" else None
 
     def _wrapped(self, module: Module, node: ast.expr) -> tuple[Module, Function] | None:
         origin = module.origin(node)

@@ -65,6 +65,7 @@ class Module:
         self.classes: list[ast.ClassDef] = []
         self.calls: list[ast.Call] = []
         self.stores: list[Store] = []
+        self._origins: dict[ast.AST, Origin] = {}
         self.imports: list[str] = []  # every dotted name, wherever it is imported
         self.top = Scope(self.tree, None)
         self.body[self.tree] = self.top
@@ -243,7 +244,9 @@ class Module:
 
     def origin(self, node: ast.AST) -> Origin:
         """What an expression names; see `Origin`."""
-        return self._origin(node, 0)
+        if node not in self._origins:
+            self._origins[node] = self._origin(node, 0)
+        return self._origins[node]
 
     def _origin(self, node: ast.AST, depth: int) -> Origin:
         if depth > 20:

@@ -12,8 +12,8 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._fixes import Edit, apply
+from obo_kit.analysis.check._holding import Reader
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._ownership import Reader
 from obo_kit.analysis.check._project import Project
 from obo_kit.analysis.check._sources import SUFFIXES, SourceError
 from obo_kit.analysis.check.rules import RULES, Hit, Rule

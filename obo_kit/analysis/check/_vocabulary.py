@@ -10,7 +10,7 @@ from typing import Final, Literal
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import Function, walk
 
-__all__ = ["Value", "kit_name", "last", "official", "opens_session"]
+__all__ = ["Value", "built_class", "kit_name", "last", "official", "opens_session"]
 
 SESSION: Final = "UserSession"
 TOKEN: Final = "token"  # noqa: S105 - the word
@@ -63,6 +63,12 @@ def official(module: Module, node: ast.AST) -> str:
     return last(dotted) if dotted.partition(".")[0] in _ROOTS else ""
 
 
+def built_class(module: Module, func: ast.AST) -> str:
+    """The official name that a call makes an object of, also by a class method such as ``McpServer.from_uc_function``."""
+    owner, name = last(module.dotted(func).rpartition(".")[0]), official(module, func)
+    return owner if name.startswith("from_") and owner in BUILT_ON else name
+
+
 def kit_name(module: Module, node: ast.AST) -> str:
     """The name of what an expression names in this package; else nothing."""
     dotted = module.dotted(node)
@@ -95,6 +101,16 @@ def returns(function: Function) -> list[ast.expr]:
         return [function.body]
     inside = walk(function, into_functions=False)
     return [one.value for one in inside if isinstance(one, ast.Return) and one.value is not None]
+
+
+def yields(function: Function) -> list[ast.Yield | ast.YieldFrom]:
+    """A generator's own steps."""
+    return [one for one in walk(function, into_functions=False) if isinstance(one, (ast.Yield, ast.YieldFrom))]
+
+
+def is_nothing(node: ast.expr | None) -> bool:
+    """Whether an argument is left out, or ``None``."""
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
 def opens_session(module: Module, node: ast.AST) -> bool:

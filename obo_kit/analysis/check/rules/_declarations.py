@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from obo_kit.analysis.check._agent import Agent, Use, held_by, opened_by_any
+from obo_kit.analysis.check._agent import Agent, held_by
 from obo_kit.analysis.check._fixes import declare
+from obo_kit.analysis.check._requests import Use, opened_by_any
 from obo_kit.analysis.check.rules._table import Hit, rule
 from obo_kit.scopes._lookup import ROUTES, covers
 

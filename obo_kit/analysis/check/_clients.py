@@ -1,0 +1,217 @@
+"""Whose a client is that a call makes: an official class, a connection, or a method that hands one on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, Protocol, TypeAlias
+
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._vocabulary import (
+    BUILT_ON,
+    CARRY_NO_USER,
+    CLIENTS,
+    SEARCH,
+    SESSION,
+    TOKEN,
+    Value,
+    argument,
+    arguments,
+    built_class,
+    is_nothing,
+    last,
+    unpacks,
+)
+
+__all__ = ["Env", "Values", "is_header", "of_class", "of_library", "of_method", "of_strategy", "user"]
+
+Env: TypeAlias = Mapping[ast.arg, "tuple[Value, ...]"]
+
+_HEADER: Final = "x-forwarded-access-token"
+_ENVIRONMENT: Final = "DATABRICKS_TOKEN"
+_STRATEGIES: Final = ("ModelServingUserCredentials", "MODEL_SERVING_USER_CREDENTIALS")
+_GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
+    "WorkspaceClient": ("config", "credentials_strategy", "credentials_provider", "token"),
+    "Config": ("credentials_strategy", "credentials_provider", "token"),
+    "VectorSearchClient": ("credential_strategy", "personal_access_token"),
+    "AISearchClient": ("credential_strategy", "personal_access_token"),
+}
+# What says nothing about who acts.
+_NEUTRAL: Final = frozenset(
+    {
+        "auth_type",
+        "cluster_id",
+        "custom_headers",
+        "debug_headers",
+        "debug_truncate_bytes",
+        "disable_notice",
+        "host",
+        "product",
+        "product_version",
+        "workspace_id",
+        "workspace_url",
+    }
+)
+_TEXT_METHODS: Final = frozenset(
+    {"decode", "encode", "get_secret_value", "lstrip", "removeprefix", "replace", "rstrip", "strip"}
+)
+ENTERS: Final = frozenset({"enter_async_context", "enter_context"})
+_OF_TEXT: Final = frozenset({"builtins.str", "copy.copy", "pydantic.SecretStr", "typing.cast"})
+
+
+class Values(Protocol):
+    """What expressions may be."""
+
+    def values(self, module: Module, node: ast.AST | None, env: Env | None = None) -> tuple[Value, ...]:
+        """Return the clients and tokens that an expression may be."""
+
+
+def user(what: str, *path: str) -> tuple[Value, ...]:
+    """Return what is the user's."""
+    return (Value("user", what, path),)
+
+
+def is_header(text: str | None) -> bool:
+    """Is this the name of the header that brings the user's token, or of a parameter for it?"""
+    return text is not None and text.lower().replace("_", "-") == _HEADER
+
+
+def of_strategy(dotted: str) -> tuple[Value, ...]:
+    """Return the platform's recipe for acting as the user, where a name is one."""
+    return user("strategy") if last(dotted) in _STRATEGIES else ()
+
+
+def of_environment(module: Module, node: ast.expr) -> tuple[Value, ...]:
+    """Return the token of the process, where an expression reads it from the environment."""
+    match node:
+        case ast.Subscript(value=base, slice=key):
+            reads = module.dotted(base) == "os.environ"
+        case ast.Call(func=func, args=[key, *_]):
+            reads = module.dotted(func) in ("os.environ.get", "os.getenv")
+        case _:
+            return ()
+    return (Value("agent", TOKEN),) if reads and module.text_of(key) == _ENVIRONMENT else ()
+
+
+def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
+    """Return what a call of an official class makes."""
+    name = built_class(module, node.func)
+    if name in _GIVEN_TO:
+        return (_made(reader, module, node, name, env),)
+    if name in BUILT_ON:
+        return (_built(reader, module, node, name, env),)
+    return (Value("agent", name),) if name in CARRY_NO_USER else ()
+
+
+def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
+    """Return what a call of another library's function gives: connections, toolkits, texts."""
+    dotted = module.dotted(node.func)
+    if dotted == "databricks.sql.connect":
+        return _connection(reader, module, node, env)
+    if last(dotted) == "create_engine":
+        users = any(one.who == "user" for part in node.args[:1] for one in reader.values(module, part, env))
+        return user("Connection") if users else ()
+    if last(dotted) == "MultiServerMCPClient":
+        inside = [one for part in arguments(node) for one in ast.walk(part) if isinstance(one, ast.Call)]
+        users = any(one.who == "user" for part in inside for one in reader.values(module, part, env))
+        return user("MultiServerMCPClient") if users else ()
+    if last(dotted) == "fetch_obo_token":
+        return user(TOKEN)
+    if (dotted in _OF_TEXT or last(dotted) == "SecretStr") and node.args:
+        return reader.values(module, node.args[-1], env)
+    return of_strategy(dotted) or of_environment(module, node)
+
+
+def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
+    """Return whose a connection of the SQL connector is: a token's, or a provider's."""
+    given = [argument(node, None, one) for one in ("access_token", "credentials_provider")]
+    whose = {
+        one.who
+        for part in given
+        for one in reader.values(module, _provider(part.body) if isinstance(part, ast.Lambda) else part, env)
+    }
+    if "user" in whose:
+        return user("Connection")
+    return (Value("agent", "Connection"),) if whose == {"agent"} else ()
+
+
+def _provider(node: ast.expr) -> ast.expr:
+    """``config.authenticate`` acts as the configuration does."""
+    return node.value if isinstance(node, ast.Attribute) and node.attr == "authenticate" else node
+
+
+def of_method(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
+    """Return what a method gives: a header, or a client that another one hands on."""
+    if not isinstance(node.func, ast.Attribute):
+        return ()
+    name = node.func.attr
+    if name == "get" and node.args and is_header(module.text_of(node.args[0])):
+        return (*user(TOKEN), *(one for part in node.args[1:] for one in reader.values(module, part, env)))
+    if name in ENTERS and node.args:
+        return tuple(entered(one) for one in reader.values(module, node.args[0], env))
+    found: list[Value] = []
+    for one in reader.values(module, node.func.value, env):
+        found += _handed_on(module, one, name, node)
+    return tuple(found)
+
+
+def _handed_on(module: Module, owner: Value, name: str, node: ast.Call) -> Iterable[Value]:
+    if owner.what == TOKEN:
+        return [owner] if name in _TEXT_METHODS else []
+    if owner.what == SESSION:
+        wanted = last(module.dotted(node.args[0])) if name == "get" and node.args else ""
+        return [Value(owner.who, wanted)] if wanted in CLIENTS else []
+    if owner.what in SEARCH and name in ("get_index", "get_async_index"):
+        return [Value(owner.who, "VectorSearchIndex")]
+    if owner.path == ("serving_endpoints",) and name in _MODELS_OF_ENDPOINTS:
+        return [Value(owner.who, _MODELS_OF_ENDPOINTS[name])]
+    return [owner] if name in ("with_options", "copy") and owner.what.endswith("DatabricksOpenAI") else []
+
+
+_MODELS_OF_ENDPOINTS: Final = {
+    "get_langchain_chat_open_ai_client": "ChatDatabricks",
+    "get_open_ai_client": "DatabricksOpenAI",
+}
+
+
+def entered(value: Value) -> Value:
+    """Return what ``with … as`` gives for a value."""
+    if value.what == "with_user_client":
+        return Value(value.who, "WorkspaceClient")
+    return Value(value.who, SESSION) if value.what == "user_session" else value
+
+
+def _made(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
+    given = [one for one in call.keywords if not is_nothing(one.value)]
+    deciding = [one.value for one in given if one.arg in _GIVEN_TO[name]]
+    positions = call.args[:2]
+    if name in SEARCH:
+        deciding += positions[1:]
+    if any(one.who == "user" for part in deciding for one in reader.values(module, part, env)):
+        return Value("user", "strategy" if name == "Config" else name)
+    alone = not unpacks(call) and not deciding and len(call.args) <= (1 if name in SEARCH else 0)
+    neutral = alone and all(one.arg in _NEUTRAL for one in given)
+    known = neutral or _on_own_config(reader, module, call, env)
+    return Value("agent" if known else "given", "strategy" if name == "Config" else name)
+
+
+def _on_own_config(reader: Values, module: Module, call: ast.Call, env: Env) -> bool:
+    """Whether a client is made of nothing but a configuration that is the agent's own."""
+    config = argument(call, None, "config")
+    values = reader.values(module, config, env)
+    return len(call.keywords) == 1 and not call.args and bool(values) and all(one.who == "agent" for one in values)
+
+
+def _built(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
+    position, keyword = BUILT_ON[name]
+    on = argument(call, position if last(module.dotted(call.func)) == name else None, keyword)
+    if on is None or is_nothing(on):
+        return Value("given" if unpacks(call) or _own_transport(call) else "agent", name)
+    held = {one.who for one in reader.values(module, on, env)}
+    who: Literal["user", "agent", "given"] = "user" if "user" in held else "agent" if held == {"agent"} else "given"
+    return Value(who, name)
+
+
+def _own_transport(call: ast.Call) -> bool:
+    """Whether a client is told by other means how to authenticate."""
+    return any(one.arg in ("api_key", "client_args", "headers", "http_client", "params") for one in call.keywords)
