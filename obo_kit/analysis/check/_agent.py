@@ -180,8 +180,7 @@ class Agent:
         if self.is_agent(cls):
             return True
         early = self.early if early is None else early
-        made = self._made.get(cls, [])
-        return not made or any(call in early for call in made)
+        return any(call in early for call in self._made.get(cls, []))
 
     @cached_property
     def _made(self) -> dict[ast.AST, list[ast.Call]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from obo_kit._utils.files import read_regular
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._sources import SourceError, read
 
@@ -48,8 +49,17 @@ class Project:
         """Take a file's content from elsewhere than the disk."""
         self._contents[path.resolve()] = content
 
-    def matters(self, path: Path) -> bool:
-        """Whether a file, or one that it imports, may be about users: only then it is worth parsing."""
+    def matters(self, path: Path, inside: Path | None = None) -> bool:
+        """Whether a file, or one that it imports, may be about users: only then it is worth parsing.
+
+        Args:
+            path: The file.
+            inside: The folder that it was found in, which a symbolic link must not lead out of.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        self._read(path, inside)
         path, seen = path.resolve(), set[Path]()
         pending = [path]
         while pending:
@@ -70,12 +80,20 @@ class Project:
         self._matters |= dict.fromkeys(seen, False)
         return False
 
-    def _content(self, path: Path) -> bytes:
-        if path not in self._contents:
+    def _read(self, path: Path, inside: Path | None) -> None:
+        known = path.resolve()
+        if known not in self._contents:
             try:
-                self._contents[path] = path.read_bytes()
-            except OSError:
-                return b""
+                self._contents[known] = read_regular(path, inside=inside)
+            except OSError as error:
+                raise SourceError(error.strerror or str(error)) from None
+
+    def _content(self, path: Path) -> bytes:
+        """The content of a file that another one imports; nothing where it cannot be read."""
+        try:
+            self._read(path, None)
+        except SourceError:
+            return b""
         return self._contents[path]
 
     def _imports(self, path: Path, content: bytes) -> Iterator[Path]:
@@ -130,5 +148,7 @@ class Project:
     def _file(self, base: Path) -> Path | None:
         if base not in self._files:
             candidates = (base / "__init__.py", base.with_name(f"{base.name}.py")) if base.name else ()
-            self._files[base] = next((one.resolve() for one in candidates if one.is_file()), None)
+            inside = base.parent.resolve()
+            resolved = (one.resolve() for one in candidates if one.is_file())
+            self._files[base] = next((one for one in resolved if one.is_relative_to(inside)), None)
         return self._files[base]

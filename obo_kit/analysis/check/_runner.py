@@ -72,19 +72,19 @@ class Report:
     named_unreadable: bool = False
 
 
-def python_files(paths: Iterable[Path], exclude: Sequence[str] = ()) -> dict[Path, bool]:
-    """The files to check, and whether each was named itself: those of folders that are named, tests left out.
+def python_files(paths: Iterable[Path], exclude: Sequence[str] = ()) -> dict[Path, Path | None]:
+    """The files to check, and the folder that each was found in; none for one that was named. Tests are left out.
 
     Args:
         paths: Files and folders.
         exclude: Patterns for names or paths of files and folders to leave out, as ``fnmatch`` reads them.
     """
-    found: dict[Path, bool] = {}
+    found: dict[Path, Path | None] = {}
     for path in paths:
         if path.is_dir():
-            found |= {inside: False for inside in _in_folder(path, exclude) if inside not in found}
+            found |= {inside: path for inside in _in_folder(path, exclude) if inside not in found}
         elif not _excluded(path, path.name, exclude):
-            found[path] = True
+            found[path] = None
     return found
 
 
@@ -130,27 +130,24 @@ def check(
     files = python_files(paths, exclude)
     if stdin is not None:
         project.add(*stdin)
-        files[stdin[0]] = True
+        files[stdin[0]] = None
     rules = [rule for rule in RULES.values() if _wanted(rule.code, select, ignore)]
-    for path, named in files.items():
-        if path.suffix not in SUFFIXES:
-            unreadable.append((path, f"is not Python: files to check end in {' or '.join(SUFFIXES)}."))
-            continue
-        if not named and not project.matters(path):
-            continue
+    agents: dict[Path, Agent] = {}
+    for path, folder in files.items():
         try:
-            module = project.module(path)
+            if folder is None or project.matters(path, folder):
+                agents[path] = Agent(project.module(path), reader)
         except SourceError as error:
             unreadable.append((path, str(error)))
-            continue
-        if not project.matters(path):
-            continue
-        findings += _findings(path, Agent(module, reader), rules)
+    # Only now, when all callers are known.
+    for path, agent in agents.items():
+        if project.matters(path):
+            findings += _findings(path, agent, rules)
     return Report(
         findings=tuple(findings),
         unreadable=tuple(unreadable),
         files=len(files) - len(unreadable),
-        named_unreadable=any(files[path] for path, _ in unreadable),
+        named_unreadable=any(files[path] is None for path, _ in unreadable),
     )
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from obo_kit._utils.files import read_regular
+
 __all__ = ["SUFFIXES", "Source", "SourceError", "read"]
 
 SUFFIXES: Final = (".py", ".ipynb")
@@ -111,7 +113,9 @@ def read(path: Path, content: bytes | None = None) -> Source:
         SourceError: It cannot be read, or is not text.
     """
     try:
-        content = path.read_bytes() if content is None else content
+        if path.suffix not in SUFFIXES:
+            raise SourceError(f"is not Python: files to check end in {' or '.join(SUFFIXES)}.")
+        content = read_regular(path) if content is None else content
         if path.suffix == ".ipynb":
             return _notebook(path, content)
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)

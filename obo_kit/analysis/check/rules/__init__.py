@@ -14,6 +14,8 @@ from obo_kit.analysis.check.rules import (  # noqa: F401 - each adds its rules
     _policies,
     _refusals,
     _threads,
+    _tokens,
+    _yields,
 )
 from obo_kit.analysis.check.rules._table import TABLE, Hit, Rule
 

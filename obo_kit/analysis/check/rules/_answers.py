@@ -1,4 +1,4 @@
-"""OBO107, OBO108: what one user was answered, or their token, where others find it."""
+"""OBO107: what one user was answered is kept for the next."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
-from obo_kit.analysis.check._vocabulary import TOKEN, Value, arguments, last, returns
-from obo_kit.analysis.check.rules._kept import is_cache, stays
+from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last, returns
+from obo_kit.analysis.check.rules._places import is_cache, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
 
-# Names in a key that say whose answer it is.
-_WHOSE: Final = re.compile(r"user|principal|cache_key|email|identity|session|token", re.IGNORECASE)
+# Names in a key that say whose answer it is, or which request's.
+_WHOSE: Final = re.compile(
+    r"user|principal|cache_key|email|identity|session|token|owner|tenant|uuid"
+    r"|(?:conversation|job|message|request|run|task|thread|trace)_?id",
+    re.IGNORECASE,
+)
+_LOOKS_AT_CLIENT: Final = frozenset({"config", "get", "get_workspace_id", "identity"})
+_KEEPS: Final = frozenset({"set", "setdefault", "update"})
 
 
 @rule(
@@ -29,26 +35,68 @@ _WHOSE: Final = re.compile(r"user|principal|cache_key|email|identity|session|tok
 def _answers_kept(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for store in module.stores:
-        if isinstance(store.target, ast.Subscript) and not _WHOSE.search(ast.unparse(store.target.slice)):
-            where = stays(agent, store.target)
-            if not where or agent.reader.held(module, store.value) is not None:
-                continue  # a client, which OBO103 says
-            if (call := _answer_in(agent, store.value)) is not None:
-                yield Hit(
-                    node=store.target,
-                    message=f"`{text_of(store.target)}` keeps what `{text_of(call.func)}` gave one user {where}.",
-                )
+        yield from _stored(agent, store.target, store.value)
+    for call in module.calls:
+        yield from _put(agent, call)
+        yield from _kept_by_setting(agent, call)
     for function in module.functions:
         for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if is_cache(module, decorator) and not agent.reader.facts(module, function).is_tool:
-                call = _asks_itself(agent, function)
-                if call is not None and not _gives_client(agent, function):
-                    yield Hit(
-                        node=decorator,
-                        message=f"The cache keeps what `{text_of(call.func)}` gave one user, for all the others.",
-                    )
-    for call in module.calls:
-        yield from _node_cached(agent, call)
+            if is_cache(module, decorator):
+                yield from _decorated(agent, function, decorator)
+
+
+def _stored(agent: Agent, target: ast.expr, value: ast.expr) -> Iterator[Hit]:
+    """``ANSWERS[question] = answer``, and an answer in a global."""
+    where = stays(agent, target) if not isinstance(target, ast.Attribute) else ""
+    if where and where != "in the environment of the process" and not _says_whose(agent, *_keys(target)):
+        yield from _answer_kept(agent, target, [value], where)
+
+
+def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
+    """``ANSWERS.setdefault(question, answer)``."""
+    func = call.func
+    if not isinstance(func, ast.Attribute) or func.attr not in _KEEPS or not call.args:
+        return
+    if func.attr == "set" and (len(call.args) < 2 or agent.reader.context_variable(agent.module, func.value)):
+        return
+    where = stays(agent, func.value, item=True)
+    if where and not _says_whose(agent, *_keys(func.value), call.args[0]):
+        yield from _answer_kept(agent, call, arguments(call), where)
+
+
+def _answer_kept(agent: Agent, place: ast.expr, values: list[ast.expr], where: str) -> Iterator[Hit]:
+    for value in values:
+        if agent.reader.held(agent.module, value) is None:  # a client is said by OBO103
+            answered = _answer_in(agent, value)
+            if answered is not None:
+                yield Hit(
+                    node=place,
+                    message=f"`{text_of(place)}` keeps what `{text_of(answered.func)}` gave one user {where}.",
+                )
+                return
+
+
+def _keys(target: ast.expr) -> Iterator[ast.expr]:
+    """What a place is asked by: ``ANSWERS[user][question]``."""
+    while isinstance(target, (ast.Attribute, ast.Subscript)):
+        if isinstance(target, ast.Subscript):
+            yield target.slice
+        target = target.value
+
+
+def _says_whose(agent: Agent, *keys: ast.expr, depth: int = 0) -> bool:
+    """Whether one of the keys tells users apart, or is put together where nobody sees it."""
+    for key in keys:
+        if _WHOSE.search(ast.unparse(key)):
+            return True
+        for name in (one for one in ast.walk(key) if isinstance(one, ast.Name)):
+            for binding in agent.module.bindings(name)[1]:
+                if binding.how == "parameter" and name.id == "key":
+                    return True
+                value = binding.value if binding.how == "value" else None
+                if isinstance(value, ast.expr) and depth < 3 and _says_whose(agent, value, depth=depth + 1):
+                    return True
+    return False
 
 
 def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
@@ -56,28 +104,50 @@ def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
     for part in (node, *walk(node, into_functions=False)):
         if isinstance(part, ast.Call) and _is_for_user(agent, part):
             return part
-        if isinstance(part, ast.Name) and depth < 3:
+        if isinstance(part, ast.Name) and depth < 3 and agent.module.function_of(part) is not None:
             for binding in agent.module.bindings(part)[1]:
-                if (
-                    binding.how == "value"
-                    and isinstance(binding.value, ast.expr)
-                    and agent.module.function_of(part) is not None
-                ):
-                    found = _answer_in(agent, binding.value, depth + 1)
-                    if found is not None:
-                        return found
+                if binding.how == "value" and isinstance(binding.value, ast.expr):
+                    answered = _answer_in(agent, binding.value, depth + 1)
+                    if answered is not None:
+                        return answered
     return None
 
 
 def _is_for_user(agent: Agent, call: ast.Call) -> bool:
+    """Whether a call asks for the user: by a client of theirs, as a tool, or in a helper that has one."""
     values = agent.reader.values(agent.module, call.func)
-    if any(
-        one.who == "user" and one.path and one.what != TOKEN and one.path[0] not in ("config", "get", "identity")
-        for one in values
-    ):
-        return True
+    if any(one.who == "user" and one.path and one.what != TOKEN for one in values):
+        return not any(one.path and one.path[0] in _LOOKS_AT_CLIENT for one in values)
+    called = agent.reader.called(agent.module, call.func)
+    if called is None:
+        return False
     facts = tool_called(agent, call)
-    return facts is not None and "with_user_client" in facts.kit
+    if facts is not None:
+        return "with_user_client" in facts.kit
+    return bool(agent.uses(agent.reader.facts(*called))[0]) and not _gives_client(agent, called[1])
+
+
+def _gives_client(agent: Agent, function: Function) -> bool:
+    """Whether it is the client that is returned, which OBO103 says."""
+    return any(agent.reader.held(agent.module, one) is not None for one in returns(function))
+
+
+# --- memoizers ------------------------------------------------------------------------------------------------------------
+
+
+def _decorated(agent: Agent, function: Function, decorator: ast.expr) -> Iterator[Hit]:
+    if agent.reader.facts(agent.module, function).is_tool or _key_says_whose(decorator):
+        return  # OBO103 says it of a tool
+    call = _asks_itself(agent, function)
+    if call is not None and not _gives_client(agent, function):
+        yield Hit(
+            node=decorator, message=f"The cache keeps what `{text_of(call.func)}` gave one user, for all the others."
+        )
+
+
+def _key_says_whose(decorator: ast.expr) -> bool:
+    key = argument(decorator, None, "key") if isinstance(decorator, ast.Call) else None
+    return key is not None and bool(_WHOSE.search(ast.unparse(key)))
 
 
 def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
@@ -93,116 +163,48 @@ def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
     return None
 
 
-def _gives_client(agent: Agent, function: Function) -> bool:
-    """Whether it is the client that is kept, which OBO103 says."""
-    return any(agent.reader.held(agent.module, one) is not None for one in returns(function))
+# --- caches that a framework keeps above ----------------------------------------------------------------------------------
 
 
-def _node_cached(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """LangGraph's ``add_node(…, cache_policy=CachePolicy())`` on what acts for the user."""
-    module = agent.module
-    for keyword in call.keywords:
-        policy = keyword.value
-        if (
-            keyword.arg != "cache_policy"
-            or not isinstance(policy, ast.Call)
-            or last(module.dotted(policy.func)) != "CachePolicy"
-        ):
-            continue
-        if any(one.arg == "key_func" for one in policy.keywords):
-            continue
-        for given in arguments(call):
-            called = agent.reader.called(module, given) if given is not policy else None
-            if called is None or called[0] is not module:
-                continue
-            facts = agent.reader.facts(*called)
-            inside = [one for one in walk(called[1]) if isinstance(one, ast.Call) and _is_for_user(agent, one)]
-            if facts.is_tool or inside:
-                yield Hit(
-                    node=policy,
-                    message=f"`{text_of(policy)}` keeps what '{facts.name}' answers one user, for all the others.",
-                )
-
-
-# --- tokens ---------------------------------------------------------------------------------------------------------------
-
-_LOGS: Final = frozenset({"critical", "debug", "error", "exception", "info", "log", "warning"})
-_SHOWS: Final = frozenset({"caption", "code", "html", "json", "markdown", "text", "write"})
-
-
-@rule(
-    "OBO108",
-    "The user's token leaves the request",
-    why="Who finds it in a log, in a page, in a session's state or in an answer can act as the user until it expires. What the "
-    "model is told is written down in traces, too.",
-    fix="Name the user (`current_session().identity.principal`), never the token. Where a client needs it, hand the client "
-    "over.",
-)
-def _token_leaves(agent: Agent) -> Iterator[Hit]:
-    module = agent.module
-    for call in module.calls:
-        where = _sink(agent, call)
-        if where and any(_token(agent, one) for one in arguments(call)):
-            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
-    for store in module.stores:
-        if _is_session_state(agent, store.target) and _token(agent, store.value):
+def _kept_by_setting(agent: Agent, call: ast.Call) -> Iterator[Hit]:
+    """LangGraph's ``cache_policy=CachePolicy()`` and Agno's ``cache_results=True`` on what acts for the user."""
+    place = _setting(agent, call)
+    if place is None:
+        return
+    for function in _under(agent, call):
+        facts = agent.reader.facts(agent.module, function)
+        if facts.is_tool or any(isinstance(one, ast.Call) and _is_for_user(agent, one) for one in walk(function)):
             yield Hit(
-                node=store.target, message=f"`{text_of(store.target)}` keeps the user's token in the state of the page."
+                node=place,
+                message=f"`{text_of(place)}` keeps what '{facts.name}' answers one user, for all the others.",
             )
-    for function in module.functions:
-        facts = agent.reader.facts(module, function)
-        if facts.is_tool or _is_route(function):
-            for answer in returns(function):
-                if _token(agent, answer):
-                    yield Hit(node=answer, message=f"'{facts.name}' answers with the user's token.")
+            return
 
 
-def _sink(agent: Agent, call: ast.Call) -> str:
-    dotted = agent.module.dotted(call.func)
-    if dotted == "builtins.print":
-        return "into the log"
-    if isinstance(call.func, ast.Attribute):
-        if call.func.attr in _LOGS and (dotted.startswith("logging.") or _is_logger(agent, call.func.value)):
-            return "into the log"
-        if call.func.attr in _SHOWS and dotted.startswith("streamlit."):
-            return "into the page"
-    return ""
+def _setting(agent: Agent, call: ast.Call) -> ast.expr | None:
+    """What says that answers are kept; nothing where a key of the author's tells them apart."""
+    results = argument(call, None, "cache_results")
+    if isinstance(results, ast.Constant) and results.value is True:
+        return call
+    policy = argument(call, None, "cache_policy")
+    origin = agent.module.origin(policy) if policy is not None else None
+    made = origin[1] if isinstance(origin, tuple) else None
+    if not isinstance(origin, tuple) or not isinstance(made, ast.Call):
+        return None
+    if last(origin[0].dotted(made.func)) != "CachePolicy" or argument(made, 0, "key_func") is not None:
+        return None
+    return policy
 
 
-def _is_logger(agent: Agent, node: ast.expr) -> bool:
-    origin = agent.module.origin(node)
-    if not isinstance(origin, tuple):
-        return False
-    module, made = origin
-    return isinstance(made, ast.Call) and last(module.dotted(made.func)) in ("getLogger", "get_logger")
-
-
-def _token(agent: Agent, node: ast.expr) -> bool:
-    """Whether the token itself is in a value: named, in a text, or in a container."""
-    match node:
-        case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
-            return any(_token(agent, part) for part in parts)
-        case _:
-            return any(_is_token(one) for one in agent.reader.values(agent.module, node))
-
-
-def _is_token(value: Value) -> bool:
-    return value.who == "user" and value.what == TOKEN and not value.path
-
-
-def _is_session_state(agent: Agent, target: ast.expr) -> bool:
-    base: ast.AST = target
-    while isinstance(base, (ast.Attribute, ast.Subscript)):
-        base = base.value
-        if agent.module.dotted(base) == "streamlit.session_state":
-            return True
-    return False
-
-
-def _is_route(function: Function) -> bool:
-    decorators = [] if isinstance(function, FUNCTIONS[2]) else function.decorator_list
-    called = [one.func for one in decorators if isinstance(one, ast.Call)]
-    return any(
-        isinstance(one, ast.Attribute) and one.attr in ("delete", "get", "patch", "post", "put", "route")
-        for one in called
-    )
+def _under(agent: Agent, call: ast.Call) -> Iterator[Function]:
+    """The functions that a setting is about: what it decorates, what the call is handed, and what its result is called on."""
+    above = agent.module.parent[call]
+    if isinstance(above, FUNCTIONS) and not isinstance(above, ast.Lambda) and call in above.decorator_list:
+        yield above
+    given = arguments(call)
+    if isinstance(above, ast.Call) and above.func is call:
+        given += arguments(above)
+    for part in (one for argument_ in given for one in ast.walk(argument_)):
+        called = agent.reader.called(agent.module, part) if isinstance(part, (ast.Name, ast.Attribute)) else None
+        if called is not None and called[0] is agent.module:
+            yield called[1]

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._scopes import walk
-from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, argument, arguments, official, unpacks
-from obo_kit.analysis.check.rules._table import Hit, rule, text_of
+from obo_kit.analysis.check._scopes import Function, walk
+from obo_kit.analysis.check._vocabulary import (
+    BUILT_ON,
+    CLIENTS,
+    TOKEN,
+    argument,
+    arguments,
+    is_nothing,
+    last,
+    official,
+    unpacks,
+)
+from obo_kit.analysis.check.rules._places import PUTS, stays
+from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
+from obo_kit.analysis.check.rules._threads import needs_session, pooled, started
 
 __all__: list[str] = []
 
@@ -24,21 +37,53 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
         name = official(module, call.func)
+        if name not in ("Genie", "GenieAgent") or agent.around(call) is not None or unpacks(call):
+            continue
+        if not is_nothing(argument(call, *BUILT_ON[name])):
+            continue
         function = module.function_of(call)
-        if name not in ("Genie", "GenieAgent") or function is None or agent.around(call) is not None or unpacks(call):
-            continue
-        if not _is_nothing(argument(call, *BUILT_ON[name])):
-            continue
-        for node in walk(function, into_functions=False):
-            if isinstance(node, (ast.Call, ast.Name)) and node is not call and _is_client(agent, node):
-                yield Hit(
-                    node=call, message=f"`{text_of(call)}` acts as the agent, where the user's client is at hand."
-                )
-                break
+        here = function is not None and _has_user(agent, function, but=call)
+        if here or (not _is_shared(agent) and any(_has_user(agent, one) for one in _askers(agent, call))):
+            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, where the user's client is at hand.")
 
 
-def _is_nothing(node: ast.expr | None) -> bool:
-    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+def _has_user(agent: Agent, function: Function, but: ast.Call | None = None) -> bool:
+    """Whether a function has the user's client, or the token to make one."""
+    for node in walk(function, into_functions=False):
+        if isinstance(node, (ast.Call, ast.Name, ast.Subscript)) and node is not but:
+            values = agent.reader.values(agent.module, node)
+            if any(
+                one.who == "user" and not one.path and (_is_client(one.what) or one.what == TOKEN) for one in values
+            ):
+                return True
+    return False
+
+
+def _is_client(what: str) -> bool:
+    return what in CLIENTS or what in BUILT_ON
+
+
+def _askers(agent: Agent, made: ast.Call) -> Iterator[Function]:
+    """The functions that use what was made for all requests: in a global, or on the agent."""
+    module = agent.module
+    store = module.parent[made]
+    target = store.targets[0] if isinstance(store, ast.Assign) else None
+    name = target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
+    for node in module.parent if name else ():
+        if not isinstance(node, (ast.Attribute, ast.Name)) or not isinstance(node.ctx, ast.Load):
+            continue
+        same = node.attr == name if isinstance(node, ast.Attribute) else node.id == name
+        if same and type(node) is type(target) and (function := module.function_of(node)) is not None:
+            yield function
+
+
+def _is_shared(agent: Agent) -> bool:
+    """Whether the file says itself that a Genie space is the agent's."""
+    return bool(agent.system) or "DatabricksGenieSpace" in agent.module.text
+
+
+_BACKGROUND: Final = frozenset({"add_job", "add_task", "apply_async", "delay", "send_task"})
+_LATER: Final = frozenset({"BackgroundTask", "create_task", "ensure_future"})
 
 
 @rule(
@@ -50,20 +95,90 @@ def _is_nothing(node: ast.expr | None) -> bool:
     "agent's own client.",
 )
 def _goes_on(agent: Agent) -> Iterator[Hit]:
-    module = agent.module
-    for call in module.calls:
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_task":
-            given = arguments(call)
-        elif module.dotted(call.func) in ("asyncio.create_task", "asyncio.ensure_future") and call.args:
-            if not isinstance(module.parent[call], ast.Expr):
-                continue  # somebody may wait for it
-            given = arguments(call.args[0]) if isinstance(call.args[0], ast.Call) else []
-        else:
+    for call in agent.module.calls:
+        if agent.module.function_of(call) is None or not _outlives(agent, call):
             continue
-        if any(_is_client(agent, one) for one in given):
-            yield Hit(node=call, message=f"`{text_of(call)}` takes the user's client out of the request.")
+        held = next((one for part in _handed(call) if (one := agent.reader.held(agent.module, part)) is not None), None)
+        if held is not None:
+            yield Hit(node=call, message=f"`{text_of(call)}` takes {whose(held)} out of the request.")
+        elif _is_background(agent, call) and call.args and (work := _work(agent, call)):
+            yield Hit(node=call, message=f"`{text_of(call)}` runs {work} when the request is over.")
 
 
-def _is_client(agent: Agent, node: ast.expr) -> bool:
-    values = agent.reader.values(agent.module, node)
-    return any(one.who == "user" and not one.path and (one.what in CLIENTS or one.what in BUILT_ON) for one in values)
+def _handed(call: ast.Call) -> Iterator[ast.expr]:
+    """What work is given: the call's arguments, and those of a coroutine that it is handed."""
+    for one in arguments(call):
+        yield one
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if isinstance(one, ast.Call) and name in _LATER - {"BackgroundTask"}:
+            yield from arguments(one)
+
+
+def _work(agent: Agent, call: ast.Call) -> str:
+    return needs_session(agent, agent.module, call.args[0], set())
+
+
+def _is_background(agent: Agent, call: ast.Call) -> bool:
+    """Whether it runs after the answer, or somewhere else."""
+    attribute = isinstance(call.func, ast.Attribute) and call.func.attr in _BACKGROUND
+    return (attribute and not pooled(agent, call)) or last(agent.module.dotted(call.func)) == "BackgroundTask"
+
+
+def _outlives(agent: Agent, call: ast.Call) -> bool:
+    """Whether nobody in the request waits for what a call starts."""
+    if _is_background(agent, call):
+        return True
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
+    in_group = isinstance(call.func, ast.Attribute) and _is_entered(agent, call.func.value)
+    if name in _LATER:
+        return not in_group and _is_dropped(agent, call)
+    if started(agent, call):
+        return _is_left_running(agent, call)
+    return pooled(agent, call) and not in_group and isinstance(agent.module.parent[call], ast.Expr)
+
+
+def _is_entered(agent: Agent, node: ast.expr) -> bool:
+    """Whether it is a group of tasks, or a pool, that a ``with`` block waits for."""
+    bindings = agent.module.bindings(node)[1] if isinstance(node, ast.Name) else []
+    return any(one.how == "enter" for one in bindings)
+
+
+def _is_dropped(agent: Agent, call: ast.Call) -> bool:
+    """Whether a task is only kept from being forgotten, or not even that."""
+    above = agent.module.parent[call]
+    if isinstance(above, ast.Expr):
+        return True
+    if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Name):
+        return False
+    uses = list(_uses(agent, above.targets[0]))
+    return all(_only_kept(agent, one) for one in uses)
+
+
+def _only_kept(agent: Agent, use: ast.Name) -> bool:
+    above = agent.module.parent[use]
+    if isinstance(above, ast.Attribute):
+        return above.attr in ("add_done_callback", "set_name")
+    return (
+        isinstance(above, ast.Call)
+        and isinstance(above.func, ast.Attribute)
+        and above.func.attr in PUTS
+        and bool(stays(agent, above.func.value, item=True))
+    )
+
+
+def _is_left_running(agent: Agent, call: ast.Call) -> bool:
+    """Whether a thread is started that nobody joins."""
+    above = agent.module.parent[call]
+    if isinstance(above, ast.Attribute):
+        return above.attr == "start"
+    if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Name):
+        return False
+    uses = [agent.module.parent[one] for one in _uses(agent, above.targets[0])]
+    return all(isinstance(one, ast.Attribute) and one.attr in ("daemon", "name", "start") for one in uses)
+
+
+def _uses(agent: Agent, target: ast.Name) -> Iterator[ast.Name]:
+    function = agent.module.function_of(target)
+    for node in walk(function) if function is not None else ():
+        if isinstance(node, ast.Name) and node.id == target.id and isinstance(node.ctx, ast.Load):
+            yield node

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._clients import is_header
 from obo_kit.analysis.check._scopes import TRIES, walk
-from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, argument, official, returns, unpacks
+from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, argument, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
 
-_CLIENTS: Final = frozenset({"WorkspaceClient"} | SEARCH)
+_ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 
 
 @rule(
@@ -24,68 +25,129 @@ _CLIENTS: Final = frozenset({"WorkspaceClient"} | SEARCH)
     fix="Refuse instead: raise where there is no token. `@user_session` and `@with_user_client` do, in every runtime.",
 )
 def _falls_back(agent: Agent) -> Iterator[Hit]:
-    for call in agent.module.calls:
-        if official(agent.module, call.func) not in _CLIENTS:
-            continue
-        own = [one for one in agent.reader.values(agent.module, call) if one.who == "agent" and not one.path]
-        if own and _is_second_choice(agent, call):
+    for second in _outcomes(agent):
+        own = {one.what for one in agent.reader.values(agent.module, second) if one.who == "agent" and not one.path}
+        if own & _ACTS and not _is_local(agent, second) and _is_second_choice(agent, second, own & _ACTS):
+            what = "token" if TOKEN in own else "client"
             yield Hit(
-                node=call, message=f"`{text_of(call)}` takes the place of the user's client, and acts as the agent."
+                node=second, message=f"`{text_of(second)}` takes the place of the user's {what}, and acts as the agent."
             )
 
 
-def _is_second_choice(agent: Agent, call: ast.Call) -> bool:
-    below: ast.AST = call
-    for above in agent.module.ancestors(call):
-        if isinstance(above, ast.IfExp) and below is not above.test:
-            other = above.orelse if below is above.body else above.body
-            return _user_s(agent, other) and _asks_for_user(agent, above.test)
-        if isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
-            return any(_user_s(agent, part) for part in above.values[: above.values.index(cast("ast.expr", below))])
-        if isinstance(above, (ast.Return, ast.Assign, ast.AnnAssign)):
-            return _is_other_branch(agent, above)
-        if isinstance(above, ast.stmt):
-            return False
+def _is_local(agent: Agent, node: ast.expr) -> bool:
+    """Whether it only names what was said of the assignment already."""
+    return isinstance(node, ast.Name) and agent.module.bindings(node)[0] is not agent.module.top
+
+
+def _outcomes(agent: Agent) -> Iterable[ast.expr]:
+    """What is returned, assigned or chosen, taken apart into what is chosen from."""
+    outcomes: dict[ast.expr, None] = {}
+    for node in agent.module.parent:
+        if isinstance(node, (ast.Return, ast.Assign, ast.AnnAssign)) and node.value is not None:
+            outcomes |= dict.fromkeys(_chosen_from(agent, node.value))
+        elif isinstance(node, (ast.IfExp, ast.BoolOp, ast.Call)):
+            parts = list(_chosen_from(agent, node))
+            outcomes |= dict.fromkeys(parts if parts != [node] else ())
+    return outcomes
+
+
+def _chosen_from(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
+    match node:
+        case ast.IfExp():
+            parts: Iterable[ast.expr] = (node.body, node.orelse)
+        case ast.BoolOp(values=parts):
+            pass
+        case ast.Call(func=ast.Attribute(attr="get"), args=[key, default]) if is_header(agent.module.text_of(key)):
+            parts = (default,)
+        case ast.Await(value=inner) | ast.NamedExpr(value=inner):
+            parts = (inner,)
+        case _:
+            yield node
+            return
+    for part in parts:
+        yield from _chosen_from(agent, part)
+
+
+def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
+    """Whether the user's own would have been taken, had there been a token."""
+    below: ast.AST = node
+    for above in agent.module.ancestors(node):
+        match above:
+            case ast.IfExp() if below is not above.test:
+                other = above.orelse if below is above.body else above.body
+                if _user_s(agent, other, kinds):
+                    return _asks_for_user(agent, above.test)
+            case ast.BoolOp(op=ast.Or()):
+                before = above.values[: above.values.index(cast("ast.expr", below))]
+                if any(_user_s(agent, part, kinds) for part in before):
+                    return True
+            case ast.Call(func=ast.Attribute(attr="get")):
+                return True  # a header's default
+            case ast.Return() | ast.Assign() | ast.AnnAssign():
+                return _is_other_branch(agent, above, kinds)
+            case ast.stmt():
+                return False
+            case _:
+                pass
         below = above
     return False
 
 
-def _is_other_branch(agent: Agent, statement: ast.Return | ast.Assign | ast.AnnAssign) -> bool:
-    """Whether the user's client would have been returned, or assigned to the same name, had there been a token."""
+def _is_other_branch(agent: Agent, second: ast.Return | ast.Assign | ast.AnnAssign, kinds: set[str]) -> bool:
+    """Whether the user's would have been returned, or assigned to the same name."""
     module = agent.module
-    function = module.function_of(statement)
+    function = module.function_of(second)
+    if isinstance(second, ast.Return) and function is None:
+        return False
+    names = _names(second)
+    inside = walk(function, into_functions=False) if function is not None else ast.walk(module.tree)
+    for first in inside:
+        if (
+            isinstance(first, ast.Return if isinstance(second, ast.Return) else (ast.Assign, ast.AnnAssign))
+            and isinstance(first, (ast.Return, ast.Assign, ast.AnnAssign))
+            and first is not second
+            and first.value is not None
+            and names == _names(first)
+            and _user_s(agent, first.value, kinds)
+            and _decides(agent, second, first.value)
+        ):
+            return True
+    return False
+
+
+def _names(statement: ast.Return | ast.Assign | ast.AnnAssign) -> set[str]:
     if isinstance(statement, ast.Return):
-        if function is None:
-            return False
-        firsts: list[ast.expr] = [one for one in returns(function) if one is not statement.value]
-    else:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        names = {ast.unparse(target) for target in targets}
-        inside = walk(function, into_functions=False) if function is not None else ast.walk(module.tree)
-        firsts = [
-            one.value
-            for one in inside
-            if isinstance(one, (ast.Assign, ast.AnnAssign))
-            and one is not statement
-            and one.value is not None
-            and names
-            & {ast.unparse(target) for target in (one.targets if isinstance(one, ast.Assign) else [one.target])}
-        ]
-    return any(_user_s(agent, first) and _decides(agent, statement, first) for first in firsts)
+        return set()
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return {ast.unparse(target) for target in targets}
 
 
 def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
     """Whether it is a missing token, or an error, that leads from one place to the other."""
     module = agent.module
-    for above in (*module.ancestors(second), *module.ancestors(first)):
-        if isinstance(above, ast.If) and _asks_for_user(agent, above.test):
-            return True
-        if isinstance(above, TRIES) and first in set(ast.walk(above)) and above in module.ancestors(first):
-            caught = [node for handler in above.handlers for node in ast.walk(handler)]
-            return second in caught or second not in set(ast.walk(above))
-        if isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            continue
+    above_second, above_first = list(module.ancestors(second)), list(module.ancestors(first))
+    if any(_asks(agent, above) for above in (*above_second, *above_first)):
+        return True
+    if any(isinstance(above, (ast.If, ast.Match)) and _apart(above, second, first) for above in above_second):
+        return False
+    for above in above_first:
+        if isinstance(above, TRIES):
+            caught = {node for handler in above.handlers for node in ast.walk(handler)}
+            return first not in caught and (second in caught or second not in set(ast.walk(above)))
     return False
+
+
+def _asks(agent: Agent, above: ast.AST) -> bool:
+    """Whether a statement decides by the user's token or client."""
+    test = above.test if isinstance(above, ast.If) else above.subject if isinstance(above, ast.Match) else None
+    return test is not None and _asks_for_user(agent, test)
+
+
+def _apart(above: ast.AST, one: ast.AST, other: ast.AST) -> bool:
+    """Whether two nodes are in different branches of a statement."""
+    parts = [part if isinstance(part, list) else [part] for _, part in ast.iter_fields(above)]
+    branches = [{node for part in several if isinstance(part, ast.AST) for node in ast.walk(part)} for several in parts]
+    return any(one in branch and other not in branch for branch in branches) and any(other in each for each in branches)
 
 
 def _asks_for_user(agent: Agent, test: ast.expr) -> bool:
@@ -98,9 +160,9 @@ def _asks_for_user(agent: Agent, test: ast.expr) -> bool:
     )
 
 
-def _user_s(agent: Agent, node: ast.AST) -> bool:
+def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
     return any(
-        one.who == "user" and one.what in _CLIENTS and not one.path for one in agent.reader.values(agent.module, node)
+        one.who == "user" and one.what in kinds and not one.path for one in agent.reader.values(agent.module, node)
     )
 
 
@@ -113,9 +175,11 @@ def _user_s(agent: Agent, node: ast.AST) -> bool:
 )
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
-        if official(agent.module, call.func) not in ("WorkspaceClient", "Config") or unpacks(call):
+        if official(agent.module, call.func) not in ("AccountClient", "Config", "WorkspaceClient") or unpacks(call):
             continue
         token = argument(call, None, "token")
         values = agent.reader.values(agent.module, token)
-        if any(one.who == "user" and one.what == TOKEN for one in values) and argument(call, None, "auth_type") is None:
+        if any(one.who == "user" and one.what == TOKEN for one in values) and is_nothing(
+            argument(call, None, "auth_type")
+        ):
             yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, and no `auth_type`.")

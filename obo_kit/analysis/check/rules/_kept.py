@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last, returns
+from obo_kit.analysis.check.rules._places import PUTS, is_cache, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
 __all__: list[str] = []
-
-
-PUTS: Final = frozenset(
-    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
-)
-_CACHES: Final = frozenset(
-    {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "lru_cache"}
-)
 
 
 @rule(
@@ -49,10 +40,11 @@ def _kept(agent: Agent) -> Iterator[Hit]:
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     module = agent.module
     given = arguments(call)
-    target: ast.expr | None = None
     if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
         target = call.func.value
         where = stays(agent, target, item=True)
+    elif module.dotted(call.func) == "os.putenv":
+        where = "in the environment of the process"
     elif module.dotted(call.func) == "builtins.setattr" and len(given) == 3:
         target, given = given[0], given[2:]
         where = stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
@@ -63,53 +55,6 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     )
     if held is not None:
         yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(held)} {where}.")
-
-
-def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
-    """Where something that is put there outlives the request, in words; nothing where it does not, or nobody knows."""
-    module = agent.module
-    function = module.function_of(of or target)
-    if function is None or any(agent.early_in(one) for one in module.functions_around(of or target)):
-        return ""  # found when it was built
-    if isinstance(target, ast.Name) and not item:
-        return "in a global"  # stores hold no other names
-    base: ast.expr = of if of is not None else target
-    while isinstance(base, (ast.Attribute, ast.Subscript)):
-        owner = agent.reader.owner(module, base.value) if isinstance(base, ast.Attribute) else None
-        if owner is not None:
-            return "on the object, which outlives the request" if agent.lives_long(owner) else ""
-        if module.dotted(base) == "os.environ":
-            return "in the environment of the process"
-        base = base.value
-    if isinstance(base, ast.Call):
-        return "in a global" if module.dotted(base.func) == "builtins.globals" else _of_class(agent, base)
-    if not isinstance(base, ast.Name):
-        return ""
-    if of is not None and (owner := agent.reader.owner(module, base)) is not None:
-        return "on the object, which outlives the request" if agent.lives_long(owner) else ""
-    scope, bindings = module.bindings(base)
-    if scope is module.top:
-        made = [one.how for one in bindings]
-        return "in a global" if made and all(how in ("value", "def") for how in made) else ""
-    if len(bindings) == 1 and bindings[0].how == "parameter":
-        default = bindings[0].value
-        shared = isinstance(default, (ast.Dict, ast.List, ast.Set)) or (
-            isinstance(default, ast.Call) and module.dotted(default.func) in ("builtins.dict", "builtins.list")
-        )
-        return "in a default that all calls share" if shared else ""
-    if len(bindings) == 1 and bindings[0].how == "value" and isinstance(bindings[0].value, (ast.Attribute, ast.Name)):
-        return stays(agent, bindings[0].value, item=True)
-    return ""
-
-
-def _of_class(agent: Agent, call: ast.Call) -> str:
-    is_type = agent.module.dotted(call.func) == "builtins.type" and len(call.args) == 1
-    return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
-
-
-def is_cache(module: Module, node: ast.expr) -> bool:
-    dotted = module.dotted(node.func if isinstance(node, ast.Call) else node)
-    return last(dotted) in _CACHES and "." in dotted and not dotted.startswith("builtins.")
 
 
 def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:

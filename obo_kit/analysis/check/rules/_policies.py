@@ -61,13 +61,33 @@ def _no_policy(agent: Agent) -> Iterator[Hit]:
         given = _logs_with(module, call)
         if given is None or "auth_policy" in given or any(one.arg is None for one in call.keywords):
             continue
-        path = module.text_of(given.get("python_model"))
-        logged = agent.beside(path) if path is not None and path.endswith(".py") else None
-        if logged is not None and agent.reader.tools(logged):
+        logged = _logged(agent, given.get("python_model"))
+        if logged is not None and _acts_for_user(agent, logged):
             yield Hit(
                 node=call,
-                message=f"`{text_of(call.func)}` logs '{path}', whose tools act for the user, without a policy.",
+                message=f"`{text_of(call.func)}` logs '{logged.path.name}', which acts for the user, without a policy.",
             )
+
+
+def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
+    """The module of the agent that is logged: a file, or the one that its object's class is defined in."""
+    path = agent.module.text_of(model)
+    if path is not None:
+        return agent.beside(path) if path.endswith(".py") else None
+    origin = agent.module.origin(model) if model is not None else None
+    if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
+        origin = origin[0].origin(origin[1].func)
+    return origin[0] if isinstance(origin, tuple) and isinstance(origin[1], (ast.ClassDef, ast.FunctionDef)) else None
+
+
+def _acts_for_user(agent: Agent, module: Module) -> bool:
+    """Whether a module has tools of the kit's, or follows the platform's recipe."""
+    if agent.reader.tools(module):
+        return True
+    recipes = [call for call in module.calls if module.function_of(call) is not None]
+    return any(
+        one.what == "strategy" and one.who == "user" for call in recipes for one in agent.reader.values(module, call)
+    )
 
 
 def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:

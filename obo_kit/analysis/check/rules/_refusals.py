@@ -9,8 +9,8 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import TRIES, walk
-from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, arguments, kit_name, last
-from obo_kit.analysis.check.rules._kept import PUTS
+from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, TOKEN, arguments, kit_name, last
+from obo_kit.analysis.check.rules._places import PUTS
 from obo_kit.analysis.check.rules._table import MODELS, Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
@@ -88,21 +88,32 @@ def _looks_closer(module: Module, handler: ast.ExceptHandler) -> bool:
 
 def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
     """A call in these statements that a refusal may come from, and that does not forgive it itself."""
-    module, reader = agent.module, agent.reader
     for statement in body:
         for node in (statement, *walk(statement, into_functions=False)):
-            if not isinstance(node, ast.Call):
-                continue
-            values = reader.values(module, node.func)
-            if any(one.who == "user" and one.path and one.path[0] not in ("config", "get") for one in values):
-                return node
-            facts = tool_called(agent, node)
-            if facts is not None and "with_user_client" in facts.kit and "optional_tool" not in facts.kit:
-                return node
-            named = module.dotted(node.func)
-            if isinstance(node.func, ast.Attribute) and node.func.attr in PUTS:
-                continue  # it goes into a list
-            handed = any(_is_client(agent, one) for one in arguments(node))
-            if handed and last(named) not in MODELS and not named.startswith("builtins.") and agent.reaches_out(node):
+            if isinstance(node, ast.Call) and _may_be_refused(agent, node):
                 return node
     return None
+
+
+def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
+    values = agent.reader.values(agent.module, call.func)
+    if any(one.who == "user" and one.path and one.path[0] not in ("config", "get") for one in values):
+        return True
+    facts = tool_called(agent, call)
+    if facts is not None:
+        return "with_user_client" in facts.kit and "optional_tool" not in facts.kit
+    if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
+        return False  # it goes into a list
+    named = agent.module.dotted(call.func)
+    if last(named) in MODELS or named.startswith("builtins."):
+        return False
+    if any(_is_client(agent, one) for one in arguments(call)):
+        return agent.reaches_out(call)
+    # A token does nothing by itself: what matters is the helper that makes a client of it.
+    own = agent.reader.called(agent.module, call.func) is not None
+    return own and any(_is_token(agent, one) for one in arguments(call)) and agent.reaches_out(call)
+
+
+def _is_token(agent: Agent, node: ast.expr) -> bool:
+    values = agent.reader.values(agent.module, node)
+    return any(one.who == "user" and one.what == TOKEN and not one.path for one in values)

@@ -8,20 +8,34 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import Function, walk
+from obo_kit.analysis.check._scopes import FUNCTIONS, Function, walk
 from obo_kit.analysis.check._vocabulary import argument, kit_name, last, opens_session
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
-__all__: list[str] = []
+__all__ = ["needs_session", "pooled", "started"]
 
 
 _STARTS: Final = {
     "_thread.start_new_thread": (0, "function"),
     "gevent.spawn": (0, "function"),
+    "joblib.delayed": (0, "function"),
+    "multiprocessing.Process": (1, "target"),
     "threading.Thread": (1, "target"),
     "threading.Timer": (1, "function"),
 }
-_POOLS: Final = {"map": (0, "fn"), "run_in_executor": (1, "func"), "spawn": (0, "function"), "submit": (0, "fn")}
+_POOLS: Final = {
+    "apply": (0, "func"),
+    "apply_async": (0, "func"),
+    "imap": (0, "func"),
+    "imap_unordered": (0, "func"),
+    "map": (0, "fn"),
+    "map_async": (0, "func"),
+    "run_in_executor": (1, "func"),
+    "spawn": (0, "function"),
+    "starmap": (0, "func"),
+    "submit": (0, "fn"),
+}
+_MADE_BY: Final = frozenset({"ProcessPoolExecutor", "ThreadPool", "ThreadPoolExecutor"})
 
 
 @rule(
@@ -34,65 +48,94 @@ _POOLS: Final = {"map": (0, "fn"), "run_in_executor": (1, "func"), "spawn": (0, 
 def _thread_without_user(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        start = _STARTS.get(module.dotted(call.func))
-        if start is None and isinstance(call.func, ast.Attribute) and call.func.attr in _POOLS:
-            start = _POOLS[call.func.attr] if _is_pool(agent, call.func) else None
-        if start is None or module.function_of(call) is None or agent.in_script(call):
+        if module.function_of(call) is None or agent.in_script(call):
             continue
-        work = argument(call, *start)
-        needs = _needs_session(agent, module, work, set()) if work is not None else ""
+        work = _work_of(agent, call)
+        needs = needs_session(agent, module, work, set()) if work is not None else ""
         if needs:
-            yield Hit(
-                node=work or call, message=f"`{text_of(call)}` runs {needs} in a thread that does not know the user."
-            )
+            place = work if isinstance(work, ast.expr) and not isinstance(work, ast.Lambda) else call
+            yield Hit(node=place, message=f"`{text_of(call)}` runs {needs} in a thread that does not know the user.")
 
 
-def _is_pool(agent: Agent, func: ast.Attribute) -> bool:
-    """Whether the object is a pool of threads, or an event loop, as far as can be seen."""
+def _work_of(agent: Agent, call: ast.Call) -> ast.expr | Function | None:
+    """What a call runs in another thread."""
+    start = _STARTS.get(agent.module.dotted(call.func))
+    if start is None and isinstance(call.func, ast.Attribute) and pooled(agent, call):
+        start = _POOLS[call.func.attr]
+    return argument(call, *start) if start is not None else _run_of(agent, call)
+
+
+def _run_of(agent: Agent, call: ast.Call) -> Function | None:
+    """The method ``run`` of a thread that is a class of one's own."""
+    origin = agent.module.origin(call.func)
+    if not isinstance(origin, tuple) or origin[0] is not agent.module or not isinstance(origin[1], ast.ClassDef):
+        return None
+    if not any(agent.module.dotted(base) in _STARTS for base in origin[1].bases):
+        return None
+    for binding in agent.module.body[origin[1]].names.get("run", [])[-1:]:
+        if isinstance(binding.value, FUNCTIONS):
+            return binding.value
+    return None
+
+
+def started(agent: Agent, call: ast.Call) -> bool:
+    """Does a call make a thread, a timer or a process?"""
+    return agent.module.dotted(call.func) in _STARTS
+
+
+def pooled(agent: Agent, call: ast.Call) -> bool:
+    """Is the call a method of a pool of threads, or of an event loop, as far as can be seen?"""
+    func = call.func
+    if not isinstance(func, ast.Attribute) or func.attr not in _POOLS:
+        return False
     if func.attr == "run_in_executor":
         return True
-    found: list[ast.AST | None] = [func.value]
+    pools: list[ast.AST | None] = [func.value]
     if isinstance(func.value, ast.Attribute):
         owner = agent.reader.owner(agent.module, func.value.value)
-        found += agent.reader.stored(agent.module, owner, func.value.attr) if owner is not None else ()
+        pools += agent.reader.stored(agent.module, owner, func.value.attr) if owner is not None else ()
     if isinstance(func.value, ast.Name):
-        found += [one.value for one in agent.module.bindings(func.value)[1]]
-    for one in found:
-        origin = agent.module.origin(one) if one is not None else None
-        if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
-            dotted = origin[0].dotted(origin[1].func)
-            if last(dotted) in ("ThreadPoolExecutor", "ThreadPool") or dotted == "gevent.pool.Pool":
-                return True
-    return False
+        pools += [one.value for one in agent.module.bindings(func.value)[1]]
+    return any(_is_pool(agent, one) for one in pools if one is not None)
 
 
-def _needs_session(agent: Agent, module: Module, work: ast.expr, been: set[Function]) -> str:
-    """What of the work needs the session, for people; nothing where none of it does, or it brings its own."""
+def _is_pool(agent: Agent, node: ast.AST) -> bool:
+    origin = agent.module.origin(node)
+    if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
+        return False
+    dotted = origin[0].dotted(origin[1].func)
+    return last(dotted) in _MADE_BY or dotted in ("gevent.pool.Pool", "multiprocessing.Pool")
+
+
+def needs_session(agent: Agent, module: Module, work: ast.expr | Function, been: set[Function]) -> str:
+    """Return what of the work needs the session, for people; nothing where none of it does, or it brings its own."""
     if isinstance(work, ast.Call):
-        if module.dotted(work.func) == "functools.partial" and work.args:
-            return _needs_session(agent, module, work.args[0], been)
-        return ""
-    called = agent.reader.called(module, work)
+        partial = module.dotted(work.func) == "functools.partial" and work.args
+        return needs_session(agent, module, work.args[0], been) if partial else ""
+    called = (module, work) if isinstance(work, FUNCTIONS) else agent.reader.called(module, work)
     if called is None:
         origin = module.origin(work)
         inner = origin[1] if isinstance(origin, tuple) and origin[1] is not work else None
-        return _needs_session(agent, module, inner, been) if isinstance(inner, ast.Call) else ""
-    home, function = called
-    if function in been:
+        return needs_session(agent, module, inner, been) if isinstance(inner, ast.Call) else ""
+    if called[1] in been:
         return ""
-    been.add(function)
-    facts = agent.reader.facts(home, function)
+    been.add(called[1])
+    facts = agent.reader.facts(*called)
     if "user_session" in facts.kit:
         return ""
     if facts.is_tool:
         return f"the tool '{facts.name}'" if "with_user_client" in facts.kit else ""
+    return _needed_inside(agent, *called, been)
+
+
+def _needed_inside(agent: Agent, home: Module, function: Function, been: set[Function]) -> str:
     for node in walk(function):
         if isinstance(node, ast.Call) and not _own_session(home, node, function):
             name = kit_name(home, node.func)
             if name in ("current_session", "available_tools") or (name == "with_user_client" and not node.args):
                 return f"`{text_of(node)}`"
-            if (found := _needs_session(agent, home, node.func, been)) and not isinstance(node.func, ast.Call):
-                return found
+            if not isinstance(node.func, ast.Call) and (needed := needs_session(agent, home, node.func, been)):
+                return needed
     return ""
 
 

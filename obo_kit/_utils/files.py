@@ -1,0 +1,41 @@
+"""Read files of unknown origin: regular ones, of a bounded size, in the tree that they were found in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__: list[str] = []
+
+_LIMIT = 64 * 2**20
+
+
+def read_regular(path: str | os.PathLike[str], *, inside: Path | None = None, limit: int = _LIMIT) -> bytes:
+    """Return the content of a regular file. Pipes, devices and sockets are refused before they are opened.
+
+    Args:
+        path: The file.
+        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for a file that
+            somebody named.
+        limit: The most bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, is too large, or is a link out of its folder.
+    """
+    path = Path(path)
+    if inside is not None and not path.resolve().is_relative_to(inside.resolve()):
+        raise OSError(errno.EPERM, "is a symbolic link out of its folder")
+    _refuse_special(os.stat(path))
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        _refuse_special(os.fstat(file.fileno()))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit // 2**20} MB")
+    return content
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is no regular file")

@@ -1,0 +1,116 @@
+"""Where something that a function puts away outlives the request."""
+
+from __future__ import annotations
+
+import ast
+from typing import Final
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import Binding
+from obo_kit.analysis.check._vocabulary import last
+
+__all__ = ["PUTS", "is_cache", "stays"]
+
+PUTS: Final = frozenset(
+    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
+)
+_CACHES: Final = frozenset(
+    {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "cachier"}
+    | {"lru_cache", "ttl_cache"}
+)
+# Decorators that are methods of a cache: ``@memory.cache``, ``@cache.memoize(60)``.
+_CACHE_METHODS: Final = frozenset({"cache", "cache_on_arguments", "cached", "memoize"})
+_ON_OBJECT: Final = "on the object, which outlives the request"
+
+
+def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
+    """Return where something that is put there outlives the request, in words; nothing where it does not, or nobody knows.
+
+    Args:
+        agent: The file.
+        target: What it is assigned to.
+        item: Whether it is put into the target, as with ``target.append``.
+        of: The object, where the target is an attribute that the source does not write down (``setattr``).
+    """
+    module = agent.module
+    node = of or target
+    if _is_environment(module, node):
+        return "in the environment of the process"
+    if module.function_of(node) is None or any(agent.early_in(one) for one in module.functions_around(node)):
+        return ""  # found when it was built
+    if isinstance(target, ast.Name) and not item:
+        return "in a global"  # stores hold no other names
+    base = node
+    while isinstance(base, (ast.Attribute, ast.Subscript)):
+        if isinstance(base, ast.Attribute):
+            owner = agent.reader.owner(module, base.value)
+            if owner is not None:
+                return _ON_OBJECT if agent.lives_long(owner) or _is_class(module, base.value) else ""
+            if _is_app_state(base):
+                return "on the application, which outlives the request"
+        base = base.value
+    return _of_base(agent, base, of_object=of is not None)
+
+
+def _is_environment(module: Module, node: ast.expr) -> bool:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        if module.dotted(node) == "os.environ":
+            return True
+        node = node.value
+    return module.dotted(node) == "os.environ"
+
+
+def _is_app_state(node: ast.Attribute) -> bool:
+    """``request.app.state``."""
+    return node.attr == "state" and isinstance(node.value, ast.Attribute) and node.value.attr == "app"
+
+
+def _of_base(agent: Agent, base: ast.expr, *, of_object: bool) -> str:
+    module = agent.module
+    if isinstance(base, ast.Call):
+        return "in a global" if module.dotted(base.func) == "builtins.globals" else _of_class(agent, base)
+    if not isinstance(base, ast.Name):
+        return ""
+    if of_object and (owner := agent.reader.owner(module, base)) is not None:
+        return _ON_OBJECT if agent.lives_long(owner) else ""
+    scope, bindings = module.bindings(base)
+    if scope is module.top:
+        made = [one.how for one in bindings]
+        return "in a global" if made and all(how in ("value", "def") for how in made) else ""
+    return _of_local(agent, bindings[0]) if len(bindings) == 1 else ""
+
+
+def _of_local(agent: Agent, binding: Binding) -> str:
+    """A default that all calls share, or another name for something that stays."""
+    value = binding.value
+    if binding.how == "parameter":
+        made = isinstance(value, ast.Call) and agent.module.dotted(value.func) in ("builtins.dict", "builtins.list")
+        return "in a default that all calls share" if made or isinstance(value, (ast.Dict, ast.List, ast.Set)) else ""
+    if binding.how == "value" and isinstance(value, (ast.Attribute, ast.Name)):
+        return stays(agent, value, item=True)
+    return ""
+
+
+def _is_class(module: Module, node: ast.expr) -> bool:
+    """Whether ``self`` is in fact ``cls``, which all objects share."""
+    functions = [one for one in module.functions_around(node) if module.class_of(one) is not None][:1]
+    decorators = [one for function in functions for one in getattr(function, "decorator_list", [])]
+    return any(module.dotted(one) == "builtins.classmethod" for one in decorators)
+
+
+def _of_class(agent: Agent, call: ast.Call) -> str:
+    is_type = agent.module.dotted(call.func) == "builtins.type" and len(call.args) == 1
+    return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
+
+
+def is_cache(module: Module, node: ast.expr) -> bool:
+    """Is this decorator one that keeps what a function returned?"""
+    func = node.func if isinstance(node, ast.Call) else node
+    dotted = module.dotted(func)
+    if dotted:
+        return last(dotted) in _CACHES and "." in dotted and not dotted.startswith("builtins.")
+    if not isinstance(func, ast.Attribute) or func.attr not in _CACHE_METHODS:
+        return False
+    made = module.origin(func.value)
+    return isinstance(made, tuple) and isinstance(made[1], ast.Call) and bool(made[0].dotted(made[1].func))

@@ -1,0 +1,72 @@
+"""OBO111: a `with` block that names the user, around a `yield`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._clients import ENTERS
+from obo_kit.analysis.check._scopes import Function, walk
+from obo_kit.analysis.check._vocabulary import kit_name, last, yields
+from obo_kit.analysis.check.rules._table import Hit, rule, text_of
+
+__all__: list[str] = []
+
+# What steps a generator to enter a context or to set up a fixture: what it yields to is meant to be inside.
+_MANAGERS: Final = frozenset({"asynccontextmanager", "contextmanager", "fixture"})
+
+
+@rule(
+    "OBO111",
+    "A session is held across a `yield`",
+    why="The block is in force while the generator's own code runs, and not for what consumes the stream, nor in threads and "
+    "tasks that a later step starts. A stream that nobody finishes leaves its session open.",
+    fix="Put `@user_session(headers=lambda request: request.headers)` on the generator. FastAPI's dependency is "
+    "`Depends(user_dependency())` of `obo_kit.integrations.fastapi`.",
+)
+def _held_across_yield(agent: Agent) -> Iterator[Hit]:
+    for function in agent.module.functions:
+        steps = yields(function)
+        if not steps or _is_stepped_inside(agent, function, steps):
+            continue
+        for call in _opened(agent, function):
+            block = _block(agent, call)
+            if any(block is None or block in agent.module.ancestors(step) for step in steps):
+                yield Hit(node=call, message=f"`{text_of(call)}` is held across a `yield` of this generator.")
+
+
+def _opened(agent: Agent, function: Function) -> Iterator[ast.Call]:
+    """The calls that open a session in a function, as a block or on a stack of blocks."""
+    module = agent.module
+    for node in walk(function, into_functions=False):
+        if isinstance(node, ast.Call) and kit_name(module, node.func) == "user_session":
+            above = module.parent[node]
+            stacked = above.func if isinstance(above, ast.Call) else None
+            if isinstance(above, ast.withitem) or (isinstance(stacked, ast.Attribute) and stacked.attr in ENTERS):
+                yield node
+
+
+def _block(agent: Agent, call: ast.Call) -> ast.AST | None:
+    """The ``with`` that a session is opened in: its own, or that of the stack, where it is written in the function."""
+    for above in agent.module.ancestors(call):
+        if isinstance(above, (ast.With, ast.AsyncWith)):
+            return above
+        if isinstance(above, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return None
+    return None
+
+
+def _is_stepped_inside(agent: Agent, function: Function, steps: list[ast.Yield | ast.YieldFrom]) -> bool:
+    """Whether it makes a context manager, a fixture, or FastAPI's dependency, or has a session of its own."""
+    if isinstance(function, ast.Lambda):
+        return True
+    decorators = [one.func if isinstance(one, ast.Call) else one for one in function.decorator_list]
+    if any(last(agent.module.dotted(one)) in _MANAGERS for one in decorators):
+        return True
+    # An async dependency runs in the endpoint's own context: it yields once, what it opened.
+    opened = len(steps) == 1 and (steps[0].value is None or isinstance(steps[0].value, ast.Name))
+    if isinstance(function, ast.AsyncFunctionDef) and opened:
+        return True
+    return "user_session" in agent.reader.facts(agent.module, function).kit
