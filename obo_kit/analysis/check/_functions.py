@@ -58,6 +58,7 @@ class FunctionReader:
         self._facts: dict[Function, Facts] = {}
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
+        self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
         self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # by the call that makes a context variable
 
     def take(self, module: Module) -> None:
@@ -163,6 +164,15 @@ class FunctionReader:
                 scope = module.scope[node].home(node.id)
                 return own if first and first[0].arg == node.id and scope is module.body[function] else None
         return None
+
+    def stored(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.expr]:
+        """What the methods of a class put into an attribute."""
+        if owner not in self._stored:
+            by_name = self._stored[owner] = {}
+            for store in module.stores:
+                if isinstance(store.target, ast.Attribute) and self.owner(module, store.target.value) is owner:
+                    by_name.setdefault(store.target.attr, []).append(store.value)
+        return self._stored[owner].get(name, [])
 
     def injected(self, facts: Facts) -> dict[str, str]:
         """The parameters that the kit fills, and the types of their clients."""

@@ -10,7 +10,7 @@ from obo_kit.analysis.check._clients import Env
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._ownership import ValueReader
 from obo_kit.analysis.check._scopes import Function, walk
-from obo_kit.analysis.check._vocabulary import SESSION, Value, arguments, kit_name, returns
+from obo_kit.analysis.check._vocabulary import SESSION, Value, arguments, kit_name
 
 __all__ = ["Reader"]
 
@@ -66,7 +66,7 @@ class Reader(ValueReader):
         if called is not None and not self.facts(*called).is_tool:
             home, function = called
             inner = self.env_of(module, node, home, function, env)
-            yield from (self.held(home, one, inner) for one in returns(function))
+            yield from (self.held(home, one, inner) for one in home.returns(function))
 
     def _closed_over(self, module: Module, function: Function, env: Env) -> Value | None:
         for node in walk(function):

@@ -6,7 +6,7 @@ import ast
 import builtins
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from obo_kit.analysis.check._scopes import (
     FUNCTIONS,
@@ -37,6 +37,7 @@ def _public() -> frozenset[str]:
 
 
 PUBLIC = _public()
+_Node = TypeVar("_Node", bound=ast.AST)
 
 
 class Files(Protocol):
@@ -61,6 +62,8 @@ class Module:
         self.parent: dict[ast.AST, ast.AST] = {}
         self.scope: dict[ast.AST, Scope] = {}  # the one that a node is evaluated in
         self.body: dict[ast.AST, Scope] = {}  # the one that a class or function opens
+        self.kinds: dict[type[ast.AST], list[Any]] = {}  # every node, by its class
+        self._inside: dict[type[ast.AST], dict[Function | None, list[Any]]] = {}
         self.functions: list[Function] = []
         self.classes: list[ast.ClassDef] = []
         self.calls: list[ast.Call] = []
@@ -79,6 +82,7 @@ class Module:
 
     def _take(self, node: ast.AST, scope: Scope, parent: ast.AST) -> None:
         self.parent[node], self.scope[node] = parent, scope
+        self.kinds.setdefault(type(node), []).append(node)
         if isinstance(node, FUNCTIONS):
             self._take_function(node, scope)
             return
@@ -178,6 +182,30 @@ class Module:
                 self.stores.append(Store(target, value))
             case _:
                 pass
+
+    # ------------------------------------------------------------ nodes by their class
+
+    def of(self, kind: type[_Node]) -> list[_Node]:
+        """All nodes of a class."""
+        return self.kinds.get(kind, [])
+
+    def inside(self, function: Function | None, kind: type[_Node]) -> list[_Node]:
+        """The nodes of a class in a function itself, and not in those that it defines."""
+        if kind not in self._inside:
+            by_function = self._inside[kind] = {}
+            for node in self.kinds.get(kind, []):
+                by_function.setdefault(self.function_of(node), []).append(node)
+        return self._inside[kind].get(function, [])
+
+    def returns(self, function: Function) -> list[ast.expr]:
+        """What a function's own ``return`` statements give."""
+        if isinstance(function, ast.Lambda):
+            return [function.body]
+        return [one.value for one in self.inside(function, ast.Return) if one.value is not None]
+
+    def yields(self, function: Function) -> list[ast.Yield | ast.YieldFrom]:
+        """A generator's own steps."""
+        return [*self.inside(function, ast.Yield), *self.inside(function, ast.YieldFrom)]
 
     # ------------------------------------------------------------ where a node stands
 

@@ -31,9 +31,7 @@ from obo_kit.analysis.check._vocabulary import (
     argument,
     kit_name,
     last,
-    returns,
     unpacks,
-    yields,
 )
 
 __all__ = ["ValueReader"]
@@ -151,7 +149,7 @@ class ValueReader(FunctionReader):
         elif isinstance(node, ast.Call) and called is not None:
             if not self.facts(*called).is_tool:
                 inner = self.env_of(module, node, *called, env)
-                for part in returns(called[1]):
+                for part in called[0].returns(called[1]):
                     yield from self._meanings(called[0], part, inner, depth + 1)
         else:
             yield module, node, env
@@ -186,8 +184,8 @@ class ValueReader(FunctionReader):
             if last(home.dotted(asked.func)) in ("Depends", "Security") and asked.args:
                 called = self.called(home, asked.args[0])
                 if called is not None and called[1] is not function:
-                    steps = [one.value for one in yields(called[1]) if one.value is not None]
-                    yield from ((called[0], one) for one in (*returns(called[1]), *steps))
+                    steps = [one.value for one in called[0].yields(called[1]) if one.value is not None]
+                    yield from ((called[0], one) for one in (*called[0].returns(called[1]), *steps))
 
     def _asked_for(self, module: Module, node: ast.arg, default: ast.AST | None) -> list[tuple[Module, ast.Call]]:
         """``Header(…)`` and ``Depends(…)`` of a parameter: its default, or in its annotation."""
@@ -244,16 +242,6 @@ class ValueReader(FunctionReader):
                 if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef):
                     yield from self.values(home, given, inner)
 
-    def stored(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.expr]:
-        """What the methods of a class put into an attribute."""
-        return [
-            store.value
-            for store in module.stores
-            if isinstance(store.target, ast.Attribute)
-            and store.target.attr == name
-            and self.owner(module, store.target.value) is owner
-        ]
-
     def _of_object(self, module: Module, owner: ast.ClassDef, name: str) -> Iterable[Value]:
         found: list[Value] = []
         for value in self.stored(module, owner, name):
@@ -296,7 +284,7 @@ class ValueReader(FunctionReader):
         """What a function returns; nothing for a tool, whose result is data."""
         if self.facts(module, function).is_tool:
             return ()
-        return [found for one in returns(function) for found in self.values(module, one, env)]
+        return [found for one in module.returns(function) for found in self.values(module, one, env)]
 
 
 def choices(node: ast.IfExp | ast.BoolOp) -> list[ast.expr]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +14,25 @@ from obo_kit.analysis.check._sources import SourceError, read
 __all__ = ["Project"]
 
 # Without one of these words a file neither has a user's client nor declares or logs anything. They may be part of others.
-_MATTERS = re.compile(
-    rb"obo_kit|model_?serving_?user_?credentials|fetch_obo_token|get_user_workspace_client|x.forwarded.access.token"
-    rb"|(?:log|save)_model|(?:workspace|search)client\([^)]{0,300}token",
-    re.IGNORECASE,
+_WORDS = (b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client")
+_LOGS = (b"log_model", b"save_model")
+# Dear to search for, and only where a word of theirs stands.
+_PATTERNS = (
+    (b"forwarded", re.compile(rb"x.forwarded.access.token")),
+    (b"client(", re.compile(rb"(?:workspace|search)client\([^)]{0,300}token")),
 )
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.MULTILINE
 )
 _RUN = re.compile(rb"%run[ \t]+[\"']?\./(\w+)")
+
+
+def _about_users(content: bytes) -> bool:
+    """Whether the text of a file may be about users."""
+    lowered = content.lower()
+    return any(word in lowered for word in (*_WORDS, *_LOGS)) or any(
+        word in lowered and pattern.search(lowered) is not None for word, pattern in _PATTERNS
+    )
 
 
 class Project:
@@ -30,6 +41,8 @@ class Project:
     def __init__(self) -> None:
         self._modules: dict[Path, Module] = {}
         self._files: dict[Path, Path | None] = {}
+        self._folders: dict[Path, frozenset[str]] = {}
+        self._resolved: dict[Path, Path] = {}
         self._followed: dict[tuple[Path, str], Module | None] = {}
         self._contents: dict[Path, bytes] = {}
         self._matters: dict[Path, bool] = {}
@@ -40,14 +53,14 @@ class Project:
         Raises:
             SourceError: It cannot be read, or is not Python.
         """
-        path = path.resolve()
+        path = self.resolved(path)
         if path not in self._modules:
             self._modules[path] = Module(path, read(path, self._contents.get(path)), self)
         return self._modules[path]
 
     def add(self, path: Path, content: bytes) -> None:
         """Take a file's content from elsewhere than the disk."""
-        self._contents[path.resolve()] = content
+        self._contents[self.resolved(path)] = content
 
     def matters(self, path: Path, inside: Path | None = None) -> bool:
         """Whether a file, or one that it imports, may be about users: only then it is worth parsing.
@@ -60,7 +73,7 @@ class Project:
             SourceError: It cannot be read.
         """
         self._read(path, inside)
-        path, seen = path.resolve(), set[Path]()
+        path, seen = self.resolved(path), set[Path]()
         pending = [path]
         while pending:
             file = pending.pop()
@@ -70,7 +83,7 @@ class Project:
             known = self._matters.get(file)
             if known is None:
                 content = self._content(file)
-                known = _MATTERS.search(content) is not None
+                known = _about_users(content)
                 if not known:
                     pending += self._imports(file, content)
             if known:
@@ -81,7 +94,7 @@ class Project:
         return False
 
     def _read(self, path: Path, inside: Path | None) -> None:
-        known = path.resolve()
+        known = self.resolved(path)
         if known not in self._contents:
             try:
                 self._contents[known] = read_regular(path, inside=inside)
@@ -147,8 +160,31 @@ class Project:
 
     def _file(self, base: Path) -> Path | None:
         if base not in self._files:
-            candidates = (base / "__init__.py", base.with_name(f"{base.name}.py")) if base.name else ()
-            inside = base.parent.resolve()
-            resolved = (one.resolve() for one in candidates if one.is_file())
-            self._files[base] = next((one for one in resolved if one.is_relative_to(inside)), None)
+            self._files[base] = self._look_for(base) if base.name in self._names(base.parent) else None
         return self._files[base]
+
+    def _look_for(self, base: Path) -> Path | None:
+        inside = self.resolved(base.parent)
+        candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
+        files = (self.resolved(one) for one in candidates if one.is_file())
+        return next((one for one in files if one.is_relative_to(inside)), None)
+
+    def _names(self, folder: Path) -> frozenset[str]:
+        """What can be imported from a folder."""
+        if folder not in self._folders:
+            try:
+                self._folders[folder] = frozenset(name.removesuffix(".py") for name in os.listdir(folder))
+            except OSError:
+                self._folders[folder] = frozenset()
+        return self._folders[folder]
+
+    def resolved(self, path: Path) -> Path:
+        """Return a path without symbolic links, looked up once."""
+        if path not in self._resolved:
+            self._resolved[path] = path.resolve()
+        return self._resolved[path]
+
+    def directly_imported(self, module: Module) -> list[Module]:
+        """Return the helper modules that a module imports itself."""
+        imported = (self.followed(module, dotted) for dotted in module.imports)
+        return [one for one in dict.fromkeys(imported) if one is not None]

@@ -139,10 +139,17 @@ def check(
                 agents[path] = Agent(project.module(path), reader)
         except SourceError as error:
             unreadable.append((path, str(error)))
+    about_users = {path: agent for path, agent in agents.items() if project.matters(path)}
+    # What they hand a client to is checked with them.
+    read = {project.resolved(path): path for path in files}
+    for agent in list(about_users.values()):
+        for helper in project.directly_imported(agent.module):
+            named = read.get(helper.path)
+            if named is not None and named not in about_users:
+                about_users[named] = Agent(helper, reader)
     # Only now, when all callers are known.
-    for path, agent in agents.items():
-        if project.matters(path):
-            findings += _findings(path, agent, rules)
+    for path in (one for one in files if one in about_users):
+        findings += _findings(path, about_users[path], rules)
     return Report(
         findings=tuple(findings),
         unreadable=tuple(unreadable),

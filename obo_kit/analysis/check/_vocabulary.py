@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import Function, walk
 
 __all__ = ["Value", "built_class", "kit_name", "last", "official", "opens_session"]
 
@@ -93,19 +92,6 @@ def arguments(call: ast.Call) -> list[ast.expr]:
 def unpacks(call: ast.Call) -> bool:
     """Whether a call has arguments that cannot be seen: ``*args`` or ``**kwargs``."""
     return any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords)
-
-
-def returns(function: Function) -> list[ast.expr]:
-    """What a function's own ``return`` statements give."""
-    if isinstance(function, ast.Lambda):
-        return [function.body]
-    inside = walk(function, into_functions=False)
-    return [one.value for one in inside if isinstance(one, ast.Return) and one.value is not None]
-
-
-def yields(function: Function) -> list[ast.Yield | ast.YieldFrom]:
-    """A generator's own steps."""
-    return [one for one in walk(function, into_functions=False) if isinstance(one, (ast.Yield, ast.YieldFrom))]
 
 
 def is_nothing(node: ast.expr | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
-from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last, returns
+from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last
 from obo_kit.analysis.check.rules._places import is_cache, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
@@ -129,7 +129,7 @@ def _is_for_user(agent: Agent, call: ast.Call) -> bool:
 
 def _gives_client(agent: Agent, function: Function) -> bool:
     """Whether it is the client that is returned, which OBO103 says."""
-    return any(agent.reader.held(agent.module, one) is not None for one in returns(function))
+    return any(agent.reader.held(agent.module, one) is not None for one in agent.module.returns(function))
 
 
 # --- memoizers ------------------------------------------------------------------------------------------------------------

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import is_header
-from obo_kit.analysis.check._scopes import TRIES, walk
+from obo_kit.analysis.check._scopes import TRIES
 from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, argument, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
 
+_Statement: TypeAlias = "ast.Return | ast.Assign | ast.AnnAssign"
 _ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 
 
@@ -42,12 +43,15 @@ def _is_local(agent: Agent, node: ast.expr) -> bool:
 def _outcomes(agent: Agent) -> Iterable[ast.expr]:
     """What is returned, assigned or chosen, taken apart into what is chosen from."""
     outcomes: dict[ast.expr, None] = {}
-    for node in agent.module.parent:
-        if isinstance(node, (ast.Return, ast.Assign, ast.AnnAssign)) and node.value is not None:
-            outcomes |= dict.fromkeys(_chosen_from(agent, node.value))
-        elif isinstance(node, (ast.IfExp, ast.BoolOp, ast.Call)):
-            parts = list(_chosen_from(agent, node))
-            outcomes |= dict.fromkeys(parts if parts != [node] else ())
+    module = agent.module
+    statements: list[_Statement] = [*module.of(ast.Return), *module.of(ast.Assign), *module.of(ast.AnnAssign)]
+    for statement in statements:
+        if statement.value is not None:
+            outcomes |= dict.fromkeys(_chosen_from(agent, statement.value))
+    choices: list[ast.expr] = [*module.of(ast.IfExp), *module.of(ast.BoolOp), *module.of(ast.Call)]
+    for choice in choices:
+        parts = list(_chosen_from(agent, choice))
+        outcomes |= dict.fromkeys(parts if parts != [choice] else ())
     return outcomes
 
 
@@ -93,29 +97,26 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
     return False
 
 
-def _is_other_branch(agent: Agent, second: ast.Return | ast.Assign | ast.AnnAssign, kinds: set[str]) -> bool:
+def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
     """Whether the user's would have been returned, or assigned to the same name."""
-    module = agent.module
-    function = module.function_of(second)
+    function = agent.module.function_of(second)
     if isinstance(second, ast.Return) and function is None:
         return False
+    alike: list[_Statement] = [*agent.module.inside(function, ast.Return)]
+    if not isinstance(second, ast.Return):
+        alike = [*agent.module.inside(function, ast.Assign), *agent.module.inside(function, ast.AnnAssign)]
     names = _names(second)
-    inside = walk(function, into_functions=False) if function is not None else ast.walk(module.tree)
-    for first in inside:
-        if (
-            isinstance(first, ast.Return if isinstance(second, ast.Return) else (ast.Assign, ast.AnnAssign))
-            and isinstance(first, (ast.Return, ast.Assign, ast.AnnAssign))
-            and first is not second
-            and first.value is not None
-            and names == _names(first)
-            and _user_s(agent, first.value, kinds)
-            and _decides(agent, second, first.value)
-        ):
-            return True
-    return False
+    return any(
+        first is not second
+        and first.value is not None
+        and names == _names(first)
+        and _user_s(agent, first.value, kinds)
+        and _decides(agent, second, first.value)
+        for first in alike
+    )
 
 
-def _names(statement: ast.Return | ast.Assign | ast.AnnAssign) -> set[str]:
+def _names(statement: _Statement) -> set[str]:
     if isinstance(statement, ast.Return):
         return set()
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
-from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last, returns
+from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last
 from obo_kit.analysis.check.rules._places import PUTS, is_cache, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
@@ -67,7 +67,9 @@ def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
     if facts.is_tool:
         yield Hit(node=place, message=f"The cache keeps what '{name}' answers one user, for all the others.")
         return
-    held = next((found for one in returns(function) if (found := reader.held(module, one)) is not None), None)
+    held = next(
+        (found for one in agent.module.returns(function) if (found := reader.held(module, one)) is not None), None
+    )
     if held is not None:
         yield Hit(node=place, message=f"The cache keeps {whose(held)}, which '{name}' returns.")
     elif any("token" in one.arg.lower() for one in parameters(function)) and _client_of_parameter(agent, function):

@@ -37,18 +37,20 @@ def _broad_except(agent: Agent) -> Iterator[Hit]:
 
 def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, bool]]:
     """The blocks whose errors are all caught, what says so, and whether somebody is told which error it was."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, TRIES):
-            for handler in node.handlers:
-                if _is_broad(module, handler) and not _looks_closer(module, handler):
-                    yield node.body, handler.type, _tells(module, handler)
-        elif isinstance(node, (ast.With, ast.AsyncWith)):
-            for call in (item.context_expr for item in node.items):
-                suppressed = call.args if isinstance(call, ast.Call) else ()
-                if isinstance(call, ast.Call) and module.dotted(call.func) == "contextlib.suppress":
-                    yield from (
-                        [(node.body, call, False)] if any(module.dotted(one) in _BROAD for one in suppressed) else ()
-                    )
+    for tried in (one for kind in dict.fromkeys(TRIES) for one in module.of(kind)):
+        for handler in tried.handlers:
+            if _is_broad(module, handler) and not _looks_closer(module, handler):
+                yield tried.body, handler.type, _tells(module, handler)
+    blocks: list[ast.With | ast.AsyncWith] = [*module.of(ast.With), *module.of(ast.AsyncWith)]
+    for block in blocks:
+        for call in (item.context_expr for item in block.items):
+            if isinstance(call, ast.Call) and _suppresses_all(module, call):
+                yield block.body, call, False
+
+
+def _suppresses_all(module: Module, call: ast.Call) -> bool:
+    named = module.dotted(call.func) == "contextlib.suppress"
+    return named and any(module.dotted(one) in _BROAD for one in call.args)
 
 
 def _tells(module: Module, handler: ast.ExceptHandler) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import Function
-from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, arguments, last, returns
+from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, arguments, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -48,14 +48,13 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
     for store in module.stores:
         if _is_state(agent, store.target):
             yield from _in_state(agent, store.target, [store.value])
-    for node in module.parent:
-        raised = node.exc if isinstance(node, ast.Raise) else None
+    for raised in (node.exc for node in module.of(ast.Raise)):
         if isinstance(raised, ast.Call) and any(_token(agent, one) for one in arguments(raised)):
             yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
     listeners = _listeners(agent)
     for function in module.functions:
         if function in listeners or _answers_somebody(agent, function):
-            for answer in returns(function):
+            for answer in agent.module.returns(function):
                 if _token(agent, answer):
                     name = agent.reader.facts(module, function).name
                     yield Hit(node=answer, message=f"'{name}' answers with the user's token.")

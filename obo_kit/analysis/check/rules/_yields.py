@@ -8,8 +8,8 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import ENTERS
-from obo_kit.analysis.check._scopes import Function, walk
-from obo_kit.analysis.check._vocabulary import kit_name, last, yields
+from obo_kit.analysis.check._scopes import Function
+from obo_kit.analysis.check._vocabulary import kit_name, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -28,7 +28,7 @@ _MANAGERS: Final = frozenset({"asynccontextmanager", "contextmanager", "fixture"
 )
 def _held_across_yield(agent: Agent) -> Iterator[Hit]:
     for function in agent.module.functions:
-        steps = yields(function)
+        steps = agent.module.yields(function)
         if not steps or _is_stepped_inside(agent, function, steps):
             continue
         for call in _opened(agent, function):
@@ -40,8 +40,8 @@ def _held_across_yield(agent: Agent) -> Iterator[Hit]:
 def _opened(agent: Agent, function: Function) -> Iterator[ast.Call]:
     """The calls that open a session in a function, as a block or on a stack of blocks."""
     module = agent.module
-    for node in walk(function, into_functions=False):
-        if isinstance(node, ast.Call) and kit_name(module, node.func) == "user_session":
+    for node in module.inside(function, ast.Call):
+        if kit_name(module, node.func) == "user_session":
             above = module.parent[node]
             stacked = above.func if isinstance(above, ast.Call) else None
             if isinstance(above, ast.withitem) or (isinstance(stacked, ast.Attribute) and stacked.attr in ENTERS):
@@ -65,8 +65,12 @@ def _is_stepped_inside(agent: Agent, function: Function, steps: list[ast.Yield |
     decorators = [one.func if isinstance(one, ast.Call) else one for one in function.decorator_list]
     if any(last(agent.module.dotted(one)) in _MANAGERS for one in decorators):
         return True
-    # An async dependency runs in the endpoint's own context: it yields once, what it opened.
-    opened = len(steps) == 1 and (steps[0].value is None or isinstance(steps[0].value, ast.Name))
-    if isinstance(function, ast.AsyncFunctionDef) and opened:
-        return True
+    if isinstance(function, ast.AsyncFunctionDef) and len(steps) == 1 and _yields_what_it_opened(agent, steps[0]):
+        return True  # FastAPI runs an async dependency in the endpoint's own context
     return "user_session" in agent.reader.facts(agent.module, function).kit
+
+
+def _yields_what_it_opened(agent: Agent, step: ast.Yield | ast.YieldFrom) -> bool:
+    if isinstance(step.value, ast.Name):
+        return any(one.how == "enter" for one in agent.module.bindings(step.value)[1])
+    return step.value is None
