@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from check_pages import FOLDER, INDEX, index, page_of
 from click.testing import CliRunner
 
 from obo_kit.analysis.check._runner import check
@@ -436,20 +437,29 @@ def test_the_exit_says_what_came_of_it(agent, tmp_path):
         assert (done.exit_code, "OBO301" in done.stdout, "broken.py: " in done.stderr) == (2, True, True)
 
 
-def test_the_page_and_the_table_say_the_same():
-    page = " ".join((ROOT / "docs" / "check.md").read_text(encoding="utf-8").split())
-    assert re.findall(r"### (OBO\d+)", page) == list(RULES)
-    for rule in RULES.values():
-        assert f"### {rule.code}: {rule.title} {rule.why}" in page
-        assert f"Fix: {rule.fix}" in page
+def test_every_rule_has_a_page_and_the_index_lists_them():
+    assert INDEX.read_text(encoding="utf-8") == index(), "run: python tests/helpers/check_pages.py"
+    assert {path.name for path in FOLDER.glob("*.md")} == {"index.md", *(page_of(code).name for code in RULES)}
 
 
-def test_the_examples_on_the_page_are_what_they_say(tmp_path):
-    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
-    sections = re.split(r"^### (OBO\d+).*$", page, flags=re.MULTILINE)[1:]
-    for code, section in zip(sections[::2], sections[1::2], strict=True):
-        (example,) = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-        assert {one.code for one in checked(tmp_path, example)} == {code}
+@pytest.mark.parametrize("code", RULES)
+def test_the_page_of_a_rule_and_the_table_say_the_same(code):
+    page = " ".join(page_of(code).read_text(encoding="utf-8").split())
+    rule = RULES[code]
+    assert page.startswith(f"# {code}: {rule.title} ## What it finds - ")
+    assert f"## Why it matters {rule.why} ## Wrong" in page
+    assert f"## Fix {rule.fix} ## To silence it" in page
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_the_examples_of_a_page_are_what_they_say(tmp_path, code):
+    blocks = re.findall(r"^```python\n(.*?)^```$", page_of(code).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    wrong, right, silenced = blocks
+    assert {one.code for one in checked(tmp_path, wrong)} == {code}
+    assert checked(tmp_path, right) == ()
+    line, comment = silenced.split("  # noqa")
+    assert wrong.count(line) == 1
+    assert checked(tmp_path, wrong.replace(line, f"{line}  # noqa{comment.rstrip()}")) == ()
 
 
 def test_the_hook_calls_the_command_on_agents_and_not_on_tests():

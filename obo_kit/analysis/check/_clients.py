@@ -64,6 +64,7 @@ class Values(Protocol):
 
     def values(self, module: Module, node: ast.AST | None, env: Env | None = None) -> tuple[Value, ...]:
         """Return the clients and tokens that an expression may be."""
+        ...
 
 
 def user(what: str, *path: str) -> tuple[Value, ...]:

@@ -21,8 +21,9 @@ _MANAGERS: Final = frozenset({"asynccontextmanager", "contextmanager", "fixture"
 @rule(
     "OBO111",
     "A session is held across a `yield`",
-    why="The block is in force while the generator's own code runs, and not for what consumes the stream, nor in threads and "
-    "tasks that a later step starts. A stream that nobody finishes leaves its session open.",
+    why="The block acts as its user while the generator's own code runs, and as nobody between its steps: what consumes the "
+    "stream, and threads and tasks that a later step starts, have no user. A stream that nobody finishes leaves its session "
+    "open.",
     fix="Put `@user_session(headers=lambda request: request.headers)` on the generator. FastAPI's dependency is "
     "`Depends(user_dependency())` of `obo_kit.integrations.fastapi`.",
 )
