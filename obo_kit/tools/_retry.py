@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import time
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import is_a
@@ -19,7 +20,7 @@ from obo_kit.context._frame import FRAME
 if TYPE_CHECKING:
     import tenacity
 
-    from obo_kit.context._calls import ToolCall
+    from obo_kit.context._calls import Outage, ToolCall
 
 __all__: list[str] = []
 
@@ -70,59 +71,77 @@ def retry_of(retry: object, *, idempotent: bool) -> Retry | None:
 
 
 class _Attempts:
-    """The attempts of one call."""
+    """The attempts of one call: each with the seconds to wait before it."""
 
     def __init__(self, retry: Retry) -> None:
-        import tenacity
-
         frame = FRAME.get()
         assert frame is not None
         assert frame.call is not None
         self._retry = retry
         self._call: ToolCall = frame.call
-        self._state = tenacity.RetryCallState(cast("Any", retry.policy), None, (), {})
+        self._pause: Seconds = 0.0
+        self._waits: dict[int, Seconds] = {}
         self._mark()
+
+    def __iter__(self) -> Iterator[tuple[Seconds, tenacity.AttemptManager]]:
+        """Yield as many as the policy allows, then raise what the last one failed with."""
+        attempts = self._retry.policy.copy(
+            retry=self._retries,
+            wait=self._wait,
+            stop=self._stops,
+            sleep=functools.partial(setattr, self, "_pause"),
+            before_sleep=self._go_on,
+            reraise=True,
+            retry_error_callback=None,
+        )
+        for attempt in attempts:
+            yield self._pause, attempt
 
     def _mark(self) -> None:
         evidence = self._call.evidence
         self._outages, self._effects = len(evidence.outages), evidence.effects
         self._began = time.monotonic()
 
-    def pause_after(self, error: Exception) -> Seconds | None:
-        """How long to wait before the next attempt; `None` where there is none."""
-        if not self._may_repeat(error):
-            return None
-        policy, state = self._retry.policy, self._state
-        state.set_exception((type(error), error, error.__traceback__))
-        if not policy.retry(state):
-            return None
-        seconds = float(policy.wait(state))
-        stated = max((one.retry_after or 0.0 for one in self._new_outages()[-1:]), default=0.0) or _stated_wait(error)
-        if stated > _LONGEST_WAIT:
-            return None
-        seconds = max(seconds, stated)
-        # Asked about the moment at which the next attempt ends, should it last as long as this one did.
-        state.upcoming_sleep = seconds
-        state.outcome_timestamp = time.monotonic() + seconds + (time.monotonic() - self._began)
-        if policy.stop(state):
-            return None
-        self._go_on(error, seconds)
+    def _retries(self, state: tenacity.RetryCallState) -> bool:
+        return self._may_repeat(_error_of(state)) and bool(self._retry.policy.retry(state))
+
+    def _wait(self, state: tenacity.RetryCallState) -> Seconds:
+        """Return how long to wait. A policy that draws lots is asked once for each attempt."""
+        seconds = self._waits.get(state.attempt_number)
+        if seconds is None:
+            seconds = max(float(self._retry.policy.wait(state)), self._stated_by(_error_of(state)))
+            self._waits[state.attempt_number] = seconds
         return seconds
 
-    def _new_outages(self) -> list[Any]:
+    def _stops(self, state: tenacity.RetryCallState) -> bool:
+        """Ask the policy about the moment at which the next attempt ends, should it last as long as this one did."""
+        error = _error_of(state)
+        # A tool that raises TryAgain is not asked `_retries`.
+        if not self._may_repeat(error) or self._stated_by(error) > _LONGEST_WAIT:
+            return True
+        now, seconds = time.monotonic(), self._wait(state)
+        state.upcoming_sleep = seconds
+        state.outcome_timestamp = now + seconds + (now - self._began)
+        return bool(self._retry.policy.stop(state))
+
+    def _stated_by(self, error: BaseException | None) -> Seconds:
+        stated = [outage.retry_after or 0.0 for outage in self._new_outages()[-1:]]
+        return (stated[0] if stated else 0.0) or _stated_wait(error)
+
+    def _new_outages(self) -> list[Outage]:
         return self._call.evidence.outages[self._outages :]
 
-    def _may_repeat(self, error: Exception) -> bool:
-        if not is_passing(error):
+    def _may_repeat(self, error: BaseException | None) -> bool:
+        if not isinstance(error, Exception) or not is_passing(error):
             return False
         if self._retry.idempotent:
             return True
         # What the kit's clients did not see may have had any effect.
         return bool(self._new_outages()) and self._call.evidence.effects == self._effects
 
-    def _go_on(self, error: Exception, seconds: Seconds) -> None:
-        call = self._call
-        what = ", ".join(f"{one.method} {one.path}: {one.what}" for one in self._new_outages()[-1:])
+    def _go_on(self, state: tenacity.RetryCallState) -> None:
+        call, error, seconds = self._call, _error_of(state), self._wait(state)
+        what = ", ".join(f"{outage.method} {outage.path}: {outage.what}" for outage in self._new_outages()[-1:])
         logger.warning(
             "%s: attempt %d failed (%s); again in %.1f s",
             call.tool,
@@ -130,13 +149,17 @@ class _Attempts:
             what or type(error).__name__,
             seconds,
         )
-        if call.observer is not None:
+        if call.observer is not None and error is not None:
             call.observer.retried(error)
+        if self._retry.policy.before_sleep is not None:
+            self._retry.policy.before_sleep(state)
         call.attempts += 1
-        self._state.attempt_number += 1
-        self._state.idle_for += seconds
         self._mark()
         self._began += seconds
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
 
 
 def is_passing(error: BaseException | None, depth: int = 0) -> bool:
@@ -178,7 +201,7 @@ def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
     text = str(headers.get("retry-after") or "") if headers is not None else ""
     if text.isdigit():
         return float(text)
-    return max((_stated_wait(one, depth + 1) for one in (*leaves_of(error), error.__cause__)), default=0.0)
+    return max((_stated_wait(cause, depth + 1) for cause in (*leaves_of(error), error.__cause__)), default=0.0)
 
 
 def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
@@ -215,17 +238,12 @@ _Open = Callable[[], Any]
 
 
 def _called(open_: _Open, retry: Retry) -> Any:
-    attempts = _Attempts(retry)
-    while True:
-        try:
+    result: Any = None
+    for pause, attempt in _Attempts(retry):
+        time.sleep(pause)
+        with attempt:
             result = open_()
-        except Exception as error:
-            seconds = attempts.pause_after(error)
-            if seconds is None:
-                raise
-        else:
             break
-        time.sleep(seconds)
     lasting = _LASTING.get(type(result))
     if lasting is None:
         return result
@@ -234,32 +252,29 @@ def _called(open_: _Open, retry: Retry) -> Any:
 
 
 async def _awaited(open_: _Open, retry: Retry) -> Any:
-    attempts = _Attempts(retry)
-    while True:
-        try:
-            return await open_()
-        except Exception as error:
-            seconds = attempts.pause_after(error)
-            if seconds is None:
-                raise
-        await asyncio.sleep(seconds)
+    result: Any = None
+    for pause, attempt in _Attempts(retry):
+        if pause:
+            await asyncio.sleep(pause)
+        with attempt:
+            result = await open_()
+            break
+    return result
 
 
 def _stream(open_: _Open, retry: Retry) -> Generator[Any, Any, Any]:
-    attempts = _Attempts(retry)
-    while True:
-        steps = open_()
-        try:
-            first = next(steps)
-        except StopIteration as stop:
-            return stop.value
-        except Exception as error:
-            seconds = attempts.pause_after(error)
-            if seconds is None:
-                raise
-        else:
-            return (yield from _Begun(first, steps))
-        time.sleep(seconds)
+    first: Any = None
+    steps: Any = None
+    for pause, attempt in _Attempts(retry):
+        time.sleep(pause)
+        with attempt:
+            steps = open_()
+            try:
+                first = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            break
+    return (yield from _Begun(first, steps))
 
 
 class _Begun(Generator[Any, Any, Any]):
@@ -280,20 +295,18 @@ class _Begun(Generator[Any, Any, Any]):
 
 
 async def _async_stream(open_: _Open, retry: Retry) -> AsyncGenerator[Any, Any]:
-    attempts = _Attempts(retry)
-    while True:
-        steps = open_()
-        try:
-            item = await anext(steps)
-        except StopAsyncIteration:
-            return
-        except Exception as error:
-            seconds = attempts.pause_after(error)
-            if seconds is None:
-                raise
-        else:
+    item: Any = None
+    steps: Any = None
+    for pause, attempt in _Attempts(retry):
+        if pause:
+            await asyncio.sleep(pause)
+        with attempt:
+            steps = open_()
+            try:
+                item = await anext(steps)
+            except StopAsyncIteration:
+                return
             break
-        await asyncio.sleep(seconds)
     try:
         while True:
             try:

@@ -249,6 +249,49 @@ def test_an_author_s_policy_narrows_what_is_repeated(workspace):
     assert [event.outcome for event in events] == ["failed"]
 
 
+@pytest.mark.parametrize("kind", ["function", "coroutine", "stream", "async stream"])
+async def test_tenacity_s_own_request_for_another_attempt_does_not_overrule_the_rule(kind):
+    """Rule 19: what a tool did before it raised `TryAgain` may have had any effect."""
+    attempts = []
+
+    def tool():
+        attempts.append(1)
+        raise tenacity.TryAgain
+
+    async def coroutine():
+        tool()
+
+    def stream():
+        yield tool()
+
+    async def async_stream():
+        yield tool()
+
+    fn = {"function": tool, "coroutine": coroutine, "stream": stream, "async stream": async_stream}[kind]
+    made = optional_tool(retry=once(), idempotent=True)(fn)
+
+    async def call():
+        if kind == "coroutine":
+            await made()
+        elif kind == "async stream":
+            [_ async for _ in made()]
+        else:
+            list(made())
+
+    with pytest.raises(tenacity.TryAgain):
+        await call()
+    assert attempts == [1]
+
+
+def test_an_author_s_policy_is_told_of_each_pause(workspace):
+    pauses = []
+    policy = once().copy(wait=tenacity.wait_fixed(0.01), before_sleep=lambda state: pauses.append(state.upcoming_sleep))
+    out_of_service(workspace, 2)
+    with as_user(workspace, "alice", limits=Limits(retry=0.01)):
+        assert tool_of(space, retry=policy)() == SPACE
+    assert [pause > 0 for pause in pauses] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
