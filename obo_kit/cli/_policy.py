@@ -57,14 +57,9 @@ def policy(
     AGENT is a file or the dotted name of a module: agent_server/agent.py, agent_server.agent.
     """
     bundle = style == "bundle" or update is not None
-    if bundle and target == "model-serving":
-        raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
-    if (check or app) and not bundle:
-        raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
-    if (check or allow_empty) and update is None:
-        raise click.UsageError("--check and --allow-empty need the file to look at: --update databricks.yml.")
     if in_json and style not in _OF_JSON:
         raise click.UsageError(f"--json and --format {style} are two forms. Choose one.")
+    _check_options(bundle, target, has_file=update is not None, check=check, app=app, allow_empty=allow_empty)
     style = "json" if in_json and style == "table" else style
     with refusals():
         if update is not None:
@@ -73,6 +68,18 @@ def policy(
             with working(f"Collecting the policy of {agent}"):
                 text = _policy(agent, _target(agent, "apps" if bundle else target, style), naming, style, app)
             click.echo(text)
+
+
+def _check_options(
+    bundle: bool, target: str | None, *, has_file: bool, check: bool, app: str | None, allow_empty: bool
+) -> None:
+    """Refuse options that do not fit one another."""
+    if bundle and target == "model-serving":
+        raise click.UsageError("A databricks.yml holds scopes for apps. For Model Serving: --format mlflow.")
+    if (check or app) and not bundle:
+        raise click.UsageError("--check and --app belong to --update, and --app also to --format bundle.")
+    if (check or allow_empty) and not has_file:
+        raise click.UsageError("--check and --allow-empty need the file to look at: --update databricks.yml.")
 
 
 def _target(agent: str, target: Target | None, style: str = "bundle") -> Target:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import types
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._agent_file import collect, resources_in
+from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._log_checks import check_arguments, check_helpers, check_model, given_policy
 from obo_kit.policy._reachable import once, reached_declarations
 from obo_kit.scopes._lookup import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app_config", "auth_policy", "log_model"]
 
+logger = logging.getLogger(__name__)
 Source: TypeAlias = "str | os.PathLike[str] | types.ModuleType | Iterable[Any] | None"
 
 
@@ -85,7 +88,7 @@ def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str
 
 
 def log_model(**kwargs: Any) -> ModelInfo:
-    """`mlflow.pyfunc.log_model`, with the policy collected.
+    """Log a model as `mlflow.pyfunc.log_model` does, with the policy collected, and say on the standard error what is in it.
 
     Every argument is MLflow's and is passed on. ``resources=`` joins the system policy and ``auth_policy=`` is merged: MLflow
     alone refuses the two together. Where ``python_model`` is an object and not a file, what this process has registered
@@ -114,8 +117,22 @@ def log_model(**kwargs: Any) -> ModelInfo:
     resources = [*system, *given_resources, *resources_in(kwargs.pop("resources", None))]
     scopes = _user_scopes(requirements, "model-serving", "current")
     _pack_catalogue(kwargs)
-    info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(scopes, resources))
+    with silent_dry_run():
+        info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(scopes, resources))
+    _say(scopes, resources)
     return info
+
+
+def _say(scopes: Iterable[str], resources: Iterable[Any]) -> None:
+    """Say which policy was written: in the log where somebody listens to it, else on the standard error."""
+    import click
+
+    system = ", ".join(f"{kind_of(one).title} {one.name}" for one in _in_order(resources)) or "nothing"
+    text = f"obo_kit wrote this policy: as the user: {', '.join(scopes) or 'no scope'}; as the agent itself: {system}."
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(text)
+    else:
+        click.echo(text, err=True)
 
 
 def _pack_catalogue(kwargs: dict[str, Any]) -> None:

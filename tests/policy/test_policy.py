@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import io
 import itertools
+import logging
 import os
 import re
 import sys
@@ -561,6 +564,19 @@ class Echo(PythonModel):
         return model_input
 
 
+@contextlib.contextmanager
+def logged_by_the_kit():
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("obo_kit")
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+
+
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory, new_store):
     """The agent logged in three ways, and an object, with no Databricks configuration and no user at all."""
@@ -612,7 +628,9 @@ def logged(tmp_path_factory, new_store):
                         patch.setattr(REGISTRY, "_system", [])
                         declaring("genie")
                     log = mlflow.pyfunc.log_model if name == "mlflow" else obo_kit.log_model
-                    info = log(name=name, pip_requirements=["mlflow"], **arguments)
+                    with contextlib.redirect_stderr(io.StringIO()) as said, logged_by_the_kit() as records:
+                        info = log(name=name, pip_requirements=["mlflow"], **arguments)
+                    policies[f"{name} said"] = (said.getvalue(), [record.getMessage() for record in records])
                     policies[name] = Model.load(info.model_uri).auth_policy
                     written = yaml.safe_load(
                         Path(mlflow.artifacts.download_artifacts(info.model_uri), "MLmodel").read_text()
@@ -632,6 +650,39 @@ def test_the_policy_is_in_the_logged_model(logged):
     """Rule 22: helper modules count; logging runs `predict` without any user and succeeds (rule 1)."""
     assert logged["plain"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "sql"]}
     assert system_names(logged["plain"]) == {"serving_endpoint": ["llm"]}
+
+
+def test_log_model_says_which_policy_it_wrote_and_nothing_of_the_dry_run(logged):
+    """Rule 25: MLflow runs `predict` without a user, which no log needs to hear of."""
+    said, records = logged["plain said"]
+    (line,) = (line for line in said.splitlines() if line.startswith("obo_kit"))
+    assert "as the user: dashboards.genie, sql; as the agent itself: Serving endpoint llm." in line
+    assert records == []
+    assert "obo_kit wrote" not in logged["mlflow said"][0]
+
+
+def test_what_log_model_says_goes_to_the_log_where_somebody_listens(caplog):
+    """Rule 25."""
+    from obo_kit.policy._policy import _say
+
+    with caplog.at_level(logging.INFO, "obo_kit"):
+        _say((), ())
+    (record,) = caplog.records
+    assert record.name == "obo_kit.policy._policy"
+    assert record.getMessage().endswith("as the user: no scope; as the agent itself: nothing.")
+
+
+def test_the_log_is_as_it_was_after_a_dry_run():
+    from obo_kit.identity._process import PROCESS
+    from obo_kit.policy._dry_run import silent_dry_run
+
+    logger = logging.getLogger("obo_kit")
+    before = logger.level
+    with contextlib.suppress(ValueError), silent_dry_run():
+        assert not logging.getLogger("obo_kit.identity._sources").isEnabledFor(logging.CRITICAL)
+        PROCESS.developer_said = True
+        raise ValueError
+    assert (logger.level, PROCESS.developer_said) == (before, False)
 
 
 def test_logging_twice_gives_the_same(logged):

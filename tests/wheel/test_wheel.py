@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("langchain", "openai", "mcp", "bundle", "testing")
-COMMANDS = ("demo", "policy", "check", "scopes", "workspace")
+COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground")
 BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -109,6 +109,8 @@ def test_both_files_are_what_an_index_takes(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "obo_kit/py.typed" in names
+    assert {f"obo_kit/testing/playground/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert "obo_kit/_examples/starter/apps/agent.py" in names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"obo_kit"}
 
@@ -133,6 +135,7 @@ def test_every_command_has_help(bare, start, command):
     [
         ("obo-kit demo", "testing"),
         ("obo-kit workspace --config databricks.yml", "testing"),
+        ("obo-kit playground agent.py", "testing"),
         ("obo-kit policy agent.py --update databricks.yml", "bundle"),
     ],
 )

@@ -147,6 +147,15 @@ class Grants:
             grantee = self._owners.get((kind, name))
         return grantee.removeprefix("group:") if grantee is not None else None
 
+    def entries(self) -> list[tuple[str, str, str, str]]:
+        """Return every grant, sorted: grantee (a user name or a group), privilege, kind and name of what it is on."""
+        with self._lock:
+            return sorted(
+                (grantee.removeprefix("group:"), privilege, kind, name)
+                for (kind, name), grants in self._grants.items()
+                for grantee, privilege in grants
+            )
+
     def listed(self, kind: str, name: str, *, inherited: bool = False) -> list[tuple[str, str, str, str]]:
         """Return the grants on a securable, sorted: grantee, privilege, and the kind and name that it was granted on."""
         places = [(kind, name), *(parents(kind, name) if inherited else ())]

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
@@ -58,6 +58,7 @@ class _Uvicorn(uvicorn.Server):
             connection.transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
+        await self.lifespan.shutdown()
 
 
 class Server:
@@ -68,6 +69,7 @@ class Server:
         port: Port to listen on; 0 for one that is free.
         ssl_certfile: Certificate chain in PEM; serves HTTPS.
         ssl_keyfile: Its key, where it is not in the same file.
+        lifespan: Whether the application is told of its start and end: ``"auto"`` for one of an author's.
 
     Raises:
         OSError: The port is taken.
@@ -80,6 +82,7 @@ class Server:
         port: int = 0,
         ssl_certfile: str | None = None,
         ssl_keyfile: str | None = None,
+        lifespan: Literal["auto", "off"] = "off",
     ) -> None:
         self._app = app
         config = uvicorn.Config(
@@ -87,7 +90,7 @@ class Server:
             interface="asgi3",
             log_config=None,
             access_log=False,
-            lifespan="off",
+            lifespan=lifespan,
             ws="none",
             # Who connects is who the log shows, whatever a forwarding header says.
             proxy_headers=False,
@@ -138,7 +141,8 @@ class Server:
         await self._server.serve(sockets=[self._socket])
 
     async def _application(self, scope: Any, receive: Any, send: Any) -> None:
-        scope.setdefault("extensions", {})[CUT] = partial(self._cut, scope["client"])
+        if scope["type"] == "http":
+            scope.setdefault("extensions", {})[CUT] = partial(self._cut, scope["client"])
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:

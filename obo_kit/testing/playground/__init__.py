@@ -1,0 +1,10 @@
+"""A page on this machine to ask an agent as several users, and to see what really goes out.
+
+``obo-kit playground agent.py`` serves it; `Playground` is the same for a program.
+"""
+
+from __future__ import annotations
+
+from obo_kit.testing.playground._playground import Playground
+
+__all__ = ["Playground"]

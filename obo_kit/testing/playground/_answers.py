@@ -1,0 +1,89 @@
+"""The text in what agents answer, whole or step by step, and whatever form it has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+__all__ = ["redacted", "request_of", "text_lines", "text_of"]
+
+_TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+def redacted(text: str) -> str:
+    """Return a text without the tokens in it: an agent may answer with its user's."""
+    return _TOKEN.sub("[token]", text)
+
+
+def request_of(question: str, *, chat: bool = False) -> dict[str, Any]:
+    """Return what an agent is sent: the question as a message, or the object that it is written as."""
+    if question.lstrip().startswith("{"):
+        try:
+            body = json.loads(question)
+        except ValueError:
+            pass
+        else:
+            if isinstance(body, dict):
+                return body
+    message = {"role": "user", "content": question}
+    return {"messages" if chat else "input": [message]}
+
+
+def text_lines(events: Iterable[Any]) -> Iterator[dict[str, str]]:
+    """Yield ``{"type": "delta", "text": …}`` for what comes in steps, and ``{"type": "answer", …}`` for what comes whole."""
+    streamed = False
+    for event in events:
+        delta = _delta(event)
+        if delta is not None:
+            streamed = True
+            yield {"type": "delta", "text": delta}
+        elif not streamed and (text := text_of(event)):
+            yield {"type": "answer", "text": text}
+        elif _is_step(event) and event.get("type") == "response.output_item.done":
+            streamed = False  # the next item may come without steps
+
+
+def text_of(answer: Any) -> str:
+    """Return the text of a whole answer; JSON where none is found."""
+    if isinstance(answer, str):
+        return answer
+    if not isinstance(answer, Mapping):
+        return json.dumps(answer, default=str)
+    if _is_step(answer):
+        item = answer.get("item")
+        return _item(item) if isinstance(item, Mapping) and item.get("type") == "message" else ""
+    if isinstance(answer.get("output"), list):
+        return "\n".join(filter(None, map(_item, answer["output"])))
+    for name in ("messages", "choices"):
+        if isinstance(answer.get(name), list) and answer[name]:
+            last = answer[name][-1]
+            return str((last.get("message") or last).get("content") or "")
+    for name in ("answer", "text", "content", "predictions"):
+        if isinstance(answer.get(name), str):
+            return str(answer[name])
+    return json.dumps(answer, indent=2, default=str)
+
+
+def _is_step(event: Any) -> bool:
+    return isinstance(event, Mapping) and str(event.get("type", "")).startswith("response.")
+
+
+def _delta(event: Any) -> str | None:
+    """Return the text of one step; None where the event is no step of a text."""
+    if not isinstance(event, Mapping):
+        return None
+    delta = event.get("delta")
+    if isinstance(delta, str) and event.get("type") == "response.output_text.delta":
+        return delta
+    if isinstance(event.get("choices"), list) and event["choices"]:
+        delta = event["choices"][0].get("delta")
+    return str(delta.get("content") or "") if isinstance(delta, Mapping) else None
+
+
+def _item(item: Any) -> str:
+    content = item.get("content") if isinstance(item, Mapping) else None
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content or () if isinstance(part, Mapping))

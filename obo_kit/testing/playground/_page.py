@@ -1,0 +1,149 @@
+"""The page's server: only this machine's browser, only from the page itself, and only with the token of its address."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+if TYPE_CHECKING:
+    from obo_kit.testing.playground._playground import Playground
+
+__all__ = ["page_of"]
+
+_FILES: Final = {"": "page.html", "page.css": "page.css", "page.js": "page.js", "icon.svg": "icon.svg"}
+_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MOST: Final = 200_000  # bytes of a request
+# Nothing from elsewhere, no frame around it, no copy of it, and no word of its address to anybody.
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+def page_of(playground: Playground, token: str) -> Any:
+    """Return the ASGI application of a playground.
+
+    Args:
+        playground: What the page shows and asks.
+        token: The first part of every path. Whoever does not know it is answered 404.
+    """
+    actions = _Actions(playground)
+    return _Guard(
+        Starlette(
+            routes=[
+                Mount(
+                    f"/{token}",
+                    routes=[
+                        *(Route(f"/{path}", _file(name)) for path, name in _FILES.items()),
+                        Route("/policy.svg", actions.drawing),
+                        Route("/api/state", actions.state),
+                        Route("/api/ask", actions.ask, methods=["POST"]),
+                        Route("/api/grant", actions.grant, methods=["POST"]),
+                    ],
+                )
+            ]
+        ),
+        token,
+    )
+
+
+class _Guard:
+    """Refuses what does not come from the page: another host's name, another page's request, no token."""
+
+    def __init__(self, app: Starlette, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = {name.encode(): value.encode() for name, value in _HEADERS.items()}
+                message["headers"] = [*((k, v) for k, v in message["headers"] if k not in own), *own.items()]
+            await send(message)
+
+        refused = self._refused(Request(scope))
+        await (self._app if refused is None else refused)(scope, receive, with_headers)
+
+    def _refused(self, request: Request) -> Response | None:
+        port = request.scope["server"][1]
+        hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        host = request.headers.get("host", "")
+        if host not in hosts:  # another name for this machine: a page of that name would share our origin
+            return PlainTextResponse("This page answers to 127.0.0.1 and localhost only.", 421)
+        first = request.url.path.split("/")[1]
+        if not secrets.compare_digest(first.encode(), self._token.encode()):
+            return PlainTextResponse("Not found. Open the address that obo-kit playground printed.", 404)
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            return PlainTextResponse("Another page's request is not answered.", 403)
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return PlainTextResponse("Another page's request is not answered.", 403)
+        if request.method == "POST":
+            if request.headers.get("content-type") != "application/json":  # a form of another page's cannot send this
+                return PlainTextResponse("Send JSON.", 415)
+            if not 0 < int(request.headers.get("content-length") or 0) <= _MOST:
+                return PlainTextResponse(f"Send at most {_MOST} bytes.", 413)
+        return None
+
+
+def _file(name: str) -> Any:
+    path = Path(__file__).with_name(name)
+    kind = _TYPES[path.suffix]
+
+    async def served(_: Request) -> Response:
+        return Response(path.read_bytes(), media_type=kind)
+
+    return served
+
+
+class _Actions:
+    def __init__(self, playground: Playground) -> None:
+        self._playground = playground
+
+    async def state(self, _: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self._playground.state))
+
+    async def drawing(self, _: Request) -> Response:
+        return Response(self._playground.drawing(), media_type="image/svg+xml")
+
+    async def ask(self, request: Request) -> Response:
+        body = await request.json()
+        try:
+            lines = self._playground.ask(
+                str(body["user"]), list(map(str, body["scopes"])), str(body["question"]), str(body.get("route") or "")
+            )
+            return StreamingResponse(_json_lines(lines), media_type="application/x-ndjson")
+        except (KeyError, TypeError, ValueError) as error:
+            return _mistake(error)
+
+    async def grant(self, request: Request) -> Response:
+        body = await request.json()
+        try:
+            words = [str(body[name]) for name in ("principal", "privilege", "kind", "name")]
+            return JSONResponse(self._playground.change_grant(*words, held=bool(body["held"])))
+        except (KeyError, TypeError, ValueError) as error:
+            return _mistake(error)
+
+
+def _json_lines(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+    for line in lines:
+        yield json.dumps(line, default=str).encode() + b"\n"
+
+
+def _mistake(error: Exception) -> Response:
+    return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
