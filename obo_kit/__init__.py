@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from obo_kit.policy._audit import AuditReport, audit
     from obo_kit.policy._policy import app_config, auth_policy, log_model
     from obo_kit.policy._preflight import Preflight, preflight
-    from obo_kit.session._entry import propagate, user_session
+    from obo_kit.session._entry import user_session
     from obo_kit.session._opening import current_session
+    from obo_kit.session._propagate import propagate
     from obo_kit.session._session import UserSession
     from obo_kit.tools._available import AvailableTools, available_tools, available_tools_async
     from obo_kit.tools._optional import optional_tool
@@ -58,7 +59,8 @@ _HOMES = {
     "policy._preflight": ("Preflight", "preflight"),
     "tools._user_tool": ("user_tool",),
     "tools._requires": ("requires_scopes", "system_resources"),
-    "session._entry": ("propagate", "user_session"),
+    "session._entry": ("user_session",),
+    "session._propagate": ("propagate",),
     "session._opening": ("current_session",),
     "session._session": ("UserSession",),
 }

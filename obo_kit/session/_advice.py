@@ -8,7 +8,8 @@ __all__: list[str] = []
 
 _GENERAL = (
     "Run this inside a function under @user_session; carry the session into a thread of your own with "
-    "obo_kit.propagate(fn). Around a yield, decorate the function instead of using a `with` block."
+    "obo_kit.propagate(fn), and into the pools of a framework with obo_kit.propagate(ThreadPoolExecutor), once. Around a "
+    "yield, decorate the function instead of using a `with` block."
 )
 _BY_FRAMEWORK = {
     "fastapi": "Make the dependency that opens the session `async def` (a sync one runs in a thread of its own, where the "

@@ -18,7 +18,7 @@ from obo_kit._upstream.servers import refuse_registered
 from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
 from obo_kit.context._wrapping import Run, bound
-from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, SessionClosedError
+from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import Headers, from_headers
 from obo_kit.identity._process import PROCESS
@@ -27,11 +27,11 @@ from obo_kit.identity._sources import capture, in_place_of_a_user
 from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import UserIdentity, from_hidden
 from obo_kit.session._arguments import Getter, getter_for, without_a_call
-from obo_kit.session._opening import captured, current_session, of_another_request, opened, session_in_force
+from obo_kit.session._opening import captured, of_another_request, opened, session_in_force
 from obo_kit.session._session import UserSession
 from obo_kit.session._streams import StreamFrame, enter_block, generator_of, leave_block
 
-__all__ = ["SessionScope", "propagate", "user_session"]
+__all__ = ["SessionScope", "user_session"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -358,37 +358,3 @@ def user_session(
         developer=developer,
     )
     return scope if target is None else scope(target)
-
-
-class _Carried(Run):
-    __slots__ = ("_carried",)
-
-    def __init__(self, carried: Frame) -> None:
-        super().__init__()
-        self._carried = carried
-
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        session = self._carried.session
-        if session is None or session.closed:
-            raise SessionClosedError(
-                "This work was carried out of a request that has ended.",
-                remedy="Wait for it before the request ends; work that outlives a request has no user.",
-            )
-        self.frame = self._carried
-        return args, kwargs
-
-
-def propagate(fn: F) -> F:
-    """Carry the session in force into a thread that does not inherit context.
-
-    ``pool.submit(propagate(search), question)``. Threads of one's own, ``ThreadPoolExecutor`` and ``run_in_executor`` need
-    it; ``asyncio.to_thread`` and tasks do not.
-
-    Raises:
-        NoUserSessionError: No session is open where `propagate` is called.
-        SessionClosedError: When the function runs after the session has ended.
-    """
-    session = current_session()
-    frame = FRAME.get()
-    carried = Frame(session, frame.call if frame is not None else None)
-    return cast("F", functools.wraps(fn)(bound(fn, lambda: _Carried(carried))))
