@@ -62,12 +62,15 @@ $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(INSTALL) --editable ".[$(EXTRAS)]" --group apps
 	@touch $@
 
-test-frameworks:  ## the newest of the frameworks beyond those of the extras, in an environment of their own
-	$(PYTHON) -m venv $(VENV)-frameworks
-	$(VENV)-frameworks/bin/python -m pip install --quiet $(UV)
-	$(VENV)-frameworks/bin/uv pip install --quiet --python $(VENV)-frameworks/bin/python --upgrade \
-		--requirements tests/frameworks/requirements.txt --editable ".[testing,mcp]" --group test
-	$(VENV)-frameworks/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
+FRAMEWORKS ?= $(basename $(notdir $(wildcard tests/frameworks/environments/*.txt)))
+test-frameworks: $(FRAMEWORKS:%=test-frameworks-%)  ## the newest of other frameworks, in environments of their own; FRAMEWORKS="…" names some
+
+test-frameworks-%:
+	$(PYTHON) -m venv $(VENV)-frameworks-$*
+	$(VENV)-frameworks-$*/bin/python -m pip install --quiet $(UV)
+	$(VENV)-frameworks-$*/bin/uv pip install --quiet --python $(VENV)-frameworks-$*/bin/python --upgrade \
+		--requirements tests/frameworks/environments/$*.txt --editable ".[testing,mcp]" --group test
+	$(VENV)-frameworks-$*/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
 
 test-sql:  ## SQL of the local workspace against Spark, in an environment of its own; needs Java
 	$(MAKE) VENV=$(VENV)-sql EXTRAS=testing $(VENV)-sql/sql.stamp

@@ -155,6 +155,7 @@ GENIE_RESPONSE: Final = _class("GenieResponse", "databricks_ai_bridge.genie", re
 STARLETTE: Final = _class("Starlette", "starlette.applications", read_in=versions.STARLETTE)
 ROUTER: Final = _class("Router", "starlette.routing", read_in=versions.STARLETTE)
 FLASK: Final = _class("Flask", "flask", read_in=versions.FLASK)
+PYDANTIC_AI_AGENT: Final = _class("AbstractAgent", "pydantic_ai.agent", read_in="pydantic-ai 2.68")
 
 TOOL_OBJECTS: Final[dict[str, tuple[Class, ...]]] = {
     "langchain_core": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT, UC_TOOLKIT),

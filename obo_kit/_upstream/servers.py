@@ -1,6 +1,7 @@
 """Servers that register a function and return it as it was, and where they keep it.
 
-Read in mcp 1.10, 1.24, 1.30 and 2.3, fastmcp 4.1 and 4.2, starlette 0.46, 0.49, 1.7 and 1.10, flask 3.1, mlflow 3.10 and 3.17.
+Read in mcp 1.10, 1.24, 1.30 and 2.3, fastmcp 4.1 and 4.2, starlette 0.46, 0.49, 1.7 and 1.10, flask 3.1, mlflow 3.10 and 3.17,
+pydantic-ai 2.68.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from obo_kit._upstream.classes import FASTMCP_SERVER, FLASK, MCP_SERVER, ROUTER, STARLETTE, Class
+from obo_kit._upstream.classes import (
+    FASTMCP_SERVER,
+    FLASK,
+    MCP_SERVER,
+    PYDANTIC_AI_AGENT,
+    ROUTER,
+    STARLETTE,
+    Class,
+)
 
 __all__: list[str] = []
 
@@ -60,7 +69,17 @@ REGISTRIES = (
         decorator="the route's decorator",
         functions=lambda server: server.view_functions.values(),
     ),
+    Registry(
+        package="pydantic_ai",
+        classes=(PYDANTIC_AI_AGENT,),
+        decorator="the agent's @….tool or @….tool_plain",
+        functions=lambda agent: [
+            tool.function for toolset in agent.toolsets for tool in getattr(toolset, "tools", {}).values()
+        ],
+    ),
 )
+MARKS = {"__kernel_function__": "Semantic Kernel's @kernel_function"}
+"""What frameworks set on a function that they return, and read on whatever stands for it. Read in semantic-kernel 1.45."""
 TOOL_ERRORS = {
     "fastmcp": ("fastmcp.exceptions",),
     "mcp": ("mcp.server.mcpserver.exceptions", "mcp.server.fastmcp.exceptions"),  # the latter before mcp 2
@@ -88,6 +107,9 @@ def refuse_registered(fn: Any, decorator: str) -> None:
 
 
 def _registered_with(fn: Any) -> str | None:
+    mark = next((mark for mark in MARKS if hasattr(fn, mark)), None)
+    if mark is not None:
+        return MARKS[mark]
     agent_server: Any = sys.modules.get(_MLFLOW_SERVER)
     chain = [fn]
     while (fn := getattr(fn, "__wrapped__", None)) is not None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, overload
 
 from obo_kit._upstream.classes import STARLETTE, is_a
 from obo_kit._upstream.servers import refuse_registered
+from obo_kit._utils.functions import is_function
 from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
 from obo_kit.context._wrapping import Run, bound
@@ -252,10 +253,10 @@ class _SessionRun(Run):
 def _decorated(scope: SessionScope, fn: Any) -> Any:
     if isinstance(fn, (staticmethod, classmethod)):
         return type(fn)(_decorated(scope, fn.__func__))
-    if not callable(fn) or not (inspect.isroutine(fn) or isinstance(fn, functools.partial)):
+    if not is_function(fn):
         raise TypeError(
-            f"@user_session goes on a function, a method, an agent class or an app, not on a {type(fn).__name__}; "
-            "use `with user_session():` around the call"
+            f"@user_session goes on a function, a method, an agent class or an app, not on a {type(fn).__name__}. "
+            "Fix: put it below the decorator that makes an object of the function, or use `with user_session():` inside"
         )
     refuse_registered(fn, "user_session")
     getters = scope.getters(fn)

@@ -7,11 +7,11 @@ then happens in a call is written once, in `_ToolRun`: fallback outermost, then 
 from __future__ import annotations
 
 import functools
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._upstream.servers import refuse_registered
+from obo_kit._utils.functions import is_function
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.context._wrapping import RERAISE, Run, bound
@@ -47,10 +47,15 @@ def function_below(target: Any, decorator: str) -> Callable[..., Any]:
     spec = spec_of(target)
     if spec is not None:
         return spec.fn
-    if isinstance(target, type) or not (inspect.isroutine(target) or isinstance(target, functools.partial)):
+    if type(target).__name__ == "_lru_cache_wrapper":
         raise TypeError(
-            f"@{decorator} goes on a function or a method, not on {_described(target)}; put it below the decorator that "
-            "makes a tool object of the function"
+            f"@{decorator} stands above a cache, which would keep one user's answers for the next. Fix: leave it out, or "
+            "cache below the tool, in a function that takes current_session().cache_key"
+        )
+    if not is_function(target):
+        raise TypeError(
+            f"@{decorator} goes on a function or a method, not on {_described(target)}. Fix: put it below the decorator "
+            "that makes a tool object of the function"
         )
     return cast("Callable[..., Any]", target)
 

@@ -25,6 +25,7 @@ from obo_kit import (
     optional_tool,
     requires_scopes,
     user_session,
+    user_tool,
     with_user_client,
 )
 
@@ -739,3 +740,44 @@ def test_mlflow_s_trace_may_stand_on_either_side(workspace, order, tmp_path, mon
         mlflow.set_tracking_uri(before)
     assert [set(inputs) for inputs in spans] == [{"question"} | ({"client"} if order == "below" else set())]
     assert token not in str(spans)
+
+
+# --- what is no function ------------------------------------------------------------------------------------------------------
+
+
+class ToolObject:
+    """As some frameworks make of a function: called like one, and bound to an instance like one."""
+
+    def __init__(self, fn):
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else ToolObject(functools.partial(self.fn, instance))
+
+    def __call__(self, *args, **kwargs):
+        return self.fn(*args, **kwargs)
+
+
+def marked(fn):
+    """As Semantic Kernel marks a function."""
+    fn.__kernel_function__ = True
+    return fn
+
+
+@pytest.mark.parametrize("make", [ToolObject, functools.lru_cache, functools.cache, functools.singledispatch, marked])
+@pytest.mark.parametrize(
+    "decorator", [with_user_client, requires_scopes("genie"), optional_tool, user_tool("genie"), user_session]
+)
+def test_what_a_framework_makes_of_a_function_is_refused_at_decoration(make, decorator):
+    """Rule 13: above it the kit would do nothing, or be copied away."""
+
+    def find(client: WorkspaceClient, question: str) -> str:
+        return "x"
+
+    if make is functools.singledispatch:  # a function of its own, which calls the others
+        decorator(make(find))
+        return
+    cached = make in (functools.lru_cache, functools.cache) and decorator is not user_session
+    with pytest.raises(TypeError, match="cache_key" if cached else r"[Pp]ut (it|@\w+) below"):
+        decorator(make(find))

@@ -383,7 +383,7 @@ def test_the_examples_of_the_page_run(workspace, monkeypatch, name):
     of_mcp_1("databricks_openai.agents", "McpServer")
     extra("databricks_langchain", "VectorSearchRetrieverTool")
     page = (Path(__file__).parents[2] / "docs" / "tools.md").read_text("utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    in_one, *blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     with as_user(workspace, name) as session:
         names: dict[str, Any] = {"session": session}
         exec(compile(blocks[0], "tools.md", "exec"), names)
@@ -393,8 +393,11 @@ def test_the_examples_of_the_page_run(workspace, monkeypatch, name):
         with monkeypatch.context() as agent:
             agent.setenv("DATABRICKS_HOST", workspace.host)
             agent.setenv("DATABRICKS_TOKEN", workspace.token("bob"))  # the agent's own credentials
+            exec(compile(in_one, "tools.md", "exec"), names)
             exec(compile(blocks[1], "tools.md", "exec"), names)
         workspace.log.clear()
+        assert names["sales"]() == (SPACE if name == "alice" else "Sales are not available to you.")
+        assert ("refund" in names["search"].invoke({"query": "refund"}).lower()) is (name == "alice")
         answer = names["articles"].invoke({"query": "refund"})
         assert ("refund" in answer.lower()) is (name == "alice")
         assert {record.user for record in calls(workspace)} == {name}

@@ -1,0 +1,28 @@
+"""Tell functions from the objects that frameworks make of them."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+__all__: list[str] = []
+
+_FUNCTIONS = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    functools.partial,
+)
+
+
+def is_function(thing: Any) -> bool:
+    """Return whether a thing is a function or a method, or `functools.partial` of one.
+
+    `inspect.isroutine` takes whatever has a ``__get__``, as some frameworks' tool objects have.
+    """
+    return isinstance(thing, _FUNCTIONS) or type(thing).__name__ == "cython_function_or_method"
