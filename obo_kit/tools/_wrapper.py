@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _ANSWER = "__obo_answer__"
+_CACHED = type(functools.cache(len))
 
 
 def function_below(target: Any, decorator: str) -> Callable[..., Any]:
@@ -47,7 +48,7 @@ def function_below(target: Any, decorator: str) -> Callable[..., Any]:
     spec = spec_of(target)
     if spec is not None:
         return spec.fn
-    if type(target).__name__ == "_lru_cache_wrapper":
+    if isinstance(target, _CACHED):
         raise TypeError(
             f"@{decorator} stands above a cache, which would keep one user's answers for the next. Fix: leave it out, or "
             "cache below the tool, in a function that takes current_session().cache_key"

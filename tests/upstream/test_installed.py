@@ -251,11 +251,14 @@ LOCKS = Path(__file__).parents[2] / "locks"
 
 
 def test_the_versions_are_those_that_these_tests_run_on():
-    """Those of `locks/`: of nothing else can it be said that it was read."""
+    """Those of `locks/`, and of the table in docs/frameworks.md: of nothing else can it be said that it was read."""
     locked: dict[str, set[tuple[int, ...]]] = {}
     for path in LOCKS.glob("*.txt"):
         for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", path.read_text("utf-8"), re.MULTILINE):
             locked.setdefault(name, set()).add(_number(version))
+    page = (LOCKS.parent / "docs" / "frameworks.md").read_text("utf-8")
+    for name, version in re.findall(r"^\| ([\w -]+) (\d[\d.]*) \|", page, re.MULTILINE):
+        locked.setdefault(name.lower().replace(" ", "-"), set()).add(_number(version))
     texts = {known.read_in for known in ATTRIBUTES} | {known.read_in for known in KNOWN.values()}
     texts |= {caller.read_in for caller in CALLERS}
     for path in (PACKAGE / "_upstream").glob("*.py"):
