@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-
-if TYPE_CHECKING:
-    from obo_kit.testing.playground._playground import Playground
 
 __all__ = ["page_of"]
 
@@ -35,7 +32,27 @@ _HEADERS: Final = {
 }
 
 
-def page_of(playground: Playground, token: str) -> Any:
+class Shown(Protocol):
+    """What the page shows and asks: a `Playground`, whose methods say more."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the page shows before anything is asked."""
+        ...
+
+    def drawing(self) -> str:
+        """Return the policy as SVG."""
+        ...
+
+    def ask(self, user: str, scopes: Iterable[str], question: str, route: str = "") -> Iterator[dict[str, Any]]:
+        """Ask the agent."""
+        ...
+
+    def change_grant(self, principal: str, privilege: str, kind: str, name: str, *, held: bool) -> dict[str, Any]:
+        """Give or take away a grant."""
+        ...
+
+
+def page_of(playground: Shown, token: str) -> Any:
     """Return the ASGI application of a playground.
 
     Args:
@@ -112,7 +129,7 @@ def _file(name: str) -> Any:
 
 
 class _Actions:
-    def __init__(self, playground: Playground) -> None:
+    def __init__(self, playground: Shown) -> None:
         self._playground = playground
 
     async def state(self, _: Request) -> Response:
