@@ -9,6 +9,8 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._utils.plain import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,6 +29,9 @@ __all__ = [
     "TokenExpiredError",
     "UnknownScopeError",
 ]
+
+
+_LINES = "\n\t"
 
 
 class DenialReason(enum.Enum):
@@ -59,6 +64,7 @@ class OboError(Exception):
     """
 
     def __init__(self, message: str, *, remedy: str) -> None:
+        message, remedy = visible(message, keep=_LINES), visible(remedy, keep=_LINES)
         super().__init__(message)
         self.message = message
         self.remedy = remedy
@@ -178,6 +184,13 @@ class Denial:
     user_message: str
     detail: str
     remedy: str
+
+    def __post_init__(self) -> None:
+        """Keep others' control characters out of terminals and logs."""
+        for name in ("tool", "resource", "principal", "error_code", "user_message", "detail", "remedy"):
+            value = getattr(self, name)
+            if isinstance(value, str) and not value.isprintable():
+                object.__setattr__(self, name, visible(value, keep=_LINES if name == "user_message" else ""))
 
     def error(self) -> OboError:
         """Return the refusal as an exception, for a tool that finds it in a value: ``raise denial.error()``."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "obo_kit"
 GROUND = frozenset({"exceptions", "_utils", "_version"})
+# Errors and denials keep others' control characters out, with the helper for it.
+ON_THE_GROUND: dict[str, frozenset[str]] = {"exceptions": frozenset({"_utils"})}
 
 # From the ground up. A room uses the rooms that it names, what these use, and the ground.
 ROOMS: dict[str, frozenset[str]] = {
@@ -86,7 +88,7 @@ def _room(module: str) -> str:
 
 @functools.cache
 def _allowed(room: str) -> frozenset[str]:
-    below = ROOMS.get(room, frozenset[str]())
+    below = ROOMS.get(room, ON_THE_GROUND.get(room, frozenset[str]()))
     return below.union(GROUND if room not in GROUND else (), *(_allowed(other) for other in below))
 
 

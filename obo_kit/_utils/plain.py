@@ -6,8 +6,14 @@ import re
 
 __all__: list[str] = []
 
-# C0 and C1 controls, line and paragraph separators, and the marks that turn the direction of text.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]+")
+# C0 and C1 controls, line and paragraph separators, marks that turn the direction of text or are not seen, tags that spell
+# out what nobody sees, and halves of characters, which no encoding takes.
+_CLASS = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
+)
+_CONTROLS = re.compile(f"[{_CLASS}]+")
+_CONTROL = re.compile(f"[{_CLASS}]")
 
 
 def plain(text: str, limit: int = 500) -> str:
@@ -17,3 +23,8 @@ def plain(text: str, limit: int = 500) -> str:
     """
     text = text[: 4 * limit]
     return " ".join((text if text.isprintable() else _CONTROLS.sub(" ", text)).split())[:limit]
+
+
+def visible(text: str, keep: str = "\t") -> str:
+    """Return a text of the same length with ``?`` for each control character, but for those to keep."""
+    return text if text.isprintable() else _CONTROL.sub(lambda found: found[0] if found[0] in keep else "?", text)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from obo_kit._utils.plain import visible
 from obo_kit.cli._terminal import json_option, refusals, working
 
 __all__ = ["check"]
@@ -16,7 +17,9 @@ __all__ = ["check"]
 @click.command(short_help="Read agents without running them, and find mistakes.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path, allow_dash=True))
 @click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
-@click.option("--format", "style", type=click.Choice(("text", "json", "sarif")), default="text", show_default=True)
+@click.option(
+    "--format", "style", type=click.Choice(("text", "json", "sarif", "github")), default="text", show_default=True
+)
 @json_option
 @click.option("--select", multiple=True, help="Codes to look for, or their beginnings; all by default.")
 @click.option("--ignore", multiple=True, help="Codes to leave out, or their beginnings.")
@@ -43,8 +46,8 @@ def check(
     nothing is found, 1 where something is, and 2 where the call is wrong, where there was nothing to check, or where a file
     that was named cannot be read.
     """
-    if in_json and (style == "sarif" or count):
-        raise click.UsageError("--json stands for --format json: leave out --format sarif and --statistics.")
+    if in_json and (style not in ("text", "json") or count):
+        raise click.UsageError(f"--json stands for --format json: leave out --format {style} and --statistics.")
     with refusals(), working("Reading the agents"):  # the catalogue of the project's own is read with the rules
         from obo_kit.analysis.check import _runner
         from obo_kit.analysis.check._output import FORMATS, statistics_of
@@ -57,7 +60,7 @@ def check(
         settings |= {"exclude": exclude, "stdin": stdin}
         report = _runner.check(named, **settings)
         if mend and (changed := _runner.fix(report)):
-            click.echo("\n".join(f"Mended {path}" for path in changed), err=True)
+            click.echo("\n".join(visible(f"Mended {path}", "") for path in changed), err=True)
             report = _runner.check(named, **settings)
     if not report.files and not report.unreadable:
         raise click.UsageError(
@@ -65,7 +68,7 @@ def check(
         )
     click.echo(statistics_of(report) if count else FORMATS["json" if in_json else style](report))
     for path, why in report.unreadable:
-        click.echo(f"{path}: {why}", err=True)
+        click.echo(visible(f"{path}: {why}", ""), err=True)
     spoilt = report.named_unreadable or (report.unreadable and not report.findings)
     sys.exit(2 if spoilt else 1 if report.findings else 0)
 

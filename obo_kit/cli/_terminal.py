@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from obo_kit._utils.extras import MissingExtraError
+from obo_kit._utils.plain import visible
 from obo_kit.exceptions import OboError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class RefusedError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it on the standard error."""
-        head, fix, rest = self.format_message().rpartition("Fix: ")
+        head, fix, rest = visible(self.format_message(), "\n\t").rpartition("Fix: ")
         what = click.style("Error: ", fg="red", bold=True) + head
         click.echo(what + click.style(fix, fg="green", bold=True) + rest, file=file, err=True, color=colour())
 
@@ -76,7 +77,7 @@ def fitted(rows: Sequence[tuple[str, ...]]) -> list[str]:
     for title in head:
         table.add_column(title, overflow="fold")
     for row in body:
-        table.add_row(*row)
+        table.add_row(*(visible(cell, "") for cell in row))
     console = _console(sys.stdout)
     with console.capture() as captured:
         console.print(table)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from obo_kit._utils.plain import visible
 from obo_kit.cli._terminal import RefusedError, json_option, refusals, working
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def _request(record: RequestRecord) -> str:
     tool = f"  {record.tool}" if record.tool else ""
     fault = f" ({record.fault})" if record.fault else ""
     decision = click.style(f"{record.decision + fault:<16}", fg="green" if record.decision == "allowed" else "red")
-    return f"{record.user or '-':<12} {record.status}  {decision} {record.method} {record.path}{tool}"
+    request = visible(f"{record.method} {record.path}{tool}", "")
+    return f"{visible(record.user or '-', ''):<12} {record.status}  {decision} {request}"
 
 
 def _request_json(record: RequestRecord) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from obo_kit._utils.plain import visible
 from obo_kit.policy._policy import _app_resource, _collected, _in_order, _user_scopes
 from obo_kit.scopes._lookup import catalogue, covers, kind_of, same_family
 from obo_kit.tools._registry import declarations
@@ -91,7 +92,7 @@ def picture_of(source: Source, *, target: Target, naming: Naming = "current") ->
     scopes = _user_scopes(requirements, target, naming)
     tools: dict[str, dict[Need, None]] = {}
     for tool, item in requirements:
-        tools.setdefault(_plain(tool), {})[_need(tool, item, scopes, target, naming)] = None
+        tools.setdefault(visible(tool, ""), {})[_need(tool, item, scopes, target, naming)] = None
     return Picture(
         target=target,
         scopes=scopes,
@@ -132,17 +133,12 @@ def _need(tool: str, item: Requirement, scopes: tuple[str, ...], target: Target,
 
 
 def _resource(title: str, resource: Any) -> str:
-    return f"{title} {_plain(str(resource.name))}"
+    return f"{title} {visible(str(resource.name), '')}"
 
 
 def _permission(entry: dict[str, Any]) -> str:
     (described,) = (value for value in entry.values() if isinstance(value, dict))
     return str(described["permission"])
-
-
-def _plain(name: str) -> str:
-    """A name that does nothing to a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in name)
 
 
 # ---------------------------------------------------------------- for scripts

@@ -1,4 +1,7 @@
-"""What was found, for people, for programs (JSON), and for code scanning (SARIF 2.1.0)."""
+"""What was found, for people, for programs (JSON), for code scanning (SARIF 2.1.0), and for GitHub's pages.
+
+Names of files and pieces of source are others' words: no control character of theirs gets through.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from obo_kit._utils.plain import visible
 from obo_kit._version import __version__
 from obo_kit.analysis.check.rules import RULES
 
@@ -26,7 +30,7 @@ def _text(report: Report) -> str:
     lines: list[str] = []
     for finding in report.findings:
         mends = "[*] " if finding.edits else ""
-        lines += [f"{_where(finding)}: {finding.code} {mends}{finding.message}", *_excerpt(finding)]
+        lines += [f"{_where(finding)}: {finding.code} {mends}{visible(finding.message, '')}", *_excerpt(finding)]
     codes = sorted({finding.code for finding in report.findings})
     lines += ["", "Fix:", *(f"  {code}: {RULES[code].fix}" for code in codes), ""]
     count, mendable = len(report.findings), sum(bool(finding.edits) for finding in report.findings)
@@ -41,7 +45,7 @@ def _text(report: Report) -> str:
 
 def _where(finding: Finding) -> str:
     cell = f"cell {finding.cell}:" if finding.cell is not None else ""
-    return f"{finding.path}:{cell}{finding.line}:{finding.column}"
+    return f"{visible(str(finding.path), '')}:{cell}{finding.line}:{finding.column}"
 
 
 def _excerpt(finding: Finding) -> list[str]:
@@ -50,11 +54,12 @@ def _excerpt(finding: Finding) -> list[str]:
     margin = " " * len(number)
     end = finding.end_column if finding.end_line == finding.line else len(finding.excerpt) + 1
     # Tabs stay, so that the mark stands below what it means.
-    before = re.sub(r"[^\t]", " ", finding.excerpt[: finding.column - 1])
+    excerpt = visible(finding.excerpt)
+    before = re.sub(r"[^\t]", " ", excerpt[: finding.column - 1])
     mark = "^" * max(1, end - finding.column)
     return [
         f"{margin} |",
-        f"{number} | {finding.excerpt}",
+        f"{number} | {excerpt}",
         f"{margin} | {before}{mark} {finding.code}",
         f"{margin} |",
         "",
@@ -72,7 +77,7 @@ def _json(report: Report) -> str:
         {
             "code": one.code,
             "title": RULES[one.code].title,
-            "message": one.message,
+            "message": visible(one.message, ""),
             "fix": RULES[one.code].fix,
             "fixable": bool(one.edits),
             "path": str(one.path),
@@ -84,8 +89,13 @@ def _json(report: Report) -> str:
         }
         for one in report.findings
     ]
-    unreadable = [{"path": str(path), "message": why} for path, why in report.unreadable]
-    return json.dumps({"findings": found, "unreadable": unreadable, "files": report.files}, indent=2)
+    unreadable = [{"path": str(path), "message": visible(why, "")} for path, why in report.unreadable]
+    return _dumped({"findings": found, "unreadable": unreadable, "files": report.files})
+
+
+def _dumped(value: Any) -> str:
+    """JSON in ASCII, with the one control character that it leaves as it is escaped as well."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
 def _sarif(report: Report) -> str:
@@ -101,7 +111,11 @@ def _sarif(report: Report) -> str:
         for rule in RULES.values()
     ]
     notes = [
-        {"level": "error", "message": {"text": f"{path}: {why}"}, "locations": [{"physicalLocation": _artifact(path)}]}
+        {
+            "level": "error",
+            "message": {"text": visible(f"{path}: {why}", "")},
+            "locations": [{"physicalLocation": _artifact(path)}],
+        }
         for path, why in report.unreadable
     ]
     run: dict[str, Any] = {
@@ -113,13 +127,13 @@ def _sarif(report: Report) -> str:
                 "ruleId": one.code,
                 "ruleIndex": codes.index(one.code),
                 "level": "warning",
-                "message": {"text": one.message},
+                "message": {"text": visible(one.message, "")},
                 "locations": [{"physicalLocation": {**_artifact(one.path), "region": _region(one)}}],
             }
             for one in report.findings
         ],
     }
-    return json.dumps({"$schema": _SARIF, "version": "2.1.0", "runs": [run]}, indent=2)
+    return _dumped({"$schema": _SARIF, "version": "2.1.0", "runs": [run]})
 
 
 def _artifact(path: Path) -> dict[str, Any]:
@@ -134,7 +148,7 @@ def _artifact(path: Path) -> dict[str, Any]:
 def _quoted(uri: str) -> str:
     from urllib.parse import quote
 
-    return uri if uri.startswith("file:") else quote(uri)
+    return uri if uri.startswith("file:") else quote(uri, errors="surrogateescape")
 
 
 def _region(one: Finding) -> dict[str, int]:
@@ -146,5 +160,34 @@ def _region(one: Finding) -> dict[str, int]:
     }
 
 
-FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {"text": _text, "json": _json, "sarif": _sarif}
+def _github(report: Report) -> str:
+    """Workflow commands, which GitHub shows beside the lines that they name."""
+    lines: list[str] = []
+    for one in report.findings:
+        # In a notebook the lines of a cell are not those of the file.
+        place = {"file": str(one.path)} | (
+            {}
+            if one.cell is not None
+            else {"line": str(one.line), "endLine": str(one.end_line), "col": str(one.column)}
+        )
+        options = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in {**place, "title": one.code}.items())
+        lines.append(f"::warning {options}::{_escaped(one.message)}")
+    lines += [f"::error file={_escaped(str(path), ':,')}::{_escaped(why)}" for path, why in report.unreadable]
+    return "\n".join(lines)
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Text as a workflow command takes it."""
+    text = visible(text, "").replace("%", "%25")
+    for char in more:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text
+
+
+FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
+    "text": _text,
+    "json": _json,
+    "sarif": _sarif,
+    "github": _github,
+}
 """How a report can be written, by name."""
