@@ -7,10 +7,11 @@ client behind its session's fence, which puts on the user's token at every reque
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._utils.extras import MissingExtraError
 from obo_kit.clients._httpx import AsyncTransport, SyncTransport, announce
+from obo_kit.identity._credentials import Leased
 
 try:
     import openai
@@ -31,10 +32,6 @@ else:
 __all__: list[str] = []
 
 
-def _refuse() -> NoReturn:
-    raise TypeError("an OpenAI client acts as a user and cannot be pickled or deep-copied")
-
-
 def _settings(lease: Lease, workspace_client: Any) -> dict[str, Any]:
     return {
         "base_url": f"{workspace_client.config.host}/serving-endpoints",
@@ -50,13 +47,13 @@ def _kept(client: Any, options: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(
             "an OpenAI client that acts as a user keeps its http_client; build your own for your own requests"
         )
-    ours = {"lease": client._obo_lease, "workspace_client": client._workspace_client}
+    ours = {"lease": client._lease, "workspace_client": client._workspace_client}
     return {**options, "_extra_kwargs": ours}
 
 
-class _UserOpenAI(DatabricksOpenAI):
+class _UserOpenAI(Leased, DatabricksOpenAI):
     def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
-        self._obo_lease = lease
+        self._lease = lease
         self._workspace_client = workspace_client
         if "http_client" not in settings:
             settings["http_client"] = httpx.Client(
@@ -70,15 +67,12 @@ class _UserOpenAI(DatabricksOpenAI):
     with_options = copy
 
     def _prepare_request(self, request: Any) -> None:
-        announce(self._obo_lease, request)
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        _refuse()
+        announce(self._lease, request)
 
 
-class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
+class _UserAsyncOpenAI(Leased, AsyncDatabricksOpenAI):
     def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
-        self._obo_lease = lease
+        self._lease = lease
         self._workspace_client = workspace_client
         if "http_client" not in settings:
             settings["http_client"] = httpx.AsyncClient(
@@ -92,10 +86,7 @@ class _UserAsyncOpenAI(AsyncDatabricksOpenAI):
     with_options = copy
 
     async def _prepare_request(self, request: Any) -> None:
-        announce(self._obo_lease, request)
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        _refuse()
+        announce(self._lease, request)
 
 
 def openai_client(lease: Lease, get: Callable[[str], Any]) -> DatabricksOpenAI:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from obo_kit.clients._pipeline import begin, headers_for, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_call
 from obo_kit.exceptions import PolicyError
+from obo_kit.identity._credentials import Leased
 
 try:
     from databricks.sql import exc
@@ -71,11 +72,11 @@ def local_settings(host: str, path: str) -> dict[str, Any]:
     return {"_connection_uri": f"{host}{path}", "enable_telemetry": False}
 
 
-class UserConnection(Connection):
+class UserConnection(Leased, Connection):
     """A connection that acts as one user until that user's session closes."""
 
     def __init__(self, lease: Lease, name: str) -> None:
-        self._obo_lease = lease
+        self._lease = lease
         host, _ = lease.credentials()
         path = f"/sql/1.0/warehouses/{name}"
         fence = _Fence(lease, host + path)
@@ -100,7 +101,7 @@ class UserConnection(Connection):
         backend.make_request = fence.around(backend.make_request)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        self._obo_lease.check()
+        self._lease.check()
         return super().cursor(*args, **kwargs)
 
     def obo_end(self) -> None:
@@ -112,9 +113,6 @@ class UserConnection(Connection):
 
     def __del__(self) -> None:
         """Ask no server to close anything: a finalizer may run anywhere, and the session is what ends a connection."""
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("a SQL connection acts as a user and cannot be pickled or deep-copied")
 
 
 class _Fence:

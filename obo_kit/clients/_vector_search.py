@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import requests
 from databricks.ai_search import exceptions
@@ -18,6 +18,7 @@ from databricks.ai_search.index import AISearchIndex
 from databricks.ai_search.version import VERSION
 
 from obo_kit.clients._transport import attach
+from obo_kit.identity._credentials import Leased
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +31,13 @@ __all__: list[str] = []
 class _Fenced:
     """What the client and its indexes have in common."""
 
-    _obo_lease: Lease
+    _lease: Lease
     _obo_session: requests.Session
 
     @property
     def personal_access_token(self) -> str:
         """The token at this moment, for those that look here. Nothing here keeps one."""
-        return self._obo_lease.credentials()[1]
+        return self._lease.credentials()[1]
 
     @personal_access_token.setter
     def personal_access_token(self, token: str) -> None:
@@ -44,17 +45,11 @@ class _Fenced:
 
     def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
         del args, kwargs
-        self._obo_lease.check()
+        self._lease.check()
         return ""  # the session authorizes each request itself
 
     def _issue_request(self, **kwargs: Any) -> Any:
         return _send(self._obo_session, self, **kwargs)
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("a vector-search client acts as a user and cannot be pickled or deep-copied")
-
-    def __deepcopy__(self, memo: Any, /) -> NoReturn:
-        self.__reduce_ex__(4)
 
     def __copy__(self) -> Any:
         twin = type(self).__new__(type(self))
@@ -102,7 +97,7 @@ _ERRORS = {
 _DETAILED = "error_code" in inspect.signature(exceptions.AISearchException.__init__).parameters
 
 
-class UserVectorSearchIndex(_Fenced, AISearchIndex):
+class UserVectorSearchIndex(_Fenced, AISearchIndex, Leased):  # last: an index is made one of these
     """An index that acts as one user until that user's session closes."""
 
     def similarity_search(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,22 +105,19 @@ class UserVectorSearchIndex(_Fenced, AISearchIndex):
         return super().similarity_search(*args, **kwargs)
 
 
-class UserAsyncVectorSearchIndex(AsyncAISearchIndex):
+class UserAsyncVectorSearchIndex(AsyncAISearchIndex, Leased):
     """The same for ``async`` code. The package's own transport is one `httpx` client per event loop, cookies included."""
 
     async def _issue_request(self, **kwargs: Any) -> Any:
         return await asyncio.to_thread(self._sync._issue_request, **kwargs)
 
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("a vector-search index acts as a user and cannot be pickled or deep-copied")
 
-
-class UserVectorSearchClient(_Fenced, AISearchClient):
+class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
     """A vector-search client that acts as one user until that user's session closes."""
 
     def __init__(self, lease: Lease, session: requests.Session) -> None:
         host, token = lease.credentials()
-        self._obo_lease = lease
+        self._lease = lease
         self._obo_session = session
         super().__init__(workspace_url=host, personal_access_token=token, disable_notice=True)
 
@@ -138,7 +130,7 @@ class UserVectorSearchClient(_Fenced, AISearchClient):
     def adopt(self, index: Any) -> Any:
         """Make an index this user's, behind the session's fence."""
         index.__class__ = UserVectorSearchIndex
-        index._obo_lease, index._obo_session = self._obo_lease, self._obo_session
+        index._lease, index._obo_session = self._lease, self._obo_session
         index.personal_access_token = ""  # it had copied the token
         return index
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.clock import Clock
@@ -21,6 +21,7 @@ from obo_kit._version import __version__
 from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import take_over
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
+from obo_kit.identity._credentials import Leased
 from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _UNREACHABLE_SECONDS = 60.0  # how long a host that did not say who it is is not
 # --- configuration -----------------------------------------------------------------------------------------------------------
 
 
-class _HermeticConfig(Config):
+class _HermeticConfig(Leased, Config):
     """A configuration that holds what it is given: nothing of the environment, of a profile or of the app."""
 
     def _load_from_env(self) -> None:
@@ -46,12 +47,6 @@ class _HermeticConfig(Config):
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        _refuse(self)
-
-    def __deepcopy__(self, memo: Any, /) -> NoReturn:
-        _refuse(self)
 
 
 class _UserConfig(_HermeticConfig):
@@ -98,10 +93,6 @@ class _UserConfig(_HermeticConfig):
 
     def _resolve_host_metadata(self) -> None:
         pass
-
-
-def _refuse(thing: object) -> NoReturn:
-    raise TypeError(f"{type(thing).__name__.lstrip('_')} acts as a user and cannot be pickled or deep-copied")
 
 
 # The SDK collects its attributes from whichever class asks first; a subclass has none of its own.
@@ -195,14 +186,8 @@ class _BoundedClock(Clock):
             time.sleep(seconds)
 
 
-class _UserWorkspaceClient(WorkspaceClient):
+class _UserWorkspaceClient(Leased, WorkspaceClient):
     """A `WorkspaceClient` that acts as one user until that user's session closes."""
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        _refuse(self)
-
-    def __deepcopy__(self, memo: Any, /) -> NoReturn:
-        _refuse(self)
 
     def __copy__(self) -> Any:
         twin = type(self).__new__(type(self))

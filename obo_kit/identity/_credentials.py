@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from obo_kit.exceptions import NoUserIdentityError, SessionClosedError, TokenExpiredError
+from obo_kit.identity._token import Confidential
 from obo_kit.identity._user import (
     LEEWAY,
     TokenState,
@@ -67,7 +68,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-class Lease:
+class Lease(Confidential):
     """Shared by a session and all of its clients; ends with the session.
 
     Args:
@@ -211,6 +212,18 @@ class Lease:
             return None, "the runtime has no newer one"
         return found, ""
 
+    def cache_key(self) -> str:
+        """Return what stands for the user in a cache's key.
+
+        Raises:
+            NoUserIdentityError: There is no user, or a developer has no credentials.
+            SessionClosedError: The session has ended.
+        """
+        self.credentials()  # a developer is looked up on first use
+        identity = self.identity
+        assert identity is not None
+        return identity.cache_key
+
     def header(self) -> dict[str, str]:
         """The header to authenticate one request with."""
         return {"Authorization": f"Bearer {self.credentials()[1]}"}
@@ -222,9 +235,6 @@ class Lease:
             self._opened_as = without_credential(self._opened_as)
         if self._identity is not None:
             self._identity = without_credential(self._identity)
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("a session's clients hold a user's credential and cannot be pickled or copied")
 
 
 class _Narrowed(Lease):
@@ -261,3 +271,18 @@ def lease_of(client: object) -> Lease | None:
     `None` for others."""
     lease = getattr(getattr(client, "config", client), "_lease", None)
     return lease if isinstance(lease, Lease) else None
+
+
+class Leased(Confidential):
+    """Acts as a user, and refuses to be pickled and deep-copied (rule 8).
+
+    A cache that makes its keys of what an object reduces to (Streamlit's) tells users apart by it.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        lease = lease_of(self)
+        if lease is None:
+            self.__reduce_ex__(4)
+        return str, (lease.cache_key(),)

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import os
+import pickle
 import re
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NoReturn
@@ -21,7 +23,22 @@ MAX_TOKEN = 16 * 1024
 _TOKEN = re.compile(r"[!-~]+")  # printable ASCII without white space
 
 
-class Hidden:
+class Confidential:
+    """Refuses to be pickled and deep-copied: it holds a user's credential (rule 8)."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
+        # `joblib` takes a TypeError for keys that cannot be sorted, goes on, and makes the same key for all users.
+        in_python = sys._getframe(1).f_globals.get("__name__") == "pickle"
+        refusal = pickle.PicklingError if in_python else TypeError
+        raise refusal(f"{type(self).__name__.lstrip('_')} holds a user's credential and cannot be pickled or copied")
+
+    def __deepcopy__(self, memo: Any, /) -> NoReturn:
+        self.__reduce_ex__(4)
+
+
+class Hidden(Confidential):
     """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
 
     __slots__ = ("value",)
@@ -32,11 +49,8 @@ class Hidden:
     def __repr__(self) -> str:
         return "<hidden>"
 
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("this holds a user's credential and cannot be pickled or copied")
 
-
-class Pinned:
+class Pinned(Confidential):
     """A host and a token that never change. Shows the token to nobody but the transport, and cannot be copied."""
 
     __slots__ = ("_token", "host")
@@ -48,9 +62,6 @@ class Pinned:
     def resolve(self) -> tuple[str, str]:
         """Return the host and the token."""
         return self.host, self._token
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("this holds a user's credential and cannot be pickled or copied")
 
 
 _fingerprint_key = os.urandom(32)

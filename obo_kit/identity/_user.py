@@ -7,13 +7,14 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from obo_kit.exceptions import NoUserIdentityError, SessionClosedError
 from obo_kit.identity._token import (
+    Confidential,
     Hidden,
     Pinned,
     check_token,
@@ -45,7 +46,7 @@ class Developer:
             return self._identity
 
 
-class _Confidential:
+class _Credential(Confidential):
     """Holds how to act as a user, apart from the fields that describe the user (rule 8)."""
 
     __slots__ = ("_credential", "_fingerprint", "_process_token")
@@ -53,18 +54,12 @@ class _Confidential:
     _fingerprint: bytes
     _process_token: bool
 
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} holds a user's credential and cannot be pickled or copied")
-
     def __copy__(self) -> Any:
         return self
 
-    def __deepcopy__(self, memo: Any, /) -> NoReturn:
-        self.__reduce_ex__(4)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class UserIdentity(_Confidential):
+class UserIdentity(_Credential):
     """Who the user is. How to act as them is held beside it and is in no field, no repr, no pickle and no copy.
 
     Two identities are never equal: principals may be unknown, and equal-looking users must not share a cache entry.
@@ -80,6 +75,9 @@ class UserIdentity(_Confidential):
             registered source.
         scopes: What the token is limited to; `None` where the token does not say.
         expires_at: When the token expires, in UTC; `None` where the token does not say.
+        cache_key: What stands for the user in a cache's key: no secret, and no claim that nobody verified. Where the platform
+            vouches for the principal, it is the same for each of the user's requests; elsewhere it changes with the token.
+            Empty for a developer until first use.
     """
 
     principal: str | None
@@ -88,6 +86,7 @@ class UserIdentity(_Confidential):
     scopes: frozenset[str] | None
     expires_at: datetime | None
     verified: bool = False
+    cache_key: str = field(default="", repr=False)
 
     @property
     def released(self) -> bool:
@@ -139,6 +138,7 @@ def give(
     object.__setattr__(identity, "_credential", credential)
     object.__setattr__(identity, "_process_token", process_token)
     object.__setattr__(identity, "_fingerprint", fingerprint)
+    object.__setattr__(identity, "cache_key", _cache_key(identity) if fingerprint else "")
     return identity
 
 
@@ -226,16 +226,11 @@ def same_user(first: UserIdentity, second: UserIdentity) -> bool:
     return first.principal is not None and first.principal == second.principal
 
 
-def cache_key(identity: UserIdentity) -> str:
-    """Return what may stand for the user in a cache's key: no secret, and no claim that nobody verified.
-
-    Where the platform vouches for the principal, it is the same for each of the user's requests; elsewhere it is the
-    token's, so that it changes with the token.
-    """
-    told = f"{identity.host}\n{identity.principal}" if identity.verified and identity.principal else None
-    if told is None:
-        return f"token-{identity._fingerprint.hex()}"
-    return f"user-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+def _cache_key(identity: UserIdentity) -> str:
+    if identity.verified and identity.principal:
+        user = f"{identity.host}\n{identity.principal}"
+        return f"user-{hashlib.sha256(user.encode()).hexdigest()[:32]}"
+    return f"token-{identity._fingerprint.hex()}"
 
 
 def _checked_host(host: object, source: str) -> str:

@@ -6,16 +6,16 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import SessionUser, current_call
-from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Limits
+from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Leased, Limits
 from obo_kit.identity._headers import request_served
 from obo_kit.identity._process import OPEN_SESSIONS
 from obo_kit.identity._runtime import in_apps
 from obo_kit.identity._token import Hidden
-from obo_kit.identity._user import UserIdentity, cache_key
+from obo_kit.identity._user import UserIdentity
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
@@ -55,7 +55,7 @@ class _StandIn:
         self.lock = threading.RLock()  # a finalizer may come back to it on the same thread
 
 
-class UserSession:
+class UserSession(Leased):
     """One request's user, and the clients that act for that user. Ends with the request.
 
     Open one with `user_session`. Safe to use from several threads. Cannot be pickled or copied.
@@ -120,8 +120,7 @@ class UserSession:
             NoUserIdentityError: There is no user, or a developer has no credentials.
             SessionClosedError: The session has ended.
         """
-        self._lease.credentials()  # a developer is looked up on first use
-        return cache_key(self.identity)
+        return self._lease.cache_key()
 
     @property
     def client(self) -> WorkspaceClient:
@@ -260,6 +259,3 @@ class UserSession:
 
     def __repr__(self) -> str:
         return f"<UserSession of {self._lease.identity!r}{', closed' if self.closed else ''}>"
-
-    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        raise TypeError("a UserSession belongs to one request and cannot be pickled or copied")

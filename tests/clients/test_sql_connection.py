@@ -170,7 +170,7 @@ def test_a_connection_cannot_be_pickled_and_an_error_holds_no_token(workspace, m
     token = workspace.token("alice")
     with user_session(host=workspace.host, token=token) as session:
         connection = session.get(Connection)
-        with pytest.raises(TypeError, match="acts as a user"):
+        with pytest.raises(TypeError, match="a user's credential"):
             pickle.dumps(connection)
         workspace.revoke("alice", "CAN USE", "wh1")
         try:

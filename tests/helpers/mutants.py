@@ -391,8 +391,8 @@ MUTANTS = {
     "an unverified name opens a cache": Mutant(
         rule=6,
         module="obo_kit.identity._user",
-        old="if identity.verified and identity.principal else None",
-        new="if identity.principal else None",
+        old="if identity.verified and identity.principal:",
+        new="if identity.principal:",
         test="session/test_edges.py::test_a_key_for_caches_is_the_token_s_where_nobody_vouches",
     ),
     "a suspended stream's block is in force": Mutant(

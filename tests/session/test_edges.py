@@ -19,6 +19,7 @@ from obo_kit import (
     NoUserIdentityError,
     NoUserSessionError,
     OboError,
+    SessionClosedError,
     TokenExpiredError,
     UserIdentity,
     current_session,
@@ -478,6 +479,51 @@ def test_a_key_for_caches_is_the_token_s_where_nobody_vouches(workspace):
                 keys.append(session.cache_key)
         assert token not in keys
     assert keys[0] == keys[1] != keys[2] == keys[3]
+
+
+HANDED_OUT = {
+    "session": lambda session: session,
+    "identity": lambda session: session.identity,
+    "client": lambda session: session.client,
+    "configuration": lambda session: session.client.config,
+    "vector search": lambda session: session.get_named("VectorSearchClient"),
+    "in a list": lambda session: ["q", session.client],
+}
+
+
+@pytest.mark.parametrize("handed_out", HANDED_OUT.values(), ids=HANDED_OUT)
+def test_streamlit_s_cache_tells_users_apart(workspace, handed_out):
+    """It would advise a leading underscore for what it cannot hash, and the key would hold no user."""
+    caching = pytest.importorskip("streamlit.runtime.caching.hashing", reason="streamlit is no extra")
+    hasher = caching._CacheFuncHasher(caching.CacheType.DATA)
+
+    def key_of(name, runtime):
+        with user_session(headers=runtime.headers(name)) as session:
+            return hasher.to_bytes(handed_out(session))
+
+    with workspace.as_app() as runtime:
+        if handed_out is not HANDED_OUT["identity"]:  # has a field that says when its token expires
+            assert key_of("alice", runtime) == key_of("alice", runtime)
+        assert key_of("alice", runtime) != key_of("bob", runtime)
+
+
+def test_what_a_session_hands_out_reduces_to_its_user_s_key(workspace):
+    """Caches that make keys of it tell users apart; and nothing is rebuilt of it."""
+    with as_user(workspace, "alice") as session:
+        for leased in (session, session.client, session.client.config, session.get_named("VectorSearchClient")):
+            assert leased.__reduce__() == (str, (session.cache_key,))
+        assert session.identity.cache_key == session.cache_key
+    with pytest.raises(SessionClosedError):
+        session.__reduce__()
+
+
+def test_no_memoizer_makes_one_key_for_all(workspace):
+    """`joblib` goes on after a TypeError, with a key that holds nothing of the user."""
+    joblib = pytest.importorskip("joblib", reason="joblib comes with scikit-learn")
+    with as_user(workspace, "alice") as session:
+        for argument in (session, session.client, session.client.genie, {"client": [session.client]}, session.identity):
+            with pytest.raises((TypeError, pickle.PicklingError), match="cannot be pickled"):
+                joblib.hash({"argument": argument, "question": "q"})
 
 
 def test_what_holds_a_token_refuses_to_be_pickled_and_copied(workspace):
