@@ -21,6 +21,7 @@ PATCHES = {
     "databricks_mcp.mcp": "obo_kit.clients._mcp",
     "databricks_mcp.oauth_provider": "obo_kit.clients._mcp",
     "databricks_openai.utils.clients": "obo_kit.clients._derived",
+    "databricks.ai_search.client": "obo_kit.clients._vector_search",
     "mcp.client.streamable_http": "obo_kit.clients._mcp",
     "databricks.sdk": "obo_kit.clients._derived",
 }

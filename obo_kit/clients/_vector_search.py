@@ -7,6 +7,7 @@ token into every index. Here each session has its own, behind the same fence as 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from databricks.ai_search.index import AISearchIndex
 from databricks.ai_search.version import VERSION
 
 from obo_kit.clients._transport import attach
-from obo_kit.identity._credentials import Leased
+from obo_kit.identity._credentials import Leased, lease_of
+from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,11 +117,18 @@ class UserAsyncVectorSearchIndex(AsyncAISearchIndex, Leased):
 class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
     """A vector-search client that acts as one user until that user's session closes."""
 
-    def __init__(self, lease: Lease, session: requests.Session) -> None:
-        host, token = lease.credentials()
+    def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._obo_session = session
+        host, token = lease.credentials()
         super().__init__(workspace_url=host, personal_access_token=token, disable_notice=True)
+        self.fence(lease)
+
+    def fence(self, lease: Lease) -> None:
+        """Have this client and its indexes speak as one user."""
+        self._lease = lease
+        self._obo_session = requests.Session()
+        attach(self._obo_session, lease)
+        self.personal_access_token = ""
 
     def _fetch_index_params(self, *args: Any, **kwargs: Any) -> Any:
         params = super()._fetch_index_params(*args, **kwargs)
@@ -153,9 +162,29 @@ class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
 def vector_search_client(lease: Lease, get: Callable[[str], Any]) -> UserVectorSearchClient:
     """Build a vector-search client that acts as one user until that user's session closes."""
     del get
-    session = requests.Session()
-    attach(session, lease)
-    return UserVectorSearchClient(lease, session)
+    return UserVectorSearchClient(lease)
+
+
+def take_over(module: Any) -> None:
+    """Put clients that are built with a session's token behind the session's fence: the retriever tools build their own."""
+    client = module.AISearchClient
+    if getattr(module, _PATCHED, False):
+        return
+    setattr(module, _PATCHED, True)
+    theirs = client.__init__
+
+    @functools.wraps(theirs)
+    def __init__(self: Any, *args: Any, **settings: Any) -> None:
+        theirs(self, *args, **settings)
+        lease = lease_of(self.personal_access_token) if type(self) is client else None
+        if lease is not None and origin_of(self.workspace_url) == lease.credentials()[0]:
+            self.__class__ = UserVectorSearchClient
+            self.fence(lease)
+
+    client.__init__ = __init__
+
+
+_PATCHED = "obo_kit_patched"
 
 
 def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:

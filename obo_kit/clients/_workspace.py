@@ -21,7 +21,7 @@ from obo_kit._version import __version__
 from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import take_over
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
-from obo_kit.identity._credentials import Leased
+from obo_kit.identity._credentials import Leased, LeasedToken
 from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _UserConfig(_HermeticConfig):
     @property
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """The token at this moment: some clients copy it when they are built. Nothing here keeps one."""
-        return self._lease.credentials()[1]
+        return LeasedToken(self._lease)
 
     def authenticate(self) -> dict[str, str]:
         """Return the headers to authenticate with: for code that sends requests of its own, which nothing narrows."""

@@ -273,6 +273,21 @@ def lease_of(client: object) -> Lease | None:
     return lease if isinstance(lease, Lease) else None
 
 
+class LeasedToken(str):
+    """A token that a package copies, and that still says whose lease it is of. Pickled and copied it is a text."""
+
+    __slots__ = ("_lease",)
+    _lease: Lease
+
+    def __new__(cls, lease: Lease) -> LeasedToken:
+        token = super().__new__(cls, lease.credentials()[1])
+        token._lease = lease
+        return token
+
+    def __reduce_ex__(self, protocol: Any, /) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
 class Leased(Confidential):
     """Acts as a user, and refuses to be pickled and deep-copied (rule 8).
 

@@ -241,6 +241,27 @@ MUTANTS = {
         new="return None in (first.principal, second.principal) or first.principal == second.principal",
         test="identity/test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
     ),
+    "a retriever tool keeps the token that it copied": Mutant(
+        rule=5,
+        module="obo_kit.clients._vector_search",
+        old="        if lease is not None and origin_of",
+        new="        if False and origin_of",
+        test="clients/test_built_by_hand.py::test_a_vector_search_client_built_with_the_token_is_adopted",
+    ),
+    "all users make one key of a cache": Mutant(
+        rule=6,
+        module="obo_kit.identity._credentials",
+        old="        return str, (lease.cache_key(),)",
+        new='        return str, ("user",)',
+        test="session/test_edges.py::test_what_a_session_hands_out_reduces_to_its_user_s_key",
+    ),
+    "a memoizer goes on without the user": Mutant(
+        rule=8,
+        module="obo_kit.identity._token",
+        old='sys._getframe(1).f_globals.get("__name__") == "pickle"',
+        new="False",
+        test="session/test_edges.py::test_no_memoizer_makes_one_key_for_all",
+    ),
     "a tool that copied the token is not fenced": Mutant(
         rule=5,
         module="obo_kit.session._session",
@@ -440,8 +461,8 @@ MUTANTS = {
     "a lease can be pickled": Mutant(
         rule=8,
         module="obo_kit.identity._credentials",
-        old="    def __reduce_ex__(self, protocol: Any, /) -> NoReturn:",
-        new="    def _unused(self, protocol: Any, /) -> NoReturn:",
+        old="class Lease(Confidential):",
+        new="class Lease:",
         test="identity/test_secrets.py::test_a_lease_cannot_be_pickled",
     ),
     "the environment enters a user's configuration": Mutant(

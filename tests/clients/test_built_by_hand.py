@@ -1,0 +1,106 @@
+"""Clients and tools that the author builds of a session's client: fenced and narrowed like the client (docs/identity.md)."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from databricks.ai_search.client import AISearchClient
+from databricks.sdk import WorkspaceClient
+from support import INDEX, LLM, as_user, callers, calls
+
+from obo_kit import ScopeViolationError, SessionClosedError, requires_scopes, with_user_client
+
+ASK = [{"role": "user", "content": "hello"}]
+packages = pytest.mark.parametrize("package", ["databricks_langchain", "databricks_openai"])
+
+
+def retriever(package: str, client):
+    module = pytest.importorskip(package, reason=f"{package} is an extra")
+    return module.VectorSearchRetrieverTool(index_name=INDEX, workspace_client=client)
+
+
+def ask(tool) -> None:
+    tool.invoke("refund") if hasattr(tool, "invoke") else tool.execute(query="refund")
+
+
+def test_an_openai_client_built_by_hand_is_fenced_and_may_wrap_the_error(workspace):
+    """Rule 5: nothing is sent; before its version 3 `openai` calls it a connection error, and keeps the cause."""
+    databricks_openai = pytest.importorskip("databricks_openai", reason="databricks_openai is an extra")
+    import openai
+
+    with as_user(workspace, "alice") as session:
+        kept = databricks_openai.DatabricksOpenAI(workspace_client=session.client, max_retries=0)
+        kept.chat.completions.create(model=LLM, messages=ASK)
+    workspace.log.clear()
+    with kept, pytest.raises((SessionClosedError, openai.APIConnectionError)) as refused:
+        kept.chat.completions.create(model=LLM, messages=ASK)
+    assert isinstance(refused.value, SessionClosedError) or isinstance(refused.value.__cause__, SessionClosedError)
+    assert len(workspace.log) == 0
+
+
+@packages
+def test_a_retriever_tool_built_by_hand_is_adopted_and_ends_with_its_session(workspace, no_traces, package):
+    """Rule 5: it copies the token when it is built, and the token still says whose it is."""
+    with as_user(workspace, "alice") as session:
+        kept = retriever(package, session.client)
+        ask(kept)
+    assert set(callers(workspace)) == {"alice"}
+    workspace.log.clear()
+    with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        ask(kept)
+    assert len(workspace.log) == 0
+
+
+@packages
+def test_a_retriever_tool_built_in_a_tool_is_narrowed_to_it(workspace, no_traces, package):
+    """Rule 23."""
+
+    @requires_scopes("genie")
+    @with_user_client
+    def tool(client: WorkspaceClient):
+        ask(retriever(package, client))
+
+    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError):
+        tool()
+    assert calls(workspace) == []
+
+
+def test_a_vector_search_client_built_with_the_token_is_adopted(workspace):
+    """Rule 5."""
+    with as_user(workspace, "alice") as session:
+        config = session.client.config
+        made = AISearchClient(workspace_url=config.host, personal_access_token=config.token, disable_notice=True)
+        index = made.get_index(index_name=INDEX)
+    workspace.log.clear()
+    for use in (index.describe, lambda: made.get_index(index_name=INDEX)):
+        with pytest.raises(SessionClosedError):
+            use()
+    assert len(workspace.log) == 0
+
+
+@packages
+def test_retriever_tools_built_by_hand_share_no_cookies(workspace, no_traces, package):
+    """Rule 10: their package keeps one `requests` session per thread for whoever comes."""
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            ask(retriever(package, session.client))
+    assert {record.cookies.get("local_user") for record in calls(workspace) if record.user == "bob"} <= {None, "bob"}
+
+
+@packages
+def test_retriever_tools_built_by_hand_read_no_netrc(workspace, no_traces, monkeypatch, tmp_path, package):
+    """Rule 2: `requests` puts its entry in the token's place."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login carol password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with as_user(workspace, "alice") as session:
+        ask(retriever(package, session.client))
+    assert set(callers(workspace)) == {"alice"}
+
+
+def test_the_token_that_a_package_copies_is_a_text(workspace):
+    with as_user(workspace, "alice") as session:
+        token = session.client.config.token
+        assert type(copy.deepcopy(token)) is type(pickle.loads(pickle.dumps(token))) is str
