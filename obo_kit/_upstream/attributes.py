@@ -190,6 +190,12 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     ),
     Attribute("fastmcp.exceptions", "ToolError", "raised for a denial", versions.FASTMCP),
     # --- LangChain ---
+    Attribute(
+        "langchain_core.runnables.config", "var_child_runnable_config", "read: which step of a run", versions.LANGCHAIN
+    ),
+    Attribute(
+        "langgraph._internal._constants|langgraph.constants", "__pregel_task_id", "read: the same", "langgraph 0.6"
+    ),
     *_each(
         "langchain_core.tools:BaseTool",
         "_injected_args_keys handle_tool_error response_format args_schema description _run _arun",

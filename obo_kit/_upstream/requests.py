@@ -25,6 +25,16 @@ def serving_framework() -> str | None:
     return None
 
 
+def graph_step() -> tuple[str, ...] | None:
+    """Return what names the step of a LangGraph run that runs here, and names it again when the run is resumed; `None`
+    where there is none that can be. Read in langgraph 0.6 to 1.2."""
+    config: Any = sys.modules.get("langchain_core.runnables.config")
+    run = config.var_child_runnable_config.get() if config is not None else None
+    settings = (run or {}).get("configurable") or {}
+    step = tuple(settings.get(name) for name in ("thread_id", "checkpoint_ns", "__pregel_task_id"))
+    return tuple(str(part) for part in step) if None not in step else None
+
+
 def _streamlit() -> bool:
     runner: Any = sys.modules.get("streamlit.runtime.scriptrunner_utils.script_run_context")
     return runner is not None and runner.get_script_run_ctx(suppress_warning=True) is not None

@@ -21,6 +21,7 @@ from obo_kit.session._opening import session_for_tool
 from obo_kit.session._session import UserSession
 from obo_kit.tools._adapters import decorate_later, methods_of, tool_object
 from obo_kit.tools._frameworks import answer_framework
+from obo_kit.tools._resumed import check_resumed, note_interrupt
 from obo_kit.tools._retry import retrying, tell_what_was_tried
 from obo_kit.tools._signature import plain, read
 from obo_kit.tools._spec import ToolSpec, inner_spec_of, mark, spec_of
@@ -205,6 +206,7 @@ class _ToolRun(Run):
         session, self._owned = session_for_tool(call.tool, opens=not lasting)
         self._session = session
         self.frame = Frame(session, call)
+        check_resumed(call.tool, session)
         if requirements is not None:
             requirements.check(call.tool, session.identity)
         if injection is not None:
@@ -226,6 +228,7 @@ class _ToolRun(Run):
                 return self._answer(denial, fallback)
             fallback.leave(denial, self._session)
         if denial is None and self._call is not None:
+            note_interrupt(error, self._call.tool, self._session)
             tell_what_was_tried(self._call, error)
         return RERAISE
 

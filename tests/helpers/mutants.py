@@ -241,6 +241,13 @@ MUTANTS = {
         new="return None in (first.principal, second.principal) or first.principal == second.principal",
         test="identity/test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
     ),
+    "anybody resumes a tool": Mutant(
+        rule=6,
+        module="obo_kit.tools._resumed",
+        old="    same = same_user(owner, identity)\n",
+        new="    same = True\n",
+        test="tools/test_resumed.py::test_another_user_is_refused_where_that_is_set_and_the_first_may_go_on",
+    ),
     "a retriever tool keeps the token that it copied": Mutant(
         rule=5,
         module="obo_kit.clients._vector_search",

@@ -1,0 +1,69 @@
+"""A tool that was interrupted in one user's request, and is resumed in another's (LangGraph's ``interrupt``).
+
+It begins anew then, with the arguments that a model chose for the first user and the rights of the second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from obo_kit._upstream import classes
+from obo_kit._upstream.classes import is_a
+from obo_kit._upstream.requests import graph_step
+from obo_kit.exceptions import IdentityMismatchError
+from obo_kit.identity._user import same_user, without_credential
+
+if TYPE_CHECKING:
+    from obo_kit.identity._user import UserIdentity
+    from obo_kit.session._session import UserSession
+
+__all__: list[str] = []
+
+logger = logging.getLogger(__name__)
+
+_MOST = 4096
+_interrupted: dict[tuple[str, ...], UserIdentity] = {}
+"""Whose request a step was interrupted in, by step and tool; without a credential. The oldest go."""
+
+
+def note_interrupt(error: BaseException, tool: str, session: UserSession | None) -> None:
+    """Keep whose tool it is, where an error interrupts it for a person to decide."""
+    identity = session._lease.identity if session is not None else None
+    if identity is None or not is_a(error, classes.GRAPH_INTERRUPT) or (step := graph_step()) is None:
+        return
+    key = (*step, tool)
+    _interrupted[key] = without_credential(identity)
+    while len(_interrupted) > _MOST:
+        _interrupted.pop(next(iter(_interrupted)), None)
+
+
+def check_resumed(tool: str, session: UserSession) -> None:
+    """Say, or refuse, that a tool goes on as another user than the one that it was interrupted for.
+
+    Raises:
+        IdentityMismatchError: It does, and ``OBO_KIT_RESUME`` is ``refuse``.
+    """
+    step = graph_step() if _interrupted else None
+    key = (*(step or ()), tool)
+    owner, identity = _interrupted.get(key), session._lease.identity
+    if owner is None or identity is None:
+        return
+    refuses = os.environ.get("OBO_KIT_RESUME", "").strip().lower() == "refuse"
+    same = same_user(owner, identity)
+    if same or not refuses:
+        _interrupted.pop(key, None)
+    if same:
+        return
+    what = (
+        f"The tool '{tool}' was interrupted in a request of {owner.principal or 'another user'}, and is resumed in one of "
+        f"{identity.principal or 'another user'}"
+    )
+    if refuses:
+        raise IdentityMismatchError(
+            f"{what}, so it was not run.",
+            remedy="Let the user who began resume it: make session.cache_key a part of the thread_id. Without "
+            "OBO_KIT_RESUME=refuse it runs as the user who resumes it.",
+        )
+    logger.warning("%s: it runs as the latter. OBO_KIT_RESUME=refuse refuses that.", what)
