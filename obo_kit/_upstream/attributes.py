@@ -194,7 +194,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "langchain_core.runnables.config", "var_child_runnable_config", "read: which step of a run", versions.LANGCHAIN
     ),
     Attribute(
-        "langgraph._internal._constants|langgraph.constants", "__pregel_task_id", "read: the same", "langgraph 0.6"
+        "langgraph._internal._constants|langgraph.constants", "__pregel_task_id", "read: the same", versions.LANGGRAPH
     ),
     *_each(
         "langchain_core.tools:BaseTool",

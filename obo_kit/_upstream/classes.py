@@ -120,7 +120,7 @@ DATABRICKS_MCP_PROVIDER: Final = _class(
 # --- frameworks' tools, and what makes or holds them -------------------------------------------------------------------------
 
 LANGCHAIN_TOOL: Final = _class("BaseTool", "langchain_core.tools", read_in=versions.LANGCHAIN)
-GRAPH_INTERRUPT: Final = _class("GraphInterrupt", "langgraph.errors", read_in="langgraph 0.6 to 1.2")
+GRAPH_INTERRUPT: Final = _class("GraphInterrupt", "langgraph.errors", read_in=versions.LANGGRAPH)
 LANGCHAIN_MCP_CLIENT: Final = _class(
     "MultiServerMCPClient", "langchain_mcp_adapters.client", read_in=versions.LANGCHAIN_MCP
 )

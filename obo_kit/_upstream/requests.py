@@ -27,7 +27,7 @@ def serving_framework() -> str | None:
 
 def graph_step() -> tuple[str, ...] | None:
     """Return what names the step of a LangGraph run that runs here, and names it again when the run is resumed; `None`
-    where there is none that can be. Read in langgraph 0.6 to 1.2."""
+    where there is none that can be. Read in langgraph 1.2."""
     config: Any = sys.modules.get("langchain_core.runnables.config")
     run = config.var_child_runnable_config.get() if config is not None else None
     settings = (run or {}).get("configurable") or {}
