@@ -46,9 +46,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
+@pytest.fixture(scope="session")
+def default_store(tmp_path_factory):
+    """Name the store that MLflow uses where a test names none: one per worker, and none in the working directory."""
+    return f"sqlite:///{(tmp_path_factory.mktemp('default_store') / 'mlflow.db').as_posix()}"
+
+
 @pytest.fixture(autouse=True)
-def _clean_surroundings(monkeypatch: pytest.MonkeyPatch):
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, default_store: str):
     """No identity, no proxy and no runtime in the environment; nothing left by another test in the process."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_store)
     for name in list(os.environ):
         if name.startswith(_LENT) or name.lower() in _NETWORK:
             monkeypatch.delenv(name)
@@ -132,6 +139,7 @@ def new_process_state():
 @pytest.fixture(scope="module", autouse=True)
 def nobody_s_connections():
     """`ChatDatabricks` builds an async client that nobody closes: its garbage is not another file's."""
+    gc.freeze()  # many tests collect, and would look at all that was imported and collected before them each time
     yield
     if "databricks_langchain" in sys.modules:
         with warnings.catch_warnings():

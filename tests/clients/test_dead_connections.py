@@ -78,7 +78,7 @@ def search(session):
 @pytest.mark.parametrize("ask", [lambda session: me(session.client), search], ids=["get", "search"])
 def test_a_dead_connection_holds_nothing_that_only_reads(workspace, gateway, ask, resets):
     """It is asked again on a fresh connection, which the catalogue says does no harm."""
-    with as_alice(gateway, workspace) as session:
+    with as_alice(gateway, workspace, limits=Limits(read=20)) as session:
         ask(session)
         gateway.forget()
         gateway.resets = resets

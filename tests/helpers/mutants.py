@@ -618,7 +618,7 @@ MUTANTS = {
         module="obo_kit.clients._connections",
         old="    QueueCls: Any = IdleConnections\n",
         new="    QueueCls: Any = queue.LifoQueue\n",
-        test="clients/test_dropped_streams.py::test_the_collector_may_run_inside_a_pool[dropped]",
+        test="clients/test_dropped_streams.py::test_the_collector_may_run_inside_a_pool[half_read-queue]",
     ),
     "a tool object asks with its own client": Mutant(
         rule=14,
