@@ -11,7 +11,7 @@ LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/te
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test test-newest test-wheel lock mutants test-apps test-sql test-frameworks soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test test-long test-newest test-wheel lock mutants test-apps test-sql test-frameworks soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml $(LOCK:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version} is too old. Fix: make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'
@@ -42,9 +42,12 @@ demo: $(VENV)/demo.stamp  ## the same question, asked by three users
 test: $(VENV)/test.stamp  ## the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+test-long: $(VENV)/test.stamp  ## what takes seconds each: agent files in processes of their own, whole ports, soaks
+	$(BIN)/python -m pytest -m long -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
 test-newest:  ## the same, with the newest of everything
 	rm -rf $(VENV)-newest
-	$(MAKE) VENV=$(VENV)-newest LOCK= test
+	$(MAKE) VENV=$(VENV)-newest LOCK= test test-long
 
 test-wheel: $(VENV)/test.stamp  ## the wheel, alone, in environments of its own; OBO_KIT_PYTHONS="…" names the interpreters
 	$(INSTALL) --group build

@@ -15,6 +15,8 @@ import pytest
 
 from obo_kit.testing import LocalWorkspace
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -66,6 +68,7 @@ def test_every_block_is_a_file_a_command_or_an_excerpt():
     assert {" ".join(words[:2]) if words[0] == "obo-kit" else words[0] for words in commands()} == known
 
 
+@pytest.mark.timeout(240)  # it is many tests, in a process of their own
 def test_the_tests_of_the_pages_pass_and_the_agent_is_logged(project, environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "ignore"],

@@ -38,9 +38,9 @@ def collected_inside(package):
     what is to be found there."""
 
     def collect(frame, event, _):
-        if event == "call" and frame.f_code.co_name in LOCKED[package]:
-            if frame.f_globals["__name__"].partition(".")[0] == package:
-                gc.collect()
+        package_name = frame.f_globals["__name__"].partition(".")[0]
+        if event == "call" and package_name == package and frame.f_code.co_name in LOCKED[package]:
+            gc.collect()
 
     gc.collect()
     gc.freeze()  # what is there already is not looked at again

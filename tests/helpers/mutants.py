@@ -710,6 +710,8 @@ def _in_child(where: str, tests: list[str], seconds: int) -> int:
         "-p",
         "pytest_timeout",  # the configuration sets its option, and it shares the process's one timer: the alarm's
         "--timeout=0",
+        "-m",
+        "",
         f"--rootdir={TESTS.parent}",
     ]
     return int(pytest.main([*arguments, *(str(TESTS / test) for test in tests)]))

@@ -30,6 +30,7 @@ from obo_kit.testing import AppRuntime, LocalWorkspace
 for package in ("databricks_openai", "databricks_langchain", "databricks_mcp"):
     pytest.importorskip(package, reason=f"{package} is an extra")
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore", "error:a user's session:ResourceWarning"),  # the frameworks' own are theirs
     pytest.mark.usefixtures("no_traces"),
 ]

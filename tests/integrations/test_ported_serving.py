@@ -32,7 +32,7 @@ from obo_kit.testing import LocalWorkspace
 
 for package in ("databricks_openai", "databricks_langchain"):
     pytest.importorskip(package, reason=f"{package} is an extra")
-pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks' own
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # the frameworks' own
 
 CHAT, SQL = "/chat/completions", "/sql/statements"
 FOUND, CLAUSE = "Refunds are paid", "The contract ends"

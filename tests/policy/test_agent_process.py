@@ -12,6 +12,8 @@ import pytest
 from obo_kit._utils.user_code import is_author_s, is_stdlib_folder
 from obo_kit.policy import _agent_file
 
+pytestmark = pytest.mark.long
+
 AGENT = """
 import queue, json, sys
 import __main__

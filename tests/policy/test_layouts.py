@@ -19,6 +19,8 @@ from obo_kit.policy import _agent_file
 from obo_kit.policy._bundle import as_yaml
 from obo_kit.policy._layout import layout_of, locate, target_of
 
+pytestmark = pytest.mark.long
+
 TOOL = """
 from databricks.sdk import WorkspaceClient
 from obo_kit import requires_scopes, with_user_client

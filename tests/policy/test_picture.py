@@ -171,6 +171,7 @@ def test_a_name_cannot_break_out_of_a_chart():
 # --- the page -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_chart_of_the_page_is_that_of_the_example(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(AGENT), *sys.path])
     (shown,) = re.findall(r"^```mermaid\n(.*?)^```$", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)

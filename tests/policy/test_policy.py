@@ -646,12 +646,14 @@ def logged(tmp_path_factory, new_store):
     return policies
 
 
+@pytest.mark.long
 def test_the_policy_is_in_the_logged_model(logged):
     """Rule 22: helper modules count; logging runs `predict` without any user and succeeds (rule 1)."""
     assert logged["plain"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "sql"]}
     assert system_names(logged["plain"]) == {"serving_endpoint": ["llm"]}
 
 
+@pytest.mark.long
 def test_log_model_says_which_policy_it_wrote_and_nothing_of_the_dry_run(logged):
     """Rule 25: MLflow runs `predict` without a user, which no log needs to hear of."""
     said, records = logged["plain said"]
@@ -685,23 +687,27 @@ def test_the_log_is_as_it_was_after_a_dry_run():
     assert (logger.level, PROCESS.developer_said) == (before, False)
 
 
+@pytest.mark.long
 def test_logging_twice_gives_the_same(logged):
     """Rule 22: though the helper module is in `sys.modules` by then."""
     assert logged["again"] == logged["plain"]
 
 
 @pytest.mark.parametrize("way", ["mlflow", "registered", "loaded"])
+@pytest.mark.long
 def test_plain_mlflow_takes_it_and_keeps_it(logged, way):
     """Section 2: `mlflow.pyfunc.log_model(auth_policy=…)`, a registry, and a model that is loaded."""
     assert logged[way] == logged["plain"]
 
 
+@pytest.mark.long
 def test_resources_join_and_a_given_policy_is_merged(logged):
     """Section 2: MLflow refuses the two together."""
     assert logged["given"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "model-serving", "sql"]}
     assert system_names(logged["given"]) == {"app": ["app"], "serving_endpoint": ["llm"], "sql_warehouse": ["w2"]}
 
 
+@pytest.mark.long
 def test_an_object_counts_with_what_the_process_has_registered(logged):
     """Section 2: also with a policy and resources in the form of dictionaries."""
     assert logged["object"]["user_auth_policy"] == {"api_scopes": ["genie", "model-serving", "sql"]}

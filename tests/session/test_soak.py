@@ -15,6 +15,8 @@ from support import INDEX, me
 
 from obo_kit import SessionClosedError, current_session, propagate, user_session, with_user_client
 
+pytestmark = pytest.mark.long
+
 CALLS = int(os.environ.get("OBO_KIT_SOAK_CALLS", "3000"))
 BATCH = 5_000
 THREADS = 16

@@ -10,6 +10,8 @@ from support import last
 
 from obo_kit.testing import LocalWorkspace
 
+pytestmark = pytest.mark.long
+
 sql = pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
 PATH = "/sql/1.0/warehouses/wh1"
 

@@ -633,6 +633,7 @@ def test_the_policy_of_a_toolkit_is_the_user_s(workspace, agent, make):
     assert both["system_auth_policy"] == before["system_auth_policy"]
 
 
+@pytest.mark.long
 def test_the_policy_of_a_file_is_the_user_s(workspace, tmp_path, monkeypatch):
     """Rule 22: collected in a process of its own, by MLflow's loader; also where the file holds the servers besides."""
     extra("databricks_langchain", "VectorSearchRetrieverTool")
