@@ -86,6 +86,10 @@ TOOL_ERRORS = {
 }
 """Where the servers of MCP have their ``ToolError``."""
 _MLFLOW_SERVER = "mlflow.genai.agent_server"
+_SERVERS = {
+    _MLFLOW_SERVER,
+    *(module for registry in REGISTRIES for each in registry.classes for module in each.modules),
+}
 
 
 def refuse_registered(fn: Any, decorator: str) -> None:
@@ -98,38 +102,38 @@ def refuse_registered(fn: Any, decorator: str) -> None:
     Raises:
         TypeError: It is one.
     """
-    registered = _registered_with(fn)
-    if registered is not None:
-        raise TypeError(
-            f"@{decorator} stands above {registered}, which has taken {getattr(fn, '__name__', 'the function')}() as it was: "
-            f"it would never be reached. Put @{decorator} below it."
-        )
-
-
-def _registered_with(fn: Any) -> str | None:
-    mark = next((mark for mark in MARKS if hasattr(fn, mark)), None)
-    if mark is not None:
-        return MARKS[mark]
-    agent_server: Any = sys.modules.get(_MLFLOW_SERVER)
-    chain = [fn]
-    while (fn := getattr(fn, "__wrapped__", None)) is not None:
-        chain.append(fn)
-    around: FrameType | None = sys._getframe(2)  # the code that uses the kit
+    for mark in MARKS:
+        if hasattr(fn, mark):
+            raise _refusal(fn, decorator, MARKS[mark])
+    if not sys.modules.keys() & _SERVERS:
+        return
+    around: FrameType | None = sys._getframe(1)  # the code that uses the kit
     while around is not None and str(around.f_globals.get("__name__", "")).startswith("obo_kit."):
         around = around.f_back
+    chain = [fn]
+    while (inner := getattr(chain[-1], "__wrapped__", None)) is not None:
+        chain.append(inner)
     spaces = [getattr(chain[-1], "__globals__", {})]
     if around is not None:
         spaces += [around.f_locals] if around.f_globals is spaces[0] else [around.f_globals, around.f_locals]
+    registered = _registered_with(chain, _servers_of(spaces), sys.modules.get(_MLFLOW_SERVER))
+    if registered is not None:
+        raise _refusal(fn, decorator, registered)
+
+
+def _refusal(fn: Any, decorator: str, registered: str) -> TypeError:
+    return TypeError(
+        f"@{decorator} stands above {registered}, which has taken {getattr(fn, '__name__', 'the function')}() as it was: "
+        f"it would never be reached. Put @{decorator} below it."
+    )
+
+
+def _registered_with(chain: list[Any], servers: Iterable[tuple[Registry, Any]], agent_server: Any) -> str | None:
     for name in ("invoke", "stream") if agent_server is not None else ():
         if getattr(agent_server, f"get_{name}_function")() in chain:
             return f"@{name}() of MLflow's agent server"
     return next(
-        (
-            registry.decorator
-            for registry, server in _servers_of(spaces)
-            if _holds(registry, server, chain.__contains__)
-        ),
-        None,
+        (registry.decorator for registry, server in servers if _holds(registry, server, chain.__contains__)), None
     )
 
 
@@ -153,7 +157,7 @@ def server_that_holds(fn: Any, is_this: Callable[[Any], bool]) -> str | None:
     )
 
 
-def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Registry, Any]]:
+def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> list[tuple[Registry, Any]]:
     """Return the servers that have a name in one of the spaces."""
     servers: dict[int, tuple[Registry, Any]] = {}
     for space in spaces:
@@ -162,7 +166,7 @@ def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> Iterable[tuple[Registry,
             registry = _kinds[kind] if kind in _kinds else _registry_of(kind)
             if registry is not None:
                 servers[id(value)] = registry, value
-    return servers.values()
+    return list(servers.values())
 
 
 _kinds: dict[type, Registry | None] = {}

@@ -200,8 +200,6 @@ def _hand_over(run: Run, result: Any) -> Any:
 
 def _kind_of(fn: Callable[..., Any]) -> Callable[[_Open, _Start], Callable[..., Any]] | None:
     """Return what wraps a function of a kind that goes on after it has returned; `None` for a plain one."""
-    if type(fn) is types.FunctionType and not fn.__dict__ and not fn.__code__.co_flags & _ANY_KIND:
-        return None  # nothing marks it as another kind
     if inspect.isasyncgenfunction(fn):
         return _as_async_generator
     if inspect.iscoroutinefunction(fn):
@@ -225,7 +223,8 @@ def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | Non
         args, kwargs = run.begin(args, kwargs)
         return called(*args, **kwargs)
 
-    make = _kind_of(fn)
+    plain = type(fn) is types.FunctionType and not fn.__dict__ and not fn.__code__.co_flags & _ANY_KIND
+    make = _kind_of(fn) if not plain else None  # nothing marks it as another kind
     if make is not None:
         return make(begin, start)
 

@@ -23,7 +23,8 @@ from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
 from obo_kit.policy._layout import STAND_IN, layout_of, locate, target_of
 from obo_kit.scopes._lookup import catalogue, kind_of
-from obo_kit.tools._registry import Declaration, Requirement
+from obo_kit.tools._registry import Declaration
+from obo_kit.tools._spec import Requirement
 
 if TYPE_CHECKING:
     from obo_kit.scopes._lookup import Target

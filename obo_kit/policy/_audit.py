@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from obo_kit.exceptions import PolicyError
 from obo_kit.instrumentation._events import on_call, on_request
 from obo_kit.scopes._lookup import SCOPES, Verdict, covers, route_for, route_verdict, same_family
-from obo_kit.tools._registry import REGISTRY, Requirement, Requirements
+from obo_kit.tools._registry import REGISTRY
+from obo_kit.tools._spec import Requirement, Requirements
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, is_a
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import KINDS, kind_of
-from obo_kit.tools._registry import Declaration, Requirement
+from obo_kit.tools._registry import Declaration
+from obo_kit.tools._spec import Requirement
 
 if TYPE_CHECKING:
     from mlflow.models.resources import DatabricksResource

@@ -21,7 +21,8 @@ from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._log_checks import check_arguments, check_helpers, check_model, given_policy
 from obo_kit.policy._reachable import once, reached_declarations
 from obo_kit.scopes._lookup import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
-from obo_kit.tools._registry import REGISTRY, Declaration, Requirement, declarations
+from obo_kit.tools._registry import REGISTRY, Declaration, declarations
+from obo_kit.tools._spec import Requirement
 
 if TYPE_CHECKING:
     from mlflow.models.auth_policy import AuthPolicy

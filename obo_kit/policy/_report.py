@@ -17,7 +17,7 @@ from obo_kit.tools._registry import declarations
 if TYPE_CHECKING:
     from obo_kit.policy._policy import Source
     from obo_kit.scopes._lookup import Naming, Target
-    from obo_kit.tools._registry import Requirement
+    from obo_kit.tools._spec import Requirement
 
 __all__ = ["Need", "Picture", "System", "Tool", "as_json", "as_mermaid", "as_table", "as_text", "picture_of"]
 

@@ -13,8 +13,6 @@ _UNDERLINE = re.compile(r"-{3,}|={3,}")
 
 def without_entry(doc: str, name: str) -> str:
     """Drop a parameter's entry (Google, NumPy or Sphinx style), and the head of its section where nothing else is in it."""
-    if name not in doc:
-        return doc
     return _Docstring(doc).without(name)
 
 
@@ -34,7 +32,7 @@ class _Docstring:
 
     def __init__(self, doc: str) -> None:
         self.lines = doc.split("\n")
-        self.texts = [line.strip() for line in self.lines]
+        self.texts = list(map(str.strip, self.lines))
         self.indents = [len(line) - len(line.lstrip()) for line in self.lines]
 
     def without(self, name: str) -> str:

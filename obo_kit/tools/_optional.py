@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from obo_kit._upstream.errors import is_failure
@@ -95,7 +94,7 @@ class OptionalScope:
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
             raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
-        if inspect.iscoroutinefunction(fallback):
+        if callable(fallback) and inspect.iscoroutinefunction(fallback):
             raise TypeError(
                 "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function"
             )
@@ -145,7 +144,7 @@ class OptionalScope:
             if spec.fallback is not None:
                 raise TypeError(f"@optional_tool stands twice on {spec.name}()")
             fallback = Fallback(value=self._fallback, on=self._on, retry=self._retry)
-            return replace(spec, fallback=fallback, label=self._label)
+            return spec.having(fallback=fallback, label=self._label)
 
         decorated: F = amend(target, "optional_tool", change)
         return decorated

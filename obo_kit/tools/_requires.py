@@ -5,20 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.exceptions import PolicyError
-from obo_kit.tools._registry import (
-    REGISTRY,
-    Declaration,
-    Requirement,
-    Requirements,
-    require_resource,
-    requirement,
-)
+from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
+from obo_kit.tools._spec import Requirement, Requirements
 from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
@@ -54,27 +47,25 @@ def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknow
             "requires_scopes() declares nothing.",
             remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
         )
-    return declaring(tuple(requirement(item, allow_unknown) for item in scopes_or_resources), sys._getframe(1))
+    return declaring([requirement(item, allow_unknown) for item in scopes_or_resources], sys._getframe(1))
 
 
-def declaring(items: tuple[Requirement, ...], caller: types.FrameType) -> Callable[[F], F]:
+def declaring(needed: Sequence[Requirement], caller: types.FrameType) -> Callable[[F], F]:
     """Return a decorator that declares what a tool needs.
 
     Args:
-        items: What it needs.
+        needed: What it needs.
         caller: Where the author declares it.
     """
     place, caller_s = _place(caller), str(caller.f_globals.get("__name__", ""))
 
     def decorate(target: F) -> F:
         def change(spec: ToolSpec) -> ToolSpec:
-            known = spec.requirements.items if spec.requirements is not None else ()
-            added = tuple(item for item in items if item not in known)
-            requirements = Requirements(items=known + added, module=_declaring_module(spec, caller_s))
-            amended = replace(spec, requirements=requirements)
-            REGISTRY.add_tool(
-                replace(declaration_of(amended), place=place), getattr(inspect.unwrap(spec.fn), "__code__", None)
-            )
+            items = spec.requirements.items if spec.requirements is not None else ()
+            items += tuple([item for item in needed if item not in items])
+            amended = spec.having(requirements=Requirements(items=items, module=_declaring_module(spec, caller_s)))
+            fn = inspect.unwrap(spec.fn) if hasattr(spec.fn, "__wrapped__") else spec.fn
+            REGISTRY.add_tool(declaration_of(amended, place), getattr(fn, "__code__", None))
             return amended
 
         decorated: F = amend(target, "requires_scopes", change)
@@ -83,13 +74,14 @@ def declaring(items: tuple[Requirement, ...], caller: types.FrameType) -> Callab
     return decorate
 
 
-def declaration_of(spec: ToolSpec) -> Declaration:
-    """What a tool declares, for the policy. It declares something."""
+def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0)) -> Declaration:
+    """Return what a tool declares, for the policy. It declares something."""
     assert spec.requirements is not None
     return Declaration(
         tool=spec.name if spec.owner is not None else getattr(spec.fn, "__qualname__", spec.name),
         module=spec.requirements.module,
         requirements=spec.requirements.items,
+        place=place,
     )
 
 

@@ -24,7 +24,7 @@ __all__: list[str] = []
 logger = logging.getLogger(__name__)
 
 _MOST = 4096
-_interrupted: dict[tuple[str, ...], UserIdentity] = {}
+INTERRUPTED: dict[tuple[str, ...], UserIdentity] = {}
 """Whose request a step was interrupted in, by step and tool; without a credential. The oldest go."""
 
 
@@ -34,9 +34,9 @@ def note_interrupt(error: BaseException, tool: str, session: UserSession | None)
     if identity is None or not is_a(error, classes.GRAPH_INTERRUPT) or (step := graph_step()) is None:
         return
     key = (*step, tool)
-    _interrupted[key] = without_credential(identity)
-    while len(_interrupted) > _MOST:
-        _interrupted.pop(next(iter(_interrupted)), None)
+    INTERRUPTED[key] = without_credential(identity)
+    while len(INTERRUPTED) > _MOST:
+        INTERRUPTED.pop(next(iter(INTERRUPTED)), None)
 
 
 def check_resumed(tool: str, session: UserSession) -> None:
@@ -45,15 +45,15 @@ def check_resumed(tool: str, session: UserSession) -> None:
     Raises:
         IdentityMismatchError: It does, and ``OBO_KIT_RESUME`` is ``refuse``.
     """
-    step = graph_step() if _interrupted else None
+    step = graph_step()
     key = (*(step or ()), tool)
-    owner, identity = _interrupted.get(key), session._lease.identity
+    owner, identity = INTERRUPTED.get(key), session._lease.identity
     if owner is None or identity is None:
         return
     refuses = os.environ.get("OBO_KIT_RESUME", "").strip().lower() == "refuse"
     same = same_user(owner, identity)
     if same or not refuses:
-        _interrupted.pop(key, None)
+        INTERRUPTED.pop(key, None)
     if same:
         return
     what = (

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from obo_kit.exceptions import MissingScopeError
+from obo_kit.scopes._lookup import TARGETS, Verdict, covers, verdict
 from obo_kit.tools._docstring import without_entry
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall
+    from obo_kit.identity._user import UserIdentity
+    from obo_kit.scopes._lookup import ResourceKind
     from obo_kit.session._session import UserSession
     from obo_kit.tools._fallback import Fallback
-    from obo_kit.tools._registry import Requirements
 
 __all__: list[str] = []
 
@@ -63,8 +67,129 @@ class Injection:
     def without_entries(self, doc: str | None) -> str | None:
         """Return a docstring without the entries of the injected parameters: frameworks send it to the model."""
         for name in self.names:
-            doc = without_entry(doc, name) if doc else doc
+            if doc and name in doc:
+                doc = without_entry(doc, name)
         return doc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """A scope, or a resource that implies its scopes. Exactly one of the two.
+
+    Attributes:
+        scope: As the author wrote it.
+        resource: An MLflow ``DatabricksResource``.
+        kind: The resource's entry in the catalogue.
+    """
+
+    scope: str | None = None
+    resource: Any = None
+    kind: ResourceKind | None = None
+
+    @functools.cached_property
+    def spellings(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of scopes; any one group, held in full, is enough."""
+        if self.scope is not None:
+            return ((self.scope,),)
+        assert self.kind is not None
+        groups: dict[tuple[str, ...], None] = {}
+        for target in TARGETS:
+            for group in (self.kind.current.get(target, ()), self.kind.granular.get(target, ())):
+                if group:
+                    groups[group] = None
+            groups.update({(scope,): None for scope in self.kind.also.get(target, ())})
+        return tuple(groups)
+
+    @functools.cached_property
+    def sufficient(self) -> tuple[tuple[str, ...], ...]:
+        """The groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
+        if self.kind is None:
+            return self.spellings
+        named = {
+            group for target in TARGETS for group in (self.kind.current.get(target), self.kind.granular.get(target))
+        }
+        return tuple(
+            group
+            for group in self.spellings
+            if group in named
+            or any(
+                all(covers(group[0], scope) for scope in self.kind.current.get(target, ()) or ("",))
+                for target in TARGETS
+            )
+        )
+
+    def missing(self, held: frozenset[str]) -> tuple[str, ...]:
+        """The scopes that a token lacks; empty where it holds them, or where that cannot be told."""
+        fallen_short: tuple[str, ...] | None = None
+        for group in self.spellings:
+            verdicts = {scope: verdict(held, scope) for scope in group}
+            missing = tuple(scope for scope, found in verdicts.items() if found is Verdict.MISSING)
+            if not missing:
+                return ()
+            fallen_short = fallen_short or missing
+        return fallen_short or ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What one tool declares."""
+
+    items: tuple[Requirement, ...]
+    module: str = ""
+    """The module that declares it."""
+    held: frozenset[str] = field(init=False)
+    """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
+    resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
+    """The declared resources: kind and name."""
+    scopes: tuple[str, ...] = field(init=False)
+    """The declared scopes, each in one spelling, sorted."""
+    _verdicts: dict[frozenset[str], tuple[str, ...]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        held: set[str] = set()
+        scopes: set[str] = set()
+        named: list[tuple[ResourceKind, str]] = []
+        for item in self.items:
+            spellings = item.spellings
+            held.update(*spellings)
+            scopes.update(*spellings[:1])
+            if item.kind is not None:
+                named.append((item.kind, str(item.resource.name)))
+        object.__setattr__(self, "held", frozenset(held))
+        object.__setattr__(self, "resources", tuple(named))
+        object.__setattr__(self, "scopes", tuple(sorted(scopes)))
+
+    def check(self, tool: str, identity: UserIdentity) -> None:
+        """Compare the token with the declaration, before anything is sent.
+
+        Raises:
+            MissingScopeError: The token says what it holds, and scopes are missing: all of them are named.
+        """
+        held = identity.scopes
+        if held is None:
+            return
+        missing = self._verdicts.get(held)
+        if missing is None:
+            missing = tuple(sorted({scope for item in self.items for scope in item.missing(held)}))
+            if len(self._verdicts) < 256:  # as many as there are sets of scopes, not of users
+                self._verdicts[held] = missing
+        if missing:
+            raise MissingScopeError(
+                f"The user's token does not carry what '{tool}' declares: {', '.join(missing)}.",
+                remedy=_deploy_remedy(identity.source),
+                scopes=missing,
+            )
+
+
+def _deploy_remedy(source: str) -> str:
+    if source == "apps":
+        return (
+            "Add the scopes to the app's user_api_scopes (obo_kit.app_config), stop and start the app, and let the user "
+            "consent anew."
+        )
+    return "Log the model again with obo_kit.log_model, which declares them, and deploy the new version."
 
 
 def as_it_is(value: Any) -> Any:
@@ -140,6 +265,23 @@ class Reading:
     signature: inspect.Signature
     hidden: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        """Return the function's name, for messages."""
+        return str(getattr(self.fn, "__name__", repr(self.fn)))
+
+    def without(self, hidden: frozenset[str]) -> Reading:
+        """Return what it says of the other parameters."""
+        if not hidden:
+            return self
+        shown = [parameter for name, parameter in self.signature.parameters.items() if name not in hidden]
+        return Reading(
+            fn=self.fn,
+            hints={name: hint for name, hint in self.hints.items() if name not in hidden},
+            signature=self.signature.replace(parameters=shown),
+            hidden=hidden,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToolSpec:
@@ -156,6 +298,17 @@ class ToolSpec:
     label: str | None = None  # the name that `optional_tool` gives it
     reading: Reading | None = None  # of the function that the first of the decorators was put on
     wrappers: list[Any] = field(init=False, default_factory=list)
+
+    def having(self, **parts: Any) -> ToolSpec:
+        """Return the tool with these parts in place of its own, and without wrappers: `dataclasses.replace`, in one call."""
+        spec = object.__new__(ToolSpec)
+        vars(spec).update(vars(self), **parts, wrappers=[])
+        return spec
+
+    def mark(self, wrapper: Any) -> None:
+        """Make a function the wrapper of this tool."""
+        wrapper.__dict__[_ATTRIBUTE] = self
+        self.wrappers.append(wrapper)
 
     @property
     def called(self) -> str:
@@ -178,9 +331,3 @@ def inner_spec_of(target: object) -> ToolSpec | None:
     """Return the spec of a tool, also below foreign wrappers that keep the attributes of what they wrap."""
     spec = getattr(target, _ATTRIBUTE, None)
     return spec if isinstance(spec, ToolSpec) else None
-
-
-def mark(wrapper: Any, spec: ToolSpec) -> None:
-    """Make a function the wrapper of a tool."""
-    setattr(wrapper, _ATTRIBUTE, spec)
-    spec.wrappers.append(wrapper)

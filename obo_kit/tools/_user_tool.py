@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
@@ -12,8 +12,9 @@ from obo_kit._utils.plugins import load
 from obo_kit.exceptions import DenialReason
 from obo_kit.tools._fallback import FORGIVEN, UNSET
 from obo_kit.tools._optional import OptionalScope, optional_tool
-from obo_kit.tools._registry import Requirement, is_resource, requirement
+from obo_kit.tools._registry import is_resource, requirement
 from obo_kit.tools._requires import declaring
+from obo_kit.tools._spec import Requirement
 from obo_kit.tools._with_client import with_user_client
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def user_tool(
     optional = optional_tool(name=name, fallback=fallback, on=on, retry=retry, idempotent=idempotent)
     if len(scopes_or_resources) == 1 and not _is_declared(scopes_or_resources[0]):
         return _decorated(scopes_or_resources[0], (), optional, caller)
-    items = tuple(requirement(item, allow_unknown) for item in scopes_or_resources)
+    items = [requirement(item, allow_unknown) for item in scopes_or_resources]
     return lambda target: _decorated(target, items, optional, caller)
 
 
@@ -114,7 +115,7 @@ def _is_declared(item: object) -> bool:
     return isinstance(item, str) or is_resource(item)
 
 
-def _decorated(target: Any, items: tuple[Requirement, ...], optional: OptionalScope, caller: types.FrameType) -> Any:
+def _decorated(target: Any, items: Sequence[Requirement], optional: OptionalScope, caller: types.FrameType) -> Any:
     if isinstance(target, list):
         return [_decorated(tool, items, optional, caller) for tool in target]
     made = with_user_client(target)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from obo_kit.session._opening import session_for_tool
 from obo_kit.tools._adapters import on_copy
-from obo_kit.tools._signature import injection_of
+from obo_kit.tools._signature import injection_of, read
 from obo_kit.tools._spec import Injection
-from obo_kit.tools._wrapper import amend, function_below
+from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -120,8 +119,10 @@ class ClientScope:
                     raise TypeError(
                         f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
                     )
-                return replace(spec, fn=on_copy(spec.fn, spec.owner.copy_for), injection=_NO_PARAMETER)
-            return replace(spec, injection=injection_of(function_below(spec.fn, "with_user_client"), self._param))
+                return spec.having(fn=on_copy(spec.fn, spec.owner.copy_for), injection=_NO_PARAMETER)
+            reading = read(spec.fn)
+            injection = injection_of(reading, self._param)
+            return spec.having(injection=injection, reading=reading.without(injection.names))
 
         return amend(target, "with_user_client", change)
 
@@ -161,4 +162,4 @@ def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
         NoUserSessionError: At the call: outside of any session, where an entry point is declared.
     """
     scope = ClientScope(param)
-    return scope if target is None else scope(cast("Any", target))
+    return scope if target is None else scope(target)

@@ -7,7 +7,7 @@ then happens in a call is written once, in `_ToolRun`: fallback outermost, then 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+import types
 from typing import TYPE_CHECKING, Any, cast
 
 from obo_kit._upstream.servers import refuse_registered
@@ -21,10 +21,10 @@ from obo_kit.session._opening import session_for_tool
 from obo_kit.session._session import UserSession
 from obo_kit.tools._adapters import decorate_later, methods_of, tool_object
 from obo_kit.tools._frameworks import answer_framework
-from obo_kit.tools._resumed import check_resumed, note_interrupt
+from obo_kit.tools._resumed import INTERRUPTED, check_resumed, note_interrupt
 from obo_kit.tools._retry import retrying, tell_what_was_tried
 from obo_kit.tools._signature import plain, read
-from obo_kit.tools._spec import ToolSpec, inner_spec_of, mark, spec_of
+from obo_kit.tools._spec import ToolSpec, inner_spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,15 +40,12 @@ _ANSWER = "__obo_answer__"
 _CACHED = type(functools.cache(len))
 
 
-def function_below(target: Any, decorator: str) -> Callable[..., Any]:
-    """The author's own function below the kit's decorators.
+def _function(target: Any, decorator: str) -> Callable[..., Any]:
+    """Return a function that a decorator can stand on.
 
     Raises:
-        TypeError: The target is no function.
+        TypeError: The target is none.
     """
-    spec = spec_of(target)
-    if spec is not None:
-        return spec.fn
     if isinstance(target, _CACHED):
         raise TypeError(
             f"@{decorator} stands above a cache, which would keep one user's answers for the next. Fix: leave it out, or "
@@ -59,7 +56,8 @@ def function_below(target: Any, decorator: str) -> Callable[..., Any]:
             f"@{decorator} goes on a function or a method, not on {_described(target)}. Fix: put it below the decorator "
             "that makes a tool object of the function"
         )
-    return cast("Callable[..., Any]", target)
+    function: Callable[..., Any] = target
+    return function
 
 
 def _described(target: Any) -> str:
@@ -70,7 +68,7 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
     """Add one decorator's part to a tool, and wrap it anew."""
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(amend(target.__func__, decorator, change))
-    owner = tool_object(target)
+    owner = tool_object(target) if type(target) is not types.FunctionType else None
     if owner is not None:
         return _amend_object(owner, decorator, change)
     return _wrapped(*_amended(target, decorator, change))
@@ -79,17 +77,20 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
 def _amended(
     target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **settings: Any
 ) -> tuple[ToolSpec, Any]:
-    fn = function_below(target, decorator)
     refuse_registered(target, decorator)
     below = inner_spec_of(target)
-    if below is None:
-        spec = ToolSpec(fn=fn, name=_name_of(fn))
-    elif below.wrappers[0] is target:
-        spec = below if below.name == (name := _name_of(target)) else replace(below, name=name)
+    if below is not None and below.wrappers[0] is target:
+        # Tools that a loop makes are named once they are decorated.
+        spec = below if below.name == target.__name__ else below.having(name=target.__name__)
     else:
+        fn = target if type(target) is types.FunctionType else _function(target, decorator)
         # What is declared below a foreign decorator holds above it too.
-        spec = replace(below, fn=fn, name=_name_of(fn), injection=None, below=below)
-    return change(replace(spec, **settings) if settings else spec), target
+        spec = (
+            ToolSpec(fn=fn, name=_name_of(fn))
+            if below is None
+            else below.having(fn=fn, name=_name_of(fn), injection=None, below=below)
+        )
+    return change(spec.having(**settings) if settings else spec), target
 
 
 def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
@@ -126,31 +127,35 @@ def acts_as_user(target: object) -> bool:
 
 
 def _name_of(fn: Any) -> str:
-    return str(getattr(plain(fn), "__name__", type(fn).__name__))
+    return str(getattr(fn, "__name__", None) or getattr(plain(fn), "__name__", type(fn).__name__))
 
 
 def _wrapped(spec: ToolSpec, previous: Any) -> Any:
-    retry = spec.fallback.retry if spec.fallback is not None else None
+    injection, fallback = spec.injection, spec.fallback
+    retry = fallback.retry if fallback is not None else None
     wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
     # From the wrapper below and not from the author's function: its name or docstring may have been set since.
-    source = plain(previous)
+    source = plain(previous) if isinstance(previous, functools.partial) else previous
     functools.update_wrapper(wrapper, source)
     if spec.label is not None:
         wrapper.__name__ = spec.label
     wrapper.__dict__["__wrapped__"] = spec.fn
-    hidden = spec.injection.names if spec.injection is not None else frozenset[str]()
+    hidden = injection.names if injection is not None else _NOTHING_HIDDEN
     reading = spec.reading
     if reading is None or reading.fn is not spec.fn or reading.hidden != hidden:
-        reading = read(spec.fn, hidden)
+        reading = read(spec.fn).without(hidden)
         object.__setattr__(spec, "reading", reading)  # it is the spec's own: nobody else has it yet
     public: Any = wrapper
     # Evaluated, because frameworks evaluate what is left as text in this module's globals.
     public.__annotations__ = dict(reading.hints)
     public.__signature__ = reading.signature
-    if spec.injection is not None and source.__doc__:
-        public.__doc__ = spec.injection.without_entries(source.__doc__)
-    mark(wrapper, spec)
+    if injection is not None and source.__doc__:
+        public.__doc__ = injection.without_entries(source.__doc__)
+    spec.mark(wrapper)
     return wrapper
+
+
+_NOTHING_HIDDEN: frozenset[str] = frozenset()
 
 
 class _Call(ToolCall):
@@ -206,7 +211,8 @@ class _ToolRun(Run):
         session, self._owned = session_for_tool(call.tool, opens=not lasting)
         self._session = session
         self.frame = Frame(session, call)
-        check_resumed(call.tool, session)
+        if INTERRUPTED:
+            check_resumed(call.tool, session)
         if requirements is not None:
             requirements.check(call.tool, session.identity)
         if injection is not None:

@@ -157,7 +157,7 @@ def test_a_token_that_the_workspace_does_not_know(workspace, call):
 @every_call
 def test_a_missing_scope_named_by_the_platform(workspace, monkeypatch, call):
     """Rule 16: where the token did not say what it carries."""
-    monkeypatch.setattr("obo_kit.tools._registry.Requirements.check", lambda *_: None)
+    monkeypatch.setattr("obo_kit.tools._spec.Requirements.check", lambda *_: None)
     with with_token(workspace, "alice", scopes=["files"]):
         denial = denied(call)
     assert (denial.reason, denial.status) == (R.MISSING_SCOPE, 403)
@@ -1079,7 +1079,7 @@ def test_detail_has_the_platform_s_words_without_the_sdk_s_tail(workspace):
 )
 def test_a_missing_scope_is_spelled_for_where_it_runs(workspace, monkeypatch, source, spelled, how):
     """Rule 17: in a spelling that the target can grant."""
-    monkeypatch.setattr("obo_kit.tools._registry.Requirements.check", lambda *_: None)
+    monkeypatch.setattr("obo_kit.tools._spec.Requirements.check", lambda *_: None)
     tool = with_user_client(lambda client: client.vector_search_indexes.get_index(INDEX))
     if source == "apps":
         with workspace.as_app() as app:

@@ -36,7 +36,8 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit.scopes import SCOPES, kind_of
-from obo_kit.tools._registry import REGISTRY, Requirement, Requirements
+from obo_kit.tools._registry import REGISTRY
+from obo_kit.tools._spec import Requirement, Requirements
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from obo_kit.analysis.check._vocabulary import (
     opens_session,
 )
 from obo_kit.scopes._lookup import KINDS
-from obo_kit.tools._registry import Requirement, Requirements
+from obo_kit.tools._spec import Requirement, Requirements
 
 if TYPE_CHECKING:
     from obo_kit.scopes._model import ResourceKind
