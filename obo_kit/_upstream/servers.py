@@ -102,9 +102,9 @@ def refuse_registered(fn: Any, decorator: str) -> None:
     Raises:
         TypeError: It is one.
     """
-    for mark in MARKS:
+    for mark, framework in MARKS.items():
         if hasattr(fn, mark):
-            raise _refusal(fn, decorator, MARKS[mark])
+            raise _refusal(fn, decorator, framework)
     if not sys.modules.keys() & _SERVERS:
         return
     around: FrameType | None = sys._getframe(1)  # the code that uses the kit

@@ -86,5 +86,5 @@ def test_what_is_kept_is_bounded_and_acts_for_nobody(workspace, agent, monkeypat
     monkeypatch.setattr(_resumed, "_MOST", 2)
     for thread in ("a", "b", "c"):
         asked(workspace, agent, thread, "alice")
-    assert len(_resumed._interrupted) == 2
-    assert all(identity.released for identity in _resumed._interrupted.values())
+    assert len(_resumed.INTERRUPTED) == 2
+    assert all(identity.released for identity in _resumed.INTERRUPTED.values())
