@@ -7,6 +7,8 @@ import click
 from obo_kit._version import __version__
 from obo_kit.cli._check import check
 from obo_kit.cli._demo import demo
+from obo_kit.cli._doctor import doctor
+from obo_kit.cli._init import init
 from obo_kit.cli._playground import playground
 from obo_kit.cli._policy import policy
 from obo_kit.cli._scopes import scopes
@@ -29,5 +31,5 @@ def main(context: click.Context) -> None:
     context.color = colour()
 
 
-for _command in (check, demo, playground, policy, scopes, workspace):
+for _command in (check, demo, doctor, init, playground, policy, scopes, workspace):
     main.add_command(_command)

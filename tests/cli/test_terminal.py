@@ -143,9 +143,10 @@ def ask(client): ...
 """
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> str:
-    path = tmp_path / "agent.py"
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory) -> str:
+    """One file for all: collected once."""
+    path: Path = tmp_path_factory.mktemp("agent") / "agent.py"
     path.write_text(AGENT)
     return str(path)
 
