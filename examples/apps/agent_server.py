@@ -1,8 +1,11 @@
 """MLflow's agent server, as Databricks' app templates use it: the kit reads the headers that the server keeps.
 
+A tool that waits runs in a thread, which keeps the session: the server answers others meanwhile.
+
 Run: python examples/apps/agent_server.py
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from databricks.sdk import WorkspaceClient
@@ -19,14 +22,14 @@ def whoami(client: WorkspaceClient) -> str:
 @invoke()
 @user_session
 async def answer(request: dict) -> dict:
-    return {"answer": whoami()}
+    return {"answer": await asyncio.to_thread(whoami)}
 
 
 @stream()
 @user_session
 async def answers(request: dict) -> AsyncIterator[dict]:
     for _ in range(2):
-        yield {"answer": whoami()}
+        yield {"answer": await asyncio.to_thread(whoami)}
 
 
 server = AgentServer()

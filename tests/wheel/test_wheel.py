@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("langchain", "openai", "mcp", "bundle", "testing")
-COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground")
+COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground", "init", "doctor")
 BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
