@@ -29,6 +29,7 @@ _VARIABLES: Final = {
     "OBO_KIT_COLLECT_SECONDS": (),
     "OBO_KIT_DEVELOPER": ("machine",),
     "OBO_KIT_PROCESS_TOKEN": ("refuse",),
+    "OBO_KIT_RESUME": ("refuse",),
     "OBO_KIT_SCOPE_GUARD": ("raise", "warn", "off"),
 }
 _CAREFUL: Final = {
@@ -126,7 +127,7 @@ def _variables() -> Iterator[Finding]:
         value = os.environ[name]
         if name not in _VARIABLES:
             yield Finding("problem", f"{name} is no variable of the kit's.", f"Correct it: {', '.join(_VARIABLES)}.")
-        elif _VARIABLES[name] and value not in _VARIABLES[name]:
+        elif _VARIABLES[name] and value.strip().lower() not in _VARIABLES[name]:
             yield Finding(
                 "problem", f"{name} is '{value}'.", f"Set it to {' or '.join(_VARIABLES[name])}, or unset it."
             )
