@@ -14,7 +14,7 @@ from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import FRAME
 from obo_kit.denials._classify import STATEMENT_TAKEN, classify, route_of
 from obo_kit.denials._from_exceptions import Scene, of_exception, without_config
-from obo_kit.denials._from_values import of_value
+from obo_kit.denials._from_values import GENIE_FAILED, of_value
 from obo_kit.denials._remedies import USER_MESSAGES, Subject, full_name, is_id, remedy_for
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.scopes._lookup import catalogue, route_verdict
@@ -32,6 +32,8 @@ T = TypeVar("T")
 _R = DenialReason
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
+_PLAIN = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
+"""Types that are a refusal only where one was seen on the wire; a text also where it says so itself."""
 
 
 def explain(refused: object) -> Denial | None:
@@ -54,8 +56,11 @@ def explain(refused: object) -> Denial | None:
 
 def explain_in(refused: object, call: ToolCall | None, session: Session | None) -> Denial | None:
     """Explain what a tool call of a session was refused; see `explain`."""
-    user = session.user if session is not None else None
     evidence = call.evidence if call is not None else session.evidence if session is not None else Evidence()
+    says_so = isinstance(refused, str) and refused.startswith(GENIE_FAILED)
+    if type(refused) in _PLAIN and not evidence.refusals and not says_so:
+        return None  # as most of what tools return
+    user = session.user if session is not None else None
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
     if not isinstance(refused, BaseException):
         finding = of_value(refused, scene)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_GENIE_FAILED = "Genie query failed with error: "
+GENIE_FAILED = "Genie query failed with error: "
 _FORMS = ("databricks", "databricks_ai_bridge", "mcp", "requests", "unitycatalog", "builtins")
 _MAX_TEXT = 8000
 _MAX_PARTS = 50
@@ -65,10 +65,10 @@ def _of_mcp_result(result: Any, scene: Scene) -> Finding | None:
 
 def _of_genie_text(text: str, *, own: bool) -> Finding | None:
     """`databricks_ai_bridge` makes a text of a failed message: its own words, then the error as Python writes it."""
-    if not text.startswith(_GENIE_FAILED) or len(text) > _MAX_TEXT:
+    if not text.startswith(GENIE_FAILED) or len(text) > _MAX_TEXT:
         return None
     try:
-        error = ast.literal_eval(text[len(_GENIE_FAILED) :])
+        error = ast.literal_eval(text[len(GENIE_FAILED) :])
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     if not isinstance(error, dict):

@@ -23,6 +23,8 @@ Headers: TypeAlias = (
 
 _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
+AGENT_SERVER = "mlflow.genai.agent_server.utils"
+"""Where MLflow's agent server keeps the headers of the request that it serves."""
 
 
 class RequestHeaders(Hidden):
@@ -113,7 +115,7 @@ def _header_text(raw: Any) -> str:
 def agent_server_headers() -> Any:
     """Return the headers that MLflow's agent server keeps for the request being served, if it is what serves."""
     # Where its module was never imported, it does not.
-    server = sys.modules.get("mlflow.genai.agent_server.utils")
+    server = sys.modules.get(AGENT_SERVER)
     return (server.get_request_headers() if server is not None else None) or None
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 
-from obo_kit.context._frame import ended_session, open_session
+from obo_kit.context._frame import FRAME, ended_session, open_session
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, NoUserSessionError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
-from obo_kit.identity._headers import from_headers, names_a_user, request_headers, request_served
+from obo_kit.identity._headers import (
+    AGENT_SERVER,
+    REQUEST_HEADERS,
+    from_headers,
+    names_a_user,
+    request_headers,
+    request_served,
+)
 from obo_kit.identity._process import OPEN_SESSIONS, PROCESS
 from obo_kit.identity._runtime import DeveloperKind
 from obo_kit.identity._sources import capture
@@ -19,7 +27,7 @@ from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import UserIdentity, from_process_token, same_user
 from obo_kit.session._advice import advice
 from obo_kit.session._session import UserSession
-from obo_kit.session._streams import block_on_the_stack, left_behind
+from obo_kit.session._streams import BLOCKS, StreamFrame, block_on_the_stack, left_behind
 
 __all__ = ["current_session"]
 
@@ -46,12 +54,13 @@ def session_in_force() -> UserSession | None:
     Raises:
         IdentityMismatchError: It runs in a stream whose ``with`` block is another user's than the session around it.
     """
-    session, block = open_session(UserSession), block_on_the_stack()
+    session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
+    left = isinstance(FRAME.get(), StreamFrame) and left_behind()
     if block is not None and of_another_request(block):
         block = None  # the stream waits for a request that it sent in this process
     if block is None:
-        return None if session is not None and left_behind() else session
-    if session is None or session is block or left_behind():
+        return None if left else session
+    if session is None or session is block or left:
         return block
     raise IdentityMismatchError(
         "A stream holds its `with user_session(…)` block across a yield, and is stepped inside another user's session.",
@@ -61,6 +70,8 @@ def session_in_force() -> UserSession | None:
 
 def of_another_request(session: UserSession) -> bool:
     """Is a request served here that is not the one that the session was opened in (rule 6)?"""
+    if REQUEST_HEADERS.get() is None and AGENT_SERVER not in sys.modules:
+        return False  # no server keeps it
     request = request_served()
     return request is not None and request is not session._request.value
 

@@ -24,7 +24,8 @@ _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 # Whoever steps a generator to enter a context or to set up a fixture: what it yields to is meant to be inside.
 _CONTEXT_MANAGERS = frozenset({"contextlib", "_pytest", "pytest_asyncio", "pytest_anyio"})
 
-_blocks: dict[int, tuple[FrameType, UserSession]] = {}  # the frames are kept, so that no other one gets their ids
+BLOCKS: dict[int, tuple[FrameType, UserSession]] = {}
+"""The blocks that are open, by the ids of their frames, which are kept so that no other one gets them."""
 
 
 class StreamFrame(Frame):
@@ -51,22 +52,22 @@ def generator_of(block: FrameType) -> FrameType | None:
 
 def enter_block(generator: FrameType, session: UserSession) -> int:
     """Note a block, until `leave_block`."""
-    _blocks[id(generator)] = (generator, session)
+    BLOCKS[id(generator)] = (generator, session)
     return id(generator)
 
 
 def leave_block(key: int) -> None:
     """Forget a block."""
-    _blocks.pop(key, None)
+    BLOCKS.pop(key, None)
 
 
 def block_on_the_stack() -> UserSession | None:
     """Return the open session of the innermost generator on the stack that holds a block."""
-    if not _blocks:
+    if not BLOCKS:
         return None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        block = _blocks.get(id(frame))
+        block = BLOCKS.get(id(frame))
         if block is not None and block[0] is frame:
             return block[1] if not block[1].closed else None
         frame = frame.f_back
