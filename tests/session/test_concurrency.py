@@ -28,11 +28,13 @@ from obo_kit import (
     NoUserIdentityError,
     NoUserSessionError,
     OboError,
+    ScopeViolationError,
     SessionClosedError,
     TokenExpiredError,
     UserIdentity,
     current_session,
     propagate,
+    requires_scopes,
     user_session,
     with_user_client,
 )
@@ -553,6 +555,7 @@ class Interleavings(RuleBasedStateMachine):
     contexts = Bundle("contexts")
     expired = Bundle("expired")
     workspace = None
+    agent_server = None
     users = st.sampled_from(NAMES)
 
     @initialize()
@@ -671,6 +674,64 @@ class Interleavings(RuleBasedStateMachine):
         assert request.context.run(whoami) == request.name
         self.expected += [name, request.name]
 
+    @rule(request=requests, name=users)
+    def serve_the_agent_server_s_request_inside(self, request, name):
+        """Rule 6: one that opens a session acts as its own user, one that only uses one is refused."""
+        headers = {"x-forwarded-access-token": self.workspace.token(name)}
+
+        def served():
+            self.agent_server.set_request_headers(headers)
+            with user_session():
+                assert whoami() == name
+            with pytest.raises(IdentityMismatchError):
+                bare_tool()
+
+        before, self.runtime.identity = self.runtime.identity, None
+        request.context.run(contextvars.copy_context).run(served)
+        self.runtime.identity = before
+        assert request.context.run(whoami) == request.name
+        self.expected += [name, request.name]
+
+    @rule(request=requests)
+    def call_with_nobody(self, request):
+        """Rules 1 and 7: users were named, and now there is none; the environment has somebody to offer."""
+
+        def nobody():
+            with pytest.raises(NoUserIdentityError), user_session():
+                pass
+            with pytest.raises(NoUserSessionError):
+                bare_tool()
+
+        before, self.runtime.identity = self.runtime.identity, None
+        contextvars.Context().run(nobody)
+        self.runtime.identity = before
+
+    @rule(request=requests)
+    def use_a_narrowed_client(self, request):
+        """Rule 23: the client's own, one derived from it, and in a thread without any context."""
+
+        @requires_scopes("genie")
+        @with_user_client
+        def tool(client):
+            derived = WorkspaceClient(config=client.config)
+
+            def stray(of):
+                return list(of.warehouses.list())
+
+            with ThreadPoolExecutor(1) as pool:
+                for use in (lambda: stray(client), lambda: stray(derived), lambda: pool.submit(stray, derived).result()):
+                    with pytest.raises(ScopeViolationError):
+                        use()
+
+        request.context.run(tool)
+
+    @rule(request=requests)
+    def derive_a_client(self, request):
+        """Rule 5: it is the user's, and is kept in place of the client that it was derived from."""
+        request.client = WorkspaceClient(config=request.client.config)
+        assert me(request.client) == request.name
+        self.expected.append(request.name)
+
     @rule(target=contexts, request=requests)
     def copy_context(self, request):
         return request.context.run(contextvars.copy_context), request
@@ -747,11 +808,15 @@ class Interleavings(RuleBasedStateMachine):
 LONG = os.environ.get("OBO_KIT_TEST_PROFILE", "") == "long"
 
 
-def test_the_server_sees_no_other_user_in_any_interleaving(workspace):
-    """Rules 4 to 6."""
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")
+def test_the_server_sees_no_other_user_in_any_interleaving(workspace, monkeypatch):
+    """Rules 1, 4 to 7 and 23."""
     from hypothesis.stateful import run_state_machine_as_test
+    from mlflow.genai.agent_server import utils
 
-    machine = type("Machine", (Interleavings,), {"workspace": workspace})
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("carol"))
+    machine = type("Machine", (Interleavings,), {"workspace": workspace, "agent_server": utils})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,19 +1,34 @@
-"""Many users, threads and faults for a while: rules 2 to 6 of the design, on what the server saw.
+"""Many users, threads, faults and edges for a while: rules 2 to 7 and 23 of the design, on what the server saw.
 
 A short one in the default suite; ``make soak`` runs 100,000 calls (``OBO_KIT_SOAK_CALLS``).
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from databricks.ai_search.client import VectorSearchClient
+from databricks.sdk import WorkspaceClient
 from support import INDEX, me
 
-from obo_kit import SessionClosedError, current_session, propagate, user_session, with_user_client
+from obo_kit import (
+    NoUserIdentityError,
+    NoUserSessionError,
+    OboError,
+    ScopeViolationError,
+    SessionClosedError,
+    current_session,
+    propagate,
+    requires_scopes,
+    user_session,
+    with_user_client,
+)
+from obo_kit.integrations.asgi import UserHeadersMiddleware
 
 pytestmark = pytest.mark.long
 
@@ -30,6 +45,7 @@ def crowded_workspace():
 
     with LocalWorkspace() as workspace:
         workspace.add_index(INDEX, [{"id": "a1", "text": "refund"}], primary_key="id", text_column="text")
+        workspace.add_service_principal("agent")
         for user in USERS:
             workspace.add_user(user)
             workspace.grant(user, "SELECT", INDEX)
@@ -43,6 +59,27 @@ def whoami(*_: object) -> str:
 @with_user_client
 def tool(client):
     return me(client)
+
+
+@requires_scopes("genie")
+@with_user_client
+def narrowed(client):
+    return list(WorkspaceClient(config=client.config).warehouses.list())
+
+
+@user_session
+def entry():
+    return tool()
+
+
+def refused(function, *expected):
+    """Nothing, where a call is refused as it should be; else what came of it, beside the name of nobody."""
+    try:
+        return [("nobody", function())]
+    except expected:
+        return []
+    except OboError as error:
+        return [("nobody", type(error).__name__)]
 
 
 class Soak:
@@ -63,6 +100,7 @@ class Soak:
             session = current_session()
             answers = [(name, whoami()), (name, tool())]
             answers += [(name, who) for who in inner.map(propagate(whoami), range(2))]
+            answers += self.edges(session, inner, chance)
             index = session.get(VectorSearchClient).get_index(index_name=INDEX)
             index.similarity_search(query_text="refund", columns=["id"], num_results=1)
             if chance.random() < 0.05:
@@ -70,6 +108,29 @@ class Soak:
             return answers
 
         self.stream, self.predict = stream, predict
+
+    def edges(self, session, inner, chance):
+        """What may come of a request that loses its session, derives a client, or serves another request inside."""
+        name = (session.identity.principal or "").partition("@")[0]
+        edge = chance.randrange(5)
+        if edge == 0:
+            return refused(inner.submit(tool).result, NoUserSessionError)
+        if edge == 1:
+            return refused(inner.submit(entry).result, NoUserIdentityError)
+        if edge == 2:
+            return [(name, me(WorkspaceClient(config=session.client.config)))]
+        if edge == 3:
+            return refused(narrowed, ScopeViolationError)
+        other = chance.choice(USERS)
+        headers = [(b"x-forwarded-access-token", self.workspace.token(other).encode())]
+        answers = []
+
+        async def served(scope, receive, send):
+            answers.append((other, entry()))
+
+        request = UserHeadersMiddleware(served)({"type": "http", "headers": headers}, None, None)
+        contextvars.copy_context().run(asyncio.run, request)
+        return answers
 
     def requests(self, seed, calls):
         """One thread: requests of two users that interleave, until enough calls were made."""
@@ -105,9 +166,14 @@ def is_injected(error: BaseException) -> bool:
     return "Injected fault" in f"{error}{error.__cause__}"
 
 
-def test_every_call_is_its_user_s_and_none_comes_after_the_end(crowded_workspace):
-    """Rules 2, 4 and 5: no call under another identity, none after a close, none by the service principal."""
+def test_every_call_is_its_user_s_and_none_comes_after_the_end(crowded_workspace, monkeypatch):
+    """Rules 2, 4 to 7 and 23: no call under another identity, none after a close, none by the service principal."""
     workspace, done = crowded_workspace, 0
+    principal = workspace.service_principal("agent")
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")  # a deployed agent only warns by default
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", principal.client_id)
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", principal.client_secret)
     with workspace.as_model_serving() as runtime, ThreadPoolExecutor(THREADS) as pool:
         soak = Soak(workspace, runtime)
         while done < CALLS:
