@@ -77,6 +77,9 @@ def forget() -> None:
     session = sys.modules.get("obo_kit.session._opening")
     if session is not None:
         session._process_token_users = session._ProcessTokenUsers()
+    sessions = sys.modules.get("obo_kit.session._session")
+    if sessions is not None:
+        sessions._said.clear()
     identity = sys.modules.get("obo_kit.identity._sources")
     if identity is not None:
         identity._registered.clear()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UserSession"]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # Clients that act with the agent's own credentials whatever they are given, and what to use instead.
@@ -44,6 +48,17 @@ _CARRY_NO_USER = {
 }
 
 
+_said: set[str] = set()
+_MOST_SAID = 256
+
+
+def running_task() -> Any:
+    """Return the task that runs here; `None` outside of an event loop."""
+    asyncio: Any = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    return asyncio.current_task(loop) if loop is not None else None
+
+
 class _StandIn:
     """What stands for an object. It holds the object, so that no other one gets its id."""
 
@@ -61,7 +76,18 @@ class UserSession(Leased):
     Open one with `user_session`. Safe to use from several threads. Cannot be pickled or copied.
     """
 
-    __slots__ = ("__weakref__", "_clients", "_denials", "_evidence", "_lease", "_lock", "_request", "_stand_ins")
+    __slots__ = (
+        "__weakref__",
+        "_clients",
+        "_denials",
+        "_evidence",
+        "_lease",
+        "_lock",
+        "_request",
+        "_stand_ins",
+        "_task",
+        "_tasks",
+    )
 
     def __init__(
         self,
@@ -76,6 +102,9 @@ class UserSession(Leased):
         self._evidence = Evidence()
         self._lock = threading.RLock()
         self._request = Hidden(request_served())  # the one that it was opened in, where a server tells
+        task = running_task()
+        self._task = weakref.ref(task) if task is not None else None
+        self._tasks: weakref.WeakSet[Any] | None = None
         OPEN_SESSIONS.add(id(self))
 
     @property
@@ -107,6 +136,32 @@ class UserSession(Leased):
     def evidence(self) -> Evidence:
         """Return what the session's clients saw on the wire where no tool's call was running."""
         return self._evidence
+
+    def note_task(self) -> None:
+        """Remember a task, other than the one that opened the session, that uses it."""
+        task = running_task()
+        if task is None or (self._task is not None and self._task() is task):
+            return
+        if self._tasks is None:
+            self._tasks = weakref.WeakSet()
+        self._tasks.add(task)
+
+    def _say_who_goes_on(self) -> None:
+        """Say which tasks outlive the session: such a one may be a worker, which did other requests' work as this user."""
+        if not self._tasks:
+            return
+        here = running_task()
+        for task in self._tasks:
+            name = getattr(task.get_coro(), "__qualname__", "")
+            ends = task is here or task.done() or getattr(task, "cancelling", int)()
+            if ends or name in _said or len(_said) >= _MOST_SAID:
+                continue
+            _said.add(name)
+            logger.warning(
+                "The task '%s' was started in a request, acted as its user, and goes on after it. If it does other "
+                "requests' work, it did that as this user, too. Start workers when the server starts, outside of any request.",
+                name,
+            )
 
     @property
     def cache_key(self) -> str:
@@ -241,6 +296,7 @@ class UserSession(Leased):
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
         OPEN_SESSIONS.discard(id(self))
         if not self.closed:
+            self._say_who_goes_on()
             for stand_in in list(self._stand_ins.values()):
                 for built in stand_in.built:
                     if hasattr(type(built), "obo_end"):  # a SQL connection, which the server keeps a session for
@@ -253,6 +309,7 @@ class UserSession(Leased):
     def __del__(self) -> None:
         # Nobody can close it any more, and its clients may have been kept: they are fenced now (rule 5).
         if not self.closed:
+            self._tasks = None
             self._stand_ins.clear()  # a finalizer asks no server to close anything
             self.close()
             warnings.warn(f"a user's session was never closed: {self!r}", ResourceWarning, stacklevel=1, source=self)

@@ -16,7 +16,7 @@ from typing import Any
 
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame
-from obo_kit.session._session import UserSession
+from obo_kit.session._session import UserSession, running_task
 
 __all__: list[str] = []
 
@@ -89,9 +89,5 @@ def left_behind() -> bool:
 
 def _place() -> tuple[int, Any]:
     """Return what tells threads and tasks apart."""
-    asyncio: Any = sys.modules.get("asyncio")
-    try:
-        task = asyncio.current_task() if asyncio is not None else None
-    except RuntimeError:  # no loop runs here
-        task = None
+    task = running_task()
     return threading.get_ident(), id(task) if task is not None else None

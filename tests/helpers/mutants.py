@@ -241,6 +241,13 @@ MUTANTS = {
         new="return None in (first.principal, second.principal) or first.principal == second.principal",
         test="identity/test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
     ),
+    "a worker that outlives its request is not told of": Mutant(
+        rule=6,
+        module="obo_kit.session._session",
+        old="            self._say_who_goes_on()\n",
+        new="",
+        test="session/test_edges.py::test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards",
+    ),
     "anybody resumes a tool": Mutant(
         rule=6,
         module="obo_kit.tools._resumed",

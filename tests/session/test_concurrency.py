@@ -719,7 +719,11 @@ class Interleavings(RuleBasedStateMachine):
                 return list(of.warehouses.list())
 
             with ThreadPoolExecutor(1) as pool:
-                for use in (lambda: stray(client), lambda: stray(derived), lambda: pool.submit(stray, derived).result()):
+                for use in (
+                    lambda: stray(client),
+                    lambda: stray(derived),
+                    lambda: pool.submit(stray, derived).result(),
+                ):
                     with pytest.raises(ScopeViolationError):
                         use()
 

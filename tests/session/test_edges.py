@@ -433,6 +433,42 @@ def test_a_suspended_stream_s_block_is_in_force_for_nobody_else(workspace, machi
     bob.close()
 
 
+@pytest.mark.parametrize("waited_for", [False, True], ids=["worker", "waited for"])
+def test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards(workspace, machine, caplog, waited_for):
+    """Rules 6 and 7: while the request lasts its context is all that can be seen; then the worker is refused, and named."""
+
+    async def lazy_worker(jobs):
+        while (answer := await jobs.get()) is not None:
+            try:
+                answer.set_result(whoami())
+            except OboError as error:
+                answer.set_result(type(error).__name__)
+
+    async def request(name, jobs, workers):
+        async with as_user(workspace, name):
+            if not workers:
+                workers.append(asyncio.create_task(lazy_worker(jobs)))
+            answer = asyncio.get_running_loop().create_future()
+            await jobs.put(answer)
+            said = await answer
+            if waited_for:
+                await jobs.put(None)
+                await workers.pop()
+            return said
+
+    async def run():
+        jobs, workers = asyncio.Queue(), []
+        answers = [await request(name, jobs, workers) for name in ("alice", "bob")]
+        await jobs.put(None)
+        await asyncio.gather(*workers)
+        return answers
+
+    assert asyncio.run(run()) == ["alice", "bob" if waited_for else "NoUserSessionError"]
+    said = [record.getMessage() for record in caplog.records if record.name == "obo_kit.session._session"]
+    assert len(said) == (not waited_for)
+    assert all("lazy_worker' was started in a request" in line for line in said)
+
+
 def test_a_context_manager_of_a_generator_is_for_whoever_enters_it(workspace, machine):
     @contextlib.contextmanager
     def as_alice():
