@@ -24,15 +24,16 @@ from obo_kit.exceptions import NoUserIdentityError, ScopeViolationError
 from obo_kit.identity._runtime import in_apps, in_model_serving
 from obo_kit.identity._user import origin_of
 from obo_kit.instrumentation._events import tell_of_request
+from obo_kit.scopes import _advice as advice
 from obo_kit.scopes._lookup import Verdict, match_route, opens_unknown, route_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from obo_kit.context._calls import Declared, ToolCall
     from obo_kit.identity._credentials import Lease
     from obo_kit.scopes._lookup import RouteMatch
-    from obo_kit.scopes._model import Route
+    from obo_kit.scopes._model import Route, Target
 
 __all__: list[str] = []
 
@@ -319,8 +320,15 @@ def _violation(
     verdict, missing = route_verdict(route, declared.held)
     if verdict is not Verdict.MISSING:
         return None
-    return ScopeViolationError(
-        f"{outside}.",
-        remedy=f"Declare @requires_scopes({missing[0]!r}) on '{tool}', or leave the call out.",
-        scopes=missing,
-    )
+    return ScopeViolationError(f"{outside}.", remedy=_advice(tool, declared, route, missing), scopes=missing)
+
+
+def _advice(tool: str, declared: Declared, route: Route, missing: Sequence[str]) -> str:
+    """Advise the way without the call first, then the narrowest scope; say where that one opens more than the call needs."""
+    target: Target = "apps" if in_apps() else "model-serving"
+    scopes = advice.for_route(route, missing, target)
+    declare = f"eclare @requires_scopes({', '.join(map(repr, scopes))}) on '{tool}'"
+    wider = f" ({scopes[0]} opens more than this call needs)" * advice.is_wider(scopes, route)
+    if without := advice.instead(route, declared.held):
+        return f"{without}. Or d{declare}{wider}."
+    return f"D{declare}{wider}, or leave the call out."

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from obo_kit import exceptions as errors
 from obo_kit.denials._classify import route_of
 from obo_kit.exceptions import DenialReason
-from obo_kit.scopes._lookup import TARGETS, catalogue, covers, narrowest, same_family, translate
+from obo_kit.scopes._advice import instead, spellings, widening
+from obo_kit.scopes._lookup import TARGETS, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obo_kit.context._frame import SessionUser
     from obo_kit.denials._classify import Finding
-    from obo_kit.scopes._lookup import ResourceKind, Route, Target
+    from obo_kit.scopes._lookup import ResourceKind, Target
     from obo_kit.scopes._model import Grant
 
 __all__: list[str] = []
@@ -269,45 +269,33 @@ def _scope_remedy(finding: Finding, subject: Subject) -> str:
             f"The answer does not name the scope, and the catalogue knows none for {request}. Look for the API in "
             f"`obo-kit scopes`, and declare what opens it with @requires_scopes{f' on {tool!r}' if tool else ''}."
         )
-    spelled = _spellings(finding.scopes, route_of(refusal), target)
+    route = route_of(refusal)
+    without = instead(route, subject.declared) if route is not None else ""
+    spelled = spellings(finding.scopes, route, target)
     if not spelled:
-        return _out_of_reach(finding.scopes, target)
+        return f"{without}. " * bool(without) + _out_of_reach(finding.scopes, target)
     if subject.declared.issuperset(spelled):
         declare = f"'{tool}' declares {', '.join(spelled)} already, and what is deployed does not carry it yet:"
     else:
         declare = f"Declare @requires_scopes({', '.join(map(repr, spelled))}){f' on {tool!r}' if tool else ''}, then"
-    widening = [
-        scope for scope in spelled if any(covers(scope, asked) and not covers(asked, scope) for asked in finding.scopes)
-    ]
-    wider = (
-        f" ({', '.join(widening)} opens more than was asked for; {target} takes nothing narrower.)" if widening else ""
+    wider = widening(finding.scopes, spelled)
+    more = f" ({', '.join(wider)} opens more than was asked for; {_TITLES[target]} takes nothing narrower.)" * bool(
+        wider
     )
     pat = " A personal access token needs the scope itself: create one that has it." if _is_pat(refusal.text) else ""
+    if without:
+        declare = f"{without}. Or {declare[0].lower()}{declare[1:]}"
     if target == "apps":
         return (
             f"{declare} add it to the app's user_api_scopes in databricks.yml (obo_kit.app_config writes them), deploy, stop "
-            f"and start the app, and let users consent anew: a consent given before does not grow.{wider}{pat}"
+            f"and start the app, and let users consent anew: a consent given before does not grow.{more}{pat}"
         )
-    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version.{wider}{pat}"
+    return f"{declare} log the model again (obo_kit.log_model) and deploy the new version.{more}{pat}"
 
 
 def _is_pat(text: str) -> bool:
     # A user's OAuth token is called one; both readings stay open.
     return "Provided access token" in text[:200]
-
-
-def _spellings(scopes: Sequence[str], route: Route | None, target: Target) -> list[str]:
-    """Return what to declare: one scope of those that would do, or all of those that are needed together."""
-    if route is not None and set(scopes) & set(route.any_of):
-        named = [scope for scope in route.any_of if scope in scopes]
-        for options in (named, route.any_of):  # the route's other scopes, before it is given up
-            accepted = [scope for scope in options if translated(scope, target) == (scope,)]
-            if accepted:
-                return [accepted[0] if options is named else narrowest(accepted)]
-    spelled: list[str] = []
-    for scope in scopes:
-        spelled.extend(s for s in translated(scope, target) if not any(same_family(s, other) for other in spelled))
-    return spelled
 
 
 def _out_of_reach(scopes: Sequence[str], target: Target) -> str:
@@ -324,11 +312,3 @@ def _out_of_reach(scopes: Sequence[str], target: Target) -> str:
         f"{_TITLES[target]} has not been seen to grant {names}. Reach this API with system authorization, or declare it with "
         "@requires_scopes(…) and see whether the deployment takes it."
     )
-
-
-def translated(scope: str, target: Target) -> tuple[str, ...]:
-    """Return how the target is told a scope; empty where it is not to be had there."""
-    try:
-        return translate(scope, target)
-    except errors.OboError:
-        return ()

@@ -20,6 +20,7 @@ from obo_kit.policy._agent_file import collect, resources_in
 from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._log_checks import check_arguments, check_helpers, check_model, given_policy
 from obo_kit.policy._reachable import once, reached_declarations
+from obo_kit.scopes._advice import widening
 from obo_kit.scopes._lookup import FILE, TARGETS, catalogue, implied, kind_of, minimise, scopes_of, translate
 from obo_kit.tools._registry import REGISTRY, Declaration, declarations
 from obo_kit.tools._spec import Requirement
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
     from obo_kit.scopes._lookup import Naming, Target
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["app_config", "auth_policy", "log_model"]
 
@@ -165,7 +168,9 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
             written.add(item.scope)
         else:
             with _naming_the_tool(tool):
-                written.update(translate(item.scope, target))
+                spelled = translate(item.scope, target)
+            _say_wider(tool, item.scope, spelled, target)
+            written.update(spelled)
     scopes = set(written)
     for tool, item in inferred:
         # What the author wrote for the same thing takes the place of what would be inferred.
@@ -175,6 +180,24 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
             with _naming_the_tool(tool):
                 scopes.update(scopes_of(item.kind, target, naming))
     return minimise(scopes)
+
+
+_TITLES: dict[str, str] = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
+_said: set[tuple[str, str, str]] = set()
+
+
+def _say_wider(tool: str, scope: str, spelled: tuple[str, ...], target: Target) -> None:
+    """Say once, per tool and scope, that a target takes nothing as narrow as what the author wrote."""
+    wider = ", ".join(widening([scope], spelled))
+    if wider and (tool, scope, target) not in _said:
+        _said.add((tool, scope, target))
+        logger.warning(
+            "%s takes %s for the scope %s of '%s', which opens more: it takes nothing narrower.",
+            _TITLES[target],
+            wider,
+            scope,
+            tool,
+        )
 
 
 def _holds(written: set[str], scope: str) -> bool:

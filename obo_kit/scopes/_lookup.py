@@ -317,13 +317,6 @@ def covers(held: str, needed: str) -> bool:
     return needed in family.heads or needed in family.doubtful or needed in family.parts
 
 
-def narrowest(scopes: tuple[str, ...] | list[str]) -> str:
-    """Return the scope that opens least: the first one that covers none of the others."""
-    return next(
-        (scope for scope in scopes if not any(other != scope and covers(scope, other) for other in scopes)), scopes[0]
-    )
-
-
 def _names(held: Iterable[str]) -> frozenset[str]:
     if isinstance(held, str):
         raise TypeError("Pass the scopes as separate strings: split a token's scope claim at its spaces.")

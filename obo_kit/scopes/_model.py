@@ -158,6 +158,7 @@ class Route:
         all_of: All of these are needed.
         kind: The ``ResourceKind`` it belongs to, or ``None``.
         reads: Whether a call that is not a GET or HEAD still has no effect, so that it may be repeated.
+        instead: What does without the scopes, by the kind of resource that a tool declares; under ``""`` for any tool.
         confidence: How well the entry is known.
         as_of: The day of the youngest observation behind it.
         sources: Keys into ``SOURCES``.
@@ -174,6 +175,7 @@ class Route:
     as_of: date
     sources: tuple[str, ...]
     note: str = ""
+    instead: Mapping[str, str] = field(hash=False, default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -92,6 +92,7 @@ class _Reading:
             "granular": self.per_target,
             "grants": self.grants,
             "heads": self.known_scopes,
+            "instead": self.ways,
             "kind": self.known_kind,
             "mlflow_classes": self.texts,
             "note": self.text,
@@ -253,7 +254,7 @@ class _Reading:
                 found[other] = ()
         route = self.made(
             known, Route, found, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
-            reads=False,
+            reads=False, instead={},
         )  # fmt: skip
         if bool(route.any_of) == bool(route.all_of):
             raise self.document.error(place, "needs either 'any_of' or 'all_of'")
@@ -292,6 +293,14 @@ class _Reading:
 
     def known_kind(self, place: Place, value: Any) -> str | None:
         return None if value is None else self.one_of(place, value, self.kinds, "kind of resource")
+
+    def ways(self, place: Place, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise self.document.error(place, f"expected texts by kinds of resources, not {said(value)}")
+        return {
+            kind and self.one_of((*place, kind), kind, self.kinds, "kind of resource"): self.text((*place, kind), words)
+            for kind, words in value.items()
+        }
 
     def confidence(self, place: Place, value: Any) -> str:
         return self.one_of(place, value, get_args(Confidence), "confidence")

@@ -5,10 +5,20 @@ from __future__ import annotations
 import logging
 
 import pytest
+from databricks.sdk import WorkspaceClient
+from mlflow.models.resources import DatabricksVectorSearchIndex
 from official import OFFICIAL, oauth_token, quiet
-from support import as_user, calls
+from support import INDEX, as_user, calls
 
-from obo_kit import DenialReason, audit, explain, requires_scopes
+from obo_kit import (
+    DenialReason,
+    ScopeViolationError,
+    SessionClosedError,
+    audit,
+    explain,
+    requires_scopes,
+    with_user_client,
+)
 
 # They ask the session's client for headers, and send requests of their own: pinned and fenced, but not narrowed.
 THEIR_OWN_WAY = (oauth_token,)
@@ -75,3 +85,66 @@ def test_what_cannot_be_narrowed_is_seen_by_the_audit(workspace, no_traces, monk
         straying(workspace, session, build)()
     assert {record.user for record in calls(workspace)} == {"alice"}
     assert [one.tool for one in report.tools if one.requests] == [None]
+
+
+@pytest.mark.parametrize("package", ["databricks_langchain", "databricks_openai"])
+def test_a_retriever_tool_speaks_for_the_tool_that_built_it(workspace, no_traces, monkeypatch, caplog, package):
+    """Rule 23: it copies the user's token, and its search, too, is known to be that tool's. To describe itself it reads the
+    index's columns, which takes a scope that opens everything: the advice is to describe it."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "warn")
+    retriever = pytest.importorskip(package).VectorSearchRetrieverTool
+
+    @requires_scopes(DatabricksVectorSearchIndex(INDEX))
+    @with_user_client
+    def make_search(client: WorkspaceClient, **settings: str):
+        return retriever(index_name=INDEX, workspace_client=client, tool_name="search", num_results=1, **settings)
+
+    with as_user(workspace, "alice"), quiet():
+        tool = make_search()
+        search = tool.invoke if package == "databricks_langchain" else lambda asked: tool.execute(**asked)
+        assert search({"query": "refund"})
+        (warning,) = [record.getMessage() for record in caplog.records if record.name.startswith("obo_kit.")]
+        assert "Fix: Give VectorSearchRetrieverTool a tool_description=" in warning
+        assert "Or declare @requires_scopes('unity-catalog') on 'make_search' (unity-catalog opens more" in warning
+        caplog.clear()
+        make_search(tool_description="Search.")
+    assert {record.tool for record in calls(workspace)} == {"make_search"}
+    assert not [record for record in caplog.records if record.name.startswith("obo_kit.")]
+    with pytest.raises(SessionClosedError):
+        search({"query": "refund"})
+
+
+@pytest.mark.parametrize(
+    ("apps", "path", "advice"),
+    [
+        (
+            True,
+            "/api/2.1/unity-catalog/tables/main.s.t",
+            "@requires_scopes('catalog.tables:read') on 'stray', or leave",
+        ),
+        (
+            False,
+            "/api/2.1/unity-catalog/schemas",
+            "('unity-catalog') on 'stray' (unity-catalog opens more than this call",
+        ),
+        (False, "/api/2.0/sql/statements", "@requires_scopes('sql.statement-execution') on 'stray', or leave"),
+        (False, "/api/2.0/vector-search/indexes/main.s.i", "@requires_scopes('vector-search') on 'stray', or leave"),
+        (False, "/ai-gateway/connections/crm/", "@requires_scopes('ai-gateway', 'unity-catalog') on 'stray', or leave"),
+        (False, "/api/2.0/mcp/sql", "@requires_scopes('sql') on 'stray', or leave"),
+    ],
+)
+def test_the_advice_is_the_narrowest_scope_that_the_target_grants(workspace, monkeypatch, apps, path, advice):
+    """Rule 23: all that a call needs together; and what opens more than the call needs is said to."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
+    if apps:
+        monkeypatch.setenv("DATABRICKS_APP_NAME", "app")
+        monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+
+    @requires_scopes("genie")
+    @with_user_client
+    def stray(client: WorkspaceClient):
+        client.api_client.do("GET", path)
+
+    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError) as caught:
+        stray()
+    assert advice in caught.value.remedy

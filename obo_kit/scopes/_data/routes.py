@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from obo_kit.scopes._data.products import COUNTED, PERMISSIONS, PRODUCTS
 from obo_kit.scopes._data.scopes import SCOPES
 from obo_kit.scopes._model import Confidence, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # When the companion reports were gathered; a route is as young as the last of them.
 _COMPILED: Final = date(2026, 11, 22)
@@ -26,6 +29,7 @@ def _route(
     confidence: Confidence = "documented",
     as_of: date = _COMPILED,
     note: str = "",
+    instead: Mapping[str, str] | None = None,
 ) -> Route:
     return Route(
         methods=frozenset(methods.split()),
@@ -38,6 +42,7 @@ def _route(
         as_of=as_of,
         sources=sources,
         note=note,
+        instead=instead or {},
     )
 
 
@@ -356,6 +361,10 @@ _MCP_ROUTES: Final = (
     ),
 )
 
+_COLUMN_PROBE: Final = (
+    "Give VectorSearchRetrieverTool a tool_description=: without one it reads the index's columns for it"
+)
+
 _UC_ROUTES: Final = (
     *(
         _route(
@@ -367,6 +376,7 @@ _UC_ROUTES: Final = (
             kind="uc_table" if part == "tables" else None,
             sources=("fid:68862795987",),
             confidence="reported",
+            instead={"vector_search_index": _COLUMN_PROBE} if part == "tables" else None,
         )
         for part in ("catalogs", "schemas", "tables")
     ),
