@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -48,6 +49,29 @@ def report(denial: Denial, session: UserSession | None, reported: set[Any] | Non
         logger.error("%s: %s (%s) Fix: %s", denial.tool, denial.reason.value, denial.detail, denial.remedy)
 
 
+def check_fallback(value: Any) -> None:
+    """Refuse a fallback that cannot be made anew for each user.
+
+    Raises:
+        TypeError: It is a coroutine function, or an object that cannot be copied.
+    """
+    if callable(value) and inspect.iscoroutinefunction(value):
+        raise TypeError(
+            "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function. "
+            "Fix: write it as a plain function of the denial."
+        )
+    if value is UNSET or callable(value):
+        return
+    try:
+        copy.deepcopy(value)
+    except Exception as error:
+        raise TypeError(
+            f"optional_tool(fallback=…): {type(value).__name__} cannot be copied ({type(error).__name__}), and one object "
+            "for all users would carry things from one to the next. Fix: pass a function that makes it: "
+            "fallback=lambda denial: …"
+        ) from None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fallback:
     """What a tool says instead of a denial."""
@@ -69,5 +93,5 @@ class Fallback:
             return denial.user_message
         if callable(self.value):
             return self.value(denial)
-        # A list of its own for each caller: one that all share would carry things from one user to the next.
-        return copy.deepcopy(self.value) if isinstance(self.value, (list, dict, set)) else self.value
+        # One of its own for each caller: an object that all share would carry things from one user to the next.
+        return copy.deepcopy(self.value)

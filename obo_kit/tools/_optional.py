@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -15,7 +14,7 @@ from obo_kit.denials import explain_in
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._session import UserSession
-from obo_kit.tools._fallback import FORGIVEN, UNSET, Fallback, report
+from obo_kit.tools._fallback import FORGIVEN, UNSET, Fallback, check_fallback, report
 from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend
 
@@ -94,10 +93,7 @@ class OptionalScope:
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
             raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
-        if callable(fallback) and inspect.iscoroutinefunction(fallback):
-            raise TypeError(
-                "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function"
-            )
+        check_fallback(fallback)
         if label is not None and (not isinstance(label, str) or not label.strip()):
             raise TypeError("optional_tool(name=…) takes the tool's name")
         self._name = name
@@ -190,8 +186,8 @@ def optional_tool(
         target: The function, where it is used without arguments; or the name of the block.
         name: The tool's name in the log, in denials and for frameworks, for tools that are made in a loop. By default the
             framework's name, or the function's ``__name__`` when it is called.
-        fallback: The value to return, or a function that makes it of the `Denial`. Without one the tool returns
-            ``denial.user_message``.
+        fallback: The value to return, of which each call gets a copy of its own, or a function that makes it of the
+            `Denial`. Without one the tool returns ``denial.user_message``.
         on: The reasons to forgive; by default all but ``POLICY``, which refuses whoever asks and is an admin's to mend.
         retry: Try again where an attempt failed for a reason that passes (429, 503, no connection, no answer in time), as
             the kit's clients saw it on the wire. ``True``: 3 attempts; or how many; in either case none that would end
@@ -202,7 +198,8 @@ def optional_tool(
         idempotent: Running the tool twice does no harm: repeat it also where it wrote, or used other clients.
 
     Raises:
-        TypeError: At decoration: the arguments do not go together, or the target is no function.
+        TypeError: At decoration: the arguments do not go together, the fallback cannot be copied, or the target is no
+            function.
         ValueError: At decoration: ``retry`` is fewer than 2 attempts, or would never end.
     """
     again = retry_of(retry, idempotent=idempotent)

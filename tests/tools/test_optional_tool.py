@@ -9,6 +9,8 @@ import inspect
 import logging
 import threading
 from collections import Counter
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -18,6 +20,7 @@ from databricks.sdk.errors import BadRequest, DatabricksError, NotFound, Permiss
 from databricks.sdk.errors.parser import _Parser
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
 from support import SPACE, as_user, black_hole, callers, me
 
 from obo_kit import (
@@ -70,7 +73,7 @@ def test_a_value_is_given_as_it_is(fallback):
     """Section 2."""
     if fallback is Denial:
         fallback = denial()
-    assert optional_tool(fallback=fallback)(refuse)() is fallback
+    assert optional_tool(fallback=fallback)(refuse)() == fallback
 
 
 def test_a_function_makes_it_of_the_denial(workspace):
@@ -88,11 +91,36 @@ def test_without_a_fallback_the_user_s_message_is_given(reason):
     assert optional_tool(refuse)(reason) == optional_tool()(refuse)(reason) == _USER_MESSAGES[reason]
 
 
-def test_each_caller_gets_a_list_of_their_own():
+@dataclass
+class Answer:
+    rows: list[str]
+
+
+@pytest.mark.parametrize(
+    ("fallback", "rows"),
+    [
+        ([{"rows": []}], lambda given: given[0]["rows"]),
+        (({"rows": []}, None), lambda given: given[0]["rows"]),
+        (Answer(rows=[]), lambda given: given.rows),
+        (AIMessage(content="", additional_kwargs={"rows": []}), lambda given: given.additional_kwargs["rows"]),
+        (SimpleNamespace(rows=[]), lambda given: given.rows),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_user_gets_a_fallback_of_their_own(workspace, fallback, rows):
     """Rule 4: one that all share would carry things from one user to the next."""
-    tool = optional_tool(fallback=[{"a": []}])(refuse)
-    tool()[0]["a"].append("alice's")
-    assert tool() == [{"a": []}]
+    tool = optional_tool(fallback=fallback)(refuse)
+    with as_user(workspace, "alice"):
+        rows(tool()).append("alice's")
+    with as_user(workspace, "bob"):
+        assert rows(tool()) == []
+    assert rows(fallback) == []
+
+
+def test_a_fallback_that_cannot_be_copied_is_refused_with_the_way_out():
+    """Rule 4."""
+    with pytest.raises(TypeError, match=r"lock cannot be copied .* Fix: pass a function that makes it"):
+        optional_tool(fallback=threading.Lock())
 
 
 def test_what_is_allowed_comes_as_it_is(workspace):
