@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from obo_kit._utils.extras import MissingExtraError
+from obo_kit._utils.files import read_regular
 
 __all__ = ["ConfigError", "Document", "Place", "read", "said"]
+
+_MOST_BYTES = 8 * 2**20
+_MOST_VALUES = 200_000
 
 Place: TypeAlias = "tuple[str | int, ...]"
 """The keys and numbers that lead to a value."""
@@ -102,25 +106,50 @@ def said(value: Any) -> str:
     return "a list" if isinstance(value, list) else repr(value)
 
 
-def read(file: str | os.PathLike[str], *, tags: Mapping[str, Callable[[str, Path], Any]] | None = None) -> Document:
+def read(
+    file: str | os.PathLike[str],
+    *,
+    tags: Mapping[str, Callable[[str, Path], Any]] | None = None,
+    inside: str | os.PathLike[str] | None = None,
+) -> Document:
     """Read a file.
 
     Args:
         file: Its path.
+        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for one that is named.
         tags: What to make of scalars with a tag of one's own, from their text and the file's folder.
 
     Raises:
-        ConfigError: It cannot be read, is no YAML, or says a key twice.
+        ConfigError: It cannot be read, is no regular file or a very large one, is no YAML, or says a key twice.
         ImportError: PyYAML is not installed.
     """
     file = os.fspath(file)
     empty = Document(file=file, folder=Path(file).absolute().parent, data=None)
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        folder = None if inside is None else Path(inside)
+        text = read_regular(file, inside=folder, limit=_MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        reason = error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8"
         raise empty.error((), f"cannot be read: {reason}") from None
     return _parse(text, empty, tags or {})
+
+
+def _too_much(node: Any) -> Any:
+    """Return where a document stands for more values than anybody writes: aliases of aliases, which a few lines suffice for."""
+    sizes: dict[int, int] = {}
+    pending = [(node, False)]
+    while pending:
+        here, is_left = pending.pop()
+        entries = here.value if isinstance(here.value, list) else []  # a scalar's value is its text
+        inside = [part for entry in entries for part in (entry if isinstance(entry, tuple) else (entry,))]
+        if is_left:
+            sizes[id(here)] = 1 + sum(sizes[id(part)] for part in inside)
+            if sizes[id(here)] > _MOST_VALUES:
+                return here.start_mark
+        elif id(here) not in sizes:
+            sizes[id(here)] = 1  # of what contains itself, which is said where it is read
+            pending += [(here, True), *((part, False) for part in inside)]
+    return None
 
 
 def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], Any]]) -> Document:
@@ -167,6 +196,13 @@ def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], 
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        if node is not None and (mark := _too_much(node)) is not None:
+            raise ConfigError(
+                f"stands for more than {_MOST_VALUES:,} values, because aliases repeat each other",
+                file=empty.file,
+                line=mark.line + 1,
+                key="",
+            )
         data = None if node is None else value_of(node, (), ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -49,10 +49,16 @@ def check(
     if in_json and (style not in ("text", "json") or count):
         raise click.UsageError(f"--json stands for --format json: leave out --format {style} and --statistics.")
     with refusals(), working("Reading the agents"):  # the catalogue of the project's own is read with the rules
+        from obo_kit.scopes._lookup import FILE, look_beside
+
+        named = [path for path in paths if str(path) != "-"]
+        for folder in reversed([path if path.is_dir() else path.parent for path in named]):
+            if (folder / FILE).exists():
+                look_beside(folder)
+
         from obo_kit.analysis.check import _runner
         from obo_kit.analysis.check._output import FORMATS, statistics_of
 
-        named = [path for path in paths if str(path) != "-"]
         stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
         if mend and stdin is not None:
             raise click.UsageError("--fix writes into files, and '-' is none.")

@@ -22,7 +22,7 @@ from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
 from obo_kit.policy._layout import STAND_IN, layout_of, locate, target_of
-from obo_kit.scopes._lookup import catalogue, kind_of
+from obo_kit.scopes._lookup import catalogue, kind_of, look_beside
 from obo_kit.tools._registry import Declaration
 from obo_kit.tools._spec import Requirement
 
@@ -65,6 +65,7 @@ def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), mod
         PolicyError: The file is not there, or loading it fails, or what it declares cannot be told.
     """
     layout = layout_of(locate(path))
+    look_beside(layout.path)
     folder = os.path.dirname(os.path.abspath(layout.path))
     root = [layout.root] if layout.root else []
     asked = {

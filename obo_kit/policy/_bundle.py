@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from obo_kit._utils.files import read_regular
 from obo_kit.exceptions import PolicyError
 
 __all__ = ["Update", "as_yaml", "updated"]
@@ -88,7 +89,7 @@ def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str
     """
     path = Path(file)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_regular(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise PolicyError(f"'{path}' cannot be read: {reason}.", remedy="Pass the path of the bundle's file.") from None

@@ -9,12 +9,14 @@ costs the standard library only, and reads no file.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from obo_kit._utils.plain import visible
 from obo_kit.exceptions import PolicyError, UnknownScopeError
 from obo_kit.scopes._data.disputes import DISPUTES
 from obo_kit.scopes._data.kinds import KINDS as _KINDS
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TARGETS", "Naming", "ResourceKind", "Route", "Target", "Verdict"]
 
+logger = logging.getLogger(__name__)
 _TITLES: Final = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
 _ALL: Final = "all-apis"
 _READ: Final = ":read"
@@ -65,28 +68,54 @@ _BUILT_IN: Final = Catalogue(
 def catalogue() -> Catalogue:
     """Return the catalogue that this process goes by: the kit's own, with the entries of the project's file in place.
 
-    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` in the working directory or where
-    modules are looked for (``log_model`` packs it with the model's code). It is read once per process, when the catalogue
-    is first needed. An empty ``OBO_KIT_CATALOGUE`` means none.
+    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` beside the agent (`look_beside`), in
+    the working directory, or where the project's own modules are looked for (``log_model`` packs it with the model's code);
+    never from an installed package. It is read once per process, when the catalogue is first needed, which is said at
+    INFO. An empty ``OBO_KIT_CATALOGUE`` means none.
     ``SCOPES``, ``KINDS``, ``ROUTES`` and ``SOURCES`` of this module are the tables of this catalogue.
 
     Raises:
         PolicyError: The file cannot be used; the message holds its name, the line and the key.
     """
-    file = _file_in_force()
+    file, folder = _file_in_force()
     if file is None:
         return _BUILT_IN
     from obo_kit.scopes._overrides import overridden
 
-    return overridden(_BUILT_IN, file)
+    corrected = overridden(_BUILT_IN, file, inside=folder)
+    logger.info("Scopes go by %s, too.", visible(file, ""))
+    return corrected
 
 
-def _file_in_force() -> str | None:
+def look_beside(agent: str | os.PathLike[str]) -> None:
+    """Go by the project's file beside an agent, or in a folder of agents, where there is one and no other one is named."""
+    global _agent_folder
+    if "OBO_KIT_CATALOGUE" in os.environ:
+        return
+    path = os.path.abspath(agent)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    beside = folder if os.path.lexists(os.path.join(folder, FILE)) else None
+    if beside != _agent_folder:
+        _agent_folder = beside
+        for cached in (catalogue, _words, _templates, match_route):
+            cached.cache_clear()
+
+
+_agent_folder: str | None = None
+_INSTALLED: Final = frozenset({"dist-packages", "site-packages"})
+
+
+def _file_in_force() -> tuple[str | None, str | None]:
+    """Return the file, and the folder that it was found in; no folder for one that is named."""
     named = os.environ.get("OBO_KIT_CATALOGUE")
     if named is not None:
-        return os.path.abspath(named.strip()) if named.strip() else None
-    places = (os.path.join(folder, FILE) for folder in ("", *sys.path))
-    return next((os.path.abspath(place) for place in places if os.path.isfile(place)), None)
+        return (os.path.abspath(named.strip()) if named.strip() else None), None
+    beside = [_agent_folder] if _agent_folder is not None else []
+    own = (folder for folder in ("", *sys.path) if _INSTALLED.isdisjoint(os.path.normpath(folder).split(os.sep)))
+    for folder in map(os.path.abspath, (*beside, *own)):
+        if os.path.lexists(os.path.join(folder, FILE)):
+            return os.path.join(folder, FILE), folder
+    return None, None
 
 
 def __getattr__(name: str) -> Any:

@@ -41,18 +41,19 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _Entry = TypeVar("_Entry", Scope, Family, ResourceKind, Route)
 
 
-def overridden(catalogue: Catalogue, file: str) -> Catalogue:
+def overridden(catalogue: Catalogue, file: str, *, inside: str | None = None) -> Catalogue:
     """The catalogue with the entries of a file in place of its own.
 
     Args:
         catalogue: What is known without it.
         file: A YAML file with ``as_of`` (the day it speaks of) and sections ``scopes``, ``families``, ``kinds``, ``routes``.
+        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for one that is named.
 
     Raises:
         PolicyError: The file cannot be read, or an entry does not fit; the message holds file, line and key.
     """
     try:
-        return _Reading(catalogue, read(file), Path(file).name).result()
+        return _Reading(catalogue, read(file, inside=inside), Path(file).name).result()
     except (ConfigError, ImportError) as error:
         raise PolicyError(
             f"The catalogue file cannot be used. {error}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from obo_kit._utils.files import read_regular
 
 __all__ = ["Rows", "records"]
 
@@ -24,9 +27,10 @@ def _from_csv(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     from pyarrow import csv
 
     try:
-        rows: list[dict[str, Any]] = csv.read_csv(os.fspath(path)).to_pylist()
+        rows: list[dict[str, Any]] = csv.read_csv(io.BytesIO(read_regular(path))).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        msg = f"The rows cannot be read from {os.fspath(path)!r}: {error}"
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"The rows cannot be read from {os.fspath(path)!r}: {reason}"
         raise ValueError(msg) from None
     return rows
 
