@@ -345,7 +345,8 @@ class Rewriter:
             return exp.Literal.string(self.principal.user_name)
         if name in {"is_account_group_member", "is_member"} and len(arguments) == 1:
             groups = [exp.Literal.string(group) for group in sorted(self.principal.groups)]
-            return exp.Paren(this=exp.In(this=arguments[0], expressions=groups))
+            # DuckDB 1 does not read an empty list.
+            return exp.Paren(this=exp.In(this=arguments[0], expressions=groups)) if groups else exp.false()
         if name in {"current_catalog", "current_database", "current_schema"} and not arguments:
             return exp.Literal.string(self.session.catalog if name == "current_catalog" else self.session.schema)
         if name in {"current_timestamp", "now", "getdate", "localtimestamp"} and not arguments:
