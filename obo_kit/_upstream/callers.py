@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from types import FrameType
 from typing import Any, Final
 
@@ -65,24 +64,29 @@ CALLERS: Final = (
 )
 
 
-def caller_of(
-    frames: Iterator[FrameType], args: tuple[Any, ...], is_this: Callable[[Any], bool]
-) -> tuple[str, Any] | None:
+_BY_PACKAGE: Final = {
+    package: [caller for caller in CALLERS if caller.package == package]
+    for package in {each.package for each in CALLERS}
+}
+
+
+def caller_of(frame: FrameType | None, args: tuple[Any, ...], is_this: Callable[[Any], bool]) -> tuple[str, Any] | None:
     """Return the outermost framework that holds a function, and the object that holds it.
 
     A LangChain tool that has the function as its method is its first argument. For the others only the stack tells: no more
-    than 16 calls are looked at, from the tool upwards; in those of the frameworks' own modules, the variables that hold what
-    they call.
+    than 16 calls are looked at, from the one that calls the tool upwards; in those of the frameworks' own modules, the
+    variables that hold what they call.
     """
-    outermost = None
-    for frame in islice(frames, _DEPTH):
-        module = str(frame.f_globals.get("__name__", ""))
-        for caller in CALLERS:
+    outermost, depth = None, 0
+    while frame is not None and depth < _DEPTH:
+        module = str(frame.f_globals.get("__name__"))
+        for caller in _BY_PACKAGE.get(module.partition(".")[0], ()):
             if module.startswith(caller.module):
                 things = (_owner(frame.f_locals.get(variable)) for variable in _VARIABLES)
                 outermost = next(
                     ((caller.package, thing) for thing in things if caller.holds(thing, is_this)), outermost
                 )
+        frame, depth = frame.f_back, depth + 1
     if outermost is None and args and _langchain_runs() and _LANGCHAIN.holds(args[0], is_this):
         return _LANGCHAIN.package, args[0]
     return outermost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -31,30 +31,31 @@ def answer_framework(
     Raises:
         Exception: The framework's own, with the text as its message.
     """
-    caller = caller_of(_frames(), args, is_this) or _server_above_a_thread(fn, is_this)
+    calling = _outside()
+    caller = caller_of(calling, args, is_this) or _server_above_a_thread(calling, fn, is_this)
     if caller is None:
         return value
     package, holder = caller
     return load(package).answer(package, holder, value, error)
 
 
-def _server_above_a_thread(fn: Any, is_this: Callable[[Any], bool]) -> tuple[str, Any] | None:
+def _server_above_a_thread(
+    calling: FrameType | None, fn: Any, is_this: Callable[[Any], bool]
+) -> tuple[str, Any] | None:
     """Return the MCP server that runs the tool in a thread of its own (`mcp` 2).
 
     The stack of a thread ends there, and no context variable tells: only a server that has a name in the function's own
     module is looked at.
     """
-    if str(next(_frames()).f_globals.get("__name__", "")).partition(".")[0] != "anyio":
+    if calling is None or not str(calling.f_globals.get("__name__")).startswith("anyio."):
         return None
     package = server_that_holds(fn, is_this)
     return (package, None) if package is not None else None
 
 
-def _frames() -> Iterator[FrameType]:
-    """Yield the frames above the kit's own, the nearest first."""
-    frame, outside = inspect.currentframe(), False
-    while frame is not None:
-        outside = outside or not str(frame.f_globals.get("__name__", "")).startswith("obo_kit.")
-        if outside:
-            yield frame
+def _outside() -> FrameType | None:
+    """Return the frame that called the kit."""
+    frame = inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("obo_kit."):
         frame = frame.f_back
+    return frame

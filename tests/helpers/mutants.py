@@ -433,7 +433,7 @@ MUTANTS = {
     "a suspended stream's block is in force": Mutant(
         rule=6,
         module="obo_kit.session._opening",
-        old="return None if session is not None and left_behind() else session",
+        old="return None if left else session",
         new="return session",
         test="session/test_edges.py::test_a_suspended_stream_s_block_is_in_force_for_nobody_else",
     ),
