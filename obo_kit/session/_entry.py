@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
-import threading
 from collections.abc import Callable
+from contextvars import Token
+from types import FrameType
 from typing import Any, TypeVar, cast, overload
 
 from obo_kit._upstream.classes import STARLETTE, is_a
@@ -18,6 +18,7 @@ from obo_kit._upstream.servers import refuse_registered
 from obo_kit._utils.functions import is_function
 from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
+from obo_kit.context._scope import Scope
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
@@ -41,20 +42,20 @@ _UNSET: Any = object()  # told apart from `None`: token=headers.get(…) must be
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class SessionScope:
+class SessionScope(Scope[UserSession, None]):
     """What ``user_session(…)`` returns: a decorator, and a context manager (sync and async)."""
 
     __slots__ = (
         "_developer",
-        "_entered",
         "_headers",
         "_host",
         "_limits",
         "_principal",
         "_required",
         "_token",
-        "_used",
     )
+    in_use = "user_session(…) is entered once: make a new one for each `with` block"
+    once = True
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class SessionScope:
         limits: Limits,
         developer: DeveloperKind | None,
     ) -> None:
+        super().__init__()
         if headers is not None and token is not None:
             raise TypeError("user_session takes headers= or token=, not both")
         if headers is None and token is None and (host is not None or principal is not None):
@@ -84,8 +86,6 @@ class SessionScope:
         self._required = required
         self._limits = limits
         self._developer: DeveloperKind | None = developer
-        self._entered: tuple[UserSession, bool, Any, int | None] | None = None
-        self._used = threading.Lock()
 
     def getters(self, target: Callable[..., Any]) -> dict[str, Getter]:
         """Return how ``headers=`` and ``token=`` are asked for with the arguments of a call of the target.
@@ -156,43 +156,16 @@ class SessionScope:
             _ = session.identity
         return session, False
 
-    def _enter(self, block: Any) -> UserSession:
-        # One object entered by two requests at once could not tell whose session ends first.
-        if not self._used.acquire(blocking=False):
-            raise RuntimeError("user_session(…) is entered once: make a new one for each `with` block")
+    def begin(self, block: FrameType) -> tuple[UserSession, Callable[[BaseException | None], None]]:
+        """Open a session, or join the one in force."""
         session, owned = self.open()
-        frame = FRAME.get()
-        call = frame.call if frame is not None and not owned else None
-        generator = generator_of(block)
-        if generator is None or not owned:
-            self._entered = (session, owned, FRAME.set(Frame(session, call)), None)
+        frame, generator = FRAME.get(), generator_of(block) if owned else None
+        if generator is not None:
+            token = FRAME.set(StreamFrame(session, None, generator))
+            enter_block(generator, session)
         else:
-            key = enter_block(generator, session)
-            self._entered = (session, owned, FRAME.set(StreamFrame(session, call, generator)), key)
-        return session
-
-    def __enter__(self) -> UserSession:
-        return self._enter(sys._getframe(1))
-
-    def __exit__(self, *exc_info: object) -> None:
-        assert self._entered is not None
-        session, owned, token, key = self._entered
-        if key is not None:
-            leave_block(key)
-        try:
-            FRAME.reset(token)
-        except (ValueError, RuntimeError):
-            # Left in another context than it was entered in, as a stream may, or left before: nothing of ours to take back.
-            pass
-        finally:
-            if owned:
-                session.close()
-
-    async def __aenter__(self) -> UserSession:
-        return self._enter(sys._getframe(1))
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.__exit__(*exc_info)
+            token = FRAME.set(Frame(session, frame.call if frame is not None and not owned else None))
+        return session, functools.partial(_leave, session if owned else None, token, generator)
 
     @overload
     def __call__(self, target: C, /) -> C: ...
@@ -221,6 +194,22 @@ class SessionScope:
             )
         app.add_middleware(load("asgi").UserSessionMiddleware, limits=self._limits, developer=self._developer)
         return app
+
+
+def _leave(
+    opened_here: UserSession | None, token: Token[Frame | None], generator: FrameType | None, _: BaseException | None
+) -> None:
+    """End a block; its session, too, where the block opened it."""
+    if generator is not None:
+        leave_block(generator)
+    try:
+        FRAME.reset(token)
+    except (ValueError, RuntimeError):
+        # Left in another context than it was entered in, as a stream may, or left before: nothing of ours to take back.
+        pass
+    finally:
+        if opened_here is not None:
+            opened_here.close()
 
 
 def _same_developer(session: UserSession, named: UserIdentity) -> bool:

@@ -50,15 +50,14 @@ def generator_of(block: FrameType) -> FrameType | None:
     return block
 
 
-def enter_block(generator: FrameType, session: UserSession) -> int:
+def enter_block(generator: FrameType, session: UserSession) -> None:
     """Note a block, until `leave_block`."""
     BLOCKS[id(generator)] = (generator, session)
-    return id(generator)
 
 
-def leave_block(key: int) -> None:
+def leave_block(generator: FrameType) -> None:
     """Forget a block."""
-    BLOCKS.pop(key, None)
+    BLOCKS.pop(id(generator), None)
 
 
 def block_on_the_stack() -> UserSession | None:

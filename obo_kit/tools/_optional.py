@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from obo_kit._upstream.errors import is_failure
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
+from obo_kit.context._scope import Scope
 from obo_kit.denials import explain_in
 from obo_kit.exceptions import Denial, DenialReason
 from obo_kit.instrumentation._events import watch
@@ -19,6 +20,8 @@ from obo_kit.tools._retry import retry_of
 from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import tenacity
 
     from obo_kit.instrumentation._events import Watch
@@ -79,14 +82,16 @@ class Attempt:
         return True
 
 
-class OptionalScope:
+class OptionalScope(Scope[Attempt, bool]):
     """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_attempt", "_fallback", "_free", "_label", "_name", "_on", "_retry")
+    __slots__ = ("_fallback", "_label", "_name", "_on", "_retry")
+    in_use = "this block is in use: write `with optional_tool('name'):` where it is needed"
 
     def __init__(
         self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None, label: str | None
     ) -> None:
+        super().__init__()
         if on is not FORGIVEN and (
             isinstance(on, (str, DenialReason)) or not all(isinstance(reason, DenialReason) for reason in on)
         ):
@@ -101,33 +106,18 @@ class OptionalScope:
         self._fallback = fallback
         self._on = frozenset(on)
         self._retry = retry
-        self._free = threading.Lock()
-        self._attempt: Attempt | None = None
 
-    def __enter__(self) -> Attempt:
+    def begin(self, block: FrameType) -> tuple[Attempt, Callable[[BaseException | None], bool]]:
+        """Begin to note refusals."""
         if self._fallback is not UNSET:
             raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
         if self._retry is not None:
             raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
         if self._label is not None:
             raise TypeError("optional_tool(name=…) is a decorator; a block is named by optional_tool('name')")
-        if not self._free.acquire(blocking=False):
-            # Two requests that share one would take each other's denials.
-            raise RuntimeError("this block is in use: write `with optional_tool('name'):` where it is needed")
-        self._attempt = Attempt(self._name or "optional block", self._on)
-        self._attempt.enter()
-        return self._attempt
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        attempt, self._attempt = cast("Attempt", self._attempt), None
-        self._free.release()
-        return attempt.exit(error)
-
-    async def __aenter__(self) -> Attempt:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        return self.__exit__(kind, error, traceback)
+        attempt = Attempt(self._name or "optional block", self._on)
+        attempt.enter()
+        return attempt, attempt.exit
 
     def __call__(self, target: F, /) -> F:
         """Decorate a tool."""

@@ -8,7 +8,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -150,7 +150,7 @@ def injection_of(reading: Reading, param: str | None) -> Injection:
         wanted.setdefault(param, _DEFAULT_TYPE)
     elif not wanted:
         wanted = _wanted_by_name(reading)
-    slots = [_slot(reading, index, name, wanted[name]) for index, name in enumerate(parameters) if name in wanted]
+    slots = [_slot(reading, parameters, name, wanted[name]) for name in parameters if name in wanted]
     return Injection(slots=tuple(slots), names=frozenset(wanted))
 
 
@@ -169,13 +169,12 @@ def _wanted_by_name(reading: Reading) -> dict[str, str]:
     return {_DEFAULT_PARAMETER: _DEFAULT_TYPE}
 
 
-def _slot(reading: Reading, index: int, name: str, client_type: str) -> Slot:
-    parameters = list(reading.signature.parameters.values())
-    parameter = parameters[index]
+def _slot(reading: Reading, parameters: Mapping[str, inspect.Parameter], name: str, client_type: str) -> Slot:
+    parameter, index = parameters[name], list(parameters).index(name)
     kind = parameter.kind
     if kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise TypeError(f"@with_user_client cannot fill the parameter {parameter} of {reading.name}()")
-    earlier = parameters[:index] if kind is parameter.POSITIONAL_ONLY else ()
+    earlier = list(parameters.values())[:index] if kind is parameter.POSITIONAL_ONLY else ()
     return Slot(
         name=name,
         client_type=client_type,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from obo_kit.context._scope import Scope
 from obo_kit.session._opening import session_for_tool
 from obo_kit.tools._adapters import on_copy
 from obo_kit.tools._signature import injection_of, read
@@ -13,6 +13,7 @@ from obo_kit.tools._spec import Injection
 from obo_kit.tools._wrapper import amend
 
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Protocol
 
     from databricks.sdk import WorkspaceClient
@@ -67,40 +68,31 @@ INJECTED: Any = _Injected()
 _NO_PARAMETER = Injection(slots=(), names=frozenset())
 
 
-class ClientScope:
+class ClientScope(Scope["WorkspaceClient", None]):
     """What ``with_user_client()`` returns: a decorator, and a context manager (sync and async)."""
 
-    __slots__ = ("_entered", "_free", "_param")
+    __slots__ = ("_param",)
+    in_use = "this block is in use: write `with with_user_client() as client:` where it is needed"
 
     def __init__(self, param: str | None) -> None:
+        super().__init__()
         self._param = param
-        self._free = threading.Lock()
-        self._entered: tuple[UserSession, bool] | None = None
 
-    def __enter__(self) -> WorkspaceClient:
+    def begin(self, block: FrameType) -> tuple[WorkspaceClient, Callable[[BaseException | None], None]]:
+        """Take the session's client, or that of a session of the block's own."""
         if self._param is not None:
             raise TypeError("with_user_client(param=…) is a decorator; the context manager takes no param")
-        if not self._free.acquire(blocking=False):
-            # Two requests that share one would end each other's session.
-            raise RuntimeError("this block is in use: write `with with_user_client() as client:` where it is needed")
+        session, owned = session_for_tool("with_user_client block")
+
+        def leave(_: BaseException | None) -> None:
+            if owned:
+                session.close()
+
         try:
-            self._entered = session_for_tool("with_user_client block")
-            return self._entered[0].client
+            return session.client, leave
         except BaseException:
-            self.__exit__()
+            leave(None)
             raise
-
-    def __exit__(self, *exc_info: object) -> None:
-        entered, self._entered = self._entered, None
-        self._free.release()
-        if entered is not None and entered[1]:
-            entered[0].close()
-
-    async def __aenter__(self) -> WorkspaceClient:
-        return self.__enter__()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.__exit__(*exc_info)
 
     @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Callable[P, R]: ...

@@ -1,0 +1,71 @@
+"""Blocks that a decorator opens, too: ``with user_session():``, ``with with_user_client():``, ``with optional_tool(…):``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import ClassVar, Generic, TypeVar
+
+__all__: list[str] = []
+
+T = TypeVar("T")
+E = TypeVar("E", bool, None)
+
+
+class Scope(Generic[T, E]):
+    """A context manager, sync and async, that one block at a time is in.
+
+    Two requests that shared one would take each other's user, or each other's denials.
+    """
+
+    __slots__ = ("_free", "_leave")
+
+    in_use: ClassVar[str]
+    """What is wrong with a second block, and what to write instead."""
+    once: ClassVar[bool] = False
+    """Whether it serves one block only, ever."""
+
+    def __init__(self) -> None:
+        self._free = threading.Lock()
+        self._leave: Callable[[BaseException | None], E] | None = None
+
+    def begin(self, block: FrameType) -> tuple[T, Callable[[BaseException | None], E]]:
+        """Open a block; return what it is given, and what ends it: called with the error that left it, if any."""
+        raise NotImplementedError
+
+    def _enter(self, block: FrameType) -> T:
+        if not self._free.acquire(blocking=False):
+            raise RuntimeError(self.in_use)
+        try:
+            value, self._leave = self.begin(block)
+        except BaseException:
+            self._release()
+            raise
+        return value
+
+    def _release(self) -> None:
+        if not self.once:
+            self._leave = None
+            self._free.release()
+
+    def _exit(self, error: BaseException | None) -> E:
+        leave = self._leave
+        self._release()
+        assert leave is not None
+        return leave(error)
+
+    def __enter__(self) -> T:
+        return self._enter(sys._getframe(1))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> E:
+        return self._exit(error)
+
+    async def __aenter__(self) -> T:
+        return self._enter(sys._getframe(1))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> E:
+        return self._exit(error)
