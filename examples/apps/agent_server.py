@@ -12,6 +12,7 @@ from databricks.sdk import WorkspaceClient
 from mlflow.genai.agent_server import AgentServer, invoke, stream
 
 from obo_kit import user_session, with_user_client
+from obo_kit.integrations.errors import answer_refusals
 
 
 @with_user_client
@@ -33,6 +34,7 @@ async def answers(request: dict) -> AsyncIterator[dict]:
 
 
 server = AgentServer()
+answer_refusals(server)  # a call without a user: 401, and a line for whoever called
 app = server.app
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ from fastapi.responses import StreamingResponse
 
 from obo_kit import user_session, with_user_client
 from obo_kit.integrations.asgi import UserHeadersMiddleware
+from obo_kit.integrations.errors import answer_refusals
 
 app = FastAPI()
 app.add_middleware(UserHeadersMiddleware)
+answer_refusals(app)  # a call without a user: 401, and a line for whoever called
 
 
 @with_user_client
@@ -28,6 +30,7 @@ def answer() -> str:
 
 
 @app.get("/stream")
+@user_session  # here, too: once a stream has begun, it is too late for a 401
 def stream() -> StreamingResponse:
     @user_session
     def answers() -> Iterator[str]:

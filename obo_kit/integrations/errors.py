@@ -1,0 +1,142 @@
+"""Answer whoever calls without a user: 401 or 403 with a line for them, and the remedy in the log.
+
+::
+
+    from obo_kit.integrations.errors import answer_refusals
+
+    answer_refusals(app)  # FastAPI, Starlette, Flask, or MLflow's AgentServer
+
+Without it a server answers 500, some with the text of the error, which is for whoever deployed the agent.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from obo_kit.denials import explain
+from obo_kit.exceptions import DenialReason, OboError
+from obo_kit.integrations.asgi import UserHeadersMiddleware
+from obo_kit.session._entry import user_session
+
+__all__ = ["answer_refusals"]
+
+logger = logging.getLogger(__name__)
+
+_WHO = frozenset({DenialReason.NO_IDENTITY, DenialReason.TOKEN_EXPIRED})
+_OF_AN_AGENT = ("/invocations", "/responses")
+_REFUSED = 1008  # a websocket's code for what a policy forbids
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: dict[str, str]
+    headers: dict[str, str]
+
+
+def answer_refusals(app: Any) -> None:
+    """Answer refusals that leave an application: 401 where it is not known who asks, else 403.
+
+    The body is ``{"detail": ...}``, with the denial's ``user_message``; its remedy is logged at ERROR. An error that is no
+    refusal stays what it was. A stream that has begun has sent its 200 already: open a session around the
+    view, too, which asks who the user is before.
+
+    Args:
+        app: A FastAPI or Starlette application, a Flask application, or MLflow's ``AgentServer``. The latter is asked for a
+            user before the agent runs, so that its streams are answered, too.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if hasattr(app, "add_exception_handler"):
+        _answer_starlette(app)
+    elif hasattr(app, "register_error_handler"):
+        _answer_flask(app)
+    elif hasattr(getattr(app, "app", None), "add_exception_handler"):
+        _answer_starlette(app.app)
+        app.app.add_middleware(_UserFirst)
+    else:
+        raise TypeError(f"answer_refusals takes FastAPI, Starlette, Flask or AgentServer, not a {type(app).__name__}")
+
+
+def _answer_to(error: BaseException | None) -> _Answer | None:
+    """Return the answer to a refusal of the kit's; `None` for any other error."""
+    denial = explain(error) if isinstance(error, OboError) else None
+    if denial is None:
+        return None
+    logger.error("%s Fix: %s", denial.detail, denial.remedy)
+    is_unknown = denial.reason in _WHO
+    return _Answer(
+        status=401 if is_unknown else 403,
+        body={"detail": denial.user_message},
+        headers={"WWW-Authenticate": "Bearer"} if is_unknown else {},
+    )
+
+
+# --- Starlette, FastAPI, MLflow's agent server -----------------------------------------------------------------------------
+
+
+def _answer_starlette(app: Any) -> None:
+    from starlette.exceptions import HTTPException
+
+    theirs = app.exception_handlers.get(HTTPException)
+
+    async def refused(connection: Any, error: Exception) -> Any:
+        answer = _answer_to(error)
+        if answer is None:
+            raise error
+        if connection.scope["type"] == "websocket":
+            return await connection.close(_REFUSED, answer.body["detail"])
+        return _response(answer)
+
+    async def failed(connection: Any, error: Exception) -> Any:
+        # MLflow's agent server makes a 500 of whatever the agent raises, with its text.
+        answer = _answer_to(error.__context__) if getattr(error, "status_code", 0) == 500 else None
+        return _response(answer) if answer is not None else await theirs(connection, error)
+
+    app.add_exception_handler(OboError, refused)
+    if theirs is not None:
+        app.add_exception_handler(HTTPException, failed)
+
+
+def _response(answer: _Answer) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(answer.body, answer.status, headers=answer.headers)
+
+
+async def _without_user() -> _Answer | None:
+    """Return the answer to a request that names no user; `None` where it names one."""
+    try:
+        async with user_session():
+            return None
+    except OboError as error:
+        return _answer_to(error)
+
+
+class _UserFirst:
+    """Asks who the user is before the agent runs."""
+
+    def __init__(self, app: Any) -> None:
+        async def checked(scope: Any, receive: Any, send: Any) -> None:
+            is_asked = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _OF_AN_AGENT
+            answer = await _without_user() if is_asked else None
+            await (app if answer is None else _response(answer))(scope, receive, send)
+
+        self._serve = UserHeadersMiddleware(checked)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._serve(scope, receive, send)
+
+
+# --- Flask -----------------------------------------------------------------------------------------------------------------
+
+
+def _answer_flask(app: Any) -> None:
+    def refused(error: OboError) -> Any:
+        answer = _answer_to(error)
+        if answer is None:
+            raise error
+        return answer.body, answer.status, answer.headers
+
+    app.register_error_handler(OboError, refused)
