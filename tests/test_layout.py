@@ -30,7 +30,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "integrations": frozenset({"tools"}),
     "testing": frozenset({"policy", "integrations"}),
     "analysis": frozenset({"policy", "integrations"}),
-    "cli": frozenset({"testing", "analysis"}),
+    "playground": frozenset({"testing"}),
+    "cli": frozenset({"playground", "analysis"}),
 }
 # `py.typed` is the third file at the top; the first two are Python's own names.
 FLAT = frozenset({"__init__", "__main__", "exceptions", "_version"})

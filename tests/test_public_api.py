@@ -37,6 +37,32 @@ def test_what_is_public_is_what_the_design_says():
     assert len(obo_kit.__all__) == len(set(obo_kit.__all__))
 
 
+def test_nothing_public_changes_by_accident():
+    """Section 2. Fix: python tests/helpers/api.py, and a line in CHANGELOG.md."""
+    api = pytest.importorskip("api")
+    assert api.page() == api.PAGE.read_text("utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's about its own type hints, when it is first loaded
+def test_log_model_knows_every_argument_of_mlflow_s():
+    """Section 2: so that editors and type checkers do."""
+    import mlflow
+
+    from obo_kit.policy._policy import LogModelArguments
+
+    assert set(inspect.signature(mlflow.pyfunc.log_model).parameters) <= set(LogModelArguments.__annotations__)
+
+
+def test_defaults_are_readable_in_help():
+    """House rule 3."""
+    for name in sorted(API):
+        thing = getattr(obo_kit, name)
+        if inspect.isfunction(thing):
+            assert " at 0x" not in str(inspect.signature(thing)), name
+    assert "fallback: 'Any' = <the denial's user_message>" in str(inspect.signature(obo_kit.optional_tool))
+    assert "on: 'AbstractSet[DenialReason]' = <all reasons but POLICY>" in str(inspect.signature(obo_kit.optional_tool))
+
+
 def test_what_is_public_can_be_imported_and_is_offered():
     """Section 2."""
     for name in obo_kit.__all__:
@@ -234,6 +260,7 @@ def test_arrows_go_one_way():
         "obo_kit.integrations",
         "obo_kit.analysis",
         "obo_kit.testing",
+        "obo_kit.playground",
         "obo_kit.cli.",
         "obo_kit.__main__",
         "obo_kit.policy._agent_process",

@@ -12,6 +12,7 @@ import tenacity
 from databricks.sdk import WorkspaceClient
 from databricks.vector_search.client import VectorSearchClient
 from mlflow.models.auth_policy import AuthPolicy
+from mlflow.models.model import ModelInfo
 from typing_extensions import assert_type
 
 import obo_kit
@@ -372,6 +373,9 @@ user_session(tokn="t")  # type: ignore[call-overload]  # pyright: ignore[reportC
 assert_type(obo_kit.explain(ValueError()), Denial | None)
 assert_type(obo_kit.auth_policy("agent.py"), AuthPolicy)
 assert_type(obo_kit.app_config("agent.py"), dict[str, Any])
+assert_type(obo_kit.log_model(name="agent", python_model="agent.py", code_paths=["lib"]), ModelInfo)
+obo_kit.log_model(nmae="agent")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+obo_kit.log_model(code_paths=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def factory(client: WorkspaceClient) -> list[Any]:

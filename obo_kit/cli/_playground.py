@@ -15,8 +15,8 @@ from obo_kit.scopes._lookup import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from obo_kit.playground import Playground
     from obo_kit.scopes._lookup import Target
-    from obo_kit.testing.playground import Playground
 
 __all__ = ["playground"]
 
@@ -56,8 +56,8 @@ def _started(agent: str, config: str | None, target: Target | None, port: int) -
         from obo_kit.testing._packages import check_packages
 
         check_packages()
+        from obo_kit.playground import Playground
         from obo_kit.testing import ConfigError
-        from obo_kit.testing.playground import Playground
 
         try:
             served = Playground(agent, config=config, target=target, port=port).start()

@@ -12,8 +12,10 @@ import logging
 import os
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from typing_extensions import TypedDict, Unpack
 
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._agent_file import collect, resources_in
@@ -91,7 +93,41 @@ def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str
     }
 
 
-def log_model(**kwargs: Any) -> ModelInfo:
+class LogModelArguments(TypedDict, total=False):
+    """Every argument of `mlflow.pyfunc.log_model`: for editors and type checkers, which see a typing mistake in a name."""
+
+    name: str | None
+    python_model: Any
+    artifact_path: str | None
+    artifacts: Mapping[str, str] | None
+    auth_policy: AuthPolicy | Mapping[str, Any] | None
+    await_registration_for: int | None
+    code_paths: Sequence[str | os.PathLike[str]] | None
+    conda_env: Any
+    data_path: str | None
+    extra_pip_requirements: Sequence[str] | str | None
+    infer_code_paths: bool
+    input_example: Any
+    loader_module: str | None
+    metadata: Mapping[str, Any] | None
+    model_config: Any
+    model_id: str | None
+    model_type: str | None
+    params: Mapping[str, Any] | None
+    pip_requirements: Sequence[str] | str | None
+    prompts: Sequence[Any] | None
+    registered_model_name: str | None
+    resources: Any
+    signature: Any
+    step: int
+    streamable: bool | None
+    tags: Mapping[str, Any] | None
+    uv_extras: Sequence[str] | None
+    uv_groups: Sequence[str] | None
+    uv_project_path: str | os.PathLike[str] | None
+
+
+def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
     """Log a model as `mlflow.pyfunc.log_model` does, with the policy collected, and say on the standard error what is in it.
 
     Every argument is MLflow's and is passed on. ``resources=`` joins the system policy and ``auth_policy=`` is merged: MLflow
@@ -106,6 +142,7 @@ def log_model(**kwargs: Any) -> ModelInfo:
     """
     import mlflow
 
+    kwargs: dict[str, Any] = dict(arguments)
     check_arguments(kwargs)
     model = kwargs.get("python_model")
     if isinstance(model, (str, os.PathLike)):
@@ -221,10 +258,12 @@ def _in_order(resources: Iterable[Any]) -> list[Any]:
 
 
 def _policy(scopes: tuple[str, ...], resources: Iterable[Any]) -> AuthPolicy:
-    from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy, UserAuthPolicy
+    from mlflow.models.auth_policy import SystemAuthPolicy, UserAuthPolicy
+
+    from obo_kit.policy._collected_policy import CollectedPolicy
 
     kept = _in_order(resources)
-    return AuthPolicy(
+    return CollectedPolicy(
         system_auth_policy=SystemAuthPolicy(resources=kept) if kept else None,
         user_auth_policy=UserAuthPolicy(api_scopes=list(scopes)) if scopes else None,
     )

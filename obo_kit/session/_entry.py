@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, overload
 
 from obo_kit._upstream.classes import STARLETTE, is_a
 from obo_kit._upstream.servers import refuse_registered
+from obo_kit._utils.default import Default
 from obo_kit._utils.functions import is_function
 from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
@@ -38,7 +39,9 @@ __all__ = ["SessionScope", "user_session"]
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
-_UNSET: Any = object()  # told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored
+_UNSET: Any = Default(
+    "<as the runtime says>"
+)  # told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 

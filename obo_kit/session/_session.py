@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from obo_kit._utils.html import html_table
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import SessionUser, current_call
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Leased, Limits
@@ -316,3 +317,7 @@ class UserSession(Leased):
 
     def __repr__(self) -> str:
         return f"<UserSession of {self._lease.identity!r}{', closed' if self.closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(one.reason.value, one.tool, one.resource, one.detail, one.remedy) for one in self.denials]
+        return html_table(("reason", "tool", "resource", "detail", "fix"), rows, title=repr(self))

@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.extras import MissingExtraError
+from obo_kit._utils.html import html_table
 from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.exceptions import PolicyError
@@ -19,7 +20,7 @@ from obo_kit.identity._process import PROCESS, reset_process_state, restore, sav
 from obo_kit.instrumentation._events import tell_of_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from obo_kit.policy._audit import AuditReport
     from obo_kit.session._session import UserSession
@@ -35,7 +36,9 @@ __all__ = [
     "Place",
     "PolicyError",
     "audit",
+    "check_scopes_known",
     "corrected_route",
+    "html_table",
     "new_process",
     "open_session",
     "read",
@@ -52,6 +55,18 @@ def scopes_accepted_by(target: str) -> frozenset[str]:
     from obo_kit.scopes import catalogue
 
     return frozenset(name for name, scope in catalogue().scopes.items() if target in scope.accepted_by)
+
+
+def check_scopes_known(scopes: Iterable[str]) -> None:
+    """Check that the catalogue knows each scope, or what it is a part of. ValueError names the nearest."""
+    from obo_kit.scopes._lookup import catalogue, nearest
+
+    for scope in scopes:
+        if scope not in catalogue().scopes and scope.partition(":")[0] not in catalogue().scopes:
+            near = nearest(scope)
+            hint = f"; did you mean {near!r}?" if near in catalogue().scopes else ""
+            msg = f"There is no scope {scope!r}{hint} Fix: correct it, or pass allow_unknown=True"
+            raise ValueError(msg)
 
 
 def corrected_route(

@@ -72,8 +72,12 @@ class ModelServingRuntime:
         self._open = True
 
     @contextlib.contextmanager
-    def user(self, name: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> Iterator[None]:
+    def user(
+        self, name: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0
+    ) -> Iterator[dict[str, str]]:
         """Serve a request of this user: for the block, a fresh token of theirs is the invoker's.
+
+        Yields the headers of the request that name the user, as `AppRuntime.user` does: in Model Serving there are none.
 
         With ``token_source="request"`` it belongs to this thread or task and what copies its context; with
         ``"process"`` to the whole process, as the last request's token does there.
@@ -89,7 +93,7 @@ class ModelServingRuntime:
         """
         _check_open(self._open)
         with invoker(self._mint(name, scopes=scopes, expires_in=expires_in), self.token_source):
-            yield
+            yield {}
 
 
 class AppRuntime:

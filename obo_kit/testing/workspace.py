@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from obo_kit.testing import config as _config
+from obo_kit.testing._kit import open_session
 from obo_kit.testing._packages import check_packages
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 from obo_kit.testing.iam._grants import Grants
@@ -39,6 +40,7 @@ from obo_kit.testing.sql._engine import Engine
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from obo_kit.testing._kit import UserSession
     from obo_kit.testing.runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing.serving._deployments import Deployment
 
@@ -290,6 +292,39 @@ class LocalWorkspace(
         from obo_kit.testing.runtimes import notebook
 
         return notebook(self.token(user, scopes=scopes, expires_in=expires_in), self.host)
+
+    @contextlib.contextmanager
+    def as_user(
+        self,
+        user: str,
+        *,
+        runtime: Literal["model-serving", "apps", "notebook"] = "model-serving",
+        scopes: Iterable[str] = ("all-apis",),
+        expires_in: float = 3600.0,
+    ) -> Iterator[UserSession]:
+        """Serve a request of this user for the block, with an open session: ``with workspace.as_user("alice") as session:``.
+
+        The process is in the runtime meanwhile, so that a second user is served after it, in the same thread. To serve
+        several at once, open the runtime yourself: ``with workspace.as_model_serving() as runtime:``.
+
+        Args:
+            user: The user.
+            runtime: Where the agent runs.
+            scopes: What the user's token carries.
+            expires_in: Life of the token, seconds.
+
+        Yields:
+            The user's session; ``session.denials`` says what was refused.
+        """
+        with contextlib.ExitStack() as stack:
+            token: dict[str, Any] = {"scopes": scopes, "expires_in": expires_in}
+            if runtime == "notebook":
+                stack.enter_context(self.as_notebook(user, **token))
+            elif runtime == "apps":
+                stack.enter_context(stack.enter_context(self.as_app()).user(user, **token))
+            else:
+                stack.enter_context(stack.enter_context(self.as_model_serving()).user(user, **token))
+            yield stack.enter_context(open_session())
 
     def _credentials(self, name: str) -> ServicePrincipal:
         return self._core.service_principal(name)

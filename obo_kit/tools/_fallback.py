@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._utils.default import Default
 from obo_kit.exceptions import Denial, DenialReason
 
 if TYPE_CHECKING:
@@ -19,9 +20,18 @@ __all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 _SOMEBODY_S_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDENTITY, DenialReason.POLICY})
-FORGIVEN = frozenset(DenialReason) - {DenialReason.POLICY}
+
+
+class _Forgiven(frozenset[DenialReason]):
+    """Reasons that ``help()`` shows in words."""
+
+    def __repr__(self) -> str:
+        return "<all reasons but POLICY>"
+
+
+FORGIVEN: frozenset[DenialReason] = _Forgiven(frozenset(DenialReason) - {DenialReason.POLICY})
 """What `optional_tool` forgives by default: a refusal of whoever asks is for an admin to hear of."""
-UNSET: Any = object()
+UNSET: Any = Default("<the denial's user_message>")
 _MOST_ALIKE = 10  # tools that are made anew for each request do not fill the log
 _reported: Counter[tuple[str | None, DenialReason, tuple[str, ...]]] = Counter()
 

@@ -14,7 +14,7 @@ from obo_kit.cli import main
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
-from obo_kit.testing import playground
+from obo_kit import playground
 
 
 @pytest.fixture

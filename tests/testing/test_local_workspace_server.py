@@ -533,7 +533,7 @@ def fuzzed(full):
     """What to send, and how: every route of the workspace, whoever added it."""
     tokens = {
         "good": full.token("alice"),
-        "scoped": full.token("alice", scopes=["jobs", "x"]),
+        "scoped": full.token("alice", scopes=["jobs", "x"], allow_unknown=True),
         "expired": full.token("alice", expires_in=0),
         "unknown": full.token("alice") + "x",
         "none": None,

@@ -6,13 +6,19 @@ the local workspace, with all extras.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +31,16 @@ BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+def clean() -> dict[str, str]:
+    """The environment, without an identity and without other sources."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("DATABRICKS_", "PYTHON"))}
+
+
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DATABRICKS_", "PYTHON"))}
     return subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env={**clean, "PYTHONUTF8": "1", "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
+        env={**clean(), "PYTHONUTF8": "1", "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -66,9 +76,21 @@ class Environment:
         checked = run(self._uv, "pip", "check", "--python", self.bin / "python", cwd=self.work)
         assert checked.returncode == 0, checked.stderr
 
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(self.bin), os.environ["PATH"]])
-        return run(self.bin / words[0], *words[1:], cwd=self.work, PATH=path, **environment)
+        return run(self.bin / words[0], *words[1:], cwd=cwd or self.work, PATH=path, **environment)
+
+    @contextlib.contextmanager
+    def started(self, *words: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs until it is interrupted."""
+        command = [str(self.bin / words[0]), *words[1:]]
+        with subprocess.Popen(command, cwd=cwd, env=clean(), stdout=subprocess.PIPE, encoding="utf-8") as process:
+            try:
+                yield process
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=30)
+        assert process.returncode == 0
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         return self.run("python", "-c", code)
@@ -109,7 +131,7 @@ def test_both_files_are_what_an_index_takes(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "obo_kit/py.typed" in names
-    assert {f"obo_kit/testing/playground/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert {f"obo_kit/playground/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert "obo_kit/_examples/starter/apps/agent.py" in names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"obo_kit"}
@@ -217,3 +239,51 @@ def test_the_blocks_of_the_docs_run(with_all, tmp_path):
     options = ("-q", "-p", "no:obo_kit", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
     done = with_all.run("python", "-m", "pytest", *options, str(tmp_path / "tests"))
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+# --- the path of a new reader: at most six commands and two minutes
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment of somebody who has typed the first command, and the seconds that it took."""
+    environment = Environment(tmp_path_factory.mktemp("reader"), sys.executable, next(built.glob("*.whl")))
+    started = time.monotonic()
+    environment.install("testing")
+    return environment, time.monotonic() - started
+
+
+@pytest.mark.parametrize("target", ["model-serving", "apps"])
+def test_a_new_reader_gets_from_pip_install_to_an_agent_that_two_users_ask(installed, target):
+    environment, seconds = installed
+    started = time.monotonic()
+    commands = 1  # pip install
+
+    def typed(*words: str) -> subprocess.CompletedProcess[str]:
+        nonlocal commands
+        commands += 1
+        done = environment.run(*words, cwd=folder, MLFLOW_TRACKING_URI=f"sqlite:///{environment.work}/{target}.db")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    folder = environment.work
+    typed("obo-kit", "init", f"my-{target}", "--for", target)
+    folder /= f"my-{target}"
+    assert re.search(r"\d+ passed", typed("pytest", "-q", "-p", "no:cacheprovider").stdout)
+    with environment.started("obo-kit", "playground", "agent.py", "--json", cwd=folder) as process:
+        commands += 1
+        url = json.loads(process.stdout.readline())["url"]
+        answers = {user: asked(url, user) for user in ("alice", "bob")}
+    assert "There are 2 orders." in answers["alice"]
+    assert "Order data is not available to you." in answers["bob"]
+    policy = typed("obo-kit", "policy", "agent.py")
+    assert "SQL warehouse" in policy.stdout
+    assert commands <= 6
+    assert seconds + time.monotonic() - started < 120
+
+
+def asked(url: str, user: str) -> str:
+    body = json.dumps({"user": user, "scopes": ["sql"], "question": "How many orders are there?"}).encode()
+    request = urllib.request.Request(f"{url}api/ask", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return "".join(line.get("text", "") for line in map(json.loads, answer))

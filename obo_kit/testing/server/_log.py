@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from obo_kit.testing._kit import tell_of_request, title_of_route
+from obo_kit.testing._kit import html_table, tell_of_request, title_of_route
 
 __all__ = ["RequestLog", "RequestRecord"]
 
+_HEAD = ("who", "method", "path", "status", "decision", "missing scopes", "ms")
 # Generated ids are cut in the text table: their start is enough to tell them apart.
 _ID = re.compile(r"\b([0-9a-f]{6})[0-9a-f]{26}\b")
 
@@ -163,7 +164,10 @@ class RequestLog:
 
     def table(self, records: Sequence[RequestRecord] | None = None) -> str:
         """Return the records (all of them by default) as an aligned text table, one line each."""
-        rows = [
+        return _aligned(_HEAD, self._rows(records))
+
+    def _rows(self, records: Sequence[RequestRecord] | None) -> list[tuple[str, ...]]:
+        return [
             (
                 record.user or "-",
                 record.method,
@@ -175,7 +179,6 @@ class RequestLog:
             )
             for record in (self.entries if records is None else records)
         ]
-        return _aligned(("who", "method", "path", "status", "decision", "missing scopes", "ms"), rows)
 
     def by_tool(self, records: Sequence[RequestRecord] | None = None) -> str:
         """Return the records (all of them by default) as an aligned text table, one line per tool and user.
@@ -202,6 +205,9 @@ class RequestLog:
 
     def __str__(self) -> str:
         return self.table()
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEAD, self._rows(None), title=f"{len(self)} requests")
 
     def __repr__(self) -> str:
         return f"<RequestLog of {len(self)} requests>"

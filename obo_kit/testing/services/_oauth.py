@@ -6,9 +6,10 @@ import base64
 import binascii
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
+from obo_kit.testing._kit import check_scopes_known
 from obo_kit.testing._refusals import Refusal, RefusedError, declare
 from obo_kit.testing.iam._directory import Principal, ServicePrincipal
 from obo_kit.testing.server._api import Answer, Api, Call
@@ -175,6 +176,33 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
     return user, password
 
 
+class _Resource(Protocol):
+    """A resource as MLflow describes it."""
+
+    @property
+    def name(self) -> Any:
+        """Name or id."""
+        ...
+
+
+Securable: TypeAlias = "str | _Resource"
+
+
+def _name(principal: str | ServicePrincipal) -> str:
+    return principal.name if isinstance(principal, ServicePrincipal) else principal
+
+
+def _named(securable: Securable, kind: str | None) -> tuple[str, str | None]:
+    """Return name and kind of what is granted on. MLflow's resources are of the same kinds as this workspace's."""
+    if isinstance(securable, str):
+        return securable, kind
+    own = getattr(securable, "type", None)
+    if own is None or not hasattr(securable, "name"):
+        msg = f"A securable is a name or a resource of MLflow's, not {securable!r}"
+        raise ValueError(msg)
+    return str(securable.name), kind or str(own.value)
+
+
 class IdentityMixin(Mixin):
     """Users, service principals, their tokens and grants."""
 
@@ -214,33 +242,50 @@ class IdentityMixin(Mixin):
             raise ValueError(msg)
         return found
 
-    def token(self, principal: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0) -> str:
+    def token(
+        self,
+        principal: str | ServicePrincipal,
+        *,
+        scopes: Iterable[str] = ("all-apis",),
+        expires_in: float = 3600.0,
+        allow_unknown: bool = False,
+    ) -> str:
         """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
 
         Args:
             principal: Whose it is.
             scopes: What it may be used for.
             expires_in: Life in seconds, rounded up to a whole one; zero or less gives an expired token.
+            allow_unknown: Take scopes that the catalogue does not know, as ``requires_scopes(allow_unknown=True)`` does.
 
         Raises:
-            ValueError: There is no such principal.
+            ValueError: There is no such principal, or no such scope.
         """
-        return self._core.directory.mint(self._core.directory.find(principal), scopes, expires_in)
+        named = tuple(scopes) if not isinstance(scopes, str) else scopes
+        if not allow_unknown and not isinstance(named, str):
+            check_scopes_known(named)
+        return self._core.directory.mint(self._core.directory.find(_name(principal)), named, expires_in)
 
-    def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+    def grant(
+        self, principal: str | ServicePrincipal, privilege: str, securable: Securable, *, kind: str | None = None
+    ) -> None:
         """Grant a privilege, spelled as on the platform (``"SELECT"``, ``"EXECUTE"``, ``"CAN USE"`` and so on).
 
         Args:
             principal: A user, a service principal or a group.
             privilege: The privilege.
-            securable: Name or id of what it is on.
+            securable: Name or id of what it is on, or MLflow's resource of it: ``DatabricksGenieSpace("01f0")``.
             kind: Its kind, where the name alone is ambiguous.
 
         Raises:
             ValueError: Principal or securable are unknown, the name is ambiguous, or the privilege does not fit.
         """
-        self._core.grants.grant(principal, privilege, securable, kind=kind)
+        name, kind = _named(securable, kind)
+        self._core.grants.grant(_name(principal), privilege, name, kind=kind)
 
-    def revoke(self, principal: str, privilege: str, securable: str, *, kind: str | None = None) -> None:
+    def revoke(
+        self, principal: str | ServicePrincipal, privilege: str, securable: Securable, *, kind: str | None = None
+    ) -> None:
         """Take a privilege back, with effect on the next request. Arguments and errors as for ``grant``."""
-        self._core.grants.revoke(principal, privilege, securable, kind=kind)
+        name, kind = _named(securable, kind)
+        self._core.grants.revoke(_name(principal), privilege, name, kind=kind)

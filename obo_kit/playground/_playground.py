@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.exceptions import PolicyError
+from obo_kit.playground._agents import app_agent, is_logged, model_agent
+from obo_kit.playground._answers import redacted, text_lines
+from obo_kit.playground._page import page_of
+from obo_kit.playground._timeline import Timeline
 from obo_kit.policy._agent_file import collect
 from obo_kit.policy._drawing import as_svg
 from obo_kit.policy._report import Need, Picture, System, Tool, as_json, picture_of
-from obo_kit.scopes._lookup import kind_of
 from obo_kit.session._entry import user_session
 from obo_kit.testing._kit import new_process
 from obo_kit.testing.iam._grants import PRIVILEGES
-from obo_kit.testing.playground._agents import app_agent, is_logged, model_agent
-from obo_kit.testing.playground._answers import redacted, text_lines
-from obo_kit.testing.playground._page import page_of
-from obo_kit.testing.playground._timeline import Timeline
 from obo_kit.testing.server._uvicorn import Server
 from obo_kit.testing.serving._deployments import read_policy
 from obo_kit.testing.workspace import LocalWorkspace
@@ -223,7 +222,11 @@ def _resources(declarations: Iterable[Any]) -> list[tuple[str, str]]:
         if item.resource is not None and item.kind is not None
     ]
     resources += [resource for declaration in declarations for resource in declaration.system]
-    return list(dict.fromkeys((kind_of(resource).name, str(resource.name)) for resource in resources))
+    return list(
+        dict.fromkeys(
+            (str(resource.type.value), str(resource.name)) for resource in resources if hasattr(resource, "type")
+        )
+    )
 
 
 def _furnished(resources: Iterable[tuple[str, str]]) -> dict[str, Any]:

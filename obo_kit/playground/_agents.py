@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from obo_kit.exceptions import PolicyError
+from obo_kit.playground._answers import request_of
 from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._layout import layout_of, locate
 from obo_kit.policy._policy import auth_policy
-from obo_kit.testing.playground._answers import request_of
 from obo_kit.testing.server._uvicorn import Server
 from obo_kit.testing.serving._deployments import check_scopes, grant_resources, read_policy
 
