@@ -73,6 +73,9 @@ PLUGINS.update(
     mcp="obo_kit.integrations._mcp_server",
     fastmcp="obo_kit.integrations._mcp_server",
     pydantic="obo_kit.integrations._pydantic",
+    **dict.fromkeys(
+        ("strands", "google.adk", "crewai", "autogen_core", "llama_index"), "obo_kit.integrations._other_agents"
+    ),
 )
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -189,6 +189,12 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "fastmcp.server.providers.local_provider:LocalProvider", "_components", "read: what it serves", versions.FASTMCP
     ),
     Attribute("fastmcp.exceptions", "ToolError", "raised for a denial", versions.FASTMCP),
+    # --- other frameworks ---
+    Attribute("strands.tools.decorator:DecoratedFunctionTool", "_tool_func", "read: what it calls", "strands 1.62"),
+    Attribute("crewai.tools.base_tool:Tool", "func", "read: what it calls", "crewai 1.15"),
+    Attribute("crewai.tools", "ToolFailure", "returned for a denial", "crewai 1.15"),
+    Attribute("autogen_core.tools:FunctionTool", "_func", "read: what it calls", "autogen 0.7"),
+    *_each("llama_index.core.tools:FunctionTool", "_async_fn _fn", "read: what it calls", "llamaindex 0.14"),
     # --- LangChain ---
     Attribute(
         "langchain_core.runnables.config", "var_child_runnable_config", "read: which step of a run", versions.LANGCHAIN

@@ -61,6 +61,16 @@ CALLERS: Final = (
         attributes=("function",),
         read_in=versions.PYDANTIC,
     ),
+    Caller(package="strands", module="strands.tools.", attributes=("_tool_func",), read_in="strands 1.62"),
+    Caller(package="google.adk", module="google.adk.tools.", attributes=("func",), read_in="google-adk 2.13"),
+    Caller(package="crewai", module="crewai.tools.", attributes=("func",), read_in="crewai 1.15"),
+    Caller(package="autogen_core", module="autogen_core.tools.", attributes=("_func",), read_in="autogen 0.7"),
+    Caller(
+        package="llama_index",
+        module="llama_index.core.tools.",
+        attributes=("_async_fn", "_fn"),
+        read_in="llamaindex 0.14",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""The newest of the frameworks that Databricks authors use besides: `make test-frameworks`, in an environment of its own."""
+"""The newest of the frameworks that Databricks authors use besides: `make test-frameworks`, in environments of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITE = os.environ.get("OBO_KIT_WRITE_DOCS") == "1"
 BEGIN, END = "<!-- more frameworks -->\n", "<!-- end of more frameworks -->"
 COLUMNS = ("client hidden", "sent by the model", "sync tool", "async tool", "denial")
 DENIED = "What this tool uses does not exist, or you do not have access to it. Trying again will not help."
-NO_SESSION = "This tool needs to know who you are, and this request does not say. Trying again will not help."
+NO_SESSION = "ran outside of any request's session"
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,7 +117,8 @@ async def many_users(framework, world, kind):
         *(ask(framework, world, user, tool, question=f"{number}") for number, user in enumerate(users))
     )
     texts = [told.text for told in answers]
-    if all(NO_SESSION in text for text in texts):
+    if any(NO_SESSION in text for text in texts):
+        assert all(NO_SESSION in text for text in texts)
         assert seen(world) == []
         return "no session: denied"
     for number, (user, text) in enumerate(zip(users, texts, strict=True)):
@@ -127,10 +128,15 @@ async def many_users(framework, world, kind):
 
 
 async def denial(framework, world):
-    kind = framework.kinds[-1]
-    told = await ask(framework, world, "carol", decorated(kind))
-    assert DENIED in told.text
-    return "an error, with its text" if told.error else "its text"
+    forms = {}
+    for kind in framework.kinds:
+        told = await ask(framework, world, "carol", decorated(kind))
+        if NO_SESSION not in told.text:
+            assert DENIED in told.text
+            forms[kind] = "an error, with its text" if told.error else "its text"
+    if len({*forms.values()}) == 1:
+        return next(iter(forms.values()))
+    return "; ".join(f"{'async' if kind == 'coroutine' else 'sync'}: {form}" for kind, form in forms.items())
 
 
 CELLS = {

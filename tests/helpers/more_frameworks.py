@@ -83,11 +83,12 @@ class Beyond(Framework):
         raise NotImplementedError
 
     async def ask(self, world, user, tool, arguments):
-        await self.run(world, tool, json.dumps(arguments))
-        return self.mark(world.told_back(arguments))
+        result = await self.run(world, tool, json.dumps(arguments))
+        return self.mark(world.told_back(arguments), result)
 
-    def mark(self, text: str) -> Told:
-        """Read the framework's own mark of an error off what the model was told."""
+    def mark(self, text: str, result: Any) -> Told:
+        """Read the framework's own mark of an error off what the model was told, or off what `run` returned."""
+        del result
         return Told(text)
 
 
@@ -119,6 +120,9 @@ class LlamaIndex(Beyond):
         made = FunctionTool.from_defaults(**{"async_fn" if asyncio.iscoroutinefunction(tool) else "fn": tool})
         return await FunctionAgent(tools=[made], llm=llm, streaming=False).run(question)
 
+    def mark(self, text, result):
+        return Told(text, error=result.tool_calls[0].tool_output.is_error)
+
 
 class Strands(Beyond):
     title, package = "Strands", "strands-agents"
@@ -130,7 +134,13 @@ class Strands(Beyond):
         from strands.models.openai import OpenAIModel
 
         model = OpenAIModel(client_args={"base_url": world.url, "api_key": world.key}, model_id=MODEL)
-        return await Agent(model=model, tools=[make(tool)], callback_handler=None).invoke_async(question)
+        agent = Agent(model=model, tools=[make(tool)], callback_handler=None)
+        await agent.invoke_async(question)
+        return agent.messages
+
+    def mark(self, text, result):
+        (told,) = (part["toolResult"] for message in result for part in message["content"] if "toolResult" in part)
+        return Told(text, error=told["status"] == "error")
 
 
 class Agno(Beyond):
@@ -209,7 +219,11 @@ class CrewAI(Beyond):
 
         llm = LLM(model=f"openai/{MODEL}", base_url=world.url, api_key=world.key)
         agent = Agent(role="r", goal="g", backstory="b", llm=llm, tools=[make(tool)], max_iter=2, cache=False)
-        return await asyncio.to_thread(agent.kickoff, question)
+        await asyncio.to_thread(agent.kickoff, question)
+        return agent
+
+    def mark(self, text, result):
+        return Told(text, error=bool(result.last_tool_failures))
 
 
 class ADK(Beyond):
@@ -226,7 +240,7 @@ class ADK(Beyond):
         runner = InMemoryRunner(LlmAgent(name="a", model=model, tools=[FunctionTool(tool)]), app_name="app")
         return await runner.run_debug(question, quiet=True)
 
-    def mark(self, text):
+    def mark(self, text, result):
         answer = json.loads(text)
         return Told(answer.get("result", answer.get("error")), error="error" in answer)
 
@@ -246,6 +260,10 @@ class AutoGen(Beyond):
         client = OpenAIChatCompletionClient(model=MODEL, base_url=world.url, api_key=world.key, model_info=info)
         agent = AssistantAgent("a", client, tools=[FunctionTool(tool, "Find things.")], reflect_on_tool_use=True)
         return await agent.run(task=question)
+
+    def mark(self, text, result):
+        (told,) = (message.content[0] for message in result.messages if message.type == "ToolCallExecutionEvent")
+        return Told(text, error=told.is_error)
 
 
 class AG2(Beyond):
