@@ -72,6 +72,15 @@ def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list
     """
     if denial := explain(response):
         raise denial.error()
+    _check_finished(response)
+    names, readers = _columns(response)
+    return [
+        {name: None if text is None else read(text) for name, read, text in zip(names, readers, row, strict=True)}
+        for row in _texts(client, response)
+    ]
+
+
+def _check_finished(response: StatementResponse) -> None:
     state = response.status.state.value if response.status and response.status.state else "unknown"
     if state != "SUCCEEDED" or response.result is None:
         error = response.status.error if response.status else None
@@ -81,17 +90,17 @@ def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list
     if response.result.external_links:
         msg = "The result is behind links. Fix: run the statement with disposition INLINE"
         raise ValueError(msg)
+
+
+def _columns(response: StatementResponse) -> tuple[list[str], list[Callable[[str], Any]]]:
+    """Return each column's name, and what makes Python's value of its text."""
     schema = response.manifest.schema if response.manifest else None
     columns = (schema.columns if schema else None) or []
     names = [column.name or "" for column in columns]
     if len(set(names)) < len(names):
         msg = f"Two columns have the same name: {', '.join(names)}. Fix: name them apart with AS"
         raise ValueError(msg)
-    readers = [_READERS.get(column.type_name.value if column.type_name else "", str) for column in columns]
-    return [
-        {name: None if text is None else read(text) for name, read, text in zip(names, readers, row, strict=True)}
-        for row in _texts(client, response)
-    ]
+    return names, [_READERS.get(column.type_name.value if column.type_name else "", str) for column in columns]
 
 
 def _texts(client: WorkspaceClient, response: StatementResponse) -> Iterator[list[Any]]:

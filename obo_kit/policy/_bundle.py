@@ -252,30 +252,36 @@ def _remove(node: Any, listed: Any, number: int) -> None:
 def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Path) -> list[str]:
     variables = data.get("variables") if isinstance(data.get("variables"), Mapping) else {}
     listed = _own(node, _RESOURCES, path)
-    there = [one for one in listed or () if isinstance(one, Mapping)]
+    there = [resource for resource in listed or () if isinstance(resource, Mapping)]
     missing: list[dict[str, Any]] = []
     matched: list[int] = []
     for entry in wanted:
-        ((kind, described),) = ((key, value) for key, value in entry.items() if isinstance(value, dict))
-        found = [
-            one
-            for one in there
-            if isinstance(one.get(kind), Mapping)
-            and (one.get("name") == entry["name"] or _identity(one[kind], variables) == _identity(described, {}))
-        ]
-        matched += map(id, found)
-        if not found:
+        same = _updated(there, entry, variables)
+        matched += map(id, same)
+        if not same:
             missing.append(entry)
-        for one in found:
-            if one[kind].get("permission") not in {*_MORE, described["permission"]}:
-                one[kind]["permission"] = described["permission"]
     if listed is not None:
         # Before the others, because what is said below a list belongs to its last entry.
         for number, entry in enumerate(missing):
             listed.insert(number, entry)
     elif missing:
         node.insert(1, _RESOURCES, missing)
-    return [str(one.get("name")) for one in there if id(one) not in matched]
+    return [str(resource.get("name")) for resource in there if id(resource) not in matched]
+
+
+def _updated(there: list[Any], entry: Mapping[str, Any], variables: Mapping[str, Any]) -> list[Any]:
+    """Return the resources of a file that are an entry's; they have its permission now, or a greater one."""
+    ((kind, described),) = ((key, value) for key, value in entry.items() if isinstance(value, dict))
+    same = [
+        resource
+        for resource in there
+        if isinstance(resource.get(kind), Mapping)
+        and (resource.get("name") == entry["name"] or _identity(resource[kind], variables) == _identity(described, {}))
+    ]
+    for resource in same:
+        if resource[kind].get("permission") not in {*_MORE, described["permission"]}:
+            resource[kind]["permission"] = described["permission"]
+    return same
 
 
 _VARIABLE = re.compile(r"\$\{var\.(\w+)\}\Z")

@@ -82,15 +82,8 @@ def locate(source: str | os.PathLike[str]) -> str:
 def layout_of(path: str) -> Layout:
     """Return the package that a file is a module of: told by ``__init__.py`` and by its own imports."""
     file = Path(os.path.abspath(path))
-    imported, level = _imports(file)
     above = list(file.parents)
-    depth = level
-    while depth < len(above) and (above[depth] / "__init__.py").is_file() and above[depth].name.isidentifier():
-        depth += 1  # a package, as far as it says so itself
-    for number, folder in enumerate(above[:6]):
-        inside = [name.split(".")[1] for name in imported if name.startswith(f"{folder.name}.")]
-        if any((folder / part).is_dir() or (folder / f"{part}.py").is_file() for part in inside):
-            depth = max(depth, number + 1)  # `from agent_server.utils import …` in agent_server/agent.py
+    depth = _depth_of_package(file, above)
     names = [folder.name for folder in above[:depth]][::-1]
     leaf = [] if file.stem == "__init__" else [file.stem]
     whole = [*names, *leaf] if names and all(part.isidentifier() for part in [*names, file.stem]) else []
@@ -102,6 +95,18 @@ def layout_of(path: str) -> Layout:
         root=str(above[depth]) if whole else "",
         project=tuple(str(folder) for folder in project if folder.is_dir()),
     )
+
+
+def _depth_of_package(file: Path, above: list[Path]) -> int:
+    """Return how many of the folders above a file are its packages."""
+    imported, depth = _imports(file)
+    while depth < len(above) and (above[depth] / "__init__.py").is_file() and above[depth].name.isidentifier():
+        depth += 1  # a package, as far as it says so itself
+    for number, folder in enumerate(above[:6]):
+        inside = [name.split(".")[1] for name in imported if name.startswith(f"{folder.name}.")]
+        if any((folder / part).is_dir() or (folder / f"{part}.py").is_file() for part in inside):
+            depth = max(depth, number + 1)  # `from agent_server.utils import …` in agent_server/agent.py
+    return depth
 
 
 def _imports(file: Path) -> tuple[set[str], int]:
@@ -116,6 +121,17 @@ def _imports(file: Path) -> tuple[set[str], int]:
             if not node.level:
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names, level
+
+
+def _modules_by_name(file: Path) -> dict[str, str]:
+    """Return the module that each name of a file is imported from."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules |= {alias.name: str(node.module) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name: alias.name for alias in node.names}
+    return modules
 
 
 def _tree(file: Path) -> ast.Module:
@@ -135,12 +151,7 @@ def target_of(path: str, *, sets_model: bool) -> tuple[Target, str] | None:
     if sets_model:
         return "model-serving", "it calls set_model()"
     file = Path(os.path.abspath(path))
-    imported: dict[str, str] = {}
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            imported |= {alias.name: str(node.module) for alias in node.names}
-        elif isinstance(node, ast.Import):
-            imported |= {alias.name: alias.name for alias in node.names}
+    imported = _modules_by_name(file)
     for name in ("invoke", "stream", "AgentServer"):
         if imported.get(name, "").startswith("mlflow.genai.agent_server"):
             return "apps", f"it uses {'@' if name.islower() else ''}{name} of MLflow's agent server"

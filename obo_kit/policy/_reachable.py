@@ -162,16 +162,9 @@ class _Walk:
             self.reached.tools.append(declaration_of(spec))
 
     def _of_object(self, value: Any) -> list[Any]:
-        if isinstance(value, (dict, types.MappingProxyType)):
-            return list(value.values())
-        if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
-            return list(value)
-        if isinstance(value, functools.partial):
-            return [value.func, *value.args, *value.keywords.values()]
-        if isinstance(value, types.MethodType):
-            return [value.__func__, value.__self__]
-        if isinstance(value, (staticmethod, classmethod, functools.cached_property, functools.partialmethod, property)):
-            return [getattr(value, name, None) for name in ("__func__", "func", "fget")]
+        parts = _parts_of_python_s(value)
+        if parts is not None:
+            return parts
         cls = type(value)
         root = cls.__module__.partition(".")[0]
         if root in sys.stdlib_module_names and cls.__module__ not in ("types", "functools", "__main__"):
@@ -195,6 +188,21 @@ class _Walk:
 def _line(step: dis.Instruction) -> int | None:
     positions = getattr(step, "positions", None)  # since Python 3.11
     return positions.lineno if positions is not None else step.starts_line  # type: ignore[no-any-return, unused-ignore]
+
+
+def _parts_of_python_s(value: Any) -> list[Any] | None:
+    """Return what Python's own containers and wrappers hold; `None` for anything else."""
+    if isinstance(value, (dict, types.MappingProxyType)):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return list(value)
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, (staticmethod, classmethod, functools.cached_property, functools.partialmethod, property)):
+        return [getattr(value, name, None) for name in ("__func__", "func", "fget")]
+    return None
 
 
 def _quietly(ask: Any, value: Any) -> Any:

@@ -147,9 +147,13 @@ def _fitting(document: Document, path: Place, parameter: inspect.Parameter, valu
         return [document.texts.get((*path, number), item) for number, item in enumerate(value)]
     if "str" in wanted and value is not None and not isinstance(value, (Mapping, list)):
         value = document.texts.get(path, value)
-    if wanted <= _PLAIN.keys() and not any(_PLAIN[one](value) for one in wanted):
-        raise document.error(path, f"expected {' or '.join(_SAID[one] for one in sorted(wanted))}, not {said(value)}")
+    _check_type(document, path, wanted, value)
     return value
+
+
+def _check_type(document: Document, path: Place, wanted: set[str], value: Any) -> None:
+    if wanted <= _PLAIN.keys() and not any(_PLAIN[name](value) for name in wanted):
+        raise document.error(path, f"expected {' or '.join(_SAID[name] for name in sorted(wanted))}, not {said(value)}")
 
 
 _PLAIN: Mapping[str, Callable[[Any], bool]] = {

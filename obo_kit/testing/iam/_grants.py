@@ -226,6 +226,18 @@ class Grants:
 
     def _resolve(self, privilege: str, securable: str, kind: str | None) -> tuple[tuple[str, str], str]:
         privilege = " ".join(privilege.upper().replace("_", " ").split())
+        kinds = self._kinds_of(securable, kind)
+        fitting = [known for known in kinds if privilege in PRIVILEGES[known]]
+        if not fitting:
+            wanted = "; ".join(f"{known.replace('_', ' ')}: {', '.join(PRIVILEGES[known])}" for known in kinds)
+            msg = f"{privilege!r} cannot be granted on {securable!r} ({wanted})"
+            raise ValueError(msg)
+        if len(fitting) > 1:
+            msg = f"{securable!r} is ambiguous: pass kind= as one of {', '.join(sorted(fitting))}"
+            raise ValueError(msg)
+        return (fitting[0], securable), privilege
+
+    def _kinds_of(self, securable: str, kind: str | None) -> list[str]:
         if kind is not None and kind not in PRIVILEGES:
             msg = f"No kind of securable is called {kind!r}; there are: {', '.join(PRIVILEGES)}"
             raise ValueError(msg)
@@ -236,12 +248,4 @@ class Grants:
             what = f"{kind.replace('_', ' ')} " if kind else "securable "
             msg = f"No {what}named {securable!r} in this workspace; there are: {', '.join(names) or 'none yet'}"
             raise ValueError(msg)
-        fitting = [known for known in kinds if privilege in PRIVILEGES[known]]
-        if not fitting:
-            wanted = "; ".join(f"{known.replace('_', ' ')}: {', '.join(PRIVILEGES[known])}" for known in kinds)
-            msg = f"{privilege!r} cannot be granted on {securable!r} ({wanted})"
-            raise ValueError(msg)
-        if len(fitting) > 1:
-            msg = f"{securable!r} is ambiguous: pass kind= as one of {', '.join(sorted(fitting))}"
-            raise ValueError(msg)
-        return (fitting[0], securable), privilege
+        return kinds

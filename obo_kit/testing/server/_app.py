@@ -122,16 +122,10 @@ class Gate:
         if api is None or not api.open:
             seen.caller = self._directory.authenticate(request.headers.get("authorization"))
         seen.faults = self._faults.take(path, seen.caller.principal.name if seen.caller else None)
-        for fault in seen.faults:
-            if fault.kind == "latency":
-                await asyncio.sleep(fault.seconds or 0)
-            elif fault.kind == "expired_token":
-                if seen.caller is not None:
-                    self._directory.expire(seen.caller)
-                    raise ExpiredTokenError(seen.caller)
-            elif fault.replaces:
-                seen.decision = "fault"
-                return None if fault.kind == "reset" else fault_answer(fault, path, self._directory.workspace_id)
+        replacing = await self._suffer(seen)
+        if replacing is not None:
+            seen.decision = "fault"
+            return None if replacing.kind == "reset" else fault_answer(replacing, path, self._directory.workspace_id)
         asks = api.asks if api is not None else asked_by(request.method, path)
         _check_scopes(asks, request, seen, self.scope_words)
         if api is None:
@@ -152,6 +146,19 @@ class Gate:
         response = answer.content if isinstance(answer.content, Response) else _Json(answer.content)
         response.headers.update(answer.headers)
         return response
+
+    async def _suffer(self, seen: _Seen) -> Fault | None:
+        """Let the faults have their effect, in order; return the one that is the answer."""
+        for fault in seen.faults:
+            if fault.kind == "latency":
+                await asyncio.sleep(fault.seconds or 0)
+            elif fault.kind == "expired_token":
+                if seen.caller is not None:
+                    self._directory.expire(seen.caller)
+                    raise ExpiredTokenError(seen.caller)
+            elif fault.replaces:
+                return fault
+        return None
 
     async def inner(self, call: Call, method: str, path: str, raw: bytes) -> Answer:
         """Answer another request as part of one: for the same caller, without a token, scopes or log entry of its own."""

@@ -153,6 +153,14 @@ class Fault:
     _random: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._check_kind()
+        self._check_answer()
+        if self.times is ...:
+            self.times = 1 if self.probability == 1 else None
+        self._check_requests()
+        self._random = random.Random(self.seed)  # noqa: S311 - not for secrets
+
+    def _check_kind(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"A fault is one of {', '.join(get_args(FaultKind))}, not {self.kind!r}")
         takes = _TAKES.get(self.kind, ())
@@ -161,21 +169,22 @@ class Fault:
                 raise ValueError(f"A {self.kind} fault takes no {name}=")
         if takes and getattr(self, takes[0]) is None:
             raise ValueError(f"A {self.kind} fault needs {takes[0]}=")
+
+    def _check_answer(self) -> None:
         if self.status is not None and not (_whole(self.status) and 200 <= self.status <= 599):
             raise ValueError(f"A fault needs a status from 200 to 599, not {self.status!r}")
         if self.seconds is not None and not (_number(self.seconds) and 0 <= self.seconds < _FOREVER):
             raise ValueError(f"seconds is a number from 0 to {_FOREVER:.0f}, not {self.seconds!r}")
+
+    def _check_requests(self) -> None:
         if not isinstance(self.path_prefix, str) or not self.path_prefix.startswith("/"):
             raise ValueError(f"path_prefix is the start of a path, such as '/api/2.0/sql', not {self.path_prefix!r}")
         if not _number(self.probability) or not 0 < self.probability <= 1:
             raise ValueError(f"probability is more than 0 and at most 1, not {self.probability!r}")
         if not _whole(self.after) or self.after < 0:
             raise ValueError(f"after is a number of requests to let through, not {self.after!r}")
-        if self.times is ...:
-            self.times = 1 if self.probability == 1 else None
-        if self.times is not None and (not _whole(self.times) or self.times < 1):
+        if self.times is not None and (not _whole(self.times) or cast("int", self.times) < 1):
             raise ValueError(f"times is a number of requests, at least 1 (None for no limit), not {self.times!r}")
-        self._random = random.Random(self.seed)  # noqa: S311 - not for secrets
 
     @property
     def replaces(self) -> bool:

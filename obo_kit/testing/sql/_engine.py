@@ -295,9 +295,8 @@ class Engine:
             write = plan_write(tree, rewriter, self._grants)
             self._check(principal, rewriter.accesses)
             return self._execute(lambda cursor: self._write(cursor, write), interrupt)
-        if isinstance(tree, (exp.Grant, exp.Revoke)) or (
-            isinstance(tree, exp.Command) and tree.this.upper() in {"GRANT", "REVOKE"}
-        ):
+        what = tree.this.upper() if isinstance(tree, exp.Command) else type(tree).__name__.upper()
+        if what in {"GRANT", "REVOKE"}:
             plan_grant(sql, principal, session, self._grants)(None)
             return Outcome()
         if isinstance(tree, exp.Use):
@@ -305,9 +304,8 @@ class Engine:
             return Outcome()
         if isinstance(tree, exp.Describe):
             return _listed(self._store.metadata.describe(principal, tree, session))
-        if isinstance(tree, exp.Command) and tree.this.upper() == "SHOW":
+        if what == "SHOW":
             return _listed(self._store.metadata.show(principal, tree.expression.name, session))
-        what = tree.this.upper() if isinstance(tree, exp.Command) else type(tree).__name__.upper()
         raise UnreadableError("sql_unsupported", f"{what} is not served.")
 
     def _check(self, principal: Principal, accesses: Sequence[Access]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,19 @@ _TABLE_ARGS = frozenset({"this", "db", "catalog", "alias", "pivots", "sample", "
 _ME = frozenset({"current_user", "session_user", "user"})
 
 
+def _drop_hints(tree: Expr) -> None:
+    """Drop hints, and the order within partitions: they mean nothing here."""
+    for select in tree.find_all(exp.Select):
+        for name in ("hint", "distribute", "sort", "cluster"):
+            select.set(name, None)
+
+
+def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
+    for node in nodes:
+        if type(node).__name__ not in allowed:
+            raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
+
+
 @dataclass(kw_only=True)
 class Rewriter:
     """Rewrites one statement; the accesses that it needs are noted as it goes.
@@ -86,32 +99,28 @@ class Rewriter:
         """Return the tree in DuckDB's words. UnreadableError where it holds what is not served."""
         if self.depth > 16:
             raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
-        for select in tree.find_all(exp.Select):
-            # Hints and the order within partitions mean nothing here.
-            for name in ("hint", "distribute", "sort", "cluster"):
-                select.set(name, None)
+        _drop_hints(tree)
         root = exp.Paren(this=tree)
         nodes = [node for node in root.bfs() if node is not root]
-        allowed = _NODES | WRITING if writing else _NODES
-        for node in nodes:
-            if type(node).__name__ not in allowed:
-                raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
+        _check_served(nodes, _NODES | WRITING if writing else _NODES)
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
-        for node in nodes:
-            if isinstance(node, exp.Select):
-                name_columns(node)
+        for select in tree.find_all(exp.Select):
+            name_columns(select)
         self._fill(nodes)
         for node in reversed(list(root.bfs())):
-            mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
-            result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
-            if result is not None and result is not node:
-                node.replace(result)
+            self._change(node)
         for node in root.find_all(exp.Anonymous):
             if node.name.lower() in GENERATORS:
                 raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served where it stands.")
         rewritten: Expr = root.this
         return rewritten
+
+    def _change(self, node: Expr) -> None:
+        mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
+        result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
+        if result is not None and result is not node:
+            node.replace(result)
 
     def _fill(self, nodes: list[Expr]) -> None:
         """Put the values of parameters in their places."""
@@ -341,21 +350,23 @@ class Rewriter:
 
     def _own(self, name: str, arguments: list[Expr]) -> Expr | None:
         """What is about the user, the session or the moment."""
-        if name in _ME and not arguments:
-            return exp.Literal.string(self.principal.user_name)
         if name in {"is_account_group_member", "is_member"} and len(arguments) == 1:
             groups = [exp.Literal.string(group) for group in sorted(self.principal.groups)]
             # DuckDB 1 does not read an empty list.
             return exp.Paren(this=exp.In(this=arguments[0], expressions=groups)) if groups else exp.false()
-        if name in {"current_catalog", "current_database", "current_schema"} and not arguments:
+        if arguments:
+            return None
+        if name in _ME:
+            return exp.Literal.string(self.principal.user_name)
+        if name in {"current_catalog", "current_database", "current_schema"}:
             return exp.Literal.string(self.session.catalog if name == "current_catalog" else self.session.schema)
-        if name in {"current_timestamp", "now", "getdate", "localtimestamp"} and not arguments:
+        if name in {"current_timestamp", "now", "getdate", "localtimestamp"}:
             return self.moment(None)
-        if name in {"current_date", "curdate"} and not arguments:
+        if name in {"current_date", "curdate"}:
             return self.today(None)
-        if name in {"unix_timestamp", "to_unix_timestamp"} and not arguments:
+        if name in {"unix_timestamp", "to_unix_timestamp"}:
             return exp.Literal.number(int(self.now.timestamp()))
-        return exp.Literal.string("Etc/UTC") if name == "current_timezone" and not arguments else None
+        return exp.Literal.string("Etc/UTC") if name == "current_timezone" else None
 
     def moment(self, _: Expr | None) -> Expr:
         """Now: the same in the whole statement, as on the platform."""

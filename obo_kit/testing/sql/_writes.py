@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -138,7 +138,10 @@ def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
         return _create_view(tree, target, columns, properties, rewriter)
     if tree.kind != "TABLE" or not isinstance(target, exp.Table) or not all(map(_harmless, properties)):
         raise UnreadableError("sql_unsupported", f"CREATE {tree.kind} like this is not served.")
-    name = rewriter.full_name(target)
+    return _create_table(tree, rewriter.full_name(target), columns, rewriter, grants)
+
+
+def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewriter: Rewriter, grants: Grants) -> Run:
     schema = name.rpartition(".")[0]
     if not grants.exists("schema", schema):
         raise UnreadableError("sql_no_schema", _backticked(schema))
