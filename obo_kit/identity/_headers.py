@@ -31,11 +31,12 @@ class RequestHeaders(Hidden):
     """The headers of a request that the kit's own ASGI middleware serves; emptied when the request ends, for copies of its
     context live on in whatever was started meanwhile, and may serve others."""
 
-    __slots__ = ("around",)
+    __slots__ = ("around", "inside_a_session")
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
         self.around = Hidden(agent_server_headers())  # of the request that this one is sent from, if any
+        self.inside_a_session = False  # did a session hold where it began?
 
 
 REQUEST_HEADERS: ContextVar[RequestHeaders | None] = ContextVar("obo_kit_request_headers", default=None)

@@ -29,6 +29,8 @@ class UserHeadersMiddleware:
     reads nothing itself: where there is no user, ``user_session`` says so, on Databricks Apps and anywhere else. Each
     request begins without a session, also one that is sent from inside another user's. A websocket keeps the headers it was
     opened with, and so a token that expires.
+
+    Add it last, so that it is the outermost: a session that a middleware above it opens does not reach the request.
     """
 
     def __init__(self, app: _App) -> None:
@@ -40,6 +42,8 @@ class UserHeadersMiddleware:
             await self._app(scope, receive, send)
             return
         headers = RequestHeaders(scope["headers"])
+        around = FRAME.get()
+        headers.inside_a_session = around is not None and around.session is not None and not around.session.closed
         token = REQUEST_HEADERS.set(headers)
         # A request that comes from inside another session (agent to agent, a test's client) opens its own.
         frame = FRAME.set(None)

@@ -27,6 +27,35 @@ _BY_FRAMEWORK = {
 }
 
 
-def advice() -> str:
-    """Return how to bring a session to the code that runs here."""
+_HEADERS = {
+    "streamlit": "@user_session(headers=lambda: st.context.headers) on the script's function, the callback or the fragment",
+    "gradio": "a parameter request: gr.Request, and @user_session(headers=lambda request: request.headers) on the event's "
+    "function: Gradio runs it in a queue, outside of any middleware, also where its app is mounted in another",
+    "flask": "@user_session(headers=lambda: request.headers) on the view",
+    "mcp": "@user_session(headers=lambda ctx: ctx.request_context.request.headers) on the tool, or stateless_http=True: a "
+    "stateful MCP server runs tools in the task that the connection began, with the context of its first request",
+}
+
+
+def where_the_headers_are() -> str | None:
+    """Return how to name the user to a framework that the kit cannot see into; `None` where it is no such framework's."""
+    how = _HEADERS.get(serving_framework() or "")
+    return f"Name the user where the framework has the headers: {how}." if how is not None else None
+
+
+_MIDDLEWARE = (
+    "Open the session in what serves the request: @user_session on the endpoint. A session that was open where the request "
+    "began is not the request's. If a middleware opens it, add UserHeadersMiddleware after that one, so that it is the "
+    "outermost."
+)
+
+
+def advice(*, inside_a_session: bool = False) -> str:
+    """Return how to bring a session to the code that runs here.
+
+    Args:
+        inside_a_session: Did a request begin where another session was open, which it does not see?
+    """
+    if inside_a_session:
+        return _MIDDLEWARE
     return _BY_FRAMEWORK.get(serving_framework() or "", _GENERAL)

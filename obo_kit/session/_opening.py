@@ -21,11 +21,11 @@ from obo_kit.identity._headers import (
     request_served,
 )
 from obo_kit.identity._process import OPEN_SESSIONS, PROCESS
-from obo_kit.identity._runtime import DeveloperKind
+from obo_kit.identity._runtime import DeveloperKind, in_model_serving
 from obo_kit.identity._sources import capture
 from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import UserIdentity, from_process_token, same_user
-from obo_kit.session._advice import advice
+from obo_kit.session._advice import advice, where_the_headers_are
 from obo_kit.session._session import UserSession
 from obo_kit.session._streams import BLOCKS, StreamFrame, block_on_the_stack, left_behind
 
@@ -104,7 +104,10 @@ def _no_session(message: str) -> NoUserSessionError:
         )
     if OPEN_SESSIONS:
         message += " A session is open elsewhere in this process, and this thread, task or context does not see it."
-    return NoUserSessionError(message, remedy=advice())
+    elif not PROCESS.sessions_opened and PROCESS.entry_point_declared:
+        message += " A function of this process is an entry point (@user_session): tools have a user inside of one."
+    request = REQUEST_HEADERS.get()
+    return NoUserSessionError(message, remedy=advice(inside_a_session=request is not None and request.inside_a_session))
 
 
 class _ProcessTokenUsers:
@@ -172,7 +175,12 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
     Raises:
         NoUserIdentityError: There is none, or some doubt about who it is.
     """
-    identity, ended = capture(developer), ended_session(UserSession)
+    try:
+        identity = capture(developer)
+    except NoUserIdentityError as error:
+        error.remedy = (None if in_model_serving() else where_the_headers_are()) or error.remedy
+        raise
+    ended = ended_session(UserSession)
     if ended is None:
         return identity
     if ended._lease.foreign:
