@@ -56,7 +56,9 @@ _when_imported = {name: _WhenImported(name) for name in PATCHES}
 
 
 def _take_over(module: Any) -> None:
-    importlib.import_module(PATCHES[module.__name__]).take_over(module)
+    ours = importlib.import_module(PATCHES[module.__name__])
+    if hasattr(ours, "take_over"):  # it is what imports the other, and comes to it itself
+        ours.take_over(module)
 
 
 def take_over() -> None:

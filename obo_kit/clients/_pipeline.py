@@ -19,8 +19,8 @@ from obo_kit._upstream.texts import is_login
 from obo_kit.clients import _apps as apps
 from obo_kit.clients._apps import may_be_app, trusts_app
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
-from obo_kit.context._frame import current_call, current_evidence
-from obo_kit.exceptions import NoUserIdentityError, ScopeViolationError
+from obo_kit.context._frame import FRAME, current_call, current_evidence
+from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, ScopeViolationError
 from obo_kit.identity._runtime import in_apps, in_model_serving
 from obo_kit.identity._user import origin_of
 from obo_kit.instrumentation._events import tell_of_request
@@ -67,9 +67,11 @@ class Exchange:
             SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
             NoUserIdentityError: The session was opened without a user.
             TokenExpiredError: The token has expired, and there is no new one of the same user's.
+            IdentityMismatchError: The client is another session's than the one that it is used in.
             ScopeViolationError: The tool called outside the scopes it declares.
         """
         host, _ = lease.credentials()
+        _refuse_another_s(lease)
         self._lease, self._method, self.url = lease, method, url
         self._path = urlsplit(url).path
         in_force, handed = current_call(), lease.narrowing
@@ -165,6 +167,18 @@ def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     else:
         return None
     return {"error_code": code_of(code), "text": str(text or "")[:_MAX_TEXT], "sql_state": state}
+
+
+def _refuse_another_s(lease: Lease) -> None:
+    """Refuse a client that one request kept and another uses, while both are served (rule 5)."""
+    frame = FRAME.get()
+    session = frame.session if frame is not None else None
+    if frame is None or session is None or session.closed or session.owns(lease) or frame.suspended:
+        return
+    raise IdentityMismatchError(
+        "This client acts as the user of another request than the one that it is used in, so nothing was sent.",
+        remedy="Get the client inside each request (with_user_client), and keep none on self, in a global or in a cache.",
+    )
 
 
 def begin(lease: Lease, method: str, url: str) -> Exchange:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -196,3 +197,6 @@ def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
     if found is None or isinstance(found, _Fenced) or found.personal_access_token != lease.credentials()[1]:
         return None  # an agent may share an index among its users, with credentials of its own
     return found
+
+
+take_over(sys.modules[AISearchClient.__module__])

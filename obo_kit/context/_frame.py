@@ -48,6 +48,10 @@ class Session(Protocol):
         """What the session's clients saw on the wire where no tool's call was running."""
         ...
 
+    def owns(self, lease: object) -> bool:
+        """Is a lease the session's, or of the very same token?"""
+        ...
+
 
 S = TypeVar("S")
 
@@ -60,6 +64,11 @@ class Frame:
     def __init__(self, session: Session | None, call: ToolCall | None) -> None:
         self.session = session
         self.call = call
+
+    @property
+    def suspended(self) -> bool:
+        """Was it set by a stream that is suspended now, and left to whoever consumes the stream?"""
+        return False
 
     def session_as(self, kind: type[S]) -> S | None:
         """Return the session, open or ended, in the type that the caller knows it by."""

@@ -259,6 +259,10 @@ class _Narrowed(Lease):
     def identity(self) -> UserIdentity | None:
         return self._lease.identity
 
+    @property
+    def session_lease(self) -> Lease:
+        return self._lease
+
     def credentials(self) -> tuple[str, str]:
         return self._lease.credentials()
 

@@ -164,6 +164,13 @@ class UserSession(Leased):
                 name,
             )
 
+    def owns(self, lease: object) -> bool:
+        """Is a lease this session's, or of the very same token? Explanations aside, it is what its clients may be used with."""
+        if lease is self._lease or getattr(lease, "session_lease", None) is self._lease:
+            return True
+        other = lease.identity if isinstance(lease, Lease) else None
+        return other is not None and self._lease.has_token_of(other)
+
     @property
     def cache_key(self) -> str:
         """Return what stands for the user in the key of a cache above a tool. Holds no secret.

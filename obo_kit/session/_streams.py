@@ -38,6 +38,10 @@ class StreamFrame(Frame):
         self.generator = id(generator)
         self.place = _place()
 
+    @property
+    def suspended(self) -> bool:
+        return left_behind()
+
 
 def generator_of(block: FrameType) -> FrameType | None:
     """Return the generator that a ``with`` block stands in, unless it makes a context manager or a fixture of it."""

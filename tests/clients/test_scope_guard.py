@@ -1,7 +1,9 @@
-"""A tool's client is narrowed to the tool's declaration (rule 23): every client that a session hands out, in every mode."""
+"""A tool's client is narrowed to the tool's declaration (rule 23), and used by its own request alone (rule 5): every client that a
+session hands out."""
 
 from __future__ import annotations
 
+import contextvars
 import logging
 
 import pytest
@@ -148,3 +150,30 @@ def test_the_advice_is_the_narrowest_scope_that_the_target_grants(workspace, mon
     with as_user(workspace, "alice"), pytest.raises(ScopeViolationError) as caught:
         stray()
     assert advice in caught.value.remedy
+
+
+@pytest.mark.parametrize("build", GUARDED, ids=lambda build: build.__name__)
+def test_a_client_that_another_request_keeps_is_refused_while_both_are_served(workspace, no_traces, build):
+    """Rule 5: on self, in a global, or an MCP connection that all requests share. To the request that keeps it, it answers."""
+    alice = contextvars.Context()
+    scope = as_user(workspace, "alice")
+    use = alice.run(build, alice.run(scope.__enter__))
+    try:
+        workspace.log.clear()
+        with as_user(workspace, "bob"), quiet(), pytest.raises(BaseException) as refused:
+            use()
+        assert calls(workspace) == []
+        assert "acts as the user of another request" in everything_in(refused.value)
+        with quiet():
+            alice.run(use)
+        assert {record.user for record in calls(workspace)} == {"alice"}
+    finally:
+        alice.run(scope.__exit__, None, None, None)
+
+
+def everything_in(error):
+    """The texts of an error, its causes and the parts of a group."""
+    if error is None:
+        return ""
+    parts = [error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
+    return " ".join([str(error), *map(everything_in, parts)])

@@ -248,6 +248,14 @@ MUTANTS = {
         new="",
         test="session/test_edges.py::test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards",
     ),
+    "a kept client acts for another request": Mutant(
+        rule=5,
+        module="obo_kit.clients._pipeline",
+        old="        _refuse_another_s(lease)\n",
+        new="",
+        test="clients/test_scope_guard.py::test_a_client_that_another_request_keeps_is_refused_while_both_are_served"
+        "[workspace_client]",
+    ),
     "anybody resumes a tool": Mutant(
         rule=6,
         module="obo_kit.tools._resumed",
