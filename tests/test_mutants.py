@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,21 @@ _forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="each mutant runs in
 
 def test_every_mutant_still_applies():
     assert stale() == []
+
+
+def test_the_page_on_security_names_tests_that_are_there():
+    """Each guarantee has at least one."""
+    page = (TESTS.parent / "docs" / "security.md").read_text("utf-8")
+    guaranteed = page[page.index("## Guaranteed") : page.index("## Not guaranteed")]
+    rows = [row for row in guaranteed.splitlines() if row.startswith("| **")]
+    assert len(rows) > 10
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)`|`(test_\w+)`", row)
+        assert any(name for _, name in tests), row
+        file = ""
+        for path, name in tests:
+            file = path or file
+            assert not name or f"def {name}(" in (TESTS.parent / file).read_text("utf-8"), f"{file}: {name}"
 
 
 @pytest.fixture(scope="module")

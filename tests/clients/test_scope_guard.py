@@ -1,5 +1,7 @@
-"""A tool's client is narrowed to the tool's declaration (rule 23), and used by its own request alone (rule 5): every client that a
-session hands out."""
+"""A tool's client is narrowed to the tool's declaration (rule 23), and used by its own request alone (rule 5).
+
+Every client that a session hands out, in every mode.
+"""
 
 from __future__ import annotations
 

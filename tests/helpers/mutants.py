@@ -256,6 +256,27 @@ MUTANTS = {
         test="clients/test_scope_guard.py::test_a_client_that_another_request_keeps_is_refused_while_both_are_served"
         "[workspace_client]",
     ),
+    "an expired token opens a session": Mutant(
+        rule=4,
+        module="obo_kit.session._opening",
+        old="        session._lease.check_entry()\n",
+        new="",
+        test="session/test_edges.py::test_an_expired_token_is_refused_at_entry_with_a_leeway_for_clocks",
+    ),
+    "every framework is told the same": Mutant(
+        rule=7,
+        module="obo_kit.session._advice",
+        old='    return _BY_FRAMEWORK.get(serving_framework() or "", _GENERAL)',
+        new="    return _GENERAL",
+        test="integrations/test_advice.py::test_a_stream_of_flask_s_is_told_to_decorate_the_generator",
+    ),
+    "a synchronous MCP client sends nobody": Mutant(
+        rule=8,
+        module="obo_kit.clients._mcp",
+        old="        return sync_flow(self._lease, request)\n",
+        new="        yield request\n",
+        test="clients/test_mcp_auth.py::test_bearer_sends_the_user_in_either_kind_of_client_and_nothing_afterwards",
+    ),
     "anybody resumes a tool": Mutant(
         rule=6,
         module="obo_kit.tools._resumed",
