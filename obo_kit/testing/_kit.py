@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.extras import MissingExtraError
+from obo_kit._utils.files import read_regular
 from obo_kit._utils.html import html_table
 from obo_kit._utils.yaml import ConfigError, Document, Place, read, said
 from obo_kit.context._calls import TOOL_HEADER
@@ -42,6 +43,7 @@ __all__ = [
     "new_process",
     "open_session",
     "read",
+    "read_regular",
     "reset_process_state",
     "said",
     "scopes_accepted_by",

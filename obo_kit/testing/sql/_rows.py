@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from obo_kit._utils.files import read_regular
+from obo_kit.testing._kit import read_regular
 
 __all__ = ["Rows", "records"]
 
