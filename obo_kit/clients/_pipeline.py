@@ -173,7 +173,7 @@ def _refuse_another_s(lease: Lease) -> None:
     """Refuse a client that one request kept and another uses, while both are served (rule 5)."""
     frame = FRAME.get()
     session = frame.session if frame is not None else None
-    if frame is None or session is None or session.closed or session.owns(lease) or frame.suspended:
+    if frame is None or session is None or session.closed or session._owns(lease) or frame.suspended:
         return
     raise IdentityMismatchError(
         "This client acts as the user of another request than the one that it is used in, so nothing was sent.",

@@ -48,7 +48,7 @@ class Session(Protocol):
         """What the session's clients saw on the wire where no tool's call was running."""
         ...
 
-    def owns(self, lease: object) -> bool:
+    def _owns(self, lease: object) -> bool:
         """Is a lease the session's, or of the very same token?"""
         ...
 

@@ -45,7 +45,7 @@ def current_session() -> UserSession:
     if session is None:
         raise _no_session("There is no open session here.")
     check_request(session)
-    session.note_task()
+    session._note_task()
     return session
 
 
@@ -162,7 +162,7 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
     session = session_in_force()
     if session is not None:
         check_request(session)
-        session.note_task()
+        session._note_task()
         return session, False
     if not opens or PROCESS.entry_point_declared or PROCESS.sessions_opened or ended_session(UserSession) is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")

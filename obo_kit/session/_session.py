@@ -138,7 +138,7 @@ class UserSession(Leased):
         """Return what the session's clients saw on the wire where no tool's call was running."""
         return self._evidence
 
-    def note_task(self) -> None:
+    def _note_task(self) -> None:
         """Remember a task, other than the one that opened the session, that uses it."""
         task = running_task()
         if task is None or (self._task is not None and self._task() is task):
@@ -164,7 +164,7 @@ class UserSession(Leased):
                 name,
             )
 
-    def owns(self, lease: object) -> bool:
+    def _owns(self, lease: object) -> bool:
         """Is a lease this session's, or of the very same token? Explanations aside, it is what its clients may be used with."""
         if lease is self._lease or getattr(lease, "session_lease", None) is self._lease:
             return True
