@@ -6,7 +6,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 from mlflow.models.resources import DatabricksGenieSpace, DatabricksServingEndpoint, DatabricksSQLWarehouse
 
-from obo_kit import explain, optional_tool, requires_scopes, with_user_client
+from obo_kit import optional_tool, raise_for_denial, requires_scopes, with_user_client
 
 GENIE_SPACE = "01f0ea87c0de"
 WAREHOUSE = "a1b2c3d4e5f6"
@@ -40,8 +40,7 @@ def list_tickets(client: WorkspaceClient, topic: str) -> str:
         parameters=[_text("topic", topic)],
         wait_timeout="30s",
     )
-    if denial := explain(response):  # a failed statement is an ordinary value
-        raise denial.error()
+    raise_for_denial(response)  # a failed statement is an ordinary value
     rows = response.result.data_array if response.result else None
     return "; ".join(" ".join(row) for row in rows or []) or "no open tickets"
 

@@ -87,3 +87,12 @@ def status_of(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def method_of(error: BaseException) -> str | None:
+    """Return the method of the request that an HTTP client's error tells of; `None` where it tells of none."""
+    try:
+        method = getattr(getattr(error, "request", None), "method", None)
+    except RuntimeError:  # `httpx` has none until the request was made
+        return None
+    return method.upper() if isinstance(method, str) else None

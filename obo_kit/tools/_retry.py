@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import is_a
-from obo_kit._upstream.errors import MAX_DEPTH, leaves_of, status_of
+from obo_kit._upstream.errors import MAX_DEPTH, leaves_of, method_of, status_of
 from obo_kit.context._frame import FRAME
 
 if TYPE_CHECKING:
@@ -136,8 +136,10 @@ class _Attempts:
             return False
         if self._retry.idempotent:
             return True
-        # What the kit's clients did not see may have had any effect.
-        return bool(self._new_outages()) and self._call.evidence.effects == self._effects
+        if self._call.evidence.effects != self._effects:
+            return False
+        # What the kit's clients did not see may have had any effect, but for the request that the exception names.
+        return bool(self._new_outages()) or _only_read(error)
 
     def _go_on(self, state: tenacity.RetryCallState) -> None:
         call, error, seconds = self._call, _error_of(state), self._wait(state)
@@ -188,6 +190,19 @@ _PASSING = (
     *classes.HTTPX_PASSING,
 )
 _LASTING_ERRORS = (*classes.REQUESTS_LASTING, classes.HTTPX_LASTING)
+
+
+def _only_read(error: BaseException | None, depth: int = 0) -> bool:
+    """Check whether the requests that an exception tells of, of whichever client, have no effect."""
+    if error is None or depth > MAX_DEPTH:
+        return False
+    method = method_of(error)
+    if method is not None:
+        return method in ("GET", "HEAD")
+    leaves = leaves_of(error)
+    if leaves:
+        return all(_only_read(leaf, depth + 1) for leaf in leaves)
+    return _only_read(error.__cause__, depth + 1)
 
 
 def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:

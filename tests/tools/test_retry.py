@@ -555,3 +555,46 @@ def test_nothing_is_said_of_failures_of_other_kinds(caplog):
     with pytest.raises(ValueError):
         tool()
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(("method", "library", "attempts"), [
+    ("GET", "requests", 3), ("HEAD", "requests", 3), ("POST", "requests", 1), ("GET", "httpx", 3), ("POST", "httpx", 1),
+])  # fmt: skip
+def test_a_client_of_one_s_own_is_repeated_where_its_request_only_reads(workspace, method, library, attempts):
+    """Rule 19: the exception says which request it was."""
+    import httpx
+
+    out_of_service(workspace, times=2, path="/api/2.0/sql/warehouses/wh1")
+    client = {"requests": requests, "httpx": httpx}[library]
+    headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
+
+    @optional_tool(retry=once())
+    def look() -> str:
+        answer = client.request(method, f"{workspace.host}/api/2.0/sql/warehouses/wh1", headers=headers)
+        answer.raise_for_status()
+        return "fine"
+
+    if attempts == 3:
+        assert look() == "fine"
+    else:
+        with pytest.raises((requests.HTTPError, httpx.HTTPStatusError)):
+            look()
+    assert len(sent(workspace, "/api/2.0/sql/warehouses/wh1")) == attempts
+
+
+def test_an_effect_that_was_seen_is_not_repeated_because_the_last_request_read(workspace):
+    """Rule 19."""
+    asked = []
+
+    @optional_tool(retry=once())
+    @with_user_client
+    def act(client: WorkspaceClient) -> None:
+        client.genie.start_conversation(SPACE, "x")
+        asked.append(1)
+        response = requests.Response()
+        response.status_code, response.request = 503, requests.Request("GET", "https://example.com/x").prepare()
+        raise requests.HTTPError("later", response=response)
+
+    with as_user(workspace, "alice"), pytest.raises(requests.HTTPError):
+        act()
+    assert asked == [1]

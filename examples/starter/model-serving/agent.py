@@ -8,7 +8,7 @@ from mlflow.models.resources import DatabricksSQLWarehouse
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
-from obo_kit import explain, optional_tool, requires_scopes, user_session, with_user_client
+from obo_kit import optional_tool, raise_for_denial, requires_scopes, user_session, with_user_client
 
 WAREHOUSE = "a1b2c3"
 
@@ -19,8 +19,7 @@ WAREHOUSE = "a1b2c3"
 def count_orders(client: WorkspaceClient) -> str:
     """Count the orders."""
     response = client.statement_execution.execute_statement("SELECT count(*) FROM main.shop.orders", WAREHOUSE)
-    if denial := explain(response):  # the platform reports a refused statement as an ordinary value
-        raise denial.error()
+    raise_for_denial(response)  # the platform reports a refused statement as an ordinary value
     return f"There are {response.result.data_array[0][0]} orders."
 
 
