@@ -174,7 +174,7 @@ _SERVERS = {
     "genie": ("mcp_genie", "genie_space", 1),
     "functions": ("mcp_functions", "uc_function", 3),
     "vector-search": ("mcp_vectorsearch", "vector_search_index", 3),
-    "ai-search": ("mcp_vectorsearch", "vector_search_index", 3),
+    "ai-search": ("mcp_ai_search", "vector_search_index", 3),
     "external": ("mcp_external", "uc_connection", 1),
     "sql": ("mcp_sql", "sql_warehouse", 1),
 }

@@ -490,9 +490,9 @@ def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tu
     if route.all_of:
         return _all_verdict(names, route.all_of)
     # any_of lists every spelling that passes, so an older name that is not in it is no matter of doubt here.
-    if any(covers(name, needed) for name in names for needed in route.any_of):
+    if any(name == needed or (not route.exact and covers(name, needed)) for name in names for needed in route.any_of):
         return Verdict.GRANTED, ()
-    if any(name not in catalogue().scopes for name in names):
+    if any(name not in catalogue().scopes or name in route.doubtful for name in names):
         return Verdict.UNKNOWN, ()
     return Verdict.MISSING, route.any_of
 

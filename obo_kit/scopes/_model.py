@@ -158,6 +158,8 @@ class Route:
         all_of: All of these are needed.
         kind: The ``ResourceKind`` it belongs to, or ``None``.
         reads: Whether a call that is not a GET or HEAD still has no effect, so that it may be repeated.
+        doubtful: Spellings of which sources disagree whether they suffice.
+        exact: Only ``any_of`` as it is spelled opens it: no other name of the same permission does, nor ``all-apis``.
         instead: What does without the scopes, by the kind of resource that a tool declares; under ``""`` for any tool.
         confidence: How well the entry is known.
         as_of: The day of the youngest observation behind it.
@@ -175,6 +177,8 @@ class Route:
     as_of: date
     sources: tuple[str, ...]
     note: str = ""
+    doubtful: tuple[str, ...] = ()
+    exact: bool = False
     instead: Mapping[str, str] = field(hash=False, default_factory=dict)
 
 

@@ -89,9 +89,10 @@ class _Reading:
             "as_of": self.day,
             "confidence": self.confidence,
             "current": self.per_target,
-            "doubtful": lambda place, value: frozenset(self.known_scopes(place, value)),
+            "doubtful": lambda place, value: frozenset(self.known_scopes(place, value)),  # of a family, or a route
             "granular": self.per_target,
             "grants": self.grants,
+            "exact": self.truth,
             "heads": self.known_scopes,
             "instead": self.ways,
             "kind": self.known_kind,
@@ -223,7 +224,13 @@ class _Reading:
         return kind
 
     def check_kinds(self) -> None:
-        """No kind may ask a target for what it does not accept, whichever of the two the file changes."""
+        """No kind may ask a target for what it does not accept, whichever of the two the file changes.
+
+        Of a kind that nobody declares as a resource, such as an MCP server, the target has no scope then.
+        """
+        for name, entry in self.kinds.items():
+            if not entry.mlflow_classes and self.base.kinds.get(name) == entry:
+                self.kinds[name] = replace(entry, current={t: self.accepted(entry, t) for t in TARGETS})
         asked = [
             (kind.name, target, scope)
             for kind in self.kinds.values()
@@ -238,6 +245,10 @@ class _Reading:
                 raise self.document.error(
                     place, f"{target} is not known to accept {scope!r}, and kinds.{kind}.current.{target} asks for it"
                 )
+
+    def accepted(self, kind: ResourceKind, target: Target) -> tuple[str, ...]:
+        scopes = kind.current[target]
+        return scopes if all(target in self.scopes[scope].accepted_by for scope in scopes) else ()
 
     def route(self, key: str, place: Place, given: Mapping[str, Any]) -> Route:
         *methods, path = key.split()
@@ -255,7 +266,7 @@ class _Reading:
                 found[other] = ()
         route = self.made(
             known, Route, found, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
-            reads=False, instead={},
+            reads=False, doubtful=(), exact=False, instead={},
         )  # fmt: skip
         if bool(route.any_of) == bool(route.all_of):
             raise self.document.error(place, "needs either 'any_of' or 'all_of'")

@@ -492,7 +492,7 @@ URLS = {
     "genie/s": ({"genie_space": ["s"]}, ["mcp.genie"]),
     "functions/a/b/f": ({"function": ["a.b.f"]}, ["mcp.functions"]),
     "vector-search/a/b/i": ({"vector_search_index": ["a.b.i"]}, ["mcp.vectorsearch"]),
-    "ai-search/a/b/i": ({"vector_search_index": ["a.b.i"]}, ["mcp.vectorsearch"]),
+    "ai-search/a/b/i": ({"vector_search_index": ["a.b.i"]}, ["ai-search"]),
     "external/conn": ({"uc_connection": ["conn"]}, ["mcp.external"]),
     "functions/a/b": (None, ["mcp.functions"]),
     "vector-search/a/b": (None, ["mcp.vectorsearch"]),

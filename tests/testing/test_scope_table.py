@@ -12,25 +12,8 @@ from obo_kit.scopes import SCOPES, Verdict, route_for, route_verdict
 from obo_kit.testing import LocalWorkspace
 from obo_kit.testing.server._scopes import ROUTE_SCOPES, Ask, ask, asked_by
 
-ME = "/api/2.0/preview/scim/v2/Me"
-_IDENTITY = {"iam.current-user:read", "scim", "identity", "access-management", "all-apis"}
-_NO_API = {"openid", "email", "profile", "offline_access", "billing", "provisioning"}
-
 # Where the two differ: the route of the catalogue, the scopes by which, and why. A difference that goes comes off the list.
 DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
-    ME: (
-        frozenset(SCOPES) - _IDENTITY - _NO_API,
-        "D-SCOPES lists Me under nearly every group, which the catalogue follows; two reports contradict it "
-        "(sdk-go#1408, ai-bridge#300), and the workspace follows these: who tests here is not surprised there",
-    ),
-    "/api/2.0/vector-search/endpoints/{endpoint}/indexes": (
-        frozenset({"vectorsearch.vector-search-indexes", "vectorsearch.vector-search-indexes:read"}),
-        "refused with both dotted scopes held (ai-bridge#264)",
-    ),
-    "/api/2.0/mcp/ai-search/{catalog}/{schema}": (
-        frozenset({"all-apis", "vector-search", "mcp.vectorsearch"}),
-        "refused even with all-apis: required scopes: ai-search (solana-mcp-official#116)",
-    ),
     "/api/2.0/mcp/genie": (
         frozenset({"dashboards.genie"}),
         "the catalogue concludes it from the family of genie; no source names it for this address",
@@ -48,7 +31,6 @@ UNKNOWN_TO_THE_KIT = {
     "/api/2.0/mcp/external",
     "/api/2.0/mcp/functions",
     "/api/2.0/mcp/vector-search",
-    "/api/2.0/multi-agent-supervisors",
     "/serving-endpoints",
 }
 

@@ -67,8 +67,8 @@ DISPUTES: Final = (
         about=("postgres", "lakebase"),
         one="With postgres, an app reaches Lakebase as the user, who needs a Postgres role.",
         other="Lakebase is always reached as the app's service principal.",
-        stance="postgres is declared on Apps.",
-        sources=("fid:69389892685", "G-SKILLS"),
+        stance="postgres is declared on Apps; AppKit's asUser() does the same.",
+        sources=("fid:69389892685", "G-SKILLS", "G-APPKIT-343", "G-APPKIT-557"),
     ),
     Dispute(
         about=("uc_table", "sql_warehouse"),
@@ -76,5 +76,19 @@ DISPUTES: Final = (
         other="It fails, with SQL state 42501 or 42P01.",
         stance="It fails; no rows are a row filter's work.",
         sources=("G-BHAVINK", "fid:70164141621"),
+    ),
+    Dispute(
+        about=("iam.current-user:read",),
+        one="Nearly any scope opens the user's own entry, SCIM's Me (the scopes page).",
+        other="A token of Model Serving needs an identity scope for it.",
+        stance="iam.current-user:read is asked for. Whether another scope is enough counts as unknown.",
+        sources=("D-SCOPES", "G-SDKGO-1408", "G-BRIDGE-300"),
+    ),
+    Dispute(
+        about=("ai-search", "mcp_ai_search"),
+        one="vector-search and ai-search are two names of one permission.",
+        other="The AI search MCP server takes ai-search alone, all-apis neither.",
+        stance="ai-search is declared for that server.",
+        sources=("G-BHAVINK", "G-SOLANA-116", "D-MCP"),
     ),
 )

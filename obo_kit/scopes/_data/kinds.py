@@ -141,7 +141,17 @@ _KINDS: Final = (
         name="uc_model_service",
         title="UC model service",
         mlflow_classes=("DatabricksUCModelService",),
-        sources=(*_GATEWAY.sources, "G-SDKPY", "P-MLFLOW"),
+        grants=(
+            *_GATEWAY.grants,
+            _grant(
+                "USE CONNECTION",
+                "the provider's connection, where a provider stands behind the service",
+                "fid:60196880968",
+                confidence="reported",
+            ),
+        ),
+        as_of=date(2026, 11, 28),
+        sources=(*_GATEWAY.sources, "G-SDKPY", "P-MLFLOW", "fid:60196880968"),
     ),
     _kind(
         "vector_search_index",
@@ -221,7 +231,7 @@ _KINDS: Final = (
         apps_granular=("dashboards.genie",),
         grants=_GENIE_GRANTS,
         sources=("G-HEALTH", "G-DAO-276", "D-APPS-AUTH", "G-SKILLS-NEW", "G-BHAVINK"),
-        note="One source (Azure) asks for both names.",
+        note="One source (Azure) asks for both names; dashboards.genie is deprecated.",
     ),
     _kind(
         "uc_connection",
@@ -320,6 +330,18 @@ _KINDS: Final = (
         apps_also=("mcp.vectorsearch", "ai-search"),
         grants=_INDEX_GRANTS,
         sources=("G-HEALTH", "D-MCP", "P-APX", "G-DAO-113"),
+        note="The older address.",
+    ),
+    _kind(
+        "mcp_ai_search",
+        "AI search MCP server",
+        serving=("ai-search",),
+        apps=("ai-search",),
+        grants=_INDEX_GRANTS,
+        sources=("G-SOLANA-116", "D-MCP"),
+        confidence="reported",
+        as_of=date(2026, 11, 28),
+        note="The newer address of vector search MCP: no other scope opens it, all-apis neither.",
     ),
     _kind(
         "mcp_sql",
@@ -330,8 +352,8 @@ _KINDS: Final = (
         serving_also=("sql",),
         apps_also=("ai-gateway",),
         grants=_TABLE_GRANTS,
-        sources=("G-HEALTH", "D-MCP", "P-AGENTBRICKS"),
-        note="The client of one Databricks product asks for ai-gateway as well, for system.ai.dbsql.",
+        sources=("G-HEALTH", "D-MCP", "P-AGENTBRICKS", "G-BRIDGE-619"),
+        note="Databricks' own runtime asks for ai-gateway besides the scope of each managed tool (2026-09-18).",
     ),
     _kind(
         "mcp_external",
@@ -364,9 +386,22 @@ _KINDS: Final = (
         "Knowledge assistant",
         serving=("model-serving",),
         apps=("model-serving",),
-        grants=(_grant("CAN QUERY", "the endpoint", "KIT", confidence="inferred"),),
-        sources=("G-TPL",),
-        confidence="inferred",
+        grants=(
+            _grant(
+                "CAN QUERY",
+                "its serving endpoint, by the endpoint's id",
+                "fid:70209365701",
+                "fid:66975382202",
+                "fid:55807509980",
+                confidence="reported",
+                note="The access list of the assistant does not reach its endpoint.",
+            ),
+            _grant("CAN QUERY", "the assistant, a list of its own", "fid:70209365701", confidence="reported"),
+        ),
+        sources=("G-TPL", "fid:70209365701", "fid:66975382202", "fid:55807509980"),
+        confidence="reported",
+        as_of=date(2026, 11, 28),
+        note="Two access lists: the assistant's and its serving endpoint's.",
     ),
 )
 

@@ -29,6 +29,8 @@ def _route(
     confidence: Confidence = "documented",
     as_of: date = _COMPILED,
     note: str = "",
+    doubtful: tuple[str, ...] = (),
+    exact: bool = False,
     instead: Mapping[str, str] | None = None,
 ) -> Route:
     return Route(
@@ -42,6 +44,8 @@ def _route(
         as_of=as_of,
         sources=sources,
         note=note,
+        doubtful=doubtful,
+        exact=exact,
         instead=instead or {},
     )
 
@@ -55,11 +59,9 @@ _VS_SOURCES: Final = ("D-REST-2025", "G-BHAVINK")
 _READ_NOTE: Final = "That the :read form is enough to search is concluded from the SDK's words on the newer API."
 
 _NO_API: Final = frozenset({"openid", "email", "profile", "offline_access", "billing", "provisioning"})
-# The scopes page lists Me under nearly every group of operations, so that almost any scope opens it.
-_ME: Final = (
-    "iam.current-user:read",
-    *(name for name in SCOPES if name not in _NO_API and name != "iam.current-user:read"),
-)
+_ME: Final = ("iam.current-user:read", "scim", "identity", "access-management")
+# The scopes page lists Me under nearly every group of operations; two reports contradict it.
+_ME_TOO: Final = tuple(name for name in SCOPES if name not in {*_NO_API, *_ME, "all-apis"})
 
 _SERVING_ROUTES: Final = (
     _route(
@@ -163,19 +165,12 @@ _SEARCH_ROUTES: Final = (
     _route(
         _ANY,
         "/api/2.0/vector-search/endpoints/{endpoint}/indexes",
-        *_INDEX,
+        *_INDEX[:2],
         kind="vector_search_index",
-        sources=("KIT", "D-REST-2025"),
-        confidence="inferred",
-        note="How the vector-search client names an index whose endpoint it was told.",
-    ),
-    _route(
-        "GET",
-        "/api/2.0/vector-search/endpoints/{endpoint}/indexes",
-        *_INDEX_READ,
-        kind="vector_search_index",
-        sources=("KIT", "D-REST-2025"),
-        confidence="inferred",
+        sources=("G-BRIDGE-264", "D-REST-2025"),
+        confidence="reported",
+        note="How the vector-search client names an index whose endpoint it was told. Refused with both dotted scopes.",
+        instead={"": "Leave endpoint_name out: the index's own address takes the index's scope alone"},
     ),
     _route(_ANY, "/api/2.0/vector-search/indexes", *_INDEX, kind="vector_search_index", sources=_VS_SOURCES),
     _route(
@@ -226,8 +221,17 @@ _SQL_ROUTES: Final = (
         "sql",
         "sql.statement-execution",
         kind="sql_warehouse",
-        sources=("D-REST-2025", "G-TPL-145", "G-HEALTH", "fid:68942659526"),
-        note="sql:restricted-query was reported refused.",
+        sources=(
+            "D-REST-2025",
+            "G-TPL-145",
+            "G-HEALTH",
+            "fid:68942659526",
+            "G-SPARKLYR-3515",
+            "G-DFER-143",
+            "fid:60066003138",
+        ),
+        as_of=date(2026, 11, 28),
+        note="sql:restricted-query was reported refused. Personal access tokens have scopes since May 2026, and are checked.",
     ),
     _route(
         _ANY,
@@ -323,12 +327,11 @@ _MCP_ROUTES: Final = (
         _ANY,
         "/api/2.0/mcp/ai-search/{catalog}/{schema}",
         "ai-search",
-        "vector-search",
-        "mcp.vectorsearch",
-        kind="mcp_vectorsearch",
-        sources=("D-MCP",),
+        exact=True,
+        kind="mcp_ai_search",
+        sources=("G-SOLANA-116", "D-MCP"),
         as_of=_MCP,
-        note="The newer address; it also names the index.",
+        note="The newer address; it also names the index. Refused with all-apis.",
     ),
     _route(_ANY, "/api/2.0/mcp/sql", "sql", "mcp.sql", kind="mcp_sql", sources=("D-MCP", "G-HEALTH"), as_of=_MCP),
     _route(
@@ -428,9 +431,10 @@ _WORKSPACE_ROUTES: Final = (
         "GET",
         "/api/2.0/preview/scim/v2/Me",
         *_ME,
-        sources=("D-APPS-AUTH", "D-SCOPES", "G-SDKGO-1408"),
-        note="The scopes page lists Me under nearly every scope, so any API scope is taken to open it; a serving "
-        "token with none of them could not.",
+        doubtful=_ME_TOO,
+        sources=("D-APPS-AUTH", "D-SCOPES", "G-SDKGO-1408", "G-BRIDGE-300"),
+        note="The scopes page lists Me under nearly every scope. Two reports say that a token of Model Serving needs one "
+        "for the user's identity.",
     ),
     _route(
         _ANY,
@@ -469,6 +473,25 @@ _WORKSPACE_ROUTES: Final = (
         kind="supervisor_agent",
         sources=("fid:70164252764", "G-SDKPY"),
         confidence="reported",
+    ),
+    _route(
+        _ANY,
+        "/api/2.0/multi-agent-supervisors",
+        "all-apis",
+        kind="supervisor_agent",
+        sources=("fid:55646881965",),
+        confidence="reported",
+        note="The older address of supervisor agents. No target grants all-apis.",
+    ),
+    _route(
+        _ANY,
+        "/api/2.1/unity-catalog/memory-stores",
+        "unity-catalog",
+        sources=("KIT", "G-TPL-MEM"),
+        confidence="inferred",
+        as_of=date(2026, 11, 28),
+        note="Databricks' templates reach a memory store as the app, not as the user: system authorization, with "
+        "READ_MEMORY_STORE or WRITE_MEMORY_STORE.",
     ),
     _route(
         _ANY,

@@ -126,6 +126,7 @@ _ASKED_FOR: Final = (
         "D-APPS-AUTH",
         "G-DAO-276",
         "G-SKILLS-NEW",
+        "G-DEVHUB-154",
         family="genie",
         note="Model Serving refused the short name until early 2026.",
     ),
@@ -149,6 +150,7 @@ _ASKED_FOR: Final = (
         "G-DAO-276",
         "G-TPL-222",
         "D-OBO-OLD",
+        "G-DEVHUB-154",
         family="model-serving",
     ),
     _scope(
@@ -277,7 +279,7 @@ _ASKED_FOR: Final = (
         note="Apps documents it, the picker measured on 2026-08-10 did not show it.",
     ),
     _scope("apps.apps", _MS, _ENUM, "G-HEALTH", "G-DAO-276", "fid:60335514341", family="apps", refused=_APPS),
-    _scope("files", _APPS, _DOCS, "D-APPS-AUTH", "G-DAO-276", family="files", refused=_MS),
+    _scope("files", _APPS, _DOCS, "D-APPS-AUTH", "G-DAO-276", "G-DEVHUB-154", family="files", refused=_MS),
     _scope(
         "files.files", _APPS, _DOCS, "G-SKILLS-NEW", "G-DAO-276", family="files", refused=_MS, note="Deprecated name."
     ),

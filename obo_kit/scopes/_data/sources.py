@@ -25,7 +25,7 @@ _NAMED: Final = {
     ),
     "D-APPS-AUTH": (
         "https://docs.databricks.com/aws/en/dev-tools/databricks-apps/auth",
-        "Authorization of Databricks Apps, as of 2026-09-28",
+        "Authorization of Databricks Apps, as of 2026-09-28; that of users is generally available (databricks.com, 2026)",
     ),
     "D-MCP": (
         "https://docs.databricks.com/aws/en/agents/mcp/managed-mcp",
@@ -95,6 +95,40 @@ _NAMED: Final = {
         "https://community.databricks.com",
         "OBO with Unity AI Gateway and agents.deploy(), mid-2026 (td-p/160960, reply 160985)",
     ),
+    "G-SOLANA-116": (
+        "https://github.com/solana-foundation/solana-mcp-official/pull/116",
+        "What the AI search MCP server asks for, 2026-06-22",
+    ),
+    "G-BRIDGE-264": (
+        "https://github.com/databricks/databricks-ai-bridge/pull/264",
+        "The index's address that names its endpoint, 2026-01-07",
+    ),
+    "G-BRIDGE-300": (
+        "https://github.com/databricks/databricks-ai-bridge/pull/300",
+        "The look at Me asks for further scopes, and was taken out",
+    ),
+    "G-BRIDGE-619": (
+        "https://github.com/databricks/databricks-ai-bridge/pull/619",
+        "Scopes of managed MCP in Databricks' own runtime, 2026-09-18 (also 603, 620 and 621)",
+    ),
+    "G-SPARKLYR-3515": (
+        "https://github.com/sparklyr/sparklyr/issues/3515",
+        "Personal access tokens with scopes, 2026-05-22",
+    ),
+    "G-DFER-143": (
+        "https://github.com/dfe-analytical-services/dfeR/issues/143",
+        "Personal access tokens with scopes, 2026-06-09",
+    ),
+    "G-APPKIT-343": ("https://github.com/databricks/appkit/pull/343", "Lakebase as the user, 2026-05-04"),
+    "G-APPKIT-557": ("https://github.com/databricks/appkit/pull/557", "Lakebase as the user"),
+    "G-DEVHUB-154": (
+        "https://github.com/databricks/devhub/pull/154",
+        "The current names of the scopes, 2026-09-18; the dotted ones are deprecated",
+    ),
+    "G-TPL-MEM": (
+        "https://github.com/databricks/app-templates/blob/2a4c792/.claude/skills/managed-memory/SKILL.md",
+        "Memory stores are reached as the app",
+    ),
     "D-OBO-OLD": (
         "https://docs.databricks.com/gcp/en/generative-ai/agent-framework/authenticate-on-behalf-of-user",
         "The first page about agents that act for the user",
@@ -120,7 +154,15 @@ _DATES: Final = {
     "G-SKILLS": date(2026, 8, 19),
     "G-SDKGO-1408": date(2026, 1, 9),
     "G-ONTOS-288": date(2026, 4, 23),
+    "G-APPKIT-343": date(2026, 5, 4),
+    "G-BRIDGE-264": date(2026, 1, 7),
+    "G-BRIDGE-619": date(2026, 9, 18),
+    "G-DEVHUB-154": date(2026, 9, 18),
+    "G-DFER-143": date(2026, 6, 9),
+    "G-SOLANA-116": date(2026, 6, 22),
+    "G-SPARKLYR-3515": date(2026, 5, 22),
     "fid:60335514341": date(2026, 6, 11),
+    "fid:70209365701": date(2026, 10, 5),
     "fid:61964634769": date(2026, 8, 10),
     "fid:70586659427": date(2026, 9, 21),
 }
