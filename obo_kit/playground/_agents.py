@@ -121,9 +121,7 @@ def _importable(path: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _untraced() -> Iterator[None]:
     """Write no traces for the block: they would go to wherever the author's MLflow keeps its own."""
-    import mlflow
-
-    tracing: Any = mlflow.tracing
+    tracing: Any = importlib.import_module("mlflow.tracing")
     tracing.disable()
     try:
         yield

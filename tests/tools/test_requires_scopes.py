@@ -49,7 +49,7 @@ def registry(monkeypatch):
 
 
 def with_scopes(workspace, *scopes, user="alice"):
-    return user_session(host=workspace.host, token=workspace.token(user, scopes=scopes))
+    return user_session(host=workspace.host, token=workspace.token(user, scopes=scopes, allow_unknown=True))
 
 
 # --- what may be declared -------------------------------------------------------------------------------------------------
