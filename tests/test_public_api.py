@@ -32,20 +32,19 @@ BESIDES = {"IdentitySource", "Limits", "__version__"}
 
 
 def test_what_is_public_is_what_the_design_says():
-    """Section 2."""
     assert set(obo_kit.__all__) == API | BESIDES
     assert len(obo_kit.__all__) == len(set(obo_kit.__all__))
 
 
 def test_nothing_public_changes_by_accident():
-    """Section 2. Fix: python tests/helpers/api.py, and a line in CHANGELOG.md."""
+    """Fix: python tests/helpers/api.py, and a line in CHANGELOG.md."""
     api = pytest.importorskip("api")
     assert api.page() == api.PAGE.read_text("utf-8")
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's about its own type hints, when it is first loaded
 def test_log_model_knows_every_argument_of_mlflow_s():
-    """Section 2: so that editors and type checkers do."""
+    """So that editors and type checkers do."""
     import mlflow
 
     from obo_kit.policy._policy import LogModelArguments
@@ -64,7 +63,6 @@ def test_defaults_are_readable_in_help():
 
 
 def test_what_is_public_can_be_imported_and_is_offered():
-    """Section 2."""
     for name in obo_kit.__all__:
         assert getattr(obo_kit, name) is not None
     assert set(obo_kit.__all__) <= set(dir(obo_kit))
@@ -73,7 +71,7 @@ def test_what_is_public_can_be_imported_and_is_offered():
 
 
 def test_type_checkers_are_told_the_same():
-    """Section 2: the names for type checkers are those that are imported lazily."""
+    """The names for type checkers are those that are imported lazily."""
     source = inspect.getsource(obo_kit).split("if TYPE_CHECKING:")[1].split("_HOMES =")[0]
     told = {
         name.strip(" ,\n)")
@@ -86,14 +84,14 @@ def test_type_checkers_are_told_the_same():
 
 @pytest.mark.parametrize("module", sorted(obo_kit._HOMES))
 def test_a_module_s_all_is_importable_and_holds_what_the_package_offers(module):
-    """Section 2: nothing else is public unless its module says so."""
+    """Nothing else is public unless its module says so."""
     found = importlib.import_module(f"obo_kit.{module}")
     assert all(hasattr(found, name) for name in found.__all__)
     assert set(obo_kit._HOMES[module]) <= set(found.__all__)
 
 
 def test_no_public_name_is_a_module_s():
-    """Section 2: importing a module sets its name on the package, in place of what is offered there."""
+    """Importing a module sets its name on the package, in place of what is offered there."""
     modules = {module.name for module in pkgutil.iter_modules(obo_kit.__path__)}
     assert modules.isdisjoint(obo_kit.__all__)
 
@@ -210,7 +208,7 @@ ERRORS = [getattr(exceptions, name) for name in exceptions.__all__ if name.endsw
     ids=["pickle", "copy", "deepcopy"],
 )
 def test_errors_survive_a_round_trip(kind, twin):
-    """Section 2: they cross the border of a process whole."""
+    """They cross the border of a process whole."""
     error = kind("what", remedy="how", **EXTRAS.get(kind.__name__, {}))
     again = twin(error)
     assert type(again) is kind
@@ -227,7 +225,6 @@ def test_errors_end_in_the_way_to_mend_them(kind):
 
 
 def test_a_denial_is_frozen_by_keyword_and_survives_a_pickle():
-    """Section 2."""
     with pytest.raises(AttributeError):
         DENIAL.tool = "x"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(DENIAL)) == DENIAL
@@ -246,7 +243,7 @@ def test_the_reasons_are_those_of_the_design():
 
 
 def test_arrows_go_one_way():
-    """Section 4 of the design: no module needs one that needs it, and the core loads no leaf when it is imported."""
+    """No module needs one that needs it, and the core loads no leaf when it is imported."""
     package = Path(obo_kit.__file__).parent
     files = {
         ".".join((package.name, *path.relative_to(package).with_suffix("").parts)): path

@@ -875,7 +875,7 @@ def test_mistakes_in_the_program_are_no_denials(kind):
 
 @pytest.mark.parametrize("reason", R, ids=str)
 def test_a_denial_raised_is_the_same_denial_again(reason):
-    """Section 2: `raise denial.error()`, for a tool that found it in a value."""
+    """`raise denial.error()`, for a tool that found it in a value."""
     denial = Denial(reason=reason, resource="r", user_message="u", detail="d", remedy="m", scopes=("a",), status=403)
     again = explain(denial.error())
     assert again is not None

@@ -227,7 +227,6 @@ def test_a_hook_is_a_function():
 
 
 def test_an_event_cannot_be_changed():
-    """Section 2."""
     with pytest.raises(AttributeError):
         ToolEvent(outcome="allowed", tool="x").tool = "y"  # type: ignore[misc]
 

@@ -407,7 +407,7 @@ def test_an_installed_package_of_tools_counts_as_the_author_s(project, monkeypat
 
 
 def test_a_module_and_tools_are_followed_in_the_same_way(project):
-    """Section 2: a module, or tools, as the source."""
+    """A module, or tools, as the source."""
     project.write(tools=TOOLS, agent="from tools import both, people\n")
     import importlib
 
@@ -447,7 +447,7 @@ def test_a_notebook_exported_as_source(project):
 
 
 def test_what_only_a_notebook_has_is_said_so(project):
-    """Section 2: the remedy for what MLflow will not find either."""
+    """The remedy for what MLflow will not find either."""
     project.write(agent=NOTEBOOK + "\ndisplay(ask)\n")
     with pytest.raises(PolicyError, match="NameError: name 'display' is not defined") as caught:
         project.collect()
@@ -455,7 +455,7 @@ def test_what_only_a_notebook_has_is_said_so(project):
 
 
 def test_an_ipynb_is_read_cell_by_cell(tmp_path, processes):
-    """Section 2: the policy of a notebook that is not exported yet; magics are left out, and places are cells."""
+    """The policy of a notebook that is not exported yet; magics are left out, and places are cells."""
     cells = ["%pip install obo-kit\n!ls", "%%writefile other.py\n)", HEAD + PLACES["a function"], TAIL, "\n1 / 0"]
     path = tmp_path / "agent.ipynb"
     written: list[Any] = [{"cell_type": "code", "source": one.splitlines(keepends=True)} for one in cells]
@@ -784,7 +784,7 @@ def test_what_a_file_asks_while_it_is_loaded_is_seen(tmp_path):
 
 
 def test_a_file_of_an_app_s_needs_no_model(project, here):
-    """Section 2: MLflow's `set_model` belongs to Model Serving."""
+    """MLflow's `set_model` belongs to Model Serving."""
     project.write(tools="from obo_kit import requires_scopes\n@requires_scopes('genie')\ndef ask(): ...\n")
     project.write(agent=f"{HEAD}from tools import ask\n")
     age(project.path)
@@ -828,7 +828,6 @@ def test_a_file_of_an_app_s_needs_no_model(project, here):
     ],
 )
 def test_wrong_combinations_are_refused_before_anything_runs(given, message, remedy, processes):
-    """Section 2."""
     if "auth_policy" in given:
         given = {"python_model": lambda model_input: model_input, **given}
     with pytest.raises(obo_kit.OboError, match=message) as caught:
@@ -847,7 +846,7 @@ def helped(helpers: dict[str, str], **given: Any) -> None:
 
 
 def test_helpers_that_would_be_missing_are_named(tmp_path, monkeypatch):
-    """Section 2: MLflow notices it after deployment."""
+    """MLflow notices it after deployment."""
     monkeypatch.chdir(tmp_path)
     helpers = {
         "tools": str(tmp_path / "tools.py"),
@@ -872,7 +871,7 @@ def test_helpers_that_would_be_missing_are_named(tmp_path, monkeypatch):
 
 
 def test_a_model_that_pyfunc_cannot_log_is_refused(project):
-    """Section 2: a flavour that can log it takes no `auth_policy`."""
+    """A flavour that can log it takes no `auth_policy`."""
     from obo_kit.policy._log_checks import check_model
 
     agent = _agent_file.AgentFile(declarations=[], model="CompiledStateGraph", loads=False, helpers={})

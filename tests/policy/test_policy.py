@@ -192,7 +192,6 @@ def test_an_unknown_scope_is_declared_as_written():
 
 @pytest.mark.parametrize("options", [{"target": "moon"}, {"naming": "old"}, {"target": "Apps"}, {"target": None}])
 def test_options_are_checked(options):
-    """Section 2."""
     with pytest.raises(ValueError, match="not"):
         auth_policy([], **options)
 
@@ -287,13 +286,11 @@ def test_a_tool_without_a_declaration_adds_nothing():
 
 
 def test_what_is_no_tool_is_refused():
-    """Section 2."""
     with pytest.raises(PolicyError, match="is no tool"):
         auth_policy([3])
 
 
 def test_resources_among_the_tools_are_the_system_s():
-    """Section 2."""
     policy = auth_policy([declaring(SPACE), ENDPOINT, ENDPOINT, WAREHOUSE])
     assert user_scopes(policy) == ["genie"]
     assert system_names(policy) == {"serving_endpoint": ["e"], "sql_warehouse": ["w"]}
@@ -309,7 +306,7 @@ def module_of(name: str, source: str, **given: Any) -> Any:
 
 
 def test_a_module_counts_with_what_it_imports_and_nothing_else():
-    """Section 2: the tools that a module defines or imports."""
+    """The tools that a module defines or imports."""
     common = "from obo_kit import requires_scopes, system_resources\nfrom mlflow.models.resources import *\n"
     helper = module_of("helper", common + "@requires_scopes('genie')\ndef ask(): ...\n")
     imported = module_of("imported", common + "@requires_scopes('files')\ndef read(): ...\nunused = None\n")
@@ -368,7 +365,6 @@ def test_a_helper_that_declares_leaves_the_tool_to_its_module():
 
 
 def test_without_a_source_everything_in_the_process_counts():
-    """Section 2."""
     declaring("sql")
     system_resources(ENDPOINT)
     policy = auth_policy()
@@ -379,7 +375,7 @@ def test_without_a_source_everything_in_the_process_counts():
 
 
 def test_the_app_s_resources_are_shaped_as_the_sdk_reads_them():
-    """Section 2: as under `resources.apps.<name>`."""
+    """As under `resources.apps.<name>`."""
     config = app_config([declaring(SPACE), ENDPOINT, WAREHOUSE, SPACE, INDEX, FUNCTION, TABLE, CONNECTION, APP])
     assert set(config) == {"user_api_scopes", "resources"}
     names = [one["name"] for one in config["resources"]]
@@ -391,7 +387,6 @@ def test_the_app_s_resources_are_shaped_as_the_sdk_reads_them():
 
 
 def test_a_resource_that_an_app_cannot_have_is_refused():
-    """Section 2."""
     with pytest.raises(PolicyError, match="cannot be a resource of an app"):
         app_config([DatabricksLakebase("db")])
 
@@ -494,7 +489,7 @@ def test_resources_survive_the_way_from_the_other_process(collected):
     ],
 )
 def test_an_agent_file_that_cannot_be_loaded_says_why(collected, name, message, remedy):
-    """Section 2: a `PolicyError` with the cause and the place."""
+    """A `PolicyError` with the cause and the place."""
     error = collected[name]
     assert isinstance(error, PolicyError)
     assert re.search(message, error.message)
@@ -503,7 +498,6 @@ def test_an_agent_file_that_cannot_be_loaded_says_why(collected, name, message, 
 
 @pytest.mark.parametrize("path", ["nothing.py", "."])
 def test_an_agent_file_that_is_not_there(folder, path):
-    """Section 2."""
     with pytest.raises(PolicyError, match="no agent file"):
         auth_policy(folder / path)
 
@@ -696,25 +690,25 @@ def test_logging_twice_gives_the_same(logged):
 @pytest.mark.parametrize("way", ["mlflow", "registered", "loaded"])
 @pytest.mark.long
 def test_plain_mlflow_takes_it_and_keeps_it(logged, way):
-    """Section 2: `mlflow.pyfunc.log_model(auth_policy=…)`, a registry, and a model that is loaded."""
+    """`mlflow.pyfunc.log_model(auth_policy=…)`, a registry, and a model that is loaded."""
     assert logged[way] == logged["plain"]
 
 
 @pytest.mark.long
 def test_resources_join_and_a_given_policy_is_merged(logged):
-    """Section 2: MLflow refuses the two together."""
+    """MLflow refuses the two together."""
     assert logged["given"]["user_auth_policy"] == {"api_scopes": ["dashboards.genie", "model-serving", "sql"]}
     assert system_names(logged["given"]) == {"app": ["app"], "serving_endpoint": ["llm"], "sql_warehouse": ["w2"]}
 
 
 @pytest.mark.long
 def test_an_object_counts_with_what_the_process_has_registered(logged):
-    """Section 2: also with a policy and resources in the form of dictionaries."""
+    """Also with a policy and resources in the form of dictionaries."""
     assert logged["object"]["user_auth_policy"] == {"api_scopes": ["genie", "model-serving", "sql"]}
     assert system_names(logged["object"]) == {"app": ["app", "b"]}
 
 
 def test_an_agent_file_that_is_broken_is_not_logged(folder):
-    """Section 2: known before MLflow begins."""
+    """Known before MLflow begins."""
     with pytest.raises(PolicyError, match="no agent file"):
         obo_kit.log_model(name="x", python_model=str(folder / "nothing.py"))

@@ -1,4 +1,4 @@
-"""`available_tools`: the tools of one request, at the same time, within a time limit. Section 2, rules 11, 15 and 17."""
+"""`available_tools`: the tools of one request, at the same time, within a time limit. Rules 11, 15 and 17."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def both(*factories, **settings):
 
 @pytest.mark.parametrize("way", [0, 1], ids=["sync", "async"])
 def test_factories_run_at_the_same_time_and_carry_the_session(workspace, way):
-    """Section 2, rule 4: in threads, each of them; the order is that of the factories."""
+    """Rule 4: in threads, each of them; the order is that of the factories."""
     meeting = threading.Barrier(3)
 
     def build(name, client):
@@ -117,7 +117,7 @@ def test_three_users_at_the_same_time_get_their_own(workspace):
 
 
 async def test_the_async_twin_takes_functions_of_either_kind(workspace):
-    """Section 2: one that is no coroutine function blocks nobody; one that returns a coroutine is awaited."""
+    """One that is no coroutine function blocks nobody; one that returns a coroutine is awaited."""
     with as_user(workspace, "alice"):
         assert await available_tools_async(space_later, whoami, lambda client, later=space_later: later(client)) == [
             SPACE,
@@ -258,7 +258,6 @@ def test_a_bug_is_raised_whatever_becomes_of_the_others(workspace, way, on_outag
 
 
 def test_without_a_limit_it_waits(workspace):
-    """Section 2."""
 
     def slow(client):
         time.sleep(0.3)

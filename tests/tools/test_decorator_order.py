@@ -194,14 +194,14 @@ def test_no_user_gives_the_fallback(workspace):
 @pytest.mark.parametrize("twice", ["optional", "client"])
 @pytest.mark.parametrize("stack", ORDERS)
 def test_twice_is_refused(stack, twice):
-    """Section 2: a second fallback, or a second client, would not be used."""
+    """A second fallback, or a second client, would not be used."""
     tool = decorated("function", stack, me)
     with pytest.raises(TypeError, match="stands twice"):
         DECORATORS[twice](tool)
 
 
 def test_requirements_add_up(workspace):
-    """Section 2: also on both sides of a stranger."""
+    """Also on both sides of a stranger."""
 
     @requires_scopes("genie")
     @stranger

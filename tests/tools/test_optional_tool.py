@@ -70,14 +70,12 @@ def space(client: WorkspaceClient):
 
 @pytest.mark.parametrize("fallback", ["text", None, 0, (), ("text", None), b"x", Denial])
 def test_a_value_is_given_as_it_is(fallback):
-    """Section 2."""
     if fallback is Denial:
         fallback = denial()
     assert optional_tool(fallback=fallback)(refuse)() == fallback
 
 
 def test_a_function_makes_it_of_the_denial(workspace):
-    """Section 2."""
     with as_user(workspace, "carol") as session:
         got = optional_tool(fallback=lambda it: it)(space)()
     assert isinstance(got, Denial)
@@ -87,7 +85,6 @@ def test_a_function_makes_it_of_the_denial(workspace):
 
 @pytest.mark.parametrize("reason", sorted(set(R) - {R.POLICY}, key=str), ids=str)
 def test_without_a_fallback_the_user_s_message_is_given(reason):
-    """Section 2."""
     assert optional_tool(refuse)(reason) == optional_tool()(refuse)(reason) == _USER_MESSAGES[reason]
 
 
@@ -187,7 +184,7 @@ async def test_a_stream_that_is_closed_early_is_not_denied(workspace, stream):
 
 @pytest.mark.parametrize("reason", R, ids=str)
 def test_only_the_chosen_reasons_are_forgiven(reason):
-    """Section 2: on=."""
+    """On=."""
     tool = optional_tool(fallback="no", on={reason})(refuse)
     assert tool(reason) == "no"
     other = next(one for one in R if one is not reason)
@@ -209,7 +206,7 @@ def test_only_the_chosen_reasons_are_forgiven(reason):
     ],
 )
 def test_misuse_is_refused(make, message):
-    """Section 2: at decoration."""
+    """At decoration."""
     with pytest.raises(TypeError, match=message):
         make()
 
@@ -421,7 +418,6 @@ def test_a_denial_that_is_not_forgiven_is_not_reported(caplog):
 
 
 def test_the_session_lists_what_was_denied_in_order():
-    """Section 2."""
     reasons = [R.ACCESS_DENIED, R.TOKEN_EXPIRED, R.ACCESS_DENIED]
     with user_session(host="https://example.com", token="t") as session:
         for reason in reasons:
@@ -431,7 +427,7 @@ def test_the_session_lists_what_was_denied_in_order():
 
 
 def test_a_denial_is_listed_once_where_one_tool_calls_another():
-    """Section 2: who forgave it lists it."""
+    """Who forgave it lists it."""
     inner = optional_tool(fallback="no")(refuse)
     with user_session(host="https://example.com", token="t") as session:
         assert optional_tool(lambda: inner())() == "no"  # noqa: PLW0108 - a tool of its own
@@ -459,7 +455,6 @@ def test_a_denial_in_a_session_without_a_user(workspace):
 
 
 def test_a_block_is_forgiven_and_says_why(workspace):
-    """Section 2."""
     tools = []
     with as_user(workspace, "carol") as session:
         with optional_tool("docs") as attempt:
@@ -473,7 +468,6 @@ def test_a_block_is_forgiven_and_says_why(workspace):
 
 
 def test_a_block_that_succeeds(workspace):
-    """Section 2."""
     with as_user(workspace, "alice") as session:
         with optional_tool("docs") as attempt:
             assert session.client.genie.get_space(SPACE).title == SPACE
@@ -495,7 +489,6 @@ def test_a_block_forgives_nothing_else():
 
 
 async def test_an_async_block(workspace):
-    """Section 2."""
     async with as_user(workspace, "carol") as session:
         async with optional_tool("docs") as attempt:
             await asyncio.to_thread(session.client.genie.get_space, SPACE)
@@ -555,7 +548,6 @@ def test_one_block_is_not_shared_by_two_requests():
 
 
 def test_one_decorator_may_serve_many_functions():
-    """Section 2."""
     shared = optional_tool(fallback="no")
     assert shared(refuse)() == "no"
     assert shared(lambda: 1)() == 1
@@ -569,7 +561,6 @@ def build_space(client: WorkspaceClient):
 
 
 def test_the_denied_are_left_out_and_reported(workspace):
-    """Section 2."""
     factories = [build_space, lambda client: ["a", me(client)], lambda client: ("b",)]
     with as_user(workspace, "carol") as session:
         assert available_tools(*factories) == ["a", "carol", "b"]
@@ -580,7 +571,6 @@ def test_the_denied_are_left_out_and_reported(workspace):
 
 
 def test_a_factory_is_given_the_client_it_asks_for(workspace):
-    """Section 2."""
     from databricks.ai_search.client import AISearchClient
 
     def annotated(handle: AISearchClient):
@@ -631,7 +621,6 @@ def test_a_bug_in_a_factory_is_raised(workspace):
 
 
 async def test_the_async_twin_builds_at_the_same_time_and_keeps_the_order(workspace):
-    """Section 2."""
     both = asyncio.Barrier(2) if hasattr(asyncio, "Barrier") else None
 
     async def slow(client: WorkspaceClient):

@@ -96,7 +96,6 @@ def test_nothing_declared_is_refused():
 
 
 def test_bare_use_is_refused_with_the_way_to_write_it():
-    """Section 2."""
     with pytest.raises(PolicyError, match="without saying") as caught:
 
         @requires_scopes
@@ -106,14 +105,13 @@ def test_bare_use_is_refused_with_the_way_to_write_it():
 
 
 def test_a_resource_s_class_is_refused():
-    """Section 2: which one?"""
+    """Which one?"""
     with pytest.raises(PolicyError, match="is a class"):
         requires_scopes(DatabricksGenieSpace)
 
 
 @pytest.mark.parametrize("target", [object(), type, 3])
 def test_only_functions_can_declare(target):
-    """Section 2."""
     with pytest.raises(TypeError, match="goes on a function"):
         requires_scopes("sql")(target)
 
@@ -171,7 +169,7 @@ def test_on_apps_the_remedy_names_the_app_s_scopes(workspace):
 
 
 def test_the_check_needs_no_client(workspace):
-    """Section 2: on a tool that builds its own."""
+    """On a tool that builds its own."""
     with with_scopes(workspace, "files"), pytest.raises(MissingScopeError):
         requires_scopes("sql")(lambda: None)()
 
@@ -447,7 +445,7 @@ def test_a_cell_run_again_takes_the_place_of_its_former_self(registry):
 
 
 def test_what_is_made_for_each_request_is_not_kept(registry):
-    """Section 5: nothing is kept between requests."""
+    """Nothing is kept between requests."""
 
     def request():
         @requires_scopes(DatabricksGenieSpace("s"))
@@ -462,7 +460,6 @@ def test_what_is_made_for_each_request_is_not_kept(registry):
 
 
 def test_declaring_twice_adds_up(registry):
-    """Section 2."""
     tool = requires_scopes("sql")(requires_scopes("genie", "sql")(lambda: None))
     assert tool() is None
     assert {item.scope for one in registry for item in one.requirements} == {"sql", "genie"}
@@ -472,7 +469,6 @@ def test_declaring_twice_adds_up(registry):
 
 
 def test_system_resources_are_registered_once_and_given_back(registry):
-    """Section 2."""
     endpoint = DatabricksServingEndpoint("e")
     for _ in range(2):
         assert system_resources(endpoint) == (endpoint,)
@@ -482,7 +478,6 @@ def test_system_resources_are_registered_once_and_given_back(registry):
 
 @pytest.mark.parametrize("given", [[], ["sql"], [object()], [DatabricksGenieSpace], [[DatabricksGenieSpace("s")]]])
 def test_what_is_no_resource_is_refused(given):
-    """Section 2."""
     with pytest.raises(PolicyError):
         system_resources(*given)
 

@@ -306,13 +306,12 @@ def test_an_author_s_policy_is_told_of_each_pause(workspace):
     ids=lambda it: it if isinstance(it, str) else "",
 )
 def test_misuse_is_refused(settings, error, message):
-    """Section 2: at decoration."""
+    """At decoration."""
     with pytest.raises(error, match=message):
         optional_tool(**settings)
 
 
 def test_a_block_cannot_be_run_again():
-    """Section 2."""
     with pytest.raises(TypeError, match="a block cannot be run again"), optional_tool("block", retry=True):
         pass
 

@@ -131,7 +131,7 @@ def test_a_superfluous_positional_argument_is_not_taken_for_the_client(alice):
 
 
 def test_every_client_parameter_is_filled(alice):
-    """Section 2: every parameter annotated with a type the kit knows."""
+    """Every parameter annotated with a type the kit knows."""
 
     @with_user_client
     def tool(a, one: WorkspaceClient, b, two: VectorSearchClient, *more, three: UserSession, four: AISearchClient):
@@ -147,7 +147,6 @@ def test_every_client_parameter_is_filled(alice):
 
 @pytest.mark.parametrize("package", ["DatabricksOpenAI", "AsyncDatabricksOpenAI"])
 def test_openai_clients_are_known(alice, package):
-    """Section 2."""
     known = getattr(extra("databricks_openai"), package)
 
     def tool(client, a):
@@ -159,7 +158,7 @@ def test_openai_clients_are_known(alice, package):
 
 
 def test_the_client_acts_as_the_user_of_the_session(workspace):
-    """Section 2, on what the server saw."""
+    """On what the server saw."""
     tool = with_user_client(me)
     for user in ("alice", "bob", "carol"):
         with as_user(workspace, user):
@@ -168,7 +167,7 @@ def test_the_client_acts_as_the_user_of_the_session(workspace):
 
 
 def test_all_tools_of_a_session_share_one_client(alice):
-    """Section 2: one client per session."""
+    """One client per session."""
     seen = [with_user_client(fn)(1)[0] for fn in (first, middle, keyword_only)]
     with with_user_client() as client:
         seen.append(client)
@@ -201,7 +200,7 @@ def test_all_tools_of_a_session_share_one_client(alice):
     ids=str,
 )
 def test_a_client_type_is_recognised_however_it_is_written(alice, annotation):
-    """Section 2: evaluated where that is possible, else by name."""
+    """Evaluated where that is possible, else by name."""
 
     def tool(q, handle):
         return handle
@@ -225,7 +224,6 @@ def test_a_client_type_is_recognised_however_it_is_written(alice, annotation):
     ids=str,
 )
 def test_what_is_no_client_type_is_not_filled(alice, annotation):
-    """Section 2."""
 
     def tool(client: WorkspaceClient, other=None):
         return other
@@ -235,7 +233,7 @@ def test_what_is_no_client_type_is_not_filled(alice, annotation):
 
 
 def test_a_class_of_the_same_name_from_elsewhere_is_no_client():
-    """Section 2: a name counts only where it cannot be evaluated."""
+    """A name counts only where it cannot be evaluated."""
     namespace: dict[str, Any] = {}
     exec("class WorkspaceClient: ...\ndef tool(one: 'WorkspaceClient'): ...", namespace)
     with pytest.raises(TypeError, match="found no client parameter"):
@@ -261,7 +259,6 @@ async def test_annotations_that_are_text_and_cannot_all_be_evaluated(alice, kind
 
 @pytest.mark.parametrize("name", ["optional", "dotted", "annotated"])
 def test_unresolvable_text_is_recognised_by_name(alice, name):
-    """Section 2."""
     assert getattr(postponed, name)("x") == "WorkspaceClient x"
 
 
@@ -481,12 +478,10 @@ def test_errors_come_as_they_are(alice):
 
 
 def test_bare_and_called_are_the_same(alice):
-    """Section 2."""
     assert with_user_client(first)(1) == with_user_client()(first)(1) == (alice.client, 1, 2)
 
 
 def test_param_names_the_parameter(alice):
-    """Section 2."""
 
     @with_user_client(param="handle")
     def tool(handle, client):
@@ -497,7 +492,6 @@ def test_param_names_the_parameter(alice):
 
 
 def test_an_unannotated_client_is_filled_by_its_name(alice):
-    """Section 2."""
     assert with_user_client(lambda client, a: (client, a))(1) == (alice.client, 1)
 
 
@@ -516,13 +510,13 @@ def test_an_unannotated_client_is_filled_by_its_name(alice):
     ],
 )
 def test_misuse_is_refused_with_the_way_out(make, message):
-    """Section 2: at decoration, not in production."""
+    """At decoration, not in production."""
     with pytest.raises(TypeError, match=message):
         make()
 
 
 def test_a_parameter_named_client_of_another_type_is_not_filled():
-    """Section 2: `client: httpx.Client` is not the user's."""
+    """`client: httpx.Client` is not the user's."""
 
     def tool(client: str): ...
 
@@ -566,7 +560,6 @@ def test_in_serving_without_a_user_nothing_is_sent(workspace):
 
 
 async def test_as_context_manager_it_gives_the_session_s_client(alice):
-    """Section 2."""
     with with_user_client() as client:
         assert client is alice.client
     async with with_user_client() as client:
