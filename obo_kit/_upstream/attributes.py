@@ -1,4 +1,4 @@
-"""What the kit relies on in other packages besides their public, documented names, and why.
+"""Names in other packages, besides the public and documented ones, that the kit relies on, and why.
 
 A rename there would change nothing but what the kit does: `tests/upstream/` looks each of these up in what is installed, plays
 a rename of each, and compares the versions with `locks/`.

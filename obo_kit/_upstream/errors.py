@@ -1,4 +1,4 @@
-"""What exceptions are, and what they hold. Told by name: importing the classes would load their packages."""
+"""Read what exceptions are, and what they hold, by name: importing the classes would load their packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DEPTH = 16
 
 
 def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
-    """The exceptions that another one holds, all of which count; `None` for what is no exception."""
+    """Return the exceptions that another one holds, all of which count; `None` for what is no exception."""
     if is_a(error, classes.EXCEPTION_GROUP):
         return tuple(cast("Any", error).exceptions)
     if is_a(error, classes.VALIDATION_ERROR):
@@ -30,12 +30,12 @@ def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
 
 
 def is_failure(error: object) -> bool:
-    """Whether an exception tells of a failure: not of a cancellation, nor of the end of a stream or of the program."""
+    """Check whether an exception tells of a failure: not of a cancellation, nor of the end of a stream or of the program."""
     return isinstance(error, Exception) or is_failure_in_disguise(error)
 
 
 def is_failure_in_disguise(error: object) -> bool:
-    """Whether a cancellation is none: a failed MCP client cancels itself, and nobody the task.
+    """Check whether a cancellation is none: a failed MCP client cancels itself, and nobody the task.
 
     Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
     """
@@ -51,7 +51,7 @@ def is_failure_in_disguise(error: object) -> bool:
 
 
 def tells_nothing(error: object) -> bool:
-    """Whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
+    """Check whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
     if is_failure_in_disguise(error):
         return True
     if not is_a(error, classes.STREAM_CLOSED, classes.STREAM_BROKEN):
@@ -78,7 +78,7 @@ def kept_of(error: BaseException) -> dict[str, Any] | None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an HTTP client's error carries."""
+    """Return the HTTP status that an HTTP client's error carries."""
     kept = kept_of(error)
     if kept is not None:
         return cast("int", kept["status"])

@@ -1,4 +1,4 @@
-"""Which framework serves the request that runs here, by what it keeps for the request or the thread.
+"""Find the framework that serves the request that runs here, by what it keeps for the request or the thread.
 
 Read in streamlit 1.65 and 1.67, gradio 6.31, flask 3.1, fastapi 0.162 and 0.165, anyio 4.14 and 4.16, mcp 1.10, 1.24 and 1.30.
 The second major version of `mcp` keeps nothing.

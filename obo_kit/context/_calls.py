@@ -65,17 +65,17 @@ class Declared(Protocol):
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The declared scopes, each in one spelling, sorted."""
+        """Return the declared scopes, each in one spelling, sorted."""
         ...
 
     @property
     def held(self) -> frozenset[str]:
-        """Every spelling of every declared scope."""
+        """Return every spelling of every declared scope."""
         ...
 
     @property
     def resources(self) -> tuple[tuple[ResourceKind, str], ...]:
-        """The declared resources: kind and name."""
+        """Return the declared resources: kind and name."""
         ...
 
 
@@ -102,12 +102,12 @@ class ToolCall:
 
     @property
     def seen(self) -> list[Refusal]:
-        """The refusals so far, in order."""
+        """Return the refusals so far, in order."""
         return self.evidence.refusals
 
     @property
     def evidence(self) -> Evidence:
-        """The evidence of the outermost call: whoever calls a tool may have to explain what it raises."""
+        """Return the evidence of the outermost call: whoever calls a tool may have to explain what it raises."""
         if self.outer is not None:
             return self.outer.evidence
         if self._evidence is None:

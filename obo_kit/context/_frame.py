@@ -35,21 +35,21 @@ class Session(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Has its request ended?"""
+        """Check whether its request has ended."""
         ...
 
     @property
     def user(self) -> SessionUser | None:
-        """The user, as the token in force describes them; `None` in a session without one."""
+        """Return the user, as the token in force describes them; `None` in a session without one."""
         ...
 
     @property
     def evidence(self) -> Evidence:
-        """What the session's clients saw on the wire where no tool's call was running."""
+        """Return what the session's clients saw on the wire where no tool's call was running."""
         ...
 
     def _owns(self, lease: object) -> bool:
-        """Is a lease the session's, or of the very same token?"""
+        """Check whether a lease is the session's, or of the very same token."""
         ...
 
 
@@ -67,7 +67,7 @@ class Frame:
 
     @property
     def suspended(self) -> bool:
-        """Was it set by a stream that is suspended now, and left to whoever consumes the stream?"""
+        """Check whether it was set by a stream that is suspended now, and left to whoever consumes the stream."""
         return False
 
     def session_as(self, kind: type[S]) -> S | None:

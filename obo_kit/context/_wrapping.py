@@ -1,4 +1,4 @@
-"""How the session and the tool call in force are bound to functions of every kind.
+"""Bind the session and the tool call in force to functions of every kind.
 
 The frame is set around each *step* of the code it belongs to and never across a ``yield``: a variable held over a
 ``yield`` leaks into whoever consumes the stream.
@@ -41,19 +41,19 @@ class Run:
         raise NotImplementedError
 
     def recover(self, error: BaseException) -> Any:
-        """A value in place of the exception, or `RERAISE`."""
+        """Return a value in place of the exception, or `RERAISE`."""
         del error
         return RERAISE
 
     def interrupted(self, error: BaseException) -> None:
-        """Called where the code was canceled, or its consumer left."""
+        """Note that the code was cancelled, or that its consumer left."""
 
     def inspect(self, value: Any) -> Any:
-        """The value to hand on in place of what the function returned."""
+        """Return the value to hand on in place of what the function returned."""
         return value
 
     def end(self) -> None:
-        """Called once, whatever happened."""
+        """End the run: called once, whatever happened."""
 
 
 def _recovered(run: Run, error: BaseException) -> Any:

@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 def retriever_of(tool: Any, session: UserSession) -> Any:
-    """The same tool, with the user's index. What the model sees of it was found out when the tool was built."""
+    """Copy a tool, with the user's index. What the model sees of it was found out when the tool was built."""
     copied = copy.copy(tool)
     copied.workspace_client = session.client
     index = session.get_named("VectorSearchClient").get_index(index_name=tool.index_name)

@@ -10,9 +10,9 @@ __all__ = ["without"]
 
 
 def without(schema: Any, hidden: frozenset[str]) -> Any:
-    """A JSON schema or pydantic model without the injected parameters, which the framework took for the model's."""
+    """Return a JSON schema or pydantic model without the injected parameters, which the framework took for the model's."""
     if isinstance(schema, dict):
-        shown = {name: one for name, one in schema.get("properties", {}).items() if name not in hidden}
+        shown = {name: part for name, part in schema.get("properties", {}).items() if name not in hidden}
         needed = [name for name in schema.get("required", ()) if name not in hidden]
         return {**schema, "properties": shown, "required": needed}
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)) or hidden.isdisjoint(schema.model_fields):

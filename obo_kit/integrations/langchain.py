@@ -34,7 +34,7 @@ __all__: list[str] = []
 
 
 def tool_object(target: Any) -> ToolObject:
-    """A tool, or what makes or holds tools."""
+    """Return a tool, or what makes or holds tools, as the decorators see it."""
     tool_name = str(getattr(target, "name", None) or type(target).__name__)
     if not isinstance(target, BaseTool):
         if hasattr(target, "get_tools"):
@@ -76,7 +76,7 @@ def _has_provider(connection: Any) -> bool:
 
 
 def _client_of(client: Any, session: UserSession) -> Any:
-    """A client of the same servers. A server that was given no client for the workspace keeps what it was given."""
+    """Return a client of the same servers. A server that was given no client for the workspace keeps what it was given."""
     copied = copy.copy(client)
     copied.connections = {
         name: {**connection, "auth": type(connection["auth"])(session.client)}

@@ -38,7 +38,7 @@ __all__: list[str] = []
 
 
 def tool_object(target: Any) -> ToolObject:
-    """A tool, or a toolkit or server that offers tools."""
+    """Return a tool, or a toolkit or server that offers tools, as the decorators see it."""
     name = str(getattr(target, "name", None) or type(target).__name__)
     if is_a(target, classes.AGENTS_TOOL):
         return _function_tool(target, name)
@@ -74,7 +74,7 @@ def _toolkit_of(toolkit: Any, session: UserSession) -> Any:
 
 
 def _function_tool(tool: Any, name: str) -> ToolObject:
-    """Decorated is what it runs, below what turns every exception into a text: the function, where it was made of one."""
+    """Find what a tool runs below what turns every exception into a text: the function, where it was made of one."""
     run = _run_by(tool)
     made = _variables(run.fn)
     if not {"the_func", "schema"} <= made.keys():
@@ -99,7 +99,7 @@ def _run_by(tool: Any) -> Entry:
 
 
 def _variables(fn: Any) -> dict[str, Any]:
-    """The cells of what a function uses of the function around it."""
+    """Return the cells of what a function uses of the function around it."""
     return dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)) if inspect.isfunction(fn) else {}
 
 
@@ -122,7 +122,7 @@ _REFUSED, _CONNECTED = "__obo_refused__", "__obo_connected__"
 
 
 def _server(server: Any, name: str) -> ToolObject:
-    """A server that refuses the user is one without tools."""
+    """Return a server; one that refuses the user is one without tools."""
     adapter = ToolObject(
         target=server,
         name=name,
@@ -142,7 +142,7 @@ def _server(server: Any, name: str) -> ToolObject:
 
 
 def _of_connection(server: Any, name: str, shape: Callable[[Any], Any]) -> Entry:
-    """A method of a server. Everything is sent by tasks that belong to the call that connected: it has the evidence."""
+    """Return a method of a server. Everything is sent by tasks that belong to the call that connected: it has the evidence."""
     entry = method(server, name, shape)
     if spec_of(entry.fn) is not None:
         return entry
@@ -168,7 +168,7 @@ def _of_connection(server: Any, name: str, shape: Callable[[Any], Any]) -> Entry
 
 
 def _finish_server(server: Any, spec: ToolSpec) -> None:
-    """What else is asked of a server is asked of the session's own, from its prompts to the end of the connection."""
+    """Have what else is asked of a server asked of the session's own, from its prompts to the end of the connection."""
     if spec.injection is None:
         return
     ours = methods_of(server)
@@ -178,7 +178,7 @@ def _finish_server(server: Any, spec: ToolSpec) -> None:
 
 
 def _server_of(server: Any, session: UserSession) -> Any:
-    """A server with the same settings and no connection yet."""
+    """Return a server with the same settings and no connection yet."""
     copied = copy.copy(server)
     state = without_methods(copied)
     for name, value in state.items():
@@ -198,7 +198,7 @@ def _failed_call(value: Any) -> Any:
 
 
 def _raise_refusals(client: Any) -> None:
-    """The toolkit's tools take the text of a result, and drop that it shape it is an error."""
+    """Raise the refusals of a client: the toolkit's tools take the text of a result, and drop that it is an error."""
     if "call_tool" in vars(client):
         return
     call_tool = client.call_tool

@@ -50,7 +50,7 @@ class AvailableTools(list[Any]):
 
     @property
     def note(self) -> str:
-        """What was left out and why, in one line for the system prompt; empty where nothing was.
+        """Return what was left out and why, in one line for the system prompt; empty where nothing was.
 
         It says nothing but the names of the factories and each denial's ``user_message``.
         """
@@ -71,7 +71,7 @@ def _spoken(names: Sequence[str]) -> list[str]:
 
 @dataclass(kw_only=True)
 class _Built:
-    """What became of one factory."""
+    """The outcome of one factory."""
 
     name: str
     tools: list[Any] = field(default_factory=list[Any])
@@ -81,12 +81,12 @@ class _Built:
 
 
 def _arguments(factory: Callable[..., Any], session: UserSession) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A factory's client: none where the kit injects it, else the one it asks for."""
+    """Return a factory's client: none where the kit injects it, else the one it asks for."""
     spec = spec_of(factory)
     if spec is not None and spec.injection is not None:
         return (), {}
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [one for one in inspect.signature(factory).parameters.values() if one.kind not in variadic]
+    parameters = [each for each in inspect.signature(factory).parameters.values() if each.kind not in variadic]
     for number, parameter in enumerate(parameters):
         annotated = parameter.annotation is not parameter.empty
         wanted = client_type_of(parameter.annotation, factory) if annotated else None
@@ -245,7 +245,9 @@ def _in_a_thread(call: Callable[..., T], *args: Any) -> futures.Future[T]:
 async def available_tools_async(
     *factories: Callable[..., Any], timeout: float | None = _SECONDS, on_outage: OnOutage = "raise"
 ) -> AvailableTools:
-    """`available_tools` for factories that are coroutines, such as those that list the tools of MCP servers.
+    """Build the tools with factories that are coroutines, such as those that list the tools of MCP servers.
+
+    As `available_tools` does for others.
 
     They run at the same time, each in a task of its own that is cancelled where it takes too long, or where another one
     fails. A factory that is no coroutine function runs in a thread, as it does in `available_tools`.
@@ -284,7 +286,9 @@ async def available_tools_async(
             await asyncio.wait(building, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
         # Of those that have failed the first is raised, rather than one that was not awaited any longer.
         made = {number: task.result() for number, task in enumerate(building) if task.done()}
-        return _gathered([made.get(number) or _late(one, timeout) for number, one in enumerate(factories)], on_outage)
+        return _gathered(
+            [made.get(number) or _late(factory, timeout) for number, factory in enumerate(factories)], on_outage
+        )
     finally:
         # None outlives the call, whatever became of the others.
         for task in building:

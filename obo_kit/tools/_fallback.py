@@ -84,7 +84,7 @@ def check_fallback(value: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fallback:
-    """What a tool says instead of a denial."""
+    """A tool's answer in place of a denial."""
 
     value: Any
     on: frozenset[DenialReason]

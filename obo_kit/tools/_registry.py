@@ -48,10 +48,10 @@ class _Registry:
     def add_tool(self, declaration: Declaration, code: types.CodeType | None) -> None:
         place = declaration.module, declaration.tool
         with self._lock:
-            known, declared = self._tools.get(place, (code, []))
+            earlier, declared = self._tools.get(place, (code, []))
             # A notebook cell that is run again defines its tool anew, from new code. What is made inside a function shares
             # its name with others that count as well.
-            if known is not code and "<" not in declaration.tool:
+            if earlier is not code and "<" not in declaration.tool:
                 declared = []
             if declaration not in declared:
                 declared = [*declared, declaration]
@@ -72,7 +72,7 @@ REGISTRY = _Registry()
 
 
 def requirement(item: object, allow_unknown: bool) -> Requirement:
-    """A scope or a resource, as `requires_scopes` takes them.
+    """Make a requirement of a scope or a resource, as `requires_scopes` takes them.
 
     Raises:
         UnknownScopeError: The catalogue does not know the scope.
@@ -92,8 +92,8 @@ def requirement(item: object, allow_unknown: bool) -> Requirement:
 
 def is_resource(thing: object) -> bool:
     """Return whether a thing is an MLflow resource."""
-    known = sys.modules.get("mlflow.models.resources")
-    return known is not None and isinstance(thing, known.Resource)
+    resources = sys.modules.get("mlflow.models.resources")
+    return resources is not None and isinstance(thing, resources.Resource)
 
 
 def require_resource(resource: object) -> None:
@@ -109,11 +109,11 @@ def require_resource(resource: object) -> None:
         )
 
 
-def declarations(found: Iterable[Declaration]) -> tuple[list[tuple[str, Requirement]], list[Any]]:
-    """Tools' requirements (with the tool's name) and system resources, without repetition, in order."""
+def declarations(declared: Iterable[Declaration]) -> tuple[list[tuple[str, Requirement]], list[Any]]:
+    """Return tools' requirements (with the tool's name) and system resources, without repetition, in order."""
     requirements: list[tuple[str, Requirement]] = []
     system: list[Any] = []
-    for declaration in found:
+    for declaration in declared:
         requirements.extend((declaration.tool, item) for item in declaration.requirements)
         system.extend(resource for resource in declaration.system if resource not in system)
     return requirements, system

@@ -86,8 +86,11 @@ def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0)) -> Declarat
 
 
 def _declaring_module(spec: ToolSpec, caller: str) -> str:
-    """The function's own, for the decorator may come from a helper; the caller's, where what is decorated is a framework's
-    object or somebody else's function: the package that it is from declares nothing."""
+    """Return the function's own module, for the decorator may come from a helper.
+
+    The caller's, where what is decorated is a framework's object or somebody else's function: the package that it is from
+    declares nothing.
+    """
     own = getattr(spec.fn, "__module__", None) or ""
     if spec.owner is not None or own.partition(".")[0] in sys.stdlib_module_names:
         return caller

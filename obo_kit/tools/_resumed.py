@@ -40,7 +40,7 @@ def note_interrupt(error: BaseException, tool: str, session: UserSession | None)
 
 
 def check_resumed(tool: str, session: UserSession) -> None:
-    """Say, or refuse, that a tool goes on as another user than the one that it was interrupted for.
+    """Refuse, or say in the log, that a tool goes on as another user than the one that it was interrupted for.
 
     Raises:
         IdentityMismatchError: It does, and ``OBO_KIT_RESUME`` is ``refuse``.

@@ -40,7 +40,7 @@ class Retry:
 
 
 def retry_of(retry: object, *, idempotent: bool) -> Retry | None:
-    """What an author asked for.
+    """Read what an author asked for.
 
     Raises:
         TypeError: It is none of the things that ``retry=`` takes.
@@ -165,7 +165,7 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
 
 
 def is_passing(error: BaseException | None, depth: int = 0) -> bool:
-    """Whether an exception tells of a failure that passes: too many requests, no service, no connection, no answer in
+    """Check whether an exception tells of a failure that passes: too many requests, no service, no connection, no answer in
     time. A group does where all of it does."""
     if error is None or depth > MAX_DEPTH:
         return False
@@ -206,7 +206,7 @@ def _only_read(error: BaseException | None, depth: int = 0) -> bool:
 
 
 def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
-    """What the platform asked to wait, as an exception tells it."""
+    """Return how long the platform asked to wait, as an exception tells it."""
     if error is None or depth > MAX_DEPTH:
         return 0.0
     stated = getattr(error, "retry_after_secs", None)

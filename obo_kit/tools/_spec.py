@@ -88,7 +88,7 @@ class Requirement:
 
     @functools.cached_property
     def spellings(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of scopes; any one group, held in full, is enough."""
+        """Return groups of scopes; any one group, held in full, is enough."""
         if self.scope is not None:
             return ((self.scope,),)
         assert self.kind is not None
@@ -102,7 +102,7 @@ class Requirement:
 
     @functools.cached_property
     def sufficient(self) -> tuple[tuple[str, ...], ...]:
-        """The groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
+        """Return the groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
         if self.kind is None:
             return self.spellings
         named = {
@@ -119,11 +119,11 @@ class Requirement:
         )
 
     def missing(self, held: frozenset[str]) -> tuple[str, ...]:
-        """The scopes that a token lacks; empty where it holds them, or where that cannot be told."""
+        """Return the scopes that a token lacks; empty where it holds them, or where that cannot be told."""
         fallen_short: tuple[str, ...] | None = None
         for group in self.spellings:
             verdicts = {scope: verdict(held, scope) for scope in group}
-            missing = tuple(scope for scope, found in verdicts.items() if found is Verdict.MISSING)
+            missing = tuple(scope for scope, answer in verdicts.items() if answer is Verdict.MISSING)
             if not missing:
                 return ()
             fallen_short = fallen_short or missing

@@ -117,7 +117,7 @@ def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec]
 
 
 def acts_as_user(target: object) -> bool:
-    """Whether an object that holds a client was decorated to act with the user's in its place."""
+    """Check whether an object that holds a client was decorated to act with the user's in its place."""
     specs = [inner_spec_of(method) for method in methods_of(target).values()]
     return any(
         spec.injection is not None and spec.owner is not None and spec.owner.copy_for is not None
