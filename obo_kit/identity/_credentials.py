@@ -231,10 +231,13 @@ class Lease(Confidential):
     def close(self) -> None:
         """End it, and let the token go. Closing twice does nothing."""
         self._closed = True
-        if self._opened_as is not None:
-            self._opened_as = without_credential(self._opened_as)
-        if self._identity is not None:
-            self._identity = without_credential(self._identity)
+        opened_as, identity = self._opened_as, self._identity
+        if identity is not None:
+            self._identity = without_credential(identity)
+        if opened_as is identity:
+            self._opened_as = self._identity
+        elif opened_as is not None:
+            self._opened_as = without_credential(opened_as)
 
 
 class _Narrowed(Lease):

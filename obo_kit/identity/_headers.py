@@ -73,7 +73,7 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
     )
     if identity.principal is None and len(emails) == 1:
         # The token speaks first; the header is the proxy's word.
-        named = replace(identity, principal=text_in(emails[0].value))
+        named = replace(identity, principal=text_in(emails[0].value), cache_key="")
         return give(named, identity._credential, fingerprint=fingerprint_of(identity.host, tokens[0]))
     return identity
 

@@ -138,7 +138,8 @@ def give(
     object.__setattr__(identity, "_credential", credential)
     object.__setattr__(identity, "_process_token", process_token)
     object.__setattr__(identity, "_fingerprint", fingerprint)
-    object.__setattr__(identity, "cache_key", _cache_key(identity) if fingerprint else "")
+    if fingerprint and not identity.cache_key:
+        object.__setattr__(identity, "cache_key", _cache_key(identity))
     return identity
 
 

@@ -82,6 +82,7 @@ class UserSession(Leased):
         "_clients",
         "_denials",
         "_evidence",
+        "_latest",
         "_lease",
         "_lock",
         "_request",
@@ -106,6 +107,7 @@ class UserSession(Leased):
         task = running_task()
         self._task = weakref.ref(task) if task is not None else None
         self._tasks: weakref.WeakSet[Any] | None = None
+        self._latest = 0
         OPEN_SESSIONS.add(id(self))
 
     @property
@@ -140,19 +142,20 @@ class UserSession(Leased):
 
     def _note_task(self) -> None:
         """Remember a task, other than the one that opened the session, that uses it."""
+        if self._task is None:
+            return  # opened outside of any event loop, as most are that run in threads
         task = running_task()
-        if task is None or (self._task is not None and self._task() is task):
+        if task is None or id(task) == self._latest or self._task() is task:
             return
+        self._latest = id(task)
         if self._tasks is None:
             self._tasks = weakref.WeakSet()
         self._tasks.add(task)
 
     def _say_who_goes_on(self) -> None:
         """Say which tasks outlive the session: such a one may be a worker, which did other requests' work as this user."""
-        if not self._tasks:
-            return
         here = running_task()
-        for task in self._tasks:
+        for task in self._tasks or ():
             name = getattr(task.get_coro(), "__qualname__", "")
             ends = task is here or task.done() or getattr(task, "cancelling", int)()
             if ends or name in _said or len(_said) >= _MOST_SAID:
@@ -304,7 +307,8 @@ class UserSession(Leased):
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
         OPEN_SESSIONS.discard(id(self))
         if not self.closed:
-            self._say_who_goes_on()
+            if self._tasks:
+                self._say_who_goes_on()
             for stand_in in list(self._stand_ins.values()):
                 for built in stand_in.built:
                     if hasattr(type(built), "obo_end"):  # a SQL connection, which the server keeps a session for

@@ -244,8 +244,8 @@ MUTANTS = {
     "a worker that outlives its request is not told of": Mutant(
         rule=6,
         module="obo_kit.session._session",
-        old="            self._say_who_goes_on()\n",
-        new="",
+        old="                self._say_who_goes_on()\n",
+        new="                pass\n",
         test="session/test_edges.py::test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards",
     ),
     "a kept client acts for another request": Mutant(
