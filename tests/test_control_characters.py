@@ -84,6 +84,7 @@ def test_no_picture_has_them(text):
 @few
 @given(HOSTILE)
 def test_no_log_line_has_them(caplog, text):
+    """Rule 17: the words of others stay words."""
     denial = Denial(
         reason=DenialReason.ACCESS_DENIED,
         tool=text,

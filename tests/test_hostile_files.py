@@ -190,6 +190,7 @@ def test_an_installed_package_brings_no_catalogue(tmp_path, monkeypatch):
 
 
 def test_a_catalogue_that_is_found_and_links_elsewhere_is_refused(tmp_path, monkeypatch):
+    """Rule 20: what corrects the catalogue is the author's."""
     (tmp_path / "elsewhere.yaml").write_text(RENAMED)
     folder = tmp_path / "agents"
     folder.mkdir()

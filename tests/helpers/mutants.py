@@ -38,6 +38,27 @@ class Mutant:
 
 
 MUTANTS = {
+    "a fallback object is shared": Mutant(
+        rule=4,
+        module="obo_kit.tools._fallback",
+        old="return copy.deepcopy(self.value)\n",
+        new="return self.value\n",
+        test="tools/test_optional_tool.py::test_each_user_gets_a_fallback_of_their_own",
+    ),
+    "control characters reach the log": Mutant(
+        rule=17,
+        module="obo_kit.exceptions",
+        old="            if isinstance(value, str) and not value.isprintable():",
+        new="            if False:",
+        test="test_control_characters.py::test_no_log_line_has_them",
+    ),
+    "a catalogue file that links elsewhere is read": Mutant(
+        rule=20,
+        module="obo_kit.scopes._lookup",
+        old="overridden(_BUILT_IN, file, inside=folder)",
+        new="overridden(_BUILT_IN, file)",
+        test="test_hostile_files.py::test_a_catalogue_that_is_found_and_links_elsewhere_is_refused",
+    ),
     "in-band keys of a server are evidence": Mutant(
         rule=16,
         module="obo_kit._upstream.errors",
