@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from check_pages import FOLDER, INDEX, index, page_of
+from check_pages import FOLDER, INDEX, PUBLIC, index, page_of
 from click.testing import CliRunner
 
 from obo_kit.analysis.check._runner import check
@@ -439,7 +439,11 @@ def test_the_exit_says_what_came_of_it(agent, tmp_path):
 
 def test_every_rule_has_a_page_and_the_index_lists_them():
     assert INDEX.read_text(encoding="utf-8") == index(), "run: python tests/helpers/check_pages.py"
-    assert {path.name for path in FOLDER.glob("*.md")} == {"index.md", *(page_of(code).name for code in RULES)}
+    assert {path.name for path in FOLDER.glob("*.md")} == {
+        "index.md",
+        PUBLIC.name,
+        *(page_of(code).name for code in RULES),
+    }
 
 
 @pytest.mark.parametrize("code", RULES)

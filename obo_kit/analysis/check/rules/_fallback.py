@@ -8,6 +8,7 @@ from typing import Final, TypeAlias, cast
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import is_header
+from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import TRIES
 from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, argument, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
@@ -127,15 +128,30 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
     """Whether it is a missing token, or an error, that leads from one place to the other."""
     module = agent.module
     above_second, above_first = list(module.ancestors(second)), list(module.ancestors(first))
+    for above in above_second:
+        if isinstance(above, (ast.If, ast.Match)) and _apart(above, second, first):
+            return _asks(agent, above)
+        if isinstance(above, ast.If) and above not in above_first and _looks_where_it_runs(module, above.test):
+            return False
     if any(_asks(agent, above) for above in (*above_second, *above_first)):
         return True
-    if any(isinstance(above, (ast.If, ast.Match)) and _apart(above, second, first) for above in above_second):
-        return False
     for above in above_first:
         if isinstance(above, TRIES):
             caught = {node for handler in above.handlers for node in ast.walk(handler)}
             return first not in caught and (second in caught or second not in set(ast.walk(above)))
     return False
+
+
+def _looks_where_it_runs(module: Module, test: ast.expr) -> bool:
+    """Whether a condition is about the environment: what is done on a laptop alone."""
+    parts: list[ast.AST] = [*ast.walk(test)]
+    for name in (one for one in ast.walk(test) if isinstance(one, ast.Name)):
+        parts += [
+            part for one in module.bindings(name)[1] if one.how == "value" and one.value for part in ast.walk(one.value)
+        ]
+    return any(
+        module.dotted(one) in ("os.environ", "os.getenv") for one in parts if isinstance(one, (ast.Attribute, ast.Name))
+    )
 
 
 def _asks(agent: Agent, above: ast.AST) -> bool:

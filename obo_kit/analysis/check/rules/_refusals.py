@@ -81,11 +81,31 @@ def _is_broad(module: Module, handler: ast.ExceptHandler) -> bool:
 
 
 def _looks_closer(module: Module, handler: ast.ExceptHandler) -> bool:
-    """Whether a handler raises something, or asks what it caught."""
-    for node in (one for statement in handler.body for one in (statement, *walk(statement))):
-        if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and kit_name(module, node.func) == "explain"):
-            return True
-    return False
+    """Whether a handler raises something, asks what it caught, or keeps it for who raises it later."""
+    inside = [one for statement in handler.body for one in (statement, *walk(statement))]
+    return (
+        any(isinstance(one, ast.Raise) for one in inside)
+        or any(isinstance(one, ast.Call) and kit_name(module, one.func) == "explain" for one in inside)
+        or _decides_by_error(module, handler, inside)
+    )
+
+
+def _decides_by_error(module: Module, handler: ast.ExceptHandler, inside: list[ast.AST]) -> bool:
+    """Whether a condition is about the error, or about its text."""
+    if handler.name is None:
+        return False
+    told = {handler.name}
+    for one in inside:
+        if isinstance(one, ast.Assign) and _names(one.value) & told:
+            told |= {target.id for target in one.targets if isinstance(target, ast.Name)}
+    tests = [one.test for one in inside if isinstance(one, (ast.If, ast.IfExp))]
+    function = module.function_of(handler)
+    raised = [one.exc for one in module.inside(function, ast.Raise) if isinstance(one.exc, ast.Name)]
+    return any(_names(test) & told for test in tests) or any(one.id in told for one in raised)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
