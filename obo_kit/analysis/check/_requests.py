@@ -88,8 +88,8 @@ class Use:
 
 
 def opened_by_any(route: Route) -> bool:
-    """Whether nearly any scope opens it, as with who the user is: every token that acts for a user holds one."""
-    return len(route.any_of) > 20
+    """Whether nearly any scope opens it, or is said to, as with who the user is: every user's token holds one."""
+    return len(route.any_of) + len(route.doubtful) > 20
 
 
 def use_of(place: ast.Call, requests: Requests, title: str) -> Use:
