@@ -63,7 +63,7 @@ class Playground:
         self.url = ""
         self._agent = agent
         self._config = config
-        self._target = target
+        self._target: Target | None = target
         self._port = port
         self._stack = contextlib.ExitStack()
 
@@ -87,11 +87,7 @@ class Playground:
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         file = None if is_logged(self._agent) else collect(self._agent)
-        target: Target = "model-serving"
-        if self._target is not None:
-            target = self._target
-        elif file is not None and file.target is not None:
-            target, _ = file.target
+        target = self._target or (file.target[0] if file is not None and file.target else "model-serving")
         config = self._config if self._config is not None else _beside(self._agent)
         if config is None:
             if file is None:

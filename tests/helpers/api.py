@@ -22,10 +22,11 @@ MODULES = (
     "obo_kit",
     "obo_kit.analysis",
     "obo_kit.integrations.asgi",
+    "obo_kit.integrations.errors",
     "obo_kit.integrations.mcp",
+    "obo_kit.playground",
     "obo_kit.scopes",
     "obo_kit.testing",
-    "obo_kit.playground",
     "obo_kit.testing.pytest_plugin",
 )
 
