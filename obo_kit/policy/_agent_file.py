@@ -191,7 +191,7 @@ def as_json(declaration: Declaration) -> dict[str, Any]:
     """A declaration, for the way from the collecting process."""
     named = [item.resource for item in declaration.requirements if item.scope is None]
     return {
-        "tool": declaration.tool,
+        "tool": declaration.called,
         "module": declaration.module,
         "scopes": [item.scope for item in declaration.requirements if item.scope is not None],
         "servers": [one.name for one in named if isinstance(one, McpServer)],

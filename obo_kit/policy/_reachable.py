@@ -23,7 +23,7 @@ from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
 from obo_kit.tools._registry import REGISTRY, Declaration
 from obo_kit.tools._requires import declaration_of
-from obo_kit.tools._spec import ToolSpec, inner_spec_of
+from obo_kit.tools._spec import ToolSpec, inner_spec_of, spec_of
 from obo_kit.tools._wrapper import acts_as_user
 
 __all__: list[str] = []
@@ -68,6 +68,7 @@ class _Walk:
         self._clients: list[Any] = []
         self._user_s: set[int] = set()
         self._own: dict[str, bool] = {}
+        self._names: dict[int, str] = {}  # of a framework, by the spec of the function inside
         # An installed package that declares tools is as good as the author's own.
         self._declaring = {declaration.module.partition(".")[0] for declaration in REGISTRY}
 
@@ -159,7 +160,7 @@ class _Walk:
 
     def _note(self, spec: ToolSpec) -> None:
         if spec.requirements is not None:
-            self.reached.tools.append(declaration_of(spec))
+            self.reached.tools.append(declaration_of(spec, name=self._names.get(id(spec))))
 
     def _of_object(self, value: Any) -> list[Any]:
         parts = _parts_of_python_s(value)
@@ -181,8 +182,16 @@ class _Walk:
             # What a client holds is its own affair, but for what it was decorated with; an agent of the Agents SDK holds tools.
             return list(methods_of(value).values())
         held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
+        self._name_inside(value, held)
         # That a library's object knows a module says nothing of what the agent uses.
         return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]
+
+    def _name_inside(self, value: Any, held: Iterable[Any]) -> None:
+        """Keep a framework's name for the tool that its object holds."""
+        name = _quietly(lambda tool: tool.name, value)
+        inside = [spec for spec in map(spec_of, held) if spec is not None]
+        if isinstance(name, str) and name and len(inside) == 1:
+            self._names[id(inside[0])] = name
 
 
 def _line(step: dis.Instruction) -> int | None:
@@ -274,7 +283,7 @@ def reached_declarations(
             declaration.module in reached.modules
             or (file is not None and (place == file or declaration.system))
             or (place, declaration.tool.partition(".<locals>")[0]) in made
-        ):
+        ) and declaration not in reached.tools:  # which know the names that tools have got since
             kept.append(declaration)
     kept += declared_inside(reached.functions)
     kept += declared_by(reached.clients, [resource for one in kept for resource in one.system])
@@ -301,6 +310,6 @@ def once(found: Iterable[Declaration]) -> list[Declaration]:
     """Without repetition."""
     kept: list[Declaration] = []
     for declaration in found:
-        if declaration not in kept:
+        if not any(declaration == other and declaration.name == other.name for other in kept):
             kept.append(declaration)
     return kept

@@ -26,6 +26,7 @@ class Declaration:
         requirements: What the tool declares.
         system: Resources reached with system authorization.
         place: The file and the line where it is declared.
+        name: What the tool is called where that is not its function's name: tools that a loop makes have names of their own.
     """
 
     tool: str
@@ -33,6 +34,12 @@ class Declaration:
     requirements: tuple[Requirement, ...] = ()
     system: tuple[Any, ...] = ()
     place: tuple[str, int] = field(default=("", 0), compare=False)
+    name: str = field(default="", compare=False)
+
+    @property
+    def called(self) -> str:
+        """Return the tool's name, for people."""
+        return self.name or self.tool
 
 
 class _Registry:
@@ -114,6 +121,6 @@ def declarations(declared: Iterable[Declaration]) -> tuple[list[tuple[str, Requi
     requirements: list[tuple[str, Requirement]] = []
     system: list[Any] = []
     for declaration in declared:
-        requirements.extend((declaration.tool, item) for item in declaration.requirements)
+        requirements.extend((declaration.called, item) for item in declaration.requirements)
         system.extend(resource for resource in declaration.system if resource not in system)
     return requirements, system

@@ -74,14 +74,23 @@ def declaring(needed: Sequence[Requirement], caller: types.FrameType) -> Callabl
     return decorate
 
 
-def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0)) -> Declaration:
-    """Return what a tool declares, for the policy. It declares something."""
+def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0), name: str | None = None) -> Declaration:
+    """Return what a tool declares, for the policy. It declares something.
+
+    Args:
+        spec: The tool.
+        place: Where it is declared.
+        name: The name that a framework calls it by.
+    """
     assert spec.requirements is not None
+    tool = spec.name if spec.owner is not None else getattr(spec.fn, "__qualname__", spec.name)
+    called = name or spec.called
     return Declaration(
-        tool=spec.name if spec.owner is not None else getattr(spec.fn, "__qualname__", spec.name),
+        tool=tool,
         module=spec.requirements.module,
         requirements=spec.requirements.items,
         place=place,
+        name="" if called == tool.rpartition(".")[2] else called,
     )
 
 

@@ -712,3 +712,26 @@ def test_an_agent_file_that_is_broken_is_not_logged(folder):
     """Known before MLflow begins."""
     with pytest.raises(PolicyError, match="no agent file"):
         obo_kit.log_model(name="x", python_model=str(folder / "nothing.py"))
+
+
+@pytest.mark.parametrize("how", ["named after", "named before", "name=", "by its framework"])
+def test_tools_of_a_loop_are_named_by_their_own_names(how):
+    """Rule 21: in the policy, as in the log and in denials."""
+
+    def make(name, scope):
+        def _call(question: str) -> str:
+            """Answer."""
+            return question
+
+        if how == "named before":
+            _call.__name__ = name
+        tool = optional_tool(**({"name": name} if how == "name=" else {}))(requires_scopes(scope)(_call))
+        if how == "named after":
+            tool.__name__ = name
+        if how == "by its framework":
+            tool = pytest.importorskip("langchain_core.tools").StructuredTool.from_function(tool, name=name)
+        return tool
+
+    tools = [make("ask_genie", "genie"), make("ask_files", "files")]
+    with pytest.raises(PolicyError, match="The tool 'ask_files' cannot be deployed so"):
+        auth_policy(tools)
