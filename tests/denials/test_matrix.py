@@ -65,6 +65,7 @@ REFUSALS = {
     "hidden, table": (404, told("TABLE_DOES_NOT_EXIST", "Table 'a.b.c' does not exist."), None, R.NOT_FOUND_OR_DENIED),
     "login": (403, told("PERMISSION_DENIED", "Credential for user identity('1') is not found for the connection 'gh'. Please "
                         "login first to the connection by visiting https://x.example/c"), None, R.LOGIN_REQUIRED),
+    "policy": (403, told(403, "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL."), None, R.POLICY),
     "bad argument": (400, told("INVALID_PARAMETER_VALUE", "No such column."), None, None),
     "no such API": (404, told("ENDPOINT_NOT_FOUND", "No API found for 'GET /api/2.0/x'"), None, None),
     "disabled": (403, told("FEATURE_DISABLED", "x is disabled for this workspace."), None, None),
@@ -79,6 +80,7 @@ SHORT = {
     R.ACCESS_DENIED: "grant",
     R.NOT_FOUND_OR_DENIED: "hidden",
     R.LOGIN_REQUIRED: "login",
+    R.POLICY: "policy",
     None: "-",
 }
 
@@ -269,8 +271,6 @@ _NO_PAGE: dict[str, DenialReason | None] = {"sign-in page": None}
 LOST: dict[str, dict[str, DenialReason | None]] = {
     **dict.fromkeys(
         (
-            "langchain_tool_built",
-            "openai_tool_built",
             "chat_databricks",
             "chat_databricks_stream",
         ),
@@ -291,7 +291,7 @@ def found_by(workspace, session, call, refusal):
     """The reason found, or None where the tool raised what came or gave what it got; and the seconds it took."""
     arm(workspace, *refusal)
     denials = []
-    tool = optional_tool(fallback=denials.append)(call)
+    tool = optional_tool(fallback=denials.append, on=frozenset(R))(call)
     started = time.monotonic()
     with contextlib.suppress(Exception):
         tool()
