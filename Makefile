@@ -103,9 +103,9 @@ check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/python tests/helpers/budgets.py
 	$(BIN)/python -W ignore benchmarks/tool_calls.py
 
-docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, opened in a browser
+docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, and the playground, both opened in a browser
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
-	$(BIN)/python -m pytest -m "" tests/docs $(ARGS)
+	$(BIN)/python -m pytest -m "" tests/docs tests/playground $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py

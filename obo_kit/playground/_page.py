@@ -64,7 +64,7 @@ def page_of(playground: Shown, token: str) -> Any:
         Starlette(
             routes=[
                 Mount(
-                    f"/{token}",
+                    "/{token}",  # which the guard has compared
                     routes=[
                         *(Route(f"/{path}", _file(name)) for path, name in _FILES.items()),
                         Route("/policy.svg", actions.drawing),

@@ -10,17 +10,22 @@ from obo_kit.identity._process import PROCESS
 
 __all__ = ["silent_dry_run"]
 
-_ABOVE_ALL = logging.CRITICAL + 1
+_LEVELS = {"obo_kit": logging.CRITICAL + 1, "mlflow.pyfunc": logging.WARNING}
 
 
 @contextlib.contextmanager
 def silent_dry_run() -> Iterator[None]:
-    """Keep what the kit says of a request without a user out of the log for the block: there is none by intention."""
-    logger = logging.getLogger("obo_kit")
-    level, said = logger.level, PROCESS.developer_said
-    logger.setLevel(_ABOVE_ALL)
+    """Keep what the kit says of a request without a user out of the log for the block: there is none by intention.
+
+    Of MLflow's own, warnings stay.
+    """
+    before = [(logging.getLogger(name), level) for name, level in _LEVELS.items()]
+    levels, said = [logger.level for logger, _ in before], PROCESS.developer_said
+    for logger, level in before:
+        logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for (logger, _), level in zip(before, levels, strict=True):
+            logger.setLevel(level)
         PROCESS.developer_said = said

@@ -38,6 +38,34 @@ class Mutant:
 
 
 MUTANTS = {
+    "the playground's page gets a token that an agent answers with": Mutant(
+        rule=8,
+        module="obo_kit.playground._answers",
+        old='return _TOKEN.sub("[token]", text)',
+        new="return text",
+        test="playground/test_playground.py::test_an_agent_that_fails_says_so_without_a_token",
+    ),
+    "the playground answers under any name for this machine": Mutant(
+        rule=8,
+        module="obo_kit.playground._page",
+        old="        if host not in hosts:",
+        new="        if False:",
+        test="playground/test_playground.py::test_another_name_for_this_machine_is_refused",
+    ),
+    "the playground answers another page of the browser": Mutant(
+        rule=8,
+        module="obo_kit.playground._page",
+        old='        if origin is not None and origin != f"http://{host}":',
+        new="        if False:",
+        test="playground/test_playground.py::test_another_page_is_refused",
+    ),
+    "the playground answers whoever does not know its address": Mutant(
+        rule=8,
+        module="obo_kit.playground._page",
+        old="        if not secrets.compare_digest(first.encode(), self._token.encode()):",
+        new="        if False:",
+        test="playground/test_playground.py::test_nothing_is_answered_without_the_token_of_the_address",
+    ),
     "a fallback object is shared": Mutant(
         rule=4,
         module="obo_kit.tools._fallback",

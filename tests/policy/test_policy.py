@@ -654,6 +654,7 @@ def test_log_model_says_which_policy_it_wrote_and_nothing_of_the_dry_run(logged)
     (line,) = (line for line in said.splitlines() if line.startswith("obo_kit"))
     assert "as the user: dashboards.genie, sql; as the agent itself: Serving endpoint llm." in line
     assert records == []
+    assert "Predicting on input example" not in said
     assert "obo_kit wrote" not in logged["mlflow said"][0]
 
 
