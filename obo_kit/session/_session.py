@@ -56,8 +56,12 @@ _MOST_SAID = 256
 def running_task() -> Any:
     """Return the task that runs here; `None` outside of an event loop."""
     asyncio: Any = sys.modules.get("asyncio")
-    loop = asyncio._get_running_loop() if asyncio is not None else None
-    return asyncio.current_task(loop) if loop is not None else None
+    if asyncio is None:
+        return None
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no running event loop
+        return None
 
 
 class _StandIn:
