@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 __all__: list[str] = []
@@ -31,12 +31,8 @@ def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: s
     if all(parameter.kind in _ANY for parameter in asked):
         return lambda args, kwargs: function(*args, **kwargs)
     signature = inspect.signature(target)
-    taken = signature.parameters
     required = [parameter.name for parameter in asked if parameter.default is parameter.empty]
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
-    if all(parameter.kind not in (*_ANY, inspect.Parameter.POSITIONAL_ONLY) for parameter in asked) and all(
-        wanted in taken or open_ended for wanted in required
-    ):
+    if _has_names(signature, asked, required):
         names = [parameter.name for parameter in asked]
 
         def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -46,7 +42,7 @@ def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: s
             return function(**{wanted: values[wanted] for wanted in names if wanted in values})
 
         return by_name
-    places = [parameter.name for parameter in taken.values() if parameter.kind in _POSITIONAL]
+    places = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _POSITIONAL]
     count = sum(parameter.kind in _POSITIONAL for parameter in asked)
     if count != len(asked) or len(places) < count:
         raise TypeError(
@@ -60,6 +56,14 @@ def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: s
         return function(*(bound.arguments[place] for place in places[:count]))
 
     return by_place
+
+
+def _has_names(signature: inspect.Signature, asked: Sequence[inspect.Parameter], required: Sequence[str]) -> bool:
+    """Check whether all that is asked for can be handed on by name."""
+    taken = signature.parameters
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    by_name = all(parameter.kind not in (*_ANY, inspect.Parameter.POSITIONAL_ONLY) for parameter in asked)
+    return by_name and all(name in taken or open_ended for name in required)
 
 
 def without_a_call(function: Callable[..., Any], name: str) -> Any:

@@ -90,8 +90,9 @@ def _type_of(annotation: Any) -> str | None:
         return _type_in_text(annotation)
     if isinstance(annotation, typing.ForwardRef):
         return _type_in_text(annotation.__forward_arg__)
-    if type(annotation).__name__ == "TypeAliasType":
-        return _type_of(annotation.__value__)
+    other: Any = annotation
+    if type(other).__name__ == "TypeAliasType":
+        return _type_of(other.__value__)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return _first(_type_of, typing.get_args(annotation))

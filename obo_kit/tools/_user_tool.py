@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol, TypeVar, overload
 
 from obo_kit._utils.plugins import load
 from obo_kit.exceptions import DenialReason
@@ -15,23 +15,16 @@ from obo_kit.tools._optional import OptionalScope, optional_tool
 from obo_kit.tools._registry import is_resource, requirement
 from obo_kit.tools._requires import declaring
 from obo_kit.tools._spec import Requirement
-from obo_kit.tools._with_client import with_user_client
+from obo_kit.tools._with_client import C, P, R, S, with_user_client
 
 if TYPE_CHECKING:
     import tenacity
-    from databricks.sdk import WorkspaceClient
     from mlflow.models.resources import DatabricksResource
 
-    from obo_kit.session._session import UserSession
     from obo_kit.tools._adapters import Decorated
-    from obo_kit.tools._with_client import _OpenAIClient, _SearchClient, _SqlConnection
 
 __all__ = ["user_tool"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S")
-C = TypeVar("C", bound="WorkspaceClient | UserSession | _SearchClient | _OpenAIClient | _SqlConnection")
 F = TypeVar("F", bound="Decorated | list[Any]")
 
 

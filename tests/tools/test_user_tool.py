@@ -132,7 +132,7 @@ def test_servers_declare_the_scopes_of_their_addresses(workspace, agents_own):
         ),
     ]
     assert user_tool(made) == made
-    assert [scopes_of(tool) for tool in made] == [["mcp.genie"], ["mcp.functions"], ["mcp.vectorsearch"]]
+    assert [scopes_of(tool) for tool in made] == [["mcp.genie"], ["mcp.functions"], ["ai-search"]]
 
 
 def test_what_cannot_be_a_user_s_tool_is_refused_where_it_is_decorated():
