@@ -15,6 +15,7 @@ from typing import Any
 from obo_kit._utils.user_code import is_author_s, is_library
 from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
 from obo_kit.policy._layout import STAND_IN
+from obo_kit.policy._stand_in import describe
 
 __all__: list[str] = []
 
@@ -199,8 +200,9 @@ def _collected(path: str, model_config: Any, watch: _Watch, dotted: str = "") ->
     from obo_kit.policy._log_checks import is_pyfunc
     from obo_kit.policy._reachable import reached_declarations
 
-    module, model, before = _load(path, model_config, dotted)
     uncounted: list[str] = []
+    describe(uncounted)
+    module, model, before = _load(path, model_config, dotted)
     try:
         declarations = reached_declarations([module, model], file=module.__file__, uncounted=uncounted)
     except OboError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, is_a
+from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, RETRIEVER, is_a
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import KINDS, kind_of
 from obo_kit.tools._registry import Declaration
@@ -44,12 +44,14 @@ class Found:
         by: The name of its class.
         user: It acts as the user.
         resources: MLflow resources.
+        own: Those that the agent itself reaches, where the others are the user's.
         server: The managed MCP server that it talks to.
     """
 
     by: str
     user: bool = False
     resources: tuple[DatabricksResource, ...] = ()
+    own: tuple[DatabricksResource, ...] = ()
     server: McpServer | None = None
 
 
@@ -132,7 +134,13 @@ def found_in(value: object, user: bool = False) -> Found | None:
         user = user or _user_s(client)
         if isinstance(reached, str):
             return _behind(reached, by, user)
-        return Found(by=by, user=user, resources=tuple(reached))
+        # The model that embeds a retriever tool's questions is asked by the agent.
+        own = (
+            [one for one in reached if kind_of(one).name != "vector_search_index"]
+            if user and is_a(value, RETRIEVER)
+            else []
+        )
+        return Found(by=by, user=user, resources=tuple(one for one in reached if one not in own), own=tuple(own))
     return None
 
 
@@ -219,6 +227,7 @@ def declared_by(found: Iterable[Found], declared: Iterable[Any]) -> Iterator[Dec
     for one in found:
         if one.user:
             yield Declaration(tool=one.by, module="", requirements=_required(one))
+            yield Declaration(tool="", module="", system=one.own)
         elif one.server is None:
             yield Declaration(tool="", module="", system=one.resources)
         else:

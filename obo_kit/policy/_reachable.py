@@ -23,7 +23,7 @@ from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
 from obo_kit.tools._registry import REGISTRY, Declaration
 from obo_kit.tools._requires import declaration_of
-from obo_kit.tools._spec import ToolSpec, inner_spec_of, spec_of
+from obo_kit.tools._spec import Requirement, ToolSpec, inner_spec_of, spec_of
 from obo_kit.tools._wrapper import acts_as_user
 
 __all__: list[str] = []
@@ -286,9 +286,19 @@ def reached_declarations(
         ) and declaration not in reached.tools:  # which know the names that tools have got since
             kept.append(declaration)
     kept += declared_inside(reached.functions)
-    kept += declared_by(reached.clients, [resource for one in kept for resource in one.system])
+    by_tools = {_named(item) for one in kept for item in one.requirements}
+    kept += (
+        declaration
+        for declaration in declared_by(reached.clients, [resource for one in kept for resource in one.system])
+        if not declaration.requirements or not by_tools.issuperset(map(_named, declaration.requirements))
+    )
     kept += _asked_for(reached, kept, [] if uncounted is None else uncounted)
     return once(kept)
+
+
+def _named(item: Requirement) -> tuple[str, str]:
+    """Return the kind and the name of a resource, which a tool object and its decorators may both declare."""
+    return ("", item.scope or "") if item.kind is None else (item.kind.name, str(item.resource.name))
 
 
 def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: list[str]) -> Iterator[Declaration]:
