@@ -52,7 +52,7 @@ STATEMENT_TAKEN = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What a refusal turns out to be.
+    """Hold what a refusal turns out to be.
 
     Attributes:
         reason: Why.

@@ -120,10 +120,10 @@ def _rewritten(denial: Denial) -> Denial:
     if _rewrite is None:
         return denial
     try:
-        told = _rewrite(denial)
-        if not isinstance(told, Denial):
-            raise TypeError(f"it returned a {type(told).__name__}, not a Denial")
-        return replace(told, reason=denial.reason)
+        rewritten = _rewrite(denial)
+        if not isinstance(rewritten, Denial):
+            raise TypeError(f"it returned a {type(rewritten).__name__}, not a Denial")
+        return replace(rewritten, reason=denial.reason)
     except Exception:
         logger.exception("The function given to rewrite_denials failed")
         return denial

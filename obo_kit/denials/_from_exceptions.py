@@ -52,7 +52,7 @@ OWN_MCP = tuple(f"{_MCP}{name}" for name in ("genie", "ai-search", "vector-searc
 
 @dataclass(slots=True)
 class Scene:
-    """What is known where a refusal is explained.
+    """Hold what is known where a refusal is explained.
 
     Attributes:
         evidence: What the kit's clients saw on the wire.
@@ -146,7 +146,7 @@ _PG_NEW_ROLE = "Ask the owner of the Lakebase database to create a Postgres role
 
 
 def _of_postgres(error: BaseException) -> Finding | None:
-    """Lakebase, through a Postgres client: SQLSTATE tells, and the text where no statement was reached."""
+    """Read what Lakebase refuses a Postgres client: SQLSTATE tells, and the text where no statement was reached."""
     if package_of(error) not in _POSTGRES:
         return None
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
@@ -190,7 +190,7 @@ _NO_USER_REMEDY = (
 
 
 def _of_bridge(error: BaseException) -> Finding | None:
-    """The bridge found no user's token in Model Serving, and says so in an ordinary exception."""
+    """Read the ordinary exception in which the bridge says that it found no user's token in Model Serving."""
     if type(error) not in (ValueError, RuntimeError):
         return None
     text = str(error)[:_MAX_WORDS]
@@ -233,7 +233,7 @@ def _sdk_details(error: Any) -> Details | None:
 
 
 def _from_sql_connector(error: BaseException, scene: Scene) -> Refusal | None:
-    """databricks-sql-connector: a request that was refused, or a statement that was taken and failed."""
+    """Read what databricks-sql-connector leaves: of a request that was refused, or of a statement that was taken and failed."""
     del scene
     if not is_a(error, classes.SQL_ERROR):
         return None
@@ -280,7 +280,7 @@ def _mlflow_status(error: Any) -> int | None:
 
 
 def _from_waiter(error: BaseException, scene: Scene) -> Refusal | None:
-    """A failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason; only the wire knows it."""
+    """Return what the wire knows of a failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason."""
     failed = is_a(error, classes.OPERATION_FAILED) and GENIE_FAILED.pattern.search(str(error)[:_MAX_WORDS])
     if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
         return None
@@ -290,7 +290,7 @@ def _from_waiter(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _from_reader(error: BaseException, scene: Scene) -> Refusal | None:
-    """The SDK stumbles over a refusal in plain text where it had sent a stream."""
+    """Return the refusal in plain text that the SDK stumbled over where it had sent a stream."""
     if isinstance(error, TypeError) and scene.seen and _raised_in(error).startswith("databricks.sdk.logger"):
         return scene.seen[-1]
     return None
@@ -305,7 +305,7 @@ def _raised_in(error: BaseException) -> str:
 
 
 def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
-    """A sign-in page in place of an answer, which is no JSON."""
+    """Read a sign-in page in place of an answer, which is no JSON."""
     if not is_a(error, classes.JSON_DECODE_ERROR) and status_of(error) not in REDIRECTS:
         return None
     if scene.seen and scene.seen[-1].status in REDIRECTS:
@@ -319,7 +319,7 @@ def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
-    """What the MCP clients leave of a refusal."""
+    """Read what the MCP clients leave of a refusal."""
     if is_a(error, classes.UNSUPPORTED_PROTOCOL):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
@@ -343,8 +343,8 @@ def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
             path=kept["path"],
             own=kept.get("own") is True,
         )
-    told = getattr(error, "error", None)
-    code, text = getattr(told, "code", None), getattr(told, "message", "")
+    reply = getattr(error, "error", None)
+    code, text = getattr(reply, "code", None), getattr(reply, "message", "")
     if code == -32600 and str(text).startswith("Redirect to "):
         return _last_of(scene.seen, *REDIRECTS)
     # A 404 (32600 in `mcp` 1, -32601 or -32600 in `mcp` 2).
@@ -358,7 +358,7 @@ def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _last_of(evidence: Sequence[Refusal], *statuses: int) -> Refusal | None:
-    """The latest refusal of an MCP server: for errors that tell its status and no more."""
+    """Return the latest refusal of an MCP server: for errors that tell its status and no more."""
     return next((seen for seen in reversed(evidence) if seen.status in statuses and _of_mcp(seen.path)), None)
 
 
@@ -377,7 +377,7 @@ def _in_handshake(error: BaseException) -> bool:
 
 
 def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
-    """An HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
+    """Read an HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
     where the kit's own clients saw it."""
     status, response = status_of(error), getattr(error, "response", None)
     if status is None:
@@ -421,7 +421,7 @@ def _body_of(response: Any) -> str:
 def _seen(
     evidence: Sequence[Refusal], *, code: str | None, text: str, status: int | None = None, path: str | None = None
 ) -> Refusal | None:
-    """The latest refusal on the wire that an exception tells of.
+    """Return the latest refusal on the wire that an exception tells of.
 
     Either text may hold the other: a client may add words of its own, or pick the message out of the body.
     """
@@ -431,17 +431,17 @@ def _seen(
             return False
         return (path is None or seen.path == path) and seen.error_code in (None, code)
 
-    told = _words(text)
-    return next((seen for seen in reversed(evidence) if is_told_of(seen) and _same(_words_of(seen), told)), None)
+    words = _words(text)
+    return next((seen for seen in reversed(evidence) if is_told_of(seen) and _same(_words_of(seen), words)), None)
 
 
 def _words_of(seen: Refusal) -> str:
     return _words(seen.text) or _phrase(seen.status)
 
 
-def _same(words: str, told: str) -> bool:
+def _same(words: str, other: str) -> bool:
     """Check whether one holds the other; a client that tells nothing may tell of anything."""
-    return not told or words == told or bool(words and words[:200] in told) or told in words
+    return not other or words == other or bool(words and words[:200] in other) or other in words
 
 
 def _words(text: str) -> str:
@@ -451,7 +451,7 @@ def _words(text: str) -> str:
 
 
 def _phrase(status: int | None) -> str:
-    """What clients say of an answer without a body."""
+    """Return what clients say of an answer without a body."""
     try:
         return HTTPStatus(status or 0).phrase
     except ValueError:

@@ -25,7 +25,7 @@ _MAX_PARTS = 50
 
 def of_value(value: object, scene: Scene) -> Finding | None:
     """Return what a value was refused. Only these exact forms count, so that a tool's prose is never taken for a refusal."""
-    package, name, known = package_of(value), type(value).__name__, cast("Any", value)
+    package, name, item = package_of(value), type(value).__name__, cast("Any", value)
     if package not in _FORMS or (package == "builtins" and not isinstance(value, (str, list))):
         return None
     if scene.seen and scene.seen[-1].status in REDIRECTS and _is_page(value):
@@ -33,12 +33,12 @@ def of_value(value: object, scene: Scene) -> Finding | None:
     if isinstance(value, str):
         return _of_genie_text(value, own=any(map(_of_genie, scene.seen)))
     if is_a(value, classes.GENIE_RESPONSE):
-        return _of_genie_text(known.result, own=True) if isinstance(known.result, str) else None
+        return _of_genie_text(item.result, own=True) if isinstance(item.result, str) else None
     if is_a(value, classes.MCP_RESULT):
-        return _of_mcp_result(known, scene)
+        return _of_mcp_result(item, scene)
     if is_a(value, classes.UC_RESULT):
-        return _of_function(known.error)
-    return _of_sdk_value(known, name) if type(value).__module__.startswith("databricks.sdk.service.") else None
+        return _of_function(item.error)
+    return _of_sdk_value(item, name) if type(value).__module__.startswith("databricks.sdk.service.") else None
 
 
 def _of_genie(seen: Refusal) -> bool:
@@ -77,15 +77,15 @@ def _of_genie_text(text: str, *, own: bool) -> Finding | None:
     return classify(Refusal(status=200, error_code=code, text=words, path=GENIE, own=own))
 
 
-def _of_sdk_value(known: Any, name: str) -> Finding | None:
+def _of_sdk_value(item: Any, name: str) -> Finding | None:
     if name == "GenieGetMessageQueryResultResponse":
-        known, name = known.statement_response, "StatementResponse"
+        item, name = item.statement_response, "StatementResponse"
     if name == "StatementResponse":
-        status, path = getattr(known, "status", None), STATEMENTS
+        status, path = getattr(item, "status", None), STATEMENTS
         error, state = getattr(status, "error", None), getattr(status, "state", None)
         code, text = getattr(error, "error_code", None), getattr(error, "message", "")
     elif name == "GenieMessage":
-        status, state, error, path = None, known.status, known.error, GENIE
+        status, state, error, path = None, item.status, item.error, GENIE
         code, text = getattr(error, "type", None), getattr(error, "error", "")
     else:
         return None

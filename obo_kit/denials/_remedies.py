@@ -1,4 +1,4 @@
-"""What is said about a denial, and to whom (rule 17): the user, and whoever can mend it."""
+"""Say what a denial is, to the user and to whoever can mend it (rule 17)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ USER_MESSAGES: dict[DenialReason, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What was refused, to whom, by which tool.
+    """Hold what was refused, to whom, by which tool.
 
     Attributes:
         kind: The catalogue's kind of what was refused.
@@ -186,7 +186,7 @@ def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
 
 
 def _grant_remedy(finding: Finding, subject: Subject) -> str:
-    """For whoever can grant what was refused. A grant is named only where something names what is missing."""
+    """Ask whoever can grant what was refused. A grant is named only where something names what is missing."""
     who, what = subject.who, _object_of(finding, subject)
     if finding.privileges:
         needs = " and ".join(finding.privileges)
@@ -239,18 +239,18 @@ def _statement(finding: Finding, subject: Subject) -> str:
 
 def full_name(name: str, word: str, path: str, declared: Sequence[str]) -> str:
     """Return a name with the catalog and the schema that the path, or a declared resource, puts before it."""
-    parts = _SECURABLES.get(word.strip().lower().replace(" ", "_"), ("", 0))[1]
-    given = name.split(".")
-    if len(given) >= parts:
+    depth = _SECURABLES.get(word.strip().lower().replace(" ", "_"), ("", 0))[1]
+    parts = name.split(".")
+    if len(parts) >= depth:
         return name
     segments = unquote(path).split("/")
     candidates = [segment.split(".") for segment in (*segments, *declared) if "." in segment]
     if "Volumes" in segments:
         candidates.insert(0, segments[segments.index("Volumes") + 1 :])
     fitting = {
-        ".".join(candidate[:parts])
+        ".".join(candidate[:depth])
         for candidate in candidates
-        if len(candidate) >= parts and candidate[parts - len(given) : parts] == given
+        if len(candidate) >= depth and candidate[depth - len(parts) : depth] == parts
     }
     return fitting.pop() if len(fitting) == 1 else name
 
@@ -261,7 +261,7 @@ _TITLES: dict[str, str] = {"apps": "Databricks Apps", "model-serving": "Model Se
 
 
 def _scope_remedy(finding: Finding, subject: Subject) -> str:
-    """For the deployer: the scopes, as the target spells them, and where they are written."""
+    """Tell the deployer the scopes, as the target spells them, and where they are written."""
     refusal, target, tool = finding.refusal, subject.target, subject.tool
     if not finding.scopes:
         request = f"{refusal.method} {refusal.path}" if refusal.method and refusal.path else "this request"

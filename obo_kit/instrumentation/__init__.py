@@ -1,1 +1,1 @@
-"""Who is told what a tool did."""
+"""Tell hooks and traces what a tool did."""

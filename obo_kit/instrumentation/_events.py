@@ -1,4 +1,4 @@
-"""What becomes of tools, told to hooks and to MLflow's spans (rule 25). Holds no secret, and nothing a user wrote.
+"""Tell what becomes of tools to hooks and to MLflow's spans (rule 25). Holds no secret, and nothing a user wrote.
 
 `on_request` is for the kit's own parts: it tells of each request, where `on_event` tells of each call of a tool.
 """
@@ -29,7 +29,7 @@ Outcome = Literal["allowed", "denied", "retried", "failed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolEvent:
-    """What became of one call of a tool, or of one attempt. Safe to print, to count and to send away.
+    """Hold what became of one call of a tool, or of one attempt. Safe to print, to count and to send away.
 
     Attributes:
         outcome: See `Outcome`.

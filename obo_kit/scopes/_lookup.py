@@ -133,7 +133,7 @@ def _plain(words: str) -> str:
 
 @functools.cache
 def _words() -> dict[str, str]:
-    """What people call things, mapped to scopes; a scope's own name wins over a kind of resource."""
+    """Map what people call things to scopes; a scope's own name wins over a kind of resource."""
     words = {
         "connection": "catalog.connections",
         "database": "postgres",
@@ -310,7 +310,7 @@ def _ungrantable(entry: Scope, target: Target) -> PolicyError:
 
 
 def same_family(a: str, b: str) -> bool:
-    """Whether two spellings name the same permission, or one a part of the other's; a spelling is of its own family."""
+    """Check whether two spellings name the same permission, or one a part of the other's; a spelling is of its own family."""
     return a == b or (_family(a) is not None and _family(a) is _family(b))
 
 
@@ -321,7 +321,7 @@ def _family(scope: str) -> Family | None:
 
 
 def _contains(outer: str, inner: str) -> bool:
-    """Whether the names alone say so: ``X`` holds ``X:read``, and the part before the first dot holds the dotted name.
+    """Check whether the names alone say so: ``X`` holds ``X:read``, and the part before the first dot holds the dotted name.
 
     No other modifier is a part of its scope (``sql:restricted-query`` is not one of ``sql``).
     """
@@ -333,7 +333,7 @@ def _contains(outer: str, inner: str) -> bool:
 
 
 def covers(held: str, needed: str) -> bool:
-    """Whether a token that carries ``held`` surely holds what ``needed`` stands for.
+    """Check whether a token that carries ``held`` surely holds what ``needed`` stands for.
 
     True for equals; for a scope and what its name contains; for a family's heads and all their members; and for
     ``all-apis`` and anything. Not transitive where a family's narrower or older names are in doubt: see ``verdict``.
@@ -529,7 +529,7 @@ def opens_unknown(held: Iterable[str]) -> bool:
 
 
 def is_read(method: str, path: str) -> bool:
-    """Whether a call may be repeated because it has no effect.
+    """Check whether a call may be repeated because it has no effect.
 
     GET and HEAD are; of the rest only what the catalogue marks, such as a vector search. What it does not know is not.
     """

@@ -40,7 +40,7 @@ TARGETS: tuple[Target, ...] = ("model-serving", "apps")
 
 
 class Verdict(enum.Enum):
-    """Whether a token holds what is needed. Three-valued, because a spelling nobody has seen proves nothing."""
+    """Say whether a token holds what is needed. Three-valued, because a spelling nobody has seen proves nothing."""
 
     GRANTED = "granted"
     MISSING = "missing"
@@ -95,7 +95,7 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What the user must be granted on the resource, besides the token's scope.
+    """Name what the user must be granted on the resource, besides the token's scope.
 
     Attributes:
         privilege: E.g. ``"CAN RUN"`` or ``"SELECT"``.

@@ -467,7 +467,7 @@ NOT_A_PARENT: Final = frozenset({("dashboards", "dashboards.genie")})
 """Pairs whose names look like parent and child and are not (G-BHAVINK)."""
 
 OTHER_NAME: Final[Mapping[str, str]] = MappingProxyType({"mcp.sql": "sql"})
-"""What to ask for where a target does not take a scope, beyond what families and dots say (D-MCP, P-AGENTBRICKS)."""
+"""Names to ask for where a target does not take a scope, beyond what families and dots say (D-MCP, P-AGENTBRICKS)."""
 
 INSTEAD: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

@@ -23,7 +23,7 @@ _ALL = "all-apis"
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """What a route asks of a token.
+    """Hold what a route asks of a token.
 
     Attributes:
         groups: Of each group the token must hold one spelling.
