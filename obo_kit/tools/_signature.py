@@ -139,12 +139,11 @@ def injection_of(reading: Reading, param: str | None) -> Injection:
         TypeError: There are none, or one of them cannot be filled.
     """
     parameters = reading.signature.parameters
-    hints = reading.hints
-    wanted = {
-        name: kind
-        for name, parameter in parameters.items()
-        if (kind := _type_of(hints.get(name, parameter.annotation)))
-    }
+    wanted: dict[str, str] = {}
+    for name, parameter in parameters.items():
+        kind = _type_of(reading.hints.get(name, parameter.annotation))
+        if kind is not None:
+            wanted[name] = kind
     if param is not None:
         if param not in parameters:
             raise TypeError(f"with_user_client(param={param!r}): {reading.name}() has no such parameter")

@@ -274,13 +274,12 @@ class Reading:
         """Return what it says of the other parameters."""
         if not hidden:
             return self
-        shown = [parameter for name, parameter in self.signature.parameters.items() if name not in hidden]
-        return Reading(
-            fn=self.fn,
-            hints={name: hint for name, hint in self.hints.items() if name not in hidden},
-            signature=self.signature.replace(parameters=shown),
-            hidden=hidden,
-        )
+        hints, parameters = dict(self.hints), dict(self.signature.parameters)
+        for name in hidden:
+            hints.pop(name, None)
+            parameters.pop(name, None)
+        signature = self.signature.replace(parameters=list(parameters.values()))
+        return Reading(fn=self.fn, hints=hints, signature=signature, hidden=hidden)
 
 
 @dataclass(frozen=True, kw_only=True)
