@@ -110,12 +110,21 @@ class Exchange:
             return
         if status in _PASSING:
             evidence.outages.append(self._outage(str(status), headers.get("retry-after") or ""))
-        elif 300 <= status < 400 and is_login(headers.get("location")):
-            evidence.refusals.append(self._refusal(status, location=headers.get("location")))
-        elif 400 <= status < 500 and status not in _NO_REFUSALS and body is not None:
-            evidence.refusals.append(self._refused(status, headers.get("location"), body()))
-        elif status == HTTPStatus.OK and body is not None and self._path.startswith(_VALUE_PATHS):
-            evidence.refusals.extend(self._failures(body()))
+        else:
+            evidence.refusals.extend(self._refusals(status, headers, body))
+
+    def _refusals(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None) -> list[Refusal]:
+        """Return what an answer refuses: as its status, as a way to sign in, or inside an answer that says 200."""
+        location = headers.get("location")
+        if 300 <= status < 400 and is_login(location):
+            return [self._refusal(status, location=location)]
+        if body is None:
+            return []
+        if 400 <= status < 500 and status not in _NO_REFUSALS:
+            return [self._refused(status, location, body())]
+        if status == HTTPStatus.OK and self._path.startswith(_VALUE_PATHS):
+            return self._failures(body())
+        return []
 
     def fail(self, description: str, *, sent: bool) -> None:
         """Keep that no answer came (rule 19). ``sent``: the request may have arrived."""
