@@ -56,12 +56,10 @@ _MOST_SAID = 256
 def running_task() -> Any:
     """Return the task that runs here; `None` outside of an event loop."""
     asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is None:
+    # Asked in every session and outside of loops most of all, where asking for the task alone costs an exception.
+    if asyncio is None or (loop := asyncio._get_running_loop()) is None:
         return None
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no running event loop
-        return None
+    return asyncio.current_task(loop)
 
 
 class _StandIn:
