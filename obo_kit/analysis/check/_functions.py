@@ -59,6 +59,7 @@ class FunctionReader:
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
+        self._given: set[str] = set()  # the keywords that objects of the project's own classes are made with
         self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # by the call that makes a context variable
 
     def take(self, module: Module) -> None:
@@ -74,6 +75,8 @@ class FunctionReader:
             self._note_call_form(module, call)
             self._note_set(module, call)
             target = self._method(module, call.func) or module.origin(call.func)
+            if isinstance(target, tuple) and isinstance(target[1], ast.ClassDef):
+                self._given |= {one.arg for one in call.keywords if one.arg is not None}
             if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
                 self._callers.setdefault(runs, []).append((module, call))
 

@@ -69,6 +69,7 @@ class Module:
         self.calls: list[ast.Call] = []
         self.stores: list[Store] = []
         self._origins: dict[ast.AST, Origin] = {}
+        self._bindings: dict[ast.Name, tuple[Scope | None, list[Binding]]] = {}
         self.imports: list[str] = []  # every dotted name, wherever it is imported
         self.top = Scope(self.tree, None)
         self.body[self.tree] = self.top
@@ -248,6 +249,11 @@ class Module:
 
     def bindings(self, name: ast.Name) -> tuple[Scope | None, list[Binding]]:
         """What a name may stand for where it is used: the last binding before it, and those that come between."""
+        if name not in self._bindings:
+            self._bindings[name] = self._reaching(name)
+        return self._bindings[name]
+
+    def _reaching(self, name: ast.Name) -> tuple[Scope | None, list[Binding]]:
         scope = self.scope[name].home(name.id)
         if scope is None:
             return None, []

@@ -37,6 +37,7 @@ from obo_kit.analysis.check._vocabulary import (
 __all__ = ["ValueReader"]
 
 _DEPTH: Final = 60
+_MEANINGS: Final = 5
 _CHOICES = (ast.IfExp, ast.BoolOp)
 
 
@@ -136,7 +137,7 @@ class ValueReader(FunctionReader):
         self, module: Module, node: ast.AST | None, env: Env, depth: int = 0
     ) -> Iterator[tuple[Module, ast.AST, Env]]:
         """The expressions that one may stand for, through names, parameters and helpers."""
-        if node is None or depth > 8:
+        if node is None or depth > _MEANINGS:
             return
         called = self.called(module, node.func) if isinstance(node, ast.Call) else None
         if isinstance(node, ast.Name):
@@ -236,6 +237,8 @@ class ValueReader(FunctionReader):
 
     def _given_to_object(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
         """What an object of the project's own was made with: ``Headers(token=token).token``."""
+        if node.attr not in self._given:
+            return
         for home, meant, inner in self._meanings(module, node.value, env):
             if isinstance(meant, ast.Call) and (given := argument(meant, None, node.attr)) is not None:
                 origin = home.origin(meant.func)

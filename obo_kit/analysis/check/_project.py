@@ -13,8 +13,9 @@ from obo_kit.analysis.check._sources import SourceError, read
 
 __all__ = ["Project"]
 
-# Without one of these words a file neither has a user's client nor declares or logs anything. They may be part of others.
+# Without one of these words a file neither has a user's client nor declares anything. They may be part of others.
 _WORDS = (b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client")
+# With one of these it may log an agent that does.
 _LOGS = (b"log_model", b"save_model")
 # Dear to search for, and only where a word of theirs stands.
 _PATTERNS = (
@@ -30,7 +31,7 @@ _RUN = re.compile(rb"%run[ \t]+[\"']?\./(\w+)")
 def _about_users(content: bytes) -> bool:
     """Whether the text of a file may be about users."""
     lowered = content.lower()
-    return any(word in lowered for word in (*_WORDS, *_LOGS)) or any(
+    return any(word in lowered for word in _WORDS) or any(
         word in lowered and pattern.search(lowered) is not None for word, pattern in _PATTERNS
     )
 
@@ -92,6 +93,11 @@ class Project:
         # None of them matters, whoever asks.
         self._matters |= dict.fromkeys(seen, False)
         return False
+
+    def logs(self, path: Path) -> bool:
+        """Whether a file may log an agent: then only what is about that is looked for."""
+        content = self._content(self.resolved(path))
+        return any(word in content for word in _LOGS)
 
     def _read(self, path: Path, inside: Path | None) -> None:
         known = self.resolved(path)

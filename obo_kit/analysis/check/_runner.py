@@ -23,6 +23,8 @@ __all__ = ["Finding", "Report", "check", "fix", "python_files"]
 _NOQA: Final = re.compile(r"#\s*noqa(?P<codes>:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
 # Folders that hold no agent of the author's. Files of tests break the rules on purpose; named, they are checked.
 _LEFT_OUT: Final = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"})
+# The series of rules about what is logged, which a file without a word of users may break.
+_ABOUT_LOGGING: Final = "OBO4"
 _TESTS: Final = re.compile(r"test_.*|.*_test|conftest")
 
 
@@ -135,7 +137,7 @@ def check(
     agents: dict[Path, Agent] = {}
     for path, folder in files.items():
         try:
-            if folder is None or project.matters(path, folder):
+            if folder is None or project.matters(path, folder) or project.logs(path):
                 agents[path] = Agent(project.module(path), reader)
         except SourceError as error:
             unreadable.append((path, str(error)))
@@ -148,8 +150,12 @@ def check(
             if named is not None and named not in about_users:
                 about_users[named] = Agent(helper, reader)
     # Only now, when all callers are known.
-    for path in (one for one in files if one in about_users):
-        findings += _findings(path, about_users[path], rules)
+    about_logging = [rule for rule in rules if rule.code.startswith(_ABOUT_LOGGING)]
+    for path in files:
+        if path in about_users:
+            findings += _findings(path, about_users[path], rules)
+        elif path in agents:
+            findings += _findings(path, agents[path], about_logging)
     return Report(
         findings=tuple(findings),
         unreadable=tuple(unreadable),
