@@ -107,20 +107,24 @@ def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[
 def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
     """Return what a call of another library's function gives: connections, toolkits, texts."""
     dotted = module.dotted(node.func)
+    name = last(dotted)
     if dotted == "databricks.sql.connect":
         return _connection(reader, module, node, env)
-    if last(dotted) == "create_engine":
-        users = any(one.who == "user" for part in node.args[:1] for one in reader.values(module, part, env))
-        return user("Connection") if users else ()
-    if last(dotted) == "MultiServerMCPClient":
+    if name == "create_engine":
+        return _on_user(reader, module, node.args[:1], env, "Connection")
+    if name == "MultiServerMCPClient":
         inside = [one for part in arguments(node) for one in ast.walk(part) if isinstance(one, ast.Call)]
-        users = any(one.who == "user" for part in inside for one in reader.values(module, part, env))
-        return user("MultiServerMCPClient") if users else ()
-    if last(dotted) == "fetch_obo_token":
+        return _on_user(reader, module, inside, env, name)
+    if name == "fetch_obo_token":
         return user(TOKEN)
-    if (dotted in _OF_TEXT or last(dotted) == "SecretStr") and node.args:
+    if (dotted in _OF_TEXT or name == "SecretStr") and node.args:
         return reader.values(module, node.args[-1], env)
     return of_strategy(dotted) or of_environment(module, node)
+
+
+def _on_user(reader: Values, module: Module, nodes: Iterable[ast.expr], env: Env, what: str) -> tuple[Value, ...]:
+    """Return something of the user's, where one of the expressions is."""
+    return user(what) if any(one.who == "user" for part in nodes for one in reader.values(module, part, env)) else ()
 
 
 def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
@@ -183,17 +187,19 @@ def entered(value: Value) -> Value:
 
 
 def _made(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
+    what = "strategy" if name == "Config" else name
     given = [one for one in call.keywords if not is_nothing(one.value)]
     deciding = [one.value for one in given if one.arg in _GIVEN_TO[name]]
-    positions = call.args[:2]
-    if name in SEARCH:
-        deciding += positions[1:]
+    deciding += call.args[1:2] if name in SEARCH else []
     if any(one.who == "user" for part in deciding for one in reader.values(module, part, env)):
-        return Value("user", "strategy" if name == "Config" else name)
-    alone = not unpacks(call) and not deciding and len(call.args) <= (1 if name in SEARCH else 0)
-    neutral = alone and all(one.arg in _NEUTRAL for one in given)
-    known = neutral or _on_own_config(reader, module, call, env)
-    return Value("agent" if known else "given", "strategy" if name == "Config" else name)
+        return Value("user", what)
+    ambient = not deciding and _is_neutral(call, given, positions=name in SEARCH)
+    return Value("agent" if ambient or _on_own_config(reader, module, call, env) else "given", what)
+
+
+def _is_neutral(call: ast.Call, given: list[ast.keyword], positions: int) -> bool:
+    """Whether nothing that a client is made with says who acts."""
+    return not unpacks(call) and len(call.args) <= positions and all(one.arg in _NEUTRAL for one in given)
 
 
 def _on_own_config(reader: Values, module: Module, call: ast.Call, env: Env) -> bool:

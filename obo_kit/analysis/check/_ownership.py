@@ -84,11 +84,8 @@ class ValueReader(FunctionReader):
                 return self.values(module, inner, env)
             case ast.IfExp() | ast.BoolOp():
                 return self._any_of(module, choices(node), env)
-            case ast.JoinedStr(values=parts):
-                inside = [one.value for one in parts if isinstance(one, ast.FormattedValue)]
-                return [one for one in self._any_of(module, inside, env) if one.what == TOKEN]
-            case ast.BinOp(op=ast.Add()):
-                return [one for one in self._any_of(module, [node.left, node.right], env) if one.what == TOKEN]
+            case ast.JoinedStr() | ast.BinOp():
+                return [one for one in self._any_of(module, _text_parts(node), env) if one.what == TOKEN]
             case _:
                 return ()
 
@@ -288,6 +285,13 @@ class ValueReader(FunctionReader):
         if self.facts(module, function).is_tool:
             return ()
         return [found for one in module.returns(function) for found in self.values(module, one, env)]
+
+
+def _text_parts(node: ast.JoinedStr | ast.BinOp) -> list[ast.expr]:
+    """What a text is put together from."""
+    if isinstance(node, ast.JoinedStr):
+        return [one.value for one in node.values if isinstance(one, ast.FormattedValue)]
+    return [node.left, node.right] if isinstance(node.op, ast.Add) else []
 
 
 def choices(node: ast.IfExp | ast.BoolOp) -> list[ast.expr]:

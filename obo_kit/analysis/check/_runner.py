@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -127,41 +127,58 @@ def check(
     """
     project = Project()
     reader = Reader()
-    findings: list[Finding] = []
-    unreadable: list[tuple[Path, str]] = []
     files = python_files(paths, exclude)
     if stdin is not None:
         project.add(*stdin)
         files[stdin[0]] = None
     rules = [rule for rule in RULES.values() if _wanted(rule.code, select, ignore)]
-    agents: dict[Path, Agent] = {}
-    for path, folder in files.items():
-        try:
-            if folder is None or project.matters(path, folder) or project.logs(path):
-                agents[path] = Agent(project.module(path), reader)
-        except SourceError as error:
-            unreadable.append((path, str(error)))
-    about_users = {path: agent for path, agent in agents.items() if project.matters(path)}
-    # What they hand a client to is checked with them.
-    read = {project.resolved(path): path for path in files}
-    for agent in list(about_users.values()):
-        for helper in project.directly_imported(agent.module):
-            named = read.get(helper.path)
-            if named is not None and named not in about_users:
-                about_users[named] = Agent(helper, reader)
-    # Only now, when all callers are known.
+    agents, unreadable = _read(project, reader, files)
+    about_users = _about_users(project, reader, files, agents)
     about_logging = [rule for rule in rules if rule.code.startswith(_ABOUT_LOGGING)]
-    for path in files:
-        if path in about_users:
-            findings += _findings(path, about_users[path], rules)
-        elif path in agents:
-            findings += _findings(path, agents[path], about_logging)
+    # Only now, when all callers are known.
+    findings = [
+        finding
+        for path in files
+        if path in agents or path in about_users
+        for finding in _findings(
+            path, about_users.get(path) or agents[path], rules if path in about_users else about_logging
+        )
+    ]
     return Report(
         findings=tuple(findings),
         unreadable=tuple(unreadable),
         files=len(files) - len(unreadable),
         named_unreadable=any(files[path] is None for path, _ in unreadable),
     )
+
+
+def _read(
+    project: Project, reader: Reader, files: Mapping[Path, Path | None]
+) -> tuple[dict[Path, Agent], list[tuple[Path, str]]]:
+    """Read the files that are worth it; and say which could not be read."""
+    agents: dict[Path, Agent] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for path, folder in files.items():
+        try:
+            if folder is None or project.matters(path, folder) or project.logs(path):
+                agents[path] = Agent(project.module(path), reader)
+        except SourceError as error:
+            unreadable.append((path, str(error)))
+    return agents, unreadable
+
+
+def _about_users(
+    project: Project, reader: Reader, files: Iterable[Path], agents: Mapping[Path, Agent]
+) -> dict[Path, Agent]:
+    """The files that are about users, and what they hand a client to."""
+    about = {path: agent for path, agent in agents.items() if project.matters(path)}
+    by_path = {project.resolved(path): path for path in files}
+    for agent in list(about.values()):
+        for helper in project.directly_imported(agent.module):
+            path = by_path.get(helper.path)
+            if path is not None and path not in about:
+                about[path] = Agent(helper, reader)
+    return about
 
 
 def _findings(path: Path, agent: Agent, rules: Sequence[Rule]) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 from obo_kit.analysis.check._agent import Agent, held_by
 from obo_kit.analysis.check._fixes import declare
@@ -10,7 +11,15 @@ from obo_kit.analysis.check._requests import Use, opened_by_any
 from obo_kit.analysis.check.rules._table import Hit, rule
 from obo_kit.scopes._lookup import ROUTES, covers
 
+if TYPE_CHECKING:
+    from obo_kit.scopes._lookup import Route
+    from obo_kit.tools._spec import Requirement
+
 __all__: list[str] = []
+
+# What a Genie space is made of: whoever declares it beside the space declares nothing too much.
+_PARTS_OF_GENIE: Final = ("sql_warehouse", "uc_table")
+_GENIE: Final = ("genie_space", "mcp_genie")
 
 
 @rule(
@@ -56,19 +65,21 @@ def _unused(agent: Agent) -> Iterator[Hit]:
     for facts in agent.reader.tools(agent.module):
         uses, complete = agent.uses(facts)
         routes = [route for use in uses for route in use.routes or () if not opened_by_any(route)]
-        if not complete or not routes or not facts.requires:
-            continue
-        used = {scope for route in routes for scope in (*route.any_of, *route.all_of)}
-        genie = any(route.kind in ("genie_space", "mcp_genie") for route in routes)
-        for one in (one for call in facts.requires for one in agent.declared(call)):
-            requirement = one.requirement
-            if requirement is None:
-                break
-            if genie and requirement.kind is not None and requirement.kind.name in ("sql_warehouse", "uc_table"):
-                continue  # what the space is made of
-            spelled = {scope for group in requirement.spellings for scope in group}
-            if _in_routes(spelled) and not any(_touches(mine, other) for mine in spelled for other in used):
-                yield Hit(node=one.node, message=f"'{facts.name}' declares {one.title}, and uses nothing of it.")
+        declared = [one for call in facts.requires for one in agent.declared(call)]
+        if complete and routes and all(one.requirement is not None for one in declared):
+            for one in declared:
+                if one.requirement is not None and _is_unused(one.requirement, routes):
+                    yield Hit(node=one.node, message=f"'{facts.name}' declares {one.title}, and uses nothing of it.")
+
+
+def _is_unused(requirement: Requirement, routes: list[Route]) -> bool:
+    """Whether no route needs a requirement of which the catalogue knows what it opens."""
+    part = requirement.kind is not None and requirement.kind.name in _PARTS_OF_GENIE
+    if part and any(route.kind in _GENIE for route in routes):
+        return False
+    used = {scope for route in routes for scope in (*route.any_of, *route.all_of, *route.doubtful)}
+    spelled = {scope for group in requirement.spellings for scope in group}
+    return _in_routes(spelled) and not any(_touches(mine, other) for mine in spelled for other in used)
 
 
 def _touches(mine: str, other: str) -> bool:

@@ -69,30 +69,38 @@ def _ambient_in_a_tool(agent: Agent) -> Iterator[Hit]:
     system = {kind.name for kind in kinds if kind is not None}
     for call in agent.module.calls:
         tool = agent.around(call)
-        if tool is None:
+        if tool is not None:
+            yield from _built_in_a_tool(agent, call, tool)
+            yield from _used_in_a_tool(agent, call, tool, system)
+
+
+def _built_in_a_tool(agent: Agent, call: ast.Call, tool: Facts) -> Iterator[Hit]:
+    """A client without the user's identity is made in a tool; one of models only where the tool declares one."""
+    for value in agent.reader.values(agent.module, call):
+        if value.who != "agent" or value.path or not _builds_ambient(agent, call, value):
             continue
-        declared = agent.of_tool(tool)
-        built = [one for one in agent.reader.values(agent.module, call) if one.who == "agent" and not one.path]
-        for value in built:
-            if _builds_ambient(agent, call, value) and (
-                value.what not in MODELS or any(_is_model(one.requirement) for one in declared)
-            ):
-                yield Hit(
-                    node=call,
-                    message=f"`{text_of(call)}` in the tool '{tool.name}' acts as the agent, not as the user.",
-                )
-                break
-        held = held_by(declared) or frozenset()
-        for value in agent.reader.values(agent.module, call.func):
-            use = agent.use(call, value) if value.who == "agent" and value.path and held else None
-            if use is None or not use.routes or _built_inside(agent, call, tool):
-                continue
-            per_user = all(one.kind is not None and one.kind not in system for one in use.routes)
-            if per_user and not use.missing(held)[0]:
-                yield Hit(
-                    node=call,
-                    message=f"`{text_of(call.func)}` acts as the agent, and '{tool.name}' declares it for the user.",
-                )
+        if value.what not in MODELS or any(_is_model(one.requirement) for one in agent.of_tool(tool)):
+            yield Hit(
+                node=call, message=f"`{text_of(call)}` in the tool '{tool.name}' acts as the agent, not as the user."
+            )
+            return
+
+
+def _used_in_a_tool(agent: Agent, call: ast.Call, tool: Facts, system: set[str]) -> Iterator[Hit]:
+    """A client of the agent's is asked for what the tool declares for the user."""
+    held = held_by(agent.of_tool(tool))
+    if not held or _built_inside(agent, call, tool):
+        return
+    for value in agent.reader.values(agent.module, call.func):
+        use = agent.use(call, value) if value.who == "agent" and value.path else None
+        if use is None or not use.routes:
+            continue
+        per_user = all(one.kind is not None and one.kind not in system for one in use.routes)
+        if per_user and not use.missing(held)[0]:
+            yield Hit(
+                node=call,
+                message=f"`{text_of(call.func)}` acts as the agent, and '{tool.name}' declares it for the user.",
+            )
 
 
 def _builds_ambient(agent: Agent, call: ast.Call, value: Value) -> bool:

@@ -129,11 +129,13 @@ def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     named = agent.module.dotted(call.func)
     if last(named) in MODELS or named.startswith("builtins."):
         return False
-    if any(_is_client(agent, one) for one in arguments(call)):
-        return agent.reaches_out(call)
-    # A token does nothing by itself: what matters is the helper that makes a client of it.
+    return _is_handed(agent, call) and agent.reaches_out(call)
+
+
+def _is_handed(agent: Agent, call: ast.Call) -> bool:
+    """Whether a call is handed the user's client, or a helper of one's own the token to make one."""
     own = agent.reader.called(agent.module, call.func) is not None
-    return own and any(_is_token(agent, one) for one in arguments(call)) and agent.reaches_out(call)
+    return any(_is_client(agent, one) or (own and _is_token(agent, one)) for one in arguments(call))
 
 
 def _is_token(agent: Agent, node: ast.expr) -> bool:

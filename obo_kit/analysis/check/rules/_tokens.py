@@ -51,12 +51,17 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
     for raised in (node.exc for node in module.of(ast.Raise)):
         if isinstance(raised, ast.Call) and any(_token(agent, one) for one in arguments(raised)):
             yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
+    yield from _answered(agent)
+
+
+def _answered(agent: Agent) -> Iterator[Hit]:
+    """What routes, tools and listeners return."""
     listeners = _listeners(agent)
-    for function in module.functions:
+    for function in agent.module.functions:
         if function in listeners or _answers_somebody(agent, function):
             for answer in agent.module.returns(function):
                 if _token(agent, answer):
-                    name = agent.reader.facts(module, function).name
+                    name = agent.reader.facts(agent.module, function).name
                     yield Hit(node=answer, message=f"'{name}' answers with the user's token.")
 
 
