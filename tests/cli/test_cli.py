@@ -37,13 +37,15 @@ def run(*arguments: str):
     return CliRunner().invoke(main, list(arguments))
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> str:
-    path = tmp_path / "agent.py"
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory) -> str:
+    """One file for all: collected once."""
+    path = tmp_path_factory.mktemp("agent") / "agent.py"
     path.write_text(AGENT)
     return str(path)
 
 
+@pytest.mark.long
 def test_policy_prints_the_mlflow_policy_of_an_agent_file(agent):
     result = run("policy", agent, "--format", "mlflow")
     assert result.exit_code == 0, result.output
@@ -52,6 +54,7 @@ def test_policy_prints_the_mlflow_policy_of_an_agent_file(agent):
     assert printed["system_auth_policy"]["resources"]["databricks"] == {"serving_endpoint": [{"name": "llm"}]}
 
 
+@pytest.mark.long
 def test_policy_for_apps_prints_what_a_bundle_takes(agent):
     printed = yaml.safe_load(run("policy", agent, "--format", "bundle", "--app", "support").output)
     app = printed["resources"]["apps"]["support"]
@@ -59,6 +62,7 @@ def test_policy_for_apps_prints_what_a_bundle_takes(agent):
     assert app["resources"][0]["serving_endpoint"] == {"name": "llm", "permission": "CAN_QUERY"}
 
 
+@pytest.mark.long
 def test_policy_shows_what_runs_as_the_user_and_what_as_the_system(agent):
     for style in ((), ("--format", "text"), ("--format", "mermaid"), ("--format", "json")):
         printed = run("policy", agent, *style, "--target", "apps").output
@@ -83,6 +87,7 @@ def test_options_of_policy_that_do_not_fit_one_another_are_refused(agent, option
     assert (refused.exit_code, hint in refused.output) == (2, True)
 
 
+@pytest.mark.long
 def test_policy_of_an_agent_that_cannot_be_loaded_says_why_and_fails(tmp_path):
     path = tmp_path / "agent.py"
     path.write_text("raise RuntimeError('no model today')")

@@ -152,6 +152,7 @@ def test_a_bundle_that_has_drifted_is_a_problem(tmp_path):
 # ---------------------------------------------------------------------------------------------- the file
 
 
+@pytest.mark.long
 def test_a_file_s_target_scopes_and_bundle_are_said(apps):
     assert apps["ok"], apps
     said = " ".join(finding["what"] for finding in apps["file"])
@@ -161,6 +162,7 @@ def test_a_file_s_target_scopes_and_bundle_are_said(apps):
     assert any("holds what the agent declares" in finding["what"] for finding in apps["deployment"])
 
 
+@pytest.mark.long
 def test_what_would_be_refused_and_what_the_check_finds_are_problems(tmp_path, monkeypatch):
     agent = tmp_path / "agent.py"
     agent.write_text(

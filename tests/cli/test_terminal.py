@@ -93,6 +93,7 @@ def test_a_terminal_gets_colours_and_no_color_and_pipes_none():
     assert ESCAPE in subprocess.run(piped, capture_output=True, text=True, check=True, env=forced).stdout
 
 
+@pytest.mark.long
 def test_a_table_fits_80_columns_and_keeps_every_word(tmp_path):
     path = tmp_path / "agent.py"
     path.write_text(
@@ -151,6 +152,7 @@ def agent(tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_json_of_policy_and_check_is_that_of_their_format(agent):
     for command, options in (("policy", ("--target", "apps")), ("check", ())):
         one = CliRunner().invoke(main, [command, agent, *options, "--json"])
@@ -172,6 +174,7 @@ def test_two_forms_at_once_are_refused(agent, words):
     assert (done.exit_code, "--json" in done.output) == (2, True)
 
 
+@pytest.mark.long
 def test_json_of_an_update_says_what_changes(agent, tmp_path):
     pytest.importorskip("ruamel.yaml", reason="comes with the extra bundle")
     bundle = tmp_path / "databricks.yml"

@@ -41,6 +41,7 @@ def example(request, no_traces):
     del sys.modules[spec.name]
 
 
+@pytest.mark.long
 def test_the_server_answers_while_two_users_wait_for_a_slow_tool(example):
     config = EXAMPLES / "starter" / "apps" / "workspace.yaml"
     with LocalWorkspace.from_config(config) as workspace, workspace.as_app() as runtime:
