@@ -113,6 +113,57 @@ def test_a_view_of_flask_s_is_told_where_the_headers_are(workspace, flask):
         assert app.test_client().get("/named", headers=headers).text == "alice"
 
 
+# --- Streamlit -------------------------------------------------------------------------------------------------------------
+
+PAGE = """
+import os
+import streamlit as st
+from obo_kit import OboError, user_session, with_user_client
+
+def headers():
+    return {"X-Forwarded-Access-Token": os.environ["TOKEN_OF_THE_PAGE"]}
+
+@with_user_client
+def whoami(client):
+    return client.current_user.me().user_name
+
+def said(function):
+    def callback():
+        try:
+            st.session_state.said = function()
+        except OboError as error:
+            st.session_state.said = str(error)
+    return callback
+
+st.button("lost", on_click=said(whoami))
+st.button("bare", on_click=said(user_session(lambda: whoami())))
+st.button("decorated", on_click=said(user_session(headers=headers)(lambda: whoami())))
+with user_session(headers=headers()):
+    st.write(whoami())
+"""
+
+
+@pytest.mark.parametrize(
+    ("button", "said"),
+    [
+        (0, "Open the session inside the callback or fragment itself"),
+        (1, "@user_session(headers=lambda: st.context.headers)"),
+        (2, "alice@example.com"),
+    ],
+    ids=["lost", "bare", "decorated"],
+)
+def test_a_callback_of_streamlit_s_is_told_to_open_the_session_itself(workspace, monkeypatch, button, said):
+    """Rule 7: it runs outside of the script's block."""
+    testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is no extra")
+    with workspace.as_app() as runtime:
+        monkeypatch.setenv("TOKEN_OF_THE_PAGE", runtime.headers("alice")["X-Forwarded-Access-Token"])
+        page = testing.AppTest.from_string(PAGE, default_timeout=30).run()
+        assert [line.value for line in page.markdown] == ["alice@example.com"]
+        page.button[button].click().run()
+        assert said in page.session_state["said"]
+    assert set(callers(workspace)) == {"alice"}
+
+
 # --- a stateful MCP server -------------------------------------------------------------------------------------------------
 
 
