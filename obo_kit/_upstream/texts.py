@@ -100,7 +100,7 @@ _WHAT = rf"(?P<what>(?:(?:{_NOUNS}) ){{0,2}}[A-Za-z_]{{1,40}})"
 # What an answer says is missing or absent, before its name or without one.
 _NOUN = (
     "catalog|schema|database|table|view|volume|function|routine|model|connection|endpoint|serving endpoint|index|warehouse|"
-    "SQL warehouse|metastore|external location|storage credential|share"
+    "SQL warehouse|metastore|external location|storage credential|share|any file"
 )
 _LISTED = "alert|app|cluster|dashboard|directory|endpoint|experiment|folder|job|notebook|pipeline|query|warehouse"
 _REFUSED = (400, 401, 403)
@@ -154,9 +154,9 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "ip_access_list",
         _R.POLICY,
-        ("ip acl", "ip access list", "ip allow list", "source ip", "ip address"),
+        ("ip acl", "ip access list", "ip allow list", "source ip", "ip address", "ip restriction"),
         r"\bblocked by .{0,40}?IP (?:ACL|access list)|\bIP (?:access|allow) list|"
-        r"\bIP address .{0,60}?not .{0,20}?allow(?:ed| ?list)|"
+        r"\bIP address .{0,60}?not .{0,20}?allow(?:ed| ?list)|\bIP restrictions?\b|"
         r"\bSource IP (?:address )?.{0,60}?(?:blocked|denied|not allowed)",
         (200, *_REFUSED),
         "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1",
@@ -166,8 +166,8 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "other_workspace",
         _R.POLICY,
-        (" access to org", " access to workspace"),
-        r"\b(?:Invalid|Unauthorized) access to (?:Org|workspace)\b",
+        (" access to org", " access to workspace", "not a member of "),
+        r"\b(?:Invalid|Unauthorized) access to (?:Org|workspace)\b|\bis not a member of (?:this |the )?workspace\b",
         (200, *_REFUSED),
         "Invalid access to Org: 1",
         "reported: sdk-go#928, terraform-provider-databricks#4662",
@@ -187,7 +187,8 @@ TEXTS: tuple[Text, ...] = (
         ),
         r"\bprivate ?link\b|\bPrivate Service Connect\b|\bprivate endpoint\b|\bnot accessible from the current network|"
         r"\bPublic (?:network |internet )?access (?:is|to) .{0,40}?(?:not allowed|disabled|denied)|"
-        r"\b(?:network|ingress|egress) (?:access )?(?:policy|policies|rules?|restrictions?)\b|\bunauthorized network\b",
+        r"\b(?:network|ingress|egress) (?:access )?(?:policy|policies|rules?|restrictions?)\b|\bunauthorized network\b|"
+        r"\bfrom (?:this|the current|your) network\b",
         (200, *_REFUSED),
         "Unauthorized network access to workspace: 1",
         "reported: fid:71063110792, fid:71447398498, fid:66486333766, fid:52774082995; documented: databricks-sdk-py, "
@@ -237,6 +238,15 @@ TEXTS: tuple[Text, ...] = (
         (200, 400, 403),
         "Too many requests. Please wait a moment and try again.",
         "reported: WeatherGenerator#1482",
+    ),
+    _text(
+        "guardrail",
+        None,
+        "guardrail",
+        r"\bguardrails?\b",
+        (200, 400, 403),
+        "The request was blocked by an input guardrail.",
+        "documented: the guardrails of AI Gateway, which look at what is asked and not at who asks; the wording is inferred",
     ),
     _text(
         "external_access",
@@ -337,7 +347,7 @@ TEXTS: tuple[Text, ...] = (
         "invalid_token_as_bad_request",
         _R.TOKEN_EXPIRED,
         "invalid",
-        r"(?:\A|< )Invalid (?:access )?token\b",
+        r"(?:\A|< )Invalid (?:access )?token\b(?! \w)",
         (400,),
         "Invalid Token",
         "reported: sdk-go#1709",
@@ -357,11 +367,11 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "uc_privilege_missing",
         _R.ACCESS_DENIED,
-        "not have ",
-        r"\bdo(?:es)? not have (?:the )?(?:privileges? |permissions? )?'?"
+        ("not have ", "lack", "missing "),
+        r"\b(?:do(?:es)? not have|lacks?|missing) (?:the )?(?:privileges?:? |permissions?:? )?'?"
         r"(?P<privilege>(?-i:ALL PRIVILEGES|[A-Z][A-Z_ ]{1,40}?(?:(?:, ?| and |, and )[A-Z][A-Z_ ]{1,40}?){0,5}))'?"
-        r"(?: privileges?| permissions?)? on "
-        rf"{_WHAT}:? {_NAME}",
+        r"(?: privileges?| permissions?)? on (?!any file)"
+        rf"{_WHAT}(?: or [A-Za-z]{{1,20}})?:? {_NAME}",
         _VALUE,
         "User does not have USE CATALOG on Catalog 'x'.",
         "reported: fid:59223030272, fid:68862795987, fid:70164141621, fid:48348139623, fid:65843860266, fid:52505147808",
@@ -413,7 +423,7 @@ TEXTS: tuple[Text, ...] = (
         _R.ACCESS_DENIED,
         ("sql endpoint", "sql warehouse"),
         r"\bnot authorized to (?:use|monitor|access)(?: or (?:use|monitor))? (?:this|the) SQL (?:endpoint|warehouse)|"
-        r"\bpermissions? to (?:use|access) (?:this|the) SQL (?:endpoint|warehouse)",
+        r"\bpermissions? to (?:use|access|monitor|run queries on) (?:this|the) SQL (?:endpoint|warehouse)",
         _VALUE,
         "PERMISSION_DENIED: 123 is not authorized to use or monitor this SQL Endpoint",
         "reported: fid:70164141621, fid:58231455167, fid:68619765640",
@@ -479,6 +489,15 @@ TEXTS: tuple[Text, ...] = (
         (200, 400, 403, 404),
         "[TABLE_OR_VIEW_NOT_FOUND] The table or view `a`.`b`.`c` cannot be found. SQLSTATE: 42P01",
         "reported: fid:70164141621, fid:69073153765, lakeflow_framework#29",
+    ),
+    _text(
+        "hidden_or_absent_routine",
+        _R.NOT_FOUND_OR_DENIED,
+        "[unresolved_routine]",
+        r"\[UNRESOLVED_ROUTINE\] Cannot resolve (?P<what>routine|function) (?P<name>[^\s.]{1,128}\.[^\s]{1,256})",
+        (200, 400, 403, 404),
+        "[UNRESOLVED_ROUTINE] Cannot resolve routine `a`.`b`.`c` on search path",
+        "documented: the error classes of Databricks SQL; a name of one part is a slip of the pen",
     ),
     _text(
         "hidden_or_absent_endpoint",

@@ -32,6 +32,7 @@ _NO_DENIAL_CODES = frozenset(
     {
         "ENDPOINT_NOT_FOUND",
         "FEATURE_DISABLED",
+        "INVALID_STATE",
         "NOT_IMPLEMENTED",
         "QUOTA_EXCEEDED",
         "REQUEST_LIMIT_EXCEEDED",

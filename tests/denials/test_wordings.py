@@ -106,6 +106,10 @@ REFUSALS = [
         "The endpoint is temporarily disabled due to a Databricks-set rate limit of 0.",
         R.POLICY,
     ),
+    (403, "PERMISSION_DENIED", "The user is not a member of this workspace.", R.POLICY),
+    (403, 403, "Access is denied because of IP restrictions.", R.POLICY),
+    (403, "PERMISSION_DENIED", "This workspace cannot be reached from this network.", R.POLICY),
+    (403, "PERMISSION_DENIED", "The request was refused by the context-based ingress policy of the account.", R.POLICY),
     # grants
     (403, "PERMISSION_DENIED", "User does not have permission 'View' on Endpoint helper.", R.ACCESS_DENIED),
     (403, "PERMISSION_DENIED", "User does not have USE SCHEMA on Schema 'main.shop'.", R.ACCESS_DENIED),
@@ -134,6 +138,9 @@ REFUSALS = [
     (400, "INVALID_PARAMETER_VALUE", "Failed to call Model Serving endpoint: bge.", None),
     (400, "BAD_REQUEST", "SSL is disabled for this workspace.", None),
     (403, "RESOURCE_EXHAUSTED", "Quota exceeded.", None),
+    (400, "INVALID_PARAMETER_VALUE", "Invalid token count: 9000.", None),
+    (403, "INVALID_STATE", "Endpoint helper is stopped.", None),
+    (403, "PERMISSION_DENIED", "The request was blocked by an input guardrail.", None),
     (429, "REQUEST_LIMIT_EXCEEDED", "There are already 5 active runs (limit: 5).", None),
     (500, "INTERNAL_ERROR", "User does not have SELECT on Table 'a.b.c'.", None),
 ]
@@ -475,3 +482,27 @@ def test_declared_resources_are_told_apart(server):
     assert denial is not None
     assert denial.resource == "main.shop.orders"
     assert "GRANT" not in denial.remedy  # nothing names a privilege
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "name", "privileges"),
+    [
+        ("User does not have EXECUTE on Routine or Model 'main.s.m'.", "Routine", "main.s.m", ("EXECUTE",)),
+        ("Principal p lacks SELECT on table main.s.t", "table", "main.s.t", ("SELECT",)),
+        ("Missing privileges: SELECT, MODIFY on Table 'main.s.t'", "Table", "main.s.t", ("SELECT", "MODIFY")),
+        ("User does not have permission MODIFY on any file. SQLSTATE: 42501", "any file", None, ("MODIFY",)),
+        ("You do not have permission to run queries on this SQL warehouse.", None, None, ("CAN USE",)),
+        ("[UNRESOLVED_ROUTINE] Cannot resolve routine `main`.`s`.`f` on search path", "routine", "main.s.f", ()),
+    ],
+)
+def test_what_is_missing_and_where(text, what, name, privileges):
+    finding = classify(Refusal(status=200, text=text))
+    assert finding is not None
+    assert (finding.what, finding.name, finding.privileges) == (what, name, privileges)
+
+
+def test_a_misspelled_function_is_no_denial():
+    assert (
+        classify(Refusal(status=200, text="[UNRESOLVED_ROUTINE] Cannot resolve routine `lenght` on search path"))
+        is None
+    )
