@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from obo_kit._utils.plain import visible
 from obo_kit.cli._terminal import json_option, refusals, working
+
+if TYPE_CHECKING:
+    from obo_kit.analysis.check._runner import Report
 
 __all__ = ["check"]
 
@@ -49,12 +52,8 @@ def check(
     if in_json and (style not in ("text", "json") or count):
         raise click.UsageError(f"--json stands for --format json: leave out --format {style} and --statistics.")
     with refusals(), working("Reading the agents"):  # the catalogue of the project's own is read with the rules
-        from obo_kit.scopes._lookup import FILE, look_beside
-
         named = [path for path in paths if str(path) != "-"]
-        for folder in reversed([path if path.is_dir() else path.parent for path in named]):
-            if (folder / FILE).exists():
-                look_beside(folder)
+        _go_by_catalogue(named)
 
         from obo_kit.analysis.check import _runner
         from obo_kit.analysis.check._output import FORMATS, statistics_of
@@ -75,8 +74,22 @@ def check(
     click.echo(statistics_of(report) if count else FORMATS["json" if in_json else style](report))
     for path, why in report.unreadable:
         click.echo(visible(f"{path}: {why}", ""), err=True)
+    sys.exit(_exit_code(report))
+
+
+def _go_by_catalogue(agents: list[Path]) -> None:
+    """Go by the project's catalogue file beside the first of the agents that has one."""
+    from obo_kit.scopes._lookup import FILE, look_beside
+
+    folders = [path if path.is_dir() else path.parent for path in agents]
+    beside = next((folder for folder in folders if (folder / FILE).exists()), None)
+    if beside is not None:
+        look_beside(beside)
+
+
+def _exit_code(report: Report) -> int:
     spoilt = report.named_unreadable or (report.unreadable and not report.findings)
-    sys.exit(2 if spoilt else 1 if report.findings else 0)
+    return 2 if spoilt else int(bool(report.findings))
 
 
 def _codes(option: str, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -160,3 +160,39 @@ def test_swallowed_is_said_only_where_it_is(tmp_path, handler, said):
     (tmp_path / "agent.py").write_text(f"from obo_kit import with_user_client\n{tool}")
     (found,) = check([tmp_path / "agent.py"], select=["OBO201"]).findings
     assert found.message == f"Refusals of `client.genie.get_space` {said}."
+
+
+def test_who_calls_a_function_counts_wherever_in_the_folder_it_is(tmp_path):
+    """Whatever the order of the files; and a helper that is handed the user's client is checked with it."""
+    (tmp_path / "a_clients.py").write_text(
+        "from databricks.sdk import WorkspaceClient\n"
+        "def client(token):\n"
+        "    if token:\n"
+        "        return WorkspaceClient(token=token, auth_type='pat')\n"
+        "    return WorkspaceClient()\n"
+    )
+    (tmp_path / "a_rows.py").write_text(
+        "import streamlit as st\n"
+        "@st.cache_data\n"
+        "def rows(_w, query):\n"
+        "    return _w.statement_execution.execute_statement(query, 'wh').result.data_array\n"
+    )
+    (tmp_path / "z_app.py").write_text(
+        "import streamlit as st\n"
+        "from a_clients import client\n"
+        "from a_rows import rows\n"
+        "st.write(rows(client(st.context.headers.get('X-Forwarded-Access-Token')), 'SELECT 1'))\n"
+    )
+    findings = [(one.path.name, one.line, one.code) for one in check([tmp_path]).findings]
+    assert findings == [("a_clients.py", 5, "OBO105"), ("a_rows.py", 2, "OBO107")]
+    assert check([tmp_path / "a_clients.py"]).findings == ()  # alone, nobody knows whose token it is
+
+
+def test_a_file_that_only_logs_models_is_read_for_that(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "import mlflow\n"
+        "policy, resources = object(), []\n"
+        "mlflow.pyfunc.log_model(name='a', python_model='a.py', auth_policy=policy, resources=resources)\n"
+    )
+    report = check([tmp_path])
+    assert (report.files, [(one.code, one.line) for one in report.findings]) == (1, [("OBO402", 3)])
