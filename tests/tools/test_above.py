@@ -216,6 +216,18 @@ def test_a_stranger_in_between_does_not_matter(carol):
     assert len(carol.denials) == 2
 
 
+@pytest.mark.parametrize(("strangers", "status"), [(12, "error"), (20, "success")])
+def test_the_look_at_the_stack_ends_after_sixteen_calls(carol, strangers, status):
+    """Rule 19: further up it is told its text, which is as true."""
+
+    def stranger(fn):
+        return functools.wraps(fn)(lambda *args, **kwargs: fn(*args, **kwargs))  # noqa: PLW0108 - a frame of its own
+
+    tool = functools.reduce(lambda fn, _: stranger(fn), range(strangers), optional_tool(space))
+    message = called(langchain_tool(tool))
+    assert (message.content, message.status) == (DENIED, status)
+
+
 def test_a_denial_is_reported_once_and_as_a_denial(carol):
     """Rule 25: also where it leaves the tool as an exception."""
     tool = langchain_tool(optional_tool(space))
