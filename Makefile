@@ -11,7 +11,7 @@ LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/te
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
 EXTRAS ?= testing,langchain,openai,mcp
 
-.PHONY: demo test test-long test-newest test-wheel lock mutants test-apps test-sql test-frameworks soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test test-long test-newest test-wheel lock mutants test-apps test-sql test-frameworks test-sets soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml $(LOCK:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version} is too old. Fix: make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'
@@ -74,6 +74,16 @@ test-frameworks-%:
 	$(VENV)-frameworks-$*/bin/uv pip install --quiet --python $(VENV)-frameworks-$*/bin/python --upgrade \
 		--requirements tests/frameworks/environments/$*.txt --editable ".[testing,mcp]" --group test
 	$(VENV)-frameworks-$*/bin/python -m pytest -m "" -o filterwarnings=ignore tests/frameworks $(ARGS)
+
+test-sets: test-sets-openai_2 test-sets-openai_3  ## the two sets of newest OpenAI packages that exist, in environments of their own
+
+test-sets-%:
+	$(PYTHON) -m venv $(VENV)-set-$*
+	$(VENV)-set-$*/bin/python -m pip install --quiet $(UV)
+	$(VENV)-set-$*/bin/uv pip install --quiet --python $(VENV)-set-$*/bin/python \
+		--requirements tests/frameworks/sets/$*.txt --editable ".[testing,mcp]" --group test
+	$(VENV)-set-$*/bin/python -m pytest -o filterwarnings=ignore tests/integrations/test_frameworks.py tests/tools/test_tool_objects.py \
+		tests/tools/test_tool_objects_user_client.py $(ARGS)
 
 test-sql:  ## SQL of the local workspace against Spark, in an environment of its own; needs Java
 	$(MAKE) VENV=$(VENV)-sql EXTRAS=testing $(VENV)-sql/sql.stamp
