@@ -117,7 +117,7 @@ MUTANTS = {
     ),
     "texts are matched whole": Mutant(
         rule=16,
-        module="obo_kit._upstream.texts",
+        module="obo_kit._upstream.wordings",
         old="return plain(text, _MAX_TEXT).partition(_ECHO)[0]",
         new="return text",
         test="denials/test_bounds.py::test_a_megabyte_of_a_pattern_s_own_start_is_classified_at_once",
