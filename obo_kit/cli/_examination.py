@@ -94,25 +94,26 @@ def _is_of(requirement: Requirement, extra: str) -> bool:
 def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
     """Yield what is wrong with the packages of an extra, or that nothing is; the empty one stands for what the kit needs."""
     name = f"obo-kit[{extra}]" if extra else "obo-kit"
-    versions = {requirement.name: _version(requirement.name) for requirement in requirements}
-    missing = [package for package, version in versions.items() if version is None]
-    unfit = [
-        f"{requirement.name} {version}, and not {requirement.specifier}"
-        for requirement in requirements
-        if (version := versions[requirement.name]) is not None
-        and not requirement.specifier.contains(version, prereleases=True)
-    ]
     fix = f'pip install "{name}"'
-    if missing and extra:
-        yield Finding(
-            "note", f"{name} is not installed; it would bring {', '.join(missing)}.", f"{fix}, if you need it."
-        )
-    elif missing:
-        yield Finding("problem", f"The kit lacks {', '.join(missing)}.", fix)
-    if unfit:
-        yield Finding("note" if extra and missing else "problem", f"{name} is installed with {'; '.join(unfit)}.", fix)
+    versions = {requirement.name: _version(requirement.name) for requirement in requirements}
+    missing = ", ".join(package for package, version in versions.items() if version is None)
+    unfit = "; ".join(_unfit(requirements, versions))
     if not missing and not unfit:
         yield Finding("ok", f"{name}: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
+    elif missing and extra:
+        yield Finding("note", f"{name} is not installed; it would bring {missing}.", f"{fix}, if you need it.")
+    elif missing:
+        yield Finding("problem", f"The kit lacks {missing}.", fix)
+    if unfit:
+        yield Finding("note" if extra and missing else "problem", f"{name} is installed with {unfit}.", fix)
+
+
+def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[str]:
+    """Yield the packages whose versions are outside of what is required."""
+    for requirement in requirements:
+        version = versions[requirement.name]
+        if version is not None and not requirement.specifier.contains(version, prereleases=True):
+            yield f"{requirement.name} {version}, and not {requirement.specifier}"
 
 
 def _version(package: str) -> str | None:
