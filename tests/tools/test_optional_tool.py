@@ -20,8 +20,7 @@ from databricks.sdk.errors import BadRequest, DatabricksError, NotFound, Permiss
 from databricks.sdk.errors.parser import _Parser
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage
-from support import SPACE, as_user, black_hole, callers, me
+from support import SPACE, as_user, black_hole, callers, extra, me
 
 from obo_kit import (
     AccessDeniedError,
@@ -99,7 +98,6 @@ class Answer:
         ([{"rows": []}], lambda given: given[0]["rows"]),
         (({"rows": []}, None), lambda given: given[0]["rows"]),
         (Answer(rows=[]), lambda given: given.rows),
-        (AIMessage(content="", additional_kwargs={"rows": []}), lambda given: given.additional_kwargs["rows"]),
         (SimpleNamespace(rows=[]), lambda given: given.rows),
     ],
     ids=lambda value: type(value).__name__,
@@ -112,6 +110,12 @@ def test_each_user_gets_a_fallback_of_their_own(workspace, fallback, rows):
     with as_user(workspace, "bob"):
         assert rows(tool()) == []
     assert rows(fallback) == []
+
+
+def test_each_user_gets_a_message_of_their_own(workspace):
+    """Rule 4."""
+    message = extra("langchain_core.messages", "AIMessage")(content="", additional_kwargs={"rows": []})
+    test_each_user_gets_a_fallback_of_their_own(workspace, message, lambda given: given.additional_kwargs["rows"])
 
 
 def test_a_fallback_that_cannot_be_copied_is_refused_with_the_way_out():
