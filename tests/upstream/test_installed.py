@@ -35,6 +35,7 @@ KNOWN = {name: value for name, value in vars(classes).items() if isinstance(valu
 NOT_PRIVATE = {
     "_exit",
     "_getframe",
+    "_get_running_loop",
     "_examples",
     "_vendor",
     "_PROXY",
