@@ -10,6 +10,7 @@ import collections
 import dis
 import functools
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -188,8 +189,8 @@ class _Walk:
 
     def _name_inside(self, value: Any, held: Iterable[Any]) -> None:
         """Keep a framework's name for the tool that its object holds."""
-        name = _quietly(lambda tool: tool.name, value)
         inside = [spec for spec in map(spec_of, held) if spec is not None]
+        name = inspect.getattr_static(value, "name", None)  # an attribute that is computed would run what nobody called
         if isinstance(name, str) and name and len(inside) == 1:
             self._names[id(inside[0])] = name
 
