@@ -82,10 +82,15 @@ def _http_client(theirs: Callable[..., Any], library: str, source: Callable[[Any
         if lease is None:
             return theirs(of, *args, **kwargs)
         httpx = importlib.import_module(library)
-        follow = bool(args[0]) if args else bool(kwargs.get("follow_redirects", theirs.__defaults__ is not None))
+        follow = _follows_redirects(theirs, args, kwargs)
         return httpx.Client(transport=SyncTransport(lease, httpx), trust_env=False, follow_redirects=follow)
 
     return made
+
+
+def _follows_redirects(theirs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return what a maker of HTTP clients was asked for; the older ones cannot be asked, and follow none."""
+    return bool(args[0]) if args else bool(kwargs.get("follow_redirects", theirs.__defaults__ is not None))
 
 
 def _take_over_openai(clients: Any) -> None:
@@ -95,12 +100,12 @@ def _take_over_openai(clients: Any) -> None:
     )
     theirs = clients._get_authorized_async_http_client
 
-    def made(client: Any, follow_redirects: bool = True) -> Any:
+    def made(client: Any, *args: Any, **kwargs: Any) -> Any:
         lease = lease_of(client)
         if lease is None:
-            return theirs(client, follow_redirects)
+            return theirs(client, *args, **kwargs)
         httpx = importlib.import_module(library)
-        transport = AsyncTransport(lease, httpx)
-        return httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=follow_redirects)
+        transport, follow = AsyncTransport(lease, httpx), _follows_redirects(theirs, args, kwargs)
+        return httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=follow)
 
     clients._get_authorized_async_http_client = made
