@@ -73,6 +73,7 @@ def project(tmp_path, monkeypatch):
                 file = tmp_path / folder / f"{name}.py"
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(textwrap.dedent(source))
+                monkeypatch.delitem(sys.modules, name, raising=False)  # another test's of that name
 
         def collect(self, name: str = "agent") -> tuple[list[str], dict[str, list[str]]]:
             """The scopes for Model Serving, and the resources of the system."""
