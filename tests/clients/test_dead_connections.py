@@ -100,7 +100,7 @@ def test_what_may_have_an_effect_is_sent_once(workspace, gateway):
 
 def test_a_connection_that_was_idle_for_long_is_not_used_again(workspace, gateway, monkeypatch):
     """Whatever is asked then has a connection of its own."""
-    with as_alice(gateway, workspace) as session:
+    with as_alice(gateway, workspace, limits=Limits(read=15)) as session:
         me(session.client)
         before = gateway.connections
         monkeypatch.setattr(_connections, "IDLE_SECONDS", 0.0)
