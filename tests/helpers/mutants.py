@@ -464,7 +464,7 @@ MUTANTS = {
         module="obo_kit.integrations.asgi",
         old="FRAME.set(None)",
         new="FRAME.set(FRAME.get())",
-        test="session/test_edges.py::test_a_request_inside_a_session_opens_its_own",
+        test="session/test_edges.py::test_a_request_inside_a_session_is_not_in_it",
     ),
     "the agent server's request joins the session around it": Mutant(
         rule=6,

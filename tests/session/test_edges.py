@@ -290,6 +290,22 @@ def test_a_request_inside_a_session_opens_its_own(workspace, machine):
     assert asyncio.run(run()) == ("bob", "alice")
 
 
+def test_a_request_inside_a_session_is_not_in_it(workspace, machine):
+    """Rule 6: where the request opens no session, it has none."""
+
+    def session_in_force():
+        try:
+            return current_session()
+        except NoUserSessionError as error:
+            return type(error)
+
+    async def run():
+        async with as_user(workspace, "alice"):
+            return await serve(session_in_force, headers_of(workspace, "bob"))
+
+    assert asyncio.run(run()) is NoUserSessionError
+
+
 def as_agent_server_s(headers, function):
     """Run a function as MLflow's agent server runs one: it sets a request's headers in the context of the request."""
     set_request_headers = extra("mlflow.genai.agent_server.utils", "set_request_headers")
