@@ -56,14 +56,19 @@ def default_store(tmp_path_factory):
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, default_store: str):
     """No identity, no proxy and no runtime in the environment; nothing left by another test in the process."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", default_store)
-    for name in list(os.environ):
-        if name.startswith(_LENT) or name.lower() in _NETWORK:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("NETRC", os.devnull)
+    without_identity(monkeypatch)
     forget()
     yield
     forget()
+
+
+def without_identity(patch: pytest.MonkeyPatch) -> None:
+    """Take away what the environment says of whoever runs the tests: for fixtures that live longer than one test, too."""
+    for name in list(os.environ):
+        if name.startswith(_LENT) or name.lower() in _NETWORK:
+            patch.delenv(name)
+    patch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
+    patch.setenv("NETRC", os.devnull)
 
 
 def forget() -> None:

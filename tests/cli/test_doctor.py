@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import without_identity
 
 import obo_kit
 from obo_kit.cli import _examination, main
@@ -33,7 +34,7 @@ def problems(findings):
 def apps():
     """The starter for Apps, examined once: collecting a file takes a process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABRICKS_CONFIG_FILE", "/dev/null")
+        without_identity(patch)
         return examined(STARTER / "apps" / "agent.py")
 
 
