@@ -14,7 +14,6 @@ import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from obo_kit._utils.plain import visible
 from obo_kit.exceptions import PolicyError, UnknownScopeError
@@ -36,6 +35,7 @@ from obo_kit.scopes._model import (
     Target,
     Verdict,
 )
+from obo_kit.scopes._paths import fits, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -403,55 +403,15 @@ def minimise(scopes: Iterable[str]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- routes
 
 
-def _segments(path: str, *, decode: bool = False) -> tuple[str, ...]:
-    """Return the path as a server would resolve it, in lower case, so that no spelling of a path escapes its route.
-
-    Args:
-        path: Of a URL.
-        decode: Is a coded slash a slash? Servers differ.
-    """
-    path = path.partition("?")[0].partition("#")[0]
-    if "%" in path and decode:
-        path = _decoded(path)
-    segments: list[str] = []
-    for raw in path.replace("\\", "/").split("/"):
-        segment = _decoded(raw) if "%" in raw else raw
-        segment = segment.partition(";")[0].strip("\0\t\r\n ").lower()
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in {"", "."}:
-            segments.append(segment)
-    return tuple(segments)
-
-
-def _decoded(text: str) -> str:
-    """Return a text without its percent-codes, nor those that come to light."""
-    for _ in range(4):
-        text, before = unquote(text), text
-        if text == before:
-            break
-    return text
-
-
-def _fits(template: str, segment: str) -> bool:
-    if not template.startswith("{"):
-        return template == segment
-    return segment.endswith(template.partition("}")[2])
-
-
-def _specific(entry: tuple[tuple[str, ...], Route]) -> tuple[int, bool]:
-    template, route = entry
-    return len(template), bool(route.methods)
-
-
 @functools.cache
 def _templates() -> list[tuple[tuple[str, ...], Route]]:
-    return sorted(((_segments(route.path), route) for route in catalogue().routes), key=_specific, reverse=True)
+    templates = [(segments_of(route.path), route) for route in catalogue().routes]
+    return sorted(templates, key=lambda entry: (len(entry[0]), bool(entry[1].methods)), reverse=True)
 
 
 def _match(method: str, path: str) -> tuple[Route, bool] | None:
     """The most specific route, and whether the path ends where its template does."""
-    return _match_segments(method, _segments(path))
+    return _match_segments(method, segments_of(path))
 
 
 def _match_segments(method: str, segments: tuple[str, ...]) -> tuple[Route, bool] | None:
@@ -460,7 +420,7 @@ def _match_segments(method: str, segments: tuple[str, ...]) -> tuple[Route, bool
         if (
             len(template) <= len(segments)
             and (not route.methods or verb in route.methods)
-            and all(map(_fits, template, segments))
+            and all(map(fits, template, segments))
         ):
             return route, len(template) == len(segments)
     return None
@@ -517,7 +477,7 @@ def match_route(method: str, path: str) -> RouteMatch:
     """Return what the catalogue knows of a call: `route_for` and `is_read` in one."""
     match = _match(method, path)
     reads = method.upper() in {"GET", "HEAD"} or (match is not None and match[0].reads and match[1])
-    decoded = _match_segments(method, _segments(path, decode=True)) if "%" in path else None
+    decoded = _match_segments(method, segments_of(path, decode=True)) if "%" in path else None
     if match is None:
         match, decoded = decoded, None
     return RouteMatch(match[0] if match else None, (decoded[0],) if decoded else (), reads)
