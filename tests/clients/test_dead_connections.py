@@ -14,9 +14,15 @@ from databricks.ai_search.client import VectorSearchClient
 from support import INDEX, me
 
 from obo_kit import Limits, user_session
-from obo_kit.clients import _connections
+from obo_kit.clients import _connections, _transport
 
 pytestmark = pytest.mark.usefixtures("no_traces", "new_process_state")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """Wait for a used connection as long as outside of tests."""
+    monkeypatch.setattr(_transport, "FIRST_BYTE_SECONDS", _connections.FIRST_BYTE_SECONDS)
 
 
 class Gateway:
