@@ -39,9 +39,8 @@ __all__ = ["SessionScope", "user_session"]
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
-_UNSET: Any = Default(
-    "<as the runtime says>"
-)  # told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored
+# Told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored.
+_UNSET: Any = Default("<as the runtime says>")
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
