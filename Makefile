@@ -115,7 +115,7 @@ check: $(VENV)/check.stamp  ## style and types
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, and the playground, both opened in a browser
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
-	$(BIN)/python -m pytest -m "" tests/docs tests/playground $(ARGS)
+	$(BIN)/python -m pytest -m "" tests/docs tests/cli/test_playground_browser.py $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.plugins import PLUGINS
-from obo_kit._version import __version__
+from obo_kit._utils.version import __version__
 from obo_kit.exceptions import (
     AccessDeniedError,
     Denial,

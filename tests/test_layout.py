@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "obo_kit"
-GROUND = frozenset({"exceptions", "_utils", "_version"})
+GROUND = frozenset({"exceptions", "_utils"})
 # Errors and denials keep others' control characters out, with the helper for it.
 ON_THE_GROUND: dict[str, frozenset[str]] = {"exceptions": frozenset({"_utils"})}
 
@@ -30,11 +30,10 @@ ROOMS: dict[str, frozenset[str]] = {
     "integrations": frozenset({"tools"}),
     "testing": frozenset({"policy", "integrations"}),
     "analysis": frozenset({"policy", "integrations"}),
-    "playground": frozenset({"testing"}),
-    "cli": frozenset({"playground", "analysis"}),
+    "cli": frozenset({"testing", "analysis"}),
 }
-# `py.typed` is the third file at the top; the first two are Python's own names.
-FLAT = frozenset({"__init__", "__main__", "exceptions", "_version"})
+# The first two are Python's own names.
+FLAT = frozenset({"__init__", "__main__", "exceptions"})
 
 # What still points up: whoever turns an arrow takes it off the list. It only ever gets shorter.
 STILL_UP: frozenset[tuple[str, str]] = frozenset()

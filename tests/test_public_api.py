@@ -257,7 +257,6 @@ def test_arrows_go_one_way():
         "obo_kit.integrations",
         "obo_kit.analysis",
         "obo_kit.testing",
-        "obo_kit.playground",
         "obo_kit.cli.",
         "obo_kit.__main__",
         "obo_kit.policy._agent_process",

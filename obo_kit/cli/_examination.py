@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from obo_kit._version import __version__
+from obo_kit._utils.version import __version__
 from obo_kit.exceptions import OboError, PolicyError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from obo_kit._version import __version__
+from obo_kit._utils.version import __version__
 from obo_kit.cli._check import check
 from obo_kit.cli._demo import demo
 from obo_kit.cli._doctor import doctor

@@ -15,7 +15,7 @@ from obo_kit.scopes._lookup import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obo_kit.playground import Playground
+    from obo_kit.cli.playground import Playground
     from obo_kit.scopes._lookup import Target
 
 __all__ = ["playground"]
@@ -56,7 +56,7 @@ def _started(agent: str, config: str | None, target: Target | None, port: int) -
         from obo_kit.testing._packages import check_packages
 
         check_packages()
-        from obo_kit.playground import Playground
+        from obo_kit.cli.playground import Playground
         from obo_kit.testing import ConfigError
 
         try:

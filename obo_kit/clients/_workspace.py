@@ -17,7 +17,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.credentials_provider import CredentialsStrategy, OAuthCredentialsProvider
 from databricks.sdk.oauth import Token
 
-from obo_kit._version import __version__
+from obo_kit._utils.version import __version__
 from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import take_over
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError

@@ -1,4 +1,4 @@
-"""``obo-kit init``: what it writes, and what it leaves alone. The files themselves run in tests/playground and tests/wheel."""
+"""``obo-kit init``: what it writes, and what it leaves alone. The files run in test_playground.py and tests/wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``obo-kit playground``: what it prints, and what it refuses. The page itself is tested in tests/playground."""
+"""``obo-kit playground``: what it prints, and what it refuses. The page itself is tested in test_playground.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from obo_kit.cli import main
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
-from obo_kit import playground
+from obo_kit.cli import playground
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ PAGE = Path(__file__).resolve().parents[1] / "api.txt"
 MODULES = (
     "obo_kit",
     "obo_kit.analysis",
+    "obo_kit.cli.playground",
     "obo_kit.integrations.asgi",
     "obo_kit.integrations.errors",
     "obo_kit.integrations.mcp",
-    "obo_kit.playground",
     "obo_kit.scopes",
     "obo_kit.testing",
     "obo_kit.testing.pytest_plugin",

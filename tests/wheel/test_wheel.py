@@ -131,7 +131,7 @@ def test_both_files_are_what_an_index_takes(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "obo_kit/py.typed" in names
-    assert {f"obo_kit/playground/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert {f"obo_kit/cli/playground/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert "obo_kit/_examples/starter/apps/agent.py" in names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"obo_kit"}
@@ -142,6 +142,7 @@ def test_both_files_are_what_an_index_takes(built):
 
 def test_the_wheel_is_what_is_imported(bare):
     assert str(bare.work.parent) in bare.python("import obo_kit; print(obo_kit.__file__)").stdout
+    bare.python("import obo_kit, importlib.metadata as m; assert m.version('obo-kit') == obo_kit.__version__")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=" ".join)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from obo_kit._utils.plain import visible
-from obo_kit._version import __version__
+from obo_kit._utils.version import __version__
 from obo_kit.analysis.check.rules import RULES
 
 if TYPE_CHECKING:

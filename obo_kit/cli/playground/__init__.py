@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from obo_kit.playground._playground import Playground
+from obo_kit.cli.playground._playground import Playground
 
 __all__ = ["Playground"]

@@ -18,8 +18,8 @@ from obo_kit.testing import LocalWorkspace
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
-from obo_kit.playground import Playground, _playground
-from obo_kit.playground._answers import redacted, request_of, text_lines, text_of
+from obo_kit.cli.playground import Playground, _playground
+from obo_kit.cli.playground._answers import redacted, request_of, text_lines, text_of
 from obo_kit.policy._agent_file import AgentFile
 from obo_kit.policy._reachable import reached_declarations
 
@@ -64,9 +64,9 @@ def running(request):
                 target=(request.param, "the test says so"),
             ),
         )
-        picture, policy = _playground.picture_of, sys.modules["obo_kit.playground._agents"].auth_policy
+        picture, policy = _playground.picture_of, sys.modules["obo_kit.cli.playground._agents"].auth_policy
         patch.setattr(_playground, "picture_of", lambda _, target: picture(module, target=target))
-        patch.setattr("obo_kit.playground._agents.auth_policy", lambda _: policy(module))
+        patch.setattr("obo_kit.cli.playground._agents.auth_policy", lambda _: policy(module))
         with Playground(str(path)) as served:
             yield served, {name: value for name, value in os.environ.items() if name.startswith(RUNTIME)}
         forget_agent_server()
@@ -334,7 +334,7 @@ def test_a_workspace_without_users_is_refused(monkeypatch):
 
 
 def test_a_file_without_an_application_is_refused(tmp_path):
-    from obo_kit.playground._agents import app_agent
+    from obo_kit.cli.playground._agents import app_agent
 
     path = tmp_path / "no_app_in_here.py"
     path.write_text("x = 1\n")
@@ -370,7 +370,7 @@ app = Starlette(routes=routes)
 
 
 def test_an_app_of_any_routes_is_asked_by_them(tmp_path):
-    from obo_kit.playground._agents import app_agent
+    from obo_kit.cli.playground._agents import app_agent
 
     path = tmp_path / "pages_of_a_test.py"
     path.write_text(PAGES)

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from obo_kit.cli.playground._agents import app_agent, is_logged, model_agent
+from obo_kit.cli.playground._answers import redacted, text_lines
+from obo_kit.cli.playground._page import page_of
+from obo_kit.cli.playground._timeline import Timeline
 from obo_kit.exceptions import PolicyError
-from obo_kit.playground._agents import app_agent, is_logged, model_agent
-from obo_kit.playground._answers import redacted, text_lines
-from obo_kit.playground._page import page_of
-from obo_kit.playground._timeline import Timeline
 from obo_kit.policy._agent_file import collect
 from obo_kit.policy._drawing import as_svg
 from obo_kit.policy._report import Need, Picture, System, Tool, as_json, picture_of

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from obo_kit.cli.playground._answers import request_of
 from obo_kit.exceptions import PolicyError
-from obo_kit.playground._answers import request_of
 from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._layout import layout_of, locate
 from obo_kit.policy._policy import auth_policy
