@@ -1,6 +1,6 @@
 """Define the kit's errors, and the `Denial` that they carry.
 
-A type exists only where a caller would branch on it; each message ends in a line that says how to mend it.
+A type exists only where a caller would branch on it. Each message ends in a line that says how to fix the problem.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ _LINES = "\n\t"
 
 
 class DenialReason(enum.Enum):
-    """Why a user may not. Everything else (bugs, bad arguments, rate limits, outages) is not a denial."""
+    """Why a user is refused. Everything else (bugs, bad arguments, rate limits, outages) is not a denial."""
 
     NO_IDENTITY = "no_identity"
     """There is no user to act for."""
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a name, not a token
-    """The workspace does not take the user's token, or does not take it any more."""
+    """The workspace does not accept the user's token, or no longer accepts it."""
     MISSING_SCOPE = "missing_scope"
-    """The user's token is not allowed to use this API: the deployer's to mend."""
+    """The user's token is not allowed to use this API. The deployer can fix it."""
     ACCESS_DENIED = "access_denied"
     """The user lacks a grant."""
     NOT_FOUND_OR_DENIED = "not_found_or_denied"
-    """The platform hides what the user may not see: absent or refused, it does not say which."""
+    """The platform hides objects that the user may not see, and does not say whether this one is absent or refused."""
     LOGIN_REQUIRED = "login_required"
     """Only the user can give this: a login to a connection, or consent."""
     SCOPE_VIOLATION = "scope_violation"
-    """The tool called an API outside the scopes it declares."""
+    """The tool called an API outside the scopes that it declares."""
     POLICY = "policy"
-    """The workspace, its network or its plan refuses whoever asks: an admin's to mend. Not forgiven unless asked."""
+    """The workspace, its network or its plan refuses every caller. An admin can fix it. Optional tools forgive it only
+    when asked to."""
 
 
 class OboError(Exception):
-    """Base of everything the kit raises on purpose. Holds no secret, and survives a pickle round trip.
+    """Base class of every error that the kit raises on purpose. Holds no secret, and survives a pickle round trip.
 
     Attributes:
         message: What went wrong, in one sentence.
-        remedy: How to mend it, in one line.
+        remedy: How to fix it, in one line.
     """
 
     def __init__(self, message: str, *, remedy: str) -> None:
@@ -84,30 +85,30 @@ def _rebuild(cls: type[OboError], args: tuple[Any, ...], state: dict[str, Any]) 
 
 
 class NoUserIdentityError(OboError):
-    """There is no user to act for, or some doubt about who it is. Nothing was sent."""
+    """There is no user to act for, or the user's identity is in doubt. Nothing was sent."""
 
 
 class NoUserSessionError(OboError):
-    """No session is open here, though this process opens one per request (rule 7)."""
+    """No session is open here, although this process opens one per request (rule 7)."""
 
 
 class SessionClosedError(OboError):
-    """A client, or a tool, was used after its request had ended. Nothing was sent."""
+    """A client or a tool was used after its request had ended. Nothing was sent."""
 
 
 class IdentityMismatchError(OboError):
-    """Another user was named inside a session that is pinned to its own."""
+    """The code named another user inside a session, and a session is pinned to its own user."""
 
 
 class TokenExpiredError(OboError):
-    """The user's token has expired, or the workspace does not take it any more."""
+    """The user's token has expired, or the workspace no longer accepts it."""
 
 
 class MissingScopeError(OboError):
     """The user's token does not carry scopes that the tool declares.
 
     Attributes:
-        scopes: All the missing scopes, sorted, so that one deployment mends everything.
+        scopes: All missing scopes, sorted, so that one deployment fixes everything.
     """
 
     def __init__(self, message: str, *, remedy: str, scopes: Iterable[str]) -> None:
@@ -116,7 +117,7 @@ class MissingScopeError(OboError):
 
 
 class AccessDeniedError(OboError):
-    """The user may not do this. Raised by ``Denial.error()``, for code that prefers an exception to a value.
+    """The user may not do this. Raise it as ``denial.error()`` where you prefer an exception to a value.
 
     Attributes:
         denial: The refusal, explained.
@@ -128,11 +129,11 @@ class AccessDeniedError(OboError):
 
 
 class UnknownScopeError(OboError, ValueError):
-    """The catalogue knows no scope of this name.
+    """The catalogue has no scope of this name.
 
     Attributes:
-        scope: The name as given.
-        nearest: The catalogue's nearest name, if one is near.
+        scope: The name that was passed.
+        nearest: The most similar name in the catalogue; ``None`` if no name is similar.
     """
 
     def __init__(self, message: str, *, remedy: str, scope: str, nearest: str | None) -> None:
@@ -145,7 +146,7 @@ class ScopeViolationError(OboError):
     """A tool called an API outside the scopes it declares. Nothing was sent.
 
     Attributes:
-        scopes: The scopes that the call needs, any one of which would do, sorted.
+        scopes: The scopes that open this call, sorted. Any one of them is enough.
     """
 
     def __init__(self, message: str, *, remedy: str, scopes: Iterable[str]) -> None:
@@ -159,19 +160,19 @@ class PolicyError(OboError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Denial:
-    """A refusal, explained to three readers. Safe to print; holds no token.
+    """A refusal, explained to three readers. It is safe to print and holds no token.
 
     Attributes:
-        reason: Why.
-        tool: The tool that was refused, where one was running.
-        resource: The name of what was refused, where it is known.
-        scopes: The missing scopes, all of them, sorted.
-        principal: The user who was refused, where it is known.
-        status: The HTTP status, where there was one; 200 for a refusal that came as an ordinary value.
-        error_code: The platform's code.
+        reason: The kind of refusal.
+        tool: The tool that was refused, if one was running.
+        resource: The name of the refused resource, if it is known.
+        scopes: All missing scopes, sorted.
+        principal: The user who was refused, if known.
+        status: The HTTP status, if there was one; 200 for a refusal that came as an ordinary value.
+        error_code: The platform's error code.
         user_message: For the model and the user: no host, no client id, no resource name.
         detail: For logs: the platform's own words.
-        remedy: For the person who can mend it.
+        remedy: For the person who can fix it.
     """
 
     reason: DenialReason
@@ -193,7 +194,7 @@ class Denial:
                 object.__setattr__(self, name, visible(value, keep=_LINES if name == "user_message" else ""))
 
     def error(self) -> OboError:
-        """Return the refusal as an exception, for a tool that finds it in a value: ``raise denial.error()``."""
+        """Return the refusal as an exception, for a tool that received it as a value: ``raise denial.error()``."""
         if self.reason is DenialReason.NO_IDENTITY:
             return NoUserIdentityError(self.detail, remedy=self.remedy)
         if self.reason is DenialReason.TOKEN_EXPIRED:

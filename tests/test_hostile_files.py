@@ -59,11 +59,14 @@ def test_check_does_not_open_what_is_no_file(tmp_path, special):
     (tmp_path / "agent.py").write_text(f"import pipe\n{MISTAKE}")
     report = check([tmp_path])
     ((path, why),) = report.unreadable
-    assert (path.name, why) in (("pipe.py", "is no regular file"), ("pipe.py", "is a symbolic link out of its folder"))
+    assert (path.name, why) in (
+        ("pipe.py", "is not a regular file"),
+        ("pipe.py", "is a symbolic link out of its folder"),
+    )
     assert [one.path.name for one in report.findings] == ["agent.py"]
     done = CliRunner().invoke(main, ["check", str(tmp_path / "pipe.py")])
     assert done.exit_code == 2
-    assert "is no regular file" in done.stderr or "is not Python" in done.stderr
+    assert "is not a regular file" in done.stderr or "is not Python" in done.stderr
 
 
 def test_check_leaves_the_folder_by_no_link(tmp_path):
@@ -133,11 +136,11 @@ def test_aliases_of_a_person_s_are_read(tmp_path):
 @pytest.mark.parametrize("special", [pipe, device])
 def test_a_configuration_is_a_file(tmp_path, monkeypatch, special):
     path = special(tmp_path / "workspace.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: is no regular file"):
+    with pytest.raises(ConfigError, match="cannot be read: is not a regular file"):
         read_workspace(path)
     monkeypatch.setenv("OBO_KIT_CATALOGUE", str(path))
     forget()
-    with pytest.raises(PolicyError, match="cannot be read: is no regular file"):
+    with pytest.raises(PolicyError, match="cannot be read: is not a regular file"):
         catalogue()
 
 

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of the kit."""
+"""General helpers, which do not depend on the rest of the kit."""

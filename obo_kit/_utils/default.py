@@ -6,7 +6,7 @@ __all__ = ["Default"]
 
 
 class Default:
-    """A default that no caller can pass by accident; its repr says what it stands for."""
+    """A default that no caller can pass by accident. Its repr says what the default means."""
 
     __slots__ = ("_text",)
 

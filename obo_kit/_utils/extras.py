@@ -1,4 +1,4 @@
-"""The error for a package that an extra would have brought."""
+"""The error for a package that one of the kit's extras installs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["MissingExtraError"]
 
 
 class MissingExtraError(ImportError):
-    """Say which extra to install; the command line shows it without a traceback."""
+    """A package is missing. The message names the extra to install; the command line shows it without a traceback."""
 
     def __init__(self, what: str, *, extra: str) -> None:
         super().__init__(f'{what}: pip install "obo-kit[{extra}]"')

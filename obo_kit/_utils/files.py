@@ -1,4 +1,4 @@
-"""Read files of unknown origin: regular ones, of a bounded size, in the tree that they were found in."""
+"""Read files of unknown origin: only regular files, up to a size limit, inside the folder that they were found in."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def read_regular(path: str | os.PathLike[str], *, inside: Path | None = None, li
     """Return the content of a regular file. Pipes, devices and sockets are refused before they are opened.
 
     Args:
-        path: The file.
-        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for a file that
-            somebody named.
-        limit: The most bytes that it may have.
+        path: The path of the file.
+        inside: The folder that the file was found in. A symbolic link must not lead out of it. Pass ``None`` for a file
+            that the caller named.
+        limit: The maximum size in bytes.
 
     Raises:
-        OSError: It cannot be read, is no regular file, is too large, or is a link out of its folder.
+        OSError: The file cannot be read, is not a regular file, is too large, or is a link out of its folder.
     """
     path = Path(path)
     if inside is not None and not path.resolve().is_relative_to(inside.resolve()):
@@ -38,4 +38,4 @@ def read_regular(path: str | os.PathLike[str], *, inside: Path | None = None, li
 
 def _refuse_special(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "is no regular file")
+        raise OSError(errno.EINVAL, "is not a regular file")

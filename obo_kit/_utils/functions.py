@@ -1,4 +1,4 @@
-"""Tell functions from the objects that frameworks make of them."""
+"""Distinguish functions from the objects that frameworks make of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FUNCTIONS = (
 
 
 def is_function(thing: Any) -> bool:
-    """Return whether a thing is a function or a method, or `functools.partial` of one.
+    """Return whether an object is a function or a method, or `functools.partial` of one.
 
-    `inspect.isroutine` takes whatever has a ``__get__``, as some frameworks' tool objects have.
+    `inspect.isroutine` does not do: it accepts any object with a ``__get__``, such as some frameworks' tool objects.
     """
     return isinstance(thing, _FUNCTIONS) or type(thing).__name__ == "cython_function_or_method"

@@ -1,4 +1,4 @@
-"""Small tables for notebooks. Everything in them is text, whatever it is called."""
+"""Build small tables for notebooks. All values are escaped."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import re
 
 __all__: list[str] = []
 
-# C0 and C1 controls, line and paragraph separators, marks that turn the direction of text or are not seen, tags that spell
-# out what nobody sees, and halves of characters, which no encoding takes.
+# C0 and C1 controls, line and paragraph separators, invisible marks and marks that change the direction of text, tags that
+# spell invisible words, and lone surrogates, which no encoding accepts.
 _CLASS = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
@@ -17,14 +17,14 @@ _CONTROL = re.compile(f"[{_CLASS}]")
 
 
 def plain(text: str, limit: int = 500) -> str:
-    """Return one line of at most ``limit`` characters: no control characters, white space collapsed.
+    """Return the text as one line of at most ``limit`` characters, without control characters and repeated white space.
 
-    Linear in ``limit``, however long the text is.
+    Takes time linear in ``limit``, however long the text is.
     """
     text = text[: 4 * limit]
     return " ".join((text if text.isprintable() else _CONTROLS.sub(" ", text)).split())[:limit]
 
 
 def visible(text: str, keep: str = "\t") -> str:
-    """Return a text of the same length with ``?`` for each control character, but for those to keep."""
-    return text if text.isprintable() else _CONTROL.sub(lambda found: found[0] if found[0] in keep else "?", text)
+    """Return a text of the same length, with ``?`` for each control character that is not in ``keep``."""
+    return text if text.isprintable() else _CONTROL.sub(lambda match: match[0] if match[0] in keep else "?", text)

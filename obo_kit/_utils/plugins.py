@@ -1,4 +1,4 @@
-"""Modules that a lower package loads without knowing them: the package's face names them."""
+"""Load modules of higher packages by name. `obo_kit/__init__.py` registers them, so that no import points up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import ModuleType
 __all__: list[str] = []
 
 PLUGINS: dict[str, str] = {}
-"""The full name of each module, by the name that it is loaded by."""
+"""Each module's full name, by the short name that `load` takes."""
 
 
 def load(name: str) -> ModuleType:
-    """Load a module by the name that the package's face gave it."""
+    """Load a module by its short name."""
     return importlib.import_module(PLUGINS[name])

@@ -1,4 +1,4 @@
-"""What is the author's own, of all that a process has loaded or could load."""
+"""Tell the author's own modules from installed ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STDLIB = {
 
 
 def is_library(file: str | None) -> bool:
-    """Whether a file was installed, and is not the author's own."""
+    """Return whether a file belongs to an installed package, and not to the author's own code."""
     if not file or file.startswith("<"):
         return False
     path = os.path.realpath(file)
@@ -36,16 +36,16 @@ def is_library(file: str | None) -> bool:
 
 
 def is_stdlib_folder(folder: str) -> bool:
-    """Return whether a folder, or an archive, is where Python keeps the modules that come with it."""
+    """Return whether a folder, or an archive, is where Python keeps its standard library."""
     return os.path.realpath(folder) in _STDLIB if folder else False
 
 
 def is_author_s(module: str) -> bool:
-    """Return whether a module is the author's own: neither installed, nor Python's, nor the kit's."""
+    """Return whether a module is the author's own: not installed, not Python's and not the kit's."""
     root = module.partition(".")[0]
-    # Asked for an attribute, MLflow's lazy modules would load themselves.
+    # Read the dictionary: MLflow's lazy modules load themselves when an attribute is read.
     loaded = vars(sys.modules[module]) if module in sys.modules else {}
-    if root == "__main__":  # whatever started it: a notebook, a script, a profiler that runs one
+    if root == "__main__":  # a notebook, a script, or a profiler that runs one
         return not os.path.realpath(loaded.get("__file__") or "").startswith(_KIT_FOLDER)
     return not (
         root in (_KIT, "builtins")
@@ -56,9 +56,9 @@ def is_author_s(module: str) -> bool:
 
 
 def would_be_author_s(name: str) -> bool:
-    """Whether a module that is not loaded would be the author's own."""
-    found = importlib.machinery.PathFinder.find_spec(name.partition(".")[0])
-    if found is None:
+    """Return whether a module that is not loaded would be the author's own."""
+    spec = importlib.machinery.PathFinder.find_spec(name.partition(".")[0])
+    if spec is None:
         return False
-    places = [found.origin] if found.has_location else list(found.submodule_search_locations or ())
+    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
     return bool(places) and not any(is_library(place and os.path.join(place, "")) for place in places)

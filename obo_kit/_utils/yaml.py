@@ -1,4 +1,4 @@
-"""A YAML file as plain values, and where in the file each of them stands, for errors that say so."""
+"""Read a YAML file as plain values, and remember each value's position for error messages."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MOST_BYTES = 8 * 2**20
 _MOST_VALUES = 200_000
 
 Place: TypeAlias = "tuple[str | int, ...]"
-"""The keys and numbers that lead to a value."""
+"""The keys and list positions that lead to a value."""
 
 
 class ConfigError(ValueError):
-    """A workspace's configuration cannot be used, or a catalogue file. The message says where and what would do.
+    """A workspace's configuration, or a catalogue file, cannot be used. The message names the place and the accepted values.
 
     Attributes:
-        file: The file, or None where the configuration is a mapping.
-        line: Line in it, from 1; None where it is not known.
-        key: The way to the entry, such as ``tables.main.shop.orders.rows``.
+        file: The file; None if the configuration is a mapping.
+        line: The line in the file, counted from 1; None if it is not known.
+        key: The path of the entry, such as ``tables.main.shop.orders.rows``.
     """
 
     def __init__(self, message: str, *, file: str | None, line: int | None, key: str) -> None:
@@ -44,10 +44,10 @@ class Document:
     """A file's content.
 
     Attributes:
-        file: Its path as it was given, or None where there is no file.
-        folder: Where it stands.
+        file: Its path as the caller passed it; None if there is no file.
+        folder: The folder that it is in.
         data: The values.
-        lines: The line, from 1, of each value.
+        lines: The line of each value, counted from 1.
         texts: Each scalar as it was written.
     """
 
@@ -58,22 +58,22 @@ class Document:
     texts: Mapping[Place, str] = field(default_factory=dict)
 
     def error(self, place: Place, message: str) -> ConfigError:
-        """What to raise about the value at a place."""
+        """Return the error to raise about the value at a place."""
         line = next((self.lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self.lines), None)
         return ConfigError(message, file=self.file, line=line, key=".".join(map(str, place)))
 
     def unknown(self, place: Place, known: Iterable[str], what: str = "key") -> ConfigError:
-        """What to raise about a name, the last of a place, that is none of the known ones."""
+        """Return the error to raise about an unknown name, which is the last part of its place."""
         names = list(known)
         near = difflib.get_close_matches(str(place[-1]), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'nothing'}"
         return self.error(place, f"unknown {what}; {hint}")
 
     def mapping(self, place: Place, value: Any) -> Mapping[str, Any]:
-        """The value as a mapping; an empty one where nothing is written.
+        """Return the value as a mapping; an empty one if nothing is written.
 
         Raises:
-            ConfigError: It is none, or a key is no text.
+            ConfigError: The value is not a mapping, or one of its keys is not text.
         """
         if value is None:
             return {}
@@ -81,15 +81,15 @@ class Document:
             raise self.error(place, f"expected keys and values, not {said(value)}")
         for key in value:
             if not isinstance(key, str):
-                raise self.error((*place, key), f"a key is text, not {said(key)}")
+                raise self.error((*place, key), f"a key must be text, not {said(key)}")
         return value
 
     @contextlib.contextmanager
     def explained(self, place: Place) -> Iterator[None]:
-        """Whatever is thought of a value is said with the place it stands at.
+        """Add the value's place to any error that is raised about it.
 
         Raises:
-            ConfigError: In place of any error.
+            ConfigError: In place of any other error.
         """
         try:
             yield
@@ -100,7 +100,7 @@ class Document:
 
 
 def said(value: Any) -> str:
-    """What a value is, for a message."""
+    """Describe a value, for a message."""
     if isinstance(value, Mapping):
         return "keys and values"
     return "a list" if isinstance(value, list) else repr(value)
@@ -116,11 +116,12 @@ def read(
 
     Args:
         file: Its path.
-        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for one that is named.
-        tags: What to make of scalars with a tag of one's own, from their text and the file's folder.
+        inside: The folder that the file was found in. A symbolic link must not lead out of it. Pass ``None`` for a file
+            that the caller named.
+        tags: A function for each custom tag: it takes the scalar's text and the file's folder, and returns the value.
 
     Raises:
-        ConfigError: It cannot be read, is no regular file or a very large one, is no YAML, or says a key twice.
+        ConfigError: The file cannot be read, is not a regular file, is very large, is not YAML, or repeats a key.
         ImportError: PyYAML is not installed.
     """
     file = os.fspath(file)
@@ -135,7 +136,7 @@ def read(
 
 
 def _too_much(node: Any) -> Any:
-    """Return where a document stands for more values than anybody writes: aliases of aliases, which a few lines suffice for."""
+    """Return where a document expands to too many values, as a few lines of nested aliases can."""
     sizes: dict[int, int] = {}
     pending = [(node, False)]
     while pending:
@@ -147,7 +148,7 @@ def _too_much(node: Any) -> Any:
             if sizes[id(here)] > _MOST_VALUES:
                 return here.start_mark
         elif id(here) not in sizes:
-            sizes[id(here)] = 1  # of what contains itself, which is said where it is read
+            sizes[id(here)] = 1  # counts a node that contains itself once; `_parse` refuses it
             pending += [(here, True), *((part, False) for part in inside)]
     return None
 
@@ -171,20 +172,20 @@ def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], 
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     lines[path] = key.start_mark.line + 1
-                    raise document.error(path, "a key is text")
+                    raise document.error(path, "a key must be text")
                 if key.value in written:
                     place = (*path, key.value)
                     lines[place] = key.start_mark.line + 1
-                    raise document.error(place, "stands here twice")
+                    raise document.error(place, "is repeated")
                 written.add(key.value)
             loader.flatten_mapping(node)
-            found: dict[str, Any] = {}
+            values: dict[str, Any] = {}
             for key, value in node.value:
-                # Names are as written: an id such as 01e5 is not a number.
+                # Names stay as they are written: an id such as 01e5 is not a number.
                 place = (*path, key.value)
                 lines[place] = key.start_mark.line + 1
-                found[key.value] = value_of(value, place, (*inside, node))
-            return found
+                values[key.value] = value_of(value, place, (*inside, node))
+            return values
         if isinstance(node, yaml.SequenceNode):
             return [value_of(item, (*path, number), (*inside, node)) for number, item in enumerate(node.value)]
         if node.tag in tags:
@@ -207,11 +208,11 @@ def _parse(text: str, empty: Document, tags: Mapping[str, Callable[[str, Path], 
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(
-            f"is no YAML: {error.problem or error.context}",
+            f"is not YAML: {error.problem or error.context}",
             file=empty.file,
             line=mark.line + 1 if mark else None,
             key="",
         ) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise empty.error((), f"is no YAML: {str(error).splitlines()[0]}") from None
+        raise empty.error((), f"is not YAML: {str(error).splitlines()[0]}") from None
     return Document(file=empty.file, folder=empty.folder, data=data, lines=lines, texts=texts)

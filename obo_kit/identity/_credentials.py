@@ -1,4 +1,4 @@
-"""What every client holds of its session: whether it may still act, and as whom (rules 4 and 5)."""
+"""Tell every client of a session whether it may still act, and as which user (rules 4 and 5)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Limits:
     """How long a session's clients wait, in seconds (rule 11).
 
     Attributes:
-        connect: For a connection.
-        read: For the next bytes of an answer. An answer may take its time (a model writes it), so this is not a bound on
-            outages: those show when connecting.
-        retry: In all, for the SDK's own retries of what is transient.
+        connect: The time to open a connection.
+        read: The time until the next bytes of an answer. Keep it long: a model takes its time to write. An outage shows
+            while connecting.
+        retry: The total time that the SDK retries transient failures.
     """
 
     connect: float = 2.0
@@ -54,12 +54,12 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-_PATIENCE = 5.0  # seconds between two questions for a new token while the old one still lasts
+_PATIENCE = 5.0  # seconds between two attempts to renew a token that still lasts
 _process = object()
 
 
 def _forked() -> None:
-    # A session belongs to the process that opened it: a forked worker serves others.
+    # A session belongs to the process that opened it: a forked worker serves other requests.
     global _process
     _process = object()
 
@@ -69,12 +69,12 @@ if hasattr(os, "register_at_fork"):
 
 
 class Lease(Confidential):
-    """Shared by a session and all of its clients; ends with the session.
+    """Shared by a session and all of its clients. Ends with the session.
 
     Args:
-        identity: Who the user is; `None` for a session without one.
+        identity: The user; `None` for a session without one.
         limits: How long the session's clients wait.
-        again: Asks for the user again, once the token has expired; `None` where nobody can be asked.
+        again: Captures the user again once the token has expired; `None` if no runtime can be asked.
     """
 
     __slots__ = (
@@ -95,16 +95,16 @@ class Lease(Confidential):
         self._identity = identity
         self._opened_as = identity
         self._again = again
-        self._asking = threading.RLock()  # a finalizer may ask while this thread asks
+        self._asking = threading.RLock()  # reentrant: a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
         self._closed = False
         self._process = _process
         self.limits = limits
         self.narrowing: Any = None
-        """The call of the tool whose clients these are; `None` for clients that no tool was handed."""
+        """The tool call that these clients belong to; `None` for clients that no tool received."""
 
     def narrowed(self, call: Any) -> Lease:
-        """Return this lease for the clients of one tool: they stay narrowed to it, wherever they are used (rule 23)."""
+        """Return this lease for the clients of one tool. They stay narrowed to that tool wherever they are used (rule 23)."""
         return _Narrowed(self, call)
 
     @property
@@ -113,25 +113,25 @@ class Lease(Confidential):
 
     @property
     def foreign(self) -> bool:
-        """Is this another process than the one that opened the session?"""
+        """Return whether this process is another one than the process that opened the session."""
         return self._process is not _process
 
     @property
     def identity(self) -> UserIdentity | None:
-        """Who the user is, with what the newest token says; `None` without one. The credential goes when the session ends."""
+        """Return the user as the newest token describes them; `None` without a user. Its credential ends with the session."""
         return self._identity
 
     def has_token_of(self, identity: UserIdentity) -> bool:
-        """Is this the very token that the session was opened with, or has now?"""
+        """Return whether an identity holds the token that the session was opened with, or the one that it has now."""
         return any(same_token(own, identity) for own in (self._identity, self._opened_as) if own is not None)
 
     def check_entry(self) -> None:
-        """Refuse a token that has expired before anything is done for it, unless the runtime has a new one.
+        """Refuse an expired token before any work is done, unless the runtime has a new one.
 
-        Clocks differ: one that looks just expired is refused at its first use, and may be renewed until then.
+        Clocks differ, so a token that expired only just now passes here. It is renewed or refused at its first use.
 
         Raises:
-            TokenExpiredError: It has.
+            TokenExpiredError: The token has expired.
         """
         identity = self._identity
         if identity is not None and time_left(identity) <= -LEEWAY:
@@ -147,12 +147,12 @@ class Lease(Confidential):
             )
 
     def credentials(self) -> tuple[str, str]:
-        """The host and the token.
+        """Return the host and the token.
 
         Raises:
             SessionClosedError: The session has ended.
             NoUserIdentityError: The session was opened without a user.
-            TokenExpiredError: The token has expired, and there is no new one of the same user's.
+            TokenExpiredError: The token has expired, and the runtime has no new one of the same user.
         """
         self.check()
         identity = self._identity
@@ -162,58 +162,58 @@ class Lease(Confidential):
                 remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
             )
         if identity.released:
-            self.check()  # raises: it ended just now
+            self.check()  # raises: the session ended just now
         if not identity.host:
-            identity = self._identity = settled(identity)  # a developer, who is looked up on first use
+            identity = self._identity = settled(identity)  # a developer is looked up on first use
         if token_state(identity) is not TokenState.FRESH:
             identity = self._renewed(identity)
         return resolve(identity)
 
     def _renewed(self, identity: UserIdentity) -> UserIdentity:
-        """The same user with a new token; with the old one, where there is no new one and it still lasts (rule 4)."""
+        """Return the same user with a new token. While the old one still lasts, return it if there is no new one (rule 4)."""
         with self._asking:
             self.check()
             if self._identity is not identity and self._identity is not None:
-                identity = self._identity  # another thread has asked
+                identity = self._identity  # another thread has renewed it
             state = token_state(identity)
             if state is TokenState.FRESH:
                 return identity
             if state is TokenState.EXPIRING and time.monotonic() - self._asked_at < _PATIENCE:
                 return identity
             self._asked_at = time.monotonic()
-            found, refusal = self._asked(identity)
-            self.check()  # it may have ended meanwhile
-            if found is not None:
-                self._identity = found
+            renewed, refusal = self._asked(identity)
+            self.check()  # the session may have ended meanwhile
+            if renewed is not None:
+                self._identity = renewed
                 if self._closed:
                     self.close()
-                return found
+                return renewed
         if token_state(identity) is not TokenState.EXPIRED:
             return identity
         raise TokenExpiredError(
             f"The user's token has expired, so nothing was sent: {refusal}.",
-            remedy="Let the user reload the page and ask again: an open page keeps the token it was opened with. Work that "
-            "takes longer than a token lasts goes in several requests.",
+            remedy="Ask the user to reload the page and ask again: an open page keeps the token that it was opened with. "
+            "Split work that takes longer than a token lasts into several requests.",
         )
 
     def _asked(self, identity: UserIdentity) -> tuple[UserIdentity | None, str]:
         if self._again is None:
-            return None, "it was named explicitly, and cannot be renewed"
+            return None, "the code passed it, so no runtime can renew it"
         try:
-            found = settled(self._again())
+            renewed = settled(self._again())
         except Exception as error:
-            # Not its cause: what a runtime raises may hold what it was about to hand over (rule 8).
+            # Leave the cause out: a runtime's exception may hold the token that it was about to return (rule 8).
             return None, f"the runtime has no new one ({type(error).__name__})"
-        if not same_user(found, identity):
-            return None, "the runtime has one, and it is not certainly the same user's"
-        if found.source == "explicit" and not same_token(found, identity):
-            return None, "only its own claims say whose the new one is, and nobody vouches for them"
-        if token_state(found) is TokenState.EXPIRED:
+        if not same_user(renewed, identity):
+            return None, "the runtime has a new one, which may be another user's"
+        if renewed.source == "explicit" and not same_token(renewed, identity):
+            return None, "nobody vouches for the user that the new one names"
+        if token_state(renewed) is TokenState.EXPIRED:
             return None, "the runtime has no newer one"
-        return found, ""
+        return renewed, ""
 
     def cache_key(self) -> str:
-        """Return what stands for the user in a cache's key.
+        """Return a key for caches that stands for the user.
 
         Raises:
             NoUserIdentityError: There is no user, or a developer has no credentials.
@@ -225,11 +225,11 @@ class Lease(Confidential):
         return identity.cache_key
 
     def header(self) -> dict[str, str]:
-        """The header to authenticate one request with."""
+        """Return the header that authenticates one request."""
         return {"Authorization": f"Bearer {self.credentials()[1]}"}
 
     def close(self) -> None:
-        """End it, and let the token go. Closing twice does nothing."""
+        """End the lease and drop the token. Closing it twice does nothing."""
         self._closed = True
         opened_as, identity = self._opened_as, self._identity
         if identity is not None:
@@ -241,7 +241,7 @@ class Lease(Confidential):
 
 
 class _Narrowed(Lease):
-    """A lease whose clients are one tool's. All else is the session's."""
+    """A lease whose clients belong to one tool. It shares everything else with the session's lease."""
 
     __slots__ = ("_lease",)
 
@@ -274,14 +274,16 @@ class _Narrowed(Lease):
 
 
 def lease_of(client: object) -> Lease | None:
-    """Return the lease of a client that the kit built, of a client made from its configuration, or of the configuration;
-    `None` for others."""
+    """Return the lease of a client that the kit built, of a client made from its configuration, or of the configuration.
+
+    Other objects have none: `None`.
+    """
     lease = getattr(getattr(client, "config", client), "_lease", None)
     return lease if isinstance(lease, Lease) else None
 
 
 class LeasedToken(str):
-    """A token that a package copies, and that still says whose lease it is of. Pickled and copied it is a text."""
+    """A token that another package copies, and that still knows its lease. Pickling and copying it gives plain text."""
 
     __slots__ = ("_lease",)
     _lease: Lease
@@ -296,9 +298,9 @@ class LeasedToken(str):
 
 
 class Leased(Confidential):
-    """Acts as a user, and refuses to be pickled and deep-copied (rule 8).
+    """Acts as a user, and cannot be pickled or deep-copied (rule 8).
 
-    A cache that makes its keys of what an object reduces to (Streamlit's) tells users apart by it.
+    Streamlit's cache makes its keys of what an object reduces to, so it tells users apart by `__reduce__`.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The headers of a request, and the user whose token is in them (rules 1 and 2)."""
+"""Read a request's headers, and the user whose token they carry (rules 1 and 2)."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ Headers: TypeAlias = (
 _TOKEN_HEADER = "x-forwarded-access-token"  # noqa: S105 - the name of a header
 _EMAIL_HEADER = "x-forwarded-email"
 AGENT_SERVER = "mlflow.genai.agent_server.utils"
-"""Where MLflow's agent server keeps the headers of the request that it serves."""
+"""The module in which MLflow's agent server keeps the headers of the request that it serves."""
 
 
 class RequestHeaders(Hidden):
-    """The headers of a request that the kit's own ASGI middleware serves; emptied when the request ends, for copies of its
-    context live on in whatever was started meanwhile, and may serve others."""
+    """The headers of a request that the kit's own ASGI middleware serves.
+
+    They are emptied when the request ends: work that it started keeps a copy of its context, and may serve other users.
+    """
 
     __slots__ = ("around", "inside_a_session")
 
     def __init__(self, value: Any) -> None:
         super().__init__(value)
-        self.around = Hidden(agent_server_headers())  # of the request that this one is sent from, if any
-        self.inside_a_session = False  # did a session hold where it began?
+        self.around = Hidden(agent_server_headers())  # of the outer request that this one is sent from, if any
+        self.inside_a_session = False  # whether a session was open when the request began
 
 
 REQUEST_HEADERS: ContextVar[RequestHeaders | None] = ContextVar("obo_kit_request_headers", default=None)
@@ -44,13 +46,13 @@ REQUEST_HEADERS: ContextVar[RequestHeaders | None] = ContextVar("obo_kit_request
 
 
 def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
-    """Return the user whose token is in ``X-Forwarded-Access-Token``. Names are case-insensitive.
+    """Return the user whose token is in ``X-Forwarded-Access-Token``. Header names are case-insensitive.
 
-    On Databricks Apps the platform's proxy puts it there, and vouches for the user; elsewhere whoever sent the request did.
+    On Databricks Apps the platform's proxy sets this header and vouches for the user. Elsewhere the sender set it.
 
     Raises:
-        NoUserIdentityError: No token, two different ones, or no host.
-        TypeError: These are no headers.
+        NoUserIdentityError: There is no token, there are two different ones, or there is no host.
+        TypeError: The argument is not headers.
     """
     trusted = in_apps()
     PROCESS.user_named = True
@@ -72,22 +74,22 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
         verified=trusted,
     )
     if identity.principal is None and len(emails) == 1:
-        # The token speaks first; the header is the proxy's word.
+        # Prefer the token's own claim. The e-mail header is only the proxy's word.
         named = replace(identity, principal=text_in(emails[0].value), cache_key="")
         return give(named, identity._credential, fingerprint=fingerprint_of(identity.host, tokens[0]))
     return identity
 
 
 def names_a_user(headers: Hidden) -> bool:
-    """Is there a user's token in these headers?"""
+    """Return whether the headers carry a user's token."""
     return bool(_forwarded(headers)[0])
 
 
 def _forwarded(headers: Hidden) -> tuple[list[Hidden], list[Hidden]]:
-    """Return the different values of the token's header, and of the e-mail's."""
+    """Return the distinct values of the token header, and of the e-mail header."""
     values = _values_of(headers)
     if values is None:
-        raise TypeError("headers= takes a mapping, or pairs, of names and values, all of them texts")
+        raise TypeError("headers= takes a mapping, or pairs, of header names and values as text or bytes")
     return values
 
 
@@ -110,27 +112,27 @@ def _header_text(raw: Any) -> str:
         return raw.decode("latin-1")
     if isinstance(raw, str):
         return raw
-    raise TypeError  # its own text may be anything, and somebody else's
+    raise TypeError  # without a message: the value may be anything, a secret among them
 
 
 def agent_server_headers() -> Any:
-    """Return the headers that MLflow's agent server keeps for the request being served, if it is what serves."""
-    # Where its module was never imported, it does not.
+    """Return the headers that MLflow's agent server keeps for the request being served; `None` if it serves none."""
+    # If its module was never imported, it cannot be serving.
     server = sys.modules.get(AGENT_SERVER)
     return (server.get_request_headers() if server is not None else None) or None
 
 
 def request_headers() -> Hidden | None:
-    """Return the headers of the request being served; with `None` in it where that request has ended.
+    """Return the headers of the request being served. They hold `None` if that request has ended.
 
-    Of a request inside another, they are the inner one's: the agent server's, where it began behind the middleware.
+    For a request inside another, return the inner one's: the agent server's headers if it began behind the middleware.
     """
     request = request_served()
     return request if request is None or isinstance(request, Hidden) else Hidden(request)
 
 
 def request_served() -> Any:
-    """Return the object that the server keeps for the request being served, to tell requests apart; `None` without one."""
+    """Return the server's object for the request being served, to tell requests apart; `None` without a request."""
     request, headers = REQUEST_HEADERS.get(), agent_server_headers()
     if request is None or (request.value is not None and headers not in (None, request.around.value)):
         return headers
@@ -141,7 +143,7 @@ forked_inside_a_request: ContextVar[bool] = ContextVar("obo_kit_forked_inside_a_
 
 
 def _forked() -> None:
-    # In a process pool's worker the variables of whichever request forked it stay set, whoever it works for later.
+    # A process pool's worker keeps the context variables of the request that forked it, whichever request it serves later.
     if request_headers() is not None:
         forked_inside_a_request.set(True)
 

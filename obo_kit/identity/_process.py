@@ -1,4 +1,4 @@
-"""What happened in this process that decides who may be acted for where no user is known (rules 1 and 7)."""
+"""Record the events of this process that decide who may be acted for when no user is known (rules 1 and 7)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__: list[str] = []
 
 @dataclass(slots=True)
 class ProcessState:
-    """The process-wide part of identity. It only ever grows stricter, until it is reset for a test.
+    """The process-wide part of identity. It only grows stricter, until a test resets it.
 
     Attributes:
-        sessions_opened: A `user_session`, in any form, was entered: a tool that sees none has lost it.
-        user_named: A user was named (token, headers, runtime, source): nobody else is meant where none is.
-        entry_point_declared: A function or class stands under ``@user_session``.
-        developer_said: The log says that the developer's own credentials are used.
+        sessions_opened: A `user_session` was entered, in any form. From then on, a tool without a session has lost it.
+        user_named: A user was named by a token, headers, a runtime or a source. From then on, nobody else stands in.
+        entry_point_declared: A function or class is decorated with ``@user_session``.
+        developer_said: The log already says that the developer's own credentials are used.
     """
 
     sessions_opened: bool = False
@@ -28,7 +28,7 @@ class ProcessState:
 PROCESS = ProcessState()
 
 OPEN_SESSIONS: set[int] = set()
-"""The ids of the sessions that are open in this process, for messages: one may be out of sight."""
+"""The ids of the sessions that are open in this process. Messages name them when code cannot see its session."""
 
 
 def _forked() -> None:
@@ -40,7 +40,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def reset_process_state() -> None:
-    """Forget who was served so far, as a test does before it begins. Entry points that are declared stay declared."""
+    """Forget who was served so far, as a test does before it begins. Declared entry points stay declared."""
     restore(ProcessState(entry_point_declared=PROCESS.entry_point_declared))
 
 
@@ -50,6 +50,6 @@ def saved() -> ProcessState:
 
 
 def restore(state: ProcessState) -> None:
-    """Put the state back to a copy."""
+    """Restore the state from a copy."""
     for field in fields(ProcessState):
         setattr(PROCESS, field.name, getattr(state, field.name))

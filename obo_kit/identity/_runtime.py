@@ -1,4 +1,4 @@
-"""Where this process runs, and whether somebody sits in front of it (rules 1 and 2)."""
+"""Detect where this process runs, and whether a person sits in front of it (rules 1 and 2)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__: list[str] = []
 
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 _SERVING = ("IS_IN_DB_MODEL_SERVING_ENV", "IS_IN_DATABRICKS_MODEL_SERVING_ENV")
-# The first and the second are documented; the others are what the platform's own templates read (inferred).
+# The first two are documented. The platform's own templates read the others (inferred).
 _APP = ("DATABRICKS_APP_NAME", "DATABRICKS_APP_PORT", "DATABRICKS_APP_URL", "DATABRICKS_APP_ID")
-# Orchestrators and hosts of containers say so in their own variables.
+# Variables that orchestrators and container hosts set.
 _HOSTED = (
     "KUBERNETES_SERVICE_HOST",
     "K_SERVICE",
@@ -27,17 +27,17 @@ DeveloperKind = Literal["person", "machine"]
 
 
 def in_model_serving() -> bool:
-    """Is this Databricks Model Serving? ``_MLFLOW_IS_IN_SERVING_ENVIRONMENT`` is no sign of it (rule 1)."""
+    """Return whether this is Databricks Model Serving. ``_MLFLOW_IS_IN_SERVING_ENVIRONMENT`` does not show it (rule 1)."""
     return any(os.environ.get(name, "").strip().lower() not in _FALSE for name in _SERVING)
 
 
 def in_apps() -> bool:
-    """Is this a Databricks App?"""
+    """Return whether this is a Databricks App."""
     return any(os.environ.get(name) for name in _APP)
 
 
 def deployed_in() -> str | None:
-    """Return where an agent is deployed that runs here, as far as the surroundings say so; `None` on a laptop."""
+    """Return where this agent is deployed, as far as the environment shows it; `None` on a laptop."""
     if in_model_serving():
         return "Model Serving"
     if in_apps():
@@ -48,11 +48,11 @@ def deployed_in() -> str | None:
 
 
 def serves_on_a_cluster() -> bool:
-    """Is this a cluster whose process serves requests? A notebook on a cluster serves none."""
+    """Return whether this is a cluster whose process serves requests. A notebook on a cluster serves none."""
     return bool(os.environ.get("DATABRICKS_RUNTIME_VERSION")) and _serves()
 
 
-# The modules whose loop runs for as long as a process serves.
+# The modules whose event loop runs as long as a process serves.
 _SERVERS = frozenset(
     {
         "cheroot.server",
@@ -69,7 +69,7 @@ _SERVERS = frozenset(
 
 
 def _serves() -> bool:
-    """Does a thread of this process run a server? Only the threads' stacks tell; asked once per developer's session."""
+    """Return whether a thread of this process runs a server. Only stacks show it; asked once per developer's session."""
     if not any(name in sys.modules for name in _SERVERS):
         return False
     for top in sys._current_frames().values():
@@ -82,20 +82,20 @@ def _serves() -> bool:
 
 
 def somebody_is_there() -> bool:
-    """Does a person sit at a terminal or a notebook of this process?"""
+    """Return whether a person sits at a terminal or a notebook of this process."""
     if "ipykernel" in sys.modules:
         return True
     try:
         return sys.stdin.isatty()
-    except (AttributeError, ValueError):  # none, or closed
+    except (AttributeError, ValueError):  # no standard input, or a closed one
         return False
 
 
 def developer_asked_for() -> DeveloperKind | None:
-    """Return whose default credentials ``OBO_KIT_DEVELOPER`` asks for where there is no user.
+    """Return whose default credentials ``OBO_KIT_DEVELOPER`` selects when there is no user.
 
     Raises:
-        NoUserIdentityError: It asks for what there is not.
+        NoUserIdentityError: The variable has an unknown value.
     """
     value = os.environ.get("OBO_KIT_DEVELOPER", "").strip().lower()
     if value in ("person", "machine"):

@@ -1,7 +1,7 @@
-"""The sources a user is captured from (rules 1 and 2).
+"""Capture the user of a request from the runtime (rules 1 and 2).
 
-A source answers for one runtime: its user, `None` where the runtime is not present, or `NoUserIdentityError` where it is
-present and the user is not. Nothing here ever falls back to a service principal.
+Each source answers for one runtime. It returns the runtime's user, returns `None` if the runtime is not present, and raises
+`NoUserIdentityError` if the runtime is present but the user is not. No source ever falls back to a service principal.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class IdentitySource(Protocol):
     name: str
 
     def capture(self) -> UserIdentity | None:
-        """The user of the request being served; `None` where this runtime is not present.
+        """Return the user of the request being served; `None` if this runtime is not present.
 
         Raises:
-            NoUserIdentityError: The runtime is present and the user is not.
+            NoUserIdentityError: The runtime is present but the user is not.
         """
         ...
 
@@ -57,12 +57,12 @@ class _ModelServing:
         from databricks_ai_bridge import ModelServingUserCredentials
 
         strategy = ModelServingUserCredentials()
-        # The class takes the platform's variable in lower case only; in any other case it would quietly hand out the
-        # ambient identity, which in an app is its service principal.
+        # The class reads the platform's variable in lower case only. In any other case it silently returns the ambient
+        # identity, which in an app is the app's service principal.
         if strategy.auth_type() != "model_serving_user_credentials":
             raise NoUserIdentityError(
                 "This is Model Serving, but its official credentials class does not recognise it.",
-                remedy="Leave IS_IN_DB_MODEL_SERVING_ENV as the platform sets it: the word true, in lower case.",
+                remedy="Leave IS_IN_DB_MODEL_SERVING_ENV as the platform sets it: true, in lower case.",
             )
         seen: Any = SimpleNamespace(host=None)
         try:
@@ -75,13 +75,13 @@ class _ModelServing:
         identity = from_hidden(
             host=seen.host or os.environ.get("DATABRICKS_HOST", ""), token=token, source=self.name, verified=True
         )
-        # Where this module is absent, the class reads one slot that all requests of the process share (rule 4).
+        # Without this module, the class reads one slot that all requests of the process share (rule 4).
         shared = "mlflowserving.scoring_server.agent_utils" not in sys.modules
         return of_process_token(identity) if shared else identity
 
 
 class _Request:
-    """The request that the kit's middleware or MLflow's agent server serves, on Databricks Apps or anywhere (rule 1)."""
+    """The request that the kit's middleware or MLflow's agent server serves, on Databricks Apps or elsewhere (rule 1)."""
 
     name = "apps"
 
@@ -91,15 +91,15 @@ class _Request:
             return None
         if headers is not None and (headers.value is None or forked_inside_a_request.get()):
             raise NoUserIdentityError(
-                "The request that this work was started in has ended, or is another process's: there is no user here.",
-                remedy="Open the session while the request runs. Background work has no user: give it what it needs, or "
-                "let it act with system authorization.",
+                "This work was started by a request that has ended or that another process serves: there is no user here.",
+                remedy="Open the session while the request runs. Background work has no user: pass it the data that it "
+                "needs, or let it act with system authorization.",
             )
         if headers is None or not headers.value:
             raise NoUserIdentityError(
-                "This is a Databricks App, and no request's headers are known here.",
-                remedy="Serve with MLflow's agent server or obo_kit.integrations.asgi, or open the session with "
-                "user_session(headers=…). Background work, and a durable server's resumed run, have no user.",
+                "This is a Databricks App, and the headers of the request are not available here.",
+                remedy="Serve the agent with MLflow's agent server or obo_kit.integrations.asgi, or open the session with "
+                "user_session(headers=…). Background work and the resumed run of a durable server have no user.",
             )
         return from_headers(headers)
 
@@ -110,10 +110,10 @@ _registered: list[IdentitySource] = []
 
 
 def register_identity_source(source: IdentitySource) -> None:
-    """Add a source for a runtime the kit does not know. It is asked before the built-in ones, for the whole process.
+    """Add a source for a runtime that the kit does not know. It is asked before the built-in ones, in the whole process.
 
     Raises:
-        TypeError: It has no ``name`` or no ``capture()``.
+        TypeError: The source has no ``name`` or no ``capture()``.
     """
     if not isinstance(source, IdentitySource) or not callable(source.capture) or not isinstance(source.name, str):
         raise TypeError("an identity source is an object with `name` and `capture() -> UserIdentity | None`")
@@ -124,11 +124,11 @@ def capture(developer: DeveloperKind | None = None) -> UserIdentity:
     """Return the user of the request being served, from the runtime (rule 1).
 
     Args:
-        developer: Whose default credentials to act with where there is no user; by default those that
-            ``OBO_KIT_DEVELOPER`` asks for, or a person's where no user was ever named in this process.
+        developer: Whose default credentials to act with when there is no user. By default, those that
+            ``OBO_KIT_DEVELOPER`` selects; else a person's, if no user was ever named in this process.
 
     Raises:
-        NoUserIdentityError: A runtime is present and has no user; or none is present, and this process serves users.
+        NoUserIdentityError: A runtime is present and has no user; or no runtime is present, and this process serves users.
     """
     headers = request_headers()
     named = headers is not None and bool(headers.value) and names_a_user(headers)
@@ -141,61 +141,61 @@ def capture(developer: DeveloperKind | None = None) -> UserIdentity:
         if not isinstance(identity, UserIdentity):
             raise NoUserIdentityError(
                 f"The identity source {source.name!r} returned a {type(identity).__name__}.",
-                remedy="Return UserIdentity.from_token(host=…, token=…), or None where its runtime is not present.",
+                remedy="Return UserIdentity.from_token(host=…, token=…), or None if its runtime is not present.",
             )
         PROCESS.user_named = True
         return identity
     return developer_identity(developer)
 
 
-def _as_developer(asked: DeveloperKind | None) -> bool:
-    """Is a request without a user the developer's own, as on a laptop somebody asked for it?"""
-    return (asked or developer_asked_for()) is not None and deployed_in() is None
+def _as_developer(developer: DeveloperKind | None) -> bool:
+    """Return whether the developer asked to act as themselves in a request without a user, and this is not a deployment."""
+    return (developer or developer_asked_for()) is not None and deployed_in() is None
 
 
-def in_place_of_a_user(headers: Hidden, asked: DeveloperKind | None) -> UserIdentity | None:
-    """Return the developer, where a request that names nobody is theirs (`OBO_KIT_DEVELOPER`); `None` where it is not."""
-    if not (asked or developer_asked_for()) or names_a_user(headers):
+def in_place_of_a_user(headers: Hidden, developer: DeveloperKind | None) -> UserIdentity | None:
+    """Return the developer if a request without a user belongs to them (`OBO_KIT_DEVELOPER`); else `None`."""
+    if not (developer or developer_asked_for()) or names_a_user(headers):
         return None
-    return developer_identity(asked)
+    return developer_identity(developer)
 
 
-def developer_identity(asked: DeveloperKind | None = None) -> UserIdentity:
-    """Return whoever runs this process, looked up on first use.
+def developer_identity(developer: DeveloperKind | None = None) -> UserIdentity:
+    """Return the developer who runs this process. Their credentials are looked up on first use.
 
     Raises:
         NoUserIdentityError: This process serves users, or is deployed.
     """
-    asked = asked or developer_asked_for()
-    if asked is None and PROCESS.user_named:
+    developer = developer or developer_asked_for()
+    if developer is None and PROCESS.user_named:
         raise NoUserIdentityError(
-            "No user is known here, and this process acts for users who were named: it does not act as anybody else.",
-            remedy="Open the session with the user of this request: user_session(headers=…), or where the request is seen. "
-            "Carry an open one into a thread with obo_kit.propagate(fn). On a laptop, OBO_KIT_DEVELOPER=person lets "
-            "requests without a user act as yourself.",
+            "No user is known here, and this process acts only for users who were named.",
+            remedy="Open the session with the user of this request: user_session(headers=…), or open it where the request is "
+            "available. Carry an open session into a thread with obo_kit.propagate(fn). On a laptop, set "
+            "OBO_KIT_DEVELOPER=person to act as yourself in requests without a user.",
         )
-    where = deployed_in() if asked == "person" else None
-    if where is None and asked is None and serves_on_a_cluster():
+    where = deployed_in() if developer == "person" else None
+    if where is None and developer is None and serves_on_a_cluster():
         where = "a cluster that serves requests"
     if where is not None:
         raise NoUserIdentityError(
-            f"This is {where}, and nobody's laptop: there is no user here, and no developer stands in for one.",
+            f"There is no user here, and no developer stands in for one: this is {where}, not a laptop.",
             remedy="Send the user's token with each request (X-Forwarded-Access-Token), and unset OBO_KIT_DEVELOPER.",
         )
     if not PROCESS.developer_said:
         PROCESS.developer_said = True
-        machine = asked == "machine"
+        machine = developer == "machine"
         logger.log(
             logging.INFO if somebody_is_there() and not machine else logging.WARNING,
             "No user is known here: acting with %s default credentials%s.",
             "this machine's own" if machine else "the developer's own",
-            " (OBO_KIT_DEVELOPER)" if asked else "",
+            " (OBO_KIT_DEVELOPER)" if developer else "",
         )
     identity = UserIdentity(principal=None, host="", source="developer", scopes=None, expires_at=None)
-    return give(identity, Developer(_look_up_machine if asked == "machine" else _look_up_person))
+    return give(identity, Developer(_look_up_machine if developer == "machine" else _look_up_person))
 
 
-# How the SDK logs in a person, by the names of its strategies (databricks-sdk 0.30 to 0.156). All others are a machine's.
+# The SDK's strategies that log in a person (databricks-sdk 0.30 to 0.156). All others log in a machine.
 _PERSONS = frozenset({"azure-cli", "basic", "databricks-cli", "external-browser", "metadata-service", "pat", "runtime"})
 
 
@@ -211,7 +211,7 @@ def _look_up(*, machine: bool) -> UserIdentity:
     from databricks.sdk.core import Config
 
     try:
-        # Limits of its own: the default budget for a host that does not answer is five minutes.
+        # Limits of our own: by default the SDK waits five minutes for a host that does not answer.
         config = Config(retry_timeout_seconds=1, http_timeout_seconds=5)
         kind = config.auth_type
     except Exception as error:
@@ -238,14 +238,14 @@ def _no_credentials(error: Exception) -> NoUserIdentityError:
 
 def _a_machine(why: str) -> NoUserIdentityError:
     return NoUserIdentityError(
-        f"The default credentials here are a machine's, not a person's ({why}): no machine acts in a user's place.",
-        remedy="Open the session with the user who asks: user_session(headers=…) or user_session(host=…, token=…). A CI "
-        "runner that shall act as its service principal sets OBO_KIT_DEVELOPER=machine.",
+        f"The default credentials here are a machine's, not a person's ({why}), and no machine acts in a user's place.",
+        remedy="Open the session with the user who asks: user_session(headers=…) or user_session(host=…, token=…). To let "
+        "a CI runner act as its service principal, set OBO_KIT_DEVELOPER=machine.",
     )
 
 
 def _is_a_machine_s(token: Hidden) -> bool:
-    """Does a token say that it is an application's? A personal access token says nothing."""
+    """Return whether a token says that it belongs to an application. A personal access token does not say."""
     claims = claims_of(token)
     if claims.get("idtyp") == "app":  # Microsoft Entra
         return True

@@ -1,4 +1,4 @@
-"""A user's token: kept out of sight, checked, and read for what it says of itself (rules 3 and 8)."""
+"""Hide a user's token, check it, and read its claims (rules 3 and 8)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from obo_kit.exceptions import NoUserIdentityError
 __all__: list[str] = []
 
 MAX_TOKEN = 16 * 1024
-"""No server takes longer headers than this by default (inferred: uvicorn 64 kB in all, nginx and gunicorn 8 kB a line)."""
+"""Servers accept no longer headers by default (inferred: uvicorn 64 kB in all, nginx and gunicorn 8 kB a line)."""
 
 _TOKEN = re.compile(r"[!-~]+")  # printable ASCII without white space
 
 
 class Confidential:
-    """Refuses to be pickled and deep-copied: it holds a user's credential (rule 8)."""
+    """Cannot be pickled or deep-copied: it holds a user's credential (rule 8)."""
 
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn:
-        # `joblib` takes a TypeError for keys that cannot be sorted, goes on, and makes the same key for all users.
+        # `joblib` treats a TypeError as keys that cannot be sorted: it goes on, and makes the same key for all users.
         in_python = sys._getframe(1).f_globals.get("__name__") == "pickle"
         refusal = pickle.PicklingError if in_python else TypeError
         raise refusal(f"{type(self).__name__.lstrip('_')} holds a user's credential and cannot be pickled or copied")
@@ -39,7 +39,7 @@ class Confidential:
 
 
 class Hidden(Confidential):
-    """Keeps a value that holds a token out of the locals of whoever raises: crash reporters print those (rule 8)."""
+    """Keeps a token out of the local variables of the frames that raise: crash reporters print those (rule 8)."""
 
     __slots__ = ("value",)
 
@@ -51,7 +51,7 @@ class Hidden(Confidential):
 
 
 class Pinned(Confidential):
-    """A host and a token that never change. Shows the token to nobody but the transport, and cannot be copied."""
+    """A host and a token that never change. Only the transport sees the token, and it cannot be copied."""
 
     __slots__ = ("_token", "host")
 
@@ -68,36 +68,36 @@ _fingerprint_key = os.urandom(32)
 
 
 def fingerprint_of(host: str, token: Hidden) -> bytes:
-    """Return what tells two tokens apart, in this process and its forks, when the token itself is gone."""
+    """Return a value that tells two tokens apart, in this process and its forks, after the token itself is gone."""
     return hashlib.blake2b(f"{host}\n{token.value}".encode(), key=_fingerprint_key, digest_size=16).digest()
 
 
 def remedy_for(source: str) -> str:
-    """Return how the user's token gets to the agent, by the source that should have had it."""
+    """Return how the user's token reaches the agent, for the source that should have had it."""
     return {
         "model-serving": "Log the model with a user auth policy (obo_kit.log_model), let a workspace admin enable "
         "on-behalf-of-user authorization, and open the session inside predict.",
         "apps": "Add user_api_scopes to the app, restart it, and call it through its URL as a signed-in user.",
         "developer": "Run `databricks auth login`, or set DATABRICKS_HOST and DATABRICKS_TOKEN.",
-    }.get(source, "Pass host=… and token=…, or the request's headers, of the user who asks.")
+    }.get(source, "Pass host=… and token=…, or the headers of the request, of the user who asks.")
 
 
 def check_token(token: Hidden, source: str) -> None:
-    """Refuse what no token is (rule 3).
+    """Refuse a value that cannot be a token (rule 3).
 
     Raises:
-        NoUserIdentityError: It is missing, malformed or too long. The message never contains it.
+        NoUserIdentityError: The token is missing, malformed or too long. The message never contains it.
     """
     if not isinstance(token.value, str) or not token.value:
         raise NoUserIdentityError(f"The user's token is missing ({source}).", remedy=remedy_for(source))
     if len(token.value) > MAX_TOKEN:
         raise NoUserIdentityError(
-            f"The user's token is longer than {MAX_TOKEN // 1024} kB ({source}), which no token is.",
+            f"The user's token is longer than {MAX_TOKEN // 1024} kB ({source}), which is longer than any token.",
             remedy="Pass the token alone.",
         )
     if _TOKEN.fullmatch(token.value) is None:
         raise NoUserIdentityError(
-            f"The user's token is malformed ({source}): it holds white space or characters that no token holds.",
+            f"The user's token is malformed ({source}): it holds white space or other characters that tokens do not have.",
             remedy="Pass the token alone, without a 'Bearer ' prefix, quotes or line ends.",
         )
 
@@ -115,12 +115,12 @@ def claims_of(token: Hidden) -> Mapping[str, Any]:
 
 
 def text_in(value: object) -> str | None:
-    """Return a text that is one, and not empty."""
+    """Return the value if it is text that is not empty, else `None`."""
     return value if isinstance(value, str) and value else None
 
 
 def scopes_in(claims: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the scopes that a token states; `None` where it states none."""
+    """Return the scopes that a token states; `None` if it states none."""
     stated = claims.get("scope", claims.get("scp"))
     if isinstance(stated, str):
         return frozenset(stated.split())
@@ -130,7 +130,7 @@ def scopes_in(claims: Mapping[str, Any]) -> frozenset[str] | None:
 
 
 def expiry_in(claims: Mapping[str, Any]) -> datetime | None:
-    """Return when a token expires, as it says itself."""
+    """Return when a token expires, as its claims say."""
     try:
         return datetime.fromtimestamp(float(claims["exp"]), timezone.utc)
     except (KeyError, TypeError, ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""Who the user is, and how to act as them, apart from the fields that describe them (rules 3, 4 and 8)."""
+"""Describe the user, and keep the credential to act as them apart from that description (rules 3, 4 and 8)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["UserIdentity"]
 
 
 class Developer:
-    """The developer's own default credentials, looked up on first use: logging a model must work without any (rule 1)."""
+    """The developer's own default credentials. They are looked up on first use: logging a model needs none (rule 1)."""
 
     __slots__ = ("_identity", "_lock", "_look_up")
 
@@ -47,7 +47,7 @@ class Developer:
 
 
 class _Credential(Confidential):
-    """Holds how to act as a user, apart from the fields that describe the user (rule 8)."""
+    """Holds the credential to act as a user, apart from the fields that describe the user (rule 8)."""
 
     __slots__ = ("_credential", "_fingerprint", "_process_token")
     _credential: Pinned | Developer | None
@@ -60,23 +60,23 @@ class _Credential(Confidential):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UserIdentity(_Credential):
-    """Who the user is. How to act as them is held beside it and is in no field, no repr, no pickle and no copy.
+    """The user. The credential to act as them is in no field, no repr, no pickle and no copy.
 
-    Two identities are never equal: principals may be unknown, and equal-looking users must not share a cache entry.
+    Two identities are never equal: principals may be unknown, and users that look alike must not share a cache entry.
 
     Attributes:
-        principal: The user's name as the token or the platform says it; `None` where neither does (personal access
-            tokens are opaque).
+        principal: The user's name as the token or the platform says it; `None` if neither does (personal access tokens
+            are opaque).
         host: The workspace, such as ``https://example.cloud.databricks.com``; empty for a developer until first use.
-        verified: Does the platform vouch for the principal? It does where it put the token there itself (Model Serving,
-            Databricks Apps). Elsewhere the principal is what the token or a header claims, which nobody has checked: show
-            it, and let it decide nothing.
-        source: Where it came from: ``"model-serving"``, ``"apps"``, ``"developer"``, ``"explicit"``, or the name of a
-            registered source.
-        scopes: What the token is limited to; `None` where the token does not say.
-        expires_at: When the token expires, in UTC; `None` where the token does not say.
-        cache_key: What stands for the user in a cache's key: no secret, and no claim that nobody verified. Where the platform
-            vouches for the principal, it is the same for each of the user's requests; elsewhere it changes with the token.
+        verified: True if the platform vouches for the principal, which it does where it sets the token itself (Model
+            Serving, Databricks Apps). Elsewhere nobody has checked the principal that the token or a header claims: show
+            it, but decide nothing by it.
+        source: Where the identity came from: ``"model-serving"``, ``"apps"``, ``"developer"``, ``"explicit"``, or the
+            name of a registered source.
+        scopes: The scopes that limit the token; `None` if the token does not say.
+        expires_at: When the token expires, in UTC; `None` if the token does not say.
+        cache_key: A key for caches that stands for the user. It holds no secret and no unverified claim. If the platform
+            vouches for the principal, it is the same for each of the user's requests; otherwise it changes with the token.
             Empty for a developer until first use.
     """
 
@@ -90,7 +90,7 @@ class UserIdentity(_Credential):
 
     @property
     def released(self) -> bool:
-        """Return whether the request has ended, and with it the kit's hold on the user's token."""
+        """Return whether the request has ended, and the kit has dropped the user's token."""
         return self._credential is None
 
     @classmethod
@@ -99,11 +99,11 @@ class UserIdentity(_Credential):
     ) -> UserIdentity:
         """Build an identity from a workspace host and the user's token.
 
-        The token's own claims (``sub``, ``scope`` or ``scp``, ``exp``) are read where it is a JWT. They are read to
-        explain refusals and never to authorize: the workspace decides. Nobody has checked them: `verified` is false.
+        If the token is a JWT, its claims (``sub``, ``scope`` or ``scp``, ``exp``) are read to explain refusals, never to
+        authorize: the workspace decides. Nobody has checked them, so `verified` is false.
 
         Raises:
-            NoUserIdentityError: Either is missing or malformed. The message never contains the token.
+            NoUserIdentityError: The host or the token is missing or malformed. The message never contains the token.
         """
         hidden = Hidden(token)
         del token
@@ -113,7 +113,7 @@ class UserIdentity(_Credential):
 def from_hidden(
     *, host: object, token: Hidden, source: str = "explicit", principal: str | None = None, verified: bool = False
 ) -> UserIdentity:
-    """`UserIdentity.from_token`, for a token that is in no frame's locals."""
+    """Build an identity as `UserIdentity.from_token` does, from a token that is in no frame's local variables."""
     check_token(token, source)
     claims = claims_of(token)
     identity = UserIdentity(
@@ -134,7 +134,7 @@ def give(
     fingerprint: bytes = b"",
     process_token: bool = False,
 ) -> UserIdentity:
-    """Set what an identity holds beside its fields."""
+    """Attach the credential that an identity holds beside its fields."""
     object.__setattr__(identity, "_credential", credential)
     object.__setattr__(identity, "_process_token", process_token)
     object.__setattr__(identity, "_fingerprint", fingerprint)
@@ -150,14 +150,14 @@ def of_process_token(identity: UserIdentity) -> UserIdentity:
 
 
 def without_credential(identity: UserIdentity) -> UserIdentity:
-    """Return a copy that says who the user was, and holds nothing to act with."""
+    """Return a copy that describes the user, and holds no credential."""
     if identity._credential is None:
         return identity
     return give(replace(identity), None, fingerprint=identity._fingerprint, process_token=identity._process_token)
 
 
 def settled(identity: UserIdentity) -> UserIdentity:
-    """The same user, with all that can be known of them: a developer's credentials are looked up here, once.
+    """Return the same user with everything that can be known. A developer's credentials are looked up here, once.
 
     Raises:
         NoUserIdentityError: The developer has no credentials configured.
@@ -167,7 +167,7 @@ def settled(identity: UserIdentity) -> UserIdentity:
 
 
 def resolve(identity: UserIdentity) -> tuple[str, str]:
-    """The host and the token to act with. For the client factory alone.
+    """Return the host and the token to act with. Only the client factory may call it.
 
     Raises:
         NoUserIdentityError: The developer has no credentials configured.
@@ -175,28 +175,28 @@ def resolve(identity: UserIdentity) -> tuple[str, str]:
     credential = settled(identity)._credential
     if not isinstance(credential, Pinned):
         raise SessionClosedError(
-            "This user's request has ended, and so has the kit's right to act for them.",
-            remedy="Open a session in the request that is being served, and keep no identity of another.",
+            "This user's request has ended, so the kit may no longer act for them.",
+            remedy="Open a session in each request, and keep no identity from an earlier one.",
         )
     return credential.resolve()
 
 
 class TokenState(enum.Enum):
-    """How much longer a token lasts, as it says itself. One that does not say is fresh: the workspace decides."""
+    """Whether a token still works, by its own claim. A token without an expiry is fresh: the workspace decides."""
 
     FRESH = "fresh"
     EXPIRING = "expiring"
-    """It still works, and is exchanged for a new one where the runtime has one."""
+    """It still works, and the kit asks the runtime for a new one."""
     EXPIRED = "expired"
 
 
 _EXPIRING = timedelta(seconds=30)
 LEEWAY = timedelta(seconds=30)
-"""By how much the clocks of this machine and the workspace may differ."""
+"""The tolerated difference between the clocks of this machine and the workspace."""
 
 
 def time_left(identity: UserIdentity) -> timedelta:
-    """Return how long an identity's token lasts by this machine's clock; for ever where it does not say."""
+    """Return how long an identity's token lasts by this machine's clock; the maximum if the token does not say."""
     return identity.expires_at - datetime.now(timezone.utc) if identity.expires_at is not None else timedelta.max
 
 
@@ -209,17 +209,17 @@ def token_state(identity: UserIdentity) -> TokenState:
 
 
 def from_process_token(identity: UserIdentity) -> bool:
-    """Was the token read from a slot that all requests of the process share (rule 4)?"""
+    """Return whether the token was read from a slot that all requests of the process share (rule 4)."""
     return identity._process_token
 
 
 def same_token(first: UserIdentity, second: UserIdentity) -> bool:
-    """Do both act with the very same token, on the same host? Claims that nobody verified are not asked (rule 6)."""
+    """Return whether both hold the very same token for the same host. Unverified claims do not count (rule 6)."""
     return first is second or (bool(first._fingerprint) and first._fingerprint == second._fingerprint)
 
 
 def same_user(first: UserIdentity, second: UserIdentity) -> bool:
-    """Are both the same user, as far as their runtime vouches for them? An unknown principal is only ever the same token."""
+    """Return whether both are the same user, as far as their runtime vouches. An unknown principal equals only its token."""
     if same_token(first, second):
         return True
     if first.host != second.host or first.source != second.source:
@@ -246,7 +246,7 @@ def _checked_host(host: object, source: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def origin_of(url: str) -> str | None:
-    """Scheme, host and port of a URL, spelled in one way; `None` where it has none that can be used."""
+    """Return a URL's scheme, host and port in one spelling; `None` if it has none that can be used."""
     if "://" not in url:
         url = f"https://{url}"  # DATABRICKS_HOST may come without a scheme
     try:

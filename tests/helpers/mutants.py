@@ -272,7 +272,7 @@ MUTANTS = {
     "a new token of another user is taken": Mutant(
         rule=4,
         module="obo_kit.identity._credentials",
-        old="        if not same_user(found, identity):",
+        old="        if not same_user(renewed, identity):",
         new="        if False:",
         test="identity/test_long_requests.py::test_without_a_new_token_of_the_same_user_it_is_said_and_nothing_is_sent",
     ),
@@ -448,7 +448,7 @@ MUTANTS = {
     "a developer acts where users were named": Mutant(
         rule=1,
         module="obo_kit.identity._sources",
-        old="if asked is None and PROCESS.user_named:",
+        old="if developer is None and PROCESS.user_named:",
         new="if False:",
         test="session/test_edges.py::test_a_source_s_user_counts_as_named",
     ),

@@ -298,5 +298,5 @@ def test_a_durable_run_is_the_asker_s_and_a_resumed_one_has_no_user(workspace, n
         runs.runs[run]["status"] = "in_progress"  # as a crash leaves it
         client.get(f"/responses/{run}", headers=proxy.headers("bob"))
         runs.wait_until("failed", run)
-        assert "resumed run, have no user" in str(runs.events[-1])
+        assert "resumed run of a durable server have no user" in str(runs.events[-1])
         assert callers(workspace) == ["alice"]

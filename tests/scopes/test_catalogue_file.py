@@ -185,7 +185,7 @@ WRONG = {
     "both of a route": ("routes: {/x: {any_of: sql, all_of: sql}}", "2: routes./x:", "either 'any_of' or 'all_of'"),
     "route's kind": ("routes: {/x: {any_of: sql, kind: volum}}", "2: routes./x.kind.volum:", "did you mean 'volume'"),
     "reads": ("routes: {/x: {any_of: sql, reads: 'yes'}}", "2: routes./x.reads:", "true or false, not 'yes'"),
-    "twice": ("scopes: {}\nscopes: {}", "3: scopes:", "stands here twice"),
+    "twice": ("scopes: {}\nscopes: {}", "3: scopes:", "is repeated"),
     "YAML": ("scopes: [", "3: is no YAML", ""),
     "tag": ("scopes: !python os:getcwd", "2: is no YAML", "python"),
 }  # fmt: skip

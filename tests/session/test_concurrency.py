@@ -180,7 +180,7 @@ def test_a_session_that_begins_after_its_request_under_mlflow_s_agent_server_is_
         started.run(utils.set_request_headers, proxy.headers("alice"))
         contextvars.copy_context().run(utils.set_request_headers, proxy.headers("bob"))
         assert started.run(job) == "alice"
-        with pytest.raises(NoUserIdentityError, match="no request's headers"):
+        with pytest.raises(NoUserIdentityError, match="headers of the request are not available"):
             job()
     assert callers(workspace) == ["alice"]
 

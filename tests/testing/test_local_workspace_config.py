@@ -125,7 +125,7 @@ def test_a_mapping_says_the_same_without_a_file():
     assert workspace.users == ("alice",)
     with pytest.raises(ConfigError, match=r"^workspace config: user: unknown key; did you mean 'users'"):
         LocalWorkspace.from_config({"user": []})
-    with pytest.raises(ConfigError, match="a key is text, not 7"):
+    with pytest.raises(ConfigError, match="a key must be text, not 7"):
         LocalWorkspace.from_config({"users": {7: None}})
 
 
@@ -156,10 +156,10 @@ def test_users_are_read_without_making_a_workspace(write):
         ("users:\n  alice: {name: bob}", 2, "users.alice.name", "unknown key; known here: groups"),
         ("users:\n  alice:\n    groups: support", 2, "users.alice", "groups= takes names in a list"),
         ("users:\n  alice: 7", 2, "users.alice", "expected keys and values, not 7"),
-        ("users:\n  alice:\n  alice:", 3, "users.alice", "stands here twice"),
+        ("users:\n  alice:\n  alice:", 3, "users.alice", "is repeated"),
         ("users: [alice, alice]", 1, "users.1", "already a principal named 'alice'"),
         ("users: alice", 1, "users", "expected keys and values, not 'alice'"),
-        ("users:\n  ? [a]\n  : b", 2, "users", "a key is text"),
+        ("users:\n  ? [a]\n  : b", 2, "users", "a key must be text"),
         ("tables:\n  main.s.t: {}", 2, "tables.main.s.t", "needs 'rows'"),
         ("tables:\n  main.s.t:\n    rows: no.csv", 3, "tables.main.s.t.rows", "cannot be read from"),
         ("tables:\n  main.s.t:\n    rows: [7]", 2, "tables.main.s.t", "does not fit"),
