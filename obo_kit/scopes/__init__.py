@@ -1,9 +1,9 @@
 """The catalogue of API scopes, and its look-ups.
 
-One place knows how each target spells a scope, which scopes a resource or a REST path needs, and what the user must be
-granted besides. Nobody publishes these lists, so every entry carries its sources and the days it was seen; the platform
-stays the only judge, and a project can correct the catalogue by a file of its own (`catalogue`). Importing this package
-costs the standard library only, and reads no file.
+The catalogue knows how each target spells a scope, which scopes open a resource or a REST path, and which grants the user
+needs as well. Nobody publishes these lists, so every entry carries its sources and the days it was seen. The platform stays
+the only judge. A project can correct the catalogue with a file of its own (see `catalogue`). Importing this package reads no
+file and needs only the standard library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Advise what to declare: the narrowest scope that a target grants, or the way that needs none."""
+"""Advise what to declare: the narrowest scope that a target grants, or a way that needs no scope."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__: list[str] = []
 
 
 def narrowest(scopes: Sequence[str]) -> str:
-    """Return the scope that opens least: the first that covers none of the others. An older name, of which it is disputed
-    whether it does, comes last."""
+    """Return the scope that opens least: the first that covers none of the others. An older name comes last if sources
+    dispute what it covers."""
     families = catalogue().families.values()
     sure = [scope for scope in scopes if not any(scope in family.doubtful for family in families)] or scopes
     return next(
@@ -26,7 +26,7 @@ def narrowest(scopes: Sequence[str]) -> str:
 
 
 def translated(scope: str, target: Target) -> tuple[str, ...]:
-    """Return how the target is told a scope; empty where it is not to be had there."""
+    """Return the target's spelling of a scope; empty if the target does not grant it."""
     try:
         return translate(scope, target)
     except OboError:
@@ -34,10 +34,10 @@ def translated(scope: str, target: Target) -> tuple[str, ...]:
 
 
 def spellings(scopes: Sequence[str], route: Route | None, target: Target) -> list[str]:
-    """Return what to declare for the target: one scope of those that would do, or all of those that are needed together.
+    """Return what to declare for the target: one of several sufficient scopes, or all that are needed together.
 
-    Where the target takes none of ``scopes`` as it is written, the route's other scopes come before a translation, which may
-    open more (`widening` says so). Empty where the target grants nothing for it.
+    If the target takes none of ``scopes`` as written, the route's other scopes come before a translation, which may open
+    more (`widening` says so). Empty if the target grants nothing for it.
     """
     if route is not None and set(scopes) & set(route.any_of):
         named = [scope for scope in route.any_of if scope in scopes]
@@ -55,8 +55,8 @@ def for_route(route: Route, missing: Sequence[str], target: Target) -> list[str]
     """Return what to declare for a call of a route: the narrowest scope that the target grants, or all that it needs together.
 
     Args:
-        route: What is called.
-        missing: Those of the route's scopes that are not declared.
+        route: The route that is called.
+        missing: The route's scopes that are not declared.
         target: Where the agent runs.
     """
     if route.all_of:
@@ -66,17 +66,17 @@ def for_route(route: Route, missing: Sequence[str], target: Target) -> list[str]
 
 
 def widening(scopes: Sequence[str], spelled: Sequence[str]) -> list[str]:
-    """Return those of ``spelled`` that open more than ``scopes``."""
+    """Return the scopes in ``spelled`` that open more than ``scopes``."""
     return [scope for scope in spelled if any(covers(scope, other) and not covers(other, scope) for other in scopes)]
 
 
 def is_wider(spelled: Sequence[str], route: Route) -> bool:
-    """Check whether a scope opens more than the narrowest one that would do for a route."""
+    """Check whether a scope opens more than the narrowest scope that is enough for a route."""
     return bool(route.any_of) and bool(widening([narrowest(route.any_of)], spelled))
 
 
 def instead(route: Route, declared: Collection[str]) -> str:
-    """Return the way that does without the route's scopes, for a tool that declares these scopes; empty where none is known."""
+    """Return a way to do without the route's scopes, for a tool that declares ``declared``; empty if none is known."""
     for kind, words in route.instead.items():
         if not kind or any(scope in declared for target in TARGETS for scope in _scopes_of(kind, target)):
             return words

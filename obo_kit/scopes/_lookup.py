@@ -1,10 +1,4 @@
-"""The catalogue of API scopes, and its look-ups.
-
-One place knows how each target spells a scope, which scopes a resource or a REST path needs, and what the user must be
-granted besides. Nobody publishes these lists, so every entry carries its sources and the days it was seen; the platform
-stays the only judge, and a project can correct the catalogue by a file of its own (`catalogue`). Importing this package
-costs the standard library only, and reads no file.
-"""
+"""Look up scopes, resources and routes in the catalogue, and judge what a token's scopes cover."""
 
 from __future__ import annotations
 
@@ -66,16 +60,16 @@ _BUILT_IN: Final = Catalogue(
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """Return the catalogue that this process goes by: the kit's own, with the entries of the project's file in place.
+    """Return the catalogue that this process uses: the kit's own, corrected by the project's file.
 
-    The file is the one that ``OBO_KIT_CATALOGUE`` names, else ``obo_kit_catalogue.yaml`` beside the agent (`look_beside`), in
-    the working directory, or where the project's own modules are looked for (``log_model`` packs it with the model's code);
-    never from an installed package. It is read once per process, when the catalogue is first needed, which is said at
-    INFO. An empty ``OBO_KIT_CATALOGUE`` means none.
+    The project's file is the one that ``OBO_KIT_CATALOGUE`` names. Otherwise it is ``obo_kit_catalogue.yaml`` beside the
+    agent (`look_beside`), in the working directory, or in a folder of the project's own modules (``log_model`` packs it with
+    the model's code), never in an installed package. It is read once per process, when the catalogue is first needed; a line
+    at INFO says so. An empty ``OBO_KIT_CATALOGUE`` means no file.
     ``SCOPES``, ``KINDS``, ``ROUTES`` and ``SOURCES`` of this module are the tables of this catalogue.
 
     Raises:
-        PolicyError: The file cannot be used; the message holds its name, the line and the key.
+        PolicyError: The file cannot be used. The message names the file, the line and the key.
     """
     file, folder = _file_in_force()
     if file is None:
@@ -83,12 +77,12 @@ def catalogue() -> Catalogue:
     from obo_kit.scopes._overrides import overridden
 
     corrected = overridden(_BUILT_IN, file, inside=folder)
-    logger.info("Scopes go by %s, too.", visible(file, ""))
+    logger.info("The scope catalogue is corrected by %s.", visible(file, ""))
     return corrected
 
 
 def look_beside(agent: str | os.PathLike[str]) -> None:
-    """Go by the project's file beside an agent, or in a folder of agents, where there is one and no other one is named."""
+    """Use the project's file beside an agent, or in a folder of agents, if there is one and no other file is named."""
     global _agent_folder
     if "OBO_KIT_CATALOGUE" in os.environ:
         return
@@ -106,7 +100,7 @@ _INSTALLED: Final = frozenset({"dist-packages", "site-packages"})
 
 
 def _file_in_force() -> tuple[str | None, str | None]:
-    """Return the file, and the folder that it was found in; no folder for one that is named."""
+    """Return the file and the folder that it was found in; no folder for a file that was named."""
     named = os.environ.get("OBO_KIT_CATALOGUE")
     if named is not None:
         return (os.path.abspath(named.strip()) if named.strip() else None), None
@@ -133,7 +127,7 @@ def _plain(words: str) -> str:
 
 @functools.cache
 def _words() -> dict[str, str]:
-    """Map what people call things to scopes; a scope's own name wins over a kind of resource."""
+    """Map everyday names to scopes. A scope's own name takes precedence over a kind of resource."""
     words = {
         "connection": "catalog.connections",
         "database": "postgres",
@@ -151,10 +145,10 @@ def _words() -> dict[str, str]:
 
 
 def nearest(name: str) -> str | None:
-    """Return the catalogue's name that ``name`` most likely stands for, or ``None``.
+    """Return the catalogue's name that ``name`` most likely means, or ``None``.
 
-    Understands slips of the pen, names that were tried and refused, and words for resources: ``"genie space"`` gives
-    ``"genie"``. A name the catalogue holds is its own nearest.
+    Understands typing errors, names that were tried and refused, and words for resources: ``"genie space"`` gives
+    ``"genie"``. A name that is in the catalogue is its own nearest.
     """
     tidy = name.strip().lower()
     if tidy in catalogue().scopes:
@@ -177,24 +171,24 @@ def nearest(name: str) -> str | None:
 
 
 def check_known(name: str) -> None:
-    """Return silently where the catalogue holds ``name``, spelled exactly so.
+    """Do nothing if the catalogue has ``name``, spelled exactly so.
 
     Raises:
-        UnknownScopeError: With the nearest name, where there is one.
+        UnknownScopeError: The catalogue does not have it. The error carries the nearest name, if there is one.
     """
     if not isinstance(name, str):
-        given = type(name).__name__
+        type_name = type(name).__name__
         raise UnknownScopeError(
-            f"A scope is a string, not a {given}.",
+            f"A scope is a string, not a {type_name}.",
             remedy="Pass names such as 'genie', or an MLflow resource such as DatabricksGenieSpace(...).",
-            scope=given,
+            scope=type_name,
             nearest=None,
         )
     if name in catalogue().scopes:
         return
     near = nearest(name)
-    what = f"The catalogue knows no scope {name!r}." if name.strip() else "A scope's name is empty."
-    hint = f"Write {near!r}" if near else "See `obo-kit scopes` for the known names"
+    what = f"The catalogue has no scope {name!r}." if name.strip() else "A scope's name is empty."
+    hint = f"Write {near!r}" if near else "Run `obo-kit scopes` to list the known names"
     raise UnknownScopeError(
         what,
         remedy=f"{hint}; if {name!r} is a newer scope than this catalogue, pass allow_unknown=True."
@@ -208,7 +202,7 @@ def check_known(name: str) -> None:
 def search(term: str) -> list[Scope | ResourceKind]:
     """Return the scopes, then the kinds of resources, whose name, title, class or note contains ``term`` in any case.
 
-    An empty term finds everything.
+    An empty term returns everything.
     """
     wanted = term.strip().lower()
     scopes = [scope for scope in catalogue().scopes.values() if wanted in f"{scope.name}\n{scope.note}".lower()]
@@ -224,10 +218,10 @@ def search(term: str) -> list[Scope | ResourceKind]:
 
 
 def kind_of(resource: object) -> ResourceKind:
-    """Return the kind of an MLflow resource, recognised by the names of its classes; mlflow is not imported.
+    """Return the kind of an MLflow resource. It is recognised by its class names; mlflow is not imported.
 
     Raises:
-        PolicyError: Nothing in the catalogue fits the type of ``resource``.
+        PolicyError: No kind in the catalogue fits the type of ``resource``.
     """
     known = catalogue().kinds_by_class
     for cls in type(resource).__mro__:
@@ -235,19 +229,19 @@ def kind_of(resource: object) -> ResourceKind:
             return known[cls.__name__]
     if isinstance(resource, type):
         raise PolicyError(
-            f"{resource.__name__} is a class, and a resource is an instance.",
+            f"{resource.__name__} is a class, but a resource is an instance.",
             remedy=f"Name the resource: {resource.__name__}('...').",
         )
     raise PolicyError(
-        f"No kind of resource is known for {type(resource).__name__}.",
+        f"The catalogue has no kind of resource for {type(resource).__name__}.",
         remedy=f"Pass one of {', '.join(sorted(known))}, or the scopes by name.",
     )
 
 
 def scopes_of(kind: ResourceKind, target: Target, naming: Naming = "current") -> tuple[str, ...]:
-    """Return the scopes, all of them needed, that ``target`` must be told for ``kind``.
+    """Return the scopes to declare for ``kind`` on ``target``. All of them are needed.
 
-    Where the older names no longer pass, ``naming="granular"`` gives the current ones.
+    If the target no longer accepts the older names, ``naming="granular"`` gives the current ones.
 
     Raises:
         PolicyError: The target has no scope for this kind.
@@ -263,10 +257,10 @@ def scopes_of(kind: ResourceKind, target: Target, naming: Naming = "current") ->
 
 
 def translate(scope: str, target: Target) -> tuple[str, ...]:
-    """Return how ``target`` wants to be told a scope that an author wrote, in either vocabulary.
+    """Return the target's spelling of a scope that an author wrote in either vocabulary.
 
-    As written where the target accepts it; nothing where the target grants it always and refuses to be told; else the
-    narrowest other spelling that covers it.
+    Returns the scope as written if the target accepts it; nothing if the target always grants it and refuses it in a
+    configuration; otherwise the narrowest other spelling that covers it.
 
     Raises:
         UnknownScopeError: The catalogue does not know the scope.
@@ -361,10 +355,10 @@ def _in_doubt(held: frozenset[str], needed: str) -> bool:
 
 
 def verdict(held: Iterable[str] | None, needed: str) -> Verdict:
-    """Say whether a token with the scopes ``held`` has ``needed``.
+    """Return whether a token with the scopes ``held`` has ``needed``.
 
-    ``UNKNOWN`` where the token does not say what it carries (``held`` is ``None``), where a spelling is in the way that
-    the catalogue does not know, or where sources disagree whether an older name still does for the new one.
+    ``UNKNOWN`` if the token does not say what it carries (``held`` is ``None``), if the catalogue does not know one of the
+    spellings, or if sources disagree whether an older name still counts for the new one.
 
     Raises:
         TypeError: ``held`` is one string instead of several.
@@ -379,7 +373,7 @@ def verdict(held: Iterable[str] | None, needed: str) -> Verdict:
 
 def _all_verdict(held: frozenset[str], needed: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
     verdicts = {name: verdict(held, name) for name in needed}
-    missing = tuple(name for name, found in verdicts.items() if found is Verdict.MISSING)
+    missing = tuple(name for name, answer in verdicts.items() if answer is Verdict.MISSING)
     if missing:
         return Verdict.MISSING, missing
     return (Verdict.UNKNOWN if Verdict.UNKNOWN in verdicts.values() else Verdict.GRANTED), ()
@@ -388,7 +382,7 @@ def _all_verdict(held: frozenset[str], needed: tuple[str, ...]) -> tuple[Verdict
 def implied(scopes: Iterable[str]) -> frozenset[str]:
     """Return those of ``scopes`` that another of them contains, by name: ``sql`` contains ``sql.warehouses``.
 
-    Two spellings of one permission, such as ``genie`` and ``dashboards.genie``, imply neither: targets differ.
+    Two spellings of one permission, such as ``genie`` and ``dashboards.genie``, do not imply each other: targets differ.
     """
     names = _names(scopes)
     return frozenset(inner for inner in names if any(_contains(outer, inner) for outer in names))
@@ -410,7 +404,7 @@ def _templates() -> list[tuple[tuple[str, ...], Route]]:
 
 
 def _match(method: str, path: str) -> tuple[Route, bool] | None:
-    """The most specific route, and whether the path ends where its template does."""
+    """Return the most specific route, and whether the path ends where its template does."""
     return _match_segments(method, segments_of(path))
 
 
@@ -427,29 +421,28 @@ def _match_segments(method: str, segments: tuple[str, ...]) -> tuple[Route, bool
 
 
 def route_for(method: str, path: str) -> Route | None:
-    """Return the most specific route of a call, or ``None`` where the catalogue knows none.
+    """Return the most specific route of a call, or ``None`` if the catalogue knows none.
 
     Args:
-        method: The HTTP method, in any case; HEAD is taken as GET.
-        path: The path on the workspace's host; a query string is ignored.
+        method: The HTTP method, in any case. HEAD counts as GET.
     """
-    found = _match(method, path)
-    return found[0] if found else None
+    match = _match(method, path)
+    return match[0] if match else None
 
 
 def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tuple[str, ...]]:
-    """Say whether a token with the scopes ``held`` may call ``route``.
+    """Return whether a token with the scopes ``held`` may call ``route``.
 
     Returns:
-        The verdict, and what is missing: those of ``all_of`` that are, or the whole of ``any_of``, one of which would
-        do. Empty unless the verdict is ``MISSING``.
+        The verdict, and the missing scopes: those of ``all_of``, or the whole of ``any_of``, one of which would be enough.
+        They are empty unless the verdict is ``MISSING``.
     """
     if held is None:
         return Verdict.UNKNOWN, ()
     names = _names(held)
     if route.all_of:
         return _all_verdict(names, route.all_of)
-    # any_of lists every spelling that passes, so an older name that is not in it is no matter of doubt here.
+    # any_of lists every spelling that is accepted, so an older name that is not in it is not in doubt here.
     if any(name == needed or (not route.exact and covers(name, needed)) for name in names for needed in route.any_of):
         return Verdict.GRANTED, ()
     if any(name not in catalogue().scopes or name in route.doubtful for name in names):
@@ -459,12 +452,12 @@ def route_verdict(route: Route, held: Iterable[str] | None) -> tuple[Verdict, tu
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """One look at the catalogue for one request.
+    """The catalogue's answer for one request.
 
     Attributes:
-        route: The most specific route; `None` where the catalogue knows none.
-        others: The routes of other readings of the path: servers differ in what a coded slash is.
-        reads: Has the call no effect, so that it may be repeated?
+        route: The most specific route; `None` if the catalogue knows none.
+        others: The routes of the path's other readings: servers differ in how they read a percent-encoded slash.
+        reads: True if the call has no effect, so that it may be repeated.
     """
 
     route: Route | None
@@ -491,6 +484,6 @@ def opens_unknown(held: Iterable[str]) -> bool:
 def is_read(method: str, path: str) -> bool:
     """Check whether a call may be repeated because it has no effect.
 
-    GET and HEAD are; of the rest only what the catalogue marks, such as a vector search. What it does not know is not.
+    GET and HEAD have none. Of other calls, only those count that the catalogue marks, such as a vector search.
     """
     return match_route(method, path).reads

@@ -1,4 +1,4 @@
-"""The shapes of the catalogue's entries: immutable, hashable, picklable, and nothing in them is about a user."""
+"""The types of the catalogue's entries: immutable, hashable and picklable. None of them holds anything about a user."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Target = Literal["model-serving", "apps"]
 """Where the agent runs."""
 
 Naming = Literal["current", "granular"]
-"""Which vocabulary a resource is spelled in: the short names of 2026, or the older dotted ones."""
+"""The vocabulary of a resource's scopes: the short names of 2026, or the older dotted ones."""
 
 Confidence = Literal["documented", "reported", "inferred"]
-"""Stated by Databricks (docs, schema, shipped code); observed and written down by somebody; or concluded from those."""
+"""Stated by Databricks (docs, schema, shipped code); observed and reported by somebody; or inferred from those."""
 
 TARGETS: tuple[Target, ...] = ("model-serving", "apps")
 
 
 class Verdict(enum.Enum):
-    """Say whether a token holds what is needed. Three-valued, because a spelling nobody has seen proves nothing."""
+    """Whether a token holds what is needed. There are three values, because a spelling nobody has seen proves nothing."""
 
     GRANTED = "granted"
     MISSING = "missing"
@@ -49,13 +49,13 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where a fact comes from.
+    """The source of a fact.
 
     Attributes:
         key: The name by which entries cite it.
-        url: The page, or ``""`` where the source has no public address.
+        url: The page, or ``""`` if the source has no public address.
         what: What it is, in a few words.
-        as_of: The day it speaks of, or ``None`` where it bears no date.
+        as_of: The day that it describes, or ``None`` if it has no date.
     """
 
     key: str
@@ -71,14 +71,14 @@ class Scope:
     Attributes:
         name: The spelling, e.g. ``"vector-search"``.
         accepted_by: The targets that accept it in an agent's configuration.
-        refused_by: The targets that were seen to refuse it. A target in neither set has never been seen to accept it.
-        always_granted_by: The targets whose user tokens carry it unasked.
-        family: The name that all spellings of a permission, and its parts, share; ``None`` where it stands alone.
+        refused_by: The targets that were seen to refuse it. A target in neither set was never seen to accept it.
+        always_granted_by: The targets whose user tokens carry it without being asked.
+        family: The name that all spellings of a permission, and its parts, share; ``None`` if it stands alone.
         confidence: How well the entry is known.
-        as_of: The day of the youngest observation behind it.
+        as_of: The day of the latest observation behind it.
         sources: Keys into ``SOURCES``.
-        note: What else one should know.
-        reach: What a token that carries it opens, besides what the agent means to use.
+        note: Anything else to know.
+        reach: What a token with this scope opens, beyond what the agent means to use.
     """
 
     name: str
@@ -95,14 +95,14 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """Name what the user must be granted on the resource, besides the token's scope.
+    """A grant that the user needs on the resource, besides the token's scope.
 
     Attributes:
         privilege: E.g. ``"CAN RUN"`` or ``"SELECT"``.
-        on: The object it is granted on, in words, e.g. ``"its warehouse"``.
+        on: The object that it is granted on, in words, e.g. ``"its warehouse"``.
         confidence: How well it is known.
         sources: Keys into ``SOURCES``.
-        note: What else one should know.
+        note: Anything else to know.
     """
 
     privilege: str
@@ -116,21 +116,21 @@ class Grant:
 class ResourceKind:
     """A kind of resource, and how each target spells the scopes that reach it.
 
-    The three mappings hold an entry for every target; an empty tuple under ``current`` means that the target has no
-    scope for this kind.
+    The three mappings have an entry for every target. An empty tuple under ``current`` means that the target has no scope
+    for this kind.
 
     Attributes:
         name: E.g. ``"genie_space"``.
         title: E.g. ``"Genie space"``.
         mlflow_classes: Names of the ``mlflow.models.resources`` classes that stand for it.
-        current: The scopes to ask for, all of them needed.
-        granular: The same in the older dotted names, where the target still takes them.
-        also: Further spellings that do, for all or part of what the kind is used for.
-        grants: What the user must be granted.
-        confidence: How well the entry is known: the weaker one, where targets differ.
-        as_of: The day of the youngest observation behind it.
+        current: The scopes to declare. All of them are needed.
+        granular: The same in the older dotted names, if the target still accepts them.
+        also: Further spellings that are enough for all or some uses of the kind.
+        grants: The grants that the user needs.
+        confidence: How well the entry is known: the weaker value, if targets differ.
+        as_of: The day of the latest observation behind it.
         sources: Keys into ``SOURCES``.
-        note: What else one should know.
+        note: Anything else to know.
     """
 
     name: str
@@ -152,19 +152,19 @@ class Route:
 
     Attributes:
         methods: Upper-case HTTP methods; empty means any.
-        path: A template that matches its segments and everything below: ``"{x}"`` stands for one segment,
+        path: A template that matches its own segments and everything below them: ``"{x}"`` stands for one segment,
             ``"{x}:verb"`` for one that ends in ``:verb``.
-        any_of: One of these suffices; the first is the one to ask for.
+        any_of: One of these is enough. Declare the first.
         all_of: All of these are needed.
         kind: The ``ResourceKind`` it belongs to, or ``None``.
-        reads: Whether a call that is not a GET or HEAD still has no effect, so that it may be repeated.
-        doubtful: Spellings of which sources disagree whether they suffice.
-        exact: Only ``any_of`` as it is spelled opens it: no other name of the same permission does, nor ``all-apis``.
-        instead: What does without the scopes, by the kind of resource that a tool declares; under ``""`` for any tool.
+        reads: True if a call other than GET or HEAD has no effect, so that it may be repeated.
+        doubtful: Spellings of which sources disagree whether they are enough.
+        exact: True if only ``any_of`` as spelled opens it: no other name of the same permission does, nor ``all-apis``.
+        instead: A way to do without the scopes, by the kind of resource that a tool declares; under ``""`` for any tool.
         confidence: How well the entry is known.
-        as_of: The day of the youngest observation behind it.
+        as_of: The day of the latest observation behind it.
         sources: Keys into ``SOURCES``.
-        note: What else one should know.
+        note: Anything else to know.
     """
 
     methods: frozenset[str]
@@ -187,10 +187,10 @@ class Family:
     """Spellings that belong together, beyond what their dots already say.
 
     Attributes:
-        heads: Full equals of one another; each covers every part.
-        doubtful: Parts of which it is disputed whether they do for a head: older names that some APIs stopped taking,
-            or that the REST reference tells apart where other reports do not.
-        parts: Parts that certainly do not do for a head.
+        heads: Equivalent names. Each covers every part.
+        doubtful: Parts of which it is disputed whether they are enough for a head: older names that some APIs stopped
+            accepting, or names that the REST reference distinguishes and other reports do not.
+        parts: Parts that are certainly not enough for a head.
         sources: Keys into ``SOURCES``.
     """
 
@@ -202,13 +202,13 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dispute:
-    """A matter on which sources disagree.
+    """A point on which sources disagree.
 
     Attributes:
-        about: The names of the scopes and kinds it concerns.
-        one: What some sources say.
-        other: What others say.
-        stance: What this catalogue makes of it.
+        about: The names of the scopes and kinds that it concerns.
+        one: The statement of some sources.
+        other: The statement of the others.
+        stance: The catalogue's decision.
         sources: Keys into ``SOURCES``, for both sides.
     """
 
@@ -221,16 +221,16 @@ class Dispute:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All that is known, in one table.
+    """Everything that is known, in one table.
 
     Attributes:
         scopes: Every spelling that is known to be a scope, by name.
-        families: Which of them belong together.
+        families: The spellings that belong together.
         kinds: Every kind of resource, by name.
-        routes: The parts of the REST API whose scopes are known. Where several fit a call, the most specific one counts.
+        routes: The parts of the REST API whose scopes are known. If several match a call, the most specific one counts.
         sources: Every source that an entry cites, by key.
-        disputes: Where sources disagree.
-        file: The file whose entries stand in place of the kit's own, or ``None``.
+        disputes: The points on which sources disagree.
+        file: The file whose entries replace the kit's own, or ``None``.
     """
 
     scopes: Mapping[str, Scope] = field(hash=False)
@@ -243,10 +243,10 @@ class Catalogue:
 
     @cached_property
     def kinds_by_class(self) -> Mapping[str, ResourceKind]:
-        """The kinds, by the names of the MLflow classes that stand for them."""
+        """Return the kinds, by the names of the MLflow classes that stand for them."""
         return {name: kind for kind in self.kinds.values() for name in kind.mlflow_classes}
 
     def seen(self, entry: Scope | ResourceKind | Route) -> tuple[date, date]:
-        """The days of the oldest and of the youngest dated observation behind an entry."""
+        """Return the days of the oldest and of the latest dated observation behind an entry."""
         days = [self.sources[key].as_of for key in entry.sources]
         return min([day for day in days if day is not None and day <= entry.as_of], default=entry.as_of), entry.as_of

@@ -1,7 +1,7 @@
-"""A project's own file, which corrects the catalogue.
+"""Read a project's own file, which corrects the catalogue.
 
-The file has a section for each table of the `Catalogue`, and the keys of an entry are the fields of its type. What is
-written replaces the field of the kit's entry; the rest of the entry stays. An entry that the kit does not have is new.
+The file has a section for each table of the `Catalogue`. The keys of an entry are the fields of its type. A field in the
+file replaces the field of the kit's entry, and the rest of the entry stays. An entry that the kit does not have is added.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ _Entry = TypeVar("_Entry", Scope, Family, ResourceKind, Route)
 
 
 def overridden(catalogue: Catalogue, file: str, *, inside: str | None = None) -> Catalogue:
-    """The catalogue with the entries of a file in place of its own.
+    """Return the catalogue, with entries replaced by those of a file.
 
     Args:
-        catalogue: What is known without it.
-        file: A YAML file with ``as_of`` (the day it speaks of) and sections ``scopes``, ``families``, ``kinds``, ``routes``.
-        inside: The folder that it was found in, which a symbolic link must not lead out of; ``None`` for one that is named.
+        catalogue: The catalogue without the file.
+        file: A YAML file with ``as_of`` (the day it describes) and sections ``scopes``, ``families``, ``kinds``, ``routes``.
+        inside: The folder that the file was found in. A symbolic link must not lead out of it. Pass ``None`` for a file
+            that the caller named.
 
     Raises:
-        PolicyError: The file cannot be read, or an entry does not fit; the message holds file, line and key.
+        PolicyError: The file cannot be read, or an entry does not fit. The message names the file, the line and the key.
     """
     try:
         return _Reading(catalogue, read(file, inside=inside), Path(file).name).result()
@@ -62,7 +63,7 @@ def overridden(catalogue: Catalogue, file: str, *, inside: str | None = None) ->
 
 
 class _Reading:
-    """One file, read over a catalogue."""
+    """The entries of one file, read over a catalogue."""
 
     def __init__(self, catalogue: Catalogue, document: Document, name: str) -> None:
         self.base = catalogue
@@ -72,7 +73,7 @@ class _Reading:
             if key not in {"as_of", *_SECTIONS}:
                 raise document.unknown((key,), ["as_of", *_SECTIONS])
         if "as_of" not in self.top:
-            raise document.error((), "needs 'as_of', the day on which this was seen, such as 2026-11-23")
+            raise document.error((), "needs 'as_of', the day on which the entries were seen, such as 2026-11-23")
         self.as_of = self.day(("as_of",), self.top["as_of"])
         own = Source(key=name, url="", what="The project's own catalogue file", as_of=self.as_of)
         self.own = name
@@ -107,24 +108,24 @@ class _Reading:
         }
 
     def result(self) -> Catalogue:
-        # Names first, so that what refers to them finds them.
-        for name, place, given in self.section("scopes"):
-            self.scopes[name] = self.scope(name, place, given)
-        for name, place, given in self.section("families"):
-            self.families[name] = self.family(name, place, given)
-        for name, place, given in self.section("kinds"):
-            self.kinds[name] = self.kind(name, place, given)
+        # Names first: later sections refer to them.
+        for name, place, values in self.section("scopes"):
+            self.scopes[name] = self.scope(name, place, values)
+        for name, place, values in self.section("families"):
+            self.families[name] = self.family(name, place, values)
+        for name, place, values in self.section("kinds"):
+            self.kinds[name] = self.kind(name, place, values)
         self.check_kinds()
-        routes = [self.route(key, place, given) for key, place, given in self.section("routes")]
+        routes = [self.route(key, place, values) for key, place, values in self.section("routes")]
         replaced = {(route.methods, route.path) for route in routes}
         added = tuple(name for name in self.scopes if name not in self.base.scopes)
-        kept = [route for route in self.base.routes if (route.methods, route.path) not in replaced]
+        unchanged = [route for route in self.base.routes if (route.methods, route.path) not in replaced]
         return Catalogue(
             scopes=MappingProxyType(dict(sorted(self.scopes.items()))),
             families=MappingProxyType(self.families),
             kinds=MappingProxyType(self.kinds),
-            # The file's first: of two that are equally specific, the first one counts.
-            routes=(*routes, *(_open_to(route, added) for route in kept)),
+            # The file's routes come first: of two that are equally specific, the first counts.
+            routes=(*routes, *(_open_to(route, added) for route in unchanged)),
             sources=MappingProxyType(self.sources),
             disputes=self.base.disputes,
             file=os.path.abspath(str(self.document.file)),
@@ -134,83 +135,83 @@ class _Reading:
         for key, value in self.document.mapping((name,), self.top.get(name)).items():
             place = (name, key)
             if not key.strip() or key != key.strip():
-                raise self.document.error(place, "a name is text without white space around it")
+                raise self.document.error(place, "a name must be text without white space around it")
             yield key, place, self.document.mapping(place, value)
 
     # ---------------------------------------------------------------- entries
 
-    def changes(self, place: Place, given: Mapping[str, Any], of: type, *, but: Iterable[str] = ()) -> dict[str, Any]:
+    def changes(self, place: Place, values: Mapping[str, Any], of: type, *, but: Iterable[str] = ()) -> dict[str, Any]:
         known = [field.name for field in fields(of) if field.name not in but]
-        for key in given:
+        for key in values:
             if key not in known:
                 raise self.document.unknown((*place, key), known)
-        found = {key: self.readers[key]((*place, key), value) for key, value in given.items()}
-        return {**found, "sources": tuple(dict.fromkeys((self.own, *found.get("sources", ()))))}
+        fields_read = {key: self.readers[key]((*place, key), value) for key, value in values.items()}
+        return {**fields_read, "sources": tuple(dict.fromkeys((self.own, *fields_read.get("sources", ()))))}
 
-    def made(self, known: Any, of: type[_Entry], found: dict[str, Any], *, place: Place, **unless: Any) -> _Entry:
+    def made(self, known: Any, of: type[_Entry], values: dict[str, Any], *, place: Place, **unless: Any) -> _Entry:
         if "as_of" in {field.name for field in fields(of)}:
-            found = {"as_of": self.as_of, "confidence": "reported", **found}
+            values = {"as_of": self.as_of, "confidence": "reported", **values}
         if known is not None:
-            # The older sources still say when the entry was first seen.
-            sources: dict[str, Any] = dict.fromkeys((*known.sources, *found["sources"]))
-            changed: _Entry = replace(known, **{**found, "sources": tuple(sources)})
+            # Keep the older sources: they say when the entry was first seen.
+            sources: dict[str, Any] = dict.fromkeys((*known.sources, *values["sources"]))
+            changed: _Entry = replace(known, **{**values, "sources": tuple(sources)})
             return changed
-        found = {**unless, **found}
+        values = {**unless, **values}
         for field in fields(of):
-            if field.name not in found and field.default is MISSING:
+            if field.name not in values and field.default is MISSING:
                 raise self.document.error(place, f"is new here, and needs {field.name!r}")
-        return of(**found)
+        return of(**values)
 
-    def scope(self, name: str, place: Place, given: Mapping[str, Any]) -> Scope:
-        found = self.changes(place, given, Scope, but=("name", "family"))
+    def scope(self, name: str, place: Place, values: Mapping[str, Any]) -> Scope:
+        changes = self.changes(place, values, Scope, but=("name", "family"))
         nobody: frozenset[Target] = frozenset()
         scope = self.made(
-            self.scopes.get(name), Scope, found, place=place, name=name, accepted_by=nobody, refused_by=nobody,
+            self.scopes.get(name), Scope, changes, place=place, name=name, accepted_by=nobody, refused_by=nobody,
             always_granted_by=nobody, family=None,
         )  # fmt: skip
-        accepted = found.get("accepted_by", nobody)
-        both = accepted & (found.get("refused_by", nobody) | found.get("always_granted_by", nobody))
+        accepted = changes.get("accepted_by", nobody)
+        both = accepted & (changes.get("refused_by", nobody) | changes.get("always_granted_by", nobody))
         if both:
             raise self.document.error(
-                place, f"{', '.join(sorted(both))} cannot accept it and refuse it, or grant it unasked"
+                place, f"{', '.join(sorted(both))} cannot both accept it and refuse it, or grant it unasked"
             )
-        # What is said here settles the matter for the targets that it names.
-        for one, others in (
+        # The file settles the matter for the targets that it names.
+        for field, others in (
             ("accepted_by", ("refused_by", "always_granted_by")),
             ("refused_by", ("accepted_by",)),
             ("always_granted_by", ("accepted_by",)),
         ):
             for other in others:
-                if one in found and other not in found:
-                    scope = replace(scope, **{other: getattr(scope, other) - found[one]})
+                if field in changes and other not in changes:
+                    scope = replace(scope, **{other: getattr(scope, other) - changes[field]})
         return scope
 
-    def family(self, name: str, place: Place, given: Mapping[str, Any]) -> Family:
+    def family(self, name: str, place: Place, values: Mapping[str, Any]) -> Family:
         known = self.families.get(name)
-        family = self.made(known, Family, self.changes(place, given, Family), place=place)
+        family = self.made(known, Family, self.changes(place, values, Family), place=place)
         members = [*family.heads, *family.doubtful, *family.parts]
         for member in members:
             if members.count(member) > 1:
-                raise self.document.error(place, f"{member!r} stands in it twice")
+                raise self.document.error(place, f"{member!r} is in it twice")
             other = self.scopes[member].family
             if other not in {None, name}:
-                raise self.document.error(place, f"{member!r} is of the family {other!r} already")
+                raise self.document.error(place, f"{member!r} is already in the family {other!r}")
             self.scopes[member] = replace(self.scopes[member], family=name)
         for scope in list(self.scopes.values()):
             if scope.family == name and scope.name not in members:
                 self.scopes[scope.name] = replace(scope, family=None)
         return family
 
-    def kind(self, name: str, place: Place, given: Mapping[str, Any]) -> ResourceKind:
-        found = self.changes(place, given, ResourceKind, but=("name",))
+    def kind(self, name: str, place: Place, values: Mapping[str, Any]) -> ResourceKind:
+        changes = self.changes(place, values, ResourceKind, but=("name",))
         known = self.kinds.get(name)
-        current = found.get("current", {})
+        current = changes.get("current", {})
         for key in ("current", "granular", "also"):
             before: Mapping[Target, tuple[str, ...]] = getattr(known, key) if known else dict.fromkeys(TARGETS, ())
-            # A target whose current names changed has no older ones any more, unless they are given.
-            found[key] = {**before, **(current if key == "granular" else {}), **found.get(key, {})}
+            # If the file changes a target's current names, the older ones go, unless the file gives them too.
+            changes[key] = {**before, **(current if key == "granular" else {}), **changes.get(key, {})}
         kind = self.made(
-            known, ResourceKind, found, place=place, name=name, mlflow_classes=(), grants=(),
+            known, ResourceKind, changes, place=place, name=name, mlflow_classes=(), grants=(),
             also=dict.fromkeys(TARGETS, ()),
         )  # fmt: skip
         if not any(kind.current.values()):
@@ -219,14 +220,14 @@ class _Reading:
             for other in self.kinds.values():
                 if other.name != name and cls in other.mlflow_classes:
                     raise self.document.error(
-                        (*place, "mlflow_classes"), f"{cls} stands for the kind {other.name!r} already"
+                        (*place, "mlflow_classes"), f"{cls} already stands for the kind {other.name!r}"
                     )
         return kind
 
     def check_kinds(self) -> None:
-        """No kind may ask a target for what it does not accept, whichever of the two the file changes.
+        """Refuse a kind that asks a target for a scope that it does not accept, whichever of the two the file changes.
 
-        Of a kind that nobody declares as a resource, such as an MCP server, the target has no scope then.
+        A kind that nobody declares as a resource, such as an MCP server, is not refused: the target has no scope for it then.
         """
         for name, entry in self.kinds.items():
             if not entry.mlflow_classes and self.base.kinds.get(name) == entry:
@@ -250,7 +251,7 @@ class _Reading:
         scopes = kind.current[target]
         return scopes if all(target in self.scopes[scope].accepted_by for scope in scopes) else ()
 
-    def route(self, key: str, place: Place, given: Mapping[str, Any]) -> Route:
+    def route(self, key: str, place: Place, values: Mapping[str, Any]) -> Route:
         *methods, path = key.split()
         for method in methods:
             if method not in _METHODS:
@@ -259,13 +260,15 @@ class _Reading:
             raise self.document.error(
                 place, "a route is a path from '/', with its methods before it: 'POST /api/2.0/…'"
             )
-        found = self.changes(place, given, Route, but=("methods", "path"))
-        known = next((one for one in self.base.routes if (one.methods, one.path) == (frozenset(methods), path)), None)
-        for one, other in (("any_of", "all_of"), ("all_of", "any_of")):
-            if found.get(one) and other not in found:
-                found[other] = ()
+        changes = self.changes(place, values, Route, but=("methods", "path"))
+        known = next(
+            (known for known in self.base.routes if (known.methods, known.path) == (frozenset(methods), path)), None
+        )
+        for field, other in (("any_of", "all_of"), ("all_of", "any_of")):
+            if changes.get(field) and other not in changes:
+                changes[other] = ()
         route = self.made(
-            known, Route, found, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
+            known, Route, changes, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
             reads=False, doubtful=(), exact=False, instead={},
         )  # fmt: skip
         if bool(route.any_of) == bool(route.all_of):
@@ -292,7 +295,7 @@ class _Reading:
     def texts(self, place: Place, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
             return (self.text(place, value),)
-        return tuple(self.text((*place, number), one) for number, one in enumerate(value))
+        return tuple(self.text((*place, number), item) for number, item in enumerate(value))
 
     def one_of(self, place: Place, value: Any, known: Iterable[str], what: str) -> str:
         name = self.text(place, value)
@@ -321,27 +324,27 @@ class _Reading:
         return frozenset(self.one_of(place, name, TARGETS, "target") for name in self.texts(place, value))
 
     def per_target(self, place: Place, value: Any) -> dict[str, tuple[str, ...]]:
-        given = self.document.mapping(place, value)
-        for target in given:
+        scopes = self.document.mapping(place, value)
+        for target in scopes:
             if target not in TARGETS:
                 raise self.document.unknown((*place, target), TARGETS, "target")
-        return {target: self.known_scopes((*place, target), names) for target, names in given.items()}
+        return {target: self.known_scopes((*place, target), names) for target, names in scopes.items()}
 
     def grants(self, place: Place, value: Any) -> tuple[Grant, ...]:
         if not isinstance(value, list):
             raise self.document.error(place, f"expected a list of grants, not {said(value)}")
-        found: list[Grant] = []
-        for number, one in enumerate(value):
+        entries: list[Grant] = []
+        for number, item in enumerate(value):
             entry: dict[str, Any] = {"confidence": "reported"}
             here = (*place, number)
-            for key, text in self.document.mapping(here, one).items():
+            for key, text in self.document.mapping(here, item).items():
                 if key not in {"privilege", "on", "confidence", "note"}:
                     raise self.document.unknown((*here, key), ["privilege", "on", "confidence", "note"])
                 entry[key] = (self.confidence if key == "confidence" else self.text)((*here, key), text)
             if not entry.get("privilege") or not entry.get("on"):
                 raise self.document.error(here, "needs 'privilege' and 'on'")
-            found.append(Grant(sources=(self.own,), **entry))
-        return tuple(found)
+            entries.append(Grant(sources=(self.own,), **entry))
+        return tuple(entries)
 
     def cited(self, place: Place, value: Any) -> tuple[str, ...]:
         keys = self.texts(place, value)
@@ -356,5 +359,5 @@ class _Reading:
 
 
 def _open_to(route: Route, added: tuple[str, ...]) -> Route:
-    """Nearly every scope lets the user be asked for: so do those that a file adds."""
+    """Return the route with a file's new scopes: nearly every scope opens the user's own entry, so those do too."""
     return replace(route, any_of=(*route.any_of, *added)) if added and route.path.endswith("/scim/v2/Me") else route

@@ -1,4 +1,4 @@
-"""Paths of the workspace's APIs, as a server resolves them."""
+"""Split the paths of the workspace's APIs as a server does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def segments_of(path: str, *, decode: bool = False) -> tuple[str, ...]:
     """Return the path as a server would resolve it, in lower case, so that no spelling of a path escapes its route.
 
     Args:
-        path: Of a URL.
-        decode: Is a coded slash a slash? Servers differ.
+        path: The path of a URL.
+        decode: Whether to read a percent-encoded slash as a slash. Servers differ.
     """
     path = path.partition("?")[0].partition("#")[0]
     if "%" in path and decode:
@@ -29,7 +29,7 @@ def segments_of(path: str, *, decode: bool = False) -> tuple[str, ...]:
 
 
 def _decoded(text: str) -> str:
-    """Return a text without its percent-codes, nor those that come to light."""
+    """Return a text without percent-encoding, however often it was encoded."""
     for _ in range(4):
         text, before = unquote(text), text
         if text == before:
@@ -38,7 +38,7 @@ def _decoded(text: str) -> str:
 
 
 def fits(template: str, segment: str) -> bool:
-    """Check whether a segment of a path is what a template has in its place: itself, or ``{a name}`` and an ending."""
+    """Check whether a path segment matches its part of a template: the same text, or ``{a name}`` and an ending."""
     if not template.startswith("{"):
         return template == segment
     return segment.endswith(template.partition("}")[2])

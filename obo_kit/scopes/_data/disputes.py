@@ -1,4 +1,4 @@
-"""The facts: where sources disagree, and what this catalogue makes of it. Data only."""
+"""The facts: points on which sources disagree, and the catalogue's stance on each. Data only."""
 
 from __future__ import annotations
 

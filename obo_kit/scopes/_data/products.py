@@ -1,8 +1,8 @@
-"""The facts: which scope opens the REST API of a product, where only the product is documented. Data only.
+"""The facts: the scope that opens a product's REST API, for products of which only the scope is documented. Data only.
 
-The scopes page lists a scope for each category of operations and says how many it counts, but not which they are. A path
-belongs to the category that carries the product's name. Where the count is exactly that of the product's methods in
-databricks-sdk 0.120, the operations on its permissions included, that is said.
+The scopes page lists a scope for each category of operations and counts the operations, but does not name them. A path
+belongs to the category that carries the product's name. An entry says so if the count equals the number of the product's
+methods in databricks-sdk 0.120, including the operations on its permissions.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ PRODUCTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "/api/warehouses": _WAREHOUSES,
     }
 )
-"""Paths, and the scopes of which one is taken to open everything below."""
+"""Paths, and the scopes of which any one is taken to open everything below."""
 
 PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -113,7 +113,7 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "/warehouses": _WAREHOUSES,
     }
 )
-"""The objects of the permissions API, and the scopes of the products they belong to."""
+"""The objects of the permissions API, and the scopes of the products that they belong to."""
 
 COUNTED: Final = frozenset(
     {
@@ -137,4 +137,4 @@ COUNTED: Final = frozenset(
         "tags",
     }
 )
-"""The scopes of which the page counts as many operations as the SDK has methods."""
+"""The scopes for which the page counts exactly as many operations as the SDK has methods."""

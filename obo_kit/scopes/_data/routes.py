@@ -1,4 +1,4 @@
-"""The facts: which scopes open which part of the REST API. Data only."""
+"""The facts: the scopes that open each part of the REST API. Data only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from obo_kit.scopes._model import Confidence, Route
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# When the companion reports were gathered; a route is as young as the last of them.
+# The day on which the companion reports were gathered. A route is dated by the last of them.
 _COMPILED: Final = date(2026, 11, 22)
 _REST_2025: Final = date(2025, 9, 1)
 _MCP: Final = date(2026, 9, 28)
@@ -60,7 +60,7 @@ _READ_NOTE: Final = "That the :read form is enough to search is concluded from t
 
 _NO_API: Final = frozenset({"openid", "email", "profile", "offline_access", "billing", "provisioning"})
 _ME: Final = ("iam.current-user:read", "scim", "identity", "access-management")
-# The scopes page lists Me under nearly every group of operations; two reports contradict it.
+# The scopes page lists Me under nearly every group of operations. Two reports contradict it.
 _ME_TOO: Final = tuple(name for name in SCOPES if name not in {*_NO_API, *_ME, "all-apis"})
 
 _SERVING_ROUTES: Final = (
@@ -538,4 +538,4 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_WORKSPACE_ROUTES,
     *_PRODUCT_ROUTES,
 )
-"""Every part of the REST API whose scopes are known. Where several fit a call, the most specific one counts."""
+"""Every part of the REST API whose scopes are known. If several match a call, the most specific one counts."""

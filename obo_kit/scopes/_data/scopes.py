@@ -11,7 +11,7 @@ from obo_kit.scopes._model import Confidence, Family, Scope, Target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The days on which the lists below were seen. No target publishes its list, so each entry is as good as its day.
+# The days on which the lists below were seen. No target publishes its list, so an entry is only as good as its day.
 _REST_2025: Final = date(2025, 9, 1)
 _REST: Final = date(2026, 7, 14)
 _ENUM: Final = date(2026, 8, 6)
@@ -52,8 +52,8 @@ def _scope(
     )
 
 
-# A scope names an API and no resource in it (G-BHAVINK). That what an endpoint does is bounded by its own scopes is
-# documented (D-OBO-OLD); the rest follows from the routes that a scope opens.
+# A scope names an API, not a resource in it (G-BHAVINK). It is documented that an endpoint's own scopes bound what it does
+# (D-OBO-OLD). The rest follows from the routes that a scope opens.
 _SQL_REACH: Final = (
     "Every warehouse that the user may use, and any statement there: it reads and writes whatever the user may."
 )
@@ -314,7 +314,7 @@ _ASKED_FOR: Final = (
 
 _REST_ONLY_NOTE: Final = "A REST API scope that no target grants to a user's token."
 
-# The scopes page's list, without the names that a target takes too.
+# The scopes page's list, without the names that a target accepts too.
 _REST_ONLY: Final = tuple(
     _scope(name, _NONE, _REST, "D-SCOPES", "G-BHAVINK", note=_REST_ONLY_NOTE)
     for name in (
@@ -464,10 +464,10 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
 )
 
 NOT_A_PARENT: Final = frozenset({("dashboards", "dashboards.genie")})
-"""Pairs whose names look like parent and child and are not (G-BHAVINK)."""
+"""Pairs whose names look like parent and child but are not (G-BHAVINK)."""
 
 OTHER_NAME: Final[Mapping[str, str]] = MappingProxyType({"mcp.sql": "sql"})
-"""Names to ask for where a target does not take a scope, beyond what families and dots say (D-MCP, P-AGENTBRICKS)."""
+"""Names to ask for if a target does not accept a scope, beyond what families and dots say (D-MCP, P-AGENTBRICKS)."""
 
 INSTEAD: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -489,7 +489,7 @@ INSTEAD: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
     }
 )
-"""Not equivalents: what an author who wrote the key may have meant, to be chosen from by hand."""
+"""Not equivalents: what an author who wrote the key may have meant. Choose one of them by hand."""
 
 MISNAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -501,4 +501,4 @@ MISNAMED: Final[Mapping[str, str]] = MappingProxyType(
         "vector-search.search": "vector-search",
     }
 )
-"""Names that were tried on a target and refused, and are no scopes (G-DAO-276, G-DAO-113, fid:45438015807)."""
+"""Names that were tried on a target, were refused, and are not scopes (G-DAO-276, G-DAO-113, fid:45438015807)."""
