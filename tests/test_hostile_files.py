@@ -178,7 +178,7 @@ def test_the_catalogue_is_the_one_beside_the_agent_and_said(tmp_path, monkeypatc
             pytest.raises(pytest.fail.Exception, match=f"goes by {file}"),
         ):
             auth_policy(tmp_path / name / "agent.py")
-    assert caplog.messages == [f"Scopes go by {beside}, too."] * 2
+    assert caplog.messages == [f"The scope catalogue is corrected by {beside}."] * 2
 
 
 def test_an_installed_package_brings_no_catalogue(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def _loaded(text: str, path: Path) -> Any:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         problem = error.problem if isinstance(error, MarkedYAMLError) else str(error).splitlines()[0]
-        raise PolicyError(f"{place} is no YAML: {problem}.", remedy="Correct the file.") from None
+        raise PolicyError(f"{place} is not YAML: {problem}.", remedy="Correct the file.") from None
 
 
 def _app(data: Any, app: str | None, path: Path) -> Any:

@@ -256,10 +256,10 @@ def test_a_variable_stands_for_its_default_and_a_reference_for_what_bears_its_na
 
 APP = "resources:\n  apps:\n    app:\n      source_code_path: ./\n"
 REFUSED = {
-    "no YAML": ("a: [\n", "databricks.yml:2 is no YAML", "Correct the file"),
-    "a key twice": ("a: 1\na: 2\n", "databricks.yml:2 is no YAML", "Correct the file"),
-    "no tab": ("a:\n\t- b\n", "is no YAML", "Correct the file"),
-    "a character": ("a: \x00\n", "is no YAML", "Correct the file"),
+    "no YAML": ("a: [\n", "databricks.yml:2 is not YAML", "Correct the file"),
+    "a key twice": ("a: 1\na: 2\n", "databricks.yml:2 is not YAML", "Correct the file"),
+    "no tab": ("a:\n\t- b\n", "is not YAML", "Correct the file"),
+    "a character": ("a: \x00\n", "is not YAML", "Correct the file"),
     "nothing": ("", "no app under resources.apps", "source_code_path"),
     "a list": ("- a\n", "no app under resources.apps", "includes"),
     "no apps": ("resources:\n  jobs: {}\n", "no app under resources.apps", "includes"),

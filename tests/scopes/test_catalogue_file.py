@@ -163,7 +163,7 @@ WRONG = {
     "name": ("scopes: {' ': {}}", "2: scopes. :", "white space"),
     "member": ("families: {genie: {heads: [geni]}}", "2: families.genie.heads.geni:", "did you mean 'genie'"),
     "member twice": ("families: {genie: {heads: [genie], parts: [genie]}}", "2: families.genie:", "is in it twice"),
-    "two families": ("families: {genie: {heads: [genie, sql]}}", "2: families.genie:", "of the family 'sql' already"),
+    "two families": ("families: {genie: {heads: [genie, sql]}}", "2: families.genie:", "already in the family 'sql'"),
     "new family": ("families: {x: {}}", "2: families.x:", "needs 'heads'"),
     "new kind": ("kinds: {brick: {current: {apps: sql}}}", "2: kinds.brick:", "needs 'title'"),
     "no scopes": ("kinds: {brick: {title: Brick}}", "2: kinds.brick:", "needs 'current'"),
@@ -186,8 +186,8 @@ WRONG = {
     "route's kind": ("routes: {/x: {any_of: sql, kind: volum}}", "2: routes./x.kind.volum:", "did you mean 'volume'"),
     "reads": ("routes: {/x: {any_of: sql, reads: 'yes'}}", "2: routes./x.reads:", "true or false, not 'yes'"),
     "twice": ("scopes: {}\nscopes: {}", "3: scopes:", "is repeated"),
-    "YAML": ("scopes: [", "3: is no YAML", ""),
-    "tag": ("scopes: !python os:getcwd", "2: is no YAML", "python"),
+    "YAML": ("scopes: [", "3: is not YAML", ""),
+    "tag": ("scopes: !python os:getcwd", "2: is not YAML", "python"),
 }  # fmt: skip
 
 

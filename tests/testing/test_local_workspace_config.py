@@ -177,12 +177,12 @@ def test_users_are_read_without_making_a_workspace(write):
         ("latency: soon", 1, "latency", "does not fit"),
         ("latency: -1", 1, "latency", "latency is a number of seconds"),
         ("host: 0.0.0.0", 1, "host", "listens on 127.0.0.1 and nowhere else"),
-        ("users:\n - [", 2, "", "is no YAML"),
+        ("users:\n - [", 2, "", "is not YAML"),
         ("users: &a [*a]", 1, "users.0", "contains itself"),
         ("latency: !wat 1", 1, "", "could not determine a constructor"),
         ("[1, 2]", 1, "", "expected keys and values, not a list"),
-        ("users: [a]\x00", None, "", "is no YAML"),
-        ("[" * 5000, None, "", "is no YAML"),
+        ("users: [a]\x00", None, "", "is not YAML"),
+        ("[" * 5000, None, "", "is not YAML"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_file_line_and_key(write, text, line, key, said):
