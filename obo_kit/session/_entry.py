@@ -232,6 +232,7 @@ class _SessionRun(Run):
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         self._session, self._owned = self._scope.open((self._getters, (args, kwargs)))
+        self._session._ends_with_call |= self._owned
         frame = FRAME.get()
         self.frame = Frame(self._session, frame.call if frame is not None and not self._owned else None)
         return args, kwargs

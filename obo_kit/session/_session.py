@@ -83,6 +83,7 @@ class UserSession(Leased):
         "__weakref__",
         "_clients",
         "_denials",
+        "_ends_with_call",
         "_evidence",
         "_latest",
         "_lease",
@@ -110,6 +111,8 @@ class UserSession(Leased):
         self._task = weakref.ref(task) if task is not None else None
         self._tasks: weakref.WeakSet[Any] | None = None
         self._latest = 0
+        # A call's own end closes it, however late the collector finishes a dropped stream.
+        self._ends_with_call = False
         OPEN_SESSIONS.add(id(self))
 
     @property
@@ -326,6 +329,8 @@ class UserSession(Leased):
             self._tasks = None
             self._stand_ins.clear()  # a finalizer asks no server to close anything
             self.close()
+            if self._ends_with_call:
+                return
             warnings.warn(f"a user's session was never closed: {self!r}", ResourceWarning, stacklevel=1, source=self)
 
     def __repr__(self) -> str:

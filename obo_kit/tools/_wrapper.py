@@ -209,6 +209,7 @@ class _ToolRun(Run):
             injection.refuse_supplied(call.tool, kwargs)
         lasting = spec.injection is not None and spec.owner is not None and spec.owner.needs_session
         session, self._owned = session_for_tool(call.tool, opens=not lasting)
+        session._ends_with_call |= self._owned
         self._session = session
         self.frame = Frame(session, call)
         if INTERRUPTED:

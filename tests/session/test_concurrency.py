@@ -563,6 +563,7 @@ class Interleavings(RuleBasedStateMachine):
         self.workspace.log.clear()
         self.expected = []
         self.live = []
+        self.open_streams = []
         self.runtime = Runtime(self.workspace)
         identity_module._registered[:] = [self.runtime]
 
@@ -761,7 +762,9 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(target=streams, name=users)
     def begin_stream(self, name):
-        return Stream(self.workspace, name)
+        stream = Stream(self.workspace, name)
+        self.open_streams.append(stream)
+        return stream
 
     @rule(stream=streams)
     def step(self, stream):
@@ -784,6 +787,7 @@ class Interleavings(RuleBasedStateMachine):
             assert next(stream.steps) == stream.name
             self.expected.append(stream.name)
         stream.steps.close()
+        self.open_streams.remove(stream)
         return stream.clients[0]
 
     @rule(client=kept)
@@ -804,6 +808,8 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self):
         for request in self.live:
             request.context.run(request.scope.__exit__, None, None, None)
+        for stream in self.open_streams:
+            stream.steps.close()
         if self.workspace is not None:
             self.workspace.clear_faults()
         identity_module._registered.clear()
@@ -812,7 +818,6 @@ class Interleavings(RuleBasedStateMachine):
 LONG = os.environ.get("OBO_KIT_TEST_PROFILE", "") == "long"
 
 
-@pytest.mark.filterwarnings("ignore:a user's session was never closed:ResourceWarning")  # a move drops streams
 @pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")
 def test_the_server_sees_no_other_user_in_any_interleaving(workspace, monkeypatch):
     """Rules 1, 4 to 7 and 23."""

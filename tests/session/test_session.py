@@ -10,6 +10,7 @@ import gc
 import logging
 import sys
 import threading
+import weakref
 
 import pytest
 from databricks.ai_search.client import VectorSearchClient
@@ -190,6 +191,41 @@ def test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it(wo
     with pytest.raises(SessionClosedError):
         me(kept)
     assert calls(workspace) == []
+
+
+def test_a_dropped_stream_ends_its_session_without_a_warning_in_whatever_order_the_collector_finishes_them(workspace):
+    """Rule 5: a client that hangs up is no mistake of the author's."""
+    caught = []
+
+    class Answer:
+        def __init__(self):
+            @as_user(workspace, "alice")
+            def steps():
+                caught.append(self)  # makes the stream part of a cycle
+                while True:
+                    yield current_session()
+
+            self.steps = steps()
+
+    def position(thing):
+        return next(place for place, other in enumerate(gc.get_objects()) if other is thing)
+
+    def dropped(box):
+        answer = Answer()
+        session = next(answer.steps)
+        caught.clear()
+        box += [session, answer]
+
+    box = []
+    dropped(box)
+    box = list(box)  # younger than both: the collector reaches the session first, and moves it before the stream
+    gc.collect()
+    if position(box[0]) > position(box[1].steps):
+        pytest.skip("this collector keeps another order")
+    closed = weakref.finalize(box[0], lambda: None)
+    box.clear()
+    gc.collect()
+    assert not closed.alive
 
 
 async def test_an_async_stream_dropped_where_no_loop_looks_after_it_ends_its_session(workspace):
