@@ -1,0 +1,311 @@
+"""A recording: what a workspace answered, as shapes, without anything that is the workspace's own.
+
+``obo-kit verify`` writes it; the local workspace and the catalogue read it. It is JSON of a versioned schema, with a hash of
+its content. A text in it that `placeholders` would change is refused, on the way out and on the way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from obo_kit._utils.files import read_regular
+from obo_kit._utils.plain import plain
+from obo_kit.exceptions import OboError
+from obo_kit.scopes._placeholders import code_of, is_placed, is_scope, placeholders
+
+__all__ = [
+    "CASES",
+    "HEADERS",
+    "SCHEMA",
+    "Answer",
+    "Case",
+    "Detail",
+    "Recording",
+    "RecordingError",
+    "digest_of",
+    "dump",
+    "load",
+    "placeholders",
+]
+
+SCHEMA: Final = 1
+"""The version of the schema that is written, and the only one that is read."""
+
+CASES: Final = {
+    "allowed": "the token carries the scopes, and the answer is no refusal",
+    "missing_scope": "the token lacks the scopes",
+    "absent": "the token carries the scopes, and what is asked for does not exist",
+    "no_permission": "the token carries the scopes, and its user lacks a grant",
+    "login_required": "only the user can give what is missing, by a login",
+    "no_credential": "no token was sent",
+    "invalid_token": "what was sent is no token of the workspace's",
+    "expired": "the token has expired",
+    "no_obo": "on-behalf-of-user authorization is off",
+    "bad_request": "the request is refused for what it says",
+    "no_api": "the workspace has no such API, or has it switched off",
+    "rate_limited": "there were too many requests",
+    "unavailable": "the workspace failed, or did not answer",
+}
+"""What an answer is an answer to."""
+
+Case = Literal[
+    "allowed", "missing_scope", "absent", "no_permission", "login_required", "no_credential", "invalid_token", "expired",
+    "no_obo", "bad_request", "no_api", "rate_limited", "unavailable",
+]  # fmt: skip
+
+HEADERS: Final = frozenset(
+    "content-type www-authenticate retry-after x-databricks-reason-phrase x-databricks-error-code x-databricks-org-id "  # noqa: SIM905
+    "x-request-id x-databricks-request-id location server strict-transport-security x-content-type-options "
+    "x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
+)
+"""The headers of which a recording says that an answer had them; of their values it says nothing."""
+
+_LIMIT: Final = 4 * 2**20
+
+ContentType = Literal["application/json", "application/scim+json", "application/octet-stream", "text/plain", "text/html",
+                      "text/event-stream", "application/x-thrift", "<other>"]  # fmt: skip
+DetailType = Literal["ErrorInfo", "RequestInfo", "ResourceInfo", "BadRequest", "Help", "LocalizedMessage", "QuotaFailure",
+                     "PreconditionFailure", "RetryInfo", "DebugInfo", "<other>"]  # fmt: skip
+Form = Literal["json", "text", "html", "empty", "other"]
+
+
+class RecordingError(OboError):
+    """A recording cannot be read, or would hold what it must not."""
+
+
+def _placed(text: str) -> str:
+    if not is_placed(text):
+        raise ValueError("holds text for which there is no placeholder yet")
+    return text
+
+
+def _code(text: str) -> str:
+    if text != "<name>" and code_of(text) != text:
+        raise ValueError("is no error code")
+    return text
+
+
+def _scope(name: str) -> str:
+    if name != "<name>" and not is_scope(name):
+        raise ValueError("is no scope")
+    return name
+
+
+def _template(text: str) -> str:
+    if not re.fullmatch(r"(?:route|refusal|obo):[A-Za-z0-9 /{}_.:*\-]{1,160}", text):
+        raise ValueError("is no claim")
+    return text
+
+
+def _request(text: str) -> str:
+    if not re.fullmatch(r"(?:GET|POST) /[A-Za-z0-9/{}_.:\-]{1,160}", text):
+        raise ValueError("is no request, as method and template of a path")
+    return text
+
+
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+Placed = Annotated[str, AfterValidator(_placed)]
+Code = Annotated[str, AfterValidator(_code)]
+ScopeName = Annotated[str, AfterValidator(_scope)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Detail(_Model):
+    """One entry of an error's ``details``.
+
+    Attributes:
+        type: The end of its ``@type``, such as ``"ErrorInfo"``.
+        reason: Its ``reason``.
+        domain: Its ``domain``; ``<host>``, or None where it has none.
+        keys: The keys of its ``metadata``, sorted, each with a placeholder unless it is an ordinary word.
+    """
+
+    type: DetailType
+    reason: Code | None = None
+    domain: Placed | None = None
+    keys: tuple[Code, ...] = ()
+
+
+class Answer(_Model):
+    """What a workspace answered to one request, as a shape.
+
+    Attributes:
+        claim: What of the kit's the answer bears on: ``"route:GET /api/2.0/serving-endpoints"`` (methods and path as in the
+            catalogue), ``"refusal:warehouse_missing"`` (the local workspace's name of it).
+        request: What was asked: method and template of the path.
+        case: What it is an answer to; see `CASES`.
+        scopes: The scopes that the token carried, sorted; None where it does not say.
+        status: HTTP status.
+        content_type: Media type, without parameters; None where the answer names none.
+        headers: Which headers of `HEADERS` it had, in lower case, sorted.
+        form: What the body is.
+        code: ``error_code`` of the body.
+        wording: The message, with placeholders; empty for an answer that is no refusal.
+        details: The error's ``details``.
+        required_scopes: The scopes that the wording names, in its order.
+    """
+
+    claim: Annotated[str, AfterValidator(_template)]
+    request: Annotated[str, AfterValidator(_request)]
+    case: Case
+    scopes: tuple[ScopeName, ...] | None = None
+    status: Annotated[int, Field(ge=100, le=599)]
+    content_type: ContentType | None = None
+    headers: tuple[str, ...] = ()
+    form: Form
+    code: Code | None = None
+    wording: Placed = ""
+    details: tuple[Detail, ...] = ()
+    required_scopes: tuple[ScopeName, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_headers(self) -> Answer:
+        if not HEADERS.issuperset(self.headers):
+            raise ValueError("headers: names one that is not recorded")
+        return self
+
+
+class Recording(_Model):
+    """What one workspace answered on one day.
+
+    Attributes:
+        schema_version: The version of the schema; ``schema`` in the file.
+        recorded: The day, as ``"2026-12-01"``.
+        cloud: Where the workspace runs; ``"local"`` for one on this machine.
+        release: What the platform calls its release, or None: it does not say.
+        kit: The version of ``obo-kit``.
+        obo: Whether on-behalf-of-user authorization is on.
+        asked_as: Whose token asked: a user's, or a service principal's.
+        complete: Whether all that was to be asked was asked.
+        answers: By claim, then case, then request.
+        digest: ``"sha256:…"`` of all the rest; see `digest_of`.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = SCHEMA
+    recorded: Annotated[str, AfterValidator(_day)]
+    cloud: Literal["aws", "azure", "gcp", "local", "unknown"] = "unknown"
+    release: Placed | None = None
+    kit: Annotated[str, Field(pattern=r"^\d[A-Za-z0-9.+]{0,40}$")]
+    obo: Literal["on", "off", "unknown"] = "unknown"
+    asked_as: Literal["user", "service_principal", "unknown"] = "unknown"
+    complete: bool = True
+    answers: tuple[Answer, ...] = ()
+    digest: str = ""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    def for_claim(self, claim: str) -> tuple[Answer, ...]:
+        """Return the answers that bear on a claim."""
+        return tuple(answer for answer in self.answers if answer.claim == claim)
+
+    def signed(self) -> Recording:
+        """Return the recording with its answers in order, and with its digest."""
+        answers = sorted(
+            self.answers, key=lambda answer: (answer.claim, answer.case, answer.request, answer.scopes or ())
+        )
+        ordered = self.model_copy(update={"answers": tuple(answers)})
+        return ordered.model_copy(update={"digest": digest_of(ordered)})
+
+
+def digest_of(recording: Recording) -> str:
+    """Return the hash of a recording's content: SHA-256 of its JSON without ``digest``, sorted, without white space."""
+    content = json.dumps(
+        recording.model_dump(mode="json", by_alias=True, exclude={"digest"}),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+    )
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+def load(path: str | os.PathLike[str]) -> Recording:
+    """Read a recording.
+
+    Raises:
+        RecordingError: It is no file that can be read, no JSON, of another version of the schema, larger than 4 MB, not as it
+            was written (its digest is another), or holds what no recording may hold.
+    """
+    name = plain(os.fspath(path))
+    try:
+        data = json.loads(read_regular(path, limit=_LIMIT))
+    except OSError as error:
+        raise RecordingError(
+            f"'{name}' cannot be read: {error.strerror or 'it is no file'}.",
+            remedy="Pass a file that `obo-kit verify --output` wrote.",
+        ) from None
+    except (ValueError, RecursionError):
+        raise RecordingError(
+            f"'{name}' is no JSON.", remedy="Pass a file that `obo-kit verify --output` wrote."
+        ) from None
+    version = data.get("schema") if isinstance(data, dict) else None
+    if version != SCHEMA or isinstance(version, bool):
+        told = f"of schema {version}" if isinstance(version, int) else "no recording: it has no 'schema'"
+        raise RecordingError(
+            f"'{name}' is {told}; this kit reads schema {SCHEMA}.",
+            remedy="Record it again with `obo-kit verify --output`, or use the version of the kit that wrote it.",
+        )
+    recording = _checked(data, name)
+    if recording.digest != digest_of(recording):
+        raise RecordingError(
+            f"'{name}' is not as it was written: its digest is another.",
+            remedy="Record it again: a recording is not edited by hand.",
+        )
+    return recording
+
+
+def _checked(data: dict[str, Any], name: str) -> Recording:
+    try:
+        return Recording.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordingError(
+            f"'{name}' is no recording of schema {SCHEMA}: {plain(place, 100) or 'it'}: {plain(first['msg'], 200)}.",
+            remedy="Record it again: a recording is not edited by hand.",
+        ) from None
+
+
+def dump(recording: Recording, path: str | os.PathLike[str]) -> Recording:
+    """Write a recording, in order and with its digest: all of it or nothing.
+
+    Returns:
+        The recording as it was written.
+
+    Raises:
+        RecordingError: It cannot be written, or holds what no recording may hold.
+    """
+    signed = recording.signed()
+    _checked(signed.model_dump(mode="json", by_alias=True), plain(os.fspath(path)))
+    text = json.dumps(signed.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=True) + "\n"
+    target = Path(path)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise RecordingError(
+            f"'{plain(os.fspath(path))}' cannot be written: {error.strerror}.",
+            remedy="Name a file in a folder that is writable.",
+        ) from None
+    return signed
