@@ -21,13 +21,22 @@ from obo_kit.identity._process import PROCESS, reset_process_state, restore, sav
 from obo_kit.instrumentation._events import tell_of_request
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from obo_kit.policy._audit import AuditReport
+    from obo_kit.scopes._observed import Groups, ObservedRoute, ObservedRoutes
+    from obo_kit.scopes._recording import Answer as RecordedAnswer
+    from obo_kit.scopes._recording import Detail as RecordedDetail
+    from obo_kit.scopes._recording import Recording
     from obo_kit.session._session import UserSession
 
 __all__ = [
     "REQUEST_HEADERS",
+    "ObservedRoute",
+    "RecordedAnswer",
+    "RecordedDetail",
+    "Recording",
     "RequestHeaders",
     "TOOL_HEADER",
     "UserSession",
@@ -41,10 +50,13 @@ __all__ = [
     "corrected_route",
     "html_table",
     "new_process",
+    "observed_groups",
     "open_session",
     "read",
     "read_regular",
+    "recording_of",
     "reset_process_state",
+    "routes_of",
     "said",
     "scopes_accepted_by",
     "tell_of_request",
@@ -94,6 +106,28 @@ def corrected_route(
         return needed, () if verdict is Verdict.GRANTED else (missing or needed)
 
     return judge
+
+
+def recording_of(recording: str | os.PathLike[str] | Recording) -> Recording:
+    """Return a recording, read from its file where it is named. RecordingError where it cannot be used."""
+    from obo_kit.scopes._recording import Recording, load
+
+    return recording if isinstance(recording, Recording) else load(recording)
+
+
+def routes_of(recording: Recording) -> ObservedRoutes:
+    """Return what a recording shows of the catalogue's routes."""
+    from obo_kit.scopes import catalogue
+    from obo_kit.scopes._observed import ObservedRoutes
+
+    return ObservedRoutes(recording, catalogue().routes)
+
+
+def observed_groups(known: Groups, seen: ObservedRoute) -> Groups:
+    """Return what a route asks for, as it was seen."""
+    from obo_kit.scopes._observed import corrected
+
+    return corrected(known, seen)
 
 
 def title_of_route(method: str, path: str) -> str:

@@ -10,6 +10,8 @@ Each service declares its own beside its code (``declare``); those of the token 
     Somebody saw it on a workspace and wrote it down.
 ``inferred``
     Nobody wrote it down; this is the answer that fits the rest best.
+``observed``
+    A recording of a workspace has it (``LocalWorkspace(recording=…)``). No refusal is declared so.
 
 ``source`` names a refusal that was recorded (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public
 file by its number in a search index (``fid:``); or it says what the answer was inferred from.
@@ -17,16 +19,18 @@ file by its number in a search index (``fid:``); or it says what the answer was 
 
 from __future__ import annotations
 
+import contextvars
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["REFUSALS", "Refusal", "RefusedError", "declare", "refusal_text"]
+__all__ = ["REFUSALS", "SPEAKER", "Form", "Refusal", "RefusedError", "Speaker", "declare", "filled", "refusal_text"]
 
-Standing = Literal["documented", "reported", "inferred"]
+Standing = Literal["documented", "reported", "inferred", "observed"]
+Form = Literal["json", "text", "html", "empty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,9 @@ class Refusal:
         source: See the module.
         headers: Response headers that come with it.
         sql_state: SQLSTATE of a failed statement.
-        plain: The body is the text alone, and no JSON.
-        details: The platform's ``details``, by the end of their type.
+        form: How the body is written: an object of JSON, the text alone, a page, or nothing.
+        content_type: Content type of the answer, where it is not the usual one of its form.
+        details: The platform's ``details``: by the end of their type, or as they were recorded.
     """
 
     status: int
@@ -54,8 +59,9 @@ class Refusal:
     source: str
     headers: Mapping[str, str] = field(default_factory=dict)
     sql_state: str | None = None
-    plain: bool = False
-    details: tuple[str, ...] = ()
+    form: Form = "json"
+    content_type: str | None = None
+    details: tuple[str | Mapping[str, Any], ...] = ()
 
 
 _OAUTH_CODES = frozenset({"invalid_client", "invalid_grant", "invalid_scope", "unsupported_grant_type"})
@@ -82,23 +88,52 @@ def declare(refusals: Mapping[str, Refusal]) -> None:
     REFUSALS.update(refusals)
 
 
+class Speaker(Protocol):
+    """Words the refusals of one request in its own way."""
+
+    def refusal(
+        self, key: str, declared: Refusal, fields: Mapping[str, str], missing: tuple[str, ...]
+    ) -> tuple[Refusal, str] | None:
+        """Return a refusal and its message; None for the declared one."""
+
+
+SPEAKER: contextvars.ContextVar[Speaker | None] = contextvars.ContextVar("obo_kit.testing.speaker", default=None)
+"""Who words the refusals of the request that is being answered, in place of the table."""
+
+
+def filled(key: str, fields: Mapping[str, str], missing: tuple[str, ...] = ()) -> tuple[Refusal, str]:
+    """Return a refusal as this workspace gives it, and its message with the fields filled in.
+
+    Args:
+        key: Of the table.
+        fields: What stands in the braces.
+        missing: Scopes that the token lacks.
+    """
+    declared, speaker = REFUSALS[key], SPEAKER.get()
+    spoken = speaker.refusal(key, declared, fields, missing) if speaker is not None else None
+    return spoken or (declared, declared.text.format(request=uuid.uuid4(), **fields))
+
+
 def refusal_text(key: str, **fields: str) -> str:
     """Return the message of a refusal with its fields filled in."""
-    return REFUSALS[key].text.format(request=uuid.uuid4(), **fields)
+    return filled(key, fields)[1]
 
 
 class RefusedError(Exception):
     """A request is refused. Raised by the handlers, turned into an answer by the gate; never leaves the server.
 
     Attributes:
-        refusal: The entry of the table.
+        key: Of the table.
+        refusal: Its entry, as this workspace gives it.
         message: Its text, filled in.
+        fields: What it was filled in with.
         missing: Scopes the token lacks.
     """
 
     def __init__(self, key: str, /, *, missing: tuple[str, ...] = (), **fields: str) -> None:
-        self.refusal = REFUSALS[key]
-        self.message = refusal_text(key, **fields)
+        self.key = key
+        self.refusal, self.message = filled(key, fields, missing)
+        self.fields = fields
         self.missing = missing
         super().__init__(self.message)
 
@@ -109,7 +144,9 @@ class RefusedError(Exception):
             return {"error": self.refusal.code, "error_description": self.message}
         body: dict[str, Any] = {"error_code": self.refusal.code, "message": self.message}
         if self.refusal.details:
-            body["details"] = [_DETAILS[name]() for name in self.refusal.details]
+            body["details"] = [
+                _DETAILS[detail]() if isinstance(detail, str) else detail for detail in self.refusal.details
+            ]
         return body
 
 
@@ -157,7 +194,7 @@ declare(
             decision="missing scope",
             standing="reported",
             source="fid:56119916037, fid:60236663101, fid:70151736575, fid:54074394470",
-            plain=True,
+            form="text",
         ),
         "missing_scope_bare": Refusal(
             status=403,
@@ -166,7 +203,7 @@ declare(
             decision="missing scope",
             standing="reported",
             source="errors.missing_scope_text; ai-bridge#264 and a report of invocations name no scope",
-            plain=True,
+            form="text",
         ),
         "missing_scope_token": Refusal(
             status=403,

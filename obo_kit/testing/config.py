@@ -51,7 +51,7 @@ def fill(workspace: IdentityMixin, source: Source) -> None:
     for key in settings:
         if key in top:
             with document.explained((key,)):
-                setattr(workspace, key, top[key])
+                setattr(workspace, key, _setting(document, getattr(type(workspace), key), top[key]))
 
 
 def users_of(source: Source) -> list[str]:
@@ -81,6 +81,14 @@ def _plural(noun: str) -> str:
 
 def _settable(found: object) -> bool:
     return isinstance(found, property) and found.fset is not None
+
+
+def _setting(document: Document, setting: property, value: Any) -> Any:
+    """The value as the setting takes it: a path is one from the file's folder."""
+    assert setting.fset is not None
+    (annotation,) = list(inspect.signature(setting.fset).parameters.values())[1:]
+    is_path = "os.PathLike[str]" in str(annotation.annotation)
+    return document.folder / value if is_path and isinstance(value, str) else value
 
 
 def _entries(

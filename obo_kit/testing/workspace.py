@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from obo_kit.testing import config as _config
-from obo_kit.testing._kit import open_session
+from obo_kit.testing._kit import open_session, recording_of
 from obo_kit.testing._packages import check_packages
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 from obo_kit.testing.iam._grants import Grants
@@ -21,6 +21,7 @@ from obo_kit.testing.search._routes import SearchMixin
 from obo_kit.testing.server._app import Gate
 from obo_kit.testing.server._faults import Faults
 from obo_kit.testing.server._log import RequestLog
+from obo_kit.testing.server._recorded import Recorded
 from obo_kit.testing.server._scopes import ScopeWords
 from obo_kit.testing.server._service import Core, Part
 from obo_kit.testing.server._uvicorn import Server
@@ -40,7 +41,7 @@ from obo_kit.testing.sql._engine import Engine
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from obo_kit.testing._kit import UserSession
+    from obo_kit.testing._kit import Recording, UserSession
     from obo_kit.testing.runtimes import AppRuntime, ModelServingRuntime
     from obo_kit.testing.serving._deployments import Deployment
 
@@ -84,6 +85,9 @@ class LocalWorkspace(
         port: Port to listen on; 0 for one that is free.
         strict_privileges: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. The attribute may be set at
             any time.
+        recording: A recording of a workspace, or the path of its file: refusals then come in the words and forms that were
+            recorded, with the names of this workspace, and routes ask for the scopes that were seen to open them. What was
+            not recorded is answered as without it. The attribute may be set at any time, also to None.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, where it is in another file.
 
@@ -93,6 +97,7 @@ class LocalWorkspace(
 
     Raises:
         ImportError: A package of the extra ``testing`` is not installed.
+        RecordingError: The recording cannot be read, was changed since it was made, or is of another version.
     """
 
     NOTICE: ClassVar[str] = (
@@ -106,6 +111,7 @@ class LocalWorkspace(
         latency: float = 0.0,
         port: int = 0,
         strict_privileges: bool = False,
+        recording: str | os.PathLike[str] | Recording | None = None,
         ssl_certfile: str | None = None,
         ssl_keyfile: str | None = None,
     ) -> None:
@@ -140,6 +146,7 @@ class LocalWorkspace(
             self._gate.add(self._core.service(part.kind).apis())
         self.latency = latency
         self.strict_privileges = strict_privileges
+        self.recording = recording
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any], *, port: int = 0) -> Self:
@@ -233,6 +240,15 @@ class LocalWorkspace(
             msg = f"missing_scope_words is one of {', '.join(get_args(ScopeWords))}, not {words!r}"
             raise ValueError(msg)
         self._gate.scope_words = words
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording in whose words this workspace refuses, or None."""
+        return self._gate.recorded.recording if self._gate.recorded is not None else None
+
+    @recording.setter
+    def recording(self, recording: str | os.PathLike[str] | Recording | None) -> None:
+        self._gate.recorded = None if recording is None else Recorded(recording_of(recording), self.workspace_id)
 
     def _threads(self) -> Executor:
         assert self._pool is not None

@@ -14,7 +14,7 @@ from functools import partial
 
 from starlette.responses import JSONResponse
 
-from obo_kit.testing._refusals import REFUSALS, Refusal, RefusedError, declare
+from obo_kit.testing._refusals import Refusal, RefusedError, declare
 from obo_kit.testing.mcp._tools import FunctionTools, GenieTools, SearchTools, SqlTools, Tools
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
@@ -119,14 +119,14 @@ class Mcp(Service):
             return await self._inner(call, call.method, path, call.raw)
         except RefusedError as error:
             number = call.json().get("id")
-            if error.refusal is not REFUSALS["connection_login"] or number is None:
+            if error.key != "connection_login" or number is None:
                 raise
             # P-AGENTBRICKS documents the code; that it comes with status 200 to every request, and data, is inferred.
             login = {
                 "mode": "url",
                 "elicitationId": call.params["connection"],
                 "message": error.message,
-                "url": error.message.rpartition(" ")[2],
+                "url": error.fields["url"],
             }
             detail = {"code": _LOGIN_REQUIRED, "message": error.message, "data": {"elicitations": [login]}}
             content = JSONResponse({"jsonrpc": "2.0", "id": number, "error": detail})

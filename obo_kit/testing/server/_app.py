@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import json
 import logging
@@ -14,15 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request, cookie_parser
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
 from obo_kit.testing._kit import TOOL_HEADER, corrected_route
-from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing._refusals import SPEAKER, RefusedError
 from obo_kit.testing.iam._directory import ExpiredTokenError
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing.server._log import RequestLog, RequestRecord
+from obo_kit.testing.server._recorded import Recorded, RecordedSpeaker
 from obo_kit.testing.server._scopes import Ask, ScopeWords, asked_by
 
 if TYPE_CHECKING:
@@ -47,16 +49,26 @@ class _Seen:
     missing: tuple[str, ...] = ()
     mcp_tool: str | None = None
     reason_header: str | None = None
+    speaker: RecordedSpeaker | None = None
     faults: list[Fault] = field(default_factory=list)
+
+    def is_from(self, caller: Caller) -> None:
+        """Know who asks."""
+        self.caller = caller
+        if self.speaker is not None:
+            self.speaker.caller = caller
 
     def refuse(self, error: RefusedError) -> Response:
         self.decision, self.missing = error.refusal.decision, error.missing
         headers = dict(error.refusal.headers)
         if self.reason_header is not None:
             headers[self.reason_header] = _header_text(error.message)
-        if error.refusal.plain:
-            return PlainTextResponse(error.message, status_code=error.refusal.status, headers=headers)
-        return _Json(error.body, status_code=error.refusal.status, headers=headers)
+        kind = _FORMS[error.refusal.form]
+        content: Any = error.body if kind is _Json else "" if error.refusal.form == "empty" else error.message
+        response = kind(content, status_code=error.refusal.status, headers=headers)
+        if error.refusal.content_type is not None:
+            response.headers["content-type"] = error.refusal.content_type
+        return response
 
 
 class _Json(JSONResponse):
@@ -66,12 +78,21 @@ class _Json(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
+_FORMS: Mapping[str, type[Response]] = {
+    "json": _Json,
+    "text": PlainTextResponse,
+    "html": HTMLResponse,
+    "empty": Response,
+}
+
+
 class Gate:
     """The ASGI application. Lives as long as the workspace."""
 
     def __init__(self, directory: Directory, log: RequestLog, faults: Faults, threads: Callable[[], Executor]) -> None:
         self.latency = 0.0
         self.scope_words: ScopeWords = "json"
+        self.recorded: Recorded | None = None
         self._directory = directory
         self._log = log
         self._threads = threads
@@ -93,6 +114,10 @@ class Gate:
         at, started = time.time(), time.perf_counter()
         request = Request(scope, receive)
         seen = _Seen()
+        if self.recorded is not None:
+            host = request.headers.get("host", "")
+            seen.speaker = self.recorded.speaker(request.method, request.url.path, host)
+        SPEAKER.set(seen.speaker)
         response: Response | None
         try:
             response = await self._answer(request, seen)
@@ -120,7 +145,7 @@ class Gate:
         api, params = self._match(request.scope)
         seen.reason_header = api.reason_header if api is not None else None
         if api is None or not api.open:
-            seen.caller = self._directory.authenticate(request.headers.get("authorization"))
+            seen.is_from(self._directory.authenticate(request.headers.get("authorization")))
         seen.faults = self._faults.take(path, seen.caller.principal.name if seen.caller else None)
         replacing = await self._suffer(seen)
         if replacing is not None:
@@ -128,6 +153,8 @@ class Gate:
             return None if replacing.kind == "reset" else fault_answer(replacing, path, self._directory.workspace_id)
         asks = api.asks if api is not None else asked_by(request.method, path)
         _check_scopes(asks, request, seen, self.scope_words)
+        if seen.speaker is not None:
+            seen.speaker.check_served(request.method)
         if api is None:
             raise RefusedError("no_such_api", method=request.method, path=path)
         call = Call(
@@ -180,7 +207,12 @@ class Gate:
         handler = cast("Callable[[Call], Answer]", api.handler)
         if api.quick:
             return handler(call)
-        return await asyncio.get_running_loop().run_in_executor(self._threads(), handler, call)
+        loop = asyncio.get_running_loop()
+        if SPEAKER.get() is None:
+            return await loop.run_in_executor(self._threads(), handler, call)
+        # The thread refuses in the words of the request, too.
+        context = contextvars.copy_context()
+        return await loop.run_in_executor(self._threads(), lambda: context.run(handler, call))
 
 
 async def _until(moment: float) -> None:
@@ -224,7 +256,9 @@ def _check_scopes(asks: Ask | None, request: Request, seen: _Seen, words: ScopeW
     path = request.url.path
     if seen.caller is None:
         return
-    corrected = corrected_route(request.method, path)
+    known, asks = asks, seen.speaker.asks(asks) if seen.speaker is not None else asks
+    # What was seen on a workspace counts before what a project's file says of all of them.
+    corrected = corrected_route(request.method, path) if asks is known else None
     if corrected is not None:
         seen.needed, missing = corrected(seen.caller.scopes)
     elif asks is not None:
@@ -262,4 +296,5 @@ def _record(request: Request, seen: _Seen, status: int, at: float, seconds: floa
         cookies=cookie_parser(request.headers.get("cookie", "")),
         at=at,
         mcp_tool=seen.mcp_tool,
+        recorded=seen.speaker is not None and seen.speaker.used,
     )

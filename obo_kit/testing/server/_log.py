@@ -48,6 +48,7 @@ class RequestRecord:
         cookies: Cookies the client sent.
         at: Arrival, seconds since the epoch.
         mcp_tool: Name of the MCP tool that was called; None on every other request.
+        recorded: Whether the refusal was in the words of the workspace's recording.
     """
 
     user: str | None
@@ -67,6 +68,7 @@ class RequestRecord:
     cookies: Mapping[str, str] = field(hash=False)
     at: float
     mcp_tool: str | None = None
+    recorded: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON; without the client's cookies."""
@@ -173,7 +175,7 @@ class RequestLog:
                 record.method,
                 _ID.sub(r"\1…", record.path if record.mcp_tool is None else f"{record.path} {record.mcp_tool}"),
                 str(record.status),
-                record.decision + (f" ({record.fault})" if record.fault else ""),
+                record.decision + (f" ({record.fault})" if record.fault else " (recorded)" if record.recorded else ""),
                 ", ".join(record.scopes_missing) or "-",
                 f"{record.seconds * 1000:.1f}",
             )

@@ -34,7 +34,7 @@ class Ask:
     """
 
     groups: tuple[tuple[str, ...], ...]
-    standing: Literal["documented", "reported", "inferred"]
+    standing: Literal["documented", "reported", "inferred", "observed"]
     source: str
     all_apis: bool = True
     words: Words = "json"

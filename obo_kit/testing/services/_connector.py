@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from obo_kit.testing._refusals import REFUSALS, Refusal, RefusedError, declare
+from obo_kit.testing._refusals import Refusal, RefusedError, declare
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.services import _thrift
@@ -314,7 +314,7 @@ class _Calls:
         self.decision = outcome.decision
         if outcome.error is None:
             return _thrift.status("finished")
-        return _thrift.status("failed", text=outcome.error.text, sql_state=REFUSALS[outcome.error.key].sql_state)
+        return _thrift.status("failed", text=outcome.error.text, sql_state=outcome.error.sql_state)
 
     def _batch(self, operation: _Operation, outcome: Outcome, wanted: int | None) -> Any:
         start = operation.offset

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from obo_kit.testing._refusals import REFUSALS, refusal_text
+from obo_kit.testing._refusals import REFUSALS, filled, refusal_text
 from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.iam._grants import lack_text
 from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, split_name
@@ -43,16 +43,27 @@ _NOBODY = Principal(name="nobody", user_name="", kind="user", id="0", groups=fro
 
 @dataclass(frozen=True, kw_only=True)
 class SqlRefusal:
-    """Why a statement failed: a key of ``REFUSALS``, the filled-in text, and the table it is about, if any."""
+    """Why a statement failed: a key of ``REFUSALS``, what its text is filled in with, and the table it is about, if any."""
 
     key: str
-    text: str
+    fields: Mapping[str, str]
     table: str | None = None
 
     @property
+    def code(self) -> str | int:
+        """The error's code."""
+        return filled(self.key, self.fields)[0].code
+
+    @property
+    def text(self) -> str:
+        """The message, in the words that the request is answered in."""
+        return filled(self.key, self.fields)[1]
+
+    @property
     def sql_state(self) -> str | None:
-        """The SQLSTATE that the text ends with."""
-        return self.text.rpartition("SQLSTATE: ")[2] or None
+        """The SQLSTATE that the text ends with, else the usual one."""
+        _, said, state = self.text.rpartition("SQLSTATE: ")
+        return state if said else REFUSALS[self.key].sql_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +83,7 @@ class Outcome:
 
 class _StatementError(Exception):
     def __init__(self, key: str, *, table: str | None = None, **fields: str) -> None:
-        self.refusal = SqlRefusal(key=key, text=refusal_text(key, **fields), table=table)
+        self.refusal = SqlRefusal(key=key, fields=fields, table=table)
         super().__init__(key)
 
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from obo_kit.testing._refusals import REFUSALS
 from obo_kit.testing.sql._engine import Column, Outcome
 
 __all__ = ["CHUNK_ROWS", "FORMATS", "chunk_body", "chunk_count", "chunk_file", "column_body", "statement_body"]
@@ -27,12 +26,11 @@ def statement_body(
 ) -> dict[str, Any]:
     """A finished statement; its result inline, or behind a ``link`` per chunk."""
     if outcome.error is not None:
-        refusal = REFUSALS[outcome.error.key]
         return {
             "statement_id": statement,
             "status": {
                 "state": "FAILED",
-                "error": {"error_code": refusal.code, "message": outcome.error.text},
+                "error": {"error_code": outcome.error.code, "message": outcome.error.text},
                 "sql_state": outcome.error.sql_state,
             },
         }

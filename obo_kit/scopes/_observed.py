@@ -1,0 +1,170 @@
+"""Read off a recording which scopes opened a route, and which did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obo_kit.scopes._paths import fits, segments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from obo_kit.scopes._model import Route
+    from obo_kit.scopes._recording import Answer, Recording
+
+__all__ = ["Groups", "ObservedRoute", "ObservedRoutes", "corrected", "groups_of", "observed_routes"]
+
+Groups = tuple[tuple[str, ...], ...]
+"""What a route asks for: one spelling of each group."""
+
+ALL = "all-apis"
+ROUTE = "route:"
+MISSING_SCOPE = "missing_scope"
+# What every login asks for besides; they open no API.
+_LOGIN = frozenset({"email", "offline_access", "openid", "profile"})
+# Cases in which the workspace had let the token through to the resource.
+_PASSED = frozenset({"allowed", "absent", "no_permission"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedRoute:
+    """Hold what a recording shows of a route.
+
+    Attributes:
+        methods: HTTP methods; empty for any.
+        path: The catalogue's template.
+        answers: By case; where a case was asked several times, its first answer.
+        opened_by: The scopes of each token that passed.
+        refused: The scopes of each token that was refused for its scopes.
+        named: The scopes that those refusals name.
+    """
+
+    methods: frozenset[str]
+    path: str
+    answers: Mapping[str, Answer] = field(hash=False)
+    opened_by: tuple[frozenset[str], ...]
+    refused: tuple[frozenset[str], ...]
+    named: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The route as a catalogue file writes it: ``GET /api/2.0/genie/``."""
+        return " ".join([*sorted(self.methods), self.path])
+
+    @property
+    def says_scopes(self) -> bool:
+        """Whether it shows anything of the scopes."""
+        return bool(self.refused or self.named or any(ALL not in held for held in self.opened_by))
+
+
+def split_claim(claim: str) -> tuple[frozenset[str], str]:
+    """Return methods and path of ``route:GET /api/…``, or of the same without ``route:``; no method stands for any."""
+    *methods, path = claim.removeprefix(ROUTE).split()
+    return frozenset(methods), path
+
+
+def observed_routes(recording: Recording) -> tuple[ObservedRoute, ...]:
+    """Return the routes of a recording, in its order."""
+    by_claim: dict[str, list[Answer]] = {}
+    for answer in recording.answers:
+        if answer.claim.startswith(ROUTE):
+            by_claim.setdefault(answer.claim, []).append(answer)
+    return tuple(_observed(claim, answers) for claim, answers in by_claim.items())
+
+
+def _observed(claim: str, answers: Sequence[Answer]) -> ObservedRoute:
+    methods, path = split_claim(claim)
+    by_case: dict[str, Answer] = {}
+    for answer in answers:
+        by_case.setdefault(answer.case, answer)
+    refused = [answer for answer in answers if answer.case == MISSING_SCOPE]
+    passed = [answer for answer in answers if answer.case in _PASSED]
+    return ObservedRoute(
+        methods=methods,
+        path=path,
+        answers=by_case,
+        opened_by=tuple(frozenset(answer.scopes or ()) - _LOGIN for answer in passed),
+        refused=tuple(frozenset(answer.scopes or ()) - _LOGIN for answer in refused),
+        named=_unique(scope for answer in refused for scope in answer.required_scopes if scope != "<name>"),
+    )
+
+
+class ObservedRoutes:
+    """The routes of a recording among those of the catalogue, ready to be looked up. Immutable.
+
+    Args:
+        recording: The recording.
+        known: The routes of the catalogue: where one of them fits a call better, the recording shows nothing of it.
+    """
+
+    def __init__(self, recording: Recording, known: Iterable[Route]) -> None:
+        self.routes = observed_routes(recording)
+        templates: list[tuple[tuple[str, ...], frozenset[str], ObservedRoute | None]] = [
+            *((segments_of(route.path), route.methods, route) for route in self.routes),
+            *((segments_of(route.path), route.methods, None) for route in known),
+        ]
+        # The sort is stable: of two that are equally specific, the observed one counts.
+        self._templates = sorted(templates, key=lambda entry: (len(entry[0]), bool(entry[1])), reverse=True)
+
+    def find(self, method: str, path: str) -> ObservedRoute | None:
+        """Return what was observed of a call; None where nothing was.
+
+        Args:
+            method: The HTTP method; HEAD is taken as GET.
+            path: The path that is called.
+        """
+        verb, segments = ("GET" if method == "HEAD" else method), segments_of(path)
+        for template, methods, route in self._templates:
+            if (
+                len(template) <= len(segments)
+                and (not methods or verb in methods)
+                and all(map(fits, template, segments))
+            ):
+                return route
+        return None
+
+
+def groups_of(route: Route) -> Groups:
+    """Return what an entry of the catalogue asks for."""
+    return tuple((name,) for name in route.all_of) if route.all_of else (route.any_of,)
+
+
+def corrected(known: Groups, seen: ObservedRoute) -> Groups:
+    """Return what a route asks for, as far as it was seen, and for the rest as it was known.
+
+    A token with one scope that passed shows that the scope suffices; a token that was refused shows that none of its scopes
+    does. A refusal names what it asks for: where it names one of the known spellings, the others stay, because the platform
+    names one of several; where it names none of them, they go. Where it names several, all of them are needed unless one
+    was seen to suffice.
+    """
+    if not seen.says_scopes:
+        return known
+    openers = _unique(scope for held in seen.opened_by if len(held) == 1 for scope in held if scope != ALL)
+    shut = frozenset[str]().union(*seen.refused) - frozenset(openers)
+    spellings = _unique(scope for group in known for scope in group)
+    is_new = bool(seen.named) and not set(seen.named) & set(spellings)
+    if not openers and len(known) > 1 and not is_new:
+        return known  # which of several a token lacked, the refusal says; that it needs the others was known
+    if not openers and len(seen.named) > 1 and (is_new or set(seen.named) & shut):
+        return tuple((scope,) for scope in seen.named)
+    alternatives = known[0] if len(known) == 1 and not is_new else ()
+    named = seen.named if len(seen.named) == 1 or is_new else ()
+    suffice = _unique(
+        scope for scope in (*named, *alternatives, *openers) if scope not in shut and (scope != ALL or not named)
+    )
+    if not suffice:
+        return ((ALL,),) if known else known
+    return (_first_known(suffice, spellings),)
+
+
+def _first_known(suffice: tuple[str, ...], spellings: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the known spellings in their order, unless the first of all is new: what to ask for first stays first."""
+    if suffice[0] not in spellings:
+        return suffice
+    known = tuple(scope for scope in spellings if scope in suffice)
+    return (*known, *(scope for scope in suffice if scope not in known))
+
+
+def _unique(scopes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(scopes))

@@ -1,0 +1,242 @@
+"""Answer in the words and forms of a recording: what was seen on a workspace, filled in with the names of this one."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from obo_kit.testing._kit import observed_groups, routes_of
+from obo_kit.testing._refusals import Refusal, RefusedError
+from obo_kit.testing.server._scopes import Ask
+
+if TYPE_CHECKING:
+    from obo_kit.testing._kit import ObservedRoute, RecordedAnswer, RecordedDetail, Recording
+    from obo_kit.testing.iam._directory import Caller
+
+__all__ = ["Recorded", "RecordedSpeaker"]
+
+# The case of a recording that a decision of the local workspace is.
+_CASES: Mapping[str, str] = {
+    "expired token": "expired",
+    "invalid token": "invalid_token",
+    "login required": "login_required",
+    "missing grant": "no_permission",
+    "missing scope": "missing_scope",
+    "no credential": "no_credential",
+    "not found": "absent",
+}
+# Headers that every answer has, or that say how it is sent.
+_OF_THE_SERVER = frozenset({"content-type", "server", "strict-transport-security", "x-content-type-options"})
+_PLACEHOLDER = re.compile(
+    r"(?P<request>\b(?:ReqId|RequestId|request[ _-]?id|trace[ _-]?id):? ?)<(?:id|number|name)>"
+    r"|(?P<scopes><scope:[^<>]+>(?:(?:, ?| and )<scope:[^<>]+>)*)"
+    r"|<(?P<kind>name|id|host|mail|number)>",
+    re.IGNORECASE,
+)
+_SCOPE = re.compile(r"<scope:([^<>]+)>")
+_NO_API = "no_api"
+_QUOTED = re.compile(r"['\"`]([^'\"]+)['\"`]")
+
+
+class Recorded:
+    """A recording, ready to be looked up. Lives as long as its workspace; immutable.
+
+    Args:
+        recording: The recording.
+        workspace_id: Number of the workspace.
+    """
+
+    def __init__(self, recording: Recording, workspace_id: str) -> None:
+        self.recording = recording
+        self.workspace_id = workspace_id
+        self._routes = routes_of(recording)
+        self._refusals: dict[str, RecordedAnswer] = {}
+        for answer in recording.answers:
+            kind, _, key = answer.claim.partition(":")
+            if kind == "refusal":
+                self._refusals.setdefault(key, answer)
+
+    def speaker(self, method: str, path: str, host: str) -> RecordedSpeaker:
+        """Return who words the refusals of a request."""
+        return RecordedSpeaker(recorded=self, route=self._routes.find(method, path), path=path, host=host)
+
+    def refusal(self, key: str) -> RecordedAnswer | None:
+        """Return the recorded answer of one of the workspace's own refusals."""
+        return self._refusals.get(key)
+
+
+@dataclass(kw_only=True)
+class RecordedSpeaker:
+    """Words the refusals of one request, and ends with it.
+
+    Attributes:
+        recorded: The recording.
+        route: What it shows of the route; None where it shows nothing.
+        path: The path.
+        host: Host and port of this workspace.
+        caller: Who asks, as far as that is known.
+        used: Whether an answer was the recording's.
+    """
+
+    recorded: Recorded
+    route: ObservedRoute | None
+    path: str
+    host: str
+    caller: Caller | None = None
+    used: bool = False
+
+    def asks(self, known: Ask | None) -> Ask | None:
+        """Return what the route asks of a token: as recorded, and as known where nothing was."""
+        if self.route is None or not self.route.says_scopes:
+            return known
+        groups = observed_groups(known.groups if known is not None else (), self.route)
+        shut = frozenset[str]().union(*self.route.refused)
+        return Ask(
+            groups=groups,
+            standing="observed",
+            source=f"recording of {self.recorded.recording.recorded}",
+            all_apis=(known is None or known.all_apis) and "all-apis" not in shut,
+            words=known.words if known is not None else "json",
+        )
+
+    def check_served(self, method: str) -> None:
+        """Raise RefusedError where the workspace was seen to have no such route."""
+        if self._of_case(_NO_API) is not None:
+            raise RefusedError("no_such_api", method=method, path=self.path)
+
+    def refusal(
+        self, key: str, declared: Refusal, fields: Mapping[str, str], missing: tuple[str, ...]
+    ) -> tuple[Refusal, str] | None:
+        """Return a refusal as it was recorded; None where it was not.
+
+        What the workspace said on this route counts, then what it said of this refusal on another one. A refusal that
+        travels as data has no route: the route has let the request in.
+        """
+        of_route = self._of_route(key, declared)
+        answer = of_route or self.recorded.refusal(key)
+        if answer is None:
+            return None
+        self.used = True
+        filling = _Filling(self, fields, missing if of_route is None else ())
+        # Where the words differ by request, those of another request would mislead.
+        text = fields["detail"] if declared.text == "{detail}" else filling.text(answer.wording)
+        return _as_recorded(declared, answer, text, filling), text
+
+    def _of_route(self, key: str, declared: Refusal) -> RecordedAnswer | None:
+        if declared.status == 200:
+            return None
+        absent = self._of_case(_NO_API) if key == "no_such_api" else None
+        return absent or self._of_case(_CASES.get(declared.decision, ""))
+
+    def _of_case(self, case: str) -> RecordedAnswer | None:
+        return self.route.answers.get(case) if self.route is not None else None
+
+
+def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: _Filling) -> Refusal:
+    code = _code(answer.code, declared.code)
+    if declared.status == 200:  # as data: how it is sent belongs to the answer around it
+        return replace(declared, code=code, standing="observed")
+    usual = {name.lower(): value for name, value in declared.headers.items()}
+    return replace(
+        declared,
+        status=answer.status,
+        code=code,
+        standing="observed",
+        form="text" if answer.form == "other" else answer.form,
+        content_type=None if answer.content_type == "<other>" else answer.content_type,
+        headers={name: usual.get(name) or _header(name, text) for name in answer.headers if name not in _OF_THE_SERVER},
+        details=tuple(map(filling.detail, answer.details)),
+    )
+
+
+def _code(recorded: str | None, declared: str | int) -> str | int:
+    """Return the code as the platform sends it, a number where it is one."""
+    if recorded is None or recorded == "<name>":
+        return declared
+    return int(recorded) if recorded.isdecimal() else recorded
+
+
+def _header(name: str, text: str) -> str:
+    """Return a value for a header that was recorded by its name."""
+    match name:
+        case "x-databricks-reason-phrase":
+            return text.partition("\n")[0].encode("latin-1", "replace").decode("latin-1")
+        case "retry-after":
+            return "1"
+        case "www-authenticate":
+            return 'Bearer realm="DatabricksRealm"'
+    return str(uuid.uuid4()) if name.endswith("-id") else "1"
+
+
+class _Filling:
+    """Fills placeholders with the names of this workspace, of one refusal."""
+
+    def __init__(self, speaker: RecordedSpeaker, fields: Mapping[str, str], missing: tuple[str, ...]) -> None:
+        self._missing = missing
+        self._user_id = fields.get("user_id") or (speaker.caller.principal.id if speaker.caller else "")
+        self._workspace_id = speaker.recorded.workspace_id
+        self._host = speaker.host
+        self._mail = speaker.caller.principal.user_name if speaker.caller else "somebody@example.com"
+        self._names = list(_names(fields)) or [part for part in speaker.path.split("/") if part][-1:]
+        self._ids = [fields["user_id"]] if "user_id" in fields else self._names
+
+    def text(self, words: str) -> str:
+        """Return a text without placeholders. Of several names, each stands for the next; the last for all further ones."""
+        names = iter(self._names)
+        last = ""
+
+        def fill(found: re.Match[str]) -> str:
+            nonlocal last
+            if found["request"]:
+                return found["request"] + str(uuid.uuid4())
+            if found["scopes"]:
+                return ", ".join(self._missing) or _SCOPE.sub(r"\1", found["scopes"])
+            match found["kind"].lower():
+                case "name":
+                    last = next(names, last)
+                    return last
+                case "id":
+                    return next(iter(self._ids), "")
+                case "number":
+                    return self._number()
+                case "host":
+                    return self._host
+            return self._mail
+
+        return _PLACEHOLDER.sub(fill, words)
+
+    def detail(self, recorded: RecordedDetail) -> Mapping[str, Any]:
+        """Return an entry of ``details``: by its type, with the keys that were recorded."""
+        entry: dict[str, Any] = {"@type": f"type.googleapis.com/google.rpc.{recorded.type}"}
+        if recorded.type == "RequestInfo":
+            return entry | {"request_id": str(uuid.uuid4()), "serving_data": ""}
+        if recorded.reason is not None:
+            entry["reason"] = self.text(recorded.reason)
+        if recorded.domain is not None:
+            entry["domain"] = self.text(recorded.domain)
+        if recorded.keys:
+            entry["metadata"] = {self.text(key): self._meant(key) for key in recorded.keys}
+        return entry
+
+    def _meant(self, key: str) -> str:
+        """Return what belongs under a key of the metadata."""
+        if "scope" in key.lower():
+            return ", ".join(self._missing)
+        return next(iter(self._names), "") if re.search("name|resource|securable", key, re.IGNORECASE) else ""
+
+    def _number(self) -> str:
+        numbers: Callable[[str], bool] = str.isdecimal
+        return next(filter(numbers, [*self._ids, *self._names, self._user_id]), self._workspace_id)
+
+
+def _names(fields: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names that a refusal is about: its field for them, else what another field puts in quotation marks."""
+    for field in ("name", "names"):
+        if field in fields:
+            yield fields[field].replace("`", "")
+            return
+    for text in fields.values():
+        yield from _QUOTED.findall(text)
