@@ -249,7 +249,11 @@ def test_a_statement_fails_in_the_recorded_words(start):
 def test_a_statement_that_is_polled_is_in_the_recorded_words_too(start):
     workspace = start(
         answer(
-            "refusal:sql_missing", "absent", status=200, code="BAD_REQUEST", wording="Not found: <name>. SQLSTATE: 42P01"
+            "refusal:sql_missing",
+            "absent",
+            status=200,
+            code="BAD_REQUEST",
+            wording="Not found: <name>. SQLSTATE: 42P01",
         )
     )
     api = client(workspace).statement_execution
@@ -271,7 +275,9 @@ def test_a_route_asks_for_the_scope_that_the_refusal_named(start):
     assert refused.json()["message"].startswith("Your token needs the scopes: sql.query-execution [ReqId: ")
     seen = workspace.log.entries[-1]
     assert (seen.scopes_needed, seen.scopes_missing) == (("sql.query-execution",), ("sql.query-execution",))
-    assert ask(workspace, "GET", f"{STATEMENTS}/1", scopes=["sql.query-execution"], allow_unknown=True).status_code == 404
+    assert (
+        ask(workspace, "GET", f"{STATEMENTS}/1", scopes=["sql.query-execution"], allow_unknown=True).status_code == 404
+    )
     assert ask(workspace, "GET", f"{STATEMENTS}/1").status_code == 404  # all-apis
 
 
