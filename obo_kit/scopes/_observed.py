@@ -53,6 +53,16 @@ class ObservedRoute:
         return " ".join([*sorted(self.methods), self.path])
 
     @property
+    def openers(self) -> tuple[str, ...]:
+        """The scopes that passed alone."""
+        return _unique(scope for held in self.opened_by if len(held) == 1 for scope in sorted(held) if scope != ALL)
+
+    @property
+    def shut(self) -> frozenset[str]:
+        """The scopes that were refused, and did not pass alone."""
+        return frozenset[str]().union(*self.refused).difference(self.openers)
+
+    @property
     def says_scopes(self) -> bool:
         """Whether it shows anything of the scopes."""
         return bool(self.refused or self.named or any(ALL not in held for held in self.opened_by))
@@ -140,22 +150,22 @@ def corrected(known: Groups, seen: ObservedRoute) -> Groups:
     """
     if not seen.says_scopes:
         return known
-    openers = _unique(scope for held in seen.opened_by if len(held) == 1 for scope in held if scope != ALL)
-    shut = frozenset[str]().union(*seen.refused) - frozenset(openers)
     spellings = _unique(scope for group in known for scope in group)
-    is_new = bool(seen.named) and not set(seen.named) & set(spellings)
-    if not openers and len(known) > 1 and not is_new:
-        return known  # which of several a token lacked, the refusal says; that it needs the others was known
-    if not openers and len(seen.named) > 1 and (is_new or set(seen.named) & shut):
+    is_new = bool(seen.named) and set(seen.named).isdisjoint(spellings)
+    if not seen.openers and len(known) > 1 and not is_new:
+        return known  # a refusal names what the token lacked of several
+    if not seen.openers and len(seen.named) > 1 and (is_new or not seen.shut.isdisjoint(seen.named)):
         return tuple((scope,) for scope in seen.named)
-    alternatives = known[0] if len(known) == 1 and not is_new else ()
-    named = seen.named if len(seen.named) == 1 or is_new else ()
-    suffice = _unique(
-        scope for scope in (*named, *alternatives, *openers) if scope not in shut and (scope != ALL or not named)
-    )
+    suffice = _sufficient(known[0] if len(known) == 1 and not is_new else (), seen)
     if not suffice:
         return ((ALL,),) if known else known
     return (_first_known(suffice, spellings),)
+
+
+def _sufficient(alternatives: tuple[str, ...], seen: ObservedRoute) -> tuple[str, ...]:
+    """Return the scopes each of which suffices: the one that is named, those known that were not refused, those that passed."""
+    named = seen.named if len(seen.named) == 1 else ()
+    return _unique(scope for scope in (*named, *alternatives, *seen.openers) if scope not in seen.shut)
 
 
 def _first_known(suffice: tuple[str, ...], spellings: tuple[str, ...]) -> tuple[str, ...]:

@@ -93,12 +93,11 @@ class RecordedSpeaker:
         if self.route is None or not self.route.says_scopes:
             return known
         groups = observed_groups(known.groups if known is not None else (), self.route)
-        shut = frozenset[str]().union(*self.route.refused)
         return Ask(
             groups=groups,
             standing="observed",
             source=f"recording of {self.recorded.recording.recorded}",
-            all_apis=(known is None or known.all_apis) and "all-apis" not in shut,
+            all_apis=(known is None or known.all_apis) and "all-apis" not in self.route.shut,
             words=known.words if known is not None else "json",
         )
 
