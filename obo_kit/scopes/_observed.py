@@ -152,10 +152,15 @@ def corrected(known: Groups, seen: ObservedRoute) -> Groups:
         return known
     spellings = _unique(scope for group in known for scope in group)
     is_new = bool(seen.named) and set(seen.named).isdisjoint(spellings)
-    if not seen.openers and len(known) > 1 and not is_new:
-        return known  # a refusal names what the token lacked of several
-    if not seen.openers and len(seen.named) > 1 and (is_new or not seen.shut.isdisjoint(seen.named)):
-        return tuple((scope,) for scope in seen.named)
+    if not seen.openers:
+        if len(known) > 1 and not is_new:
+            return known  # a refusal names what the token lacked of several
+        if len(seen.named) > 1 and (is_new or seen.shut.intersection(seen.named)):
+            return tuple((scope,) for scope in seen.named)
+    return _alternatives(known, seen, spellings, is_new=is_new)
+
+
+def _alternatives(known: Groups, seen: ObservedRoute, spellings: tuple[str, ...], *, is_new: bool) -> Groups:
     suffice = _sufficient(known[0] if len(known) == 1 and not is_new else (), seen)
     if not suffice:
         return ((ALL,),) if known else known
