@@ -161,12 +161,17 @@ def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGener
     return async_generator
 
 
-def _as_function(open_: _Open, start: _Start) -> Callable[..., Any]:
+def _as_function(called: Callable[..., Any], start: _Start) -> Callable[..., Any]:
     def function(*args: Any, **kwargs: Any) -> Any:
         run = start()
         lasting = False
         try:
-            result = open_(run, args, kwargs)
+            args, kwargs = run.begin(args, kwargs)
+            token = FRAME.set(run.frame)
+            try:
+                result = called(*args, **kwargs)
+            finally:
+                FRAME.reset(token)
             if type(result) in _LASTING:
                 lasting = True
                 return _hand_over(run, result)
@@ -218,22 +223,13 @@ def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | Non
     """
 
     called = inner or fn
+    plain = type(fn) is types.FunctionType and not fn.__dict__ and not fn.__code__.co_flags & _ANY_KIND
+    make = _kind_of(fn) if not plain else None  # nothing marks it as another kind
+    if make is None:
+        return _as_function(called, start)
 
     def begin(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = run.begin(args, kwargs)
         return called(*args, **kwargs)
 
-    plain = type(fn) is types.FunctionType and not fn.__dict__ and not fn.__code__.co_flags & _ANY_KIND
-    make = _kind_of(fn) if not plain else None  # nothing marks it as another kind
-    if make is not None:
-        return make(begin, start)
-
-    def call(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs = run.begin(args, kwargs)
-        token = FRAME.set(run.frame)
-        try:
-            return called(*args, **kwargs)
-        finally:
-            FRAME.reset(token)
-
-    return _as_function(call, start)
+    return make(begin, start)

@@ -11,11 +11,6 @@ _SECTION = re.compile(r"(Args|Arguments|Params|Parameters|Keyword Args|Keyword A
 _UNDERLINE = re.compile(r"-{3,}|={3,}")
 
 
-def without_entry(doc: str, name: str) -> str:
-    """Drop a parameter's entry (Google, NumPy or Sphinx style), and the head of its section where nothing else is in it."""
-    return _Docstring(doc).without(name)
-
-
 @functools.lru_cache(maxsize=64)
 def _patterns(name: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     """Return how an entry begins in the style of Google, NumPy and Sphinx."""
@@ -27,8 +22,8 @@ def _patterns(name: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[s
     )
 
 
-class _Docstring:
-    """A docstring by its lines, each with its text and its indent."""
+class Docstring:
+    """A docstring (Google, NumPy or Sphinx style) by its lines, each with its text and its indent."""
 
     def __init__(self, doc: str) -> None:
         self.lines = doc.split("\n")
@@ -36,7 +31,7 @@ class _Docstring:
         self.indents = [len(line) - len(line.lstrip()) for line in self.lines]
 
     def without(self, name: str) -> str:
-        """Return it without the entries of a parameter."""
+        """Return it without a parameter's entries, and without the head of a section that held nothing else."""
         google, numpy, sphinx = _patterns(name)
         dropped: set[int] = set()
         for number, text in enumerate(self.texts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import types
@@ -59,19 +60,15 @@ def declaring(needed: Sequence[Requirement], caller: types.FrameType) -> Callabl
     """
     place, caller_s = _place(caller), str(caller.f_globals.get("__name__", ""))
 
-    def decorate(target: F) -> F:
-        def change(spec: ToolSpec) -> ToolSpec:
-            items = spec.requirements.items if spec.requirements is not None else ()
-            items += tuple([item for item in needed if item not in items])
-            amended = spec.having(requirements=Requirements(items=items, module=_declaring_module(spec, caller_s)))
-            fn = inspect.unwrap(spec.fn) if hasattr(spec.fn, "__wrapped__") else spec.fn
-            REGISTRY.add_tool(declaration_of(amended, place), getattr(fn, "__code__", None))
-            return amended
+    def change(spec: ToolSpec) -> ToolSpec:
+        items = spec.requirements.items if spec.requirements is not None else ()
+        items += tuple([item for item in needed if item not in items])
+        amended = spec.having(requirements=Requirements(items=items, module=_declaring_module(spec, caller_s)))
+        fn = inspect.unwrap(spec.fn) if hasattr(spec.fn, "__wrapped__") else spec.fn
+        REGISTRY.add_tool(declaration_of(amended, place), getattr(fn, "__code__", None))
+        return amended
 
-        decorated: F = amend(target, "requires_scopes", change)
-        return decorated
-
-    return decorate
+    return functools.partial(amend, decorator="requires_scopes", change=change)
 
 
 def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0), name: str | None = None) -> Declaration:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ __all__: list[str] = []
 _KNOWN = frozenset({*CLIENT_TYPES, "UserSession"})
 _DEFAULT_PARAMETER = "client"
 _DEFAULT_TYPE = "WorkspaceClient"
+_BUILTINS = vars(builtins)
 
 
 def plain(fn: Any) -> Any:
@@ -34,7 +35,15 @@ def plain(fn: Any) -> Any:
 def read(fn: Any) -> Reading:
     """Read a function's annotations, evaluated as far as they can be, and its signature with these."""
     function = plain(fn) if isinstance(fn, functools.partial) else fn
-    hints = {name: evaluated(value, function) for name, value in getattr(function, "__annotations__", {}).items()}
+    space = getattr(function, "__globals__", {})
+    local = function.__code__.co_freevars if isinstance(function, types.FunctionType) else ()
+    hints = dict(getattr(function, "__annotations__", {}))
+    for name, annotation in hints.items():
+        hint = annotation
+        if isinstance(annotation, str) and annotation not in local:
+            hint = space.get(annotation, _BUILTINS.get(annotation))
+        # Most are classes, or the name of one: the rest goes the long way.
+        hints[name] = hint if type(hint) is type else evaluated(annotation, function)
     return Reading(fn=fn, hints=hints, signature=_signature(fn, hints))
 
 
@@ -43,13 +52,15 @@ def _signature(fn: Any, hints: dict[str, Any]) -> inspect.Signature:
         # A copy that has the evaluated annotations: the parameters are made once.
         copied = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
         copied.__kwdefaults__, copied.__annotations__ = fn.__kwdefaults__, hints
-        return inspect.signature(copied)
+        return inspect.signature(copied, follow_wrapped=False)
     signature = inspect.signature(fn)
     function, parameters = plain(fn), signature.parameters.values()
+    for parameter in parameters:
+        if parameter.name not in hints and parameter.annotation is not parameter.empty:
+            hints[parameter.name] = evaluated(parameter.annotation, function)  # of a signature that somebody set
     return signature.replace(
         parameters=[
-            parameter.replace(annotation=hints.get(parameter.name, evaluated(parameter.annotation, function)))
-            for parameter in parameters
+            parameter.replace(annotation=hints.get(parameter.name, parameter.empty)) for parameter in parameters
         ],
         return_annotation=hints.get("return", signature.return_annotation),
     )
@@ -59,16 +70,6 @@ def evaluated(annotation: Any, fn: Any) -> Any:
     """Evaluate one annotation of a function; one that cannot be stays as it is, and fails where it would have anyway."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
-    code = getattr(fn, "__code__", None)
-    if (
-        isinstance(annotation, str)
-        and annotation.isidentifier()
-        and (code is None or annotation not in code.co_freevars)
-    ):
-        space = getattr(fn, "__globals__", {})
-        value = space.get(annotation, getattr(builtins, annotation, None))
-        if isinstance(value, type):  # most are: what else there is goes the long way
-            return value
     holder: Any = SimpleNamespace(__annotations__={"it": annotation})
     try:
         closure = inspect.getclosurevars(fn).nonlocals if inspect.isfunction(fn) else {}
@@ -140,8 +141,8 @@ def injection_of(reading: Reading, param: str | None) -> Injection:
     """
     parameters = reading.signature.parameters
     wanted: dict[str, str] = {}
-    for name, parameter in parameters.items():
-        kind = _type_of(reading.hints.get(name, parameter.annotation))
+    for name in parameters:
+        kind = _type_of(reading.hints.get(name))
         if kind is not None:
             wanted[name] = kind
     if param is not None:
@@ -150,7 +151,10 @@ def injection_of(reading: Reading, param: str | None) -> Injection:
         wanted.setdefault(param, _DEFAULT_TYPE)
     elif not wanted:
         wanted = _wanted_by_name(reading)
-    slots = [_slot(reading, parameters, name, wanted[name]) for name in parameters if name in wanted]
+    slots: list[Slot] = []
+    for index, (name, parameter) in enumerate(parameters.items()):
+        if name in wanted:
+            slots.append(_slot(reading, parameter, index, wanted[name]))
     return Injection(slots=tuple(slots), names=frozenset(wanted))
 
 
@@ -169,14 +173,13 @@ def _wanted_by_name(reading: Reading) -> dict[str, str]:
     return {_DEFAULT_PARAMETER: _DEFAULT_TYPE}
 
 
-def _slot(reading: Reading, parameters: Mapping[str, inspect.Parameter], name: str, client_type: str) -> Slot:
-    parameter, index = parameters[name], list(parameters).index(name)
+def _slot(reading: Reading, parameter: inspect.Parameter, index: int, client_type: str) -> Slot:
     kind = parameter.kind
     if kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise TypeError(f"@with_user_client cannot fill the parameter {parameter} of {reading.name}()")
-    earlier = list(parameters.values())[:index] if kind is parameter.POSITIONAL_ONLY else ()
+    earlier = list(reading.signature.parameters.values())[:index] if kind is parameter.POSITIONAL_ONLY else ()
     return Slot(
-        name=name,
+        name=parameter.name,
         client_type=client_type,
         index=None if kind is parameter.KEYWORD_ONLY else index,
         defaults=tuple(map(attrgetter("default"), earlier)),

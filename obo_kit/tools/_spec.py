@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit.exceptions import MissingScopeError
 from obo_kit.scopes._lookup import TARGETS, Verdict, covers, verdict
-from obo_kit.tools._docstring import without_entry
+from obo_kit.tools._docstring import Docstring
 
 if TYPE_CHECKING:
     from obo_kit.context._calls import ToolCall
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_ATTRIBUTE = "__obo_tool__"
+SPEC_ATTRIBUTE = "__obo_tool__"
+"""Where a tool's wrapper keeps its spec. Foreign wrappers copy it, as they copy all attributes of what they wrap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class Injection:
         """Return a docstring without the entries of the injected parameters: frameworks send it to the model."""
         for name in self.names:
             if doc and name in doc:
-                doc = without_entry(doc, name)
+                doc = Docstring(doc).without(name)
         return doc
 
 
@@ -304,11 +305,6 @@ class ToolSpec:
         vars(spec).update(vars(self), **parts, wrappers=[])
         return spec
 
-    def mark(self, wrapper: Any) -> None:
-        """Make a function the wrapper of this tool."""
-        wrapper.__dict__[_ATTRIBUTE] = self
-        self.wrappers.append(wrapper)
-
     @property
     def called(self) -> str:
         """Return the tool's name at this moment: tools that a loop makes are named after they are decorated."""
@@ -322,11 +318,11 @@ def spec_of(target: object) -> ToolSpec | None:
 
     A foreign wrapper copies the attributes of what it wraps, this one among them.
     """
-    spec = getattr(target, _ATTRIBUTE, None)
+    spec = getattr(target, SPEC_ATTRIBUTE, None)
     return spec if isinstance(spec, ToolSpec) and spec.wrappers[0] is target else None
 
 
 def inner_spec_of(target: object) -> ToolSpec | None:
     """Return the spec of a tool, also below foreign wrappers that keep the attributes of what they wrap."""
-    spec = getattr(target, _ATTRIBUTE, None)
+    spec = getattr(target, SPEC_ATTRIBUTE, None)
     return spec if isinstance(spec, ToolSpec) else None

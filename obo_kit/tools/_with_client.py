@@ -102,21 +102,24 @@ class ClientScope(Scope["WorkspaceClient", None]):
     def __call__(self, target: F, /) -> F: ...
     def __call__(self, target: Any, /) -> Any:
         """Decorate a function, or a tool object."""
+        return _decorated(target, self._param)
 
-        def change(spec: ToolSpec) -> ToolSpec:
-            if spec.injection is not None:
-                raise TypeError(f"@with_user_client stands twice on {spec.name}()")
-            if spec.owner is not None and spec.owner.copy_for is not None:
-                if self._param is not None:
-                    raise TypeError(
-                        f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
-                    )
-                return spec.having(fn=on_copy(spec.fn, spec.owner.copy_for), injection=_NO_PARAMETER)
-            reading = read(spec.fn)
-            injection = injection_of(reading, self._param)
-            return spec.having(injection=injection, reading=reading.without(injection.names))
 
-        return amend(target, "with_user_client", change)
+def _decorated(target: Any, param: str | None) -> Any:
+    def change(spec: ToolSpec) -> ToolSpec:
+        if spec.injection is not None:
+            raise TypeError(f"@with_user_client stands twice on {spec.name}()")
+        if spec.owner is not None and spec.owner.copy_for is not None:
+            if param is not None:
+                raise TypeError(
+                    f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
+                )
+            return spec.having(fn=on_copy(spec.fn, spec.owner.copy_for), injection=_NO_PARAMETER)
+        reading = read(spec.fn)
+        injection = injection_of(reading, param)
+        return spec.having(injection=injection, reading=reading.without(injection.names))
+
+    return amend(target, "with_user_client", change)
 
 
 @overload
@@ -153,5 +156,4 @@ def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
         NoUserIdentityError: At the call: there is no user to act for.
         NoUserSessionError: At the call: outside of any session, where an entry point is declared.
     """
-    scope = ClientScope(param)
-    return scope if target is None else scope(target)
+    return ClientScope(param) if target is None else _decorated(target, param)

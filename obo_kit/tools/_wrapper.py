@@ -24,7 +24,7 @@ from obo_kit.tools._frameworks import answer_framework
 from obo_kit.tools._resumed import INTERRUPTED, check_resumed, note_interrupt
 from obo_kit.tools._retry import retrying, tell_what_was_tried
 from obo_kit.tools._signature import plain, read
-from obo_kit.tools._spec import ToolSpec, inner_spec_of
+from obo_kit.tools._spec import SPEC_ATTRIBUTE, ToolSpec, inner_spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,8 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
 
 def _amended(
     target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **settings: Any
-) -> tuple[ToolSpec, Any]:
+) -> tuple[ToolSpec, Any, ToolSpec | None]:
+    """Return a tool's spec with one decorator's part, the function that it was so far, and the spec it had so far."""
     refuse_registered(target, decorator)
     below = inner_spec_of(target)
     if below is not None and below.wrappers[0] is target:
@@ -90,7 +91,7 @@ def _amended(
             if below is None
             else below.having(fn=fn, name=_name_of(fn), injection=None, below=below)
         )
-    return change(spec.having(**settings) if settings else spec), target
+    return change(spec.having(**settings) if settings else spec), target, below
 
 
 def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
@@ -107,8 +108,8 @@ def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec]
     ]
     for item in owner.items:
         amend(item, decorator, change)
-    for entry, (spec, previous) in zip(owner.entries, amended, strict=True):
-        entry.install(_wrapped(spec, previous))
+    for entry, (spec, previous, below) in zip(owner.entries, amended, strict=True):
+        entry.install(_wrapped(spec, previous, below))
         owner.finish(spec)
     if owner.makes_tools and not gives_client:  # what it makes has the client of what made it
         decorate_later(owner.target, lambda item: amend(item, decorator, change))
@@ -130,7 +131,7 @@ def _name_of(fn: Any) -> str:
     return str(getattr(fn, "__name__", None) or getattr(plain(fn), "__name__", type(fn).__name__))
 
 
-def _wrapped(spec: ToolSpec, previous: Any) -> Any:
+def _wrapped(spec: ToolSpec, previous: Any, below: ToolSpec | None) -> Any:
     injection, fallback = spec.injection, spec.fallback
     retry = fallback.retry if fallback is not None else None
     wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
@@ -139,7 +140,8 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     functools.update_wrapper(wrapper, source)
     if spec.label is not None:
         wrapper.__name__ = spec.label
-    wrapper.__dict__["__wrapped__"] = spec.fn
+    wrapper.__dict__.update({"__wrapped__": spec.fn, SPEC_ATTRIBUTE: spec})
+    spec.wrappers.append(wrapper)
     hidden = injection.names if injection is not None else _NOTHING_HIDDEN
     reading = spec.reading
     if reading is None or reading.fn is not spec.fn or reading.hidden != hidden:
@@ -149,9 +151,8 @@ def _wrapped(spec: ToolSpec, previous: Any) -> Any:
     # Evaluated, because frameworks evaluate what is left as text in this module's globals.
     public.__annotations__ = dict(reading.hints)
     public.__signature__ = reading.signature
-    if injection is not None and source.__doc__:
+    if injection is not None and source.__doc__ and (below is None or below.injection is not injection):
         public.__doc__ = injection.without_entries(source.__doc__)
-    spec.mark(wrapper)
     return wrapper
 
 

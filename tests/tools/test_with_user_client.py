@@ -28,7 +28,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
-from obo_kit.tools._docstring import without_entry
+from obo_kit.tools._docstring import Docstring
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -751,7 +751,7 @@ _WORDS = st.text(alphabet="abc de:\n-`*()[].", max_size=60)
 @given(doc=_WORDS)
 def test_any_docstring_without_the_name_is_left_alone(doc):
     """Rule 13."""
-    assert without_entry(doc, "client") == doc
+    assert Docstring(doc).without("client") == doc
 
 
 @given(
@@ -773,7 +773,7 @@ def test_the_entries_of_others_survive_in_every_style(entries, indent, style):
             "numpy": [f"{indent}{name} : str", f"{indent}    {told}", f"{indent}    more of {name}"],
             "sphinx": [f"{indent}:param {name}: {told}", f"{indent}    more of {name}"],
         }[style]
-    doc = without_entry("\n".join(lines), "client")
+    doc = Docstring("\n".join(lines)).without("client")
     assert "more of client" not in doc
     for name, _ in entries:
         assert name == "client" or f"more of {name}" in doc
