@@ -1,1 +1,1 @@
-"""What is in force around running code."""
+"""Keep the session and the tool call of the running code."""

@@ -1,4 +1,4 @@
-"""Records of a tool's call: what it declares, and what the kit's clients saw on the wire for it."""
+"""Record a tool call: its declarations, and what the kit's clients saw on the wire for it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 TOOL_HEADER = "X-Obo-Kit-Tool"
-"""Names the tool that asks, to `obo_kit.testing`'s log. Sent to loopback alone: the platform has no use for it."""
+"""Header that names the calling tool, for the log of `obo_kit.testing`. Sent to loopback only: the platform has no use for
+it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A refusal as it came over the wire: evidence for clients that lose it on the way (rule 16)."""
+    """A refusal as it came over the wire, kept for clients that lose parts of it (rule 16)."""
 
     status: int | None
     error_code: str | None = None
@@ -27,12 +28,12 @@ class Refusal:
     sql_state: str | None = None
     location: str | None = None
     details: Details | None = None
-    own: bool = True  # the workspace's own words, not those of a tool or of another server
+    own: bool = True  # whether these are the workspace's own words, not those of a tool or of another server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outage:
-    """A request that failed for a reason that passes: too many requests, no service, no connection, no answer in time."""
+    """A request that failed for a passing reason: too many requests, no service, no connection, no answer in time."""
 
     method: str
     path: str
@@ -41,19 +42,19 @@ class Outage:
 
 
 class Evidence:
-    """Everything that the kit's clients saw on the wire. A tool's call shares it with the calls inside; it only grows."""
+    """Everything that the kit's clients saw on the wire. A tool call shares it with the calls inside it. It only grows."""
 
     __slots__ = ("effects", "last", "mcp_path", "outages", "refusals")
 
     def __init__(self) -> None:
         self.refusals: list[Refusal] = []
-        self.last: Refusal | None = None  # what the last message to an MCP server met with, if with a refusal
-        self.mcp_path: str | None = None  # of the workspace's own MCP server that the last message went to
+        self.last: Refusal | None = None  # the answer to the last message to an MCP server, if it was a refusal
+        self.mcp_path: str | None = None  # the path of that server, if it is the workspace's own
         self.outages: list[Outage] = []
-        self.effects = 0  # requests that may have had an effect (rule 19)
+        self.effects = 0  # the number of requests that may have had an effect (rule 19)
 
     def forget(self, limit: int, *, answered: bool) -> None:
-        """Make room for one more, where nothing ends: the oldest goes. An answer ends what a sign-in page stood for."""
+        """Drop the oldest refusals to make room for one more. An answer also drops the sign-in pages before it."""
         if answered and self.refusals:
             self.refusals = [refusal for refusal in self.refusals if refusal.location is None]
         del self.refusals[: max(0, len(self.refusals) - limit + 1)]
@@ -80,10 +81,10 @@ class Declared(Protocol):
 
 
 class Observer(Protocol):
-    """Observes the attempts of a call, for whoever is told of events."""
+    """Observes the attempts of a call, for event hooks."""
 
     def retried(self, error: BaseException) -> None:
-        """Tell of an attempt that another follows."""
+        """Report a failed attempt that another attempt follows."""
         ...
 
 
@@ -107,7 +108,7 @@ class ToolCall:
 
     @property
     def evidence(self) -> Evidence:
-        """Return the evidence of the outermost call: whoever calls a tool may have to explain what it raises."""
+        """Return the evidence of the outermost call: the caller of a tool may have to explain what it raises."""
         if self.outer is not None:
             return self.outer.evidence
         if self._evidence is None:
@@ -115,6 +116,6 @@ class ToolCall:
         return self._evidence
 
     def share(self, other: ToolCall) -> None:
-        """Share the evidence of another call, whose connection this one uses, if this is an outermost call."""
+        """Share another call's evidence, if this is an outermost call: it uses the other call's connection."""
         if self.outer is None:
             self._evidence = other.evidence

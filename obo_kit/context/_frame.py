@@ -1,4 +1,4 @@
-"""The session and the tool call in force around a piece of running code."""
+"""The session and the tool call that a piece of running code belongs to."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SessionUser:
     """A session's user, as far as the explanation of a refusal needs it. Holds no token.
 
     Attributes:
-        principal: The user's name, where it is known.
+        principal: The user's name, if it is known.
         host: The workspace; empty for a developer until first use.
-        scopes: What the token is limited to; `None` where it does not say.
+        scopes: The scopes that limit the token; `None` if it does not say.
         target: Where the agent runs: ``"model-serving"`` or ``"apps"``.
     """
 
@@ -31,25 +31,25 @@ class SessionUser:
 
 
 class Session(Protocol):
-    """A session, as far as this room needs to know it."""
+    """A session, as far as this package needs to know it."""
 
     @property
     def closed(self) -> bool:
-        """Check whether its request has ended."""
+        """Return whether its request has ended."""
         ...
 
     @property
     def user(self) -> SessionUser | None:
-        """Return the user, as the token in force describes them; `None` in a session without one."""
+        """Return the user as the current token describes them; `None` in a session without a user."""
         ...
 
     @property
     def evidence(self) -> Evidence:
-        """Return what the session's clients saw on the wire where no tool's call was running."""
+        """Return what the session's clients saw on the wire outside of any tool call."""
         ...
 
     def _owns(self, lease: object) -> bool:
-        """Check whether a lease is the session's, or of the very same token."""
+        """Check whether a lease belongs to this session, or to the very same token."""
         ...
 
 
@@ -57,7 +57,7 @@ S = TypeVar("S")
 
 
 class Frame:
-    """The session and the tool call in force."""
+    """The session and the tool call of the running code."""
 
     __slots__ = ("call", "session")
 
@@ -67,11 +67,11 @@ class Frame:
 
     @property
     def suspended(self) -> bool:
-        """Check whether it was set by a stream that is suspended now, and left to whoever consumes the stream."""
+        """Return whether a suspended stream set it, and left it to the code that consumes the stream."""
         return False
 
     def session_as(self, kind: type[S]) -> S | None:
-        """Return the session, open or ended, in the type that the caller knows it by."""
+        """Return the session, open or ended, as an instance of the caller's type."""
         return self.session if isinstance(self.session, kind) else None
 
 
@@ -79,13 +79,13 @@ FRAME: ContextVar[Frame | None] = ContextVar("obo_kit_frame", default=None)
 
 
 def current_call() -> ToolCall | None:
-    """Return the tool call in force, if any."""
+    """Return the current tool call, if there is one."""
     frame = FRAME.get()
     return frame.call if frame is not None else None
 
 
 def current_evidence() -> Evidence | None:
-    """Return where to record what comes over the wire: at the tool call in force, else at its session."""
+    """Return the record for what comes over the wire: the current tool call's, else the session's."""
     frame = FRAME.get()
     if frame is None:
         return None
@@ -95,9 +95,9 @@ def current_evidence() -> Evidence | None:
 
 
 def open_session(kind: type[S]) -> S | None:
-    """Return the session in force, in the type that the caller knows it by.
+    """Return the open session of the running code, as an instance of the caller's type.
 
-    One that is closed never counts, wherever its context was copied to (rule 6).
+    A closed session never counts, wherever its context was copied to (rule 6).
     """
     frame = FRAME.get()
     if frame is None or frame.session is None or frame.session.closed:
@@ -106,7 +106,7 @@ def open_session(kind: type[S]) -> S | None:
 
 
 def ended_session(kind: type[S]) -> S | None:
-    """Return the session that was in force where this was started, if it has ended since, or is another process's."""
+    """Return the session that this work was started in, if it has ended since, or belongs to another process."""
     frame = FRAME.get()
     if frame is None or frame.session is None or not frame.session.closed:
         return None

@@ -1,4 +1,4 @@
-"""Blocks that a decorator opens, too: ``with user_session():``, ``with with_user_client():``, ``with optional_tool(…):``."""
+"""Context managers that also work as decorators: `user_session`, `with_user_client`, `optional_tool`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ E = TypeVar("E", bool, None)
 
 
 class Scope(Generic[T, E]):
-    """A context manager, sync and async, that one block at a time is in.
+    """A sync and async context manager for one block at a time.
 
-    Two requests that shared one would take each other's user, or each other's denials.
+    If two requests shared one, they would mix up their users, or their denials.
     """
 
     __slots__ = ("_free", "_leave")
 
     in_use: ClassVar[str]
-    """What is wrong with a second block, and what to write instead."""
+    """The error message for a second block: what is wrong, and what to write instead."""
     once: ClassVar[bool] = False
-    """Whether it serves one block only, ever."""
+    """Whether it serves a single block in all."""
 
     def __init__(self) -> None:
         self._free = threading.Lock()
         self._leave: Callable[[BaseException | None], E] | None = None
 
     def begin(self, block: FrameType) -> tuple[T, Callable[[BaseException | None], E]]:
-        """Open a block; return what it is given, and what ends it: called with the error that left it, if any."""
+        """Open a block. Return the block's value, and a function that ends it and takes the error that left it, if any."""
         raise NotImplementedError
 
     def _enter(self, block: FrameType) -> T:

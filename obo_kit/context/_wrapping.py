@@ -1,7 +1,7 @@
-"""Bind the session and the tool call in force to functions of every kind.
+"""Bind the current session and tool call to functions of every kind.
 
-The frame is set around each *step* of the code it belongs to and never across a ``yield``: a variable held over a
-``yield`` leaks into whoever consumes the stream.
+The frame is set around each *step* of the code that it belongs to, and never across a ``yield``. A variable that is set
+across a ``yield`` leaks into the code that consumes the stream.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__: list[str] = []
 
 
 class _Reraise:
-    """Says that an exception is to be raised as it came."""
+    """Marks that an exception is to be raised unchanged."""
 
 
 RERAISE = _Reraise()
 
 
 class Run:
-    """One run of a bound function, from its first step to its last. Subclasses say what happens at either end."""
+    """One run of a bound function, from its first step to its last. Subclasses define what happens at either end."""
 
     __slots__ = ("frame",)
 
@@ -37,7 +37,7 @@ class Run:
         self.frame: Frame | None = None
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Set `frame`; return the arguments to call with."""
+        """Set `frame`, and return the arguments to call the function with."""
         raise NotImplementedError
 
     def recover(self, error: BaseException) -> Any:
@@ -46,14 +46,14 @@ class Run:
         return RERAISE
 
     def interrupted(self, error: BaseException) -> None:
-        """Note that the code was cancelled, or that its consumer left."""
+        """Record that the code was cancelled, or that its consumer left."""
 
     def inspect(self, value: Any) -> Any:
-        """Return the value to hand on in place of what the function returned."""
+        """Return the value to pass on in place of the function's result."""
         return value
 
     def end(self) -> None:
-        """End the run: called once, whatever happened."""
+        """End the run. Called exactly once, whatever happened."""
 
 
 def _recovered(run: Run, error: BaseException) -> Any:
@@ -204,7 +204,7 @@ def _hand_over(run: Run, result: Any) -> Any:
 
 
 def _kind_of(fn: Callable[..., Any]) -> Callable[[_Open, _Start], Callable[..., Any]] | None:
-    """Return what wraps a function of a kind that goes on after it has returned; `None` for a plain one."""
+    """Return the wrapper for a function that goes on after it has returned; `None` for a plain function."""
     if inspect.isasyncgenfunction(fn):
         return _as_async_generator
     if inspect.iscoroutinefunction(fn):
@@ -216,10 +216,10 @@ _ANY_KIND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENER
 
 
 def bound(fn: Callable[..., Any], start: _Start, inner: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Wrap a function so that each call is a `Run`; the kind of the function is kept, its metadata is not copied.
+    """Wrap a function so that each call is a `Run`. The wrapper is of the same kind; the metadata is not copied.
 
-    ``inner`` is called in its place, and gives what it would give. A plain function may return a generator, a coroutine
-    or an async generator (MLflow's own wrappers do): the run then lasts until that has ended.
+    ``inner`` is called in the function's place and returns what it would return. A plain function may return a generator, a
+    coroutine or an async generator (MLflow's own wrappers do). The run then lasts until that has ended.
     """
 
     called = inner or fn

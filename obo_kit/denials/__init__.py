@@ -1,4 +1,4 @@
-"""Refusals, explained: which of them an exception or a value is, and who can mend it."""
+"""Explain refusals: recognise them in exceptions and values, and say who can fix them."""
 
 from obo_kit.denials._explain import explain, explain_in, raise_for_denial, rewrite_denials
 

@@ -1,4 +1,4 @@
-"""Tell what a refusal is: by its status, code, text and details together (rules 15 and 16)."""
+"""Classify a refusal by its status, code, text and details together (rules 15 and 16)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _R = DenialReason
-# The code alone decides where no text does.
+# The reason of each error code. It decides only if no text does.
 _CODES: dict[str, DenialReason] = {
     "PERMISSION_DENIED": _R.ACCESS_DENIED,
     "UNAUTHENTICATED": _R.TOKEN_EXPIRED,
@@ -40,7 +40,7 @@ _NO_DENIAL_CODES = frozenset(
         "RESOURCE_LIMIT_EXCEEDED",
     }
 )
-# What ErrorInfo's reason says, where no text does. The platform's own reasons are not listed anywhere: inferred.
+# The reasons in ErrorInfo. They decide only if no text does. The platform publishes no list of them: inferred.
 _DETAIL_REASONS: tuple[tuple[re.Pattern[str], DenialReason], ...] = (
     (re.compile(r"SCOPE"), _R.MISSING_SCOPE),
     (re.compile(r"IP_ACCESS|IP_ACL|NETWORK|PRIVATE_LINK|POLICY|ENTITLEMENT|DISABLED|NOT_ENABLED"), _R.POLICY),
@@ -53,18 +53,18 @@ STATEMENT_TAKEN = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Hold what a refusal turns out to be.
+    """The classification of a refusal.
 
     Attributes:
-        reason: Why.
+        reason: The reason for the refusal.
         refusal: The refusal itself.
-        kind: The catalogue's kind of what was refused, where the text implies it.
-        what: The platform's word for what was refused.
-        name: Its name.
-        privileges: The privileges that are missing, where text or details name them.
-        url: The link to sign in at, as the text says it.
-        scopes: The scopes that are missing, sorted.
-        remedy: Who mends it and how, where that is known already.
+        kind: The catalogue's kind of the refused object, if the text implies it.
+        what: The platform's word for the refused object.
+        name: The object's name.
+        privileges: The missing privileges, if text or details name them.
+        url: The sign-in link, as the text gives it.
+        scopes: The missing scopes, sorted.
+        remedy: Who can fix it and how, if that is already known.
     """
 
     reason: DenialReason
@@ -79,12 +79,12 @@ class Finding:
 
 
 def route_of(refusal: Refusal) -> Route | None:
-    """Return the catalogue's entry for what was asked."""
+    """Return the catalogue's route for the refused request."""
     return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
 
 
 def classify(refusal: Refusal) -> Finding | None:
-    """Return what a refusal is; `None` for an answer that is no denial."""
+    """Classify a refusal; return `None` for an answer that is not a denial."""
     if refusal.status in REDIRECTS:
         return _redirected(refusal)
     refusal = _quoted(refusal)
@@ -100,7 +100,7 @@ def classify(refusal: Refusal) -> Finding | None:
 
 
 def _quoted(refusal: Refusal) -> Refusal:
-    """Return what a function inside a statement was refused, where the statement's error quotes that answer."""
+    """Return the refusal of a function inside a statement, if the statement's error quotes it."""
     answer = quoted_answer(refusal.text) if refusal.status == STATEMENT_TAKEN else None
     if answer is None:
         return refusal
@@ -111,7 +111,7 @@ def _quoted(refusal: Refusal) -> Refusal:
 
 
 def says_why(refusal: Refusal) -> bool:
-    """Check whether the text alone makes a refusal of it."""
+    """Check whether the text alone makes this a refusal."""
     text, _ = _text_of(refusal)
     return text is not None and text.reason is not None
 
@@ -138,7 +138,7 @@ def _text_of(refusal: Refusal) -> tuple[Text | None, re.Match[str] | None]:
 
 @functools.lru_cache(maxsize=64)
 def _needles(status: int) -> tuple[tuple[str, Text], ...]:
-    """Return the texts of a status in their order, once for each of their needles."""
+    """Return the texts for a status in order, each with its search string."""
     return tuple((needle, text) for text in TEXTS if status in text.statuses for needle in text.needles)
 
 
@@ -170,7 +170,7 @@ def _first(groups: Mapping[str, str], *names: str) -> str:
 
 
 def _level(words: str) -> tuple[str, ...]:
-    """Return a level of an access list as its privilege: ``VIEW`` is ``CAN VIEW``."""
+    """Return an access level as a privilege: ``VIEW`` is ``CAN VIEW``."""
     return (words if words.startswith("CAN ") or words == "SELECT" else f"CAN {words}",) if words else ()
 
 
@@ -187,7 +187,7 @@ def _by_details(refusal: Refusal) -> DenialReason | None:
 
 
 def _by_code(refusal: Refusal) -> DenialReason | None:
-    """Return the reason where neither text nor details tell."""
+    """Return the reason by the error code, if neither text nor details decide."""
     status, code = refusal.status or 0, refusal.error_code or ""
     if refusal.sql_state == "42501":
         return _R.ACCESS_DENIED
@@ -199,7 +199,7 @@ def _by_code(refusal: Refusal) -> DenialReason | None:
 
 
 def _completed(finding: Finding) -> Finding:
-    """Fill in what the details name, and the scopes of the route where nothing else names them."""
+    """Fill in the names from the details, and the route's scopes if nothing else names any."""
     details = finding.refusal.details
     if details is not None and finding.reason in (_R.ACCESS_DENIED, _R.NOT_FOUND_OR_DENIED):
         finding = replace(

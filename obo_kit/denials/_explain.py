@@ -1,4 +1,4 @@
-"""`explain`: what an exception or a value was refused, and who can mend it (rules 15 to 18)."""
+"""`explain`: say what an exception or a value was refused, and who can fix it (rules 15 to 18)."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _R = DenialReason
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
 _PLAIN = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
-"""Types that are a refusal only where one was seen on the wire; a text also where it says so itself."""
+"""Exceptions that count as a refusal only if the kit saw one on the wire, or if their text says so itself."""
 
 
 def explain(refused: object) -> Denial | None:
     """Explain an exception, or a value that is a refusal in disguise.
 
-    Inside a tool call, what the kit's clients saw on the wire is used where a client lost the status or the reason on
-    the way. ``__cause__`` and known wrappers are followed, an accidental ``__context__`` is not; a group of exceptions is
-    a denial only if all of its leaves are. Values count only in their exact forms: a failed SQL statement
-    (``StatementResponse``), a failed Genie message (``GenieMessage``, or what ``databricks_ai_bridge.genie`` makes of it),
-    the result of an MCP tool that says it is an error, a ``FunctionExecutionResult`` with an error, and a sign-in page in
-    place of an answer, where the kit's clients saw the redirect.
+    Inside a tool call, the kit also uses what its clients saw on the wire, since some clients lose the status or the reason.
+    It follows ``__cause__`` and known wrappers, but not an accidental ``__context__``. A group of exceptions is a denial only
+    if all of its leaves are. Values count only in these exact forms: a failed SQL statement (``StatementResponse``), a failed
+    Genie message (``GenieMessage``, or what ``databricks_ai_bridge.genie`` makes of it), the result of an MCP tool that says
+    it is an error, a ``FunctionExecutionResult`` with an error, and a sign-in page in place of an answer, if the kit's
+    clients saw the redirect.
 
     Returns:
-        The `Denial`; `None` for anything that is not one.
+        The `Denial`; `None` for anything that is not a denial.
     """
     frame = FRAME.get()
     call = frame.call if frame is not None else None
@@ -55,11 +55,11 @@ def explain(refused: object) -> Denial | None:
 
 
 def explain_in(refused: object, call: ToolCall | None, session: Session | None) -> Denial | None:
-    """Explain what a tool call of a session was refused; see `explain`."""
+    """Explain a refusal inside a tool call of a session; see `explain`."""
     evidence = call.evidence if call is not None else session.evidence if session is not None else Evidence()
     says_so = isinstance(refused, str) and refused.startswith(GENIE_FAILED)
     if type(refused) in _PLAIN and not evidence.refusals and not says_so:
-        return None  # as most of what tools return
+        return None  # most values that tools return
     user = session.user if session is not None else None
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
     if not isinstance(refused, BaseException):
@@ -72,15 +72,15 @@ def explain_in(refused: object, call: ToolCall | None, session: Session | None) 
 
 
 def raise_for_denial(value: T, /) -> T:
-    """Raise the refusal that an answer holds; return any other value as it is.
+    """Raise the refusal that an answer holds. Return any other value as it is.
 
-    For refusals that come as ordinary values (`explain` lists the forms)::
+    Some refusals come as ordinary values (`explain` lists the forms)::
 
         response = raise_for_denial(client.statement_execution.execute_statement(sql, warehouse_id))
 
     Raises:
-        AccessDeniedError: The value is a refusal; its ``denial`` says what, why and who can mend it. So too, for their
-            reasons: `MissingScopeError`, `TokenExpiredError` and `NoUserIdentityError`.
+        AccessDeniedError: The value is a refusal. Its ``denial`` says what was refused, why, and who can fix it. Some
+            reasons have a type of their own: `MissingScopeError`, `TokenExpiredError` and `NoUserIdentityError`.
     """
     denial = explain(value)
     if denial is not None:
@@ -93,22 +93,22 @@ _rewrite: Rewrite | None = None
 
 
 def rewrite_denials(rewrite: Rewrite | None, /) -> None:
-    """Say it in your own words: a function sees each denial of this process and returns it with other texts.
+    """Replace the texts of denials with your own: a function sees each denial of this process and returns a changed one.
 
-    To translate, to name the resource to the user, or to point at the right help desk::
+    Use it to translate, to name the resource to the user, or to point at the right help desk::
 
         def in_german(denial: Denial) -> Denial:
             return dataclasses.replace(denial, user_message=GERMAN[denial.reason])
 
         obo_kit.rewrite_denials(in_german)
 
-    What it raises is logged, and the denial stays as it was. Its reason cannot be changed.
+    If the function raises, the error is logged and the denial stays as it was. The reason cannot be changed.
 
     Args:
-        rewrite: Takes and returns a `Denial`; `None` for the kit's own words.
+        rewrite: Takes and returns a `Denial`; `None` restores the kit's own texts.
 
     Raises:
-        TypeError: It cannot be called.
+        TypeError: ``rewrite`` is not callable.
     """
     global _rewrite
     if rewrite is not None and not callable(rewrite):
@@ -125,7 +125,7 @@ def _rewritten(denial: Denial) -> Denial:
             raise TypeError(f"it returned a {type(rewritten).__name__}, not a Denial")
         return replace(rewritten, reason=denial.reason)
     except Exception:
-        logger.exception("The function given to rewrite_denials failed")
+        logger.exception("The function that rewrite_denials was called with failed")
         return denial
 
 
@@ -155,7 +155,7 @@ def _described(finding: Finding, call: ToolCall | None, user: SessionUser | None
 
 
 def _with_scopes_of(finding: Finding, user: SessionUser | None) -> Finding:
-    """Let the token say what it lacks, where the client lost the platform's words."""
+    """Read the missing scopes off the token, if the client lost the platform's text."""
     if finding.reason is not _R.ACCESS_DENIED or finding.refusal.text or user is None or user.scopes is None:
         return finding
     route = route_of(finding.refusal)
@@ -174,7 +174,7 @@ Resource = tuple["ResourceKind", str]
 
 
 def _resource_of(finding: Finding, declared: Sequence[Resource]) -> tuple[ResourceKind | None, str | None]:
-    """Return what was refused: as the platform names it, else as its path does, else the only thing declared that it can be."""
+    """Return the refused object: as the platform names it, else by its path, else the only declared resource that fits."""
     kind = _kind_of(finding)
     if finding.name:
         return _named(finding, finding.name, kind, declared)
@@ -200,7 +200,7 @@ def _of_kind(finding: Finding, kind: ResourceKind | None, declared: Sequence[Res
 
 def _kind_of(finding: Finding) -> ResourceKind | None:
     route = route_of(finding.refusal)
-    # Once the warehouse has taken a statement, or the space a question, it is not what was refused.
+    # Once the warehouse has accepted a statement, or the space a question, they are not what was refused.
     of_route = route.kind if route is not None and finding.refusal.status != STATEMENT_TAKEN else None
     return catalogue().kinds.get(finding.kind or of_route or "")
 
@@ -216,12 +216,12 @@ def _named(
     if finding.what is None:
         is_asked_for = finding.kind is not None or name in _segments(finding)
         return (kind if is_asked_for else None), name
-    is_generic = kind is not None and finding.what.lower() in kind.title.lower()  # "endpoint" is said of several kinds
+    is_generic = kind is not None and finding.what.lower() in kind.title.lower()  # several kinds are called "endpoint"
     return (kind if finding.kind or is_generic else None), name
 
 
 def _by_id(name: str, word: str, declared: Sequence[Resource]) -> Resource | None:
-    """Return the declared connection, where the platform says an id that nobody else knows."""
+    """Return the declared connection, if the platform gives only an id."""
     if not is_id(name) or word.lower().replace(" ", "_") not in _CONNECTIONS:
         return None
     return _only([resource for resource in declared if resource[0].name == "uc_connection"])

@@ -1,4 +1,4 @@
-"""Read a refusal from an exception: what each client leaves of one (rule 16)."""
+"""Read a refusal from an exception: each client leaves other traces of it (rule 16)."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _R = DenialReason
-# The SDK's errors carry no status, and their class is chosen by the code before the status.
+# The SDK's errors carry no status. The error code decides their class before the status does.
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
-# What the SDK appends to a refusal; it names the host and the client id.
+# The SDK appends this to a refusal. It names the host and the client id.
 CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w{1,40}=|Env: [A-Z_]{1,80}).*\Z", re.DOTALL)
-# What the SDK quotes of a request whose answer it cannot read.
+# The SDK quotes a request like this if it cannot read the answer.
 _QUOTED_REQUEST = re.compile(r"```\s{0,4}(GET|HEAD|POST|PUT|PATCH|DELETE) (/\S{1,500})")
-_MAX_WORDS = 8000  # of an exception's text: the SDK quotes whole answers
+_MAX_WORDS = 8000  # characters of an exception's text: the SDK quotes whole answers
 _MAX_LEAVES = 200
 GENIE = "/api/2.0/genie/"
 _MCP = "/api/2.0/mcp/"
 _API = ("/api/1.", "/api/2.", "/api/3.")
 _OURS = (_MCP, "/serving-endpoints/", "/ai-gateway/")
-# Servers that say the platform's words. The others (functions, external servers) say those of whoever wrote the tool.
+# Servers that pass on the platform's words. Others (functions, external servers) pass on the words of the tool's author.
 OWN_MCP = tuple(f"{_MCP}{name}" for name in ("genie", "ai-search", "vector-search", "sql"))
 
 
 @dataclass(slots=True)
 class Scene:
-    """Hold what is known where a refusal is explained.
+    """The facts that help to explain a refusal.
 
     Attributes:
         evidence: What the kit's clients saw on the wire.
-        host: The session's workspace; empty where none is known.
-        leaves: How many exceptions may still be looked at.
+        host: The session's workspace; empty if it is not known.
+        leaves: How many more exceptions may be examined.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -66,25 +66,25 @@ class Scene:
 
     @property
     def seen(self) -> Sequence[Refusal]:
-        """The refusals on the wire, in order."""
+        """Return the refusals on the wire, in order."""
         return self.evidence.refusals
 
     def is_own(self, url: str) -> bool:
-        """Check whether an answer is the workspace's own, as far as that is known."""
+        """Check whether an answer came from the session's workspace, as far as that is known."""
         return not self.host or not url or url.startswith(f"{self.host}/")
 
     def speaks_for_itself(self) -> bool:
-        """Check whether the MCP server that was spoken to last says the platform's words."""
+        """Check whether the MCP server that was called last passes on the platform's words."""
         return (self.evidence.mcp_path or "").startswith(OWN_MCP)
 
 
 def without_config(text: str) -> str:
-    """Return a text without what the SDK appends to it."""
+    """Return a text without the part that the SDK appends."""
     return CONFIG_TAIL.sub("", text) if "Config: " in text or "Env: " in text else text
 
 
 def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding | None:
-    """Return what an exception was refused; `None` where it is no refusal."""
+    """Return the refusal that an exception stands for; `None` if it is not a refusal."""
     scene.leaves -= 1
     if depth > MAX_DEPTH or scene.leaves < 0:
         return None
@@ -101,7 +101,7 @@ def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding 
     if not leaves:
         return of_exception(error.__cause__, scene, depth + 1) if error.__cause__ is not None else None
     findings: list[Finding] = []
-    for leaf in leaves:  # all of them must be refusals: the first that is none ends the search
+    for leaf in leaves:  # all of them must be refusals, so the first that is not ends the search
         finding = of_exception(leaf, scene, depth + 1) if leaf is not None else None
         if finding is None:
             return None
@@ -139,14 +139,14 @@ _PG_SIGN_IN = re.compile(
 )
 _PG_ROLE = re.compile(r"role \"?(?P<name>[^\"\s]{1,256})\"? does not exist")
 _PG_GRANT = (
-    "Ask the owner of {what} to grant the user's Postgres role what is missing there. Lakebase has grants of its own: those of "
-    "Unity Catalog do not apply."
+    "Ask the owner of {what} to grant the missing privileges to the user's Postgres role. Lakebase has grants of its own: "
+    "those of Unity Catalog do not apply."
 )
 _PG_NEW_ROLE = "Ask the owner of the Lakebase database to create a Postgres role for the user."
 
 
 def _of_postgres(error: BaseException) -> Finding | None:
-    """Read what Lakebase refuses a Postgres client: SQLSTATE tells, and the text where no statement was reached."""
+    """Read Lakebase's refusal from a Postgres client's error, by its SQLSTATE; by its text if no statement was reached."""
     if package_of(error) not in _POSTGRES:
         return None
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
@@ -164,7 +164,7 @@ def _of_postgres(error: BaseException) -> Finding | None:
 
 
 def _of_gateway(refusal: Refusal) -> Finding | None:
-    """The workspace's network refuses a connection before Postgres sees it."""
+    """Read the refusal of a connection that the workspace's network stopped before Postgres saw it."""
     finding = classify(replace(refusal, status=403))
     return replace(finding, refusal=refusal) if finding is not None and finding.reason is _R.POLICY else None
 
@@ -184,13 +184,13 @@ def _of_grant(refusal: Refusal, match: re.Match[str] | None) -> Finding:
 
 
 _NO_USER_REMEDY = (
-    "Call the agent as a signed-in user. If one is, log the model with its policy (obo_kit.log_model), and build clients "
-    "inside the request (with_user_client)."
+    "Call the agent as a signed-in user. If the user is signed in, log the model with its policy (obo_kit.log_model), and "
+    "build clients inside the request (with_user_client)."
 )
 
 
 def _of_bridge(error: BaseException) -> Finding | None:
-    """Read the ordinary exception in which the bridge says that it found no user's token in Model Serving."""
+    """Read the plain exception with which the bridge says that it found no user token in Model Serving."""
     if type(error) not in (ValueError, RuntimeError):
         return None
     text = str(error)[:_MAX_WORDS]
@@ -205,7 +205,7 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     text, code = without_config(str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
     if SDK_NO_MESSAGE.pattern.match(text):
         text = ""
-    # The class was chosen by the code before the status, so that it does not prove the status: the wire does.
+    # The error code decided the class, so the class does not prove the status. The wire does.
     status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
     seen = _seen(scene.seen, code=code, text=text)
     if seen is not None:
@@ -233,7 +233,7 @@ def _sdk_details(error: Any) -> Details | None:
 
 
 def _from_sql_connector(error: BaseException, scene: Scene) -> Refusal | None:
-    """Read what databricks-sql-connector leaves: of a request that was refused, or of a statement that was taken and failed."""
+    """Read databricks-sql-connector's error: for a refused request, or for a statement that was accepted and then failed."""
     del scene
     if not is_a(error, classes.SQL_ERROR):
         return None
@@ -274,13 +274,13 @@ def _from_mlflow(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _mlflow_status(error: Any) -> int | None:
-    """Return the HTTP status that MLflow gives an error's code."""
+    """Return the HTTP status that MLflow maps an error code to."""
     status = error.get_http_status_code()
     return status if isinstance(status, int) else None
 
 
 def _from_waiter(error: BaseException, scene: Scene) -> Refusal | None:
-    """Return what the wire knows of a failed Genie message: the SDK's waiter, and the bridge to LangChain, drop the reason."""
+    """Return what the wire shows of a failed Genie message: the SDK's waiter and the LangChain bridge drop the reason."""
     failed = is_a(error, classes.OPERATION_FAILED) and GENIE_FAILED.pattern.search(str(error)[:_MAX_WORDS])
     if not failed and not (isinstance(error, KeyError) and _raised_in(error) == "databricks_ai_bridge.genie"):
         return None
@@ -290,7 +290,7 @@ def _from_waiter(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _from_reader(error: BaseException, scene: Scene) -> Refusal | None:
-    """Return the refusal in plain text that the SDK stumbled over where it had sent a stream."""
+    """Return the plain-text refusal that the SDK failed to read after it asked for a stream."""
     if isinstance(error, TypeError) and scene.seen and _raised_in(error).startswith("databricks.sdk.logger"):
         return scene.seen[-1]
     return None
@@ -305,7 +305,7 @@ def _raised_in(error: BaseException) -> str:
 
 
 def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
-    """Read a sign-in page in place of an answer, which is no JSON."""
+    """Read a sign-in page that came in place of a JSON answer."""
     if not is_a(error, classes.JSON_DECODE_ERROR) and status_of(error) not in REDIRECTS:
         return None
     if scene.seen and scene.seen[-1].status in REDIRECTS:
@@ -319,7 +319,7 @@ def _from_login(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
-    """Read what the MCP clients leave of a refusal."""
+    """Read the error that an MCP client raises for a refusal."""
     if is_a(error, classes.UNSUPPORTED_PROTOCOL):
         # After a 401 the client looks for an authorization server, at an address without a host.
         path = str(getattr(getattr(error, "_request", None), "url", ""))
@@ -331,17 +331,17 @@ def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
         return Refusal(status=200, text=str(error)[:_MAX_WORDS], own=scene.speaks_for_itself())
     if not is_a(error, classes.MCP_ERROR):
         return None
-    kept = kept_of(error)
-    if kept is not None:
-        answer = read_answer(kept["body"])
+    response = kept_of(error)
+    if response is not None:
+        answer = read_answer(response["body"])
         return Refusal(
-            status=kept["status"],
+            status=response["status"],
             error_code=answer.error_code,
             text=answer.text,
             details=answer.details,
             method="POST",
-            path=kept["path"],
-            own=kept.get("own") is True,
+            path=response["path"],
+            own=response.get("own") is True,
         )
     reply = getattr(error, "error", None)
     code, text = getattr(reply, "code", None), getattr(reply, "message", "")
@@ -352,13 +352,13 @@ def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
         seen = _last_of(scene.seen, 404)
         if seen is not None:
             return seen
-        if _in_handshake(error):  # nothing was begun yet that could have been terminated
+        if _in_handshake(error):  # no session exists yet that a server could have terminated
             return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
     return None
 
 
 def _last_of(evidence: Sequence[Refusal], *statuses: int) -> Refusal | None:
-    """Return the latest refusal of an MCP server: for errors that tell its status and no more."""
+    """Return the latest refusal of an MCP server with one of these statuses, for errors that tell only the status."""
     return next((seen for seen in reversed(evidence) if seen.status in statuses and _of_mcp(seen.path)), None)
 
 
@@ -377,8 +377,10 @@ def _in_handshake(error: BaseException) -> bool:
 
 
 def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
-    """Read an HTTP client's error. It may come from any host: it counts where it is shaped as the platform's answers are, or
-    where the kit's own clients saw it."""
+    """Read an HTTP client's error.
+
+    It may come from any host. It counts if it has the shape of the platform's answers, or if the kit's own clients saw it.
+    """
     status, response = status_of(error), getattr(error, "response", None)
     if status is None:
         return None
@@ -388,7 +390,7 @@ def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
         code, text = code_of(getattr(error, "error_code", None)), str(error)[:_MAX_WORDS]
         content = getattr(error, "response_content", None)
         answer = read_answer(content if isinstance(content, bytes) else str(content or ""))
-        code = code or answer.error_code  # an older vector-search client leaves it in the body
+        code = code or answer.error_code  # older vector-search clients leave the code in the body
         seen = _seen(scene.seen, code=code, text=text, status=status)
         return seen or Refusal(status=status, error_code=code, text=text, details=answer.details)
     text = _body_of(response)
@@ -405,7 +407,7 @@ def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
         path=path,
         own=scene.is_own(url),
     )
-    # The MCP clients read no body of a refusal, and some bodies are no JSON: those paths are Databricks' own.
+    # MCP clients do not read the body of a refusal, and some bodies are not JSON. These paths belong to Databricks.
     if answer.error_code is not None or path.startswith(_OURS):
         return refusal
     return refusal if path.startswith(_API) and refusal.own and says_why(refusal) else None
@@ -421,9 +423,9 @@ def _body_of(response: Any) -> str:
 def _seen(
     evidence: Sequence[Refusal], *, code: str | None, text: str, status: int | None = None, path: str | None = None
 ) -> Refusal | None:
-    """Return the latest refusal on the wire that an exception tells of.
+    """Return the latest refusal on the wire that an exception stands for.
 
-    Either text may hold the other: a client may add words of its own, or pick the message out of the body.
+    Either text may contain the other: a client may add words, or pick the message out of the body.
     """
 
     def is_told_of(seen: Refusal) -> bool:
@@ -440,7 +442,7 @@ def _words_of(seen: Refusal) -> str:
 
 
 def _same(words: str, other: str) -> bool:
-    """Check whether one holds the other; a client that tells nothing may tell of anything."""
+    """Check whether one text contains the other. An empty text matches any."""
     return not other or words == other or bool(words and words[:200] in other) or other in words
 
 
@@ -451,7 +453,7 @@ def _words(text: str) -> str:
 
 
 def _phrase(status: int | None) -> str:
-    """Return what clients say of an answer without a body."""
+    """Return the phrase that clients use for an answer without a body."""
     try:
         return HTTPStatus(status or 0).phrase
     except ValueError:

@@ -24,7 +24,7 @@ _MAX_PARTS = 50
 
 
 def of_value(value: object, scene: Scene) -> Finding | None:
-    """Return what a value was refused. Only these exact forms count, so that a tool's prose is never taken for a refusal."""
+    """Return the refusal that a value stands for. Only exact forms count, so a tool's prose is never taken for a refusal."""
     package, name, item = package_of(value), type(value).__name__, cast("Any", value)
     if package not in _FORMS or (package == "builtins" and not isinstance(value, (str, list))):
         return None
@@ -64,7 +64,7 @@ def _of_mcp_result(result: Any, scene: Scene) -> Finding | None:
 
 
 def _of_genie_text(text: str, *, own: bool) -> Finding | None:
-    """`databricks_ai_bridge` makes a text of a failed message: its own words, then the error as Python writes it."""
+    """Read the text that `databricks_ai_bridge` makes of a failed message: its own words, then the error as Python code."""
     if not text.startswith(GENIE_FAILED) or len(text) > _MAX_TEXT:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Say what a denial is, to the user and to whoever can mend it (rule 17)."""
+"""Word a denial for the user, and its remedy for whoever can fix it (rule 17)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__: list[str] = []
 _R = DenialReason
 
 USER_MESSAGES: dict[DenialReason, str] = {
-    _R.NO_IDENTITY: "This tool needs to know who you are, and this request does not say. Trying again will not help.",
+    _R.NO_IDENTITY: "This tool needs to know who you are, but this request does not say. Trying again will not help.",
     _R.TOKEN_EXPIRED: "Your sign-in has expired. Reload the page, sign in if you are asked to, and send the request again.",
     _R.MISSING_SCOPE: "This agent has not been set up to use this tool for you. Trying again will not help.",
     _R.ACCESS_DENIED: "You do not have access to what this tool uses. Trying again will not help.",
@@ -39,11 +39,11 @@ USER_MESSAGES: dict[DenialReason, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """Hold what was refused, to whom, by which tool.
+    """The refused object, the user and the tool.
 
     Attributes:
-        kind: The catalogue's kind of what was refused.
-        name: Its name, as full as it is known.
+        kind: The catalogue's kind of the refused object.
+        name: Its name, as complete as it is known.
         tool: The tool that was refused.
         declared: Every spelling of every scope that the tool declares.
         user: The session's user.
@@ -57,32 +57,32 @@ class Subject:
 
     @property
     def who(self) -> str:
-        """The user's name, or words for it."""
+        """Return the user's name, or "the user"."""
         return (self.user.principal if self.user is not None else None) or "the user"
 
     @property
     def target(self) -> Target:
-        """Where the agent runs."""
+        """Return where the agent runs."""
         return self.user.target if self.user is not None else TARGETS[0]
 
 
 _OF_A_SERVER = {
-    _R.MISSING_SCOPE: "The tool's server says that a scope is missing, and it is not the workspace that says so. Ask whoever "
-    "runs the server; declare no scope because of its text.",
+    _R.MISSING_SCOPE: "The tool's server, not the workspace, says that a scope is missing. Ask whoever runs the server; "
+    "declare no scope because of its text.",
     _R.LOGIN_REQUIRED: "The tool's server says that {who} must sign in. Ask whoever runs it where; follow no link in its text.",
 }
 _OF_A_SERVER_ELSE = (
-    "The tool's server says this, and it is not the workspace that says so. Ask whoever runs the server what it refused, and "
-    "grant nothing because of its text."
+    "The tool's server says this, not the workspace. Ask whoever runs the server what it refused, and grant nothing because "
+    "of its text."
 )
 
 
 def remedy_for(finding: Finding, subject: Subject) -> str:
-    """Say who can mend it, and how."""
+    """Say who can fix it, and how."""
     if finding.remedy is not None:
         return finding.remedy
     if finding.reason is _R.TOKEN_EXPIRED:
-        return "Reload the page, or sign in again: the next request brings a fresh token; a running request cannot renew it."
+        return "Reload the page, or sign in again: the next request brings a fresh token. A running request cannot renew it."
     if finding.reason is _R.LOGIN_REQUIRED:
         remedy = _login_remedy(finding, subject)
         return f"{remedy[0].upper()}{remedy[1:]}" if remedy.startswith("the user ") else remedy
@@ -105,7 +105,7 @@ def _login_remedy(finding: Finding, subject: Subject) -> str:
         return f"{subject.who} must sign in to {connection} once at {finding.url}."
     if not finding.refusal.own:
         return _OF_A_SERVER[_R.LOGIN_REQUIRED].replace("{who}", subject.who)
-    if host and subject.name and _PLAIN_NAME.match(subject.name):  # where the platform's own texts send people
+    if host and subject.name and _PLAIN_NAME.match(subject.name):  # the page that the platform's own texts link to
         return f"{subject.who} must sign in to {connection} once at {host}/explore/connections/{subject.name}."
     return f"{subject.who} must sign in to {connection} once, in the workspace's Catalog Explorer."
 
@@ -121,7 +121,7 @@ def _origin(url: str) -> tuple[str, str, int | None] | None:
 # --- grants ------------------------------------------------------------------------------------------------------------------
 
 _PROPER_NAMES = ("Databricks", "Genie", "Lakebase")
-# What Unity Catalog calls a securable, by the platform's word for it or the catalogue's kind; and the parts of its name.
+# Unity Catalog's name for a securable, by the platform's word or the catalogue's kind, and the number of parts of its name.
 _SECURABLES = {
     "catalog": ("CATALOG", 1),
     "schema": ("SCHEMA", 2),
@@ -137,7 +137,7 @@ _SECURABLES = {
     "uc_function": ("FUNCTION", 3),
     "uc_connection": ("CONNECTION", 1),
 }
-# The privileges that may stand in a GRANT: none that gives more than one thing.
+# The privileges that a GRANT may name here: only those that give one thing.
 _PRIVILEGES = frozenset(
     {
         "SELECT",
@@ -171,14 +171,14 @@ def is_id(name: str) -> bool:
     return _UUID.match(name) is not None
 
 
-# Words of the platform that mean something else elsewhere.
+# The platform's words that mean something else elsewhere.
 _OTHER_WORDS = {"schema connection": "connection", "scope": "secret scope"}
 
 
 def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
-    """Return the word for what was refused, as it stands in a sentence."""
+    """Return the word for the refused object, for use in a sentence."""
     word, title = (finding.what or "").replace("_", " ").strip(), kind.title if kind is not None else ""
-    word = title if word.lower() in title.lower() else word  # "endpoint" is said of several kinds
+    word = title if word.lower() in title.lower() else word  # several kinds are called "endpoint"
     word = _OTHER_WORDS.get(word.lower(), word)
     if word.isupper():
         word = word.lower()
@@ -186,22 +186,22 @@ def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
 
 
 def _grant_remedy(finding: Finding, subject: Subject) -> str:
-    """Ask whoever can grant what was refused. A grant is named only where something names what is missing."""
+    """Ask whoever can grant access. A privilege is named only if something names the missing one."""
     who, what = subject.who, _object_of(finding, subject)
     if finding.privileges:
         needs = " and ".join(finding.privileges)
-        return f"Ask the owner of {what or 'what was refused'} to grant {who} {needs}{_statement(finding, subject)}."
+        return f"Ask the owner of {what or 'the refused object'} to grant {who} {needs}{_statement(finding, subject)}."
     grants = subject.kind.grants if subject.kind is not None else ()
     if not what or (finding.reason is _R.ACCESS_DENIED and finding.name is None and finding.what is None):
         return _unknown_grant(finding, subject, grants)
     if not grants:
-        return f"Ask the owner of {what} what {who} lacks there: the answer does not name the privilege."
-    needs = grants[0].privilege if len(grants) == 1 else f"what is missing of: {_listed(grants)}"
+        return f"Ask the owner of {what} which privilege {who} lacks: the answer does not name it."
+    needs = grants[0].privilege if len(grants) == 1 else f"the missing ones of: {_listed(grants)}"
     return f"Ask the owner of {what} to grant {who} {needs}."
 
 
 def _object_of(finding: Finding, subject: Subject) -> str:
-    """Return what was refused as it stands in a sentence; empty where nothing is known of it."""
+    """Return the refused object for use in a sentence; empty if nothing is known about it."""
     word, name = _word_of(finding, subject.kind), subject.name
     if name and is_id(name):
         return f"the {word or 'object'} with the id '{name}'"
@@ -213,19 +213,19 @@ def _listed(grants: Sequence[Grant]) -> str:
 
 
 def _unknown_grant(finding: Finding, subject: Subject, grants: Sequence[Grant]) -> str:
-    """Say what is known, and how to find out, where nothing in the answer names what is missing."""
+    """Say what is known, and how to find out more, if the answer does not name the missing privilege."""
     refusal, who = finding.refusal, subject.who
     request = f" ({refusal.method} {refusal.path})" if refusal.method and refusal.path else ""
     name = f" for '{subject.name}'" if subject.name else ""
-    takes = f" What is documented{name}: {_listed(grants)}." if grants and refusal.text else ""
+    takes = f" Documented privileges{name}: {_listed(grants)}." if grants and refusal.text else ""
     return (
         f"The answer does not name what {who} lacks{request}.{takes} Try the same as {who} in the workspace, or compare with "
-        "the grants of a user who may."
+        "the grants of a user who has access."
     )
 
 
 def _statement(finding: Finding, subject: Subject) -> str:
-    """Return the grant as SQL, where Unity Catalog keeps it and everything in it is known and needs no quoting."""
+    """Return the grant as SQL, if Unity Catalog keeps it, and all of its parts are known and need no quoting."""
     word = (finding.what or (subject.kind.name if subject.kind is not None else "")).strip().lower().replace(" ", "_")
     securable, parts = _SECURABLES.get(word, ("", 0))
     name, principal = subject.name or "", subject.user.principal if subject.user is not None else None
@@ -238,7 +238,7 @@ def _statement(finding: Finding, subject: Subject) -> str:
 
 
 def full_name(name: str, word: str, path: str, declared: Sequence[str]) -> str:
-    """Return a name with the catalog and the schema that the path, or a declared resource, puts before it."""
+    """Return a name, completed with the catalog and the schema of the path or of a declared resource."""
     depth = _SECURABLES.get(word.strip().lower().replace(" ", "_"), ("", 0))[1]
     parts = name.split(".")
     if len(parts) >= depth:
@@ -261,13 +261,13 @@ _TITLES: dict[str, str] = {"apps": "Databricks Apps", "model-serving": "Model Se
 
 
 def _scope_remedy(finding: Finding, subject: Subject) -> str:
-    """Tell the deployer the scopes, as the target spells them, and where they are written."""
+    """Tell the deployer which scopes to declare, as the target spells them, and where."""
     refusal, target, tool = finding.refusal, subject.target, subject.tool
     if not finding.scopes:
         request = f"{refusal.method} {refusal.path}" if refusal.method and refusal.path else "this request"
         return (
-            f"The answer does not name the scope, and the catalogue knows none for {request}. Look for the API in "
-            f"`obo-kit scopes`, and declare what opens it with @requires_scopes{f' on {tool!r}' if tool else ''}."
+            f"The answer does not name the scope, and the catalogue knows none for {request}. Find the API in "
+            f"`obo-kit scopes`, and declare the scope that opens it with @requires_scopes{f' on {tool!r}' if tool else ''}."
         )
     route = route_of(refusal)
     without = instead(route, subject.declared) if route is not None else ""
@@ -275,11 +275,11 @@ def _scope_remedy(finding: Finding, subject: Subject) -> str:
     if not spelled:
         return f"{without}. " * bool(without) + _out_of_reach(finding.scopes, target)
     if subject.declared.issuperset(spelled):
-        declare = f"'{tool}' declares {', '.join(spelled)} already, and what is deployed does not carry it yet:"
+        declare = f"'{tool}' already declares {', '.join(spelled)}, but the deployment does not carry it yet:"
     else:
         declare = f"Declare @requires_scopes({', '.join(map(repr, spelled))}){f' on {tool!r}' if tool else ''}, then"
     wider = widening(finding.scopes, spelled)
-    more = f" ({', '.join(wider)} opens more than was asked for; {_TITLES[target]} takes nothing narrower.)" * bool(
+    more = f" ({', '.join(wider)} opens more than was requested; {_TITLES[target]} accepts nothing narrower.)" * bool(
         wider
     )
     pat = " A personal access token needs the scope itself: create one that has it." if _is_pat(refusal.text) else ""
@@ -288,13 +288,13 @@ def _scope_remedy(finding: Finding, subject: Subject) -> str:
     if target == "apps":
         return (
             f"{declare} add it to the app's user_api_scopes in databricks.yml (obo_kit.app_config writes them), deploy, stop "
-            f"and start the app, and let users consent anew: a consent given before does not grow.{more}{pat}"
+            f"and start the app, and let users consent again: an earlier consent does not grow.{more}{pat}"
         )
     return f"{declare} log the model again (obo_kit.log_model) and deploy the new version.{more}{pat}"
 
 
 def _is_pat(text: str) -> bool:
-    # A user's OAuth token is called one; both readings stay open.
+    # A user's OAuth token is also called a "Provided access token", so both readings stay open.
     return "Provided access token" in text[:200]
 
 
@@ -307,8 +307,8 @@ def _out_of_reach(scopes: Sequence[str], target: Target) -> str:
             "@requires_scopes(…, allow_unknown=True)."
         )
     if any(entry is not None and target in entry.refused_by for entry in entries):
-        return f"{_TITLES[target]} cannot grant {names}: reach this API with system authorization."
+        return f"{_TITLES[target]} cannot grant {names}. Reach this API with system authorization."
     return (
-        f"{_TITLES[target]} has not been seen to grant {names}. Reach this API with system authorization, or declare it with "
-        "@requires_scopes(…) and see whether the deployment takes it."
+        f"No one has seen {_TITLES[target]} grant {names}. Reach this API with system authorization, or declare it with "
+        "@requires_scopes(…) and see whether the deployment accepts it."
     )

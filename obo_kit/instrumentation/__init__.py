@@ -1,1 +1,1 @@
-"""Tell hooks and traces what a tool did."""
+"""Report to hooks and traces what each tool did."""

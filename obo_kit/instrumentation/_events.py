@@ -1,6 +1,6 @@
-"""Tell what becomes of tools to hooks and to MLflow's spans (rule 25). Holds no secret, and nothing a user wrote.
+"""Report the outcome of tool calls to hooks and MLflow spans (rule 25). Nothing here holds a secret or a user's text.
 
-`on_request` is for the kit's own parts: it tells of each request, where `on_event` tells of each call of a tool.
+`on_event` reports each tool call. `on_request` reports each request, for the kit's own parts.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ __all__ = ["Outcome", "ToolEvent", "capture_events", "on_event"]
 logger = logging.getLogger(__name__)
 Outcome = Literal["allowed", "denied", "retried", "failed"]
 """``allowed``: the tool ran to its end. ``denied``: it was refused, forgiven or not. ``failed``: it raised something else.
-``retried``: an attempt failed for a reason that passes, and another follows; it is the only one that is not the end."""
+``retried``: an attempt failed for a passing reason, and another attempt follows. Only ``retried`` is not final."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolEvent:
-    """Hold what became of one call of a tool, or of one attempt. Safe to print, to count and to send away.
+    """The outcome of one tool call, or of one attempt. Safe to print, to count and to send away.
 
     Attributes:
         outcome: See `Outcome`.
         tool: The tool's name.
         reason: Why it was denied; `None` for other outcomes.
-        scopes: What the tool declares, sorted.
-        missing: The scopes that were missing, sorted; empty unless that is the reason.
-        attempts: How many there were so far, this one included.
-        seconds: Since the call began, waiting included.
-        status: The HTTP status of the denial, where there was one.
-        error: The class of the exception, for ``denied``, ``failed`` and ``retried``; its text stays with the exception.
+        scopes: The scopes that the tool declares, sorted.
+        missing: The missing scopes, sorted; empty unless they are the reason.
+        attempts: The number of attempts so far, including this one.
+        seconds: The time since the call began, including waits.
+        status: The HTTP status of the denial, if there was one.
+        error: The class of the exception, for ``denied``, ``failed`` and ``retried``. Its text stays with the exception.
     """
 
     outcome: Outcome
@@ -59,69 +59,69 @@ _Teller = TypeVar("_Teller", bound=Callable[..., object])
 
 
 class _Hooks(Generic[_Teller]):
-    """Functions to be told, in the order in which they came. Read without a lock."""
+    """The registered hooks, in the order of registration. Read without a lock."""
 
     def __init__(self) -> None:
         self.all: tuple[_Teller, ...] = ()
         self._lock = threading.RLock()
 
     def add(self, hook: _Teller) -> Callable[[], None]:
-        """Add one, and return a function that takes it away again."""
+        """Add a hook, and return a function that removes it."""
         with self._lock:
             self.all = (*self.all, hook)
 
         def remove() -> None:
             with self._lock:
-                self.all = tuple(one for one in self.all if one is not hook)
+                self.all = tuple(other for other in self.all if other is not hook)
 
         return remove
 
 
 _hooks: _Hooks[Callable[[ToolEvent, ToolCall], object]] = _Hooks()
 RequestHook = Callable[[str, str, "ToolCall | str | None"], object]
-"""Takes a request's method and path, and the tool that makes it: its call, or its name alone, or `None`."""
+"""Takes a request's method and path, and the tool that makes it: its call, only its name, or `None`."""
 _requests: _Hooks[RequestHook] = _Hooks()
 
 
 def on_event(hook: Hook, /) -> Callable[[], None]:
-    """Have a function told of every event of this process: to count, to log, to raise an alarm.
+    """Call a function for every event of this process: to count, to log, to raise an alarm.
 
-    It is called where the tool runs, in its thread and context, so it should be quick. What it raises is logged, and never
-    reaches the tool.
+    The function is called where the tool runs, in its thread and context, so keep it quick. If it raises, the error is
+    logged and never reaches the tool.
 
     Args:
         hook: Takes a `ToolEvent`. Its result is ignored.
 
     Returns:
-        A function that takes the hook away again.
+        A function that removes the hook.
 
     Raises:
-        TypeError: The hook cannot be called.
+        TypeError: The hook is not callable.
     """
     if not callable(hook):
         raise TypeError(f"on_event takes a function, not a {type(hook).__name__}")
-    return on_call(lambda event, _: hook(event))  # told apart from the same hook, registered twice
+    return on_call(lambda event, _: hook(event))  # a new object, so that the same hook may be registered twice
 
 
 def on_call(hook: Callable[[ToolEvent, ToolCall], object]) -> Callable[[], None]:
-    """`on_event`, for a hook that wants the call itself as well."""
+    """Register a hook as `on_event` does; this hook also takes the tool call itself."""
     return _hooks.add(hook)
 
 
 def on_request(hook: RequestHook) -> Callable[[], None]:
-    """Have a function told of every request made for a user.
+    """Call a function for every request that is made for a user.
 
-    Told by the kit's clients before the request leaves, also where the guard then stops it; and by a local workspace of
-    this process when it arrives, whatever client it came from: that one knows the tool's name, at most.
+    The kit's clients report a request before it leaves, even if the guard then stops it. A local workspace of this process
+    reports it when it arrives, from whatever client; it knows the tool's name at most.
 
     Returns:
-        A function that takes the hook away again.
+        A function that removes the hook.
     """
     return _requests.add(hook)
 
 
 def tell_of_request(method: str, path: str, tool: ToolCall | str | None) -> None:
-    """Tell the hooks of a request."""
+    """Report a request to the hooks."""
     for hook in _requests.all:
         hook(method, path, tool)
 
@@ -134,7 +134,7 @@ def capture_events() -> Iterator[list[ToolEvent]]:
             tool()
         assert [event.outcome for event in events] == ["allowed"]
 
-    It sees the whole process, threads included.
+    It covers the whole process, threads included.
     """
     events: list[ToolEvent] = []
     remove = on_event(events.append)
@@ -145,7 +145,7 @@ def capture_events() -> Iterator[list[ToolEvent]]:
 
 
 class Watch:
-    """Watches one call of a tool, where anybody is interested: see `watch`."""
+    """Watches one tool call, if anything listens: see `watch`."""
 
     __slots__ = ("_call", "_own", "_span", "_started", "denial", "error")
 
@@ -158,11 +158,11 @@ class Watch:
         self.error: BaseException | None = None
 
     def retried(self, error: BaseException) -> None:
-        """Tell of an attempt that another follows."""
+        """Report a failed attempt that another attempt follows."""
         self._tell(self._event("retried", error))
 
     def end(self) -> None:
-        """Tell what became of the call."""
+        """Report the outcome of the call."""
         outcome: Outcome = "denied" if self.denial is not None else "failed" if self.error is not None else "allowed"
         event = self._event(outcome, self.error)
         self._tell(event)
@@ -195,7 +195,7 @@ class Watch:
 
 
 def watch(call: ToolCall) -> Watch | None:
-    """Begin to watch a call; `None` where nobody is interested."""
+    """Begin to watch a call; return `None` if nothing listens."""
     span, own = _span_of(call.tool) if _in_a_span() else (None, False)
     return Watch(call, span, own) if _hooks.all or span is not None else None
 
@@ -204,7 +204,7 @@ def watch(call: ToolCall) -> Watch | None:
 
 
 def _in_a_span() -> bool:
-    # Asked at every call, and MLflow takes its time to answer: OpenTelemetry keeps what is active in a variable of this name.
+    # Runs at every call, and MLflow answers slowly. OpenTelemetry keeps the active span in a variable of this name.
     if "mlflow" in sys.modules:
         for variable in copy_context():
             if variable.name == "current_context":
@@ -213,7 +213,7 @@ def _in_a_span() -> bool:
 
 
 def _span_of(tool: str) -> tuple[Any, bool]:
-    """The tool's span, and whether it was begun here: the active one where it is the tool's own, else a child of it."""
+    """Return the tool's span, and whether it was started here: the active span if it is the tool's own, else a new child."""
     with _unharmed():
         mlflow = sys.modules["mlflow"]
         active = mlflow.get_current_active_span()
@@ -227,7 +227,7 @@ def _span_of(tool: str) -> tuple[Any, bool]:
 
 
 def _attributes(event: ToolEvent) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "obo.tool": event.tool,
         "obo.outcome": event.outcome,
         "obo.denial_reason": event.reason.value if event.reason is not None else None,
@@ -235,12 +235,12 @@ def _attributes(event: ToolEvent) -> dict[str, Any]:
         "obo.missing_scopes": list(event.missing) or None,
         "obo.attempts": event.attempts,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 @contextlib.contextmanager
 def _unharmed() -> Iterator[None]:
-    """Tracing that fails is no reason for a tool to fail."""
+    """Suppress errors of tracing: they must not fail a tool."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""One request's user."""
+"""Open and hold the session of one request's user."""
 
 from obo_kit.session._entry import SessionScope, user_session
 from obo_kit.session._opening import current_session, session_for_tool

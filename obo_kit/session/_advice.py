@@ -1,4 +1,4 @@
-"""Where a session is lost, by the framework that lost it, and how to mend it."""
+"""Say why a session is missing, and how to open it, for the framework that lost it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from obo_kit._upstream.requests import serving_framework
 __all__: list[str] = []
 
 _GENERAL = (
-    "Run this inside a function under @user_session; carry the session into a thread of your own with "
-    "obo_kit.propagate(fn), and into the pools of a framework with obo_kit.propagate(ThreadPoolExecutor), once. Around a "
+    "Run this inside a function under @user_session. To carry the session into a thread of your own, use "
+    "obo_kit.propagate(fn); into the thread pools of a framework, call obo_kit.propagate(ThreadPoolExecutor) once. Around a "
     "yield, decorate the function instead of using a `with` block."
 )
 _BY_FRAMEWORK = {
@@ -18,9 +18,9 @@ _BY_FRAMEWORK = {
     "streamlit": "Open the session inside the callback or fragment itself: Streamlit runs both outside of the script's "
     "`with` block. Decorate it: @user_session(headers=lambda: st.context.headers).",
     "gradio": "Decorate the event's function: @user_session(headers=lambda request: request.headers). A `with` block across "
-    "a yield holds for the first step only.",
-    "flask": "Decorate the generator that Flask streams: @user_session(headers=…). It runs after the view has returned, when "
-    "the view's session has ended. In a thread of your own, use obo_kit.propagate(fn).",
+    "a yield covers only the first step.",
+    "flask": "Decorate the generator that Flask streams: @user_session(headers=…). It runs after the view has returned, and "
+    "the view's session has ended by then. In a thread of your own, use obo_kit.propagate(fn).",
     "mcp": "Open the session in the tool: a stateful MCP server runs tools in the task that the connection began, with the "
     "context of its first request. Serve with stateless_http=True, or decorate the tool with "
     "@user_session(headers=lambda ctx: ctx.request_context.request.headers).",
@@ -38,23 +38,23 @@ _HEADERS = {
 
 
 def where_the_headers_are() -> str | None:
-    """Return how to name the user to a framework that the kit cannot see into; `None` where it is no such framework's."""
+    """Return how to pass the user in a framework that the kit cannot see into; `None` if no such framework runs here."""
     how = _HEADERS.get(serving_framework() or "")
-    return f"Name the user where the framework has the headers: {how}." if how is not None else None
+    return f"Pass the user where the framework has the headers: {how}." if how is not None else None
 
 
 _MIDDLEWARE = (
-    "Open the session in what serves the request: @user_session on the endpoint. A session that was open where the request "
-    "began is not the request's. If a middleware opens it, add UserHeadersMiddleware after that one, so that it is the "
-    "outermost."
+    "Open the session in the code that serves the request: @user_session on the endpoint. A session that was open when the "
+    "request began does not belong to it. If a middleware opens the session, add UserHeadersMiddleware after that middleware, "
+    "so that it is the outermost one."
 )
 
 
 def advice(*, inside_a_session: bool = False) -> str:
-    """Return how to bring a session to the code that runs here.
+    """Return how to give the running code a session.
 
     Args:
-        inside_a_session: Did a request begin where another session was open, which it does not see?
+        inside_a_session: Whether the request began where another session was open, which it does not see.
     """
     if inside_a_session:
         return _MIDDLEWARE

@@ -1,4 +1,4 @@
-"""Functions of a call's own arguments, as ``headers=`` and ``token=`` may be."""
+"""Call the functions that ``headers=`` and ``token=`` take with the arguments of the decorated function's call."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: str) -> Getter:
-    """Return how to call a function with what it asks for of a call of the target: by name, else by position.
+    """Return how to call a function with arguments of the target's call: by name, else by position.
 
     Args:
-        function: Takes no argument, some of the target's by their names, or the target's first ones.
+        function: Takes no argument, some of the target's parameters by name, or the target's first ones.
         target: The decorated function.
         name: ``"headers"`` or ``"token"``, for messages.
 
     Raises:
-        TypeError: It asks for what the target does not take.
+        TypeError: The function has a parameter that the target does not have.
     """
-    asked = _parameters(function)
-    if not asked:
+    parameters = _parameters(function)
+    if not parameters:
         return lambda *_: function()
-    if all(parameter.kind in _ANY for parameter in asked):
+    if all(parameter.kind in _ANY for parameter in parameters):
         return lambda args, kwargs: function(*args, **kwargs)
     signature = inspect.signature(target)
-    required = [parameter.name for parameter in asked if parameter.default is parameter.empty]
-    if _has_names(signature, asked, required):
-        names = [parameter.name for parameter in asked]
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    if _has_names(signature, parameters, required):
+        names = [parameter.name for parameter in parameters]
 
         def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             bound = signature.bind(*args, **kwargs)
@@ -43,8 +43,8 @@ def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: s
 
         return by_name
     places = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _POSITIONAL]
-    count = sum(parameter.kind in _POSITIONAL for parameter in asked)
-    if count != len(asked) or len(places) < count:
+    count = sum(parameter.kind in _POSITIONAL for parameter in parameters)
+    if count != len(parameters) or len(places) < count:
         raise TypeError(
             f"{name}= is a function of {', '.join(required) or 'arguments'}, and {getattr(target, '__name__', 'the target')}"
             f"{signature} takes no such arguments"
@@ -58,19 +58,19 @@ def getter_for(function: Callable[..., Any], target: Callable[..., Any], name: s
     return by_place
 
 
-def _has_names(signature: inspect.Signature, asked: Sequence[inspect.Parameter], required: Sequence[str]) -> bool:
-    """Check whether all that is asked for can be handed on by name."""
+def _has_names(signature: inspect.Signature, parameters: Sequence[inspect.Parameter], required: Sequence[str]) -> bool:
+    """Check whether all parameters can be passed by name."""
     taken = signature.parameters
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
-    by_name = all(parameter.kind not in (*_ANY, inspect.Parameter.POSITIONAL_ONLY) for parameter in asked)
+    by_name = all(parameter.kind not in (*_ANY, inspect.Parameter.POSITIONAL_ONLY) for parameter in parameters)
     return by_name and all(name in taken or open_ended for name in required)
 
 
 def without_a_call(function: Callable[..., Any], name: str) -> Any:
-    """Return what a function gives that is asked by a ``with`` block, which has no arguments to hand on.
+    """Call a function for a ``with`` block, which has no arguments to pass on, and return its result.
 
     Raises:
-        TypeError: It asks for some.
+        TypeError: The function has required parameters.
     """
     if any(parameter.default is parameter.empty and parameter.kind not in _ANY for parameter in _parameters(function)):
         raise TypeError(
@@ -83,5 +83,5 @@ def without_a_call(function: Callable[..., Any], name: str) -> Any:
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # built in, and silent about it
+    except (TypeError, ValueError):  # a built-in without a signature
         return []

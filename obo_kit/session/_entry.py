@@ -1,6 +1,6 @@
-"""`user_session`: the request boundary, as decorator and as context manager (rules 1, 2, 6 and 12).
+"""`user_session`: the boundary of a request, as decorator and as context manager (rules 1, 2, 6 and 12).
 
-A session lives as long as the request: the call of the decorated function, stream included, or the ``with`` block.
+A session lives as long as the request: the call of the decorated function, its stream included, or the ``with`` block.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ["SessionScope", "user_session"]
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
-# Told apart from `None`: token=headers.get(…) must be refused where there is none, not ignored.
+# Differs from `None`: token=headers.get(…) must be refused if there is no token, not ignored.
 _UNSET: Any = Default("<as the runtime says>")
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class SessionScope(Scope[UserSession, None]):
-    """What ``user_session(…)`` returns: a decorator, and a context manager (sync and async)."""
+    """Returned by ``user_session(…)``: a decorator, and a sync and async context manager."""
 
     __slots__ = (
         "_developer",
@@ -56,7 +56,7 @@ class SessionScope(Scope[UserSession, None]):
         "_required",
         "_token",
     )
-    in_use = "user_session(…) is entered once: make a new one for each `with` block"
+    in_use = "user_session(…) serves one `with` block at a time: make a new one for each block"
     once = True
 
     def __init__(
@@ -74,9 +74,9 @@ class SessionScope(Scope[UserSession, None]):
         if headers is not None and token is not None:
             raise TypeError("user_session takes headers= or token=, not both")
         if headers is None and token is None and (host is not None or principal is not None):
-            raise TypeError("user_session(host=…) goes with token=… or headers=…, and principal=… with token=…")
+            raise TypeError("user_session takes host= with token= or headers=, and principal= with token=")
         if headers is not None and principal is not None:
-            raise TypeError("user_session takes the principal from the headers; principal= goes with token=")
+            raise TypeError("user_session takes principal= with token=; with headers=, the headers name the principal")
         if developer not in (None, "person", "machine"):
             raise TypeError("developer= takes 'person' or 'machine'")
         if developer is not None and token is not None:
@@ -90,15 +90,15 @@ class SessionScope(Scope[UserSession, None]):
         self._developer: DeveloperKind | None = developer
 
     def getters(self, target: Callable[..., Any]) -> dict[str, Getter]:
-        """Return how ``headers=`` and ``token=`` are asked for with the arguments of a call of the target.
+        """Return how to call the functions in ``headers=`` and ``token=`` with the arguments of the target's call.
 
         Raises:
-            TypeError: They are functions of what the target does not take.
+            TypeError: They have parameters that the target does not have.
         """
-        given = {"headers": self._headers, "token": self._token}
+        named = {"headers": self._headers, "token": self._token}
         return {
             name: getter_for(hidden.value, target, name)
-            for name, hidden in given.items()
+            for name, hidden in named.items()
             if hidden is not None and callable(hidden.value)
         }
 
@@ -111,7 +111,7 @@ class SessionScope(Scope[UserSession, None]):
         return Hidden(getters[name](*arguments))
 
     def _named(self, call: tuple[dict[str, Getter], _Arguments] | None) -> UserIdentity | None:
-        """Return the user the author names, if any."""
+        """Return the user that the author passed, if any."""
         if self._token is not None:
             PROCESS.user_named = True
             host = self._host or os.environ.get("DATABRICKS_HOST", "")
@@ -124,7 +124,7 @@ class SessionScope(Scope[UserSession, None]):
         return in_place_of_a_user(headers, self._developer) or from_headers(headers, host=self._host)
 
     def _again(self, call: tuple[dict[str, Getter], _Arguments] | None) -> Callable[[], UserIdentity] | None:
-        """Return what asks for the user again, once the token has expired: the runtime, or the author's own function."""
+        """Return a function that captures the user again once the token has expired: the runtime, or the author's function."""
         if self._token is not None:
             return None
         if self._headers is None:
@@ -134,10 +134,10 @@ class SessionScope(Scope[UserSession, None]):
         return cast("Callable[[], UserIdentity]", functools.partial(self._named, call))
 
     def open(self, call: tuple[dict[str, Getter], _Arguments] | None = None) -> tuple[UserSession, bool]:
-        """Open a session, or join the one in force; and whether it was opened here (rules 1, 2 and 6).
+        """Open a session, or join the current one. Return it, and whether it was opened here (rules 1, 2 and 6).
 
         Args:
-            call: How to ask for the headers or the token, and the arguments of the call; `None` for a ``with`` block.
+            call: How to get the headers or the token, and the arguments of the call; `None` for a ``with`` block.
         """
         PROCESS.sessions_opened = True
         named = self._named(call)
@@ -151,15 +151,15 @@ class SessionScope(Scope[UserSession, None]):
                 return opened(None, self._limits), True
         if named is not None and not session._lease.has_token_of(named) and not _same_developer(session, named):
             raise IdentityMismatchError(
-                "Another user, or another token, is named inside a session that is pinned to its own.",
-                remedy="Open one session per request and user; leave out the inner one's headers=, host= and token=.",
+                "The code names another user, or another token, inside a session that is pinned to its own.",
+                remedy="Open one session per request and user. Leave out headers=, host= and token= in the inner one.",
             )
         if self._required:
             _ = session.identity
         return session, False
 
     def begin(self, block: FrameType) -> tuple[UserSession, Callable[[BaseException | None], None]]:
-        """Open a session, or join the one in force."""
+        """Open a session, or join the current one."""
         session, owned = self.open()
         frame, generator = FRAME.get(), generator_of(block) if owned else None
         if generator is not None:
@@ -185,7 +185,7 @@ class SessionScope(Scope[UserSession, None]):
         return decorated
 
     def _decorated_app(self, app: Any) -> Any:
-        """Have an application serve each request in the session of its user."""
+        """Return the application, wrapped so that each request is served in the session of its user."""
         if self._headers is not None or self._token is not None:
             raise TypeError(
                 "@user_session on an application takes the user from each request: leave out headers= and token="
@@ -201,13 +201,13 @@ class SessionScope(Scope[UserSession, None]):
 def _leave(
     opened_here: UserSession | None, token: Token[Frame | None], generator: FrameType | None, _: BaseException | None
 ) -> None:
-    """End a block; its session, too, where the block opened it."""
+    """End a block, and its session too if the block opened it."""
     if generator is not None:
         leave_block(generator)
     try:
         FRAME.reset(token)
     except (ValueError, RuntimeError):
-        # Left in another context than it was entered in, as a stream may, or left before: nothing of ours to take back.
+        # A stream may leave the block in another context than it entered it in. Then there is nothing to reset.
         pass
     finally:
         if opened_here is not None:
@@ -215,7 +215,7 @@ def _leave(
 
 
 def _same_developer(session: UserSession, named: UserIdentity) -> bool:
-    """Are both whoever runs this process?"""
+    """Return whether both are the developer who runs this process."""
     identity = session._lease.identity
     return named.source == "developer" and identity is not None and identity.source == "developer"
 
@@ -259,7 +259,7 @@ _ENTRY_POINTS = ("predict", "predict_stream")
 
 
 def _decorated_class(scope: SessionScope, cls: type) -> type:
-    # What a base class of MLflow's leaves unimplemented stays as it is: MLflow looks at it to see what an agent can do.
+    # Methods that a base class of MLflow leaves unimplemented stay: MLflow reads from them what an agent can do.
     names = [
         name
         for name in _ENTRY_POINTS
@@ -303,40 +303,42 @@ def user_session(
     limits: Limits = DEFAULT_LIMITS,
     developer: DeveloperKind | None = None,
 ) -> Any:
-    """Open the request boundary: capture the user once, and pin everything inside to that user.
+    """Open the boundary of a request: capture the user once, and pin everything inside to that user.
 
-    As decorator on an entry point (function, method, generator, coroutine function, async generator, or a whole agent
-    class, whose ``predict`` and ``predict_stream`` it wraps), and as context manager, sync and async. On a FastAPI or
-    Starlette application (``app = user_session(server.app)``) it covers every request, streams included; there a request
-    without a user is served, as with ``required=False``, since health checks have none. The user is captured
-    when the function is called; for coroutine functions and generators, which start later, at their first step. The
-    session closes when the function returns, or when its stream ends, is closed or is dropped. Inside an open session it
-    joins that one.
+    Use it as a decorator on an entry point: a function, method, generator, coroutine function, async generator, or a whole
+    agent class, whose ``predict`` and ``predict_stream`` it wraps. Or use it as a context manager, sync or async. On a
+    FastAPI or Starlette application (``app = user_session(server.app)``) it covers every request, streams included. There, a
+    request without a user is served as with ``required=False``, since health checks have no user.
 
-    Around a ``yield`` use the decorator. A ``with`` block held across a ``yield`` is in force only where the generator's
-    own frame is on the stack, and in what its first step began.
+    The user is captured when the function is called. Coroutine functions and generators start later, so they capture the
+    user at their first step. The session closes when the function returns, or when its stream ends, is closed or is dropped.
+    Inside an open session, it joins that one.
+
+    Around a ``yield``, use the decorator. A ``with`` block that spans a ``yield`` covers only the code that the generator
+    itself runs, and what its first step started.
 
     Args:
-        target: What to decorate, where it is used without arguments.
-        headers: The request's headers, as a mapping or pairs, for servers the kit cannot see into: Streamlit, Gradio,
-            Flask. The token is in ``X-Forwarded-Access-Token``. A function is asked for them: it takes nothing, or some of
-            the decorated function's own parameters by their names
+        target: The function, class or application to decorate, if the decorator takes no arguments.
+        headers: The request's headers, as a mapping or pairs, for servers that the kit cannot see into: Streamlit, Gradio,
+            Flask. The token is in ``X-Forwarded-Access-Token``. A function that returns the headers may take nothing, or
+            some of the decorated function's own parameters by name
             (``@user_session(headers=lambda request: request.headers)``).
-        host: The workspace that the token or the headers are for; by default ``DATABRICKS_HOST``.
+        host: The workspace of the token or the headers; by default ``DATABRICKS_HOST``.
         token: The user's token, or a function that returns it, as with ``headers``.
-        principal: The user's name, where the token does not say it.
-        required: With ``False``, a request without a user opens a session without one: what acts for the user is denied
-            with ``NO_IDENTITY``, everything else runs. A user who is named but not there is refused all the same.
+        principal: The user's name, if the token does not state it.
+        required: With ``False``, a request without a user opens a session without one. Calls that act for the user are
+            denied with ``NO_IDENTITY``, and everything else runs. If a user is named but their token is missing, the request
+            is still refused.
         limits: How long the session's clients wait.
-        developer: Whose default credentials act where no user is known: ``"person"`` for an app on a laptop, which is
-            refused wherever agents are deployed, or ``"machine"`` for a CI runner. By default what ``OBO_KIT_DEVELOPER``
-            says, or a person's where no user was ever named in this process.
+        developer: Whose default credentials act if no user is known: ``"person"`` for an app on a laptop, which is refused
+            wherever agents are deployed, or ``"machine"`` for a CI runner. By default the value of ``OBO_KIT_DEVELOPER``;
+            else a person's, if no user was ever named in this process.
 
     Raises:
         NoUserIdentityError: There is no user to act for. Nothing falls back to a service principal.
-        IdentityMismatchError: Another user, or another token, is named inside an open session, or by the request that is
-            being served.
-        TokenExpiredError: The user's token has expired. Clocks may differ by half a minute.
+        IdentityMismatchError: Another user, or another token, is named inside an open session, or by the request being
+            served.
+        TokenExpiredError: The user's token has expired. A difference of half a minute between the clocks is tolerated.
         TypeError: The arguments do not go together, or the target cannot be decorated.
     """
     headers = None if headers is _UNSET else Hidden(headers)

@@ -1,4 +1,4 @@
-"""Which session is in force, and opening one (rules 1, 2, 4, 6 and 7)."""
+"""Find the current session, and open a new one (rules 1, 2, 4, 6 and 7)."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 def current_session() -> UserSession:
-    """Return the session in force.
+    """Return the current session.
 
     Raises:
-        NoUserSessionError: None is.
-        IdentityMismatchError: The request being served is another user's.
+        NoUserSessionError: No session is open.
+        IdentityMismatchError: The request being served belongs to another user.
     """
     session = session_in_force()
     if session is None:
@@ -50,38 +50,38 @@ def current_session() -> UserSession:
 
 
 def session_in_force() -> UserSession | None:
-    """Return the open session that this code runs in, if any.
+    """Return the open session that this code runs in, if there is one.
 
     Raises:
-        IdentityMismatchError: It runs in a stream whose ``with`` block is another user's than the session around it.
+        IdentityMismatchError: The code runs in a stream whose ``with`` block belongs to another user than the outer session.
     """
     session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
     left = isinstance(FRAME.get(), StreamFrame) and left_behind()
     if block is not None and of_another_request(block):
-        block = None  # the stream waits for a request that it sent in this process
+        block = None  # the stream waits for a request that it sent within this process
     if block is None:
         return None if left else session
     if session is None or session is block or left:
         return block
     raise IdentityMismatchError(
-        "A stream holds its `with user_session(…)` block across a yield, and is stepped inside another user's session.",
+        "A stream holds its `with user_session(…)` block across a yield, but runs inside another user's session.",
         remedy="Decorate the stream's function instead: @user_session(headers=lambda request: request.headers).",
     )
 
 
 def of_another_request(session: UserSession) -> bool:
-    """Is a request served here that is not the one that the session was opened in (rule 6)?"""
+    """Return whether the request being served here is not the one that the session was opened in (rule 6)."""
     if REQUEST_HEADERS.get() is None and AGENT_SERVER not in sys.modules:
-        return False  # no server keeps it
+        return False  # no server keeps a request
     request = request_served()
     return request is not None and request is not session._request.value
 
 
 def check_request(session: UserSession) -> None:
-    """Refuse a session inside the request of another user, which a server that was started in the session serves.
+    """Refuse a session inside another user's request, which a server may handle if it was started in the session.
 
     Raises:
-        IdentityMismatchError: The runtime names another user than the session's, or nobody.
+        IdentityMismatchError: The runtime names another user than the session's, or no user.
     """
     if not of_another_request(session):
         return
@@ -90,22 +90,22 @@ def check_request(session: UserSession) -> None:
     if names and identity and session._lease.has_token_of(from_headers(headers, host=identity.host or None)):
         return
     raise IdentityMismatchError(
-        "The request being served is not the one that the session around it was opened in, nor that user's.",
-        remedy="Open a session in each request: @user_session on what serves it.",
+        "The session around this code belongs neither to the request being served nor to its user.",
+        remedy="Open a session in each request: put @user_session on the function that serves it.",
     )
 
 
 def _no_session(message: str) -> NoUserSessionError:
     if ended_session(UserSession) is not None:
         return NoUserSessionError(
-            "The request that this work was started in has ended, or is another process's, and so has its session.",
-            remedy="Wait for the work before the request ends. Background work has no user: give it what it needs, or "
-            "let it act with system authorization.",
+            "This work was started by a request that has ended or that another process serves, and so has lost its session.",
+            remedy="Wait for the work before the request ends. Background work has no user: pass it the data that it needs, "
+            "or let it act with system authorization.",
         )
     if OPEN_SESSIONS:
-        message += " A session is open elsewhere in this process, and this thread, task or context does not see it."
+        message += " A session is open elsewhere in this process, but this thread, task or context does not see it."
     elif not PROCESS.sessions_opened and PROCESS.entry_point_declared:
-        message += " A function of this process is an entry point (@user_session): tools have a user inside of one."
+        message += " This process has an entry point (@user_session), and tools have a user only inside it."
     request = REQUEST_HEADERS.get()
     return NoUserSessionError(message, remedy=advice(inside_a_session=request is not None and request.inside_a_session))
 
@@ -132,7 +132,7 @@ class _ProcessTokenUsers:
         if warn:
             logger.warning(
                 "Requests overlap, and this runtime keeps the user's token in one place for all of them: a request may "
-                "have been handed another user's token before the kit could see it. Serve one request at a time per "
+                "have received another user's token before the kit could notice. Serve one request at a time per "
                 "process, or set OBO_KIT_PROCESS_TOKEN=refuse."
             )
 
@@ -141,7 +141,7 @@ _process_token_users = _ProcessTokenUsers()
 
 
 def _renew() -> None:
-    # Its lock may have been held by another thread at the moment of the fork.
+    # Another thread may have held its lock at the moment of the fork.
     global _process_token_users
     _process_token_users = _ProcessTokenUsers()
 
@@ -151,13 +151,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, bool]:
-    """Return the session a tool runs in, and whether it was opened for this call alone (rule 7).
+    """Return the session that a tool runs in, and whether it was opened for this call alone (rule 7).
 
     Raises:
-        NoUserSessionError: No session is in sight, and this process opens one per request; or the tool was left over by a
-            request that has ended; or it has no use for a session of one call.
-        NoUserIdentityError: None is open, and the runtime has no user.
-        IdentityMismatchError: The request being served is another user's.
+        NoUserSessionError: This process opens a session per request, and the tool sees none; or the request that started
+            the tool has ended; or the tool has no use for a session of one call.
+        NoUserIdentityError: No session is open, and the runtime has no user.
+        IdentityMismatchError: The request being served belongs to another user.
     """
     session = session_in_force()
     if session is not None:
@@ -170,10 +170,10 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
 
 
 def captured(developer: DeveloperKind | None = None) -> UserIdentity:
-    """Return the runtime's user, unless what runs here was started in another request and may work for anybody by now.
+    """Return the runtime's user, unless this work was started in another request and may serve anybody by now.
 
     Raises:
-        NoUserIdentityError: There is none, or some doubt about who it is.
+        NoUserIdentityError: There is no user, or it is in doubt who it is.
     """
     try:
         identity = capture(developer)
@@ -185,14 +185,14 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
         return identity
     if ended._lease.foreign:
         raise NoUserIdentityError(
-            "This process was forked inside a request, whose user may not be the one that it works for now.",
-            remedy="Name the user: user_session(host=…, token=…); or start the pool before the first request.",
+            "This process was forked inside a request, and may work for another user by now.",
+            remedy="Name the user: user_session(host=…, token=…). Or start the pool before the first request.",
         )
     if from_process_token(identity) and not (
         (former := ended._lease.identity) is not None and same_user(identity, former)
     ):
         raise NoUserIdentityError(
-            "The request that this work was started in has ended, and the process's one token is another user's by now.",
+            "The request that started this work has ended, and the process's only token belongs to another user by now.",
             remedy="Finish the work before the request ends. Background work has no user.",
         )
     return identity
@@ -201,10 +201,10 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
 def opened(
     identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
 ) -> UserSession:
-    """Open a session of a user, or without one.
+    """Open a session of a user, or without a user.
 
     Raises:
-        NoUserIdentityError: Another request's token may have been handed out as this one's.
+        NoUserIdentityError: The runtime may have returned another request's token.
         TokenExpiredError: The token has expired, and the runtime has no new one.
     """
     session = UserSession(identity, limits, again)

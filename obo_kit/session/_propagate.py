@@ -1,4 +1,4 @@
-"""`propagate`: carries a session into threads that do not inherit context, function by function or pool by pool."""
+"""`propagate`: carry the session into threads that do not inherit context, per function or per pool."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ _CARRIES = "__obo_carries__"
 
 
 def propagate(target: T, /) -> T:
-    """Carry the session in force into a thread that does not inherit context.
+    """Carry the current session into a thread that does not inherit context.
 
-    A function, where a session is open: ``pool.submit(propagate(search), question)``. Threads of one's own,
-    ``ThreadPoolExecutor`` and ``run_in_executor`` need it; ``asyncio.to_thread`` and tasks do not.
+    Pass a function where a session is open: ``pool.submit(propagate(search), question)``. Your own threads,
+    ``ThreadPoolExecutor`` and ``run_in_executor`` need it. ``asyncio.to_thread`` and tasks do not.
 
-    A thread pool, once: everything that is submitted to it runs in the session that it was submitted in, or in none. For
-    frameworks that submit a tool to a pool of their own, the class stands for every pool of the process::
+    Pass a thread pool once: everything that is submitted to it runs in the session that it was submitted in, or in none. If a
+    framework submits tools to a pool of its own, pass the class, which stands for every pool of the process::
 
         from concurrent.futures import ThreadPoolExecutor
 
         obo_kit.propagate(ThreadPoolExecutor)  # when the process starts
 
-    A worker keeps nothing from one piece of work to the next, whichever request started its thread. What runs after its
-    request has ended has no user: its tools are refused, and everything else goes on.
+    A worker carries nothing over from one piece of work to the next, whichever request started its thread. Work that runs
+    after its request has ended has no user: its tools are refused, and everything else goes on.
 
     Args:
         target: A function, a thread pool, or a class of thread pools.
 
     Returns:
-        A function that runs in the session; of a pool or a class, itself.
+        For a function, one that runs in the session. For a pool or a class, the target itself.
 
     Raises:
-        NoUserSessionError: No session is open where a function is to be bound to it.
-        SessionClosedError: When the function runs after the session has ended.
-        TypeError: It is a pool of processes: no session leaves its process.
+        NoUserSessionError: The target is a function, and no session is open to bind it to.
+        SessionClosedError: The function runs after the session has ended.
+        TypeError: The target is a pool of processes: a session cannot leave its process.
     """
-    given: Any = target
-    kind: type = given if isinstance(given, type) else type(given)
+    carrier: Any = target
+    kind: type = carrier if isinstance(carrier, type) else type(carrier)
     if issubclass(kind, Executor):
-        _carry_what_is_submitted(given, kind)
+        _carry_what_is_submitted(carrier, kind)
         return target
     session = current_session()
     frame = FRAME.get()
     carried = Frame(session, frame.call if frame is not None else None)
-    return cast("T", functools.wraps(given)(bound(given, lambda: _Carried(carried))))
+    return cast("T", functools.wraps(carrier)(bound(carrier, lambda: _Carried(carried))))
 
 
 class _Carried(Run):
@@ -70,7 +70,7 @@ class _Carried(Run):
         if session is None or session.closed:
             raise SessionClosedError(
                 "This work was carried out of a request that has ended.",
-                remedy="Wait for it before the request ends; work that outlives a request has no user.",
+                remedy="Wait for it before the request ends. Work that outlives a request has no user.",
             )
         self.frame = self._carried
         return args, kwargs
@@ -80,11 +80,11 @@ class _Carried(Run):
 
 
 def _carry_what_is_submitted(pool: Any, kind: type) -> None:
-    """Have a pool, or every pool of a class, run each function in the session that it was submitted in."""
+    """Make a pool, or every pool of a class, run each function in the session that it was submitted in."""
     if kind is Executor or any(base.__name__ == "ProcessPoolExecutor" for base in kind.__mro__):
         raise TypeError(
-            f"propagate takes a thread pool, not {kind.__name__}: no session leaves its process. Fix: submit to a "
-            "ThreadPoolExecutor, or hand over what the work needs"
+            f"propagate takes a thread pool, not {kind.__name__}: a session cannot leave its process. Fix: submit to a "
+            "ThreadPoolExecutor, or pass the data that the work needs"
         )
     submit: Callable[..., Future[Any]] = pool.submit
     if getattr(submit, _CARRIES, False):
@@ -92,7 +92,7 @@ def _carry_what_is_submitted(pool: Any, kind: type) -> None:
 
     @functools.wraps(submit)
     def carrying(*args: Any, **kwargs: Any) -> Future[Any]:
-        place = 1 if isinstance(pool, type) else 0  # the function, behind the pool itself
+        place = 1 if isinstance(pool, type) else 0  # the function's position, after the pool itself
         return submit(*args[:place], _run_in, _frame_here(), *args[place:], **kwargs)
 
     setattr(carrying, _CARRIES, True)
@@ -100,7 +100,7 @@ def _carry_what_is_submitted(pool: Any, kind: type) -> None:
 
 
 def _run_in(frame: Frame | None, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    # Without a session as well: what the worker's thread was started in is another request's.
+    # Set it even if it is None: the worker's thread was started in another request's context.
     token = FRAME.set(frame)
     try:
         return fn(*args, **kwargs)
@@ -109,7 +109,7 @@ def _run_in(frame: Frame | None, fn: Callable[..., Any], /, *args: Any, **kwargs
 
 
 def _frame_here() -> Frame | None:
-    """Return the frame of the session in force, or of the one that has ended; `None` where it is unclear whose this is."""
+    """Return the frame of the current session, or of one that has ended; `None` if it is unclear whose request this is."""
     try:
         session = session_in_force()
         if session is not None:

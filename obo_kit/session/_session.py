@@ -1,4 +1,4 @@
-"""One request's user, and the clients that act for that user (rules 4, 5 and 8)."""
+"""Hold one request's user, and the clients that act for that user (rules 4, 5 and 8)."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Clients that act with the agent's own credentials whatever they are given, and what to use instead.
+# Clients that always act with the agent's own credentials, and what to use instead.
 _QUERY = (
     "it takes no user, and would act with the agent's own credentials: embed with "
     "session.client.serving_endpoints.query(name, input=[…]), or with the session's DatabricksOpenAI"
 )
 RUN_FUNCTIONS = (
-    "it leaves the client it is given for one of its own: run the function with "
+    "it replaces the client that it is given with one of its own: run the function with "
     "session.client.statement_execution.execute_statement('SELECT catalog.schema.function(…)', warehouse_id), or through "
     "the workspace's MCP server for functions"
 )
@@ -54,23 +54,23 @@ _MOST_SAID = 256
 
 
 def running_task() -> Any:
-    """Return the task that runs here; `None` outside of an event loop."""
+    """Return the running task; `None` outside of an event loop."""
     asyncio: Any = sys.modules.get("asyncio")
-    # Asked in every session and outside of loops most of all, where asking for the task alone costs an exception.
+    # This runs in every session, mostly outside of loops, where asking asyncio for the task costs an exception.
     if asyncio is None or (loop := asyncio._get_running_loop()) is None:
         return None
     return asyncio.current_task(loop)
 
 
 class _StandIn:
-    """What stands for an object. It holds the object, so that no other one gets its id."""
+    """The session's replacement for an object. It holds the object, so that no other one gets its id."""
 
     __slots__ = ("built", "lock", "target")
 
     def __init__(self, target: object) -> None:
         self.target = target
         self.built: tuple[Any, ...] = ()
-        self.lock = threading.RLock()  # a finalizer may come back to it on the same thread
+        self.lock = threading.RLock()  # reentrant: a finalizer may ask again on the same thread
 
 
 class UserSession(Leased):
@@ -106,7 +106,7 @@ class UserSession(Leased):
         self._denials: list[Denial] = []
         self._evidence = Evidence()
         self._lock = threading.RLock()
-        self._request = Hidden(request_served())  # the one that it was opened in, where a server tells
+        self._request = Hidden(request_served())  # the request that the session was opened in, if a server knows it
         task = running_task()
         self._task = weakref.ref(task) if task is not None else None
         self._tasks: weakref.WeakSet[Any] | None = None
@@ -117,19 +117,19 @@ class UserSession(Leased):
 
     @property
     def identity(self) -> UserIdentity:
-        """Who the user is. Once a token was renewed, with what the new one says; the user stays the same.
+        """Return the user. A renewed token changes what is known of the user, never who it is.
 
         Raises:
             NoUserIdentityError: The session was opened with ``required=False`` for a request without a user.
         """
         identity = self._lease.identity
         if identity is None:
-            self._lease.credentials()  # raises: there is nobody to act for
+            self._lease.credentials()  # raises: there is no user
         return cast("UserIdentity", identity)
 
     @property
     def user(self) -> SessionUser | None:
-        """Return what explanations need of the user: as the token in force describes them, renewed or not."""
+        """Return what explanations need to know of the user, as the current token describes them."""
         identity = self._lease.identity
         if identity is None:
             return None
@@ -142,13 +142,13 @@ class UserSession(Leased):
 
     @property
     def evidence(self) -> Evidence:
-        """Return what the session's clients saw on the wire where no tool's call was running."""
+        """Return what the session's clients saw on the wire outside of any tool call."""
         return self._evidence
 
     def _note_task(self) -> None:
-        """Remember a task, other than the one that opened the session, that uses it."""
+        """Remember a task that uses the session and did not open it."""
         if self._task is None:
-            return  # opened outside of any event loop, as most are that run in threads
+            return  # opened outside of any event loop, like most sessions in threads
         task = running_task()
         if task is None or id(task) == self._latest or self._task() is task:
             return
@@ -158,7 +158,7 @@ class UserSession(Leased):
         self._tasks.add(task)
 
     def _say_who_goes_on(self) -> None:
-        """Say which tasks outlive the session: such a one may be a worker, which did other requests' work as this user."""
+        """Warn of tasks that outlive the session: a worker task would do other requests' work as this user."""
         here = running_task()
         for task in self._tasks or ():
             name = getattr(task.get_coro(), "__qualname__", "")
@@ -173,7 +173,7 @@ class UserSession(Leased):
             )
 
     def _owns(self, lease: object) -> bool:
-        """Is a lease this session's, or of the very same token? Explanations aside, it is what its clients may be used with."""
+        """Return whether a lease is this session's, or of the very same token. Only then may its clients be used here."""
         if lease is self._lease or getattr(lease, "session_lease", None) is self._lease:
             return True
         other = lease.identity if isinstance(lease, Lease) else None
@@ -181,11 +181,11 @@ class UserSession(Leased):
 
     @property
     def cache_key(self) -> str:
-        """Return what stands for the user in the key of a cache above a tool. Holds no secret.
+        """Return a key for caches of answers that stands for the user. Holds no secret.
 
-        Give it to whatever remembers answers: ``ask(session.cache_key, question)``. Where the platform vouches for the
-        user (Model Serving, Databricks Apps) it is the same in each of the user's requests; elsewhere it changes with the
-        user's token, for a name that only a token claims must open nobody's answers.
+        Pass it to any function that remembers answers: ``ask(session.cache_key, question)``. If the platform vouches for the
+        user (Model Serving, Databricks Apps), the key is the same in each of the user's requests. Elsewhere it changes with
+        the user's token: a name that only a token claims must not open another user's answers.
 
         Raises:
             NoUserIdentityError: There is no user, or a developer has no credentials.
@@ -195,17 +195,17 @@ class UserSession(Leased):
 
     @property
     def client(self) -> WorkspaceClient:
-        """The user's `WorkspaceClient`: built on first use, one per session, fenced when the session closes.
+        """Return the user's `WorkspaceClient`. It is built on first use, one per session, and refuses once the session closes.
 
         Raises:
             NoUserIdentityError: There is no user, or a developer has no credentials.
-            TokenExpiredError: The user's token has expired, and there is no new one of the same user's.
+            TokenExpiredError: The user's token has expired, and the runtime has no new one of the same user.
             SessionClosedError: The session has ended.
         """
         return cast("WorkspaceClient", self.get_named("WorkspaceClient", current_call()))
 
     def get(self, client_type: type[T]) -> T:
-        """The user's client of a type that `with_user_client` knows: built on first use, one per session.
+        """Return the user's client of a type that `with_user_client` knows. It is built on first use, one per session.
 
         Raises:
             TypeError: The kit cannot build this type.
@@ -215,11 +215,11 @@ class UserSession(Leased):
         return cast("T", self.get_named(client_type.__name__, current_call()))
 
     def get_named(self, name: str, call: ToolCall | None = None) -> Any:
-        """`get`, by the type's name: annotations may be strings that cannot be evaluated.
+        """Return what `get` returns, by the type's name: annotations may be strings that cannot be evaluated.
 
         Args:
-            name: The type's.
-            call: The call of the tool that the client is for: it stays narrowed to what that tool declares.
+            name: The name of the type.
+            call: The tool call that the client is for. The client stays narrowed to what that tool declares.
         """
         self._lease.check()
         narrowed = call is not None and call.declared is not None
@@ -243,40 +243,40 @@ class UserSession(Leased):
             return self._clients[key]
 
     def _connection(self) -> Any:
-        """The SQL connection of this thread, to the warehouse that the tool declares: threads may not share one."""
+        """Return this thread's SQL connection to the warehouse that the tool declares: threads may not share one."""
         from obo_kit.clients import build, warehouse
 
         key = ("Connection", warehouse(), threading.get_ident())
         with self._lock:
             stand_in = self._stand_ins.setdefault(key, _StandIn(None))
-        with stand_in.lock:  # its own: a warehouse may take its time to start
+        with stand_in.lock:  # a lock of its own: a warehouse may start slowly
             if not stand_in.built:
                 stand_in.built = (build("Connection", self._lease, self.get_named),)
             return stand_in.built[0]
 
     def once(self, target: object, build: Callable[[], T]) -> T:
-        """What stands for an object in this session: built on first use, and let go when the session ends.
+        """Return an object's replacement in this session. It is built on first use and dropped when the session ends.
 
         Raises:
             SessionClosedError: The session has ended.
         """
         self._lease.check()
         with self._lock:
-            found = self._stand_ins.setdefault(id(target), _StandIn(target))
-        with found.lock:  # its own: another tool's need not wait for what this one asks the workspace
-            if not found.built:
-                found.built = (build(),)
-            return cast("T", found.built[0])
+            stand_in = self._stand_ins.setdefault(id(target), _StandIn(target))
+        with stand_in.lock:  # a lock of its own: other tools need not wait while this one asks the workspace
+            if not stand_in.built:
+                stand_in.built = (build(),)
+            return cast("T", stand_in.built[0])
 
     def adopt(self, made: T) -> T:
         """Put the vector-search tools in ``made`` behind this session's fence.
 
-        `VectorSearchRetrieverTool` copies the user's token when it is built. Adopted, it asks the session for the token
-        at every query, ends with the session, and shares its connections. `available_tools` and the decorators adopt
-        what they return; call this for tools that are built in another way.
+        `VectorSearchRetrieverTool` copies the user's token when it is built. Once adopted, it asks the session for the token
+        at every query, ends with the session, and shares its connections. `available_tools` and the decorators adopt the
+        tools that they return. Call this for tools that you build in another way.
 
         Args:
-            made: A tool, or several in a list or tuple. What was not built from this session's client stays as it is.
+            made: A tool, or several in a list or tuple. Tools that were not built from this session's client stay as they are.
 
         Returns:
             The same object.
@@ -296,16 +296,16 @@ class UserSession(Leased):
 
     @property
     def denials(self) -> Sequence[Denial]:
-        """What was refused so far, in order."""
+        """Return the refusals so far, in order."""
         return tuple(self._denials)
 
     def note_denial(self, denial: Denial) -> None:
-        """Report a refusal on the session."""
+        """Record a refusal on the session."""
         self._denials.append(denial)
 
     @property
     def closed(self) -> bool:
-        """Has the request ended? Also true in a process forked since."""
+        """Return whether the request has ended. True also in a process that was forked since the session was opened."""
         return self._lease.closed
 
     def close(self) -> None:
@@ -316,7 +316,7 @@ class UserSession(Leased):
                 self._say_who_goes_on()
             for stand_in in list(self._stand_ins.values()):
                 for built in stand_in.built:
-                    if hasattr(type(built), "obo_end"):  # a SQL connection, which the server keeps a session for
+                    if hasattr(type(built), "obo_end"):  # a SQL connection: the server keeps a session for it
                         built.obo_end()
         self._lease.close()
         self._request.value = None
@@ -324,10 +324,10 @@ class UserSession(Leased):
         self._stand_ins.clear()
 
     def __del__(self) -> None:
-        # Nobody can close it any more, and its clients may have been kept: they are fenced now (rule 5).
+        # Nobody can close the session any more, but its clients may live on: fence them now (rule 5).
         if not self.closed:
             self._tasks = None
-            self._stand_ins.clear()  # a finalizer asks no server to close anything
+            self._stand_ins.clear()  # a finalizer must not send requests to close connections
             self.close()
             if self._ends_with_call:
                 return
@@ -337,5 +337,7 @@ class UserSession(Leased):
         return f"<UserSession of {self._lease.identity!r}{', closed' if self.closed else ''}>"
 
     def _repr_html_(self) -> str:
-        rows = [(one.reason.value, one.tool, one.resource, one.detail, one.remedy) for one in self.denials]
+        rows = [
+            (denial.reason.value, denial.tool, denial.resource, denial.detail, denial.remedy) for denial in self.denials
+        ]
         return html_table(("reason", "tool", "resource", "detail", "fix"), rows, title=repr(self))

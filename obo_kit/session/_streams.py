@@ -1,9 +1,9 @@
 """`with` blocks that a generator holds across a ``yield``.
 
-The block is entered in the context of the first step. Servers that take each step in a copy of the context, or in another
-thread, lose it; others keep it for whoever consumes the stream. So the generator's own frame decides: while it is on the
-stack, its session is in force; while it is suspended, it is in force for nobody on the thread that it was left on. Only the
-stack can tell, and it is looked at while such a block is open, no longer.
+Such a block is entered in the context of the first step. Servers that take each step in a copy of the context, or in another
+thread, lose it. Other servers keep it for the code that consumes the stream. So the generator's own frame decides: while it is
+on the stack, its session is the current one. While it is suspended, the session is current for no code on the thread where it
+was suspended. Only the stack can tell. The kit looks at the stack only while such a block is open.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from obo_kit.session._session import UserSession, running_task
 __all__: list[str] = []
 
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-# Whoever steps a generator to enter a context or to set up a fixture: what it yields to is meant to be inside.
+# Modules that step a generator to enter a context or to set up a fixture. The code that it yields to belongs inside the block.
 _CONTEXT_MANAGERS = frozenset({"contextlib", "_pytest", "pytest_asyncio", "pytest_anyio"})
 
 BLOCKS: dict[int, tuple[FrameType, UserSession]] = {}
-"""The blocks that are open, by the ids of their frames, which are kept so that no other one gets them."""
+"""The open blocks, by the ids of their frames. Keeping the frames keeps their ids unique."""
 
 
 class StreamFrame(Frame):
-    """What a block sets that a generator holds across its yields."""
+    """The frame of a block that a generator holds across its yields."""
 
     __slots__ = ("generator", "place")
 
@@ -44,7 +44,7 @@ class StreamFrame(Frame):
 
 
 def generator_of(block: FrameType) -> FrameType | None:
-    """Return the generator that a ``with`` block stands in, unless it makes a context manager or a fixture of it."""
+    """Return the generator that contains a ``with`` block, unless it serves as a context manager or a fixture."""
     if not block.f_code.co_flags & _GENERATORS:
         return None
     driver = block.f_back
@@ -55,12 +55,12 @@ def generator_of(block: FrameType) -> FrameType | None:
 
 
 def enter_block(generator: FrameType, session: UserSession) -> None:
-    """Note a block, until `leave_block`."""
+    """Register a block, until `leave_block`."""
     BLOCKS[id(generator)] = (generator, session)
 
 
 def leave_block(generator: FrameType) -> None:
-    """Forget a block."""
+    """Unregister a block."""
     BLOCKS.pop(id(generator), None)
 
 
@@ -78,7 +78,7 @@ def block_on_the_stack() -> UserSession | None:
 
 
 def left_behind() -> bool:
-    """Was the frame in force set by a block whose generator is suspended, on this very thread and task?"""
+    """Return whether the current frame was set by a block whose generator is suspended, on this very thread and task."""
     frame = FRAME.get()
     if not isinstance(frame, StreamFrame) or frame.place != _place():
         return False
@@ -91,6 +91,6 @@ def left_behind() -> bool:
 
 
 def _place() -> tuple[int, Any]:
-    """Return what tells threads and tasks apart."""
+    """Return a value that differs between threads and between tasks."""
     task = running_task()
     return threading.get_ident(), id(task) if task is not None else None

@@ -32,7 +32,7 @@ def test_a_bare_tool_is_told_of_the_entry_point_that_makes_it_strict(workspace):
     PROCESS.entry_point_declared = True
     with (
         workspace.as_notebook("alice"),
-        pytest.raises(NoUserSessionError, match=r"is an entry point \(@user_session\)"),
+        pytest.raises(NoUserSessionError, match=r"has an entry point \(@user_session\)"),
     ):
         whoami()
     assert callers(workspace) == []
@@ -60,7 +60,7 @@ def test_middleware_in_the_wrong_order_is_told_which_is_outermost(workspace):
 
     with workspace.as_app() as runtime:
         headers = runtime.headers("alice")
-        with pytest.raises(NoUserSessionError, match="add UserHeadersMiddleware after that one"):
+        with pytest.raises(NoUserSessionError, match="add UserHeadersMiddleware after that middleware"):
             served(wrong).get("/", headers=headers)
         assert callers(workspace) == []
         assert served(wrong[::-1]).get("/", headers=headers).text == "alice"

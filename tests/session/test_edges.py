@@ -327,7 +327,7 @@ def test_the_agent_server_s_request_opens_its_own_session_in_whatever_context(wo
         for function in (predict, lambda: asyncio.run(apredict()), lambda: next(predict_stream()), as_bob_named):
             assert as_agent_server_s(bob, function) == "bob"
         for function in (whoami, current_session):
-            with pytest.raises(IdentityMismatchError, match="not the one that the session around it was opened in"):
+            with pytest.raises(IdentityMismatchError, match="belongs neither to the request being served"):
                 as_agent_server_s(bob, function)
             with pytest.raises(IdentityMismatchError):
                 as_agent_server_s({"Accept": "*/*"}, function)

@@ -158,5 +158,5 @@ def test_a_stream_that_is_stepped_in_another_s_session_carries_nobody(workspace,
 
 @pytest.mark.parametrize("pool", [ProcessPoolExecutor, Executor])
 def test_no_session_leaves_its_process(pool):
-    with pytest.raises(TypeError, match="no session leaves its process"):
+    with pytest.raises(TypeError, match="a session cannot leave its process"):
         propagate(pool)
