@@ -56,7 +56,7 @@ class SessionScope(Scope[UserSession, None]):
         "_required",
         "_token",
     )
-    in_use = "user_session(…) serves one `with` block at a time: make a new one for each block"
+    in_use = "user_session(…) can be entered only once: make a new one for each `with` block"
     once = True
 
     def __init__(

@@ -1110,7 +1110,7 @@ def test_what_is_declared_already_has_to_be_deployed(workspace):
     workspace.add_fault(status=403, body="Invalid scope")
     with as_user(workspace, "alice"):
         denial = denied(look_at_space)
-    assert "declares genie already" in denial.remedy
+    assert "already declares genie" in denial.remedy
 
 
 def test_all_missing_scopes_at_once():
@@ -1140,7 +1140,7 @@ REMEDIES = [
     (
         "no",
         "The answer does not name what the user lacks. Try the same as the user in the workspace, or compare with the grants of a "
-        "user who may.",
+        "user who has access.",
     ),
     ("User does not have SELECT on Table '{a}'.", "Ask the owner of the table '{a}' to grant the user SELECT."),
 ]

@@ -333,7 +333,7 @@ def test_a_widening_translation_says_so(server):
     server.say(403, "Invalid scope, required scopes: catalog.tables:read")
     denial = inside(server, table)
     assert denial is not None
-    assert "unity-catalog opens more than was asked for" in denial.remedy
+    assert "unity-catalog opens more than was requested" in denial.remedy
 
 
 def test_an_address_that_nobody_knows_gets_no_scope_advised(server):
