@@ -1,1 +1,1 @@
-"""What is declared, collected and written down."""
+"""Collect what an agent's tools declare, and write it down as a policy."""

@@ -1,7 +1,7 @@
-"""An agent file, collected in a fresh process with MLflow's own way of loading it (rule 22).
+"""Collect an agent file in a fresh process, loaded the way MLflow loads it (rule 22).
 
-What was collected is kept for as long as this process lives, and used again only where nothing that the file was made of
-has changed: see `_Kept`.
+Results are kept as long as this process lives. A result is used again only if nothing that the file was made of has changed:
+see `_Kept`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, kw_only=True)
 class AgentFile:
-    """What became known of an agent file.
+    """The result of collecting an agent file.
 
     Attributes:
         declarations: What the agent declares.
-        model: What it gives to ``set_model()``: the name of its class; `None` where it calls no such thing.
-        loads: MLflow's pyfunc can log and load such a model.
+        model: The class name of the model that it passes to ``set_model()``; `None` if it never calls it.
+        loads: Whether MLflow's pyfunc can log and load such a model.
         helpers: The author's own modules that it imports: name and file.
-        target: Where it is made to run, and what says so; `None` where nothing does.
+        target: Where it is meant to run, and the reason; `None` if nothing in the file tells.
         uncounted: What could not be counted, in words.
     """
 
@@ -54,41 +54,41 @@ class AgentFile:
 
 
 def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), model_config: Any = None) -> AgentFile:
-    """Load an agent file in a process of its own, and see what it declares.
+    """Load an agent file in a process of its own, and collect what it declares.
 
     Args:
-        path: A Python file, also a notebook exported as source, or an ``.ipynb``; or the dotted name of a module.
+        path: A Python file, a notebook exported as source, an ``.ipynb``, or the dotted name of a module.
         code_paths: As for MLflow's ``log_model``.
         model_config: As for MLflow's ``log_model``.
 
     Raises:
-        PolicyError: The file is not there, or loading it fails, or what it declares cannot be told.
+        PolicyError: The file does not exist, loading it fails, or its declarations cannot be determined.
     """
     layout = layout_of(locate(path))
     look_beside(layout.path)
     folder = os.path.dirname(os.path.abspath(layout.path))
     root = [layout.root] if layout.root else []
-    asked = {
+    request = {
         "path": layout.path,
         "name": layout.name,
         "sys_path": _stdlib_first([*root, *sys.path, *_beside(code_paths), folder, *layout.project]),
         "model_config": os.fspath(model_config) if isinstance(model_config, os.PathLike) else model_config,
     }
-    key = _key(asked)
-    found = _kept.get(key)
-    if found is None:
+    key = _key(request)
+    result = _kept.get(key)
+    if result is None:
         begun = time.time_ns()
-        found = _in_a_process(asked)
-        if "error" in found:
-            raise _error(asked["path"], found)
-        _kept.keep(key, found, begun)
+        result = _in_a_process(request)
+        if "error" in result:
+            raise _error(request["path"], result)
+        _kept.keep(key, result, begun)
     return AgentFile(
-        declarations=[_read(entry) for entry in found["declarations"]],
-        model=found["model"],
-        loads=found["loads"],
-        helpers=found["helpers"],
-        target=target_of(asked["path"], sets_model=found["model"] is not None),
-        uncounted=tuple(found["uncounted"]),
+        declarations=[_read(entry) for entry in result["declarations"]],
+        model=result["model"],
+        loads=result["loads"],
+        helpers=result["helpers"],
+        target=target_of(request["path"], sets_model=result["model"] is not None),
+        uncounted=tuple(result["uncounted"]),
     )
 
 
@@ -97,50 +97,50 @@ def _beside(code_paths: Iterable[Any]) -> list[str]:
 
 
 def _stdlib_first(folders: Iterable[str]) -> list[str]:
-    """Let no ``json.py`` or ``queue.py`` of a project take the place of Python's own, in a process that starts afresh."""
+    """Order the folders so that no ``json.py`` or ``queue.py`` of a project replaces Python's own in a fresh process."""
     return sorted(folders, key=lambda folder: not is_stdlib_folder(folder))
 
 
 _ROOT = str(Path(__file__).parents[2])
-# As a command, and neither by `-m` nor as a file: so `__main__` is nobody's module, and the working directory is on no path.
+# Run as a command, not by `-m` or as a file: `__main__` is then no module of anybody, and the working directory is on no path.
 _START = (
     "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from obo_kit.policy._agent_process import main; main()"
 )
 
 
-def _in_a_process(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _in_a_process(request: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="obo-kit-") as folder:
-        answer, said = Path(folder) / "declarations.json", Path(folder) / "stderr"
-        # Into a file and not a pipe: what the agent file starts and leaves running would keep a pipe open.
-        with said.open("wb") as stderr:
+        answer, log = Path(folder) / "declarations.json", Path(folder) / "stderr"
+        # Into a file, not a pipe: programs that the agent file starts and leaves running would keep a pipe open.
+        with log.open("wb") as stderr:
             process = subprocess.Popen(  # noqa: S603 - this Python, and paths of its own
-                [sys.executable, "-c", _START, *_stdlib_first([_ROOT, *asked["sys_path"]])],
+                [sys.executable, "-c", _START, *_stdlib_first([_ROOT, *request["sys_path"]])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                # The catalogue that this process goes by, wherever its file is and whatever was changed since.
+                # The catalogue that this process uses, wherever its file is and whatever has changed since.
                 env={**os.environ, **_stand_in(), "OBO_KIT_CATALOGUE": catalogue().file or ""},
             )
             with process:
                 assert process.stdin is not None
                 with process.stdin as stdin:
-                    stdin.write(json.dumps({**asked, "answer": str(answer)}).encode())
+                    stdin.write(json.dumps({**request, "answer": str(answer)}).encode())
                 # Needed for the answer; loading it takes as long here as it does there.
-                import mlflow.models.resources  # noqa: F401
+                # The answer needs this import. Loading it here takes no extra time while the other process loads it too.
 
-                _await(process, answer, asked["path"])
+                _await(process, answer, request["path"])
         if not answer.exists():
             raise PolicyError(
-                f"'{asked['path']}' ended the process that collected it (exit code {process.returncode}). "
-                f"{_last_line(said.read_text('utf-8', 'replace'))}",
-                remedy="Load the file on its own with mlflow.pyfunc.load_model or python, and mend what it reports.",
+                f"'{request['path']}' ended the process that collected it (exit code {process.returncode}). "
+                f"{_last_line(log.read_text('utf-8', 'replace'))}",
+                remedy="Load the file on its own with mlflow.pyfunc.load_model or python, and fix the error that it reports.",
             )
-        found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
-        return found
+        result: dict[str, Any] = json.loads(answer.read_text("utf-8"))
+        return result
 
 
 def _await(process: subprocess.Popen[bytes], answer: Path, path: str) -> None:
-    """Wait for the answer, not forever: an agent file may start a server, or wait for somebody."""
+    """Wait for the answer, but not forever: an agent file may start a server, or wait for input."""
     seconds = float(os.environ.get("OBO_KIT_COLLECT_SECONDS") or 300)
     try:
         process.wait(seconds)
@@ -150,14 +150,14 @@ def _await(process: subprocess.Popen[bytes], answer: Path, path: str) -> None:
             return
         raise PolicyError(
             f"'{path}' was not loaded within {seconds:g} seconds. It may start a server or wait for something.",
-            remedy='Put what runs the app below `if __name__ == "__main__":`, or allow more with OBO_KIT_COLLECT_SECONDS.',
+            remedy='Put the code that runs the app below `if __name__ == "__main__":`, or set OBO_KIT_COLLECT_SECONDS higher.',
         ) from None
 
 
 def _stand_in() -> dict[str, str]:
-    """Return an identity for modules that build clients when they are loaded, where this machine has none of its own.
+    """Return an identity for modules that build clients while they load, if this machine has none of its own.
 
-    It opens nothing: its host is no host, and whoever asks it is refused before anything is sent.
+    It opens nothing: its host does not exist, and requests to it are refused before anything is sent.
     """
     config = os.path.expanduser(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg")
     named = any(name.startswith(("DATABRICKS_", "ARM_")) and name not in _NO_IDENTITY for name in os.environ)
@@ -166,7 +166,7 @@ def _stand_in() -> dict[str, str]:
     return {"DATABRICKS_HOST": f"https://{STAND_IN}", "DATABRICKS_TOKEN": "stand-in", "DATABRICKS_AUTH_TYPE": "pat"}
 
 
-# Variables that say nothing of who one is.
+# Databricks variables that do not identify anybody.
 _NO_IDENTITY = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_APP_NAME", "DATABRICKS_WAREHOUSE_ID"})
 
 
@@ -174,28 +174,27 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _error(path: str, found: Mapping[str, Any]) -> PolicyError:
-    if found["refused"]:  # by the kit, after the file was loaded
-        return PolicyError(found["error"], remedy=found["remedy"])
-    place = f"See {found['at']}" if found["at"] else "See the agent file: MLflow loads it the same way"
+def _error(path: str, failure: Mapping[str, Any]) -> PolicyError:
+    if failure["refused"]:  # by the kit, after the file was loaded
+        return PolicyError(failure["error"], remedy=failure["remedy"])
+    place = f"See {failure['at']}" if failure["at"] else "See the agent file: MLflow loads it the same way"
     return PolicyError(
-        f"'{path}' raised {found['error'].rstrip('.')} when it was loaded.",
-        remedy=f"{place}. {found['remedy'] or ''}".rstrip(),
+        f"'{path}' raised {failure['error'].rstrip('.')} when it was loaded.",
+        remedy=f"{place}. {failure['remedy'] or ''}".rstrip(),
     )
 
-
-# --- declarations, on their way between the processes ---------------------------------------------------------------------
+    # --- declarations, on their way between the processes ---------------------------------------------------------------------
 
 
 def as_json(declaration: Declaration) -> dict[str, Any]:
-    """A declaration, for the way from the collecting process."""
+    """Return a declaration as plain values, to send it from the collecting process."""
     named = [item.resource for item in declaration.requirements if item.scope is None]
     return {
         "tool": declaration.called,
         "module": declaration.module,
         "scopes": [item.scope for item in declaration.requirements if item.scope is not None],
-        "servers": [one.name for one in named if isinstance(one, McpServer)],
-        "resources": [one.to_dict() for one in named if not isinstance(one, McpServer)],
+        "servers": [resource.name for resource in named if isinstance(resource, McpServer)],
+        "resources": [resource.to_dict() for resource in named if not isinstance(resource, McpServer)],
         "system": [resource.to_dict() for resource in declaration.system],
     }
 
@@ -213,12 +212,12 @@ def _read(entry: Mapping[str, Any]) -> Declaration:
                 for resource in resources_in({"databricks": written})
             ),
         ),
-        system=tuple(one for written in entry["system"] for one in resources_in({"databricks": written})),
+        system=tuple(resource for written in entry["system"] for resource in resources_in({"databricks": written})),
     )
 
 
 def resources_in(resources: Any) -> list[Any]:
-    """Resources as MLflow takes them: objects, its dictionary form, or a YAML file."""
+    """Return resources from any form that MLflow accepts: objects, its dictionary form, or a YAML file."""
     if not resources:
         return []
     import mlflow.models.resources
@@ -241,21 +240,21 @@ def resources_in(resources: Any) -> list[Any]:
 # --- what was collected before --------------------------------------------------------------------------------------------
 
 
-def _key(asked: Mapping[str, Any]) -> str:
-    # Without what loading MLflow changes in a process: the same question, before and after.
-    paths = [path for path in asked["sys_path"] if not path.endswith(os.path.join("setuptools", "_vendor"))]
+def _key(request: Mapping[str, Any]) -> str:
+    # Leave out paths that loading MLflow adds to a process, so that the key is the same before and after.
+    paths = [path for path in request["sys_path"] if not path.endswith(os.path.join("setuptools", "_vendor"))]
     surroundings = [item for item in sorted(os.environ.items()) if not item[0].startswith("_MLFLOW_TELEMETRY")]
-    question = json.dumps([{**asked, "sys_path": paths}, os.getcwd(), surroundings, catalogue().file])
+    question = json.dumps([{**request, "sys_path": paths}, os.getcwd(), surroundings, catalogue().file])
     return hashlib.sha256(question.encode()).hexdigest()  # an environment may hold secrets
 
 
 class _Kept:
-    """What was collected in this process, with the state of all that it was made of.
+    """The results that were collected in this process, each with the state of everything that it was made of.
 
     That is: the contents of the agent file, of the author's modules and of every file that they read; the names in the
-    folders that these are in and that modules are looked for in (a new module that shadows another, an upgraded
-    package); and, in the key, arguments, environment and working directory. A file that asked the network or another
-    process while it was loaded is collected anew each time, and so is one that changed meanwhile.
+    folders of these files and in the folders that modules are looked up in (a new module may shadow another, a package may
+    be upgraded); and, in the key, arguments, environment and working directory. A file that asked the network or another
+    process while it was loaded is collected anew each time. So is one that changed while it was loaded.
     """
 
     _MOST = 32
@@ -264,28 +263,28 @@ class _Kept:
         self._entries: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def get(self, key: str) -> dict[str, Any] | None:
-        state, found = self._entries.get(key, ("", None))
-        return found if found is not None and _state_of(found["files"], found["folders"]) == state else None
+        state, result = self._entries.get(key, ("", None))
+        return result if result is not None and _state_of(result["files"], result["folders"]) == state else None
 
-    def keep(self, key: str, found: dict[str, Any], begun: int) -> None:
-        """Keep it, where it may be used again.
+    def keep(self, key: str, result: dict[str, Any], begun: int) -> None:
+        """Keep a result if it may be used again.
 
         Args:
-            key: What was asked.
-            found: The answer.
-            begun: When it was asked for, in nanoseconds of the wall clock.
+            key: The key of the request.
+            result: The result.
+            begun: When the request was made, in nanoseconds of the wall clock.
         """
-        tick = 50_000_000  # a file's time may be that much behind the clock, in nanoseconds
-        if found["asked_outside"] or any(_changed_at(file) >= begun - tick for file in found["files"]):
+        tick = 50_000_000  # nanoseconds by which a file's time may lag behind the clock
+        if result["asked_outside"] or any(_changed_at(file) >= begun - tick for file in result["files"]):
             return
         while len(self._entries) >= self._MOST:
             self._entries.pop(next(iter(self._entries)))
-        self._entries[key] = _state_of(found["files"], found["folders"]), found
+        self._entries[key] = _state_of(result["files"], result["folders"]), result
 
 
 _kept = _Kept()
 
-# What logging a model leaves behind, and what Python does.
+# Files that logging a model, or Python itself, leaves behind.
 _LEFT_BEHIND = ("__pycache__", "mlruns", "mlartifacts", "mlflow.db")
 
 

@@ -1,4 +1,4 @@
-"""Run in a fresh process: load an agent file with MLflow's own loader, and write down what it declared."""
+"""Load an agent file with MLflow's own loader, in a fresh process, and write down what it declared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KIT = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 def _place(error: BaseException) -> tuple[str, int | None] | None:
-    """Where the author's own code failed, however deep in a library it ended."""
+    """Return where the author's own code failed, however deep in a library the error was raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -36,13 +36,13 @@ def _place(error: BaseException) -> tuple[str, int | None] | None:
 # --- notebooks ------------------------------------------------------------------------------------------------------------
 
 _BY_NOTEBOOK_ONLY = (
-    "MLflow loads the file without a notebook: 'spark', 'display' and what %run brings are not there. Import what it needs, "
-    "and leave the rest to other cells or files."
+    "MLflow loads the file without a notebook, so 'spark', 'display' and the names from %run are missing. Import what the file "
+    "needs, and move the rest to other cells or files."
 )
 
 
 class _Notebook:
-    """An ``.ipynb`` as Python source: its code cells, with the magics as comments."""
+    """An ``.ipynb`` as Python source: its code cells, with the magics turned into comments."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -83,14 +83,14 @@ _OUTSIDE = {
 
 
 def _loading_a_library(frame: types.FrameType | None) -> bool:
-    """Whether it is an installed module that is being loaded: some ask `uname` or `lscpu` what machine this is."""
+    """Return whether an installed module is being loaded: some ask `uname` or `lscpu` about the machine."""
     while frame is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
     return frame is not None and is_library(frame.f_code.co_filename)
 
 
 class _Watch:
-    """The files that are read, and whether the network or another process is asked, from now on."""
+    """Records the files that are read from now on, and whether the network or another process is asked."""
 
     def __init__(self) -> None:
         self.read: dict[str, None] = {}
@@ -101,8 +101,9 @@ class _Watch:
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "socket.getaddrinfo" and args[0] in (STAND_IN, STAND_IN.encode()):
             raise PolicyError(
-                "A workspace is asked while the file is loaded, and there is none here.",
-                remedy="Build what asks it inside the request, or set DATABRICKS_HOST and credentials for the collection.",
+                "The file sends a request to a workspace while it is loaded, and no workspace is configured here.",
+                remedy="Build what sends the request inside the user's request, or set DATABRICKS_HOST and credentials for the "
+                "collection.",
             )
         if event == "open":
             path, mode, flags = args
@@ -130,7 +131,7 @@ def _dependencies(watch: _Watch, helpers: dict[str, str]) -> dict[str, Any]:
 
 
 def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
-    """Return the author's own modules that the agent loaded: neither installed nor Python's, nor there before it."""
+    """Return the author's own modules that the agent loaded: not installed, not Python's, and not loaded before it."""
     return {
         name: file
         for name, module in list(sys.modules.items())
@@ -145,7 +146,7 @@ def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
 
 
 def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set[str]]:
-    """Return the module of an agent file, the model that it sets, if it sets one, and what was loaded before."""
+    """Return an agent file's module, the model that it sets, if any, and the modules that were loaded before."""
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _load_model_code_path
 
@@ -159,7 +160,7 @@ def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set
             return _page(before), None, before
         if error.__cause__ is not None or error.__context__ is not None:
             raise
-        model = None  # it was loaded, and sets no model: a file of an app's
+        model = None  # it was loaded, but sets no model: an app's file
     return _page(before), model, before
 
 
@@ -168,7 +169,7 @@ def _page(before: set[str]) -> Any:
 
 
 def _is_page_without_user(error: BaseException | None, path: str) -> bool:
-    """Whether a page, which runs anew for each user, ended where it asks for its user, with all declarations made."""
+    """Return whether a page (it runs anew for each user) stopped where it asks for its user, after all declarations."""
     if not isinstance(error, (NoUserIdentityError, NoUserSessionError)) or "streamlit" not in sys.modules:
         return False
     reached = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
@@ -177,7 +178,7 @@ def _is_page_without_user(error: BaseException | None, path: str) -> bool:
 
 
 def _load_as(dotted: str, path: str, model_config: Any) -> tuple[Any, Any]:
-    """Load a file as a module of its package, in the surroundings that MLflow gives to an agent file."""
+    """Load a file as a module of its package, with the environment that MLflow gives an agent file."""
     import mlflow.models.model
     from mlflow.models.utils import _config_context, _mock_dbutils
 
@@ -237,22 +238,22 @@ def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict
 
 
 def main() -> None:
-    """Read what to collect from standard input; write the declarations to the file named there."""
-    asked = json.load(sys.stdin)
-    sys.path[:] = asked["sys_path"]
+    """Read what to collect from standard input. Write the declarations to the file that is named there."""
+    request = json.load(sys.stdin)
+    sys.path[:] = request["sys_path"]
     watch = _Watch()
-    path, notebook = asked["path"], None
+    path, notebook = request["path"], None
     answer: dict[str, Any]
     try:
         if path.endswith(".ipynb"):
             notebook = _Notebook(path)
-            path = notebook.write(os.path.dirname(asked["answer"]))
-        answer = _collected(path, asked["model_config"], watch, asked["name"])
+            path = notebook.write(os.path.dirname(request["answer"]))
+        answer = _collected(path, request["model_config"], watch, request["name"])
     except BaseException as error:
         answer = _failed(error, path, notebook)
-    written = Path(asked["answer"]).with_suffix(".part")
+    written = Path(request["answer"]).with_suffix(".part")
     written.write_text(json.dumps(answer), "utf-8")
-    written.replace(asked["answer"])
+    written.replace(request["answer"])
     sys.stderr.flush()
-    # Threads that the agent file started, a scheduler say, would keep the process alive.
+    # Threads that the agent file started, such as a scheduler, would keep the process alive.
     os._exit(0)

@@ -1,7 +1,7 @@
-"""What tools really used, against what they declare (rules 22 and 23): `audit`, and ``pytest --obo-audit``.
+"""Compare what tools really use with what they declare (rules 22 and 23): `audit`, and ``pytest --obo-audit``.
 
-A leaf: it listens to what the kit's clients, and local workspaces of this process, tell of each request, and judges by the
-catalogue. It sees methods, paths and names of tools, and so can repeat no token.
+Nothing else depends on this module. It listens to the requests that the kit's clients, and the local workspaces of this
+process, report, and judges them by the catalogue. It sees only methods, paths and names of tools, so it can repeat no token.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _SHOWN_SEGMENTS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditFinding:
-    """One difference between what is declared and what was used.
+    """One difference between the declarations and the use.
 
     Attributes:
-        kind: ``"unused"``: declared, never used. ``"undeclared"``: used, not declared; it would fail.
+        kind: ``"unused"``: declared, never used. ``"undeclared"``: used but not declared, so it would fail.
         tool: The tool's name; `None` for code outside of any tool.
-        what: What was declared, as the author wrote it; or the request, as the catalogue's template of it.
+        what: The declaration, as the author wrote it; or the request, as the catalogue's template of it.
         scopes: The scopes in question, sorted.
-        remedy: How to mend it, in one line.
+        remedy: How to fix it, in one line.
     """
 
     kind: Literal["unused", "undeclared"]
@@ -59,11 +59,11 @@ class ToolAudit:
 
     Attributes:
         tool: The tool's name; `None` for code outside of any tool.
-        calls: How many calls ended in which outcome (`ToolEvent.outcome`).
+        calls: The number of calls for each outcome (`ToolEvent.outcome`).
         declared: What it declares, as the author wrote it.
         used: The part of it that its requests needed.
         requests: Its requests: method, and the catalogue's template of the path.
-        unknown: Requests that the catalogue does not know, so that nobody can say which scope they need; paths shortened.
+        unknown: Requests that the catalogue does not know, so that their scopes are unknown; paths shortened.
     """
 
     tool: str | None
@@ -76,7 +76,7 @@ class ToolAudit:
 
 @dataclass
 class _Seen:
-    """What was seen of one tool. ``declared``: for each requirement every scope that will do, and those to name."""
+    """The record of one tool. ``declared`` maps each requirement to every scope that is enough, and the scopes to name."""
 
     declared: dict[str, tuple[frozenset[str], tuple[str, ...]]] = field(default_factory=dict)
     requests: set[tuple[str, str]] = field(default_factory=set)
@@ -89,26 +89,26 @@ class _Seen:
 
     @property
     def routes(self) -> dict[str, Route]:
-        found = {f"{method} {path}": route_for(method, path) for method, path in sorted(self.requests)}
-        return {request: route for request, route in found.items() if route is not None}
+        routes = {f"{method} {path}": route_for(method, path) for method, path in sorted(self.requests)}
+        return {request: route for request, route in routes.items() if route is not None}
 
     @property
     def conclusive(self) -> bool:
-        """Whether what was not used may be taken for not needed."""
+        """Return whether what was not used may be taken as not needed."""
         return self.calls["allowed"] > 0 and not self.unknown
 
 
 class AuditReport:
-    """What was used against what was declared. Grows while its block runs; ``str()`` of it is a report to read.
+    """The comparison of use and declarations. It grows while its block runs; ``str()`` of it is a report to read.
 
-    True where there is nothing to find fault with. Holds no token and nothing that users wrote. Thread-safe.
+    It is true if nothing is wrong. It holds no token and nothing that users wrote. Thread-safe.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tools: dict[str | None, _Seen] = {}
         self._registered: dict[str, _Seen] = {}
-        self._blocks: dict[str | None, str] = {}  # of `optional_tool` inside a tool: the tool
+        self._blocks: dict[str | None, str] = {}  # from an `optional_tool` block inside a tool to that tool
 
     # --- what is seen
 
@@ -139,11 +139,11 @@ class AuditReport:
             seen.declared.update(map(_entry, call.declared.items))
         return seen
 
-    # --- what is made of it
+    # --- what it amounts to
 
     @property
     def tools(self) -> tuple[ToolAudit, ...]:
-        """Every tool that was called or sent a request, by name; last, what was done outside of any tool."""
+        """Return every tool that was called or sent a request, by name; last, the code outside of any tool."""
         with self._lock:
             return tuple(
                 ToolAudit(
@@ -159,7 +159,7 @@ class AuditReport:
 
     @property
     def least_privilege(self) -> tuple[AuditFinding, ...]:
-        """Declared, never used: what could be taken away. Only of tools of which a call ended well: see `unproven`."""
+        """Return what is declared but never used. It covers only tools with a successful call: see `unproven`."""
         with self._lock:
             return tuple(
                 AuditFinding(
@@ -167,7 +167,7 @@ class AuditReport:
                     tool=tool,
                     what=item,
                     scopes=scopes,
-                    remedy=f"Take it out of @requires_scopes on '{tool}'.",
+                    remedy=f"Remove it from @requires_scopes on '{tool}'.",
                 )
                 for tool, seen in self._sorted()
                 if seen.conclusive
@@ -177,28 +177,28 @@ class AuditReport:
 
     @property
     def would_fail(self) -> tuple[AuditFinding, ...]:
-        """Used, not declared: what fails once the token, or the tool's client, holds no more than what is declared.
+        """Return what is used but not declared. It fails once the token, or the tool's client, has only declared scopes.
 
-        A tool that declares nothing is not narrowed (rule 23): its requests, and those outside of any tool, are held
-        against what all tools of this process declare together, as the policy holds it.
+        A tool that declares nothing is not narrowed (rule 23). Its requests, and those outside of any tool, are compared with
+        everything that the tools of this process declare together, as in the policy.
         """
         with self._lock:
             everything = frozenset(
                 scope for seen in (*self._tools.values(), *self._known().values()) for scope in seen.held
             )
-            found = []
+            findings = []
             for tool, seen in self._sorted():
                 for request, route in seen.routes.items():
                     verdict, missing = route_verdict(route, seen.held or everything)
                     if verdict is Verdict.MISSING:
-                        found.append(_undeclared(tool, request, missing if route.all_of else missing[:1]))
-            return tuple(found)
+                        findings.append(_undeclared(tool, request, missing if route.all_of else missing[:1]))
+            return tuple(findings)
 
     @property
     def unproven(self) -> tuple[str, ...]:
-        """Tools that declare what was not used, but were not seen well enough to say that it is not needed.
+        """Return the tools with unused declarations that were not observed well enough to say that they are not needed.
 
-        None of their calls ended well, or they sent a request that the catalogue does not know.
+        None of their calls succeeded, or they sent a request that the catalogue does not know.
         """
         with self._lock:
             return tuple(
@@ -211,7 +211,7 @@ class AuditReport:
 
     @property
     def not_called(self) -> tuple[str, ...]:
-        """Tools of this process that declare something and were not called, by their qualified names."""
+        """Return the tools of this process that declare something and were not called, by their qualified names."""
         with self._lock:
             return tuple(sorted(name for name in self._known() if name.rpartition(".")[2] not in self._tools))
 
@@ -219,27 +219,27 @@ class AuditReport:
         return not self.least_privilege and not self.would_fail
 
     def check(self) -> None:
-        """Say nothing where all is well: the one line that fails a build.
+        """Do nothing if all is well. This is the one line that fails a build.
 
         Raises:
-            PolicyError: Something is declared and not used, or used and not declared; each is named, with its remedy. Or
-                nothing was seen at all, which proves nothing.
+            PolicyError: Something is declared but not used, or used but not declared. The message names each difference and
+                its remedy. Or the audit saw nothing at all, which proves nothing.
         """
         if not self._tools:
             raise PolicyError(
-                "The audit saw no tool and no request, and so proves nothing.",
+                "The audit saw no tool and no request, so it proves nothing.",
                 remedy="Run the agent inside the block, in this process or against a local workspace of this process.",
             )
-        found = (*self.would_fail, *self.least_privilege)
-        if found:
+        findings = (*self.would_fail, *self.least_privilege)
+        if findings:
             raise PolicyError(
-                f"The audit found {len(found)} {'difference' if len(found) == 1 else 'differences'} between what is "
-                f"declared and what was used:\n" + "\n".join(f"  {finding}" for finding in found),
-                remedy="Change the declarations as said, and log the model again.",
+                f"The audit found {len(findings)} {'difference' if len(findings) == 1 else 'differences'} between what is "
+                f"declared and what was used:\n" + "\n".join(f"  {finding}" for finding in findings),
+                remedy="Change the declarations as each line says, and log the model again.",
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole report: plain values, ready for JSON."""
+        """Return the whole report as plain values, ready for JSON."""
         return {
             "ok": bool(self),
             "tools": [
@@ -254,15 +254,15 @@ class AuditReport:
 
     def __str__(self) -> str:
         lines = [f"obo_kit audit: {'ok' if self else 'not ok'}"]
-        for one in self.tools:
-            lines.append(f"  {one.tool or _OUTSIDE}")
-            calls = [f"{count} {outcome}" for outcome, count in sorted(one.calls.items())]
+        for tool in self.tools:
+            lines.append(f"  {tool.tool or _OUTSIDE}")
+            calls = [f"{count} {outcome}" for outcome, count in sorted(tool.calls.items())]
             for head, values in (
                 ("calls", calls),
-                ("declared", one.declared),
-                ("used", one.used),
-                ("requests", one.requests),
-                ("unknown", one.unknown),
+                ("declared", tool.declared),
+                ("used", tool.used),
+                ("requests", tool.requests),
+                ("unknown", tool.unknown),
             ):
                 if values:
                     lines.append(f"    {head:<9} {', '.join(values)}")
@@ -282,15 +282,15 @@ class AuditReport:
         return sorted(self._tools.items(), key=lambda entry: (entry[0] is None, entry[0] or ""))
 
     def _uses(self, seen: _Seen, item: str) -> bool:
-        """Whether a request of the tool needed the item, or one that may have been its own: a client that the kit does
-        not know says nothing of tools. What the catalogue does not know counts as used."""
+        """Return whether a request of the tool needed the item, or may have needed it: a client that the kit does not know
+        names no tool. A request that the catalogue does not know counts as use."""
         spelled, _ = seen.declared[item]
         return spelled.isdisjoint(SCOPES) or any(
             _opens(spelled, route) for source in (seen, self._tools.get(None, seen)) for route in source.routes.values()
         )
 
     def _known(self) -> dict[str, _Seen]:
-        """What is registered here, and in the processes that were added."""
+        """Return what is registered here, and in the processes whose reports were added."""
         known = dict(self._registered)
         for declaration in REGISTRY:
             if declaration.requirements:
@@ -301,7 +301,7 @@ class AuditReport:
     # --- from process to process
 
     def to_state(self) -> dict[str, Any]:
-        """What was seen, in plain values, for `add_state` in another process."""
+        """Return the record as plain values, for `add_state` in another process."""
 
         def plain(seen: _Seen) -> dict[str, Any]:
             return {
@@ -318,7 +318,7 @@ class AuditReport:
             }
 
     def add_state(self, state: Mapping[str, Any]) -> None:
-        """Add what another process has seen."""
+        """Add the record of another process."""
         with self._lock:
             targets: tuple[tuple[str, dict[Any, _Seen]], ...] = (
                 ("tools", self._tools),
@@ -336,7 +336,7 @@ class AuditReport:
 
 
 def _is_block(call: ToolCall) -> bool:
-    """Whether it is a block inside a tool's call, which declares nothing itself and is as narrow as that."""
+    """Return whether this is a block inside a tool's call, which declares nothing itself and is as narrow as the tool."""
     return call.outer is not None and call.declared is not None and call.declared is call.outer.declared
 
 
@@ -349,7 +349,7 @@ def _entry(item: Requirement) -> tuple[str, tuple[frozenset[str], tuple[str, ...
 def _opens(spelled: Iterable[str], route: Route) -> bool:
     if route.all_of:
         return any(covers(scope, needed) or same_family(scope, needed) for scope in spelled for needed in route.all_of)
-    # What a target grants unasked is opened by nearly everything, and so is no reason to declare anything else.
+    # Nearly every scope opens what a target grants unasked, so it is no reason to declare anything else.
     unasked = SCOPES[route.any_of[0]].always_granted_by
     return any(covers(scope, needed) for scope in spelled for needed in (route.any_of[:1] if unasked else route.any_of))
 
@@ -366,7 +366,7 @@ def _undeclared(tool: str | None, request: str, scopes: tuple[str, ...]) -> Audi
 
 
 def _shortened(path: str) -> str:
-    """The beginning of a path, which names an API; the rest may name what users keep to themselves."""
+    """Return the beginning of a path, which names an API. The rest may contain what users keep to themselves."""
     segments = path.partition("?")[0].strip("/").split("/")
     return "/" + "/".join(segments[:_SHOWN_SEGMENTS] + ["…"] * (len(segments) > _SHOWN_SEGMENTS))
 
@@ -377,16 +377,16 @@ def _plain(finding: AuditFinding) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def audit() -> Iterator[AuditReport]:
-    """Watch which scopes tools really use, and compare with what they declare::
+    """Observe which scopes tools really use, and compare them with what they declare::
 
         with obo_kit.audit() as report:
             agent.predict(request)
         print(report)
         report.check()          # fails the build
 
-    It sees the whole process, threads included: every request of the clients that a session hands out, by tool; and every
+    It covers the whole process, threads included: every request of the clients that a session hands out, by tool; and every
     user's request that reaches a local workspace (`obo_kit.testing`) of this process, from whatever client. A request that
-    the guard stops counts as used. It judges by the catalogue, and changes nothing of what is watched.
+    the guard stops counts as use. It judges by the catalogue, and changes nothing that it observes.
     """
     report = AuditReport()
     with watching(report):
@@ -395,7 +395,7 @@ def audit() -> Iterator[AuditReport]:
 
 @contextlib.contextmanager
 def watching(report: AuditReport) -> Iterator[None]:
-    """Let a report grow."""
+    """Add what happens in a block to a report."""
     removers: list[Callable[[], None]] = [on_call(report._call), on_request(report._request)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""The declarations of an agent in a `databricks.yml`, put there in place: all else in the file stays as it is."""
+"""Write an agent's declarations into a `databricks.yml`, in place. Everything else in the file stays as it is."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from obo_kit.exceptions import PolicyError
 __all__ = ["Update", "as_yaml", "updated"]
 
 _SCOPES, _RESOURCES = "user_api_scopes", "resources"
-# What an author may have given an app on purpose, and what does for the agent as well.
+# Higher permissions that an author may have given an app on purpose, and that are enough for the agent too.
 _MORE = {"CAN_MANAGE", "CAN_EDIT", "IS_OWNER"}
 
 
 def as_yaml(config: Mapping[str, Any], app: str) -> str:
-    """The result of `app_config`, as it stands in a bundle under ``resources.apps``."""
+    """Return the result of `app_config` as YAML, for ``resources.apps`` of a bundle."""
     import yaml
 
     return str(yaml.safe_dump({"resources": {"apps": {app: dict(config)}}}, sort_keys=False)).rstrip()
@@ -32,14 +32,14 @@ def as_yaml(config: Mapping[str, Any], app: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What becomes of a file.
+    """The change to a file.
 
     Attributes:
         path: The file.
-        before: Its text.
-        after: The text that it is to have.
+        before: Its current text.
+        after: Its new text.
         undeclared: Names of the app's resources that the agent does not declare. They stay.
-        removed: Scopes that the app has and the agent does not declare. They go.
+        removed: Scopes of the app that the agent does not declare. They are removed.
     """
 
     path: Path
@@ -50,16 +50,16 @@ class Update:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to do."""
+        """Return whether the text changes."""
         return self.before != self.after
 
     def diff(self) -> str:
-        """The change, as a unified diff; empty where there is none."""
+        """Return the change as a unified diff; empty if there is none."""
         before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
         return "".join(difflib.unified_diff(before, after, f"{self.path} (now)", f"{self.path} (as declared)"))
 
     def write(self) -> None:
-        """Put the new text in the place of the old, whole or not at all."""
+        """Replace the old text with the new one, completely or not at all."""
         real = self.path.resolve()
         handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
         try:
@@ -73,16 +73,16 @@ class Update:
 
 
 def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str | None = None) -> Update:
-    """What a bundle's file must say for an agent. Nothing is written.
+    """Compute a bundle file's text for an agent. Nothing is written.
 
-    The scopes of the app become exactly those declared: what a user is asked to consent to is what the tools need. Its
-    resources are added to: one that is there under another name counts, also by a variable with a default, and one that
-    the agent does not declare stays.
+    The app's scopes become exactly the declared ones, so that users are asked to consent only to what the tools need.
+    Missing resources are added. A resource that is there under another name counts, also if it uses a variable with a
+    default. A resource that the agent does not declare stays.
 
     Args:
         file: A ``databricks.yml``, or a file that it includes.
         config: The result of `app_config`.
-        app: The app's key under ``resources.apps``; may be left out where there is one.
+        app: The app's key under ``resources.apps``. You may omit it if there is only one app.
 
     Raises:
         PolicyError: ruamel.yaml is not installed, the file cannot be read, or the app is not in it.
@@ -119,8 +119,8 @@ def _parser() -> Any:
         from ruamel.yaml import YAML
     except ImportError:
         raise PolicyError(
-            "A file is updated with its comments by ruamel.yaml, which is not installed.",
-            remedy='pip install "obo-kit[bundle]", or put in by hand what `obo-kit policy --format bundle` prints.',
+            "ruamel.yaml is not installed, and it is needed to update a file and keep its comments.",
+            remedy='pip install "obo-kit[bundle]", or copy the output of `obo-kit policy --format bundle` by hand.',
         ) from None
     parser = YAML()
     parser.preserve_quotes = True
@@ -147,10 +147,10 @@ def _app(data: Any, app: str | None, path: Path) -> Any:
     if not isinstance(apps, Mapping) or not apps:
         raise PolicyError(
             f"'{path}' has no app under resources.apps.",
-            remedy="Put the app there first, with its name and source_code_path; or pass the file that the bundle includes.",
+            remedy="Add the app first, with its name and source_code_path; or pass the file that the bundle includes.",
         )
     if app is None and len(apps) > 1:
-        raise PolicyError(f"'{path}' has the apps {', '.join(apps)}.", remedy="Say which one: --app NAME.")
+        raise PolicyError(f"'{path}' has the apps {', '.join(apps)}.", remedy="Choose one: --app NAME.")
     name = next(iter(apps)) if app is None else app
     if name not in apps:
         raise PolicyError(
@@ -158,12 +158,12 @@ def _app(data: Any, app: str | None, path: Path) -> Any:
         )
     node = apps[name]
     if not isinstance(node, Mapping) or not node:
-        raise PolicyError(f"'{path}': resources.apps.{name} is empty.", remedy="Give it its source_code_path first.")
+        raise PolicyError(f"'{path}': resources.apps.{name} is empty.", remedy="Add its source_code_path first.")
     return node
 
 
 def _style(data: Any, node: Any) -> dict[str, int]:
-    """The indentation of the app, so that what is new there looks like the rest."""
+    """Return the indentation of the app, so that new lines look like the rest."""
     step = node.lc.col - data["resources"]["apps"].lc.col
     mapping = step if 1 < step <= 8 and not node.fa.flow_style() else 2
     lists = [value for value in node.values() if _is_list(value) and not value.fa.flow_style()]
@@ -180,15 +180,15 @@ def _dumped(data: Any, style: dict[str, int]) -> str:
 
 
 def _kept(text: str, before: str, after: str) -> str:
-    """The change from ``before`` to ``after``, made to the text: lines that it does not touch stay as they were typed."""
-    lines, old, new = (one.splitlines(keepends=True) for one in (text, before, after))
+    """Apply the change from ``before`` to ``after`` to the text. Lines that the change does not touch stay as typed."""
+    lines, old, new = (version.splitlines(keepends=True) for version in (text, before, after))
     if len(lines) != len(old):
         return after if before != after else text
     changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     patched = "".join(
         line for sort, i1, i2, j1, j2 in changes for line in (lines[i1:i2] if sort == "equal" else new[j1:j2])
     )
-    # Where the file is indented in several ways, its own lines and new ones may not fit one another.
+    # If a file is indented in several ways, its own lines and the new ones may not fit together.
     try:
         fits = _parser().load(patched) == _parser().load(after)
     except Exception:
@@ -200,12 +200,12 @@ def _kept(text: str, before: str, after: str) -> str:
 
 
 def _own(node: Any, key: str, path: Path) -> Any:
-    """The app's own list under a key; None where it has none, or one that is merged in from elsewhere."""
+    """Return the app's own list under a key; None if it has none, or only one that is merged in from elsewhere."""
     if key not in node.lc.data:
         return None
     value = node[key]
     if not _is_list(value) or value.anchor.value is not None:
-        what = "is shared by an anchor" if _is_list(value) else "is no list"
+        what = "is shared by an anchor" if _is_list(value) else "is not a list"
         raise PolicyError(
             f"'{path}:{node.lc.key(key)[0] + 1}': {key} {what}, and cannot be updated here.",
             remedy="Write the list out for this app, or edit it by hand.",
@@ -223,7 +223,7 @@ def _set_scopes(node: Any, wanted: list[str], path: Path) -> None:
         if wanted or _SCOPES in node:
             node.insert(1, _SCOPES, wanted)
         return
-    # Before the last one, because what is said below a list belongs to its last entry.
+    # Before the last entry: a comment below a list belongs to its last entry.
     for name in [name for name in wanted if name not in listed]:
         listed.insert(max(len(listed) - 1, 0), name)
     for number in reversed(range(len(listed))):
@@ -232,7 +232,7 @@ def _set_scopes(node: Any, wanted: list[str], path: Path) -> None:
 
 
 def _remove(node: Any, listed: Any, number: int) -> None:
-    """Take a scope out, and leave what is said below it: to the one before, or to the list's key."""
+    """Remove a scope. Move the comment below it to the entry before, or to the list's key."""
     comment = listed.ca.items.get(number)
     below = comment[0].value.partition("\n")[2] if comment and comment[0] is not None else ""
     del listed[number]
@@ -241,12 +241,12 @@ def _remove(node: Any, listed: Any, number: int) -> None:
     items, place, slot = (listed.ca.items, number - 1, 0) if number else (node.ca.items, _SCOPES, 2)
     if not below.strip():
         return
-    held = items.setdefault(place, [None, None, None, None])
-    if held[slot] is not None:
-        held[slot].value = held[slot].value.rstrip("\n") + "\n" + below
+    comments = items.setdefault(place, [None, None, None, None])
+    if comments[slot] is not None:
+        comments[slot].value = comments[slot].value.rstrip("\n") + "\n" + below
     else:
         comment[0].value = "\n" + below
-        held[slot] = comment[0]
+        comments[slot] = comment[0]
 
 
 def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Path) -> list[str]:
@@ -261,7 +261,7 @@ def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Pat
         if not same:
             missing.append(entry)
     if listed is not None:
-        # Before the others, because what is said below a list belongs to its last entry.
+        # Before the other entries: a comment below a list belongs to its last entry.
         for number, entry in enumerate(missing):
             listed.insert(number, entry)
     elif missing:
@@ -270,7 +270,7 @@ def _add_resources(data: Any, node: Any, wanted: list[dict[str, Any]], path: Pat
 
 
 def _updated(there: list[Any], entry: Mapping[str, Any], variables: Mapping[str, Any]) -> list[Any]:
-    """Return the resources of a file that are an entry's; they have its permission now, or a greater one."""
+    """Return the file's resources that match an entry. They get its permission, or keep a higher one."""
     ((kind, described),) = ((key, value) for key, value in entry.items() if isinstance(value, dict))
     same = [
         resource
@@ -288,7 +288,7 @@ _VARIABLE = re.compile(r"\$\{var\.(\w+)\}\Z")
 
 
 def _identity(described: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, str]:
-    """What tells one resource of a kind from another. A Genie space's name is a label; a grant on a table is one of several."""
+    """Return what identifies a resource of its kind. A Genie space's name is a label; a table may have several grants."""
     ignored = {"name"} if "space_id" in described else set()
     if "securable_type" not in described:
         ignored.add("permission")

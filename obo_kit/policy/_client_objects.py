@@ -1,7 +1,7 @@
-"""What client objects that an agent holds say of the resources they reach, and as whom.
+"""Read from an agent's client objects which resources they reach, and as whom.
 
-An object that is built while an agent file is loaded acts with system authorization, unless it was given a client of the
-user's. Objects are recognised by the names of their classes: nothing is imported for it, and nothing is sent.
+An object that is built while an agent file loads acts with system authorization, unless it received a client of the user's.
+Objects are recognised by their class names: nothing is imported for that, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, kw_only=True)
 class McpServer:
-    """A managed MCP server, where it stands for a resource.
+    """A managed MCP server that stands for a resource.
 
     Attributes:
-        name: Its path behind ``/api/2.0/mcp/``, such as ``genie/01f0ea87``.
+        name: Its path after ``/api/2.0/mcp/``, such as ``genie/01f0ea87``.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Found:
 
     Attributes:
         by: The name of its class.
-        user: It acts as the user.
+        user: Whether it acts as the user.
         resources: MLflow resources.
-        own: Those that the agent itself reaches, where the others are the user's.
+        own: The resources that the agent itself reaches, if the others are the user's.
         server: The managed MCP server that it talks to.
     """
 
@@ -59,24 +59,24 @@ _Reader = Callable[[Any], tuple[Any, Any]]
 
 
 def _resource(kind: str, name: object) -> list[Any]:
-    """The MLflow resource, or nothing where the name is none."""
+    """Return the MLflow resource in a list; an empty list if the name is unusable."""
     import mlflow.models.resources as known
 
     return [getattr(known, KINDS[kind].mlflow_classes[0])(name)] if isinstance(name, str) and name else []
 
 
 def _endpoint(name: object, client: object = None) -> tuple[list[Any], Any]:
-    # A name with dots is a model of Unity Catalog's, behind the AI gateway: no endpoint.
+    # A name with dots is a Unity Catalog model behind the AI gateway, not an endpoint.
     return ([] if "." in str(name) else _resource("serving_endpoint", name)), client
 
 
 def _functions(names: Iterable[Any], warehouse: object) -> tuple[list[Any], Any]:
-    found = [one for name in names for one in _resource("uc_function", name)]
-    return [*found, *_resource("sql_warehouse", warehouse)], None
+    functions = [resource for name in names for resource in _resource("uc_function", name)]
+    return [*functions, *_resource("sql_warehouse", warehouse)], None
 
 
 def _agent(agent: Any) -> tuple[list[Any], Any]:
-    """An agent of the OpenAI Agents SDK names its model; who is asked for it is the process's own setting."""
+    """Read an agent of the OpenAI Agents SDK. It names its model; the process's own setting decides which client asks it."""
     shared = sys.modules.get("agents.models._openai_shared")
     client = shared.get_default_openai_client() if shared is not None else None
     return _endpoint(agent.model, client) if _is(client, "AsyncDatabricksOpenAI") else ([], None)
@@ -91,9 +91,9 @@ def _is(value: object, name: str) -> bool:
     return any(cls.__name__ == name for cls in type(value).__mro__)
 
 
-# By class: the packages it may come from, and how to read an object of it: resources or the URL of an MCP server, and the
-# client or whatever holds one. Read in databricks-langchain 0.15 to 0.21, databricks-openai 0.13 to 0.18, databricks-mcp 0.5
-# to 0.9, databricks-ai-bridge 0.20 to 0.22, unitycatalog-ai 0.3, openai-agents 0.20.
+# By class: the packages that it may come from, and a function that reads an object of it. The function returns resources or the
+# URL of an MCP server, and the client or whatever holds one. Read in databricks-langchain 0.15 to 0.21, databricks-openai 0.13
+# to 0.18, databricks-mcp 0.5 to 0.9, databricks-ai-bridge 0.20 to 0.22, unitycatalog-ai 0.3, openai-agents 0.20.
 _READERS: dict[str, tuple[str, _Reader]] = {
     "ChatDatabricks": ("databricks_langchain", lambda it: _endpoint(it.model, it.workspace_client)),
     "DatabricksEmbeddings": ("databricks_langchain", lambda it: _endpoint(it.endpoint)),
@@ -119,11 +119,11 @@ _READERS: dict[str, tuple[str, _Reader]] = {
 
 
 def found_in(value: object, user: bool = False) -> Found | None:
-    """What an object reaches; `None` where it is no client that is known here.
+    """Return what an object reaches; `None` if it is not a known client.
 
     Args:
         value: The object.
-        user: It acts as the user, whatever client it holds.
+        user: Whether it acts as the user, whatever client it holds.
     """
     for cls in type(value).__mro__:
         package, read = _READERS.get(cls.__name__, ("", None))
@@ -134,34 +134,36 @@ def found_in(value: object, user: bool = False) -> Found | None:
         user = user or _user_s(client)
         if isinstance(reached, str):
             return _behind(reached, by, user)
-        # The model that embeds a retriever tool's questions is asked by the agent.
+        # The agent itself asks the model that embeds a retriever tool's questions.
         own = (
-            [one for one in reached if kind_of(one).name != "vector_search_index"]
+            [resource for resource in reached if kind_of(resource).name != "vector_search_index"]
             if user and is_a(value, RETRIEVER)
             else []
         )
-        return Found(by=by, user=user, resources=tuple(one for one in reached if one not in own), own=tuple(own))
+        return Found(
+            by=by, user=user, resources=tuple(resource for resource in reached if resource not in own), own=tuple(own)
+        )
     return None
 
 
 def needs_of(tool: object) -> tuple[Requirement, ...]:
-    """Return what a tool object that acts as the user requires, in its own words: its index, or its server's address."""
+    """Return what a tool object that acts as the user requires: its index, or its server's address."""
     connections = getattr(tool, "connections", None)  # of LangChain's client of several MCP servers
     if isinstance(connections, dict):
         ours = [each for each in connections.values() if is_a(each.get("auth"), DATABRICKS_MCP_PROVIDER)]
         reached = [_behind(str(each.get("url")), "", user=True) for each in ours]
     else:
-        reached = [one for one in (found_in(tool, user=True),) if one is not None]
-    return tuple(item for one in reached for item in _required(one))
+        reached = [client for client in (found_in(tool, user=True),) if client is not None]
+    return tuple(item for client in reached for item in _required(client))
 
 
-def _required(found: Found) -> tuple[Requirement, ...]:
-    named = tuple(Requirement(resource=resource, kind=kind_of(resource)) for resource in found.resources)
-    return (*named, requirement_of(found.server)) if found.server is not None else named
+def _required(client: Found) -> tuple[Requirement, ...]:
+    named = tuple(Requirement(resource=resource, kind=kind_of(resource)) for resource in client.resources)
+    return (*named, requirement_of(client.server)) if client.server is not None else named
 
 
 def _user_s(client: Any) -> bool:
-    """Whether a client, an API object of it, or an OpenAI client made of it, acts as the user."""
+    """Return whether a client, one of its API objects, or an OpenAI client made of it, acts as the user."""
     for config in (
         getattr(client, "config", None),
         getattr(getattr(client, "_api", None), "_cfg", None),
@@ -177,7 +179,7 @@ def _user_s(client: Any) -> bool:
 # --- MCP servers ----------------------------------------------------------------------------------------------------------
 
 _MANAGED = "/api/2.0/mcp/"
-# Kind of server: the kind of resource that it leads to, and how many parts of the path name one.
+# By kind of server: the kind of resource that it leads to, and the number of path segments that name it.
 _SERVERS = {
     "genie": ("mcp_genie", "genie_space", 1),
     "functions": ("mcp_functions", "uc_function", 3),
@@ -186,7 +188,7 @@ _SERVERS = {
     "external": ("mcp_external", "uc_connection", 1),
     "sql": ("mcp_sql", "sql_warehouse", 1),
 }
-# <app>-<workspace id>.<region>.databricksapps.com; that the app's name stands so is inferred from the addresses of apps.
+# <app>-<workspace id>.<region>.databricksapps.com. The position of the app's name is inferred from the addresses of apps.
 _APP = re.compile(r"(?P<app>[a-z0-9-]+?)(-\d+)?\.([a-z0-9.-]+\.)?databricksapps\.com")
 
 
@@ -196,7 +198,7 @@ def _behind(url: str, by: str, user: bool) -> Found:
         return Found(by=by, user=user, resources=tuple(_resource("databricks_app", app["app"])))
     name = unquote(parts.path.removeprefix(_MANAGED).strip("/"))
     if not parts.path.startswith(_MANAGED) or name.partition("/")[0] not in _SERVERS:
-        return Found(by=by, user=user)  # no resource of this workspace's
+        return Found(by=by, user=user)  # not a resource of this workspace
     server = McpServer(name=name)
     if user:
         return Found(by=by, user=True, server=server)
@@ -208,40 +210,40 @@ def _behind(url: str, by: str, user: bool) -> Found:
 
 
 def requirement_of(server: McpServer) -> Requirement:
-    """What talking to a managed MCP server as the user requires."""
+    """Return the requirement of talking to a managed MCP server as the user."""
     return Requirement(resource=server, kind=KINDS[_SERVERS[server.name.partition("/")[0]][0]])
 
 
-def declared_by(found: Iterable[Found], declared: Iterable[Any]) -> Iterator[Declaration]:
-    """The declarations that client objects amount to.
+def declared_by(clients: Iterable[Found], declared: Iterable[Any]) -> Iterator[Declaration]:
+    """Yield the declarations that client objects amount to.
 
     Args:
-        found: What was found.
-        declared: Resources that are declared for the system besides.
+        clients: The client objects that were found.
+        declared: Resources that are also declared for the system.
 
     Raises:
-        PolicyError: A server reaches, with system authorization, resources that its address does not name, and none of
-            them is declared.
+        PolicyError: A server reaches resources with system authorization, its address does not name them, and none of them
+            is declared.
     """
     system = [(kind_of(resource).name, str(resource.name)) for resource in declared]
-    for one in found:
-        if one.user:
-            yield Declaration(tool=one.by, module="", requirements=_required(one))
-            yield Declaration(tool="", module="", system=one.own)
-        elif one.server is None:
-            yield Declaration(tool="", module="", system=one.resources)
+    for client in clients:
+        if client.user:
+            yield Declaration(tool=client.by, module="", requirements=_required(client))
+            yield Declaration(tool="", module="", system=client.own)
+        elif client.server is None:
+            yield Declaration(tool="", module="", system=client.resources)
         else:
-            _, kind, _ = _SERVERS[one.server.name.partition("/")[0]]
-            within = "".join(f"{part}." for part in one.server.name.split("/")[1:])
+            _, kind, _ = _SERVERS[client.server.name.partition("/")[0]]
+            within = "".join(f"{part}." for part in client.server.name.split("/")[1:])
             if not any(name.startswith(within) for other, name in system if other == kind):
-                raise _unnamed(one, KINDS[kind].mlflow_classes[0], within)
+                raise _unnamed(client, KINDS[kind].mlflow_classes[0], within)
 
 
-def _unnamed(found: Found, cls: str, within: str) -> PolicyError:
-    server = found.server.name if found.server is not None else ""
+def _unnamed(client: Found, cls: str, within: str) -> PolicyError:
+    server = client.server.name if client.server is not None else ""
     return PolicyError(
-        f"{found.by} talks to the MCP server '{server}' with system authorization, and its address does not say which "
-        "resources that reaches.",
+        f"{client.by} talks to the MCP server '{server}' with system authorization, but its address does not name the "
+        "resources that it reaches.",
         remedy=f"Declare them: system_resources({cls}('{within}…')). DatabricksMCPClient.get_databricks_resources() lists "
-        "them. Or give it the user's client, in the request.",
+        "them. Or pass the user's client, inside the request.",
     )

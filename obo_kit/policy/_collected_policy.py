@@ -1,4 +1,4 @@
-"""The ``AuthPolicy`` that the kit writes: MLflow's, and readable where it is shown. Imports MLflow."""
+"""The ``AuthPolicy`` that the kit writes: MLflow's class with a readable repr. Imports MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CollectedPolicy"]
 
 
 class CollectedPolicy(AuthPolicy):
-    """MLflow's policy, with a repr that says what is in it."""
+    """MLflow's policy, with a repr that lists its contents."""
 
     def __repr__(self) -> str:
         user, system = (", ".join(names) or "nothing" for names in self._parts())

@@ -1,4 +1,4 @@
-"""A policy as a picture: SVG that needs no script, no font of its own and no other file."""
+"""Draw a policy as SVG that needs no script, no font of its own and no other file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EDGE = '<path d="M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}" fill="none" 
 
 @dataclass
 class _Column:
-    """The nodes of a column, from the top: their labels, and where each stands once it is laid out."""
+    """The nodes of a column from the top: their labels, and their positions once laid out."""
 
     labels: dict[str, list[str]] = field(default_factory=dict)
     tops: dict[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class _Column:
         return len(self.labels[label]) * _LINE + 12
 
     def lay_out(self) -> int:
-        """Put the nodes below one another, and return where the column ends."""
+        """Place the nodes below one another, and return where the column ends."""
         top = 34
         for label in self.labels:
             self.tops[label] = top
@@ -45,7 +45,7 @@ class _Column:
 
 
 def as_svg(picture: Picture) -> str:
-    """Return the picture as SVG: from tools over scopes and resources to the identity that reaches them."""
+    """Return the picture as SVG: from tools through scopes and resources to the identity that reaches them."""
     columns = [_Column() for _ in _TITLES]
     edges = dict.fromkeys(_ways(picture))
     for way in edges:

@@ -1,4 +1,4 @@
-"""MLflow's dry run: it runs ``predict`` once, without a user, before it logs a model."""
+"""Keep MLflow's dry run quiet: it calls ``predict`` once, without a user, before it logs a model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LEVELS = {"obo_kit": logging.CRITICAL + 1, "mlflow.pyfunc": logging.WARNING}
 
 @contextlib.contextmanager
 def silent_dry_run() -> Iterator[None]:
-    """Keep what the kit says of a request without a user out of the log for the block: there is none by intention.
+    """Silence the kit's messages about a request without a user in a block: the dry run has none on purpose.
 
-    Of MLflow's own, warnings stay.
+    MLflow's own warnings stay.
     """
     before = [(logging.getLogger(name), level) for name, level in _LEVELS.items()]
     levels, said = [logger.level for logger, _ in before], PROCESS.developer_said

@@ -1,4 +1,4 @@
-"""Count the LLM endpoints that functions name where they build a model or ask one: from their source, nothing is run."""
+"""Find the LLM endpoints that functions name when they build or ask a model. The source is read; nothing is run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from obo_kit.scopes._lookup import KINDS
 
 __all__: list[str] = []
 
-# Models that are built with the agent's own client unless they are handed another, and where they name their endpoint.
+# Models that use the agent's own client unless they receive another, and the arguments that name their endpoint.
 _BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
 _CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI")
 _ASKED: Final = ("completions.create", "responses.create", "embeddings.create", "responses.stream")
@@ -24,10 +24,10 @@ _ASKED: Final = ("completions.create", "responses.create", "embeddings.create", 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A place where a model is asked for.
+    """A place in the code that asks a model.
 
     Attributes:
-        name: The endpoint; `None` where only a call would tell.
+        name: The endpoint; `None` if only running the call would tell.
         place: File and line.
         call: The call, as it is written.
     """
@@ -38,9 +38,9 @@ class Endpoint:
 
 
 def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iterator[Endpoint]:
-    """Return the endpoints that functions name, as the agent itself.
+    """Yield the endpoints that functions name and ask as the agent itself.
 
-    A model that is handed a client is left out: whose it is, only a call tells.
+    A model that receives a client is left out: only running the call would tell whose client it is.
 
     Args:
         functions: The functions that the agent reaches, by their code.
@@ -62,7 +62,7 @@ def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iter
 
 
 def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
-    """The arguments that name the endpoint; nothing where a call asks for none, or not as the agent."""
+    """Return the arguments that name the endpoint; none if a call asks no endpoint, or not as the agent."""
     keywords = {keyword.arg for keyword in call.keywords}
     if keywords & {"workspace_client", "client", None}:
         return ()
@@ -80,7 +80,7 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
 
 
 def _is_agents_sdk(call: ast.Call, names: Names) -> bool:
-    """Return whether an agent of the OpenAI Agents SDK asks, as the agent itself, an endpoint of the workspace."""
+    """Return whether an agent of the OpenAI Agents SDK asks an endpoint of the workspace as the agent itself."""
     shared = sys.modules.get("agents.models._openai_shared")
     client = shared.get_default_openai_client() if shared is not None else None
     return str(names.value(call.func).__module__).partition(".")[0] == "agents" and any(
@@ -130,7 +130,7 @@ def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: s
 
 
 def resource(name: str) -> list[Any]:
-    """Return the MLflow resource of an endpoint; nothing for a model of Unity Catalog's, whose name has dots."""
+    """Return the MLflow resource of an endpoint in a list; an empty list for a Unity Catalog model, whose name has dots."""
     from mlflow.models import resources
 
     return [] if "." in name else [getattr(resources, KINDS["serving_endpoint"].mlflow_classes[0])(name)]

@@ -1,4 +1,4 @@
-"""Find an agent file, the package that it is a module of, and where its project runs it."""
+"""Find an agent file, the package that it belongs to, and where its project runs it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 STAND_IN: Final = "no-workspace.obo-kit.invalid"
-"""The host of the identity that a file is loaded with where there is no other."""
-# What lies in the folder that an app or a project is started from.
+"""The host of the identity that a file is loaded with if there is no other."""
+# Files in the folder that an app or a project is started from.
 _ROOT_FILES: Final = ("databricks.yml", "databricks.yaml", "app.yaml", "app.yml", "pyproject.toml", "setup.py", ".git")
 _APP_FILES: Final = ("app.yaml", "app.yml")
 # Packages whose programs are apps.
@@ -37,13 +37,13 @@ _APPS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where an agent file stands.
+    """The position of an agent file.
 
     Attributes:
         path: The file.
-        name: Its dotted name, where it is a module of a package; empty where it stands by itself.
-        root: The folder of that package, which comes before all that the process has on its path; empty where there is none.
-        project: Where the project is started from, which comes after.
+        name: Its dotted name if it is a module of a package; else empty.
+        root: The folder of that package, which goes before everything on the process's path; empty if there is none.
+        project: The folders that the project is started from, which go after it.
     """
 
     path: str
@@ -53,10 +53,10 @@ class Layout:
 
 
 def locate(source: str | os.PathLike[str]) -> str:
-    """Return the file of an agent: of a path, or of a dotted name in this folder, in ``src`` or on Python's path.
+    """Return the file of an agent, by its path, or by a dotted name in this folder, in ``src`` or on Python's path.
 
     Raises:
-        PolicyError: There is none.
+        PolicyError: There is no such file.
     """
     text = os.fspath(source)
     if os.path.isfile(text):
@@ -80,7 +80,7 @@ def locate(source: str | os.PathLike[str]) -> str:
 
 
 def layout_of(path: str) -> Layout:
-    """Return the package that a file is a module of: told by ``__init__.py`` and by its own imports."""
+    """Return the package that a file belongs to, as ``__init__.py`` and the file's own imports show it."""
     file = Path(os.path.abspath(path))
     above = list(file.parents)
     depth = _depth_of_package(file, above)
@@ -110,7 +110,7 @@ def _depth_of_package(file: Path, above: list[Path]) -> int:
 
 
 def _imports(file: Path) -> tuple[set[str], int]:
-    """The names that a file imports, and how many folders its relative imports go up."""
+    """Return the names that a file imports, and how many folders its relative imports go up."""
     names: set[str] = set()
     level = 0
     for node in ast.walk(_tree(file)):
@@ -142,11 +142,11 @@ def _tree(file: Path) -> ast.Module:
 
 
 def target_of(path: str, *, sets_model: bool) -> tuple[Target, str] | None:
-    """Return where an agent file is made to run, and what says so; nothing where nothing does.
+    """Return where an agent file is meant to run, and the reason; `None` if nothing tells.
 
     Args:
         path: The file.
-        sets_model: It called ``set_model()`` when it was loaded.
+        sets_model: Whether it called ``set_model()`` when it was loaded.
     """
     if sets_model:
         return "model-serving", "it calls set_model()"

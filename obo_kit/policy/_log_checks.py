@@ -1,4 +1,4 @@
-"""What `log_model` refuses before anything runs, where MLflow would fail late, or only after deployment."""
+"""Refuse arguments of `log_model` early, before anything runs. MLflow would fail late, or only after deployment."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ __all__: list[str] = []
 _PYFUNC = "Write the agent as a file that ends with mlflow.models.set_model(…), and pass python_model='agent.py'."
 
 
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Refuse arguments that MLflow's pyfunc does not take together, or at all.
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that MLflow's pyfunc does not accept, or not together.
 
     Raises:
-        PolicyError: They cannot be logged.
+        PolicyError: The model cannot be logged with these arguments.
     """
     import mlflow
 
     known = inspect.signature(mlflow.pyfunc.log_model).parameters
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(arguments) - set(known))
     if unknown:
         flavour = next((name for name in unknown if name.endswith("_model")), None)
         if flavour is not None:
             raise PolicyError(
-                f"'{flavour}' belongs to a flavour of MLflow that takes no auth_policy: such an agent has no user.",
+                f"'{flavour}' belongs to an MLflow flavour that takes no auth_policy, so such an agent has no user.",
                 remedy=_PYFUNC,
             )
         raise PolicyError(
             f"mlflow.pyfunc.log_model takes no {', '.join(unknown)}.", remedy="Correct the name, or leave it out."
         )
-    model = given.get("python_model")
-    if model is None and given.get("loader_module") is None:
+    model = arguments.get("python_model")
+    if model is None and arguments.get("loader_module") is None:
         raise PolicyError("There is nothing to log: python_model is missing.", remedy=_PYFUNC)
     if isinstance(model, (str, os.PathLike)):
         if os.fspath(model).endswith(".ipynb"):
@@ -57,7 +57,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def is_pyfunc(model: object) -> bool:
-    """Whether MLflow's pyfunc can log and load a model."""
+    """Return whether MLflow's pyfunc can log and load a model."""
     return callable(model) or any(cls.__name__ == "PythonModel" for cls in type(model).__mro__)
 
 
@@ -65,31 +65,31 @@ def check_model(agent: AgentFile, path: str | os.PathLike[str]) -> None:
     """Refuse an agent file that Model Serving could not load.
 
     Raises:
-        PolicyError: It sets no model, or one that MLflow's pyfunc does not take.
+        PolicyError: The file sets no model, or one that MLflow's pyfunc does not accept.
     """
     if agent.model is None:
         raise PolicyError(
             f"'{os.fspath(path)}' sets no model: it never calls set_model().",
-            remedy="End it with mlflow.models.set_model(…). For a Databricks App, which needs none, use app_config or "
+            remedy="End the file with mlflow.models.set_model(…). A Databricks App needs none: use app_config or "
             "target='apps'.",
         )
     if not agent.loads:
         raise PolicyError(
-            f"'{os.fspath(path)}' sets a {agent.model}, which MLflow's pyfunc cannot log; the flavour that can takes no "
-            "auth_policy, and such an agent has no user.",
+            f"'{os.fspath(path)}' sets a {agent.model}, which MLflow's pyfunc cannot log. The flavour that can takes no "
+            "auth_policy, so such an agent would have no user.",
             remedy="Set a ResponsesAgent (or another PythonModel) that calls it.",
         )
 
 
-def check_helpers(agent: AgentFile, path: str | os.PathLike[str], given: Mapping[str, Any]) -> None:
-    """Refuse helper modules that would not be there after deployment.
+def check_helpers(agent: AgentFile, path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> None:
+    """Refuse helper modules that would be missing after deployment.
 
     Raises:
         PolicyError: The agent file imports modules that are neither in ``code_paths`` nor installed.
     """
-    if given.get("infer_code_paths"):
+    if arguments.get("infer_code_paths"):
         return
-    packed = [os.path.realpath(os.fspath(code)) for code in given.get("code_paths") or ()]
+    packed = [os.path.realpath(os.fspath(code)) for code in arguments.get("code_paths") or ()]
     left = {
         name: file
         for name, file in agent.helpers.items()
@@ -97,7 +97,9 @@ def check_helpers(agent: AgentFile, path: str | os.PathLike[str], given: Mapping
     }
     if not left:
         return
-    required = _required([given.get("pip_requirements"), given.get("extra_pip_requirements"), given.get("conda_env")])
+    required = _required(
+        [arguments.get("pip_requirements"), arguments.get("extra_pip_requirements"), arguments.get("conda_env")]
+    )
     installed = list(_editable())
     missing = {
         name: _code_path(name, file)
@@ -108,14 +110,14 @@ def check_helpers(agent: AgentFile, path: str | os.PathLike[str], given: Mapping
     if missing:
         names = sorted({name.partition(".")[0] for name in missing})
         raise PolicyError(
-            f"'{os.fspath(path)}' imports {', '.join(names)}, which would not be there after deployment.",
-            remedy=f"Pass code_paths={sorted(set(missing.values()))}, or install it as a package and name that among "
+            f"'{os.fspath(path)}' imports {', '.join(names)}, which would be missing after deployment.",
+            remedy=f"Pass code_paths={sorted(set(missing.values()))}, or install it as a package and list that in "
             "pip_requirements.",
         )
 
 
 def _code_path(name: str, file: str) -> str:
-    """What to pack for a module: its file, or the folder of the package that it is in."""
+    """Return what to pack for a module: its file, or the folder of its package."""
     for _ in range(name.count(".") + (os.path.basename(file) == "__init__.py")):
         file = os.path.dirname(file)
     try:
@@ -128,18 +130,18 @@ def _within(file: str, place: str) -> bool:
     return file == place or file.startswith(place.rstrip(os.sep) + os.sep)
 
 
-def _required(given: Iterable[Any]) -> set[str]:
-    """The names of required packages, as modules are spelt; of a wheel too."""
-    found = set()
-    for one in given:
-        for text in [one] if isinstance(one, str) else one if isinstance(one, (list, tuple)) else ():
+def _required(requirements: Iterable[Any]) -> set[str]:
+    """Return the names of required packages in the spelling of modules; also for wheels."""
+    names = set()
+    for entry in requirements:
+        for text in [entry] if isinstance(entry, str) else entry if isinstance(entry, (list, tuple)) else ():
             name = re.match(r"[A-Za-z0-9_.-]*[A-Za-z0-9]", os.path.basename(str(text)))
-            found.add(re.sub(r"[-.]+", "_", re.split(r"-\d", name[0])[0]).lower() if name else "")
-    return found
+            names.add(re.sub(r"[-.]+", "_", re.split(r"-\d", name[0])[0]).lower() if name else "")
+    return names
 
 
 def _editable() -> Iterable[str]:
-    """The folders of packages that are installed as they stand."""
+    """Return the folders of packages that are installed in editable mode."""
     for distribution in importlib.metadata.distributions():
         written = distribution.read_text("direct_url.json")
         if written and json.loads(written).get("dir_info", {}).get("editable"):
@@ -147,10 +149,10 @@ def _editable() -> Iterable[str]:
 
 
 def given_policy(policy: Any) -> tuple[list[str], list[Any]]:
-    """The scopes and resources of a policy that the author passes beside the collected one.
+    """Return the scopes and resources of a policy that the author passes in addition to the collected one.
 
     Raises:
-        PolicyError: It is no `AuthPolicy`, nor the dictionary form of one, or its user policy names no scope.
+        PolicyError: It is neither an `AuthPolicy` nor its dictionary form, or its user policy names no scope.
     """
     if policy is None:
         return [], []
@@ -160,19 +162,19 @@ def given_policy(policy: Any) -> tuple[list[str], list[Any]]:
         policy = cast("Any", policy).to_dict()
     if not isinstance(policy, Mapping):
         raise PolicyError(
-            f"auth_policy= is an mlflow.models.auth_policy.AuthPolicy, not a {type(policy).__name__}.",
+            f"auth_policy= takes an mlflow.models.auth_policy.AuthPolicy, not a {type(policy).__name__}.",
             remedy=_LIKE_THIS,
         )
     user, system = policy.get("user_auth_policy") or {}, policy.get("system_auth_policy") or {}
     if not isinstance(user, Mapping) or not isinstance(system, Mapping) or set(policy) - _PARTS:
-        raise PolicyError("auth_policy= has parts that MLflow does not know.", remedy=_LIKE_THIS)
+        raise PolicyError("auth_policy= has fields that MLflow does not know.", remedy=_LIKE_THIS)
     scopes = user.get("api_scopes")
     if user and (
-        not isinstance(scopes, (list, tuple)) or not scopes or not all(isinstance(one, str) for one in scopes)
+        not isinstance(scopes, (list, tuple)) or not scopes or not all(isinstance(scope, str) for scope in scopes)
     ):
         raise PolicyError(
             "The user policy in auth_policy= names no scopes.",
-            remedy="api_scopes is a list of scopes. Leave user_auth_policy out where the tools declare what is needed.",
+            remedy="Pass a list of scopes as api_scopes, or omit user_auth_policy if the tools declare what is needed.",
         )
     return list(scopes or ()), resources_in(system.get("resources"))
 
@@ -180,5 +182,5 @@ def given_policy(policy: Any) -> tuple[list[str], list[Any]]:
 _PARTS = {"user_auth_policy", "system_auth_policy"}
 _LIKE_THIS = (
     "Pass AuthPolicy(user_auth_policy=UserAuthPolicy(api_scopes=[…]), system_auth_policy=SystemAuthPolicy(resources=[…])), "
-    "or leave it out: the policy is collected."
+    "or omit it: the policy is collected."
 )

@@ -1,7 +1,7 @@
-"""The policy of an agent, collected from what its tools declare (rules 20 to 22).
+"""Write the policy of an agent, collected from what its tools declare (rules 20 to 22).
 
-An agent file is collected in a fresh process, with MLflow's own way of loading it: helper modules count, other agents do
-not, and collecting twice gives the same.
+An agent file is collected in a fresh process that loads it as MLflow does. So helper modules count, other agents do not, and
+collecting twice gives the same result.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Source: TypeAlias = "str | os.PathLike[str] | types.ModuleType | Iterable[Any] |
 
 
 def auth_policy(source: Source = None, *, target: Target = "model-serving", naming: Naming = "current") -> AuthPolicy:
-    """The MLflow ``AuthPolicy`` of an agent: exactly what its tools declare.
+    """Return the MLflow ``AuthPolicy`` of an agent: exactly what its tools declare.
 
     Args:
-        source: An agent file (collected in a fresh process), a module (the tools it defines or imports), tools and
-            resources in an iterable, or nothing: everything that this process has registered.
-        target: Whose names for the scopes to use.
+        source: An agent file (collected in a fresh process), a module (the tools that it defines or imports), an iterable of
+            tools and resources, or nothing: everything that this process has registered.
+        target: The target whose names for the scopes to use.
         naming: ``"granular"`` gives resources their older, dotted scopes. A scope that the author wrote stays as written
-            where the target takes it.
+            if the target accepts it.
 
     Raises:
         PolicyError: The source cannot be collected, or the target cannot grant what a tool declares.
@@ -60,7 +60,7 @@ def auth_policy(source: Source = None, *, target: Target = "model-serving", nami
 
 
 def scopes_for(source: Source, target: Target) -> tuple[tuple[str, ...], PolicyError | None]:
-    """The scopes that a target must be told, or what it cannot grant.
+    """Return the scopes to declare for a target, or the error that says what it cannot grant.
 
     Raises:
         PolicyError: The source cannot be collected.
@@ -73,14 +73,14 @@ def scopes_for(source: Source, target: Target) -> tuple[tuple[str, ...], PolicyE
 
 
 def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str, Any]:
-    """The same declarations for Databricks Apps.
+    """Return the same declarations for Databricks Apps.
 
     Args:
         source: As for `auth_policy`.
         naming: As for `auth_policy`.
 
     Returns:
-        ``{"user_api_scopes": […], "resources": […]}``, shaped as under ``resources.apps.<name>`` in ``databricks.yml``.
+        ``{"user_api_scopes": […], "resources": […]}``, in the form of ``resources.apps.<name>`` in ``databricks.yml``.
 
     Raises:
         PolicyError: The source cannot be collected, or Apps cannot grant what a tool declares.
@@ -94,7 +94,7 @@ def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str
 
 
 class LogModelArguments(TypedDict, total=False):
-    """Every argument of `mlflow.pyfunc.log_model`: for editors and type checkers, which see a typing mistake in a name."""
+    """Every argument of `mlflow.pyfunc.log_model`, so that editors and type checkers notice a misspelt name."""
 
     name: str | None
     python_model: Any
@@ -128,15 +128,14 @@ class LogModelArguments(TypedDict, total=False):
 
 
 def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
-    """Log a model as `mlflow.pyfunc.log_model` does, with the policy collected, and say on the standard error what is in it.
+    """Log a model as `mlflow.pyfunc.log_model` does, with the collected policy, and print on standard error what is in it.
 
-    Every argument is MLflow's and is passed on. ``resources=`` joins the system policy and ``auth_policy=`` is merged: MLflow
-    alone refuses the two together. Where ``python_model`` is an object and not a file, what this process has registered
-    counts. MLflow runs ``predict`` while it logs; that needs no user.
+    Every argument is MLflow's and is passed on. ``resources=`` joins the system policy and ``auth_policy=`` is merged; MLflow
+    alone refuses the two together. If ``python_model`` is an object and not a file, everything that this process has
+    registered counts. MLflow runs ``predict`` while it logs; that needs no user.
 
     Returns:
         MLflow's ``ModelInfo``.
-
     Raises:
         PolicyError: The agent file cannot be collected, or Model Serving cannot grant what a tool declares.
     """
@@ -165,10 +164,10 @@ def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
 
 
 def _say(scopes: Iterable[str], resources: Iterable[Any]) -> None:
-    """Say which policy was written: in the log where somebody listens to it, else on the standard error."""
+    """Report which policy was written: in the log if it is configured, else on standard error."""
     import click
 
-    system = ", ".join(f"{kind_of(one).title} {one.name}" for one in _in_order(resources)) or "nothing"
+    system = ", ".join(f"{kind_of(resource).title} {resource.name}" for resource in _in_order(resources)) or "nothing"
     text = f"obo_kit wrote this policy: as the user: {', '.join(scopes) or 'no scope'}; as the agent itself: {system}."
     if logger.isEnabledFor(logging.INFO):
         logger.info(text)
@@ -177,7 +176,7 @@ def _say(scopes: Iterable[str], resources: Iterable[Any]) -> None:
 
 
 def _pack_catalogue(kwargs: dict[str, Any]) -> None:
-    """The project's catalogue file goes with the model: where the agent is loaded, it declares its scopes again."""
+    """Pack the project's catalogue file with the model: the agent declares its scopes again wherever it is loaded."""
     file, packed = catalogue().file, [*(kwargs.get("code_paths") or ())]
     if file is None or os.path.basename(file) != FILE or kwargs.get("infer_code_paths"):
         return
@@ -187,9 +186,9 @@ def _pack_catalogue(kwargs: dict[str, Any]) -> None:
 
 def _check_options(target: object, naming: object) -> None:
     if target not in TARGETS:
-        raise ValueError(f"target is one of {', '.join(TARGETS)}, not {target!r}")
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
     if naming not in ("current", "granular"):
-        raise ValueError(f"naming is 'current' or 'granular', not {naming!r}")
+        raise ValueError(f"naming must be 'current' or 'granular', not {naming!r}")
 
 
 # --- from declarations to a policy ---------------------------------------------------------------------------------------
@@ -201,7 +200,7 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
     for tool, item in requirements:
         if item.scope is None:
             inferred.append((tool, item))
-        elif item.scope not in catalogue().scopes:  # allow_unknown
+        elif item.scope not in catalogue().scopes:  # declared with allow_unknown
             written.add(item.scope)
         else:
             with _naming_the_tool(tool):
@@ -210,7 +209,7 @@ def _user_scopes(requirements: Iterable[tuple[str, Requirement]], target: Target
             written.update(spelled)
     scopes = set(written)
     for tool, item in inferred:
-        # What the author wrote for the same thing takes the place of what would be inferred.
+        # A scope that the author wrote for the same thing replaces the inferred one.
         if item.kind is not None and not any(
             all(_holds(written, scope) for scope in group) for group in item.sufficient
         ):
@@ -224,12 +223,12 @@ _said: set[tuple[str, str, str]] = set()
 
 
 def _say_wider(tool: str, scope: str, spelled: tuple[str, ...], target: Target) -> None:
-    """Say once, per tool and scope, that a target takes nothing as narrow as what the author wrote."""
+    """Report once, per tool and scope, that a target accepts nothing as narrow as what the author wrote."""
     wider = ", ".join(widening([scope], spelled))
     if wider and (tool, scope, target) not in _said:
         _said.add((tool, scope, target))
         logger.warning(
-            "%s takes %s for the scope %s of '%s', which opens more: it takes nothing narrower.",
+            "%s takes %s for the scope %s of '%s', which opens more: it accepts nothing narrower.",
             _TITLES[target],
             wider,
             scope,
@@ -246,15 +245,15 @@ def _naming_the_tool(tool: str) -> Iterator[None]:
     try:
         yield
     except PolicyError as error:
-        raise PolicyError(f"The tool '{tool}' cannot be deployed so: {error.message}", remedy=error.remedy) from None
+        raise PolicyError(f"The tool '{tool}' cannot be deployed: {error.message}", remedy=error.remedy) from None
 
 
 def _in_order(resources: Iterable[Any]) -> list[Any]:
-    kept: list[Any] = []
-    for resource in sorted(resources, key=lambda one: json.dumps(one.to_dict(), sort_keys=True)):
-        if not any(resource.to_dict() == other.to_dict() for other in kept):
-            kept.append(resource)
-    return kept
+    distinct: list[Any] = []
+    for resource in sorted(resources, key=lambda resource: json.dumps(resource.to_dict(), sort_keys=True)):
+        if not any(resource.to_dict() == other.to_dict() for other in distinct):
+            distinct.append(resource)
+    return distinct
 
 
 def _policy(scopes: tuple[str, ...], resources: Iterable[Any]) -> AuthPolicy:
@@ -262,9 +261,9 @@ def _policy(scopes: tuple[str, ...], resources: Iterable[Any]) -> AuthPolicy:
 
     from obo_kit.policy._collected_policy import CollectedPolicy
 
-    kept = _in_order(resources)
+    distinct = _in_order(resources)
     return CollectedPolicy(
-        system_auth_policy=SystemAuthPolicy(resources=kept) if kept else None,
+        system_auth_policy=SystemAuthPolicy(resources=distinct) if distinct else None,
         user_auth_policy=UserAuthPolicy(api_scopes=list(scopes)) if scopes else None,
     )
 
@@ -278,7 +277,7 @@ _SECURABLES = {
 
 
 def _app_resource(resource: Any) -> dict[str, Any]:
-    """A resource of the app itself, with the permission its service principal needs (databricks-sdk: AppResource)."""
+    """Return a resource of the app, with the permission that its service principal needs (databricks-sdk: AppResource)."""
     kind, name = kind_of(resource), str(resource.name)
     entry: dict[str, Any] = {"name": re.sub(r"[^a-z0-9-]+", "-", f"{kind.name}-{name}".lower()).strip("-")}
     if kind.name == "serving_endpoint":
@@ -299,7 +298,7 @@ def _app_resource(resource: Any) -> dict[str, Any]:
     else:
         raise PolicyError(
             f"A {kind.title} ('{name}') cannot be a resource of an app.",
-            remedy="Leave it out of system_resources() for Apps, and grant it to the app's service principal yourself.",
+            remedy="Omit it from system_resources() for Apps, and grant it to the app's service principal yourself.",
         )
     return entry
 
@@ -323,16 +322,16 @@ def _collected(source: Source, target: Target = "apps") -> list[Declaration]:
 def _of_items(items: Iterable[Any]) -> list[Declaration]:
     from mlflow.models.resources import Resource
 
-    found: list[Declaration] = []
+    declarations_found: list[Declaration] = []
     for item in items:
         if isinstance(item, Resource):
-            found.append(Declaration(tool="", module="", system=(item,)))
+            declarations_found.append(Declaration(tool="", module="", system=(item,)))
             continue
         inside = reached_declarations([item])
         if not inside and not callable(item) and not hasattr(item, "name"):
             raise PolicyError(
-                f"A {type(item).__name__} is no tool.",
+                f"A {type(item).__name__} is not a tool.",
                 remedy="Pass functions, tool objects, or MLflow resources for system authorization.",
             )
-        found.extend(inside)
-    return once(found)
+        declarations_found.extend(inside)
+    return once(declarations_found)

@@ -1,4 +1,4 @@
-"""Before the first user meets it: does this deployment give the agent what its tools declare?"""
+"""Check, before the first user comes, that a deployment gives the agent what its tools declare."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Runtime = Literal["model-serving", "apps", "elsewhere"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preflight:
-    """What `preflight` found. True where nothing is wrong; ``str()`` of it is a report to read. Holds no token.
+    """The result of `preflight`. It is true if nothing is wrong; ``str()`` of it is a report to read. Holds no token.
 
     Attributes:
         runtime: Where this runs: ``"model-serving"``, ``"apps"`` or ``"elsewhere"``.
-        made_for: What the policy was made for; `None` where it fits any runtime.
-        user: Whether there is a user to act for: true, false (a request without one: on-behalf-of-user authorization is off),
-            or `None` (outside of a request, where nobody can tell).
+        made_for: The target that the policy was made for; `None` if it fits any runtime.
+        user: Whether there is a user to act for: true; false (a request without a user: on-behalf-of-user authorization is
+            off); or `None` (outside of a request, where nobody can tell).
         scopes: Each declared scope, and whether the user's token carries it: granted, missing or unknown.
-        problems: What is wrong, each with the way to mend it; empty where nothing is.
+        problems: Each problem with its fix; empty if there is none.
     """
 
     runtime: Runtime
@@ -49,13 +49,13 @@ class Preflight:
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for a health check: plain values, ready for JSON."""
+        """Return the result as plain values, ready for the JSON of a health check."""
         return {
             "ok": bool(self),
             "runtime": self.runtime,
             "made_for": self.made_for,
             "user": self.user,
-            "scopes": {scope: found.value for scope, found in self.scopes.items()},
+            "scopes": {scope: answer.value for scope, answer in self.scopes.items()},
             "problems": list(self.problems),
         }
 
@@ -65,21 +65,21 @@ class Preflight:
             f"obo_kit preflight: {'ok' if self else 'not ok'}",
             f"  runtime   {self.runtime}{f', policy made for {self.made_for}' if self.made_for else ''}",
             f"  user      {user}",
-            *(f"  scope     {scope}: {found.value}" for scope, found in self.scopes.items()),
+            *(f"  scope     {scope}: {answer.value}" for scope, answer in self.scopes.items()),
             *(f"  problem   {problem}" for problem in self.problems),
         ]
         return "\n".join(lines)
 
 
 def preflight(agent_or_policy: Source | AuthPolicy | Mapping[str, Any] = None, /) -> Preflight:
-    """Check a deployment, at start-up or in a request, and say everything that is wrong at once. Sends nothing.
+    """Check a deployment, at start-up or in a request, and report everything that is wrong at once. Sends nothing.
 
-    At start-up there is no user, so that the scopes are unknown; in a request they are compared with the user's token. A
-    health check may return ``preflight().as_dict()``.
+    At start-up there is no user, so the scopes are unknown. In a request, they are compared with the user's token. A health
+    check may return ``preflight().as_dict()``.
 
     Args:
-        agent_or_policy: The MLflow ``AuthPolicy``, the dict of `app_config`, or what `auth_policy` takes as a source: an agent
-            file, a module, tools, or nothing for everything that this process has registered.
+        agent_or_policy: The MLflow ``AuthPolicy``, the dict of `app_config`, or a source as for `auth_policy`: an agent file,
+            a module, tools, or nothing for everything that this process has registered.
 
     Raises:
         PolicyError: The source cannot be collected.
@@ -89,36 +89,36 @@ def preflight(agent_or_policy: Source | AuthPolicy | Mapping[str, Any] = None, /
     made_for, declared = _declared(agent_or_policy, runtime, problems)
     if made_for is not None and runtime not in ("elsewhere", made_for):
         problems.append(
-            f"The policy was made for {made_for}, and this is {runtime}, which has other names for scopes. Collect it with "
+            f"The policy was made for {made_for}, but this is {runtime}, which has other names for scopes. Collect it with "
             + ("obo_kit.app_config." if runtime == "apps" else "obo_kit.auth_policy.")
         )
     identity, user = _user(runtime, problems)
-    held = identity.scopes if identity is not None else None
-    found = {scope: verdict(held, scope) for scope in declared}
-    missing = [scope for scope, one in found.items() if one is Verdict.MISSING]
+    token_scopes = identity.scopes if identity is not None else None
+    verdicts = {scope: verdict(token_scopes, scope) for scope in declared}
+    missing = [scope for scope, answer in verdicts.items() if answer is Verdict.MISSING]
     if missing:
         where = (
-            "Add them to the app's user_api_scopes, stop and start the app, and let users consent anew."
+            "Add them to the app's user_api_scopes, stop and start the app, and let users consent again."
             if runtime == "apps"
             else "Log the model again with obo_kit.log_model, and deploy the new version."
         )
         problems.append(f"The user's token does not carry {', '.join(missing)}. {where}")
     return Preflight(
-        runtime=runtime, made_for=made_for, user=user, scopes=MappingProxyType(found), problems=tuple(problems)
+        runtime=runtime, made_for=made_for, user=user, scopes=MappingProxyType(verdicts), problems=tuple(problems)
     )
 
 
-def _declared(given: Any, runtime: Runtime, problems: list[str]) -> tuple[Target | None, tuple[str, ...]]:
-    """What the policy was made for, and its scopes."""
-    if isinstance(given, Mapping):
-        return "apps", tuple(given.get("user_api_scopes") or ())
-    if hasattr(given, "user_auth_policy"):
-        policy = given.user_auth_policy
+def _declared(source: Any, runtime: Runtime, problems: list[str]) -> tuple[Target | None, tuple[str, ...]]:
+    """Return the target that the policy was made for, and its scopes."""
+    if isinstance(source, Mapping):
+        return "apps", tuple(source.get("user_api_scopes") or ())
+    if hasattr(source, "user_auth_policy"):
+        policy = source.user_auth_policy
         return "model-serving", tuple(sorted(policy.api_scopes)) if policy is not None else ()
     from obo_kit.policy._policy import scopes_for
 
     target: Target = "apps" if runtime == "apps" else TARGETS[0]
-    scopes, refused = scopes_for(given, target)
+    scopes, refused = scopes_for(source, target)
     if refused is not None:
         problems.append(f"{refused.message} {refused.remedy}")
     return None, scopes

@@ -1,7 +1,7 @@
-"""What an agent reaches: the tools it holds or refers to, and the clients (rule 22).
+"""Find the tools and the clients that an agent reaches (rule 22).
 
-From where an agent begins (its module, its model, its tools) this follows what objects hold, and in the author's own code
-what functions refer to by name. So each of several agents that share modules gets its own tools, and no more.
+From where an agent begins (its module, its model, its tools), this follows what objects hold and, in the author's own code,
+what functions refer to by name. So each of several agents that share modules gets its own tools, and no others.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__: list[str] = []
 
 _MAX_NODES = 200_000
 _ATOMS = (str, bytes, bytearray, int, float, complex, bool, type(None), type(...))
-# Who names these in a function may mean any name of its module.
+# A function that uses one of these may mean any name of its module.
 _ANY_NAME = {"globals", "vars", "eval", "exec", "getmembers", "modules"}
 
 
 @dataclass
 class Reached:
-    """What was found on the way."""
+    """Everything that was reached."""
 
     tools: list[Declaration] = field(default_factory=list)
     clients: list[Found] = field(default_factory=list)
     functions: dict[types.CodeType, types.FunctionType] = field(default_factory=dict)
     modules: dict[str, types.ModuleType] = field(default_factory=dict)
-    """Counted whole."""
+    """Modules that count as a whole."""
 
 
 def reach(*roots: Any) -> Reached:
@@ -53,7 +53,7 @@ def reach(*roots: Any) -> Reached:
         roots: Where the agent begins.
 
     Raises:
-        PolicyError: A function imports, when it is called, a module that declares something and is not loaded.
+        PolicyError: A function, when it is called, imports a module that declares something and is not loaded.
     """
     walk = _Walk()
     walk.queue.extend(roots)
@@ -65,12 +65,12 @@ class _Walk:
     def __init__(self) -> None:
         self.reached = Reached()
         self.queue: collections.deque[Any] = collections.deque()
-        self._seen: dict[int, Any] = {}  # kept, so that no id is given twice
+        self._seen: dict[int, Any] = {}  # holds the objects, so that no id is used twice
         self._clients: list[Any] = []
         self._user_s: set[int] = set()
         self._own: dict[str, bool] = {}
-        self._names: dict[int, str] = {}  # of a framework, by the spec of the function inside
-        # An installed package that declares tools is as good as the author's own.
+        self._names: dict[int, str] = {}  # a framework's name of a tool, by the id of the inner function's spec
+        # An installed package that declares tools counts like the author's own code.
         self._declaring = {declaration.module.partition(".")[0] for declaration in REGISTRY}
 
     def run(self) -> None:
@@ -79,12 +79,12 @@ class _Walk:
             if isinstance(value, _ATOMS) or id(value) in self._seen:
                 continue
             self._seen[id(value)] = value
-            self.queue.extend(one for one in self._held_by(value) if not isinstance(one, _ATOMS))
-        # At the end: an object may be met before the one that has the user's client stand in for its own.
+            self.queue.extend(part for part in self._held_by(value) if not isinstance(part, _ATOMS))
+        # Only at the end: an object may come before the one whose user's client replaces its own.
         self.reached.clients += [
-            found
+            client
             for value in self._clients
-            if (found := _quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
+            if (client := _quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
         ]
 
     def _is_own(self, module: str) -> bool:
@@ -97,7 +97,7 @@ class _Walk:
             if not self._is_own(value.__name__):
                 return ()
             self.reached.modules[value.__name__] = value
-            return [held for name, held in vars(value).items() if not name.startswith("__")]
+            return [member for name, member in vars(value).items() if not name.startswith("__")]
         if isinstance(value, types.FunctionType):
             return self._of_function(value)
         if isinstance(value, type):
@@ -108,20 +108,22 @@ class _Walk:
 
     def _of_function(self, function: types.FunctionType) -> list[Any]:
         spec = function.__dict__.get("__obo_tool__")
-        held = [_cell(cell) for cell in function.__closure__ or ()]
-        held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-        held += function.__dict__.values()
+        members = [_cell(cell) for cell in function.__closure__ or ()]
+        members += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        members += function.__dict__.values()
         if isinstance(spec, ToolSpec):
             self._note(spec)
-            held.append(spec.fn)
+            members.append(spec.fn)
         if self._is_own(str(function.__globals__.get("__name__", ""))):
             self.reached.functions.setdefault(function.__code__, function)
-            held += self._named_by(function.__code__, function.__globals__)
-        return held
+            members += self._named_by(function.__code__, function.__globals__)
+        return members
 
     def _named_by(self, code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
-        """What code refers to by name: globals, and what it imports when it runs."""
-        constants: collections.deque[Any] = collections.deque(maxlen=2)  # before an import: its level and its names
+        """Yield what code refers to by name: globals, and what it imports when it runs."""
+        constants: collections.deque[Any] = collections.deque(
+            maxlen=2
+        )  # an import's level and names, which come before it
         line = code.co_firstlineno
         for step in dis.get_instructions(code):
             line = _line(step) or line
@@ -140,7 +142,7 @@ class _Walk:
                 yield from self._named_by(constant, names)
 
     def _imported(self, name: str, wanted: tuple[str, ...], names: dict[str, Any], place: str) -> Iterator[Any]:
-        """What an import statement would bring, of what is loaded."""
+        """Yield what an import statement would bind, if it is loaded."""
         try:
             name = importlib.util.resolve_name(name, str(names.get("__package__") or ""))
         except ImportError:  # it would fail in a request as well
@@ -171,26 +173,32 @@ class _Walk:
         root = cls.__module__.partition(".")[0]
         if root in sys.stdlib_module_names and cls.__module__ not in ("types", "functools", "__main__"):
             return []  # a lock, a logger, a path
-        found = _quietly(found_in, value)
-        if found is not None:
+        client = _quietly(found_in, value)
+        if client is not None:
             self._clients.append(value)
         if _quietly(acts_as_user, value):
-            self._user_s.update(map(id, (value,) if found is not None else _parts(value)))
+            self._user_s.update(map(id, (value,) if client is not None else _parts(value)))
         spec = _quietly(inner_spec_of, value)
         if spec is not None:
             self._note(spec)
-        if found is not None and root != "agents":
-            # What a client holds is its own affair, but for what it was decorated with; an agent of the Agents SDK holds tools.
+        if client is not None and root != "agents":
+            # A client's contents are its own affair, except its decorated methods. An agent of the Agents SDK holds tools.
             return list(methods_of(value).values())
-        held = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
-        self._name_inside(value, held)
-        # That a library's object knows a module says nothing of what the agent uses.
-        return held if self._is_own(cls.__module__) else [one for one in held if not isinstance(one, types.ModuleType)]
+        members = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
+        self._name_inside(value, members)
+        # If a library's object refers to a module, that says nothing of what the agent uses.
+        return (
+            members
+            if self._is_own(cls.__module__)
+            else [member for member in members if not isinstance(member, types.ModuleType)]
+        )
 
-    def _name_inside(self, value: Any, held: Iterable[Any]) -> None:
-        """Keep a framework's name for the tool that its object holds."""
-        inside = [spec for spec in map(spec_of, held) if spec is not None]
-        name = inspect.getattr_static(value, "name", None)  # an attribute that is computed would run what nobody called
+    def _name_inside(self, value: Any, members: Iterable[Any]) -> None:
+        """Remember a framework's name for the tool that its object holds."""
+        inside = [spec for spec in map(spec_of, members) if spec is not None]
+        name = inspect.getattr_static(
+            value, "name", None
+        )  # reading a computed attribute would run code that nobody called
         if isinstance(name, str) and name and len(inside) == 1:
             self._names[id(inside[0])] = name
 
@@ -216,7 +224,7 @@ def _parts_of_python_s(value: Any) -> list[Any] | None:
 
 
 def _quietly(ask: Any, value: Any) -> Any:
-    """Asked of anything at all, some of which answers by loading itself or by failing."""
+    """Ask about any object at all. Some objects answer by loading themselves, or by failing."""
     try:
         return ask(value)
     except Exception:
@@ -226,11 +234,11 @@ def _quietly(ask: Any, value: Any) -> Any:
 def _attributes(value: Any) -> Iterator[Any]:
     for name in ("__dict__", "__pydantic_private__", "__pydantic_extra__"):
         try:
-            held = object.__getattribute__(value, name)
+            member = object.__getattribute__(value, name)
         except (AttributeError, TypeError):
             continue
-        if isinstance(held, dict):
-            yield from held.values()
+        if isinstance(member, dict):
+            yield from member.values()
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -243,11 +251,11 @@ def _attributes(value: Any) -> Iterator[Any]:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What an object is made of, also where it keeps that by name."""
-    for held in _attributes(value):
-        yield held
-        if isinstance(held, dict):
-            yield from held.values()
+    """Yield what an object is made of, also where it keeps that by name."""
+    for member in _attributes(value):
+        yield member
+        if isinstance(member, dict):
+            yield from member.values()
 
 
 def _cell(cell: Any) -> Any:
@@ -263,38 +271,38 @@ def _cell(cell: Any) -> Any:
 def reached_declarations(
     roots: Iterable[Any], *, file: str | None = None, uncounted: list[str] | None = None
 ) -> list[Declaration]:
-    """What an agent declares, wherever it begins.
+    """Return what an agent declares, wherever it begins.
 
     Args:
         roots: Its module, its model, or its tools.
-        file: Its file, where it was loaded in a process of its own. All that the file itself declares counts then, and so
+        file: Its file, if it was loaded in a process of its own. Then everything that the file itself declares counts, and so
             do the system resources of every module that it made the process load.
-        uncounted: What could not be counted is added to it, in words.
+        uncounted: Receives what could not be counted, in words.
 
     Raises:
         PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
-            resources that cannot be told.
+            resources that cannot be determined.
     """
     reached = reach(*roots)
     made = {(code.co_filename, function.__qualname__) for code, function in reached.functions.items()}
-    kept = list(reached.tools)
+    declared = list(reached.tools)
     for declaration in REGISTRY:
         place = declaration.place[0]
         if (
             declaration.module in reached.modules
             or (file is not None and (place == file or declaration.system))
             or (place, declaration.tool.partition(".<locals>")[0]) in made
-        ) and declaration not in reached.tools:  # which know the names that tools have got since
-            kept.append(declaration)
-    kept += declared_inside(reached.functions)
-    by_tools = {_named(item) for one in kept for item in one.requirements}
-    kept += (
+        ) and declaration not in reached.tools:  # those know the names that tools have got since
+            declared.append(declaration)
+    declared += declared_inside(reached.functions)
+    by_tools = {_named(item) for tool in declared for item in tool.requirements}
+    declared += (
         declaration
-        for declaration in declared_by(reached.clients, [resource for one in kept for resource in one.system])
+        for declaration in declared_by(reached.clients, [resource for tool in declared for resource in tool.system])
         if not declaration.requirements or not by_tools.issuperset(map(_named, declaration.requirements))
     )
-    kept += _asked_for(reached, kept, [] if uncounted is None else uncounted)
-    return once(kept)
+    declared += _asked_for(reached, declared, [] if uncounted is None else uncounted)
+    return once(declared)
 
 
 def _named(item: Requirement) -> tuple[str, str]:
@@ -303,7 +311,7 @@ def _named(item: Requirement) -> tuple[str, str]:
 
 
 def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: list[str]) -> Iterator[Declaration]:
-    """The endpoints that functions name, but for those that a tool declares for its user."""
+    """Yield the endpoints that functions name, except those that a tool declares for its user."""
     users = {
         str(item.resource.name)
         for declaration in declared
@@ -312,15 +320,17 @@ def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: lis
     }
     for endpoint in endpoints_in(reached.functions):
         if endpoint.name is None:
-            uncounted.append(f"{endpoint.place} asks a model whose endpoint only a call would tell: {endpoint.call}")
+            uncounted.append(
+                f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}"
+            )
         elif endpoint.name not in users and (named := resource(endpoint.name)):
             yield Declaration(tool="", module="", system=tuple(named))
 
 
-def once(found: Iterable[Declaration]) -> list[Declaration]:
-    """Without repetition."""
-    kept: list[Declaration] = []
-    for declaration in found:
-        if not any(declaration == other and declaration.name == other.name for other in kept):
-            kept.append(declaration)
-    return kept
+def once(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Return the declarations without repetition."""
+    distinct: list[Declaration] = []
+    for declaration in declarations:
+        if not any(declaration == other and declaration.name == other.name for other in distinct):
+            distinct.append(declaration)
+    return distinct

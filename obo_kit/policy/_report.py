@@ -1,4 +1,4 @@
-"""A policy to look at: tools, their scopes, the resources behind them, and whose credentials reach those."""
+"""Show a policy: tools, their scopes, the resources behind them, and whose credentials reach those."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Need:
     """One thing that a tool declares.
 
     Attributes:
-        resource: Its kind and name; None where the tool declares the scope itself.
-        scopes: Those of the policy that it is reached with; empty where the target grants them unasked.
-        grants: What the user must be granted.
+        resource: Its kind and name; None if the tool declares the scope itself.
+        scopes: The policy's scopes that reach it; empty if the target grants them unasked.
+        grants: The grants that the user needs.
     """
 
     resource: str | None
@@ -56,7 +56,7 @@ class System:
 
     Attributes:
         resource: Its kind and name.
-        permission: What the app's service principal is given; None on Model Serving, which decides by itself.
+        permission: The permission of the app's service principal; None on Model Serving, which decides by itself.
     """
 
     resource: str
@@ -69,9 +69,9 @@ class Picture:
 
     Attributes:
         target: Where it runs.
-        scopes: What users' tokens carry.
-        tools: What runs as the user, by name.
-        system: What runs as the system.
+        scopes: The scopes that users' tokens carry.
+        tools: The tools that run as the user, by name.
+        system: The resources that are reached as the system.
         reach: What each scope opens besides.
     """
 
@@ -83,7 +83,7 @@ class Picture:
 
 
 def picture_of(source: Source, *, target: Target, naming: Naming = "current") -> Picture:
-    """The policy of an agent, as `auth_policy` and `app_config` write it, and where each part of it comes from.
+    """Return the policy of an agent, as `auth_policy` and `app_config` write it, and where each part comes from.
 
     Raises:
         PolicyError: As for `auth_policy`.
@@ -102,10 +102,10 @@ def picture_of(source: Source, *, target: Target, naming: Naming = "current") ->
         ),
         system=tuple(
             System(
-                resource=_resource(kind_of(one).title, one),
-                permission=_permission(_app_resource(one)) if target == "apps" else None,
+                resource=_resource(kind_of(resource).title, resource),
+                permission=_permission(_app_resource(resource)) if target == "apps" else None,
             )
-            for one in _in_order(system)
+            for resource in _in_order(system)
         ),
         reach={name: entry.reach for name in scopes if (entry := catalogue().scopes.get(name)) and entry.reach},
     )
@@ -113,8 +113,8 @@ def picture_of(source: Source, *, target: Target, naming: Naming = "current") ->
 
 def _need(tool: str, item: Requirement, scopes: tuple[str, ...], target: Target, naming: Naming) -> Need:
     alone = _user_scopes([(tool, item)], target, naming)
-    # What another tool declares may stand for it: a wider scope, or another spelling that an author chose.
-    told = {
+    # Another tool's declaration may stand for it: a wider scope, or another spelling that an author chose.
+    reached_with = {
         name
         for wanted in alone
         for name in (
@@ -127,7 +127,7 @@ def _need(tool: str, item: Requirement, scopes: tuple[str, ...], target: Target,
     grants = item.kind.grants if item.kind is not None else ()
     return Need(
         resource=_resource(item.kind.title, item.resource) if item.kind is not None else None,
-        scopes=tuple(sorted(told)),
+        scopes=tuple(sorted(reached_with)),
         grants=tuple(f"{grant.privilege} on {grant.on}" for grant in grants),
     )
 
@@ -145,7 +145,7 @@ def _permission(entry: dict[str, Any]) -> str:
 
 
 def as_json(picture: Picture) -> dict[str, Any]:
-    """The picture as plain values."""
+    """Return the picture as plain values."""
     return dataclasses.asdict(picture)
 
 
@@ -153,25 +153,25 @@ def as_json(picture: Picture) -> dict[str, Any]:
 
 
 def as_table(picture: Picture, aligned: Aligned | None = None) -> str:
-    """Return one row for each need of a tool; everything that the user must be granted below one another.
+    """Return one row for each need of a tool, with the user's grants below one another.
 
     Args:
         picture: The policy.
-        aligned: Makes lines of rows, the head first; by default, as wide as they are.
+        aligned: Turns rows, the head first, into lines; by default, columns as wide as their cells.
     """
     rows = [("TOOL", "RUNS AS", "SCOPE", "RESOURCE", "THE USER NEEDS")]
     for tool in picture.tools:
         for need in tool.needs:
-            told = ", ".join(need.scopes) or "(unasked)"
-            rows.append((tool.name, "the user", told, need.resource or "-", next(iter(need.grants), "-")))
+            scopes = ", ".join(need.scopes) or "(unasked)"
+            rows.append((tool.name, "the user", scopes, need.resource or "-", next(iter(need.grants), "-")))
             rows += [("", "", "", "", grant) for grant in need.grants[1:]]
-    for one in picture.system:
-        rows.append((_AGENT, "the system", "-", _system(one), "-"))
+    for system in picture.system:
+        rows.append((_AGENT, "the system", "-", _system(system), "-"))
     return _page(picture, (aligned or _aligned)(rows) if len(rows) > 1 else ["Nothing is declared."])
 
 
 def as_text(picture: Picture) -> str:
-    """Arrows from tools to resources, one tree for each identity; plain ASCII around the names."""
+    """Return arrows from tools to resources, one tree for each identity; plain ASCII around the names."""
     lines: list[str] = []
     if picture.tools:
         lines += [f"as the user, whose token carries {', '.join(picture.scopes) or 'no scope of its own'}", " |"]
@@ -183,12 +183,12 @@ def as_text(picture: Picture) -> str:
         lines += _aligned(arrows, between=" --> ")
     if picture.system:
         lines += ["", "as the system, with the agent's own credentials: the same for every user", " |"]
-        lines += [f" +-- {_AGENT} --> {_system(one)}" for one in picture.system]
+        lines += [f" +-- {_AGENT} --> {_system(system)}" for system in picture.system]
     return _page(picture, lines or ["Nothing is declared."])
 
 
-def _system(one: System) -> str:
-    return f"{one.resource} ({one.permission})" if one.permission else one.resource
+def _system(system: System) -> str:
+    return f"{system.resource} ({system.permission})" if system.permission else system.resource
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], between: str = "  ") -> list[str]:
@@ -207,7 +207,7 @@ def _page(picture: Picture, body: Iterable[str]) -> str:
 
 
 def as_mermaid(picture: Picture) -> str:
-    """A flow chart for docs: tools, scopes, resources, identities, and what a scope reaches besides."""
+    """Return a flow chart for docs: tools, scopes, resources, identities, and what a scope opens besides."""
     return "\n".join(["flowchart LR", *(f"    {line}" for line in _chart(picture))])
 
 
@@ -243,7 +243,7 @@ def _chart(picture: Picture) -> Iterator[str]:
 
 
 def _quoted(label: str) -> str:
-    """Text that stays text inside a chart's quotes, in lines of a readable length."""
+    """Return text that stays text inside a chart's quotes, in lines of a readable length."""
     for char in '#&<>"`':  # the first one is what the others become
         label = label.replace(char, f"#{ord(char)};")
     return "<br/>".join(textwrap.wrap(label, 44, break_long_words=False, break_on_hyphens=False))

@@ -1,7 +1,7 @@
-"""Describe what objects ask about when they are built, in the process that collects an agent file without a workspace.
+"""Answer what objects ask a workspace while they are built, in the process that collects an agent file without a workspace.
 
-A retriever tool looks its index up, and a Genie agent its space, before anybody calls them. They are told what is the same for
-every index and every space; nothing is sent.
+A retriever tool looks up its index, and a Genie agent its space, before anybody calls them. They get an answer that is the same
+for every index and every space. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ def describe(uncounted: list[str]) -> None:
     """Answer for the host that stands in for a workspace, from now on.
 
     Args:
-        uncounted: What only a workspace could tell is added to it, in words.
+        uncounted: Receives what only a workspace could tell, in words.
     """
     from requests import Response
     from requests.adapters import HTTPAdapter
 
-    # Called through the class by every session, whoever made it.
+    # Every session calls it through the class, whoever made the session.
     send: Callable[..., Response] = HTTPAdapter.send
 
     def answered(self: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Response:
         url = urlsplit(str(request.url))
-        told = (
+        answer = (
             _described(unquote(url.path), uncounted) if url.hostname == STAND_IN and request.method == "GET" else None
         )
-        if told is None:
+        if answer is None:
             return send(self, request, *args, **kwargs)
         response = Response()
         response.status_code, response.url, response.request = 200, str(request.url), request
         response.headers["Content-Type"] = "application/json"
-        response.raw = io.BytesIO(json.dumps(told).encode())
+        response.raw = io.BytesIO(json.dumps(answer).encode())
         return response
 
     HTTPAdapter.send = answered  # type: ignore[method-assign]
@@ -56,9 +56,9 @@ def _described(path: str, uncounted: list[str]) -> dict[str, Any] | None:
     index = _INDEX.fullmatch(path)
     if index is None:
         return None
-    said = f"the index '{index[1]}' may embed questions with an endpoint of its own, which only a workspace tells"
-    if said not in uncounted:
-        uncounted.append(said)
+    note = f"the index '{index[1]}' may embed questions with an endpoint of its own, which only a workspace tells"
+    if note not in uncounted:
+        uncounted.append(note)
     return _index(index[1], of_its_own_vectors=_names_a_text_column())
 
 
@@ -76,7 +76,7 @@ def _index(name: str, *, of_its_own_vectors: bool) -> dict[str, Any]:
 
 
 def _names_a_text_column() -> bool:
-    """Check whether a tool that is being built names the column of the texts, as one for an index of your own vectors does."""
+    """Check whether a tool that is being built names the text column, as a tool for an index of your own vectors does."""
     frame = inspect.currentframe()
     while frame is not None:
         if getattr(frame.f_locals.get("self"), "text_column", None) or frame.f_locals.get("text_column"):

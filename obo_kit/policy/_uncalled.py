@@ -1,7 +1,7 @@
-"""Read what functions declare that nobody has called yet: from their source, without running any of it.
+"""Read what functions that nobody has called declare: from their source, without running any of it.
 
-A tool may be made inside a function that only a request calls. Its declaration is read where it stands in literals and in
-names of its module. Everything else would have to be run to be known, so it is refused, with its line and the way out.
+A tool may be made inside a function that only a request calls. Its declaration can be read if it consists of literals and names
+of its module. Anything else would have to run, so it is refused with its line and a way out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def declared_inside(functions: Mapping[types.CodeType, types.FunctionType]) -> I
         functions: The functions that the agent reaches, by their code.
 
     Raises:
-        PolicyError: A declaration is made of more than literals and names of its module, or is wrong in itself.
+        PolicyError: A declaration contains more than literals and names of its module, or is wrong in itself.
     """
     by_file: dict[str, dict[int, types.FunctionType]] = {}
     for code, function in functions.items():
@@ -54,7 +54,7 @@ def declared_inside(functions: Mapping[types.CodeType, types.FunctionType]) -> I
                 yield from _declared(call, Names(caller.__globals__, within), tool, file)
 
 
-@functools.lru_cache(maxsize=16)  # each tool of a list is looked at by itself, and many share a file
+@functools.lru_cache(maxsize=16)  # each tool of a list is examined by itself, and many share a file
 def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str], ...]:
     return tuple(_calls(ast.parse(source), (), ""))
 
@@ -62,7 +62,7 @@ def _calls_in(source: str) -> tuple[tuple[ast.Call, tuple[_Function, ...], str],
 def _calls(
     node: ast.AST, within: tuple[_Function, ...], tool: str
 ) -> Iterator[tuple[ast.Call, tuple[_Function, ...], str]]:
-    """The calls inside functions, with those functions and the name of what a call decorates."""
+    """Yield the calls inside functions, with those functions and the name of the function that a call decorates."""
     if isinstance(node, ast.Call) and within and _may_declare(node.func):
         yield node, within, tool
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -80,12 +80,12 @@ def _may_declare(called: ast.expr) -> bool:
 
 
 def _first_line(function: _Function) -> int:
-    """The line that its code object begins at."""
+    """Return the line that the function's code object begins at."""
     return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
 
 
 def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[Declaration]:
-    """The declaration that a call will make."""
+    """Yield the declarations that a call will make."""
     try:
         target = names.value(call.func)
     except UnreadableError:
@@ -97,10 +97,10 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
         unknown = any(names.option(each) for each in call.keywords if each.arg in ("allow_unknown", None))
     except UnreadableError as error:
         raise PolicyError(
-            f"{file}:{call.lineno} declares what is needed inside '{names.outermost}', which only a request calls, in "
-            f"terms that would have to be run: {error}.",
-            remedy=f"Put requires_scopes(…) on '{names.outermost}' itself, or name the scopes and resources at the top of "
-            "the module and use those names here.",
+            f"{file}:{call.lineno} declares scopes or resources inside '{names.outermost}', which only a request calls, in "
+            f"terms that cannot be read without running it: {error}.",
+            remedy=f"Put requires_scopes(…) on '{names.outermost}' itself, or assign the scopes and resources to names at the "
+            "top of the module and use those names here.",
         ) from None
     module = names.module
     try:
@@ -110,7 +110,7 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
             yield Declaration(tool="", module=module, system=items)
         else:
             needed = tuple(requirement(item, unknown) for item in items)
-            if needed:  # `user_tool()` may name nothing
+            if needed:  # `user_tool()` may declare nothing
                 yield Declaration(tool=tool, module=module, requirements=needed)
     except OboError as error:
         raise PolicyError(f"{file}:{call.lineno}: {error.message}", remedy=error.remedy) from None
@@ -120,11 +120,11 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
 
 
 class UnreadableError(Exception):
-    """An expression would have to be run to be known."""
+    """An expression that cannot be read without running it."""
 
 
 class Names:
-    """What names mean inside a function that was not called: the module's globals, but for what the function binds itself."""
+    """The meaning of names inside a function that was not called: the module's globals, except names that it binds itself."""
 
     def __init__(self, names: Mapping[str, Any], within: tuple[_Function, ...]) -> None:
         self._globals = names
@@ -149,13 +149,13 @@ class Names:
         return False
 
     def option(self, keyword: ast.keyword) -> Any:
-        """Return the value of a keyword argument; several at once cannot be told apart."""
+        """Return the value of a keyword argument; ``**`` arguments cannot be told apart."""
         if keyword.arg is None:
             raise UnreadableError(f"**{ast.unparse(keyword.value)}")
         return self.value(keyword.value)
 
     def items(self, argument: ast.expr) -> tuple[Any, ...]:
-        """The values of one argument; several of a starred one."""
+        """Return the values of one argument; several for a starred one."""
         if not isinstance(argument, ast.Starred):
             return (self.value(argument),)
         values = self.value(argument.value)
@@ -164,30 +164,30 @@ class Names:
         return tuple(values)
 
     def value(self, node: ast.expr) -> Any:
-        """The value of an expression.
+        """Return the value of an expression.
 
         Raises:
-            UnreadableError: It is more than literals and names.
+            UnreadableError: It contains more than literals and names.
         """
-        found: Any = _MISSING
+        result: Any = _MISSING
         if isinstance(node, ast.Constant):
-            found = node.value
+            result = node.value
         elif isinstance(node, (ast.Tuple, ast.List)):
-            found = tuple(item for part in node.elts for item in self.items(part))
+            result = tuple(item for part in node.elts for item in self.items(part))
         elif isinstance(node, ast.Name):
-            found = self._named(node.id)
+            result = self._named(node.id)
         elif isinstance(node, ast.Attribute):
-            found = _attribute(self.value(node.value), node.attr)
+            result = _attribute(self.value(node.value), node.attr)
         elif isinstance(node, ast.Subscript):
-            found = _element(self.value(node.value), self.value(node.slice))
+            result = _element(self.value(node.value), self.value(node.slice))
         elif isinstance(node, ast.JoinedStr):
             parts = [self.value(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
-            found = "".join(parts) if all(type(part) is str for part in parts) else _MISSING
+            result = "".join(parts) if all(type(part) is str for part in parts) else _MISSING
         elif isinstance(node, ast.Call):
-            found = self._resource(node)
-        if found is _MISSING:
+            result = self._resource(node)
+        if result is _MISSING:
             raise UnreadableError(ast.unparse(node))
-        return found
+        return result
 
     def _named(self, name: str) -> Any:
         if name in self._imports and name not in self._bound:
@@ -195,7 +195,7 @@ class Names:
         return _MISSING if name in self._bound else self._globals.get(name, _MISSING)
 
     def _imported(self, statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> Any:
-        """What an import brings, of a module that is loaded; the kit's own and MLflow's are ours to load."""
+        """Return what an import binds, from a loaded module. The kit's own modules and MLflow's may be loaded for it."""
         if isinstance(statement, ast.Import):
             name = alias.name if alias.asname else alias.name.partition(".")[0]
             return _module(name)
@@ -207,7 +207,7 @@ class Names:
         return _attribute(_module(name), alias.name)
 
     def _resource(self, call: ast.Call) -> Any:
-        """An MLflow resource: its class is MLflow's, and what it is named is read."""
+        """Return an MLflow resource: the class is MLflow's, and its name is read."""
         cls = self.value(call.func)
         if not (isinstance(cls, type) and cls.__module__ == "mlflow.models.resources"):
             return _MISSING
@@ -230,17 +230,17 @@ def _module(name: str) -> Any:
 
 
 def _attribute(value: Any, name: str) -> Any:
-    """An attribute that is simply there: no property is asked, and no ``__getattr__``."""
+    """Return an attribute that is simply stored: no property runs, and no ``__getattr__``."""
     if isinstance(value, types.ModuleType):
-        if value.__name__.partition(".")[0] in ("obo_kit", "mlflow"):  # they load their names when first asked
+        if value.__name__.partition(".")[0] in ("obo_kit", "mlflow"):  # they load their names on first use
             return getattr(value, name, _MISSING)
         return vars(value).get(name, sys.modules.get(f"{value.__name__}.{name}", _MISSING))
-    kept: Any = _MISSING
+    attribute: Any = _MISSING
     if isinstance(value, type):
-        kept = next((vars(cls)[name] for cls in value.__mro__ if name in vars(cls)), _MISSING)
-    elif value is not _MISSING and isinstance(held := getattr(value, "__dict__", None), dict):
-        kept = held.get(name, _MISSING)
-    return _MISSING if hasattr(type(kept), "__get__") else kept
+        attribute = next((vars(cls)[name] for cls in value.__mro__ if name in vars(cls)), _MISSING)
+    elif value is not _MISSING and isinstance(members := getattr(value, "__dict__", None), dict):
+        attribute = members.get(name, _MISSING)
+    return _MISSING if hasattr(type(attribute), "__get__") else attribute
 
 
 def _element(value: Any, key: Any) -> Any:
@@ -259,8 +259,8 @@ def refuse_unloaded(name: str, wanted: tuple[str, ...], place: str) -> None:
 
     Args:
         name: The module's absolute name.
-        wanted: The names that are imported from it; any may be a module.
-        place: Where the import stands.
+        wanted: The names that are imported from it. Any of them may be a module.
+        place: Where the import is.
 
     Raises:
         PolicyError: The module, or one that it imports, declares what a tool needs.
@@ -268,14 +268,14 @@ def refuse_unloaded(name: str, wanted: tuple[str, ...], place: str) -> None:
     for module in (name, *(f"{name}.{part}" for part in wanted)):
         if (declaring := _declaring(module, set())) is not None:
             raise PolicyError(
-                f"{place} imports '{module}' inside a function that only a request calls. What '{declaring}' declares is "
-                "not counted, as nothing loads it before.",
+                f"{place} imports '{module}' inside a function that only a request calls. The declarations of '{declaring}' "
+                "are not counted, because nothing loads it before.",
                 remedy=f"Import '{module}' at the top of the module, or of the agent file.",
             )
 
 
 def _declaring(name: str, seen: set[str]) -> str | None:
-    """The module that declares something: this one, its packages, or one that it imports. Nothing is loaded for it."""
+    """Return the module that declares something: this one, its packages, or one that it imports. Nothing is loaded for it."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         module = ".".join(parts[:end])
@@ -292,7 +292,7 @@ def _declaring(name: str, seen: set[str]) -> str | None:
 
 
 def _source_of(name: str) -> tuple[str, str]:
-    """The source of an own module that is not loaded, and the package that its relative imports start from."""
+    """Return the source of an own module that is not loaded, and the package that its relative imports start from."""
     if not would_be_author_s(name):
         return "", ""
     root, *inside = name.split(".")

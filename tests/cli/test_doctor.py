@@ -177,7 +177,7 @@ def test_what_would_be_refused_and_what_the_check_finds_are_problems(tmp_path, m
     )
     report = examined(agent, "--target", "model-serving")
     said = [finding["what"] for finding in problems(report["file"])]
-    assert any("The tool 'read' cannot be deployed so" in text or "sets no model" in text for text in said)
+    assert any("The tool 'read' cannot be deployed" in text or "sets no model" in text for text in said)
     assert any(re.search(r"agent\.py:\d: OBO\d+ ", text) for text in said)
 
 

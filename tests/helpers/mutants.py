@@ -188,8 +188,8 @@ MUTANTS = {
     "collection computes what a function would compute": Mutant(
         rule=22,
         module="obo_kit.policy._uncalled",
-        old="        found: Any = _MISSING\n",
-        new="        found: Any = eval(compile(ast.Expression(node), '', 'eval'), dict(self._globals))\n",
+        old="        result: Any = _MISSING\n",
+        new="        result: Any = eval(compile(ast.Expression(node), '', 'eval'), dict(self._globals))\n",
         test="policy/test_collect.py::test_nothing_runs_that_nobody_called",
     ),
     "what only a request imports is left out in silence": Mutant(
@@ -413,8 +413,8 @@ MUTANTS = {
     "a session that nobody can close stays open": Mutant(
         rule=5,
         module="obo_kit.session._session",
-        old="            self.close()\n            warnings",
-        new="            warnings",
+        old="            self.close()\n            if self._ends_with_call:",
+        new="            if self._ends_with_call:",
         test="session/test_session.py::test_a_session_never_closed_warns_and_is_fenced_when_nothing_refers_to_it",
     ),
     "a stream's session stays open": Mutant(

@@ -71,7 +71,7 @@ def test_what_is_declared_and_never_used_is_found(workspace):
     assert found(report.least_privilege) == [("ask", "sql", ("sql",)), ("ask", "jobs", ("jobs",))]
     assert report.would_fail == ()
     assert not report
-    with pytest.raises(PolicyError, match=r"2 differences[\s\S]*ask: sql. Take it out of @requires_scopes on 'ask'"):
+    with pytest.raises(PolicyError, match=r"2 differences[\s\S]*ask: sql. Remove it from @requires_scopes on 'ask'"):
         report.check()
 
 
@@ -284,7 +284,7 @@ def test_it_reads_as_text_and_as_json_and_holds_no_token(mixed):
         "Would fail (used, not declared):",
         "  strays: GET /api/2.0/sql/warehouses (sql). Declare @requires_scopes('sql') on 'strays', or leave the request out.",
         "Least privilege (declared, never used):",
-        "  strays: jobs. Take it out of @requires_scopes on 'strays'.",
+        "  strays: jobs. Remove it from @requires_scopes on 'strays'.",
         "Unproven: <lambda>",
     ):
         assert line in text.splitlines()

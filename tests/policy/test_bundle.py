@@ -265,7 +265,7 @@ REFUSED = {
     "no apps": ("resources:\n  jobs: {}\n", "no app under resources.apps", "includes"),
     "an empty app": ("resources:\n  apps:\n    app:\n", "resources.apps.app is empty", "source_code_path"),
     "several": (f"{APP}    two: {{name: two}}\n", "the apps app, two", "--app NAME"),
-    "a variable": (f"{APP}      user_api_scopes: ${{var.scopes}}\n", r":5.*user_api_scopes is no list", "by hand"),
+    "a variable": (f"{APP}      user_api_scopes: ${{var.scopes}}\n", r":5.*user_api_scopes is not a list", "by hand"),
     "an anchor": (
         f"x: &s [sql]\n{APP}      user_api_scopes: *s\n", r"user_api_scopes is shared by an anchor", "Write the list out"
     ),

@@ -259,7 +259,7 @@ def test_nothing_runs_that_nobody_called(project, case, here):
     ask = (lambda: auth_policy([__import__("agent").make])) if here else project.collect
     with pytest.raises(PolicyError, match=r"agent.py:9 declares .* only a request calls") as caught:
         ask()
-    assert "name the scopes and resources at the top of the module" in str(caught.value)
+    assert "assign the scopes and resources to names at the top of the module" in str(caught.value)
     assert sys.modules["traps"].LAUNCHED == []
     assert "elsewhere" not in sys.modules
 
@@ -519,7 +519,7 @@ def test_mcp_servers_say_what_they_reach(workspace, system_client, module, name)
         url = f"{workspace.host}/api/2.0/mcp/{path}"
         server = mcp(module, name, url, system_client)
         if resources is None:
-            with pytest.raises(PolicyError, match="does not say which resources") as caught:
+            with pytest.raises(PolicyError, match="does not name the resources") as caught:
                 auth_policy([server])
             assert "system_resources(Databricks" in caught.value.remedy
         else:
@@ -808,7 +808,7 @@ def test_a_file_of_an_app_s_needs_no_model(project, here):
         ({"python_model": object()}, "cannot log a object", "set_model"),
         (
             {"lc_model": "agent.py"},
-            "'lc_model' belongs to a flavour of MLflow that takes no auth_policy",
+            "'lc_model' belongs to an MLflow flavour that takes no auth_policy",
             "python_model=",
         ),
         (
@@ -817,10 +817,10 @@ def test_a_file_of_an_app_s_needs_no_model(project, here):
             "Correct the name",
         ),
         ({"auth_policy": ["genie"]}, "not a list", "Pass AuthPolicy"),
-        ({"auth_policy": {"api_scopes": ["genie"]}}, "parts that MLflow does not know", "Pass AuthPolicy"),
-        ({"auth_policy": {"user_auth_policy": ["genie"]}}, "parts that MLflow does not know", "Pass AuthPolicy"),
-        ({"auth_policy": {"user_auth_policy": {"api_scopes": []}}}, "names no scopes", "Leave user_auth_policy out"),
-        ({"auth_policy": {"user_auth_policy": {"api_scopes": "genie"}}}, "names no scopes", "is a list"),
+        ({"auth_policy": {"api_scopes": ["genie"]}}, "fields that MLflow does not know", "Pass AuthPolicy"),
+        ({"auth_policy": {"user_auth_policy": ["genie"]}}, "fields that MLflow does not know", "Pass AuthPolicy"),
+        ({"auth_policy": {"user_auth_policy": {"api_scopes": []}}}, "names no scopes", "omit user_auth_policy"),
+        ({"auth_policy": {"user_auth_policy": {"api_scopes": "genie"}}}, "names no scopes", "a list of scopes"),
         (
             {"auth_policy": {"user_auth_policy": {"api_scopes": ["files"]}}},
             "'auth_policy='.*cannot",
@@ -855,7 +855,7 @@ def test_helpers_that_would_be_missing_are_named(tmp_path, monkeypatch):
         "shop.sales": str(tmp_path / "lib" / "shop" / "sales.py"),
         "name.space": str(tmp_path / "name" / "space.py"),
     }
-    with pytest.raises(PolicyError, match="imports name, shop, tools, which would not be there") as caught:
+    with pytest.raises(PolicyError, match="imports name, shop, tools, which would be missing") as caught:
         helped(helpers)
     assert "code_paths=['lib/shop', 'name', 'tools.py']" in caught.value.remedy
     packed = ["lib/shop", "name", "tools.py"]

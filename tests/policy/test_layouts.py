@@ -237,14 +237,14 @@ def test_what_could_not_be_counted_is_said(write):
     done = CliRunner().invoke(main, ["policy", "agent.py", "--format", "bundle"])
     assert done.exit_code == 0, done.output
     assert "Not counted: " in done.stderr
-    assert "agent.py:4 asks a model whose endpoint only a call would tell" in done.stderr
+    assert "agent.py:4 asks a model, and only running it tells which endpoint" in done.stderr
     assert "users" not in done.stdout
 
 
 @pytest.mark.timeout(180)
 def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
     write({"agent.py": "from databricks.sdk import WorkspaceClient\nWorkspaceClient().current_user.me()\n"})
-    with pytest.raises(PolicyError, match="A workspace is asked while the file is loaded") as caught:
+    with pytest.raises(PolicyError, match="The file sends a request to a workspace while it is loaded") as caught:
         app_config("agent.py")
     assert "agent.py:2" in caught.value.remedy
 

@@ -98,9 +98,7 @@ def test_how_far_a_scope_reaches_is_said_for_each_scope_of_the_agent():
 @pytest.mark.parametrize("target", ["model-serving", "apps"])
 def test_what_a_target_cannot_grant_is_refused_with_the_tool_s_name(target):
     """Rule 21."""
-    with pytest.raises(
-        PolicyError, match=r"The tool 'offender' cannot be deployed so: .* cannot grant the scope 'jobs'"
-    ):
+    with pytest.raises(PolicyError, match=r"The tool 'offender' cannot be deployed: .* cannot grant the scope 'jobs'"):
         picture_of([declaring("offender", "jobs")], target=target)
 
 

@@ -312,7 +312,7 @@ def test_the_audit_fails_a_run_that_would_have_passed(suite):
     result = suite.runpytest_inprocess("--obo-audit")
     result.assert_outcomes(passed=2)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*The audit found 1 difference*", "  declares_too_much: genie. Take it out of *"])
+    result.stdout.fnmatch_lines(["*The audit found 1 difference*", "  declares_too_much: genie. Remove it from *"])
 
 
 def test_the_audit_of_workers_is_added_up_and_written_as_json(suite):

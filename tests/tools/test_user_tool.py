@@ -172,7 +172,7 @@ def make(client):
     [
         ("", ["genie"]),
         ("    user_tool('x', allow_unknown=True)\n", ["genie", "x"]),
-        ("    user_tool(client.tool)\n", "to be run: client"),
+        ("    user_tool(client.tool)\n", "without running it: client"),
         ("    user_tool('sql', **client)\n", r"\*\*client"),
     ],
 )
