@@ -484,7 +484,7 @@ def test_resources_survive_the_way_from_the_other_process(collected):
         ("no model", "set_model", ""),
         ("exits", "SystemExit: no configuration", "exits.py:"),
         ("library", "JSONDecodeError", "library.py:7"),
-        ("dies", r"exit code 7.*killed by itself", "mend"),
+        ("dies", r"exit code 7.*killed by itself", "fix the error"),
         ("undeclarable", "UnknownScopeError.*geenie", r"undeclarable.py:6. Write 'genie'"),
     ],
 )
