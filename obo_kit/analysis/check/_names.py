@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from obo_kit.analysis.check._scopes import (
     FUNCTIONS,
@@ -16,6 +17,7 @@ from obo_kit.analysis.check._scopes import (
     How,
     Scope,
     Store,
+    children,
     defaults,
     inside_of,
     parameters,
@@ -24,6 +26,10 @@ from obo_kit.analysis.check._sources import Source, SourceError
 
 __all__ = ["Files", "Module", "Origin"]
 
+_BINDING = frozenset(
+    {ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem}
+    | {ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal}
+)
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Match, ast.match_case, ast.IfExp, *TRIES)
 
 
@@ -62,11 +68,11 @@ class Module:
         self.parent: dict[ast.AST, ast.AST] = {}
         self.scope: dict[ast.AST, Scope] = {}  # the one that a node is evaluated in
         self.body: dict[ast.AST, Scope] = {}  # the one that a class or function opens
-        self.kinds: dict[type[ast.AST], list[Any]] = {}  # every node, by its class
+        self.kinds: defaultdict[type[ast.AST], list[Any]] = defaultdict(list)  # every node, by its class
         self._inside: dict[type[ast.AST], dict[Function | None, list[Any]]] = {}
         self.functions: list[Function] = []
         self.classes: list[ast.ClassDef] = []
-        self.calls: list[ast.Call] = []
+        self.calls: list[ast.Call] = self.kinds[ast.Call]
         self.stores: list[Store] = []
         self._origins: dict[ast.AST, Origin] = {}
         self._bindings: dict[ast.Name, tuple[Scope | None, list[Binding]]] = {}
@@ -82,16 +88,19 @@ class Module:
     # ------------------------------------------------------------ reading
 
     def _take(self, node: ast.AST, scope: Scope, parent: ast.AST) -> None:
+        """Note a node and those inside. Every node of a file passes here: its class is looked at, and nothing more."""
+        kind = node.__class__
         self.parent[node], self.scope[node] = parent, scope
-        self.kinds.setdefault(type(node), []).append(node)
-        if isinstance(node, FUNCTIONS):
-            self._take_function(node, scope)
+        self.kinds[kind].append(node)
+        if kind in FUNCTIONS:
+            self._take_function(cast("Function", node), scope)
             return
-        if isinstance(node, ast.ClassDef):
-            self._take_class(node, scope)
+        if kind is ast.ClassDef:
+            self._take_class(cast("ast.ClassDef", node), scope)
             return
-        self._bind(node, scope)
-        for child in ast.iter_child_nodes(node):
+        if kind in _BINDING:
+            self._bind(node, scope)
+        for child in children(node):
             self._take(child, scope, node)
 
     def _take_function(self, node: Function, scope: Scope) -> None:
@@ -123,8 +132,6 @@ class Module:
 
     def _bind(self, node: ast.AST, scope: Scope) -> None:
         match node:
-            case ast.Call():
-                self.calls.append(node)
             case ast.Assign():
                 for target in node.targets:
                     self._assign(target, node.value, scope)

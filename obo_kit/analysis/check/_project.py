@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ __all__ = ["Project"]
 
 # Without one of these words a file neither has a user's client nor declares anything. They may be part of others.
 _WORDS = (b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client")
-# With one of these it may log an agent that does.
+# With one of these it may log an agent that does: with a policy, or from a file that it names.
 _LOGS = (b"log_model", b"save_model")
+_POLICY = b"auth_policy"
+_FILE = re.compile(rb"[\"']([\w./-]+\.py)[\"']")
 # Dear to search for, and only where a word of theirs stands.
 _PATTERNS = (
     (b"forwarded", re.compile(rb"x.forwarded.access.token")),
@@ -42,6 +45,7 @@ class Project:
     def __init__(self) -> None:
         self._modules: dict[Path, Module] = {}
         self._files: dict[Path, Path | None] = {}
+        self._meant: dict[tuple[Path, str], tuple[Path, ...]] = {}
         self._folders: dict[Path, frozenset[str]] = {}
         self._resolved: dict[Path, Path] = {}
         self._followed: dict[tuple[Path, str], Module | None] = {}
@@ -96,14 +100,20 @@ class Project:
 
     def logs(self, path: Path) -> bool:
         """Whether a file may log an agent: then only what is about that is looked for."""
-        content = self._content(self.resolved(path))
-        return any(word in content for word in _LOGS)
+        path = self.resolved(path)
+        content = self._content(path)
+        if not any(word in content for word in _LOGS):
+            return False
+        named = (path.parent / name.decode() for name in _FILE.findall(content))
+        return _POLICY in content or any(self.matters(one) for one in named if one.is_file())
 
     def _read(self, path: Path, inside: Path | None) -> None:
         known = self.resolved(path)
         if known not in self._contents:
             try:
-                self._contents[known] = read_regular(path, inside=inside)
+                if inside is not None and not known.is_relative_to(self.resolved(inside)):
+                    raise OSError(errno.EPERM, "is a symbolic link out of its folder")
+                self._contents[known] = read_regular(known)
             except OSError as error:
                 raise SourceError(error.strerror or str(error)) from None
 
@@ -116,15 +126,24 @@ class Project:
         return self._contents[path]
 
     def _imports(self, path: Path, content: bytes) -> Iterator[Path]:
+        """The files that a file may import, in the text of its ``import`` statements."""
+        folder = path.parent
         for base, names, whole in _IMPORT.findall(content):
             dotted = base.decode("ascii", "replace")
+            if dotted and not self._begins_here(folder, dotted):
+                continue
             wanted = [dotted] if dotted else []
             for name in re.findall(r"[\w.]+", re.sub(rb"#[^\n]*", b"", names or whole).decode("utf-8", "replace")):
                 wanted.append(f"{dotted}{'' if dotted.endswith('.') or not dotted else '.'}{name}")
             for name in wanted:
-                yield from self._paths(path, name)
+                yield from self._paths(folder, name)
         for run in _RUN.findall(content):
-            yield from self._paths(path, f".{run.decode('ascii', 'replace')}")
+            yield from self._paths(folder, f".{run.decode('ascii', 'replace')}")
+
+    def _begins_here(self, folder: Path, dotted: str) -> bool:
+        """Whether the first part of an import lies in a folder, or is the package that the folder is."""
+        first = dotted.partition(".")[0]
+        return not first or first == folder.name or first in self._names(folder)
 
     def followed(self, importer: Module, dotted: str) -> Module | None:
         """The helper module that an import names, where it lies in the importer's folder (or its package's)."""
@@ -143,7 +162,7 @@ class Project:
             return None
 
     def _find(self, importer: Module, dotted: str) -> Module | None:
-        for found in self._paths(importer.path, dotted):
+        for found in self._paths(importer.path.parent, dotted):
             if found != importer.path:
                 try:
                     return self.module(found)
@@ -151,11 +170,16 @@ class Project:
                     return None
         return None
 
-    def _paths(self, importer: Path, dotted: str) -> Iterator[Path]:
+    def _paths(self, folder: Path, dotted: str) -> tuple[Path, ...]:
         """The files that an import may mean, in the importer's folder or its package's."""
+        key = folder, dotted
+        if key not in self._meant:
+            self._meant[key] = tuple(self._meanings(folder, dotted)) if self._begins_here(folder, dotted) else ()
+        return self._meant[key]
+
+    def _meanings(self, folder: Path, dotted: str) -> Iterator[Path]:
         level = len(dotted) - len(dotted.lstrip("."))
         parts = [part for part in dotted.lstrip(".").split(".") if part]
-        folder = importer.parent
         for _ in range(level - 1):
             folder = folder.parent
         roots = [folder, *([folder.parent] if not level and parts and parts[0] == folder.name else [])]
@@ -185,9 +209,10 @@ class Project:
         return self._folders[folder]
 
     def resolved(self, path: Path) -> Path:
-        """Return a path without symbolic links, looked up once."""
+        """Return a path without symbolic links, looked up once, and that of its folder once for all files there."""
         if path not in self._resolved:
-            self._resolved[path] = path.resolve()
+            plain = path.name not in ("", "..") and path.parent != path and not path.is_symlink()
+            self._resolved[path] = self.resolved(path.parent) / path.name if plain else path.resolve()
         return self._resolved[path]
 
     def directly_imported(self, module: Module) -> list[Module]:

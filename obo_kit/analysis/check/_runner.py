@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import os
 import re
@@ -16,6 +17,7 @@ from obo_kit.analysis.check._holding import Reader
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._project import Project
 from obo_kit.analysis.check._sources import SUFFIXES, SourceError
+from obo_kit.analysis.check._vocabulary import arguments
 from obo_kit.analysis.check.rules import RULES, Hit, Rule
 
 __all__ = ["Finding", "Report", "check", "fix", "python_files"]
@@ -174,11 +176,30 @@ def _about_users(
     about = {path: agent for path, agent in agents.items() if project.matters(path)}
     by_path = {project.resolved(path): path for path in files}
     for agent in list(about.values()):
-        for helper in project.directly_imported(agent.module):
+        for helper in _handed_to(project, agent):
             path = by_path.get(helper.path)
             if path is not None and path not in about:
                 about[path] = Agent(helper, reader)
     return about
+
+
+def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
+    """The helper modules whose functions and classes a file hands what is the user's; all, where it is not plain which."""
+    module = agent.module
+    helpers: dict[Module, None] = {}
+    for call in module.calls:
+        if not any(agent.reader.held(module, one) is not None for one in arguments(call)):
+            continue
+        origin = module.origin(call.func)
+        if origin is None and isinstance(call.func, ast.Attribute):
+            origin = module.origin(call.func.value)
+            if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
+                origin = origin[0].origin(origin[1].func)
+        if origin is None:
+            return project.directly_imported(module)
+        if isinstance(origin, tuple) and origin[0] is not module:
+            helpers[origin[0]] = None
+    return helpers
 
 
 def _findings(path: Path, agent: Agent, rules: Sequence[Rule]) -> list[Finding]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, TypeAlias
 
-__all__ = ["Binding", "Function", "Scope", "Store", "parameters", "walk"]
+__all__ = ["Binding", "Function", "Scope", "Store", "children", "parameters", "walk"]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 How: TypeAlias = Literal["value", "enter", "item", "import", "def", "parameter", "other"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+# Fields of nodes that hold no nodes with a place of their own.
+_PLACELESS = frozenset(
+    {"arg", "asname", "attr", "conversion", "ctx", "id", "is_async", "kind", "level", "module", "op", "ops", "simple"}
+    | {"type_comment"}
+)
 TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
 
 
@@ -90,16 +96,36 @@ def defaults(function: Function) -> dict[ast.arg, ast.expr]:
     return found
 
 
+@cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """Return the fields of a class of nodes that may hold nodes."""
+    return tuple(name for name in kind._fields if name not in _PLACELESS)
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """Return the nodes right inside of a node that have a place in the text, in its order: no contexts, no operators."""
+    found: list[ast.AST] = []
+    for name in _fields(node.__class__):
+        inside = getattr(node, name)
+        if inside.__class__ is list:
+            found += [one for one in inside if isinstance(one, ast.AST)]
+        elif isinstance(inside, ast.AST):
+            found.append(inside)
+    return found
+
+
 def walk(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
     """What is inside of a node in the order of the text, without itself. A function's own body counts as inside of it."""
-    for child in inside_of(node):
+    pending = inside_of(node)[::-1]
+    while pending:
+        child = pending.pop()
         yield child
-        if into_functions or not isinstance(child, FUNCTIONS):
-            yield from walk(child, into_functions=into_functions)
+        if into_functions or child.__class__ not in FUNCTIONS:
+            pending += inside_of(child)[::-1]
 
 
-def inside_of(node: ast.AST) -> Iterator[ast.AST]:
+def inside_of(node: ast.AST) -> list[ast.AST]:
+    """Return what is right inside of a node; of a function, its body."""
     if isinstance(node, FUNCTIONS):
-        yield from node.body if isinstance(node.body, list) else [node.body]
-    else:
-        yield from ast.iter_child_nodes(node)
+        return [*node.body] if isinstance(node.body, list) else [node.body]
+    return children(node)

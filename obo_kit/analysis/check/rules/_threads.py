@@ -48,10 +48,10 @@ _MADE_BY: Final = frozenset({"ProcessPoolExecutor", "ThreadPool", "ThreadPoolExe
 def _thread_without_user(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        if module.function_of(call) is None or agent.in_script(call):
-            continue
         work = _work_of(agent, call)
-        needs = needs_session(agent, module, work, set()) if work is not None else ""
+        if work is None or module.function_of(call) is None or agent.in_script(call):
+            continue
+        needs = needs_session(agent, module, work, set())
         if needs:
             place = work if isinstance(work, ast.expr) and not isinstance(work, ast.Lambda) else call
             yield Hit(node=place, message=f"`{text_of(call)}` runs {needs} in a thread that does not know the user.")
