@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from databricks.sdk import WorkspaceClient
-from frameworks import AGENT, MODEL
 from support import SPACE, as_user, calls, extra, me
 
 from obo_kit import propagate, requires_scopes, with_user_client
@@ -40,15 +39,9 @@ def every_pool(monkeypatch):
     propagate(ThreadPoolExecutor)
 
 
-@pytest.fixture(scope="module")
-def world(furnished_workspace):
-    made = more_frameworks.Agents(furnished_workspace)
-    furnished_workspace.add_endpoint(MODEL, made.model)
-    furnished_workspace.add_endpoint("coder", lambda body: "<code>\nfinal_answer(find(question='x'))\n</code>")
-    furnished_workspace.add_service_principal(AGENT)
-    for endpoint in (MODEL, "coder"):
-        furnished_workspace.grant(AGENT, "CAN QUERY", endpoint)
-    return made
+@pytest.fixture
+def world(agents_world):
+    return agents_world
 
 
 def at_the_same_time(workspace, run):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from databricks.sdk import WorkspaceClient
-from frameworks import AGENT, MODEL, Told
+from frameworks import Told
 from support import SPACE, as_user, calls, me
 
 from obo_kit import optional_tool, requires_scopes, with_user_client
@@ -31,19 +31,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def furnished(furnished_workspace):
-    world = more_frameworks.Agents(furnished_workspace)
-    furnished_workspace.add_endpoint(MODEL, world.model)
-    furnished_workspace.add_service_principal(AGENT)
-    furnished_workspace.grant(AGENT, "CAN QUERY", MODEL)
-    return world
-
-
 @pytest.fixture
-def world(furnished, workspace):
-    furnished.requests.clear()
-    return furnished
+def world(agents_world, workspace):
+    agents_world.requests.clear()
+    return agents_world
 
 
 def answer(client: WorkspaceClient, question: str, limit: int) -> str:

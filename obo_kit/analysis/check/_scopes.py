@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, TypeAlias
 
 __all__ = ["Binding", "Function", "Scope", "Store", "children", "parameters", "walk"]
@@ -19,6 +18,12 @@ _PLACELESS = frozenset(
     {"arg", "asname", "attr", "conversion", "ctx", "id", "is_async", "kind", "level", "module", "op", "ops", "simple"}
     | {"type_comment"}
 )
+# The fields of each class of nodes that may hold nodes with a place.
+_FIELDS = {
+    kind: tuple(name for name in kind._fields if name not in _PLACELESS)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
 TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
 
 
@@ -96,16 +101,10 @@ def defaults(function: Function) -> dict[ast.arg, ast.expr]:
     return found
 
 
-@cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    """Return the fields of a class of nodes that may hold nodes."""
-    return tuple(name for name in kind._fields if name not in _PLACELESS)
-
-
 def children(node: ast.AST) -> list[ast.AST]:
     """Return the nodes right inside of a node that have a place in the text, in its order: no contexts, no operators."""
     found: list[ast.AST] = []
-    for name in _fields(node.__class__):
+    for name in _FIELDS[node.__class__]:
         inside = getattr(node, name)
         if inside.__class__ is list:
             found += [one for one in inside if isinstance(one, ast.AST)]
