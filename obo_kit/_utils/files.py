@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import shutil
 import stat
 from pathlib import Path
 
@@ -34,6 +36,25 @@ def read_regular(path: str | os.PathLike[str], *, inside: Path | None = None, li
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"is larger than {limit // 2**20} MB")
     return content
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Put a text in the place of a file's, whole or not at all; a file that is there keeps its mode.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    real = Path(path).resolve()
+    temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="") as file:
+            file.write(text)
+        if real.exists():
+            shutil.copymode(real, temporary)
+        os.replace(temporary, real)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_special(status: os.stat_result) -> None:

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from obo_kit.exceptions import PolicyError
-from obo_kit.scopes._lookup import TARGETS, catalogue, nearest, route_for, same_family, scopes_of, search
+from obo_kit.scopes._lookup import _BUILT_IN, TARGETS, catalogue, nearest, route_for, same_family, scopes_of, search
 from obo_kit.scopes._model import ResourceKind, Scope
 
 if TYPE_CHECKING:
@@ -179,7 +179,24 @@ def _route(route: Route) -> dict[str, Any]:
         "any_of": list(route.any_of),
         "all_of": list(route.all_of),
         "kind": route.kind,
+        "observed": _observed(route),
         **_known(route),
+    }
+
+
+def _observed(route: Route) -> dict[str, Any] | None:
+    """When a route was observed, and what the kit itself says of it; None where it was not."""
+    if route.confidence != "observed":
+        return None
+    known = catalogue()
+    own = next((own for own in _BUILT_IN.routes if (own.methods, own.path) == (route.methods, route.path)), None)
+    return {
+        "on": route.as_of.isoformat(),
+        "by_your_file": route not in _BUILT_IN.routes,
+        "kit": None
+        if own is None or known is _BUILT_IN
+        else {"any_of": list(own.any_of), "all_of": list(own.all_of), "confidence": own.confidence},
+        "differs": own is not None and (set(own.any_of), set(own.all_of)) != (set(route.any_of), set(route.all_of)),
     }
 
 
@@ -220,7 +237,7 @@ def _kind_lines(kind: dict[str, Any]) -> Iterator[str]:
         cannot = f"cannot be granted. {told.get('way_out')}"
         declared = f"{' + '.join(told['declare'])}{older}{also}"
         yield from _lines(_WHERE[target], [declared if told["declare"] else cannot])
-    yield from _lines("REST API", (f"{_call(route)}: {_needed(route)}" for route in kind["routes"]))
+    yield from _lines("REST API", (f"{_call(route)}: {_needed(route)}{_bracketed(route)}" for route in kind["routes"]))
     yield from _lines("the user needs", map(_grant, kind["grants"]))
     yield from _standing_lines(kind)
 
@@ -233,7 +250,7 @@ def _scope_lines(scope: dict[str, Any]) -> Iterator[str]:
         yield from _lines("", ["no target takes it"])
     if scope["same_family"]:
         yield from _lines("same family", [", ".join(scope["same_family"])])
-    yield from _lines("opens", map(_call, scope["routes"]))
+    yield from _lines("opens", (f"{_call(route)}{_bracketed(route)}" for route in scope["routes"]))
     if scope["reach"]:
         yield from _lines("reaches", [scope["reach"]])
     yield from _standing_lines(scope)
@@ -242,6 +259,9 @@ def _scope_lines(scope: dict[str, Any]) -> Iterator[str]:
 def _route_lines(route: dict[str, Any]) -> Iterator[str]:
     yield _call(route)
     yield from _lines("REST API", [_needed(route)])
+    if route["observed"] is not None:
+        yield from _lines("observed", [_seen_where(route["observed"])])
+        yield from _lines("the kit", [_of_the_kit(route["observed"])])
     yield from _standing_lines(route)
 
 
@@ -258,6 +278,8 @@ def _standing_lines(entry: dict[str, Any]) -> Iterator[str]:
     if entry["note"]:
         yield from _lines("note", [entry["note"]])
     first, last = entry["first_seen"], entry["last_seen"]
+    if entry["confidence"] == "observed":
+        first = last  # the older days are those of what is otherwise known
     yield from _lines("known", [f"{entry['confidence']}, seen {last if first == last else f'{first} to {last}'}"])
     yield from _lines("sources", [", ".join(source["key"] for source in entry["sources"])])
 
@@ -268,6 +290,28 @@ def _call(route: dict[str, Any]) -> str:
 
 def _needed(route: dict[str, Any]) -> str:
     return " + ".join(route["all_of"]) if route["all_of"] else " or ".join(route["any_of"])
+
+
+def _bracketed(route: dict[str, Any]) -> str:
+    observed = route["observed"]
+    if observed is None:
+        return ""
+    differs = f"; the kit {_of_the_kit(observed)}" if observed["differs"] else ""
+    return f" [observed {_seen_where(observed)}{differs}]"
+
+
+def _seen_where(observed: dict[str, Any]) -> str:
+    return f"on your workspace, {observed['on']}" if observed["by_your_file"] else observed["on"]
+
+
+def _of_the_kit(observed: dict[str, Any]) -> str:
+    """Say what the kit itself knows of a route, beside what was observed."""
+    own = observed["kit"]
+    if own is None:
+        return "knows nothing of it"
+    return (
+        f"differs: {_needed(own)} ({own['confidence']})" if observed["differs"] else f"the same ({own['confidence']})"
+    )
 
 
 def _grant(grant: dict[str, Any]) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from obo_kit._utils.files import read_regular
+from obo_kit._utils.extras import MissingExtraError
+from obo_kit._utils.files import read_regular, write_whole
+from obo_kit._utils.yaml_text import dumped, parser, patched
 from obo_kit.exceptions import PolicyError
 
 __all__ = ["Update", "as_yaml", "updated"]
@@ -60,16 +59,7 @@ class Update:
 
     def write(self) -> None:
         """Replace the old text with the new one, completely or not at all."""
-        real = self.path.resolve()
-        handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
-        try:
-            with open(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(self.after)
-            shutil.copymode(real, name)
-            os.replace(name, real)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_whole(self.path, self.after)
 
 
 def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str | None = None) -> Update:
@@ -97,11 +87,11 @@ def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str
     data = _loaded(unix, path)
     node = _app(data, app, path)
     style = _style(data, node)
-    plain = _dumped(data, style)
+    plain = dumped(data, **style)
     removed = [str(scope) for scope in node.get(_SCOPES) or () if scope not in config[_SCOPES]]
     _set_scopes(node, list(config[_SCOPES]), path)
     undeclared = _add_resources(data, node, config[_RESOURCES], path)
-    after = _kept(unix, plain, _dumped(data, style))
+    after = patched(unix, plain, dumped(data, **style))
     return Update(
         path=path,
         before=text,
@@ -114,26 +104,18 @@ def updated(file: str | os.PathLike[str], config: Mapping[str, Any], *, app: str
 # ---------------------------------------------------------------- the file
 
 
-def _parser() -> Any:
+def _loaded(text: str, path: Path) -> Any:
     try:
-        from ruamel.yaml import YAML
-    except ImportError:
+        reader = parser()
+    except MissingExtraError:
         raise PolicyError(
             "ruamel.yaml is not installed, and it is needed to update a file and keep its comments.",
             remedy='pip install "obo-kit[bundle]", or copy the output of `obo-kit policy --format bundle` by hand.',
         ) from None
-    parser = YAML()
-    parser.preserve_quotes = True
-    parser.width = 100_000
-    return parser
-
-
-def _loaded(text: str, path: Path) -> Any:
-    parser = _parser()
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return parser.load(text)
+        return reader.load(text)
     except YAMLError as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
@@ -169,31 +151,6 @@ def _style(data: Any, node: Any) -> dict[str, int]:
     lists = [value for value in node.values() if _is_list(value) and not value.fa.flow_style()]
     offset = max(lists[0].lc.col - node.lc.col, 0) if lists else mapping
     return {"mapping": mapping, "sequence": offset + 2, "offset": offset}
-
-
-def _dumped(data: Any, style: dict[str, int]) -> str:
-    parser = _parser()
-    parser.indent(**style)
-    written = io.StringIO()
-    parser.dump(data, written)
-    return written.getvalue()
-
-
-def _kept(text: str, before: str, after: str) -> str:
-    """Apply the change from ``before`` to ``after`` to the text. Lines that the change does not touch stay as typed."""
-    lines, old, new = (version.splitlines(keepends=True) for version in (text, before, after))
-    if len(lines) != len(old):
-        return after if before != after else text
-    changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    patched = "".join(
-        line for sort, i1, i2, j1, j2 in changes for line in (lines[i1:i2] if sort == "equal" else new[j1:j2])
-    )
-    # If a file is indented in several ways, its own lines and the new ones may not fit together.
-    try:
-        fits = _parser().load(patched) == _parser().load(after)
-    except Exception:
-        fits = False
-    return patched if fits else after
 
 
 # ---------------------------------------------------------------- the app

@@ -33,8 +33,8 @@ Target = Literal["model-serving", "apps"]
 Naming = Literal["current", "granular"]
 """The vocabulary of a resource's scopes: the short names of 2026, or the older dotted ones."""
 
-Confidence = Literal["documented", "reported", "inferred"]
-"""Stated by Databricks (docs, schema, shipped code); observed and reported by somebody; or inferred from those."""
+Confidence = Literal["observed", "documented", "reported", "inferred"]
+"""Recorded on a workspace; stated by Databricks (docs, schema, shipped code); reported by somebody; or inferred from those."""
 
 TARGETS: tuple[Target, ...] = ("model-serving", "apps")
 

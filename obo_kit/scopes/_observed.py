@@ -62,6 +62,10 @@ class ObservedRoute:
         """The scopes that were refused, and did not pass alone."""
         return frozenset[str]().union(*self.refused).difference(self.openers)
 
+    def names_none_of(self, known: Groups) -> bool:
+        """Whether the refusals name scopes, and none of those known."""
+        return bool(self.named) and set(self.named).isdisjoint(scope for group in known for scope in group)
+
     @property
     def says_scopes(self) -> bool:
         """Whether it shows anything of the scopes."""
@@ -150,35 +154,24 @@ def corrected(known: Groups, seen: ObservedRoute) -> Groups:
     """
     if not seen.says_scopes:
         return known
-    spellings = _unique(scope for group in known for scope in group)
-    is_new = bool(seen.named) and set(seen.named).isdisjoint(spellings)
+    is_new = seen.names_none_of(known)
     if not seen.openers:
         if len(known) > 1 and not is_new:
             return known  # a refusal names what the token lacked of several
         if len(seen.named) > 1 and (is_new or seen.shut.intersection(seen.named)):
             return tuple((scope,) for scope in seen.named)
-    return _alternatives(known, seen, spellings, is_new=is_new)
-
-
-def _alternatives(known: Groups, seen: ObservedRoute, spellings: tuple[str, ...], *, is_new: bool) -> Groups:
     suffice = _sufficient(known[0] if len(known) == 1 and not is_new else (), seen)
-    if not suffice:
-        return ((ALL,),) if known else known
-    return (_first_known(suffice, spellings),)
+    return (suffice,) if known or suffice else known
 
 
 def _sufficient(alternatives: tuple[str, ...], seen: ObservedRoute) -> tuple[str, ...]:
-    """Return the scopes each of which suffices: the one that is named, those known that were not refused, those that passed."""
+    """Return the scopes each of which suffices: one that is named, those known that were not refused, those that passed.
+
+    Where all of these were refused, it takes ``all-apis``.
+    """
     named = seen.named if len(seen.named) == 1 else ()
-    return _unique(scope for scope in (*named, *alternatives, *seen.openers) if scope not in seen.shut)
-
-
-def _first_known(suffice: tuple[str, ...], spellings: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the known spellings in their order, unless the first of all is new: what to ask for first stays first."""
-    if suffice[0] not in spellings:
-        return suffice
-    known = tuple(scope for scope in spellings if scope in suffice)
-    return (*known, *(scope for scope in suffice if scope not in known))
+    suffice = _unique(scope for scope in (*named, *alternatives, *seen.openers) if scope not in seen.shut)
+    return suffice or ((ALL,) if alternatives or named else ())
 
 
 def _unique(scopes: Iterable[str]) -> tuple[str, ...]:
