@@ -37,8 +37,10 @@ def recording(*answers):
     [
         shape(case="missing_scope", wording="Required scopes: <scope:sql>", required_scopes=("sql",)),
         shape(case="missing_scope", wording="Invalid scope", form="text"),
-        shape(case="absent", status=404, code="RESOURCE_DOES_NOT_EXIST", wording="Endpoint with name '<name>' does not exist."),
-        shape(case="no_permission", code="PERMISSION_DENIED", wording="User does not have permission 'View' on Endpoint <name>"),
+        shape(case="absent", status=404, code="RESOURCE_DOES_NOT_EXIST",
+              wording="Endpoint with name '<name>' does not exist."),
+        shape(case="no_permission", code="PERMISSION_DENIED",
+              wording="User does not have permission 'View' on Endpoint <name>"),
         shape(case="no_permission", status=404, code="NOT_FOUND", wording="Not found"),
         shape(case="expired", status=401, wording="Invalid access token. [ReqId: <id>]"),
         shape(case="absent", status=200, code="BAD_REQUEST",
@@ -62,7 +64,8 @@ def test_what_explain_reads_as_it_was_meant_is_no_finding(fields):
         (shape(status=418, wording="No"), None, "it is missing_scope, and explain says no denial"),
         (shape(case="absent", wording="Invalid scope"), DenialReason.MISSING_SCOPE,
          "it is absent, and explain says missing_scope"),
-        (shape(case="unavailable", status=401, wording="No"), DenialReason.TOKEN_EXPIRED, "unavailable, and explain says token"),
+        (shape(case="unavailable", status=401, wording="No"), DenialReason.TOKEN_EXPIRED,
+         "unavailable, and explain says token"),
         (
             shape(wording="Invalid scope <scope:sql>", required_scopes=("sql",)),
             DenialReason.MISSING_SCOPE,
