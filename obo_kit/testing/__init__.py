@@ -1,8 +1,8 @@
-"""A workspace on loopback, to run one's own agent as several users before it is deployed.
+"""A workspace on loopback, to run your own agent as several users before you deploy it.
 
-It is a stand-in. The clients that talk to it are the real ones, over HTTP, and so are its engines (DuckDB,
-scikit-learn, MLflow); what it says is what Databricks documents, what somebody reported, or what fits the rest. Each
-refusal is marked with which of the three it is.
+It is a stand-in. The clients that talk to it over HTTP are the real ones, and so are its engines (DuckDB, scikit-learn,
+MLflow). Its answers are documented by Databricks, reported by somebody, or inferred. Each refusal is marked with which of the
+three it is.
 
 Needs the extra ``testing``: ``pip install "obo-kit[testing]"``. Importing this package loads none of it.
 """

@@ -1,8 +1,8 @@
-"""The only places where the local workspace touches the rest of the kit.
+"""The only places where the local workspace uses the rest of the kit.
 
-The workspace is a server by itself: what it answers, and which scopes a route asks for, it knows from its own tables. It
-shares a header and a few records with the kit, and a runtime puts the process in the state in which the kit works.
-Whatever a request needs is imported by the first one, so that starting stays quick.
+The workspace is a server by itself. Its answers, and the scopes that a route asks for, come from its own tables. It shares a
+header and a few records with the kit, and a runtime prepares the process as the kit expects it. The first request imports what
+requests need, so that starting stays quick.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ __all__ = [
 
 
 def scopes_accepted_by(target: str) -> frozenset[str]:
-    """Return the scopes that ``"model-serving"`` or ``"apps"`` accepts in a policy, as the catalogue has them."""
+    """Return the scopes that ``"model-serving"`` or ``"apps"`` accepts in a policy, according to the catalogue."""
     from obo_kit.scopes import catalogue
 
     return frozenset(name for name, scope in catalogue().scopes.items() if target in scope.accepted_by)
 
 
 def check_scopes_known(scopes: Iterable[str]) -> None:
-    """Check that the catalogue knows each scope, or what it is a part of. ValueError names the nearest."""
+    """Check that the catalogue knows each scope, or its parent. The ValueError names the nearest scope."""
     from obo_kit.scopes._lookup import catalogue, nearest
 
     for scope in scopes:
@@ -86,9 +86,9 @@ def check_scopes_known(scopes: Iterable[str]) -> None:
 def corrected_route(
     method: str, path: str
 ) -> Callable[[frozenset[str]], tuple[tuple[str, ...], tuple[str, ...]]] | None:
-    """Return how to judge a token where the project's own file corrects the catalogue for a path, else None.
+    """Return how to judge a token if the project's own file corrects the catalogue for a path; else None.
 
-    The function takes the scopes that a token holds, and returns those that are needed and those that are missing.
+    The function takes a token's scopes. It returns the scopes that are needed, and those that are missing.
     """
     from obo_kit.scopes import Verdict, catalogue, route_for, route_verdict
     from obo_kit.scopes._lookup import _BUILT_IN
@@ -102,7 +102,7 @@ def corrected_route(
     def judge(held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         needed = route.all_of or route.any_of[:1]
         verdict, missing = route_verdict(route, held)
-        # A spelling that the catalogue does not know opens nothing here: nobody knows what it stands for.
+        # A spelling that the catalogue does not know opens nothing here: its meaning is unknown.
         return needed, () if verdict is Verdict.GRANTED else (missing or needed)
 
     return judge
@@ -131,7 +131,7 @@ def observed_groups(known: Groups, seen: ObservedRoute) -> Groups:
 
 
 def title_of_route(method: str, path: str) -> str:
-    """Return the kind of resource that a request is about, ``"other"`` where the catalogue knows none."""
+    """Return the kind of resource that a request is about; ``"other"`` if the catalogue knows none."""
     from obo_kit.scopes import catalogue, route_for
 
     route = route_for(method, path)
@@ -139,7 +139,7 @@ def title_of_route(method: str, path: str) -> str:
 
 
 def open_session() -> contextlib.AbstractContextManager[UserSession]:
-    """Open a session of whoever is asking."""
+    """Open a session for the user of the current request."""
     from obo_kit.session._entry import user_session
 
     return user_session()
@@ -147,7 +147,7 @@ def open_session() -> contextlib.AbstractContextManager[UserSession]:
 
 @contextlib.contextmanager
 def new_process() -> Iterator[None]:
-    """Have this process act as one that has served nobody yet, for the block."""
+    """Treat this process, for the block, as one that has served nobody yet."""
     before = saved()
     reset_process_state()
     try:

@@ -1,4 +1,4 @@
-"""The packages that the local workspace runs on, all of the extra ``testing``."""
+"""The packages that the local workspace needs. The extra ``testing`` installs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = {
 
 
 def check_packages() -> None:
-    """Check that everything is installed. ImportError names what is not."""
+    """Check that all packages are installed. The ImportError names the missing ones."""
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         msg = f"The local workspace needs {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""``pytest --obo-audit``: what the suite's tools used against what they declare, and an exit status that says so."""
+"""``pytest --obo-audit``: compare the scopes that the suite's tools use with those they declare, and set the exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Audit"]
 
 
 class Audit:
-    """Lives as long as pytest's session; with ``pytest-xdist`` each worker has its own, and the controller adds them up."""
+    """Lives as long as pytest's session. With ``pytest-xdist``, each worker has its own, and the controller adds them up."""
 
     def __init__(self, config: pytest.Config, file: str | None) -> None:
         self._config = config
@@ -25,19 +25,19 @@ class Audit:
         self._wrong = ""
 
     def pytest_sessionstart(self) -> None:
-        """Begin to watch: before the agent is imported."""
+        """Begin to observe before the agent is imported."""
         self._watching.enter_context(self._watch)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add what a worker has seen; one that crashed left nothing."""
+        """Add a worker's report. A worker that crashed left none."""
         state = getattr(node, "workeroutput", {}).get("obo_audit")
         if state is not None:
             self._report.add_state(state)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Judge, and fail a run that would have passed."""
+        """Judge the report, and fail a run that would have passed."""
         self._watching.close()
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is not None:

@@ -1,20 +1,20 @@
 """The refusals of the local workspace, each with its standing and its source.
 
-Each service declares its own beside its code (``declare``); those of the token and of the request are here.
+Each service declares its own refusals beside its code (``declare``). Those about the token and the request are here.
 
-``standing`` says how sure we are that the platform answers so:
+``standing`` says how sure we are that the platform answers this way:
 
 ``documented``
     Databricks' documentation, or code that Databricks ships, says so.
 ``reported``
     Somebody saw it on a workspace and wrote it down.
 ``inferred``
-    Nobody wrote it down; this is the answer that fits the rest best.
+    Nobody wrote it down. This answer fits the rest best.
 ``observed``
-    A recording of a workspace has it (``LocalWorkspace(recording=…)``). No refusal is declared so.
+    A recording of a workspace contains it (``LocalWorkspace(recording=…)``). No refusal in the tables has this standing.
 
-``source`` names a refusal that was recorded (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public
-file by its number in a search index (``fid:``); or it says what the answer was inferred from.
+``source`` names a recorded refusal (``errors.``), a kind of resource in the catalogue (``kinds.``), or a public file by its
+number in a search index (``fid:``); or it says what the answer was inferred from.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Form = Literal["json", "text", "html", "empty"]
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """One way to say no.
+    """One refusal.
 
     Attributes:
-        status: HTTP status. 200 where the platform reports the refusal as data (SQL, Genie).
-        code: ``error_code`` of the body. A number where the platform sends a number.
-        text: Message; the fields in braces are filled in, ``{request}`` with a request id.
-        decision: What the request log records.
+        status: HTTP status; 200 if the platform reports the refusal as data (SQL, Genie).
+        code: ``error_code`` of the body; a number if the platform sends a number.
+        text: The message. The fields in braces are filled in, ``{request}`` with a request id.
+        decision: The decision in the request log.
         standing: See the module.
         source: See the module.
         headers: Response headers that come with it.
         sql_state: SQLSTATE of a failed statement.
-        form: How the body is written: an object of JSON, the text alone, a page, or nothing.
-        content_type: Content type of the answer, where it is not the usual one of its form.
-        details: The platform's ``details``: by the end of their type, or as they were recorded.
+        form: The form of the body: a JSON object, only the text, a page, or nothing.
+        content_type: Content type of the answer, if it is not the usual one of its form.
+        details: The platform's ``details``: the last part of their type, or as they were recorded.
     """
 
     status: int
@@ -67,7 +67,7 @@ class Refusal:
 _OAUTH_CODES = frozenset({"invalid_client", "invalid_grant", "invalid_scope", "unsupported_grant_type"})
 _TOKEN_HEADERS = {"X-Databricks-Reason-Phrase": "Invalid access token."}
 
-# What the platform adds to an error, as it was reported of model serving.
+# The details that the platform adds to an error, as reported of model serving.
 _DETAILS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "RequestInfo": lambda: {
         "@type": "type.googleapis.com/google.rpc.RequestInfo",
@@ -77,11 +77,11 @@ _DETAILS: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 
 REFUSALS: dict[str, Refusal] = {}
-"""All that have been declared, by key."""
+"""All declared refusals, by key."""
 
 
 def declare(refusals: Mapping[str, Refusal]) -> None:
-    """Add the refusals of a service. ValueError where another service has declared one of the same key."""
+    """Add the refusals of a service. Raises ValueError if another service has declared one of the same key."""
     if taken := REFUSALS.keys() & refusals.keys():
         msg = f"Refusals are declared once: {', '.join(sorted(taken))}"
         raise ValueError(msg)
@@ -98,16 +98,16 @@ class Speaker(Protocol):
 
 
 SPEAKER: contextvars.ContextVar[Speaker | None] = contextvars.ContextVar("obo_kit.testing.speaker", default=None)
-"""Who words the refusals of the request that is being answered, in place of the table."""
+"""Words the refusals of the request that is being answered, in place of the table."""
 
 
 def filled(key: str, fields: Mapping[str, str], missing: tuple[str, ...] = ()) -> tuple[Refusal, str]:
     """Return a refusal as this workspace gives it, and its message with the fields filled in.
 
     Args:
-        key: Of the table.
-        fields: What stands in the braces.
-        missing: Scopes that the token lacks.
+        key: The key in the table.
+        fields: The values for the braces.
+        missing: The scopes that the token lacks.
     """
     declared, speaker = REFUSALS[key], SPEAKER.get()
     spoken = speaker.refusal(key, declared, fields, missing) if speaker is not None else None
@@ -120,14 +120,14 @@ def refusal_text(key: str, **fields: str) -> str:
 
 
 class RefusedError(Exception):
-    """A request is refused. Raised by the handlers, turned into an answer by the gate; never leaves the server.
+    """A request is refused. Handlers raise it, and the gate turns it into an answer. It never leaves the server.
 
     Attributes:
-        key: Of the table.
+        key: The key in the table.
         refusal: Its entry, as this workspace gives it.
         message: Its text, filled in.
-        fields: What it was filled in with.
-        missing: Scopes the token lacks.
+        fields: The values that fill the text.
+        missing: The scopes that the token lacks.
     """
 
     def __init__(self, key: str, /, *, missing: tuple[str, ...] = (), **fields: str) -> None:
@@ -139,7 +139,7 @@ class RefusedError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON body, as the REST API (or, under ``/oidc``, OAuth) shapes it."""
+        """Return the JSON body in the form of the REST API (or, under ``/oidc``, of OAuth)."""
         if self.refusal.code in _OAUTH_CODES:
             return {"error": self.refusal.code, "error_description": self.message}
         body: dict[str, Any] = {"error_code": self.refusal.code, "message": self.message}

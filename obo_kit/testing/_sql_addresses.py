@@ -1,8 +1,8 @@
-"""Lets databricks-sql-connector find a local workspace by the host that a runtime names, as it finds the platform.
+"""Let databricks-sql-connector find a local workspace by the host that a runtime sets, as it finds the platform.
 
-The connector puts ``https://`` before every host and port 443 behind it, so that an app that passes ``Config().host`` on
-reaches nothing on loopback. While a runtime is open, hosts on loopback are told to it in the way that it takes them.
-Read in databricks-sql-connector 4.2 to 4.9.
+The connector puts ``https://`` before every host and uses port 443, so an app that passes ``Config().host`` on would not reach
+a workspace on loopback. While a runtime is open, this module passes hosts on loopback to the connector in a form that it
+accepts. Read in databricks-sql-connector 4.2 to 4.9.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["on_loopback"]
 _MODULE = "databricks.sql.client"
 _LOOPBACK = "127.0.0.1"
 _lock = threading.Lock()
-# Addresses of the workspaces whose runtimes are open, the innermost last.
+# The addresses of the workspaces whose runtimes are open, the innermost last.
 _hosts: list[str] = []
 
 
 @contextlib.contextmanager
 def on_loopback(host: str) -> Iterator[None]:
-    """Have the connector reach this workspace for the block."""
+    """Make the connector reach this workspace for the block."""
     with _lock:
         _hosts.append(host)
         module = sys.modules.get(_MODULE)
@@ -45,7 +45,7 @@ def on_loopback(host: str) -> Iterator[None]:
 
 
 def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, Any]:
-    """Return what the connector is told in place of a host on loopback; nothing for any other host."""
+    """Return the connector's arguments for a host on loopback; empty for any other host."""
     parts = urlsplit(server_hostname if "://" in server_hostname else f"//{server_hostname}")
     with _lock:
         fitting = [host for host in _hosts if parts.port in {None, urlsplit(host).port}]
@@ -68,10 +68,10 @@ def _teach(module: ModuleType) -> None:
 
     @functools.wraps(known)
     def init(self: Any, server_hostname: str, http_path: str, *args: Any, **kwargs: Any) -> None:
-        told = _settings(str(server_hostname), str(http_path), bool(kwargs.get("use_sea")))
+        settings = _settings(str(server_hostname), str(http_path), bool(kwargs.get("use_sea")))
         if "_connection_uri" not in kwargs:
-            server_hostname = told.pop("server_hostname", server_hostname)
-            kwargs = {**kwargs, **told}
+            server_hostname = settings.pop("server_hostname", server_hostname)
+            kwargs = {**kwargs, **settings}
         known(self, server_hostname, http_path, *args, **kwargs)
 
     init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
@@ -84,7 +84,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's own spec, with a step after it has been executed."""
+        """Return the module's own spec, with an extra step after the module is executed."""
         if fullname != _MODULE:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

@@ -1,8 +1,8 @@
-"""A local workspace written down: a YAML file, or the same as a mapping.
+"""Read a local workspace from a configuration: a YAML file, or the same as a mapping.
 
-There is no list of sections here. They are the ``add_*`` methods of the workspace, in the order in which the class defines
-them: ``add_genie_space`` reads ``genie_spaces:``, and the keys of an entry are the parameters of the method. What can be
-set on a workspace (``latency``) can be set at the top of the file.
+There is no list of sections here. The sections are the workspace's ``add_*`` methods, in the order in which the class defines
+them: ``add_genie_space`` reads ``genie_spaces:``, and the keys of an entry are the parameters of the method. A property that
+can be set on a workspace (``latency``) can be set at the top of the file.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _ANY = "*"
 
 
 def fill(workspace: IdentityMixin, source: Source) -> None:
-    """Put into a workspace what a configuration says.
+    """Fill a workspace from a configuration.
 
     Raises:
-        ConfigError: It cannot be read, or an entry does not fit.
+        ConfigError: The configuration cannot be read, or an entry does not fit.
     """
     document = _read(source)
     top = document.mapping((), document.data)
     sections = _sections(type(workspace))
-    settings = [name for name, found in inspect.getmembers(type(workspace)) if _settable(found)]
+    settings = [name for name, member in inspect.getmembers(type(workspace)) if _settable(member)]
     for key in top:
         if key in _BIND:
-            raise document.error((key,), "the local workspace listens on 127.0.0.1 and nowhere else; leave this out")
+            raise document.error((key,), "the local workspace listens on 127.0.0.1 and nowhere else; omit this key")
         if key not in {*sections, *settings, "grants"}:
             raise document.unknown((key,), [*sections, "grants", *settings])
     for key, method in sections.items():
@@ -55,7 +55,7 @@ def fill(workspace: IdentityMixin, source: Source) -> None:
 
 
 def users_of(source: Source) -> list[str]:
-    """Names of the users in a configuration. ConfigError where it cannot be read."""
+    """Return the names of the users in a configuration. Raises ConfigError if it cannot be read."""
     document = _read(source)
     users = document.mapping((), document.data).get("users")
     entries = _entries(document, "users", users, IdentityMixin.add_user)
@@ -67,9 +67,9 @@ def users_of(source: Source) -> list[str]:
 
 def _sections(workspace_type: type) -> dict[str, Callable[..., Any]]:
     methods = {
-        name: found
+        name: method
         for mixin in workspace_type.__mro__
-        for name, found in vars(mixin).items()
+        for name, method in vars(mixin).items()
         if name.startswith("add_")
     }
     return {_plural(name.removeprefix("add_")): method for name, method in methods.items()}
@@ -79,12 +79,12 @@ def _plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("x", "s")) else "s")
 
 
-def _settable(found: object) -> bool:
-    return isinstance(found, property) and found.fset is not None
+def _settable(member: object) -> bool:
+    return isinstance(member, property) and member.fset is not None
 
 
 def _setting(document: Document, setting: property, value: Any) -> Any:
-    """The value as the setting takes it: a path is one from the file's folder."""
+    """Return the value in the form that the setting takes: a path is relative to the file's folder."""
     assert setting.fset is not None
     (annotation,) = list(inspect.signature(setting.fset).parameters.values())[1:]
     is_path = "os.PathLike[str]" in str(annotation.annotation)
@@ -94,7 +94,7 @@ def _setting(document: Document, setting: property, value: Any) -> Any:
 def _entries(
     document: Document, section: str, value: Any, method: Callable[..., Any]
 ) -> Iterator[tuple[Place, str | None, Mapping[str, Any]]]:
-    """The calls that a section asks for: where, the first argument where it is the entry's name, and the others."""
+    """Yield the calls of a section: the place, the first argument if it is the entry's name, and the other arguments."""
     first, *others = list(inspect.signature(method).parameters.values())[1:]
     needed = [parameter.name for parameter in others if parameter.default is parameter.empty]
     if isinstance(value, list):
@@ -116,9 +116,13 @@ def _grants(document: Document, value: Any) -> Iterator[tuple[Place, Mapping[str
     for principal, privileges in document.mapping(("grants",), value).items():
         for privilege, securables in document.mapping(("grants", principal), privileges).items():
             path: Place = ("grants", principal, privilege)
-            for number, one in enumerate(securables if isinstance(securables, list) else [securables]):
+            for number, securable in enumerate(securables if isinstance(securables, list) else [securables]):
                 place = (*path, number) if isinstance(securables, list) else path
-                options = dict(one) if isinstance(one, Mapping) else {"securable": document.texts.get(place, one)}
+                options = (
+                    dict(securable)
+                    if isinstance(securable, Mapping)
+                    else {"securable": document.texts.get(place, securable)}
+                )
                 yield place, {"principal": principal, "privilege": privilege, **options}
 
 
@@ -142,7 +146,7 @@ def _call(
 
 
 def _fitting(document: Document, path: Place, parameter: inspect.Parameter, value: Any) -> Any:
-    """The value as the parameter takes it: texts as they were written, rows of a file, a scripted model."""
+    """Return the value in the form that the parameter takes: text as it was written, rows of a file, a scripted model."""
     annotation = str(parameter.annotation)
     wanted = set(annotation.split(" | "))
     if parameter.name == "rows" and isinstance(value, str):
@@ -178,7 +182,7 @@ _SAID = {"str": "text", "int": "a whole number", "float": "a number", "bool": "t
 
 
 def scripted(script: Any) -> Callable[[dict[str, Any]], Any]:
-    """A chat model that says what is written down.
+    """Return a chat model that gives the scripted answers.
 
     Args:
         script: One answer for everything; a list with an answer for each turn of a conversation, the last one for all
@@ -186,7 +190,7 @@ def scripted(script: Any) -> Callable[[dict[str, Any]], Any]:
             An answer is text, or an assistant message with ``content`` and ``tool_calls``.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The script has none of these forms.
     """
     if _is_answer(script):
         return lambda _body: script
@@ -217,7 +221,7 @@ def _question(body: Mapping[str, Any]) -> str:
 def _look_up(answers: Mapping[str, Any], question: str) -> Any:
     answer = answers.get(normal(question), answers.get(_ANY))
     if answer is None:
-        msg = f"no answer is written down for {question!r}, and none for '*'"
+        msg = f"the script has no answer for {question!r}, and none for '*'"
         raise LookupError(msg)
     return answer
 
@@ -232,16 +236,16 @@ def _read(source: Source) -> Document:
 
 
 def _import(name: str, folder: Path) -> Any:
-    """What ``module:name`` stands for; modules beside the file are found too."""
+    """Return the object that ``module:name`` stands for. Modules beside the file are found too."""
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         msg = f"write !python module:name, not {name!r}"
         raise ValueError(msg)
     sys.path.insert(0, str(folder))
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     finally:
         sys.path.remove(str(folder))
-    return found
+    return target

@@ -1,7 +1,7 @@
 """The pytest plugin: a workspace per test, and blocks of a test that run as one of its users.
 
-pytest loads it in every run where the kit is installed, so it imports nothing until a test asks for a fixture. The fixtures
-need the extra ``testing`` and say so where it is missing.
+pytest loads it in every run if the kit is installed, so it imports nothing until a test asks for a fixture. The fixtures need
+the extra ``testing``, and say so if it is missing.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["as_user", "local_workspace", "obo_runtime", "obo_workspace_config"]
 
-_MARKER = (
-    "obo_users(*names): the users that obo_user stands for, one after the other; without it, all of the workspace's."
-)
+_MARKER = "obo_users(*names): the users that obo_user stands for, one after the other; without it, all users of the workspace."
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the ini option, and the audit."""
+    """Declare the ini option and the audit options."""
     parser.addini("obo_workspace", "YAML file that local_workspace is made from, relative to the rootdir.", default="")
     group = parser.getgroup("obo_kit")
     group.addoption(
         "--obo-audit",
         action="store_true",
-        help="Compare the scopes that tools use with those they declare; fail where they differ.",
+        help="Compare the scopes that tools use with those they declare; fail if they differ.",
     )
     group.addoption("--obo-audit-json", metavar="FILE", help="The same, and write the report to FILE as JSON.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, and begin the audit where it is asked for."""
+    """Declare the marker, and begin the audit if an option asks for it."""
     config.addinivalue_line("markers", _MARKER)
     file = config.getoption("--obo-audit-json")
     if config.getoption("--obo-audit") or file is not None:
@@ -57,8 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = list(marker.args) if marker is not None else _configured_users(metafunc.config)
     if not names:
         msg = (
-            "obo_user needs users: mark the test with @pytest.mark.obo_users('alice', 'bob'), or name a workspace file "
-            "that has some with the ini option obo_workspace"
+            "obo_user needs users: mark the test with @pytest.mark.obo_users('alice', 'bob'), or set the ini option "
+            "obo_workspace to a workspace file with users"
         )
         raise pytest.UsageError(msg)
     metafunc.parametrize("obo_user", names)
@@ -66,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def obo_workspace_config(pytestconfig: pytest.Config) -> Any:
-    """What ``local_workspace`` is made from: the file of the ini option ``obo_workspace``, or None for an empty workspace.
+    """Return the source of ``local_workspace``: the file of the ini option ``obo_workspace``; None for an empty workspace.
 
     Override it to return another path, or a mapping.
     """
@@ -75,7 +73,7 @@ def obo_workspace_config(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture
 def local_workspace(obo_workspace_config: Any) -> Iterator[LocalWorkspace]:
-    """A running workspace of this test's own. Starts and stops in milliseconds; grants and log begin afresh."""
+    """Yield a running workspace for this test. It starts and stops in milliseconds, with fresh grants and a fresh log."""
     from obo_kit.testing import LocalWorkspace
 
     made = LocalWorkspace() if obo_workspace_config is None else LocalWorkspace.from_config(obo_workspace_config)
@@ -85,7 +83,7 @@ def local_workspace(obo_workspace_config: Any) -> Iterator[LocalWorkspace]:
 
 @pytest.fixture
 def obo_runtime() -> Literal["model-serving", "apps", "notebook"]:
-    """The runtime that ``as_user`` puts the process in. Override it, or parametrise it directly."""
+    """Return the runtime that ``as_user`` puts the process in. Override it, or parametrise it directly."""
     return "model-serving"
 
 
@@ -93,19 +91,19 @@ def obo_runtime() -> Literal["model-serving", "apps", "notebook"]:
 def as_user(
     local_workspace: LocalWorkspace, obo_runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., contextlib.AbstractContextManager[UserSession]]]:
-    """Run a block as a user: ``with as_user("alice") as session:``; ``session.denials`` says what was refused.
+    """Run a block as a user: ``with as_user("alice") as session:``. ``session.denials`` lists the refusals.
 
-    For the whole test the process is in the runtime that ``obo_runtime`` names, so that ``WorkspaceClient()`` is the
-    agent itself and never whoever runs the tests; the block adds a request of the user, with an open session. Blocks may
+    For the whole test, the process is in the runtime that ``obo_runtime`` names, so that ``WorkspaceClient()`` is the agent
+    itself and never the person who runs the tests. The block adds a request of the user, with an open session. Blocks may
     run in several threads at the same time, except in a notebook, which has one user.
 
-    ``as_user(name, scopes=…, expires_in=…)`` say what the user's token is like. A call outside the declared scopes
-    raises, as on a developer's machine, and does not only warn as in a deployed agent.
+    ``as_user(name, scopes=…, expires_in=…)`` sets the scopes and the life of the user's token. A call outside the declared
+    scopes raises, as on a developer's machine. In a deployed agent it only warns.
     """
     from obo_kit.testing._kit import open_session
 
     if obo_runtime not in {"model-serving", "apps", "notebook"}:
-        msg = f"obo_runtime is 'model-serving', 'apps' or 'notebook', not {obo_runtime!r}"
+        msg = f"obo_runtime must be 'model-serving', 'apps' or 'notebook', not {obo_runtime!r}"
         raise pytest.UsageError(msg)
 
     def block(
@@ -133,7 +131,7 @@ def as_user(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Start each test as in a process that has served nobody: no user was named in it, and no session opened."""
+    """Start each test as a process that has served nobody: no user was named in it, and no session opened."""
     process = sys.modules.get("obo_kit.identity._process")
     if process is not None:
         process.reset_process_state()
@@ -141,7 +139,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show what the workspace saw under a test that fails."""
+    """Add the requests that the workspace saw to the report of a test that fails."""
     report = yield
     workspace = getattr(item, "funcargs", {}).get("local_workspace")
     if report.when == "call" and report.failed and workspace is not None:

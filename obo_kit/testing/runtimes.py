@@ -1,7 +1,7 @@
-"""Puts this process in the state in which a Databricks runtime runs an agent, and puts it back.
+"""Put this process in the state in which a Databricks runtime runs an agent, and restore it.
 
-The environment and the stand-in modules belong to the whole process. Runtimes nest in one thread; another thread that opens
-one meanwhile is refused. Users are different: any number of threads and tasks may serve one each, at the same time.
+The environment and the stand-in modules belong to the whole process. Runtimes nest within one thread. If another thread tries
+to open one meanwhile, it is refused. Users are different: any number of threads and tasks may serve one user each, at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TokenSource = Literal["request", "process"]
 _PER_REQUEST: TokenSource = "request"
 
 _MODULES = ("mlflowserving", "mlflowserving.scoring_server", "mlflowserving.scoring_server.agent_utils")
-# What tells a runtime, or lends an identity. A runtime starts without any of them and sets its own.
+# Variables that show a runtime, or provide an identity. A runtime starts without them and sets its own.
 _VARIABLES = (
     "DATABRICKS_ACCOUNT_ID",
     "DATABRICKS_APP_NAME",
@@ -47,7 +47,7 @@ _VARIABLES = (
     "IS_IN_DATABRICKS_MODEL_SERVING_ENV",
     "IS_IN_DB_MODEL_SERVING_ENV",
 )
-# What the issued user tokens of an App carry unasked: the catalogue's `always_granted_by`, and OpenID's.
+# Scopes that an app's user tokens carry unasked: the catalogue's `always_granted_by`, and OpenID's.
 _APP_SCOPES = ("openid", "profile", "email", "offline_access", "iam.current-user:read", "iam.access-control:read")
 _ABSENT = object()
 
@@ -62,7 +62,7 @@ class ModelServingRuntime:
 
     Attributes:
         service_principal: The identity of the model's system authorization.
-        token_source: Where the platform puts the invoker's token.
+        token_source: The place where the platform puts the invoker's token.
     """
 
     def __init__(self, mint: Mint, service_principal: ServicePrincipal, token_source: TokenSource) -> None:
@@ -77,15 +77,15 @@ class ModelServingRuntime:
     ) -> Iterator[dict[str, str]]:
         """Serve a request of this user: for the block, a fresh token of theirs is the invoker's.
 
-        Yields the headers of the request that name the user, as `AppRuntime.user` does: in Model Serving there are none.
+        Yields the request headers that name the user, as `AppRuntime.user` does. In Model Serving there are none.
 
-        With ``token_source="request"`` it belongs to this thread or task and what copies its context; with
-        ``"process"`` to the whole process, as the last request's token does there.
+        With ``token_source="request"``, the token belongs to this thread or task and to code that copies its context. With
+        ``"process"``, it belongs to the whole process, as the last request's token does there.
 
         Args:
             name: The user.
-            scopes: What the token carries: the ``api_scopes`` of the model's policy, on the platform.
-            expires_in: Life of the token, seconds.
+            scopes: The scopes that the token carries; on the platform, the ``api_scopes`` of the model's policy.
+            expires_in: Life of the token, in seconds.
 
         Raises:
             RuntimeError: The runtime's block has ended.
@@ -115,16 +115,15 @@ class AppRuntime:
 
     @contextlib.contextmanager
     def user(self, name: str, *, scopes: Iterable[str] = (), expires_in: float = 3600.0) -> Iterator[dict[str, str]]:
-        """Serve a request of this user: for the block, the headers of one are those of the request being served.
+        """Serve a request of this user: for the block, the yielded headers are those of the request being served.
 
-        They belong to this thread or task and what copies its context, and are found where the kit's ASGI middleware
-        and MLflow's agent server (if it has been imported) put them. An app that is driven over HTTP gets them with
-        ``headers``.
+        They belong to this thread or task and to code that copies its context. They are where the kit's ASGI middleware
+        and MLflow's agent server (if it has been imported) put them. For an app that you call over HTTP, use ``headers``.
 
         Args:
             name: The user.
             scopes: The app's ``user_api_scopes``.
-            expires_in: Life of the token, seconds.
+            expires_in: Life of the token, in seconds.
 
         Raises:
             RuntimeError: The runtime's block has ended.
@@ -149,8 +148,8 @@ class AppRuntime:
 
         Args:
             name: The user.
-            scopes: The app's ``user_api_scopes``; the token also carries what Apps grants always.
-            expires_in: Life of the token, seconds.
+            scopes: The app's ``user_api_scopes``. The token also carries the scopes that Apps always grants.
+            expires_in: Life of the token, in seconds.
         """
         who = self._directory.find(name)
         return {
@@ -168,9 +167,9 @@ class AppRuntime:
 def model_serving(
     mint: Mint, service_principal: ServicePrincipal, host: str, token_source: TokenSource
 ) -> Iterator[ModelServingRuntime]:
-    """Be Model Serving for the block."""
+    """Act as Model Serving for the block."""
     if token_source not in {"request", "process"}:
-        msg = f"token_source is 'request' or 'process', not {token_source!r}"
+        msg = f"token_source must be 'request' or 'process', not {token_source!r}"
         raise ValueError(msg)
     variables = {
         "IS_IN_DB_MODEL_SERVING_ENV": "true",
@@ -198,7 +197,7 @@ def app(
     host: str,
     workspace_id: str,
 ) -> Iterator[AppRuntime]:
-    """Be Databricks Apps for the block."""
+    """Act as Databricks Apps for the block."""
     variables = {
         "DATABRICKS_APP_NAME": name,
         "DATABRICKS_APP_PORT": "8000",
@@ -217,14 +216,14 @@ def app(
 
 @contextlib.contextmanager
 def notebook(token: str, host: str) -> Iterator[None]:
-    """Be a developer's notebook, or laptop, for the block."""
+    """Act as a developer's notebook, or laptop, for the block."""
     with _runtime({"DATABRICKS_HOST": host, "DATABRICKS_TOKEN": token}):
         yield
 
 
 @contextlib.contextmanager
 def invoker(token: str | None, token_source: TokenSource) -> Iterator[None]:
-    """Make a token the invoker's for the block; None takes it away."""
+    """Make a token the invoker's for the block. None removes it."""
     if token_source != _PER_REQUEST:
         slot = threading.main_thread().__dict__
         before = slot.get("invokers_token", _ABSENT)
@@ -250,7 +249,7 @@ def set_invoker(token: str | None) -> None:
 
 
 def _put_back(variable: contextvars.ContextVar[Any], token: contextvars.Token[Any]) -> None:
-    # Left from another context (a fixture's, say): there, the value was never set.
+    # The block may end in another context (a fixture's, for example), where the value was never set.
     with contextlib.suppress(ValueError):
         variable.reset(token)
 
@@ -262,7 +261,7 @@ def _check_open(is_open: bool) -> None:
 
 
 class _Process:
-    """The runtimes that this process is in, innermost last, and the thread that opened them."""
+    """The runtimes that this process is in, the innermost last, and the thread that opened them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -282,10 +281,10 @@ class _Process:
             return len(self._open)
 
     def leave(self, depth: int) -> bool:
-        """Put back what was before the runtime of that depth. False where those inside it are still open."""
+        """Restore the state from before the runtime of that depth. Return False if runtimes inside it are still open."""
         with self._lock:
             if len(self._open) < depth:
-                return True  # ended already, with one that it was in
+                return True  # it has ended already, together with an outer one
             innermost = len(self._open) == depth
             _, variables, modules = self._open[depth - 1]
             del self._open[depth - 1 :]
@@ -307,7 +306,7 @@ def _replace(mapping: MutableMapping[str, T], values: Mapping[str, T | None]) ->
 
 @contextlib.contextmanager
 def _runtime(variables: Mapping[str, str], *, modules: bool = False) -> Iterator[None]:
-    """Be in a runtime with these environment variables, and with the scoring server's module or without it."""
+    """Enter a runtime with these environment variables, and with or without the scoring server's module."""
     with new_process():
         yield from _surroundings(variables, modules=modules)
 
@@ -316,7 +315,7 @@ def _surroundings(variables: Mapping[str, str], *, modules: bool) -> Iterator[No
     depth = _process.enter()
     traced = _traces()
     try:
-        # Without this the SDK would read the developer's own ~/.databrickscfg, and send its token here.
+        # Without it, the SDK would read the developer's own ~/.databrickscfg, and send its token here.
         wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, **variables}
         _replace(os.environ, {name: wanted.get(name) for name in _VARIABLES})
         _replace(sys.modules, _scoring_server() if modules else dict.fromkeys(_MODULES))
@@ -329,19 +328,19 @@ def _surroundings(variables: Mapping[str, str], *, modules: bool) -> Iterator[No
     left = _process.leave(depth)
     _put_tracing_back(traced)
     if not left:
-        msg = "A runtime ended before one that was opened inside it; both are undone now. Nest their with blocks"
+        msg = "A runtime ended before one that was opened inside it, so both were ended. Nest their with blocks"
         raise RuntimeError(msg)
 
 
 def _traces() -> bool:
-    """Whether MLflow traces; until it is loaded, it would."""
+    """Return whether MLflow traces. It does by default, so this is true until MLflow is loaded."""
     provider = sys.modules.get("mlflow.tracing.provider")
     return provider is None or bool(provider.is_tracing_enabled())
 
 
 def _put_tracing_back(traced: bool) -> None:
-    # The first span in Model Serving switches MLflow's tracing off, for the whole life of a process. Left so, the next
-    # `log_model` here would hang: MLflow 3.17 waits for a lock that it holds itself.
+    # The first span in Model Serving switches off MLflow's tracing for the whole life of the process. If it stayed off, the
+    # next `log_model` here would hang: MLflow 3.17 waits for a lock that it holds itself.
     if traced and not _traces():
         import mlflow.tracing
 
@@ -349,7 +348,7 @@ def _put_tracing_back(traced: bool) -> None:
 
 
 def _scoring_server() -> dict[str, types.ModuleType | None]:
-    """The module from which the clients fetch the invoker's token."""
+    """Return the module from which the clients fetch the invoker's token, with its parent packages."""
     modules: dict[str, types.ModuleType | None] = {}
     parent: types.ModuleType | None = None
     for name in _MODULES:

@@ -1,4 +1,4 @@
-"""The local workspace itself: its life cycle and runtimes. What it serves, each service adds by a mixin."""
+"""The local workspace: its life cycle and runtimes. Each service adds its part by a mixin."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = ["LocalWorkspace"]
 
 
 class LocalWorkspace(
-    # In this order a configuration file is read: what needs something else comes after it.
+    # A configuration file is read in this order: a section comes after those that it needs.
     IdentityMixin,
     PermissionsMixin,
     TablesMixin,
@@ -66,12 +66,12 @@ class LocalWorkspace(
 ):
     """A workspace on loopback that the real Databricks clients talk to over HTTP.
 
-    A stand-in: it has users, tokens with scopes and expiry, grants, and the refusals of the platform, and it serves
-    answers of real engines (SQL on DuckDB, ranking by scikit-learn, models written as functions). What it answers is
-    documented, reported or inferred; each refusal in ``obo_kit.testing`` says which.
+    A stand-in: it has users, tokens with scopes and expiry, grants, and the refusals of the platform. Its answers come from
+    real engines (SQL on DuckDB, ranking by scikit-learn, models written as functions). Each answer is documented, reported
+    or inferred; each refusal in ``obo_kit.testing`` says which.
 
-    Fill it before or after it starts. It starts when entered (or with ``start``), listens on 127.0.0.1 only, and ends
-    with the block (or ``stop``), after which it cannot be started again::
+    Fill it before or after it starts. It starts when entered (or with ``start``), listens on 127.0.0.1 only, and ends with
+    the block (or ``stop``). After that it cannot start again::
 
         with LocalWorkspace() as workspace:
             workspace.add_user("alice")
@@ -81,18 +81,19 @@ class LocalWorkspace(
     ``alice@example.com``. Methods that name a principal take either; the log says ``alice``.
 
     Args:
-        latency: Seconds from the arrival of a request to its answer, at least. The attribute may be set at any time.
-        port: Port to listen on; 0 for one that is free.
-        strict_privileges: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. The attribute may be set at
+        latency: The minimum time from the arrival of a request to its answer, in seconds. You may set the attribute at any
+            time.
+        port: The port to listen on; 0 for a free one.
+        strict_privileges: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. You may set the attribute at
             any time.
-        recording: A recording of a workspace, or the path of its file: refusals then come in the words and forms that were
-            recorded, with the names of this workspace, and routes ask for the scopes that were seen to open them. What was
-            not recorded is answered as without it. The attribute may be set at any time, also to None.
+        recording: A recording of a workspace, or the path of its file. Refusals then have the recorded words and forms, with
+            the names of this workspace, and routes ask for the scopes that were seen to open them. Answers that were not
+            recorded stay as they are. You may set the attribute at any time, also to None.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
-        ssl_keyfile: Its key, where it is in another file.
+        ssl_keyfile: Its key, if it is in another file.
 
     Attributes:
-        log: Every request, with what was decided about it.
+        log: Every request, and the decision about it.
         workspace_id: Numeric id, as text; also the audience of the tokens.
 
     Raises:
@@ -117,7 +118,7 @@ class LocalWorkspace(
     ) -> None:
         check_packages()
         if not 0 <= port <= 65535:
-            msg = f"port is a number from 0 (any that is free) to 65535, not {port!r}"
+            msg = f"port must be a number from 0 (any free port) to 65535, not {port!r}"
             raise ValueError(msg)
         self.workspace_id = str(10**15 + secrets.randbelow(9 * 10**15))
         self.log = RequestLog()
@@ -150,18 +151,19 @@ class LocalWorkspace(
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any], *, port: int = 0) -> Self:
-        """Return a workspace with what a file says in it; it is not started yet.
+        """Return a workspace with the contents of a configuration. It is not started yet.
 
-        The sections are the ``add_*`` methods (``add_genie_space`` reads ``genie_spaces``), their keys the parameters of
-        these, besides ``grants`` and what can be set on a workspace, such as ``latency``; see ``docs/local-workspace.md``.
+        The sections are the ``add_*`` methods (``add_genie_space`` reads ``genie_spaces``), and their keys are the
+        parameters of these methods. A file may also have ``grants``, and set properties such as ``latency``; see
+        ``docs/local-workspace.md``.
 
         Args:
-            config: Path of a YAML file, or the same as a mapping. Paths in it are relative to the file's folder (a
-                mapping's: to the current one).
+            config: The path of a YAML file, or the same as a mapping. Paths in it are relative to the file's folder (in a
+                mapping: to the current one).
             port: As for the class.
 
         Raises:
-            ConfigError: It cannot be read, or an entry does not fit; says file, line and key.
+            ConfigError: It cannot be read, or an entry does not fit. The message names file, line and key.
             ImportError: PyYAML is not installed.
         """
         workspace = cls(port=port)
@@ -171,10 +173,10 @@ class LocalWorkspace(
     # ------------------------------------------------------------------ life
 
     def start(self) -> Self:
-        """Listen. RuntimeError where it runs already or has been stopped."""
+        """Begin to listen. Raises RuntimeError if it is running already or has been stopped."""
         with self._lock:
             if self._stopped or self._server is not None:
-                msg = "A local workspace starts once; make a new one"
+                msg = "A local workspace starts only once; make a new one"
                 raise RuntimeError(msg)
             self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="obo-kit-workspace")
             self._server = Server(self._gate, port=self._port, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
@@ -182,7 +184,7 @@ class LocalWorkspace(
         return self
 
     def stop(self) -> None:
-        """Stop listening, cut off what is in flight, free the port and the threads. May be called twice."""
+        """Stop listening, cut off requests in flight, and free the port and the threads. May be called twice."""
         with self._lock:
             server, self._server, self._stopped = self._server, None, True
         if server is not None:
@@ -207,7 +209,7 @@ class LocalWorkspace(
 
     @property
     def host(self) -> str:
-        """``http://127.0.0.1:PORT`` (https where a certificate was given). RuntimeError while it does not run."""
+        """Return ``http://127.0.0.1:PORT`` (https with a certificate). Raises RuntimeError while it does not run."""
         if self._server is None:
             msg = "The local workspace is not running: use it in a with block, or call start()"
             raise RuntimeError(msg)
@@ -215,35 +217,35 @@ class LocalWorkspace(
 
     @property
     def latency(self) -> float:
-        """Seconds from the arrival of a request to its answer, at least: the workspace's own work is part of them."""
+        """Return the minimum time from a request's arrival to its answer, in seconds. It includes the workspace's own work."""
         return self._gate.latency
 
     @latency.setter
     def latency(self, seconds: float) -> None:
         if not 0 <= seconds < 3600:
-            msg = f"latency is a number of seconds from 0 to 3600, not {seconds!r}"
+            msg = f"latency must be a number of seconds from 0 to 3600, not {seconds!r}"
             raise ValueError(msg)
         self._gate.latency = seconds
 
     @property
     def missing_scope_words(self) -> ScopeWords:
-        """How the refusal of a token without the scope is worded.
+        """Return the wording of the refusal for a missing scope.
 
-        ``"json"`` (the default) as most of the REST API does, ``"text"`` and ``"bare"`` in plain text, with the scope and
-        without, as newer surfaces were reported to do; ``"reported"`` as each surface was reported to do.
+        ``"json"`` (the default): as most of the REST API answers. ``"text"`` and ``"bare"``: plain text, with and without
+        the scope, as newer APIs were reported to answer. ``"reported"``: for each API as it was reported.
         """
         return self._gate.scope_words
 
     @missing_scope_words.setter
     def missing_scope_words(self, words: ScopeWords) -> None:
         if words not in get_args(ScopeWords):
-            msg = f"missing_scope_words is one of {', '.join(get_args(ScopeWords))}, not {words!r}"
+            msg = f"missing_scope_words must be one of {', '.join(get_args(ScopeWords))}, not {words!r}"
             raise ValueError(msg)
         self._gate.scope_words = words
 
     @property
     def recording(self) -> Recording | None:
-        """The recording in whose words this workspace refuses, or None."""
+        """Return the recording whose words this workspace uses to refuse, or None."""
         return self._gate.recorded.recording if self._gate.recorded is not None else None
 
     @recording.setter
@@ -262,11 +264,11 @@ class LocalWorkspace(
         service_principal: str | None = None,
         token_source: Literal["request", "process"] = "request",  # noqa: S107  no password
     ) -> contextlib.AbstractContextManager[ModelServingRuntime]:
-        """Be Model Serving for the block: its environment, its source of the invoker's token, and no other identity.
+        """Act as Model Serving for the block: its environment, its source of the invoker's token, and no other identity.
 
         Args:
-            service_principal: Name of the model's system identity; one is added where there is none of the name
-                (``"agent"`` by default).
+            service_principal: The name of the model's system identity (``"agent"`` by default); added if it does not exist
+                yet.
             token_source: ``"request"``: a token per request, fetched from the scoring server's module (a stand-in is
                 installed). ``"process"``: the main thread's ``invokers_token``, one for all requests.
         """
@@ -277,12 +279,12 @@ class LocalWorkspace(
     def as_app(
         self, *, service_principal: str | None = None, name: str = "local-app"
     ) -> contextlib.AbstractContextManager[AppRuntime]:
-        """Be Databricks Apps for the block: its environment, and headers as its proxy adds them.
+        """Act as Databricks Apps for the block: its environment, and headers as its proxy adds them.
 
         Args:
-            service_principal: Name of the app's own identity; one is added where there is none of the name (the app's
-                name by default).
-            name: Name of the app.
+            service_principal: The name of the app's own identity (the app's name by default); added if it does not exist
+                yet.
+            name: The name of the app.
         """
         from obo_kit.testing.runtimes import app
 
@@ -298,12 +300,12 @@ class LocalWorkspace(
     def as_notebook(
         self, user: str, *, scopes: Iterable[str] = ("all-apis",), expires_in: float = 3600.0
     ) -> contextlib.AbstractContextManager[None]:
-        """Be a developer's notebook for the block: host and token of that user in the environment, nothing else.
+        """Act as a developer's notebook for the block: host and token of that user in the environment, nothing else.
 
         Args:
             user: The developer.
-            scopes: What their token carries.
-            expires_in: Life of the token, seconds.
+            scopes: The scopes that their token carries.
+            expires_in: Life of the token, in seconds.
         """
         from obo_kit.testing.runtimes import notebook
 
@@ -320,17 +322,17 @@ class LocalWorkspace(
     ) -> Iterator[UserSession]:
         """Serve a request of this user for the block, with an open session: ``with workspace.as_user("alice") as session:``.
 
-        The process is in the runtime meanwhile, so that a second user is served after it, in the same thread. To serve
-        several at once, open the runtime yourself: ``with workspace.as_model_serving() as runtime:``.
+        The process is in the runtime for the block, so a second user is served after it, in the same thread. To serve
+        several users at once, open the runtime yourself: ``with workspace.as_model_serving() as runtime:``.
 
         Args:
             user: The user.
             runtime: Where the agent runs.
-            scopes: What the user's token carries.
-            expires_in: Life of the token, seconds.
+            scopes: The scopes that the user's token carries.
+            expires_in: Life of the token, in seconds.
 
         Yields:
-            The user's session; ``session.denials`` says what was refused.
+            The user's session. ``session.denials`` lists the refusals.
         """
         with contextlib.ExitStack() as stack:
             token: dict[str, Any] = {"scopes": scopes, "expires_in": expires_in}
@@ -349,14 +351,14 @@ class LocalWorkspace(
     def deploy(self, model_uri: str, *, endpoint: str) -> Iterator[Deployment]:
         """Serve a logged MLflow model for the block, as Model Serving would.
 
-        The model is loaded once, in Model Serving's environment, which this process is in until the block ends. Each
-        request runs in a worker thread with a token of its caller, exchanged for one with the ``api_scopes`` of the
-        model's policy; requests run at the same time. The endpoint's service principal, named like the endpoint, gets
-        what the system policy lists and nothing else.
+        The model is loaded once, in Model Serving's environment, which this process has until the block ends. Each request
+        runs in a worker thread with a token of its caller, exchanged for one with the ``api_scopes`` of the model's policy.
+        Requests run at the same time. The endpoint's service principal, named like the endpoint, gets what the system
+        policy lists and nothing else.
 
         Args:
-            model_uri: What ``mlflow.pyfunc.load_model`` takes.
-            endpoint: Name of the endpoint. Grant CAN QUERY on it inside the block.
+            model_uri: As for ``mlflow.pyfunc.load_model``.
+            endpoint: The name of the endpoint. Grant CAN QUERY on it inside the block.
 
         Raises:
             databricks.sdk.errors.InvalidParameterValue: The policy asks for a scope that Model Serving refuses.

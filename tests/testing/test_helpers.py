@@ -106,7 +106,7 @@ def test_grants_take_the_objects_that_a_tool_declares(workspace):
 
 
 def test_what_is_no_resource_is_refused(workspace):
-    with pytest.raises(ValueError, match="A securable is a name or a resource of MLflow's, not 7"):
+    with pytest.raises(ValueError, match="A securable is a name or an MLflow resource, not 7"):
         workspace.grant("bob", "SELECT", 7)
 
 

@@ -431,7 +431,7 @@ def test_runtimes_nest_and_are_undone_after_an_exception(workspace):
 def test_a_user_cannot_be_a_service_principal(workspace):
     with pytest.raises(ValueError, match="'alice' is a user, not a service principal"):
         workspace.as_model_serving(service_principal="alice")
-    with pytest.raises(ValueError, match="token_source is 'request' or 'process'"):
+    with pytest.raises(ValueError, match="token_source must be 'request' or 'process'"):
         workspace.as_model_serving(token_source="both").__enter__()
 
 

@@ -112,7 +112,7 @@ def test_a_scripted_model_answers_by_turn_or_by_question(write):
 
 def test_a_script_without_an_answer_is_an_error_of_the_model():
     model = scripted({"one?": "1"})
-    with pytest.raises(LookupError, match="no answer is written down for 'two', and none for"):
+    with pytest.raises(LookupError, match="the script has no answer for 'two', and none for"):
         model({"messages": [{"role": "user", "content": "two"}]})
     for nonsense in (7, [], {}, [7], {"a": 7}):
         with pytest.raises(ValueError, match="a model is an answer"):
@@ -175,7 +175,7 @@ def test_users_are_read_without_making_a_workspace(write):
         ("faults:\n  - kind: gremlin", 2, "faults.0", "A fault is one of"),
         ("faults:\n  - {status: 503}\n  - {status: 503, after: soon}", 3, "faults.1.after", "a whole number, not 'soon'"),
         ("latency: soon", 1, "latency", "does not fit"),
-        ("latency: -1", 1, "latency", "latency is a number of seconds"),
+        ("latency: -1", 1, "latency", "latency must be a number of seconds"),
         ("host: 0.0.0.0", 1, "host", "listens on 127.0.0.1 and nowhere else"),
         ("users:\n - [", 2, "", "is not YAML"),
         ("users: &a [*a]", 1, "users.0", "contains itself"),
@@ -219,5 +219,5 @@ def test_a_service_principal_nobody_added_is_an_error():
 
 @pytest.mark.parametrize("port", [-1, 70000])
 def test_a_port_is_a_port(port):
-    with pytest.raises(ValueError, match="port is a number from 0"):
+    with pytest.raises(ValueError, match="port must be a number from 0"):
         LocalWorkspace(port=port)

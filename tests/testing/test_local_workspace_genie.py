@@ -435,8 +435,8 @@ def test_the_genie_agent_is_refused_as_its_user(workspace):
     [
         ({}, "needs sql= or text="),
         ({"sql": "SELECT 1", "status": "DONE"}, "not 'DONE'"),
-        ({"sql": "SELECT 1", "error": "x"}, "error= where its status is FAILED, and only there"),
-        ({"status": "FAILED"}, "error= where its status is FAILED"),
+        ({"sql": "SELECT 1", "error": "x"}, "error= if its status is FAILED, and only then"),
+        ({"status": "FAILED"}, "error= if its status is FAILED"),
         ({"text": "x", "status": "QUERY_RESULT_EXPIRED"}, "needs sql= for its result to expire"),
     ],
 )
@@ -448,7 +448,7 @@ def test_an_answer_whose_fields_contradict_is_refused(fields, text):
 @pytest.mark.parametrize(
     ("space_id", "settings", "text"),
     [
-        ("a/b", {}, "made of letters, digits, - and _"),
+        ("a/b", {}, "consists of letters, digits, - and _"),
         ("s", {"tables": TICKETS}, "not the single string"),
         ("s", {"tables": ["main.s.gone"]}, "There is no table 'main.s.gone'"),
         ("s", {"warehouse_id": "gone"}, "There is no warehouse 'gone'"),

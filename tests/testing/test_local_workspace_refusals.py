@@ -117,7 +117,7 @@ def test_the_kit_explains_each_form(workspace, words):
 
 def test_the_words_can_be_set_in_a_file_and_are_checked():
     assert LocalWorkspace.from_config({"missing_scope_words": "reported"}).missing_scope_words == "reported"
-    with pytest.raises(ConfigError, match="missing_scope_words is one of reported, json, text, bare, not 'loud'"):
+    with pytest.raises(ConfigError, match="missing_scope_words must be one of reported, json, text, bare, not 'loud'"):
         LocalWorkspace.from_config({"missing_scope_words": "loud"})
 
 

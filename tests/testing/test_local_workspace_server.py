@@ -154,11 +154,11 @@ def test_it_starts_once_and_stops_as_often_as_asked():
         workspace.host  # noqa: B018
     assert "not running" in repr(workspace)
     workspace.start()
-    with pytest.raises(RuntimeError, match="starts once"):
+    with pytest.raises(RuntimeError, match="starts only once"):
         workspace.start()
     workspace.stop()
     workspace.stop()
-    with pytest.raises(RuntimeError, match="starts once"):
+    with pytest.raises(RuntimeError, match="starts only once"):
         workspace.start()
 
 
@@ -243,7 +243,7 @@ def test_a_certificate_that_is_not_there_is_an_error(tmp_path):
         (lambda w: w.add_table("main.s.t", []), "at least one row"),
         (lambda w: w.add_table("main.s.t", [{"a": 1}, {"a": "x"}]), "do not form columns"),
         (lambda w: w.add_index("main.s.i", ROWS, primary_key="no", text_column="text"), "needs a value in column 'no'"),
-        (lambda w: w.add_index("main.s.i", ROWS * 2, primary_key="id", text_column="text"), "holds a value twice"),
+        (lambda w: w.add_index("main.s.i", ROWS * 2, primary_key="id", text_column="text"), "has a repeated value"),
         (lambda w: w.add_genie_space("g", warehouse_id="no", tables=[], answers={}), "no warehouse 'no'"),
         (lambda w: w.add_endpoint("llm", "not callable"), "must be callable"),
         (lambda w: w.add_endpoint("a/b", lambda _: ""), "letters, digits"),
@@ -251,7 +251,7 @@ def test_a_certificate_that_is_not_there_is_an_error(tmp_path):
         (lambda w: w.grant("alice", "SELECT", "main.s.none"), "No securable named 'main.s.none'"),
         (lambda w: w.grant("alice", "SELECT", "x", kind="planet"), "No kind of securable is called 'planet'"),
         (lambda w: w.add_fault(status=99), "status from 200 to 599"),
-        (lambda w: setattr(w, "latency", -1), "latency is a number of seconds"),
+        (lambda w: setattr(w, "latency", -1), "latency must be a number of seconds"),
         (lambda w: setattr(w, "genie_polls", -1), "genie_polls is a number of polls"),
     ],
 )

@@ -227,9 +227,9 @@ def test_users_in_parallel_each_see_their_own(workspace):
     ("arguments", "text"),
     [
         ({"row_filter": "nothing = 1"}, "does not fit"),
-        ({"row_filter": "id ="}, "does not read"),
+        ({"row_filter": "id ="}, "cannot be read"),
         ({"row_filter": "nothing(id)"}, "does not fit"),
-        ({"row_filter": "id IN (SELECT id FROM main.hr.absent)"}, "names 'main.hr.absent', which is not there yet"),
+        ({"row_filter": "id IN (SELECT id FROM main.hr.absent)"}, "names 'main.hr.absent', which does not exist yet"),
         ({"column_masks": {"nothing": "NULL"}}, "has no column 'nothing' to mask"),
         ({"column_masks": {"id": "nothing"}}, "does not fit"),
         ({"column_masks": {"id": "main.hr.absent(id)"}}, "names 'main.hr.absent'"),

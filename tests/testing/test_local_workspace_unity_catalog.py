@@ -264,9 +264,9 @@ def test_the_toolkit_of_unity_catalog_makes_tools_of_functions(workspace):
         (("main.shop.total", "1"), "already a function"),
         (("total", "1"), "three parts"),
         (("main.shop.new", " ; "), "needs a body"),
-        (("main.shop.new", "1 +"), "does not read"),
-        (("main.shop.new", "(SELECT 1 FROM absent)"), "names 'main.shop.absent', which is not there yet"),
-        (("main.shop.new", "main.shop.new()"), "names 'main.shop.new', which is not there yet"),
+        (("main.shop.new", "1 +"), "cannot be read"),
+        (("main.shop.new", "(SELECT 1 FROM absent)"), "names 'main.shop.absent', which does not exist yet"),
+        (("main.shop.new", "main.shop.new()"), "names 'main.shop.new', which does not exist yet"),
         (("main.shop.new", "nothing(1)"), "does not fit"),
         (("main.shop.new", "(SELECT nothing FROM orders)"), "does not fit"),
         (("main.shop.new", "1", {"a": "TEXTUAL"}), "no SQL type"),
@@ -541,11 +541,11 @@ def test_the_metadata_of_a_connection_holds_no_credential(links):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"name": "a b", "url": "http://127.0.0.1:1"}, "made of letters"),
+        ({"name": "a b", "url": "http://127.0.0.1:1"}, "consists of letters"),
         ({"name": "crm", "url": "http://127.0.0.1:1"}, "another uc connection named"),
         ({"name": "new", "url": "127.0.0.1:1"}, "needs a URL"),
         ({"name": "new", "url": "http://127.0.0.1:1/?q=1"}, "needs a URL"),
-        ({"name": "new", "url": "http://127.0.0.1:1", "login": True, "headers": {"a": "b"}}, "give headers to log_in"),
+        ({"name": "new", "url": "http://127.0.0.1:1", "login": True, "headers": {"a": "b"}}, "pass headers to log_in"),
     ],
 )
 def test_a_connection_that_cannot_work_is_refused_when_it_is_added(links, arguments, text):

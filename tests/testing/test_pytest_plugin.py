@@ -169,7 +169,7 @@ def test_users_at_once_in_every_runtime(suite):
     )
     result = suite.runpytest_inprocess()
     result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*obo_runtime is 'model-serving', 'apps' or 'notebook', not 'spaceship'*"])
+    result.stdout.fnmatch_lines(["*obo_runtime must be 'model-serving', 'apps' or 'notebook', not 'spaceship'*"])
 
 
 def test_each_test_has_a_workspace_of_its_own_and_a_failure_shows_its_requests(suite):

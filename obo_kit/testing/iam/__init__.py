@@ -1,1 +1,1 @@
-"""Who may do what in the local workspace."""
+"""Principals and grants of the local workspace."""

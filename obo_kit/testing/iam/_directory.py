@@ -17,7 +17,7 @@ from obo_kit.testing._refusals import RefusedError
 
 __all__ = ["Caller", "Directory", "ExpiredTokenError", "Principal", "ServicePrincipal"]
 
-# Every user and service principal is in these without being put there, as on the platform.
+# Every user and service principal is a member of these implicitly, as on the platform.
 _EVERYONE = frozenset({"users", "account users"})
 
 
@@ -26,7 +26,7 @@ class ServicePrincipal:
     """A service principal and its credentials, for ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
 
     Attributes:
-        name: As it was added.
+        name: The name that it was added by.
         client_id: Its application id; also the ``sub`` of its tokens.
         client_secret: For OAuth M2M. Not in the repr.
     """
@@ -38,14 +38,14 @@ class ServicePrincipal:
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Somebody who can hold a token.
+    """A principal, who can hold a token.
 
     Attributes:
-        name: As added to the workspace: what the log and the error texts of this package say.
-        user_name: What the platform calls them: an e-mail address, or the client id of a service principal.
+        name: The name that it was added by. The log and the error texts of this package use it.
+        user_name: The platform's name: an e-mail address, or the client id of a service principal.
         kind: User or service principal.
         id: Numeric id, as text.
-        groups: Groups, the implicit ones included.
+        groups: Groups, including the implicit ones.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Principal:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who sent a request, as its token says. Lives as long as the request; the token itself is not kept.
+    """The sender of a request, by its token. Lives as long as the request; the token itself is not kept.
 
     Attributes:
         principal: The principal.
-        scopes: The scopes the token carries.
+        scopes: The scopes that the token carries.
         expires_at: Seconds since the epoch.
         token_id: The token's ``jti``.
     """
@@ -73,10 +73,10 @@ class Caller:
 
 
 class ExpiredTokenError(RefusedError):
-    """A token that was valid once.
+    """A token was valid once and has expired.
 
     Attributes:
-        caller: Whose it was.
+        caller: The owner of the token.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -92,7 +92,7 @@ def _named(groups: Iterable[str]) -> frozenset[str]:
 
 
 class Directory:
-    """The principals of one workspace. Lives as long as it; thread-safe."""
+    """The principals of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, workspace_id: str) -> None:
         self.workspace_id = workspace_id
@@ -101,7 +101,7 @@ class Directory:
         self._by_name: dict[str, Principal] = {}
         self._by_user_name: dict[str, Principal] = {}
         self._secrets: dict[str, str] = {}
-        # The groups that principals (by user name) and groups were put in themselves.
+        # Direct memberships, of principals (by user name) and of groups.
         self._memberships: dict[str, frozenset[str]] = {}
         self._nested: dict[str, frozenset[str]] = {}
         self._expired: set[str] = set()
@@ -109,12 +109,12 @@ class Directory:
         self.issuer = ""
 
     def add_user(self, name: str, groups: Iterable[str]) -> Principal:
-        """Add a user. ValueError where the name is empty or taken."""
+        """Add a user. Raises ValueError if the name is empty or taken."""
         user_name = name if "@" in name else f"{name}@example.com"
         return self._add(name, user_name, "user", groups)
 
     def add_service_principal(self, name: str) -> ServicePrincipal:
-        """Add a service principal with a fresh id and secret. ValueError where the name is empty or taken."""
+        """Add a service principal with a fresh id and secret. Raises ValueError if the name is empty or taken."""
         client_id = str(uuid.uuid4())
         secret = "dose" + secrets.token_hex(16)
         self._add(name, client_id, "service_principal", ())
@@ -123,9 +123,9 @@ class Directory:
         return ServicePrincipal(name=name, client_id=client_id, client_secret=secret)
 
     def add_group(self, name: str, groups: Iterable[str]) -> None:
-        """Add a group that is in other groups, and whose members are in them too.
+        """Add a group that is a member of other groups. Its members are members of them too.
 
-        ValueError where the name is unusable or taken, or where the groups come back to itself.
+        Raises ValueError if the name is unusable or taken, or if the groups form a circle.
         """
         with self._lock:
             parents = _named(groups)
@@ -142,7 +142,7 @@ class Directory:
                 self._by_name[principal.name] = self._by_user_name[principal.user_name] = changed
 
     def _above(self, groups: frozenset[str]) -> frozenset[str]:
-        """Return groups and those that they are in, directly or not."""
+        """Return groups, and the groups that they are members of, directly or not."""
         reached: set[str] = set()
         ahead = list(groups)
         while ahead:
@@ -153,14 +153,14 @@ class Directory:
         return frozenset(reached)
 
     def names(self, kind: Literal["user", "service_principal"]) -> tuple[str, ...]:
-        """Names of the principals of a kind, in the order they were added."""
+        """Return the names of the principals of a kind, in the order they were added."""
         with self._lock:
             return tuple(name for name, principal in self._by_name.items() if principal.kind == kind)
 
     def credentials(self, name: str) -> ServicePrincipal | None:
-        """The credentials of a service principal; None where there is none of that name.
+        """Return the credentials of a service principal; None if there is none of that name.
 
-        ValueError where the name is a user's.
+        Raises ValueError if the name is a user's.
         """
         with self._lock:
             principal = self._by_name.get(name)
@@ -173,7 +173,7 @@ class Directory:
         return ServicePrincipal(name=name, client_id=principal.user_name, client_secret=secret)
 
     def remove(self, name: str) -> None:
-        """Forget a principal; its tokens are invalid from now on."""
+        """Forget a principal. Its tokens are invalid from now on."""
         principal = self.find(name)
         with self._lock:
             self._by_name.pop(principal.name, None)
@@ -203,17 +203,17 @@ class Directory:
         return principal
 
     def find(self, name: str) -> Principal:
-        """Return the principal of that name, e-mail address or client id, or raise ValueError naming the nearest."""
+        """Return the principal of that name, e-mail address or client id. The ValueError names the nearest."""
         with self._lock:
-            found = self._by_name.get(name) or self._by_user_name.get(name)
+            principal = self._by_name.get(name) or self._by_user_name.get(name)
             known = sorted(self._by_name)
-        if found is None:
+        if principal is None:
             msg = f"No principal {name!r} in this workspace; there are: {', '.join(known) or 'none yet'}"
             raise ValueError(msg)
-        return found
+        return principal
 
     def grantee(self, name: str) -> str:
-        """Return the key under which grants to a principal, or to a group, are kept. ValueError where unknown."""
+        """Return the key for grants to a principal or a group. Raises ValueError if it is unknown."""
         with self._lock:
             groups = _EVERYONE.union(self._nested, *(principal.groups for principal in self._by_name.values()))
             principal = self._by_name.get(name) or self._by_user_name.get(name)
@@ -224,13 +224,13 @@ class Directory:
         return self.find(name).user_name
 
     def secret_matches(self, client_id: str, secret: str) -> bool:
-        """Whether these are the credentials of a service principal."""
+        """Return whether these are the credentials of a service principal."""
         with self._lock:
             known = self._secrets.get(client_id)
         return known is not None and secrets.compare_digest(known.encode(), secret.encode())
 
     def mint(self, principal: Principal, scopes: Iterable[str], expires_in: float) -> str:
-        """Issue a token. Lives ``expires_in`` seconds, rounded up to a whole one; zero or less is expired at once."""
+        """Issue a token. It lives ``expires_in`` seconds, rounded up to a whole one; zero or less is expired at once."""
         import jwt
 
         if isinstance(scopes, str):
@@ -249,10 +249,10 @@ class Directory:
         return jwt.encode(claims, self._key, algorithm="HS256", headers={"typ": "at+jwt"})
 
     def authenticate(self, authorization: str | None) -> Caller:
-        """Return who an Authorization header speaks for.
+        """Return the caller that an Authorization header identifies.
 
         Raises:
-            RefusedError: No header, another scheme, a token that is not this workspace's, or one that has expired.
+            RefusedError: There is no header, it has another scheme, or its token is not this workspace's or has expired.
         """
         import jwt
 
@@ -286,5 +286,5 @@ class Directory:
         return caller
 
     def expire(self, caller: Caller) -> None:
-        """Make the token of a request count as expired from now on; other tokens of the same user stay good."""
+        """Make the token of a request count as expired from now on. Other tokens of the same user stay valid."""
         self._expired.add(caller.token_id)

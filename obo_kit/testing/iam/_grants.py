@@ -1,4 +1,4 @@
-"""What there is to be granted in a local workspace, and who holds which privilege on it."""
+"""The securables of a local workspace, and who holds which privilege on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["PRIVILEGES", "Grants", "Lack", "lack_text", "parents"]
 
 _OWN = ("MANAGE", "ALL PRIVILEGES")
-# Privileges per kind of securable, the one that lets a user use it first; the grants of the catalogue.
+# Privileges per kind of securable. The first one lets a user use it; these are the grants of the catalogue.
 PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT", "MODIFY", *_OWN),
     "function": ("EXECUTE", *_OWN),
@@ -37,16 +37,16 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "uc_connection": ("USE CONNECTION", *_OWN),
     "app": ("CAN USE",),
 }
-# Tables and indexes share the names of Unity Catalog.
+# Tables and indexes share the namespace of Unity Catalog.
 _TABLES = ("table", "vector_search_index")
 _IN_SCHEMAS = frozenset({*_TABLES, "function"})
 
 Lack = tuple[str, str, str]
-"""A privilege, and the kind and name of what it is missing on."""
+"""A privilege, and the kind and name of the securable that it is missing on."""
 
 
 def lack_text(lack: Lack) -> str:
-    """Return what is missing, as the platform's refusals name it."""
+    """Return the missing privilege, worded as in the platform's refusals."""
     privilege, kind, name = lack
     securable = {"function": "Routine", "vector_search_index": "Table", "uc_connection": "Connection"}.get(
         kind, kind.title()
@@ -55,7 +55,7 @@ def lack_text(lack: Lack) -> str:
 
 
 def parents(kind: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield what a securable lies in, the catalog first."""
+    """Yield the securables that contain a securable, the catalog first."""
     if kind in _IN_SCHEMAS or kind == "schema":
         yield "catalog", name.partition(".")[0]
     if kind in _IN_SCHEMAS:
@@ -63,12 +63,12 @@ def parents(kind: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 class Grants:
-    """The securables of one workspace and the grants on them. Lives as long as it; thread-safe.
+    """The securables of one workspace and the grants on them. Lives as long as the workspace; thread-safe.
 
-    Privileges on a catalog or schema count for what lies in it. An owner holds every privilege on what is theirs.
+    Privileges on a catalog or schema count for everything in it. An owner holds every privilege on what they own.
 
     Attributes:
-        strict: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. Otherwise whoever holds a privilege on
+        strict: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. Otherwise, a user with a privilege on
             something in a schema is taken to hold them.
     """
 
@@ -80,7 +80,7 @@ class Grants:
         self.strict = False
 
     def register(self, kind: str, name: str, *, owner: str | None = None) -> None:
-        """Make a securable known, and the schema and catalog it lies in.
+        """Register a securable, and the schema and catalog that contain it.
 
         Args:
             kind: Kind of securable.
@@ -88,13 +88,13 @@ class Grants:
             owner: The principal or group that owns it; None for the author of the workspace.
 
         Raises:
-            ValueError: Another of its kind has the name, or there is no such principal.
+            ValueError: Another securable of its kind has the name, or there is no such principal.
         """
         grantee = self._directory.grantee(owner) if owner is not None else None
         with self._lock:
             kinds = _TABLES if kind in _TABLES else (kind,)
             if any((other, name) in self._grants for other in kinds):
-                msg = f"There is another {kind.replace('_', ' ')} named {name!r} already"
+                msg = f"There is already another {kind.replace('_', ' ')} named {name!r}"
                 raise ValueError(msg)
             for parent in parents(kind, name):
                 self._grants.setdefault(parent, set())
@@ -109,26 +109,26 @@ class Grants:
             self._owners.pop((kind, name), None)
 
     def exists(self, kind: str, name: str) -> bool:
-        """Whether there is such a securable."""
+        """Return whether there is such a securable."""
         with self._lock:
             return (kind, name) in self._grants
 
     def names(self, kind: str) -> list[str]:
-        """Names of all securables of a kind, sorted."""
+        """Return the names of all securables of a kind, sorted."""
         with self._lock:
             return sorted(name for known, name in self._grants if known == kind)
 
     # ------------------------------------------------------------------ granting
 
     def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None) -> None:
-        """Grant; see ``LocalWorkspace.grant``."""
+        """Grant a privilege; see ``LocalWorkspace.grant``."""
         entry, privilege = self._resolve(privilege, securable, kind)
         grantee = self._directory.grantee(principal)
         with self._lock:
             self._grants[entry].add((grantee, privilege))
 
     def revoke(self, principal: str, privilege: str, securable: str, *, kind: str | None) -> None:
-        """Revoke; see ``LocalWorkspace.revoke``."""
+        """Revoke a privilege; see ``LocalWorkspace.revoke``."""
         entry, privilege = self._resolve(privilege, securable, kind)
         grantee = self._directory.grantee(principal)
         with self._lock:
@@ -142,13 +142,13 @@ class Grants:
             self._owners[entry] = grantee
 
     def owner(self, kind: str, name: str) -> str | None:
-        """Return who owns a securable: a user name or a group. None for the author of the workspace."""
+        """Return the owner of a securable: a user name or a group; None for the author of the workspace."""
         with self._lock:
             grantee = self._owners.get((kind, name))
         return grantee.removeprefix("group:") if grantee is not None else None
 
     def entries(self) -> list[tuple[str, str, str, str]]:
-        """Return every grant, sorted: grantee (a user name or a group), privilege, kind and name of what it is on."""
+        """Return every grant, sorted: grantee (a user name or a group), privilege, and the securable's kind and name."""
         with self._lock:
             return sorted(
                 (grantee.removeprefix("group:"), privilege, kind, name)
@@ -170,11 +170,11 @@ class Grants:
     # ------------------------------------------------------------------ asking
 
     def holds(self, principal: Principal, privilege: str, kind: str, name: str) -> bool:
-        """Whether the principal, or a group of theirs, may do what the privilege is for."""
+        """Return whether the principal, or a group of theirs, may do what the privilege allows."""
         return self.missing(principal, privilege, kind, name) is None
 
     def missing(self, principal: Principal, privilege: str, kind: str, name: str) -> Lack | None:
-        """Return the first privilege that the principal lacks to use a privilege; None where they may."""
+        """Return the first privilege that the principal lacks to use a privilege; None if they lack none."""
         if self.strict:
             for parent_kind, parent in parents(kind, name):
                 needed = f"USE {parent_kind.upper()}"
@@ -185,14 +185,14 @@ class Grants:
         return privilege, kind, name
 
     def manages(self, principal: Principal, kind: str, name: str) -> bool:
-        """Whether the principal may grant, revoke and drop: an owner of it or of what it lies in, or MANAGE on these."""
+        """Return whether the principal may grant, revoke and drop: an owner of it or its parents, or MANAGE on these."""
         mine = self._grantees(principal)
         with self._lock:
             owned = any(self._owners.get(place) in mine for place in ((kind, name), *parents(kind, name)))
         return owned or self._held(principal, "MANAGE", kind, name)
 
     def sees(self, principal: Principal, kind: str, name: str) -> bool:
-        """Whether lists show a securable of Unity Catalog to the principal."""
+        """Return whether lists show a securable of Unity Catalog to the principal."""
         if any(self.holds(principal, privilege, kind, name) for privilege in PRIVILEGES[kind]):
             return True
         if self._held(principal, "BROWSE", "catalog", name.partition(".")[0]):

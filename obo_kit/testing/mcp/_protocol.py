@@ -1,4 +1,4 @@
-"""The Model Context Protocol, spoken by the package ``mcp`` (1.x or 2.x): one server, for one request."""
+"""Speak the Model Context Protocol with the package ``mcp`` (1.x or 2.x): one server for one request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def respond(call: Call, message: Mapping[str, Any], tools: Tools) -> Answe
         await manager.handle_request(exchange.scope, exchange.receive, exchange.send)
     error = exchange.error()
     if exchange.status >= 400 and not (error and _is_request(message)):
-        # What no MCP client would send is refused in the platform's shape, before any protocol is spoken (inferred).
+        # A request that no MCP client would send gets the platform's kind of refusal, not a protocol error (inferred).
         raise RefusedError("malformed", detail=error["message"] if error else exchange.body.decode())
     decision = session.decision
     if decision == "allowed" and error is not None:
@@ -50,7 +50,7 @@ def _is_request(message: Mapping[str, Any]) -> bool:
 
 
 class _Session:
-    """What the server is asked, and what was decided."""
+    """The question to the server, and the decision about it."""
 
     def __init__(self, message: Mapping[str, Any], tools: Tools) -> None:
         self.decision = "allowed"
@@ -59,7 +59,7 @@ class _Session:
         self._params: Mapping[str, Any] = params if isinstance(params, dict) else {}
 
     def server(self) -> Server[Any, Any]:
-        """An MCP server with the caller's tools."""
+        """Return an MCP server with the caller's tools."""
         make: Any = Server
         if not hasattr(Server, "call_tool"):  # mcp 2.x
             return make(_NAME, on_list_tools=self._list, on_call_tool=self._call)  # type: ignore[no-any-return]
@@ -109,13 +109,13 @@ class _Session:
         )
 
     def _error(self, error: RefusedError) -> Exception:
-        """A refusal as an error of JSON-RPC."""
+        """Return a refusal as a JSON-RPC error."""
         self.decision = error.refusal.decision
         return rpc_error(_INVALID_PARAMS, _text(error))
 
 
 def _refused(error: RefusedError) -> Result:
-    """A refused tool call. Inferred, but for the place of the code (P-AGENTBRICKS: ``structuredContent.error.code``)."""
+    """Return a refused tool call. Inferred, except the place of the code (P-AGENTBRICKS: ``structuredContent.error.code``)."""
     structured = {"error": {"code": error.refusal.code, "message": error.message}}
     return Result(text=_text(error), structured=structured, decision=error.refusal.decision)
 
@@ -126,7 +126,7 @@ def _text(error: RefusedError) -> str:
 
 
 def rpc_error(code: int, message: str) -> Exception:
-    """An error that the server sends as one of JSON-RPC."""
+    """Return an exception that the server sends as a JSON-RPC error."""
     exceptions: Any = mcp.shared.exceptions
     if hasattr(exceptions, "MCPError"):  # mcp 2.x
         return exceptions.MCPError(code, message)  # type: ignore[no-any-return]
@@ -137,7 +137,7 @@ class _Exchange:
     """One HTTP exchange in memory: the request as the gate has read it, and the answer of the server."""
 
     def __init__(self, call: Call) -> None:
-        # Who asks has been settled; the server is not told the token.
+        # The gate has already identified the caller, so the server gets no token.
         headers = [
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in call.headers.items()
@@ -161,7 +161,7 @@ class _Exchange:
 
     async def receive(self) -> Message:
         if self._raw is None:
-            # Nobody hangs up on a server that ends with the request.
+            # The client never disconnects from a server that ends with the request.
             await asyncio.Event().wait()
         raw, self._raw = self._raw, None
         return {"type": "http.request", "body": raw, "more_body": False}
@@ -173,7 +173,7 @@ class _Exchange:
             self.body += message.get("body", b"")
 
     def error(self) -> dict[str, Any] | None:
-        """The error of JSON-RPC that the server answers with, if it does."""
+        """Return the JSON-RPC error that the server answers with, if there is one."""
         try:
             return cast("dict[str, Any] | None", json.loads(self.body).get("error"))
         except ValueError:  # no body, or plain text

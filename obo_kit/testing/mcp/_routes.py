@@ -1,7 +1,7 @@
-"""Managed MCP servers: a real MCP server behind every path, whose tools are the workspace's own REST calls.
+"""Managed MCP servers: a real MCP server for every path, with tools that make the workspace's own REST calls.
 
-A server is made for a request and ends with it, so it belongs to one caller and keeps nothing. The package ``mcp`` is
-imported by the first request that needs it. Behind a connection is an MCP server of the author's own.
+A server is made for one request and ends with it, so it belongs to one caller and keeps no state. The first request that needs
+the package ``mcp`` imports it. An external MCP server is one of the author's own, behind a connection.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ declare(
 
 _BASE = "/api/2.0/mcp"
 _EXTERNAL = _BASE + "/external/{connection}"
-# The code that says: the user has to visit a page first (MCP, URL mode elicitation).
+# The code that tells the client to send the user to a page first (MCP, URL mode elicitation).
 _LOGIN_REQUIRED = -32042
 
 
@@ -74,7 +74,7 @@ class Mcp(Service):
         self._pool = core.threads
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         securables = ("/{catalog}/{schema}", "/{catalog}/{schema}/{name}")
         servers: dict[str, Callable[[Call], Tools]] = {
             "/genie/{space}": partial(GenieTools, self._inner),
@@ -101,7 +101,7 @@ class Mcp(Service):
     async def _serve(self, make: Callable[[Call], Tools], call: Call) -> Answer:
         message = call.json()
         tools = make(call)
-        # What one address stands for is refused as a whole, with the refusal of its REST API (inferred).
+        # A caller who may not use an address is refused for all tools, with the refusal of its REST API (inferred).
         await tools.open()
         protocol = await asyncio.get_running_loop().run_in_executor(
             self._pool(), importlib.import_module, "obo_kit.testing.mcp._protocol"
@@ -113,7 +113,7 @@ class Mcp(Service):
         return FunctionTools(self._functions, self._pool(), self._inner, call)
 
     async def _external(self, call: Call) -> Answer:
-        """Hand the request to the server behind a connection, as the connection's proxy does, and its answer back."""
+        """Pass the request on to the server behind a connection, as the connection's proxy does, and return its answer."""
         try:
             path = f"/api/2.0/unity-catalog/connections/{call.params['connection']}/proxy"
             return await self._inner(call, call.method, path, call.raw)
@@ -121,7 +121,7 @@ class Mcp(Service):
             number = call.json().get("id")
             if error.key != "connection_login" or number is None:
                 raise
-            # P-AGENTBRICKS documents the code; that it comes with status 200 to every request, and data, is inferred.
+            # P-AGENTBRICKS documents the code. Inferred: it comes with status 200 to every request, and with data.
             login = {
                 "mode": "url",
                 "elicitationId": call.params["connection"],
@@ -150,6 +150,6 @@ def _called_tool(call: Call) -> str | None:
 
 
 class McpMixin(Mixin):
-    """The managed MCP servers, which need nothing added."""
+    """The managed MCP servers. Nothing needs to be added for them."""
 
     _mcp = Part(Mcp)

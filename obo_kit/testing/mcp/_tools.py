@@ -1,8 +1,7 @@
-"""The tools of the managed MCP servers, each a few REST calls of the workspace made as whoever asks.
+"""The tools of the managed MCP servers. Each makes a few REST calls to the workspace as the caller.
 
-Names of tools and arguments, and the shapes of results, are documented or reported where not marked as inferred:
-Genie's, Databricks SQL's and the functions' by code that was written against a workspace, the ``_meta`` parameters by
-D-MCP.
+Names of tools and arguments, and the forms of results, are documented or reported unless marked as inferred: those of Genie,
+Databricks SQL and functions come from code that was written against a workspace, the ``_meta`` parameters from D-MCP.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from obo_kit.testing.services._functions import Function, Functions, Parameter
 
 __all__ = ["FunctionTools", "GenieTools", "Inner", "Request", "Result", "SearchTools", "SqlTools", "Tool", "Tools"]
 
-# Answers a REST call as part of a request: the request, method, path and body; see ``Gate.inner``.
+# Answers a REST call as part of a request. Takes the request, method, path and body; see ``Gate.inner``.
 Inner = Callable[[Call, str, str, bytes], Awaitable[Answer]]
 
 _TEXT = {"type": "string"}
@@ -29,13 +28,13 @@ _TEXT = {"type": "string"}
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """One tool, as it is listed.
+    """One tool, as the server lists it.
 
     Attributes:
         name: Its name.
-        description: What the model reads.
+        description: The description for the model.
         arguments: JSON schema per argument.
-        optional: The arguments that may be left out.
+        optional: The arguments that may be omitted.
     """
 
     name: str
@@ -45,19 +44,19 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of all arguments."""
+        """Return the JSON schema of all arguments."""
         required = [name for name in self.arguments if name not in self.optional]
         return {"type": "object", "properties": dict(self.arguments), "required": required}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a tool call came to. Anything but ``allowed`` is sent as ``isError``.
+    """The result of a tool call. Any decision except ``allowed`` is sent as ``isError``.
 
     Attributes:
-        text: What the model reads.
-        structured: The same as data, where the platform sends it.
-        decision: What the request log records.
+        text: The text for the model.
+        structured: The same as data, if the platform sends it.
+        decision: The decision in the request log.
     """
 
     text: str
@@ -67,21 +66,21 @@ class Result:
 
 @dataclass(kw_only=True)
 class Request:
-    """The arguments of a tool call and its ``_meta``, which the author sets and not the model."""
+    """The arguments of a tool call, and its ``_meta``, which the author sets and not the model."""
 
     name: str
     arguments: Mapping[str, Any]
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """An argument that must be there. RefusedError where it is not a text."""
+        """Return a required argument. Raises RefusedError if it is not text."""
         value = self.arguments.get(name)
         if not isinstance(value, str) or not value:
             raise RefusedError("invalid_parameter", detail=f"{name} must be a non-empty string")
         return value
 
     def option(self, name: str) -> str | None:
-        """A ``_meta`` parameter as text; numbers and booleans may be sent as such."""
+        """Return a ``_meta`` parameter as text. Numbers and booleans may be sent as such."""
         value = self.meta.get(name)
         if value is None or isinstance(value, str):
             return value
@@ -90,7 +89,7 @@ class Request:
         raise RefusedError("invalid_parameter", detail=f"_meta.{name} must be a string, a number or a boolean")
 
     def number(self, name: str, kind: type[int] | type[float], default: float | None = None) -> float | None:
-        """A ``_meta`` parameter that is a number. RefusedError where it is none."""
+        """Return a ``_meta`` parameter that is a number. Raises RefusedError if it is not one."""
         value = self.option(name)
         try:
             return default if value is None else kind(value)
@@ -106,21 +105,21 @@ class Tools:
         self._call = call
 
     async def open(self) -> None:
-        """Let the caller in, or raise RefusedError."""
+        """Admit the caller, or raise RefusedError."""
 
     async def offered(self) -> list[Tool]:
-        """The tools the caller may use."""
+        """Return the tools that the caller may use."""
         raise NotImplementedError
 
     async def run(self, request: Request) -> Result:
-        """Call a tool. RefusedError where it is refused, or is none (``mcp_tool_missing``)."""
+        """Call a tool. Raises RefusedError if it is refused, or if there is no such tool (``mcp_tool_missing``)."""
         raise NotImplementedError
 
     def _param(self, name: str) -> str:
         return self._call.params.get(name, "").lower()
 
     async def _rest(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], str]:
-        """Make a REST call as the caller; what it said, and what was decided."""
+        """Make a REST call as the caller. Return its answer, and the decision."""
         answer = await self._inner(self._call, method, path, b"" if body is None else json.dumps(body).encode())
         assert isinstance(answer.content, dict)
         return answer.content, answer.decision
@@ -133,7 +132,7 @@ class SchemaTools(Tools):
         return f"{self._param('catalog')}.{self._param('schema')}.{name}"
 
     def _securable(self, tool: str) -> str:
-        """The full name behind a tool of this server."""
+        """Return the full name behind a tool of this server."""
         prefix = _tool_name(self._full(""))
         name, only = tool.removeprefix(prefix), self._param("name")
         if not tool.startswith(prefix) or not name or (only and name != only):
@@ -233,11 +232,11 @@ class SearchTools(SchemaTools):
             await self._describe(self._full(self._param("name")))
 
     async def offered(self) -> list[Tool]:
-        found, _ = await self._rest("GET", "/api/2.0/vector-search/indexes")
+        answer, _ = await self._rest("GET", "/api/2.0/vector-search/indexes")
         start = self._full(self._param("name"))
         mine = [
             index["name"]
-            for index in found["vector_indexes"]
+            for index in answer["vector_indexes"]
             if index["name"] == start or (not self._param("name") and index["name"].startswith(start))
         ]
         return [
@@ -268,9 +267,9 @@ class SearchTools(SchemaTools):
         }
         if request.option("columns_to_rerank"):
             raise RefusedError("invalid_parameter", detail="The local workspace has no reranking model")
-        found, decision = await self._rest("POST", f"/api/2.0/vector-search/indexes/{name}/query", body)
-        names = [column["name"] for column in found["manifest"]["columns"]]
-        rows = [dict(zip(names, row, strict=True)) for row in found["result"]["data_array"]]
+        answer, decision = await self._rest("POST", f"/api/2.0/vector-search/indexes/{name}/query", body)
+        names = [column["name"] for column in answer["manifest"]["columns"]]
+        rows = [dict(zip(names, row, strict=True)) for row in answer["result"]["data_array"]]
         if (request.option("include_score") or "false").lower() != "true":
             for row in rows:
                 del row["score"]
@@ -352,7 +351,7 @@ def _argument(parameter: Parameter) -> dict[str, Any]:
 
 
 def _json(kind: str, text: str | None) -> Any:
-    """A value that SQL gives as text."""
+    """Convert a value that SQL returns as text."""
     return text if text is None or kind == "string" else json.loads(text)
 
 
@@ -397,7 +396,7 @@ class SqlTools(Tools):
 
 
 def _typed(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """A statement as the MCP servers write it: a value is ``{"string_value": …}``, and null is ``{}``."""
+    """Return a statement as the MCP servers write it: a value is ``{"string_value": …}``, and null is ``{}``."""
     body = dict(statement)
     if "result" in body:
         body["manifest"] = {**body["manifest"], "truncated": _truncated(body["manifest"])}
@@ -408,5 +407,5 @@ def _typed(statement: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _truncated(manifest: Mapping[str, Any]) -> bool:
-    """Only the first chunk is sent."""
+    """Return whether the result has more chunks: only the first one is sent."""
     return bool(manifest["truncated"]) or manifest["total_chunk_count"] > 1

@@ -1,4 +1,4 @@
-"""The embedding that the local workspace computes itself: real and repeatable, but no language model."""
+"""The embedding that the local workspace computes itself. It is real and repeatable, but not a language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIMENSION = 256
 
 
 def embed(texts: Sequence[str]) -> list[list[float]]:
-    """Return a vector of length 1 per text: its parts of words, hashed into ``DIMENSION`` numbers."""
+    """Return a vector of length 1 for each text: its parts of words, hashed into ``DIMENSION`` numbers."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     vectorizer: Any = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), n_features=DIMENSION)

@@ -1,6 +1,6 @@
 """The two filter languages of vector search: a dict on standard endpoints, SQL text on storage-optimised ones.
 
-Operators, and which endpoint takes which form, are documented (the vector search filtering guide).
+The vector search filtering guide documents the operators, and which endpoint takes which form.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# Seconds that a filter of SQL may take.
+# The time limit of a SQL filter, in seconds.
 _TIME_LIMIT = 10.0
 
 _Row = Mapping[str, Any]
@@ -33,10 +33,10 @@ _Test = Callable[[_Row], bool]
 def by_dict(rows: Sequence[_Row], filters_json: str, columns: Iterable[str]) -> set[int]:
     """Return the numbers of the rows that a dict keeps: ``col``, ``col NOT``, ``col <`` (and so on), ``col LIKE``.
 
-    Keys of one dict, and dicts in a list, all have to hold; ``a OR b <`` takes one value per column.
+    All keys of a dict, and all dicts in a list, must match. ``a OR b <`` takes one value per column.
 
     Raises:
-        RefusedError: It is no such dict.
+        RefusedError: The filter is not such a dict.
     """
     try:
         filters = json.loads(filters_json)
@@ -57,7 +57,7 @@ def _test(key: str, value: Any, columns: frozenset[str], in_list: bool) -> _Test
         return _single(key, value, columns, in_list)
     if not isinstance(value, list) or len(value) != len(keys):
         raise RefusedError("invalid_parameter", detail=f"Filter {key!r} needs a list with one value per column")
-    tests = [_single(one, wanted, columns, in_list) for one, wanted in zip(keys, value, strict=True)]
+    tests = [_single(name, wanted, columns, in_list) for name, wanted in zip(keys, value, strict=True)]
     return lambda row: any(test(row) for test in tests)
 
 
@@ -70,34 +70,34 @@ def _single(key: str, value: Any, columns: frozenset[str], in_list: bool) -> _Te
     if word == "NOT":
         return lambda row: not _equals(row.get(column), value)
     if word == "LIKE":
-        # Documented: it finds whole words; patterns only in the form of a list, for JSON in a column.
+        # Documented: LIKE finds whole words. It takes patterns only in the list form, for JSON in a column.
         like = _matches if in_list else _has_word
         values = value if isinstance(value, list) else [value]
-        return lambda row: any(like(str(row.get(column)), str(one)) for one in values)
+        return lambda row: any(like(str(row.get(column)), str(wanted_word)) for wanted_word in values)
     if word in _COMPARE:
         return lambda row: _holds(_COMPARE[word], row.get(column), value)
     raise RefusedError("search_filter_operator", filter=key)
 
 
-def _equals(held: Any, wanted: Any) -> bool:
-    """Whether a value, or one of an array's values, is the wanted one or among the wanted ones."""
+def _equals(stored: Any, wanted: Any) -> bool:
+    """Return whether a value, or an element of an array value, equals the wanted value or one of the wanted values."""
     values = wanted if isinstance(wanted, list) else [wanted]
-    mine = held if isinstance(held, list) else [held]
-    return any(_same(one, other) for one in mine for other in values)
+    mine = stored if isinstance(stored, list) else [stored]
+    return any(_same(element, other) for element in mine for other in values)
 
 
-def _same(held: Any, wanted: Any) -> bool:
-    if isinstance(held, datetime.date) and isinstance(wanted, str):
-        return _holds(operator.eq, held, wanted)
-    # True is no 1 here.
-    return isinstance(held, bool) == isinstance(wanted, bool) and bool(held == wanted)
+def _same(stored: Any, wanted: Any) -> bool:
+    if isinstance(stored, datetime.date) and isinstance(wanted, str):
+        return _holds(operator.eq, stored, wanted)
+    # True is not 1 here.
+    return isinstance(stored, bool) == isinstance(wanted, bool) and bool(stored == wanted)
 
 
-def _holds(compare: Callable[[Any, Any], bool], held: Any, wanted: Any) -> bool:
+def _holds(compare: Callable[[Any, Any], bool], stored: Any, wanted: Any) -> bool:
     try:
-        if isinstance(held, datetime.date) and isinstance(wanted, str):
-            held, wanted = _moment(held), _moment(datetime.datetime.fromisoformat(wanted.replace("Z", "+00:00")))
-        return held is not None and compare(held, wanted)
+        if isinstance(stored, datetime.date) and isinstance(wanted, str):
+            stored, wanted = _moment(stored), _moment(datetime.datetime.fromisoformat(wanted.replace("Z", "+00:00")))
+        return stored is not None and compare(stored, wanted)
     except (TypeError, ValueError):
         return False
 
@@ -116,10 +116,10 @@ def _matches(text: str, pattern: str) -> bool:
 
 
 def by_sql(rows: Sequence[_Row], condition: str, columns: Iterable[str]) -> set[int]:
-    """Return the numbers of the rows for which a condition holds, as DuckDB reads it. It sees nothing but these rows.
+    """Return the numbers of the rows that match a condition in DuckDB's reading. It sees only these rows.
 
     Raises:
-        RefusedError: DuckDB does not take it.
+        RefusedError: DuckDB does not accept the condition.
     """
     import duckdb
     import pyarrow as pa  # type: ignore[import-untyped]

@@ -1,4 +1,4 @@
-"""One vector search index: what it says about itself, its rows, and how they are ranked."""
+"""One vector search index: its description, its rows, and their ranking."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ QueryType = Literal["ANN", "HYBRID", "FULL_TEXT"]
 
 # Documented: hybrid and full-text searches return no more than this.
 KEYWORD_LIMIT = 200
-# The constant of reciprocal rank fusion (documented as the method of hybrid search).
+# The constant of reciprocal rank fusion, the documented method of hybrid search.
 _RRF = 60
-# A value of each type that the schema of a direct-access index may name.
+# A sample value of each type that the schema of a direct-access index may name.
 _SAMPLES: Mapping[str, Any] = {
     "string": "",
     "str": "",
@@ -47,14 +47,14 @@ class Index:
 
     Attributes:
         name: ``catalog.schema.index``, in lower case.
-        kind: How it is fed.
-        primary_key: Column that tells rows apart.
-        text_column: Column that is searched by text; None where nothing is.
-        vector_column: Column of vectors that the author computes; None where embeddings are managed.
-        dimension: Length of those vectors.
-        endpoint: Vector search endpoint it lives on.
-        embedding_endpoint: Serving endpoint named as the model of managed embeddings.
-        columns: Columns and their types (``string``, ``int``, ...), as a direct-access index tells them.
+        kind: How it gets its rows.
+        primary_key: The column that identifies rows.
+        text_column: The column that is searched by text; None if there is none.
+        vector_column: The column of vectors that the author computes; None if embeddings are managed.
+        dimension: The length of those vectors.
+        endpoint: The vector search endpoint that it is on.
+        embedding_endpoint: The serving endpoint that is named as the model of managed embeddings.
+        columns: Columns and their types (``string``, ``int``, ...), as a direct-access index reports them.
         content: The rows.
     """
 
@@ -70,11 +70,11 @@ class Index:
     content: _Content
 
     def sample(self) -> list[dict[str, Any]]:
-        """Rows that show the types of its columns: its own, or made up where it has none yet."""
+        """Return rows that show the types of its columns: its own rows, or made-up ones if it has none yet."""
         return list(self.content.now().rows) or [{name: _SAMPLES[kind] for name, kind in self.columns.items()}]
 
     def describe(self, host: str) -> dict[str, Any]:
-        """What the API says about it."""
+        """Return the API's description of the index."""
         state = "ONLINE_DIRECT_ACCESS" if self.kind == "direct-access" else "ONLINE_NO_PENDING_UPDATE"
         return {
             **self.summary(),
@@ -89,7 +89,7 @@ class Index:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What a list of indexes says about it."""
+        """Return the index's entry in a list of indexes."""
         return {
             "name": self.name,
             "endpoint_name": self.endpoint,
@@ -112,7 +112,7 @@ class Index:
         return {"delta_sync_index_spec": {**source_table, **embedding}}
 
     def mend(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row as it is kept, with a vector. ValueError, which says why, where it does not fit."""
+        """Return a row as it is stored, with a vector. The ValueError says why a row does not fit."""
         mended = dict(row)
         unknown = sorted(set(mended) - set(self.columns))
         if unknown:
@@ -132,7 +132,7 @@ class Index:
         return mended
 
     def vector(self, value: Any) -> list[float]:
-        """Return a vector of this index. ValueError, which says why, where it is none."""
+        """Return a vector of this index. The ValueError says why a value is not one."""
         value = value.tolist() if hasattr(value, "tolist") else value
         numbers = list(value) if isinstance(value, (list, tuple)) else []
         if len(numbers) != self.dimension or not all(_is_number(number) for number in numbers):
@@ -154,17 +154,19 @@ def new_index(
     endpoint: str,
     embedding_endpoint: str | None,
 ) -> Index:
-    """Make an index of rows; see ``LocalWorkspace.add_index``."""
-    given = records(rows)
+    """Build an index of rows; see ``LocalWorkspace.add_index``."""
+    row_records = records(rows)
     _check_shape(
-        name, has_rows=bool(given), kind=kind, text_column=text_column, vector_column=vector_column, schema=schema
+        name, has_rows=bool(row_records), kind=kind, text_column=text_column, vector_column=vector_column, schema=schema
     )
-    columns = dict(schema) if schema is not None else _schema(given, vector_column)
+    columns = dict(schema) if schema is not None else _schema(row_records, vector_column)
     for column in (primary_key, text_column, vector_column):
         if schema is not None and column is not None and column not in columns:
             msg = f"The schema of index {name!r} lacks the column {column!r}"
             raise ValueError(msg)
-    lengths = [len(row[vector_column]) for row in given if _has_length(row.get(vector_column))] if vector_column else []
+    lengths = (
+        [len(row[vector_column]) for row in row_records if _has_length(row.get(vector_column))] if vector_column else []
+    )
     index = Index(
         name=".".join(split_name(name)),
         kind=kind,
@@ -178,14 +180,14 @@ def new_index(
         content=_Content(primary_key, text_column, vector_column),
     )
     mended = []
-    for row in given:
+    for row in row_records:
         try:
             mended.append(index.mend(row))
         except ValueError as error:
             msg = f"Every row of index {name!r} {error}"
             raise ValueError(msg) from None
     if len({str(row[primary_key]) for row in mended}) != len(mended):
-        msg = f"Column {primary_key!r} of index {name!r} holds a value twice, so it is no primary key"
+        msg = f"Column {primary_key!r} of index {name!r} has a repeated value, so it cannot be the primary key"
         raise ValueError(msg)
     index.content.put(mended)
     return index
@@ -267,20 +269,20 @@ class _Content:
         self._snapshot: Snapshot | None = None
 
     def put(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows; one with a known key replaces the older one."""
+        """Add rows. A row with a known key replaces the older one."""
         with self._lock:
             self._rows.update((str(row[self._primary_key]), dict(row)) for row in rows)
             self._snapshot = None
 
     def remove(self, keys: Iterable[str]) -> int:
-        """Remove rows by their keys, as text; return how many there were."""
+        """Remove rows by their keys, as text. Return how many there were."""
         with self._lock:
-            found = [key for key in keys if self._rows.pop(key, None) is not None]
+            removed = [key for key in keys if self._rows.pop(key, None) is not None]
             self._snapshot = None
-        return len(found)
+        return len(removed)
 
     def now(self) -> Snapshot:
-        """The rows as they are now."""
+        """Return the current rows."""
         with self._lock:
             if self._snapshot is None:
                 self._snapshot = Snapshot(tuple(self._rows.values()), *self._columns)
@@ -298,13 +300,13 @@ class Snapshot:
     def rank(
         self, kind: QueryType, *, text: str, vector: Sequence[float] | None, keyword_columns: Sequence[str]
     ) -> list[tuple[int, float]]:
-        """Row numbers and scores, best first.
+        """Return row numbers and scores, best first.
 
         Args:
             kind: ``ANN``: all rows. ``FULL_TEXT``: those with a word of the text. ``HYBRID``: both, fused.
             text: The query.
-            vector: The query, where the vectors are the author's own.
-            keyword_columns: Columns whose words count; all columns of text where empty.
+            vector: The query as a vector, if the vectors are the author's own.
+            keyword_columns: The columns whose words count. If empty, all text columns count.
         """
         if kind == "ANN":
             return self._near(text, vector)
@@ -314,13 +316,13 @@ class Snapshot:
         fused: dict[int, float] = {}
         for ranking in (self._near(text, vector), words):
             for place, (row, _) in enumerate(ranking, start=1):
-                # Divided by what the first place in both rankings makes, so that 1 is the best score.
+                # Divide by the score of the first place in both rankings, so that 1 is the best score.
                 fused[row] = fused.get(row, 0.0) + (_RRF + 1) / (2 * (_RRF + place))
         return _sorted(fused.items())[:KEYWORD_LIMIT]
 
-    def rerank(self, text: str, found: Sequence[tuple[int, float]], columns: Sequence[str]) -> list[tuple[int, float]]:
-        """Put the first 50 in the order in which their columns resemble the text; there is no reranker model."""
-        first = found[:50]
+    def rerank(self, text: str, ranked: Sequence[tuple[int, float]], columns: Sequence[str]) -> list[tuple[int, float]]:
+        """Sort the first 50 by how much their columns resemble the text. There is no reranker model."""
+        first = ranked[:50]
         texts = [" ".join(str(self.rows[row].get(column) or "") for column in columns) for row, _ in first]
         cosines = _Lexical(texts, analyzer="char_wb", ngram_range=(2, 5)).cosines(text)
         return _sorted((row, _score(2 - 2 * cosine)) for (row, _), cosine in zip(first, cosines, strict=True))
@@ -358,11 +360,11 @@ class _Lexical:
         self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True, **settings)
         try:
             self._weights: Any = self._vectorizer.fit_transform(texts)
-        except ValueError:  # there is no text, or nothing in any of them to weigh
+        except ValueError:  # there is no text, or no text has anything to weigh
             self._weights = None
 
     def cosines(self, text: str) -> list[float]:
-        """How much each text resembles this one: 0 (not at all) to 1."""
+        """Return how much each text resembles this one, from 0 (not at all) to 1."""
         if self._weights is None:
             return [0.0] * self._count
         cosines: list[float] = (self._weights @ self._vectorizer.transform([text]).T).toarray().ravel().tolist()
@@ -377,13 +379,13 @@ def _words(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> _Lexica
     return _Lexical(texts, token_pattern=r"(?u)\w+")  # noqa: S106  no password
 
 
-def _squared_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    # A product, not a power: that would raise where this is infinite.
-    return sum((a - b) * (a - b) for a, b in zip(one, other, strict=True))
+def _squared_distance(vector: Sequence[float], other: Sequence[float]) -> float:
+    # A product, because a power would raise for infinite values.
+    return sum((a - b) * (a - b) for a, b in zip(vector, other, strict=True))
 
 
 def _score(squared_distance: float) -> float:
-    """The documented score: 1 / (1 + squared L2 distance)."""
+    """Return the documented score: 1 / (1 + squared L2 distance)."""
     return 1.0 / (1.0 + max(0.0, squared_distance))
 
 

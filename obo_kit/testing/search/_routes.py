@@ -29,7 +29,7 @@ _QUERY_TYPES = ("ANN", "HYBRID", "FULL_TEXT")
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """Rows that did not fit into an answer. Belongs to whoever asked."""
+    """The rows that did not fit into an answer. They belong to the caller."""
 
     index: str
     owner: str
@@ -40,13 +40,13 @@ class _Page:
 class Search(Service):
     """Serves vector search endpoints and indexes. Lives as long as its workspace.
 
-    Requests and answers have the shapes that databricks-sdk and databricks-ai-search declare. Inferred: how long a page
-    is, that an integer stays one (the platform may answer 1.0), that writing needs MODIFY, and that an index asked for
-    on another endpoint is not found.
+    Requests and answers have the forms that databricks-sdk and databricks-ai-search declare. Inferred: the length of a page,
+    that an integer stays one (the platform may answer 1.0), that writing needs MODIFY, and that an index is not found if the
+    request names another endpoint.
 
     Attributes:
-        page_size: Rows of an answer; a longer one comes in pages.
-        kept: How many pages somebody may still ask for.
+        page_size: The number of rows in an answer. Longer results come in pages.
+        kept: The number of pages that stay available.
     """
 
     def __init__(self, core: Core) -> None:
@@ -60,13 +60,13 @@ class Search(Service):
         self._pages: OrderedDict[str, _Page] = OrderedDict()
 
     def add_endpoint(self, name: str, *, storage_optimized: bool = False) -> None:
-        """Add an endpoint. ValueError where there is one of the name."""
+        """Add an endpoint. Raises ValueError if the name is taken."""
         self._grants.register("vector_search_endpoint", name)
         with self._lock:
             self._storage_optimized[name] = storage_optimized
 
     def add(self, index: Index) -> None:
-        """Add an index, and its endpoint where there is none of the name. ValueError where the name is taken."""
+        """Add an index, and its endpoint if that does not exist yet. Raises ValueError if the name is taken."""
         self._grants.register("vector_search_index", index.name)
         if not self._grants.exists("vector_search_endpoint", index.endpoint):
             self.add_endpoint(index.endpoint)
@@ -74,13 +74,13 @@ class Search(Service):
             self._indexes[index.name] = index
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         indexes, endpoints = "/api/2.0/vector-search/indexes", "/api/2.0/vector-search/endpoints"
         reads = (("query", self._query), ("query-next-page", self._next_page), ("scan", self._scan))
         return [
             Api(method="GET", path=indexes, handler=self._list_indexes),
             Api(method="GET", path=indexes + "/{index}", handler=self._describe),
-            # databricks-ai-search reads with a GET that has a body; databricks-sdk with a POST.
+            # databricks-ai-search reads by GET with a body; databricks-sdk by POST.
             *(
                 Api(method=method, path=f"{indexes}/{{index}}/{name}", handler=handler, quick=False)
                 for name, handler in reads
@@ -117,19 +117,19 @@ class Search(Service):
                 raise RefusedError("invalid_parameter", detail=f"The local workspace does not serve {name}")
         text, vector = _question(call, body, index, kind)
         words_of = _columns(body, "query_columns", index) if body.get("query_columns") else []
-        found = [
+        ranked = [
             (row, score)
             for row, score in snapshot.rank(kind, text=text, vector=vector, keyword_columns=words_of)
             if row in kept and score >= threshold
         ]
         notes: list[str] = []
         if (rerank_by := _reranked(body, index)) is not None:
-            found = snapshot.rerank(text, found, rerank_by)
+            ranked = snapshot.rerank(text, ranked, rerank_by)
             notes.append(
                 "The local workspace has no reranker model: it reranks by the parts of words that texts share."
             )
-        rows = [[*(snapshot.rows[row].get(column) for column in columns), score] for row, score in found[:count]]
-        # Values that JSON does not know (dates) travel as text.
+        rows = [[*(snapshot.rows[row].get(column) for column in columns), score] for row, score in ranked[:count]]
+        # Values that JSON has no type for (dates) travel as text.
         rows = json.loads(json.dumps(rows, default=str))
         content = self._page(call, index.name, columns, rows)
         if body.get("debug_level"):
@@ -137,7 +137,7 @@ class Search(Service):
         return Answer(content=content)
 
     def _kept(self, body: Mapping[str, Any], index: Index, snapshot: Snapshot) -> set[int]:
-        """The numbers of the rows that pass the filter, which each kind of endpoint takes in a form of its own."""
+        """Return the numbers of the rows that pass the filter. Each kind of endpoint takes its own form of filter."""
         as_dict, as_text = body.get("filters_json"), body.get("filter_string")
         for name, value in (("filters_json", as_dict), ("filter_string", as_text)):
             if value is not None and not isinstance(value, str):
@@ -193,10 +193,10 @@ class Search(Service):
                     "invalid_parameter", detail=f"There is no row with the primary key {str(after)[:100]!r}"
                 )
             rows = rows[keys.index(str(after)) + 1 :]
-        found = json.loads(json.dumps(rows[:count], default=str))
-        content: dict[str, Any] = {"data": [_struct(row) for row in found]}
-        if found:
-            content["last_primary_key"] = str(found[-1][index.primary_key])
+        entries = json.loads(json.dumps(rows[:count], default=str))
+        content: dict[str, Any] = {"data": [_struct(row) for row in entries]}
+        if entries:
+            content["last_primary_key"] = str(entries[-1][index.primary_key])
         return Answer(content=content)
 
     def _list_indexes(self, call: Call) -> Answer:
@@ -232,7 +232,7 @@ class Search(Service):
 
     def _delete(self, call: Call) -> Answer:
         index = self._writable(call)
-        # databricks-ai-search sends the keys in a body, databricks-sdk in the query.
+        # databricks-ai-search sends the keys in a body; databricks-sdk in the query.
         keys = call.json().get("primary_keys") or QueryParams(call.query).getlist("primary_keys")
         if not isinstance(keys, list) or not keys or not all(isinstance(key, (str, int)) for key in keys):
             raise RefusedError("invalid_parameter", detail="primary_keys must be a list of at least one key")
@@ -270,7 +270,7 @@ class Search(Service):
         }
 
     def _visible(self, call: Call, endpoint: str) -> bool:
-        """CAN USE shows an endpoint; so does an index on it (inferred: the clients look the endpoint up first)."""
+        """Return whether an endpoint is visible: by CAN USE, or by an index on it (inferred: the clients look it up first)."""
         principal = call.user.principal
         with self._lock:
             names = [index.name for index in self._indexes.values() if index.endpoint == endpoint]
@@ -279,7 +279,7 @@ class Search(Service):
         )
 
     def _index(self, call: Call, privilege: str) -> Index:
-        """The index of the path, for somebody who holds the privilege on it."""
+        """Return the index of the path, if the caller holds the privilege on it."""
         name = call.params["index"].lower()
         with self._lock:
             index = self._indexes.get(name)
@@ -291,10 +291,10 @@ class Search(Service):
 
 
 def _question(call: Call, body: Mapping[str, Any], index: Index, kind: QueryType) -> tuple[str, list[float] | None]:
-    """The text and the vector of a query; which of them it needs is for the kind of index and of query to say."""
-    given = body.get("query_vector")
+    """Return the text and the vector of a query. The kinds of index and query decide which of them it needs."""
+    query_vector = body.get("query_vector")
     text = call.text(body, "query_text", "")
-    if index.vector_column is None and given is not None:
+    if index.vector_column is None and query_vector is not None:
         raise RefusedError("invalid_parameter", detail="The local index computes its own vectors: send query_text")
     needs_vector = index.vector_column is not None and kind != "FULL_TEXT"
     if not text and (kind != "ANN" or not needs_vector):
@@ -304,7 +304,7 @@ def _question(call: Call, body: Mapping[str, Any], index: Index, kind: QueryType
     if not needs_vector:
         return text, None
     try:
-        return text, index.vector(given)
+        return text, index.vector(query_vector)
     except ValueError as error:
         raise RefusedError("invalid_parameter", detail=f"query_vector: index {index.name} {error}") from None
 
@@ -319,7 +319,7 @@ def _columns(body: Mapping[str, Any], name: str, index: Index) -> list[str]:
 
 
 def _reranked(body: Mapping[str, Any], index: Index) -> list[str] | None:
-    """The columns to rerank by; None where no reranker is asked for."""
+    """Return the columns to rerank by; None if the query asks for no reranker."""
     reranker = body.get("reranker")
     if reranker is None:
         return _columns(body, "columns_to_rerank", index) if body.get("columns_to_rerank") else None
@@ -349,14 +349,14 @@ def _no_number(text: str) -> float:
 
 
 def _sort_key(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, before texts."""
+    """Return a key that sorts numbers by size, before texts."""
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return 0, value, ""
     return 1, 0.0, str(value)
 
 
 def _struct(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as a scan shows it: protobuf's Struct, written out."""
+    """Return a row as a scan shows it: protobuf's Struct, written out."""
     return {"fields": [{"key": name, "value": _value(value)} for name, value in row.items() if value is not None]}
 
 
@@ -366,7 +366,7 @@ def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, (int, float)):
         return {"number_value": value}
     if isinstance(value, list):
-        return {"list_value": {"values": [_value(one) for one in value if one is not None]}}
+        return {"list_value": {"values": [_value(element) for element in value if element is not None]}}
     if isinstance(value, dict):
         return {"struct_value": _struct(value)}
     return {"string_value": str(value)}
@@ -380,26 +380,26 @@ class SearchMixin(Mixin):
 
     @property
     def search_page_size(self) -> int:
-        """Rows that one answer of a vector search holds; the clients fetch the next page by themselves. 1000."""
+        """Return the number of rows in one answer of a search; 1000 by default. Clients fetch the next page themselves."""
         return self._search.page_size
 
     @search_page_size.setter
     def search_page_size(self, rows: int) -> None:
         if rows < 1:
-            msg = f"search_page_size is a number of rows from 1 on, not {rows!r}"
+            msg = f"search_page_size must be a number of rows from 1 on, not {rows!r}"
             raise ValueError(msg)
         self._search.page_size = rows
 
     def add_search_endpoint(self, name: str, *, storage_optimized: bool = False) -> None:
-        """Add a vector search endpoint. One that ``add_index`` names is made where there is none, of the standard type.
+        """Add a vector search endpoint. ``add_index`` adds the endpoint that it names, of the standard type, if it is missing.
 
         Args:
             name: Its name.
-            storage_optimized: Its type: such an endpoint takes filters as SQL text (``"price < 10"``), a standard one
-                as a dict (``{"price <": 10}``), and each refuses the other form.
+            storage_optimized: Its type. A storage-optimized endpoint takes filters as SQL text (``"price < 10"``), a
+                standard one as a dict (``{"price <": 10}``). Each refuses the other form.
 
         Raises:
-            ValueError: There is one of the name.
+            ValueError: The name is taken.
         """
         self._search.add_endpoint(name, storage_optimized=storage_optimized)
 
@@ -417,26 +417,26 @@ class SearchMixin(Mixin):
         endpoint: str = "local-vs",
         embedding_endpoint: str | None = None,
     ) -> None:
-        """Add a vector search index, queried with SELECT on it; a direct-access one is written with MODIFY.
+        """Add a vector search index. Users need SELECT on it to query, and MODIFY to write to a direct-access index.
 
-        With a text column alone its embeddings are managed, and it is queried by text: rows are ranked lexically
-        (TF-IDF over parts of words), which is real, but no language model. With a vector column it is queried by
-        vectors, scored by L2 distance. Hybrid and full-text queries count words in all columns of text.
+        With only a text column, its embeddings are managed, and it is queried by text. Rows are ranked lexically (TF-IDF
+        over parts of words), which is real, but not a language model. With a vector column, it is queried by vectors and
+        scored by L2 distance. Hybrid and full-text queries count words in all text columns.
 
         Args:
             name: ``catalog.schema.index``.
             rows: Records, or the path of a CSV file with a line of column names. At least one, unless a schema is given.
-            primary_key: Column that tells rows apart.
-            text_column: Column that is searched by text.
+            primary_key: The column that identifies rows.
+            text_column: The column that is searched by text.
             kind: ``"delta-sync"``, fed from a table, or ``"direct-access"``, which its users write.
-            vector_column: Column of the author's own vectors (lists of numbers). A row without one gets the vector that
-                the local embedding endpoints compute of its text, where the dimension is theirs (256).
-            dimension: Length of the vectors; by default that of the first row's, or else 256.
+            vector_column: The column of your own vectors (lists of numbers). A row without one gets the vector that the
+                local embedding endpoints compute from its text, if the dimension is theirs (256).
+            dimension: The length of the vectors; by default that of the first row's, else 256.
             schema: Columns of a direct-access index and their types (``"string"``, ``"int"``, ``"float"``,
                 ``"array<float>"`` and so on); taken from the rows by default.
-            endpoint: Vector search endpoint it lives on; made where there is none of the name.
-            embedding_endpoint: Serving endpoint named as the model of managed embeddings; made where there is none. The
-                clients look it up before they search, so that users then need CAN QUERY on it and a model serving
+            endpoint: The vector search endpoint that it is on; added if it does not exist yet.
+            embedding_endpoint: The serving endpoint to name as the model of managed embeddings; added if it does not exist
+                yet. The clients look it up before they search, so users then need CAN QUERY on it and a model serving
                 scope.
 
         Raises:

@@ -1,1 +1,1 @@
-"""How the local workspace is served: transport, gate, log, pages."""
+"""Serve the local workspace: transport, gate, log, pages."""

@@ -1,4 +1,4 @@
-"""The records of a request: what a handler sees of it (`Call`), what it gives back (`Answer`), where it is served (`Api`)."""
+"""The records of a request: the handler's view of it (`Call`), its result (`Answer`), and its route (`Api`)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Call:
     """One authorised request, as a handler sees it.
 
     Attributes:
-        caller: Who asks; None on the routes that need no token.
+        caller: The sender; None on routes that need no token.
         method: HTTP method.
         path: Path without the query.
         params: Parts of the path, by name.
-        query: Query parameters; where the name is repeated, the last one.
+        query: Query parameters. If a name is repeated, the last one counts.
         headers: Request headers, by lower-case name.
         raw: The body.
     """
@@ -42,12 +42,12 @@ class Call:
 
     @property
     def user(self) -> Caller:
-        """Who asks, on a route that needs a token."""
+        """Return the caller, on a route that needs a token."""
         assert self.caller is not None
         return self.caller
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object. RefusedError where it is none; an empty body is an empty object."""
+        """Return the body as a JSON object. Raises RefusedError if it is not one; an empty body is an empty object."""
         if not self.raw:
             return {}
         try:
@@ -59,7 +59,7 @@ class Call:
         return body
 
     def text(self, body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-        """A text field of the body. RefusedError where it is absent (and has no default) or no text."""
+        """Return a text field of the body. Raises RefusedError if it is absent (and has no default) or is not text."""
         value = body.get(name)
         if value is None:
             value = default
@@ -70,11 +70,11 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a handler gives back.
+    """The result of a handler.
 
     Attributes:
         content: A JSON object, or a response that is ready to send (a stream).
-        decision: What the log records, where the refusal travels as data.
+        decision: The decision in the log, if the refusal travels as data.
         headers: Extra response headers.
     """
 
@@ -94,11 +94,11 @@ class Api:
         method: HTTP method.
         path: Path, with names in braces.
         handler: Plain functions run in a worker thread unless they are ``quick``; coroutine functions on the loop.
-        quick: The handler only looks things up.
-        open: No token needed.
-        asks: The scopes it asks for; by default what the table says of its path.
-        reason_header: A header that carries the text of a refusal, for clients that read no body.
-        mcp_tool: Reads off a request which MCP tool it calls, for the log.
+        quick: Whether the handler only looks things up.
+        open: Whether it needs no token.
+        asks: The scopes that it asks for; by default those that the table has for its path.
+        reason_header: A header that carries the text of a refusal, for clients that do not read the body.
+        mcp_tool: Reads from a request which MCP tool it calls, for the log.
     """
 
     method: str

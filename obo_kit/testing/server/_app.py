@@ -1,4 +1,4 @@
-"""What every request passes on its way in: faults, who is it, may the token, and the entry in the log."""
+"""Take each request in: apply faults, identify the caller, check the token's scopes, and log it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BODY_LIMIT = 16 * 1024 * 1024
 
 @dataclass(kw_only=True)
 class _Seen:
-    """What the gate has found out about a request so far."""
+    """The gate's findings about a request so far."""
 
     caller: Caller | None = None
     decision: str = "allowed"
@@ -53,7 +53,7 @@ class _Seen:
     faults: list[Fault] = field(default_factory=list)
 
     def is_from(self, caller: Caller) -> None:
-        """Know who asks."""
+        """Record the caller."""
         self.caller = caller
         if self.speaker is not None:
             self.speaker.caller = caller
@@ -72,7 +72,7 @@ class _Seen:
 
 
 class _Json(JSONResponse):
-    """JSON in ASCII, which can carry whatever text a request brought, half characters included."""
+    """JSON in ASCII. It can carry any text that a request brought, lone surrogates included."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
@@ -100,9 +100,9 @@ class Gate:
         self._faults = faults
 
     def add(self, apis: Iterable[Api]) -> None:
-        """Serve more routes."""
+        """Add routes."""
         for api in apis:
-            # Starlette matches the path; the handler is called below, with a Call instead of a Request.
+            # Starlette only matches the path. The handler is called below, with a Call instead of a Request.
             asks = api.asks or asked_by(api.method, api.path)
             self._routes.append((Route(api.path, _not_called, methods=[api.method]), replace(api, asks=asks)))
 
@@ -175,7 +175,7 @@ class Gate:
         return response
 
     async def _suffer(self, seen: _Seen) -> Fault | None:
-        """Let the faults have their effect, in order; return the one that is the answer."""
+        """Apply the faults in order. Return the one that is the answer, if any."""
         for fault in seen.faults:
             if fault.kind == "latency":
                 await asyncio.sleep(fault.seconds or 0)
@@ -188,7 +188,7 @@ class Gate:
         return None
 
     async def inner(self, call: Call, method: str, path: str, raw: bytes) -> Answer:
-        """Answer another request as part of one: for the same caller, without a token, scopes or log entry of its own."""
+        """Answer another request as part of one, for the same caller. It needs no token or scopes, and is not logged."""
         api, params = self._match({"type": "http", "method": method, "path": path, "root_path": ""})
         if api is None:
             raise RefusedError("no_such_api", method=method, path=path)
@@ -216,7 +216,7 @@ class Gate:
 
 
 async def _until(moment: float) -> None:
-    """Wait for a moment of `time.perf_counter`. The event loop's own clock ticks in milliseconds: the last is polled for."""
+    """Wait for a time of `time.perf_counter`. The event loop's clock ticks in milliseconds, so the last one is polled."""
     while (left := moment - time.perf_counter()) > 0:
         await asyncio.sleep(max(0.0, left - 0.0015))
 
@@ -230,7 +230,7 @@ def _not_called(request: Request) -> Response:
 
 
 async def _read(request: Request) -> bytes:
-    """Read the body, and give up on one that is too large before it fills the memory."""
+    """Read the body. Refuse one that is too large before it fills the memory."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -241,7 +241,7 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-# The refusal of a missing scope, per way of wording it.
+# The refusal for a missing scope, by its wording.
 _WORDS: Mapping[str, str] = {
     "json": "missing_scope",
     "text": "missing_scope_text",

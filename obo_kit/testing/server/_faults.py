@@ -44,14 +44,14 @@ FaultKind: TypeAlias = Literal[
     "other_workspace",
     "private_link",
 ]
-"""What a fault does; see ``LocalWorkspace.add_fault``."""
+"""The effect of a fault; see ``LocalWorkspace.add_fault``."""
 
 LOGIN_PATH = "/login.html"
 
 CUT = "obo_kit.cut"
-"""The extension of an ASGI scope that ends the connection: a function that takes whether to reset it."""
+"""An extension of the ASGI scope that ends the connection: a function that takes whether to reset it."""
 
-# What each kind is told; the first is needed.
+# The arguments of each kind. The first is required.
 _TAKES: Mapping[str, tuple[str, ...]] = {
     "status": ("status", "headers", "body"),
     "latency": ("seconds",),
@@ -62,8 +62,8 @@ _CODES = {429: "REQUEST_LIMIT_EXCEEDED", 500: "INTERNAL_ERROR", 503: "TEMPORARIL
 _PIECES = 4
 _FOREVER = 3600.0
 
-# Shape inferred: a page that no client takes for an answer. That unauthenticated calls may end at /login.html is known
-# from the private-link check of databricks-sdk (errors/private_link.py).
+# The form is inferred: a page that no client takes for an answer. The private-link check of databricks-sdk
+# (errors/private_link.py) shows that unauthenticated calls may end at /login.html.
 _LOGIN = (
     "<!doctype html><html><head><title>Sign in - Databricks (local stand-in)</title></head>"
     "<body>Sign in to continue.</body></html>"
@@ -72,15 +72,15 @@ _LOGIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Policy:
-    """A refusal by what an administrator set, and not by a grant or a scope, as it was reported.
+    """A refusal because of an administrator's setting, not of a grant or a scope, as it was reported.
 
     Attributes:
         status: HTTP status.
-        code: ``error_code``; a number where the platform sends a number.
+        code: ``error_code``; a number if the platform sends a number.
         text: The message, with the number of the workspace.
-        phrase: Does a header repeat the message?
-        location: Where a redirect leads.
-        source: Who reported it.
+        phrase: Whether a header repeats the message.
+        location: The target of a redirect.
+        source: The report.
     """
 
     status: int
@@ -131,7 +131,7 @@ POLICIES: Mapping[str, _Policy] = {
         source="databricks-sdk-py#647, databricks-sdk-go#922",
     ),
 }
-"""What administrators refuse by. Each was reported in these words; ids and addresses are ours."""
+"""The refusals by administrators' settings. Each was reported in these words; ids and addresses are ours."""
 
 
 @dataclass
@@ -188,16 +188,16 @@ class Fault:
 
     @property
     def replaces(self) -> bool:
-        """Whether the request gets this and nothing else."""
+        """Return whether the fault is the whole answer to the request."""
         return self.kind not in {"latency", "slow_stream", "truncated_body"}
 
     @property
     def spent(self) -> bool:
-        """Whether it has hit as often as it may."""
+        """Return whether it has hit as often as it may."""
         return self.times is not None and cast("int", self.times) <= 0
 
     def hits(self, path: str, user: str | None) -> bool:
-        """Whether it hits this request; counts it."""
+        """Return whether it hits this request, and count it."""
         if not path.startswith(self.path_prefix) or self.user not in {None, user}:
             return False
         if path == LOGIN_PATH and self.kind in {"login_redirect", "private_link"}:
@@ -213,24 +213,24 @@ class Fault:
 
 
 class Faults:
-    """The faults that are armed in one workspace. Lives as long as it; thread-safe."""
+    """The active faults of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Arm a fault."""
+        """Activate a fault."""
         with self._lock:
             self._armed.append(fault)
 
     def clear(self) -> None:
-        """Disarm all faults."""
+        """Remove all faults."""
         with self._lock:
             self._armed.clear()
 
     def take(self, path: str, user: str | None) -> list[Fault]:
-        """The faults that hit a request, in the order they were added, up to the first that leaves nothing of it."""
+        """Return the faults that hit a request, in the order they were added, up to the first that is the whole answer."""
         hitting: list[Fault] = []
         with self._lock:
             for fault in list(self._armed):
@@ -244,12 +244,12 @@ class Faults:
 
 
 def login_page() -> Response:
-    """The page that asks to sign in."""
+    """Return the page that asks the user to sign in."""
     return HTMLResponse(_LOGIN)
 
 
 def fault_answer(fault: Fault, path: str, workspace_id: str) -> Response:
-    """The answer of a fault that takes the place of the real one."""
+    """Return the answer of a fault that replaces the real one."""
     if fault.kind == "login_redirect":
         return RedirectResponse(f"{LOGIN_PATH}?next_url={quote(path, safe='')}", status_code=302)
     if fault.kind == "login_page":
@@ -268,7 +268,7 @@ def fault_answer(fault: Fault, path: str, workspace_id: str) -> Response:
 async def send_faultily(
     response: Response | None, faults: list[Fault], scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Send an answer in pieces, in part, or (None) cut the connection in its place."""
+    """Send an answer in pieces or in part, or, for None, cut the connection."""
     cut: Callable[[bool], None] = scope["extensions"][CUT]
     kinds = {fault.kind for fault in faults}
     pause = sum(fault.seconds or 0 for fault in faults if fault.kind == "slow_stream")
@@ -294,7 +294,7 @@ async def send_faultily(
         await response(scope, receive, faulty)
     if gone:
         cut(response is None)
-        # The server takes a silent return for a bug: it must have seen that the connection is gone.
+        # The server takes a silent return for a bug, so let it notice that the connection is gone.
         while (await receive())["type"] != "http.disconnect":
             pass
 

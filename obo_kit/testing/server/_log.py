@@ -1,4 +1,4 @@
-"""The request log: who asked for what, with which scopes, and what the workspace decided."""
+"""The request log: who sent which request, with which scopes, and how the workspace decided."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from obo_kit.testing._kit import html_table, tell_of_request, title_of_route
 __all__ = ["RequestLog", "RequestRecord"]
 
 _HEAD = ("who", "method", "path", "status", "decision", "missing scopes", "ms")
-# Generated ids are cut in the text table: their start is enough to tell them apart.
+# The text table shortens generated ids: their start is enough to tell them apart.
 _ID = re.compile(r"\b([0-9a-f]{6})[0-9a-f]{26}\b")
 
 
@@ -25,29 +25,28 @@ class RequestRecord:
     """One request as the workspace saw it. Holds no token and no body.
 
     Attributes:
-        user: Name of the principal the token belongs to, as it was added to the workspace; None where the token
-            names nobody.
-        kind: What that principal is.
+        user: The name that the token's principal was added by; None if the token names nobody.
+        kind: The kind of that principal.
         method: HTTP method.
         path: Path without the query.
-        status: HTTP status of the answer; 0 where the connection was reset in place of one.
-        scopes_held: Scopes of the token; None without a readable token.
-        scopes_needed: What the catalogue asks for on this path; where several spellings will do, the one to ask for.
-            Empty where it knows none, or the request did not get that far.
-        scopes_missing: Scopes the token lacks; filled where the decision is ``"missing scope"``.
+        status: HTTP status of the answer; 0 if the connection was reset instead.
+        scopes_held: The token's scopes; None without a readable token.
+        scopes_needed: The scopes that this path asks for. If several spellings are accepted, the preferred one. Empty if
+            none are known, or if the request did not get that far.
+        scopes_missing: The scopes that the token lacks, if the decision is ``"missing scope"``.
         decision: ``"allowed"``, ``"missing scope"``, ``"missing grant"``, ``"invalid token"``, ``"expired token"``,
             ``"no credential"``, ``"not found"``, ``"bad request"``, ``"login required"``, ``"model error"``,
             ``"upstream error"`` or ``"fault"``. A refusal that the platform reports as data (SQL, Genie) is recorded as
             a refusal, with status 200.
-        fault: What was injected (``add_fault``), or None.
-        tool: Name of the tool that asked, where a client of the kit said so in a header; None for other clients, for
-            code outside any decorated tool, and for requests of a tool's own making.
+        fault: The injected faults (``add_fault``), or None.
+        tool: The name of the calling tool, if a client of the kit named it in a header. None for other clients, for code
+            outside any decorated tool, and for requests that a tool makes by other means.
         connection: Client address and port: one value per TCP connection.
         seconds: Latency: from the arrival of the request to the start of its answer.
         user_agent: The User-Agent header, or an empty string.
-        cookies: Cookies the client sent.
-        at: Arrival, seconds since the epoch.
-        mcp_tool: Name of the MCP tool that was called; None on every other request.
+        cookies: The cookies that the client sent.
+        at: Arrival, in seconds since the epoch.
+        mcp_tool: The name of the MCP tool that was called; None on every other request.
         recorded: Whether the refusal was in the words of the workspace's recording.
     """
 
@@ -79,9 +78,9 @@ class RequestRecord:
 
 
 class RequestLog:
-    """The requests a workspace has answered, in order of arrival. Lives as long as its workspace; thread-safe.
+    """The requests that a workspace has answered, in order of arrival. Lives as long as its workspace; thread-safe.
 
-    A request is in the log before its answer reaches the client, so a test may look right after a call.
+    A request is in the log before its answer reaches the client, so a test may read the log right after a call.
     """
 
     def __init__(self) -> None:
@@ -99,17 +98,17 @@ class RequestLog:
             tell_of_request(record.method, record.path, record.tool)
 
     def listen(self, listener: Callable[[RequestRecord], object]) -> None:
-        """Call ``listener`` with every record from now on, in the server's thread: it must be quick, and not raise."""
+        """Call ``listener`` with every record from now on. It runs in the server's thread: it must be quick, and not raise."""
         with self._lock:
             self._listeners.append(listener)
 
     @property
     def entries(self) -> tuple[RequestRecord, ...]:
-        """A snapshot, in order of arrival."""
+        """Return a snapshot, in order of arrival."""
         with self._lock:
             records = list(self._records)
-        # Records are added when the answer starts; an agent's own calls would otherwise come before the request
-        # that caused them.
+        # Records are added when the answer starts. Unsorted, an agent's own calls would come before the request that
+        # caused them.
         return tuple(sorted(records, key=lambda record: record.at))
 
     def clear(self) -> None:
@@ -136,17 +135,17 @@ class RequestLog:
         decision: str | None = None,
         mcp_tool: str | None = None,
     ) -> tuple[RequestRecord, ...]:
-        """Return the records that match everything given, in order of arrival.
+        """Return the records that match all arguments, in order of arrival.
 
         Args:
-            user: Name of the principal as it was added.
+            user: The name that the principal was added by.
             kind: ``"user"`` or ``"service_principal"``.
-            tool: Name of the tool that asked.
+            tool: The name of the calling tool.
             method: HTTP method.
             path: The start of the path.
             status: HTTP status.
-            decision: What was decided.
-            mcp_tool: Name of the MCP tool that was called.
+            decision: The decision.
+            mcp_tool: The name of the MCP tool that was called.
         """
         wanted = {
             "user": user,
@@ -185,8 +184,8 @@ class RequestLog:
     def by_tool(self, records: Sequence[RequestRecord] | None = None) -> str:
         """Return the records (all of them by default) as an aligned text table, one line per tool and user.
 
-        Requests that no tool is known for are told apart by the API they went to, in brackets. ``scopes`` are those
-        that the requests needed; ``ms`` is the median latency.
+        Requests without a known tool are grouped by their API, in brackets. ``scopes`` are those that the requests needed;
+        ``ms`` is the median latency.
         """
         groups: dict[tuple[str, str], list[RequestRecord]] = {}
         for record in self.entries if records is None else records:

@@ -12,7 +12,7 @@ __all__ = ["page"]
 
 
 def page(call: Call, key: str, entries: list[dict[str, Any]], *, size: str = "max_results") -> Answer:
-    """A page of a list, by the query parameters ``page_token`` and ``max_results``, or as ``size`` calls it."""
+    """Return a page of a list, by the query parameters ``page_token`` and ``max_results`` (or the name in ``size``)."""
     length, start = call.query.get(size) or "0", call.query.get("page_token") or "0"
     if not re.fullmatch(r"\d{1,6}", length) or not re.fullmatch(r"\d{1,9}", start):
         raise RefusedError("invalid_parameter", detail=f"{size} is a number, page_token comes from the page before")

@@ -1,8 +1,8 @@
 """The scopes that each part of the API asks for: the workspace's own table.
 
-It is written from the documentation and the reports alone and shares nothing with ``obo_kit.scopes``, so that a wrong entry
-there shows: a test compares the two, and lists where they differ and why. A token passes when it holds a listed spelling;
-nothing is concluded from names. The first spelling is the one that a refusal names, as the platform names one.
+It comes only from documentation and reports, and shares nothing with ``obo_kit.scopes``, so that a wrong entry in either one
+shows: a test compares the two, and lists where they differ and why. A token passes if it has a listed spelling; nothing is
+inferred from names. The first spelling is the one that a refusal names, as the platform names one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 __all__ = ["ROUTE_SCOPES", "Ask", "ScopeWords", "Words", "ask", "asked_by"]
 
 Words = Literal["json", "text", "bare", "pat", "invalid"]
-"""How a surface words the refusal of a token without the scope; see ``LocalWorkspace.missing_scope_words``."""
+"""The wording of an API's refusal for a missing scope; see ``LocalWorkspace.missing_scope_words``."""
 
 ScopeWords = Literal["reported", "json", "text", "bare"]
 
@@ -23,14 +23,14 @@ _ALL = "all-apis"
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """Hold what a route asks of a token.
+    """The scopes that a route asks for.
 
     Attributes:
-        groups: Of each group the token must hold one spelling.
+        groups: The token must have one spelling of each group.
         standing: How sure we are; see ``obo_kit.testing._refusals``.
-        source: Where it is from, by the keys of the fact sheet.
-        all_apis: Whether ``all-apis`` stands for these scopes, too.
-        words: How a refusal is worded here, as reported.
+        source: Where it comes from, by the keys of the fact sheet.
+        all_apis: Whether ``all-apis`` is accepted in place of these scopes.
+        words: The wording of a refusal here, as reported.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -41,11 +41,11 @@ class Ask:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The scopes to ask for."""
+        """Return the scopes to ask for."""
         return tuple(spellings[0] for spellings in self.groups)
 
     def missing(self, held: Set[str]) -> tuple[str, ...]:
-        """Return the scopes that a token lacks; empty where it may pass."""
+        """Return the scopes that a token lacks; empty if it may pass."""
         if self.all_apis and _ALL in held:
             return ()
         return tuple(spellings[0] for spellings in self.groups if held.isdisjoint(spellings))
@@ -58,7 +58,7 @@ def ask(
     all_apis: bool = True,
     words: Words = "json",
 ) -> Ask:
-    """Return what a route asks for. The spellings of a group are divided by ``|``."""
+    """Build the scopes that a route asks for. The spellings of a group are divided by ``|``."""
     spelled = tuple(tuple(part.strip() for part in group.split("|")) for group in groups)
     return Ask(groups=spelled, standing=standing, source=source, all_apis=all_apis, words=words)
 
@@ -69,8 +69,8 @@ _INDEX_READ = _INDEX + " | vectorsearch.vector-search-indexes:read"
 _ENDPOINT = "vector-search | ai-search | vectorsearch.vector-search-endpoints"
 _UC = "unity-catalog"
 
-# Methods ("*" for all), start of the path, and what it asks for. The longest start decides, and of two of the same length
-# the one that names the method.
+# Methods ("*" for all), the start of the path, and its scopes. The longest start decides. Of two of the same length, the one
+# that names the method decides.
 ROUTE_SCOPES: tuple[tuple[str, str, Ask], ...] = (
     # ------------------------------------------------------------------ model serving
     (
@@ -111,7 +111,7 @@ ROUTE_SCOPES: tuple[tuple[str, str, Ask], ...] = (
             source="D-REST-2025, fid:68862795987 (the :read form)",
         ),
     ),
-    # The address that names the endpoint was refused to a token with both dotted scopes.
+    # The address that names the endpoint refused a token with both dotted scopes.
     (
         "*",
         "/api/2.0/vector-search/endpoints/{endpoint}/indexes",
@@ -272,10 +272,10 @@ def _fitting(method: str, path: str) -> Iterator[Ask]:
 
 
 def asked_by(method: str, path: str) -> Ask | None:
-    """Return what a path asks for; None where nothing is known of it, and any valid token passes.
+    """Return the scopes that a path asks for; None if nothing is known, so that any valid token passes.
 
     Args:
-        method: The HTTP method; HEAD is taken as GET.
+        method: The HTTP method. HEAD counts as GET.
         path: A path, or the template of a route.
     """
     return next(_fitting("GET" if method == "HEAD" else method, path), None)

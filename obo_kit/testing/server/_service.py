@@ -1,7 +1,7 @@
-"""How a service joins the local workspace: a new service is a new file.
+"""Add a service to the local workspace: each service is a file.
 
-The file holds a `Service` (its state and its routes) and a mixin with the methods that ``LocalWorkspace`` has for it
-(``add_…``). The mixin names its service with `Part`; ``LocalWorkspace`` lists the mixins::
+The file holds a `Service` (its state and its routes) and a mixin with the service's methods for ``LocalWorkspace``
+(``add_…``). The mixin names its service with `Part`. ``LocalWorkspace`` lists the mixins::
 
     class Volumes(Service):
         def apis(self) -> list[Api]: ...
@@ -35,14 +35,14 @@ class Service:
     """One service of a workspace: its state and its routes. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
-        """Begin empty. Nothing listens yet."""
+        """Start empty. The server does not listen yet."""
 
     def apis(self) -> Iterable[Api]:
-        """Return the routes; where two fit a path, the first one answers."""
+        """Return the routes. If two match a path, the first one answers."""
         return ()
 
     def close(self) -> None:
-        """Stop what runs. The workspace has stopped listening, and its engine is closed."""
+        """Stop what runs. The workspace no longer listens, and its engine is closed."""
 
 
 S = TypeVar("S", bound=Service)
@@ -50,17 +50,17 @@ S = TypeVar("S", bound=Service)
 
 @dataclass(frozen=True, kw_only=True)
 class Core:
-    """What the services of one workspace share. Lives as long as it.
+    """The parts that the services of one workspace share. Lives as long as the workspace.
 
     Attributes:
         workspace_id: Numeric id, as text.
         directory: The users and service principals.
-        grants: Who may do what.
+        grants: The securables and the grants on them.
         engine: Runs SQL.
-        faults: What goes wrong on purpose.
-        host: The address of the workspace. RuntimeError while it does not run.
-        threads: Where work runs that would hold up the event loop.
-        inner: Answers a further request as a part of one, for the same caller.
+        faults: The active faults.
+        host: The address of the workspace. Raises RuntimeError while it does not run.
+        threads: The threads for work that would block the event loop.
+        inner: Answers a further request as part of one, for the same caller.
     """
 
     workspace_id: str
@@ -74,7 +74,7 @@ class Core:
     _services: dict[type[Service], Service] = field(default_factory=dict)
 
     def service(self, kind: type[S]) -> S:
-        """Return the service of a kind, made when it is first asked for."""
+        """Return the service of a kind. It is made on first use."""
         if kind not in self._services:
             self._services[kind] = kind(self)
         return cast("S", self._services[kind])
@@ -84,7 +84,7 @@ class Core:
         return tuple(self._services.values())
 
     def service_principal(self, name: str) -> ServicePrincipal:
-        """Return the credentials of a service principal, which is added where there is none of the name."""
+        """Return the credentials of a service principal, which is added if it does not exist yet."""
         return self.directory.credentials(name) or self.directory.add_service_principal(name)
 
 

@@ -22,18 +22,18 @@ __all__ = ["LOOPBACK", "Server"]
 
 LOOPBACK = "127.0.0.1"
 _START_LIMIT = 10.0
-_TICK = 1.0  # how often uvicorn renews its date header, seconds
-# Time that requests in flight are given when the workspace stops, seconds.
+_TICK = 1.0  # seconds between updates of uvicorn's date header
+# Time for requests in flight when the workspace stops, in seconds.
 _GRACE = 0.3
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, which ends at once where nothing is in flight: its own two waits of 0.1 s add up in a test suite."""
+    """uvicorn that stops at once if nothing is in flight: its own two waits of 0.1 s add up in a test suite."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.wake = asyncio.Event()
-        # Their clients see a broken connection, as when a real server dies, and not a made-up answer.
+        # Requests that are cut off end with a broken connection, as when a real server dies, not with a made-up answer.
         self.closing = False
 
     async def main_loop(self) -> None:
@@ -62,14 +62,14 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """One listening socket and the thread that serves it. Started on construction; ``stop`` ends both.
+    """One listening socket and the thread that serves it. Starts when constructed; ``stop`` ends both.
 
     Args:
         app: The ASGI application. Its scopes have the extension ``CUT``.
-        port: Port to listen on; 0 for one that is free.
+        port: The port to listen on; 0 for a free one.
         ssl_certfile: Certificate chain in PEM; serves HTTPS.
-        ssl_keyfile: Its key, where it is not in the same file.
-        lifespan: Whether the application is told of its start and end: ``"auto"`` for one of an author's.
+        ssl_keyfile: Its key, if it is not in the same file.
+        lifespan: Whether the application gets start and end events: ``"auto"`` for an author's application.
 
     Raises:
         OSError: The port is taken.
@@ -92,9 +92,9 @@ class Server:
             access_log=False,
             lifespan=lifespan,
             ws="none",
-            # Who connects is who the log shows, whatever a forwarding header says.
+            # The log shows the address that really connects, whatever a forwarding header says.
             proxy_headers=False,
-            # Longer than a test thinks, so that no client finds its kept connection closed.
+            # Longer than a test pauses, so that clients find their kept connections open.
             timeout_keep_alive=600,
             h11_max_incomplete_event_size=64 * 1024,
             ssl_certfile=ssl_certfile,
@@ -103,11 +103,11 @@ class Server:
         # Read the certificate here: an error in the thread would be lost.
         config.load()
         self._server = _Uvicorn(config)
-        # asyncio turns Nagle's algorithm off only where the protocol is named; with it, answers wait 40 ms.
+        # asyncio switches off Nagle's algorithm only if the protocol is named. With it, answers wait 40 ms.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             if port:
-                # A port of one's own choice is asked for again as soon as the last server has left it.
+                # A chosen port may be needed again as soon as the last server has left it.
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((LOOPBACK, port))
             self.port: int = self._socket.getsockname()[1]
@@ -129,9 +129,9 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """Stop serving and wait for the thread. Requests still in flight are given a moment, then cut off."""
+        """Stop serving and wait for the thread. Requests in flight get a moment, then they are cut off."""
         self._server.should_exit = True
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+        with contextlib.suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._server.wake.set)
         self._thread.join(_START_LIMIT)
         self._socket.close()
@@ -146,12 +146,12 @@ class Server:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Cut off by ``stop``: the connection is gone, there is nobody to tell.
+            # ``stop`` cut the connection: there is nobody to answer.
             if not self._server.closing:
                 raise
 
     def _cut(self, client: tuple[str, int], reset: bool) -> None:
-        """End the connection of a client: with a TCP reset, or after what has been sent."""
+        """End a client's connection: with a TCP reset, or after the data that was already sent."""
         for connection in list(self._server.server_state.connections):
             transport = connection.transport
             if tuple(transport.get_extra_info("peername") or ()) == tuple(client):

@@ -1,4 +1,4 @@
-"""Databricks Apps of the workspace, as their API describes them."""
+"""The workspace's Databricks Apps, as their API describes them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ declare(
     }
 )
 
-# What an app's effective scopes hold beside the configured ones.
+# The scopes that an app always has besides the configured ones.
 _ALWAYS = ("iam.access-control:read", "iam.current-user:read")
 
 
 class Apps(Service):
-    """The apps of one workspace. Lives as long as it; thread-safe."""
+    """The apps of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
@@ -64,7 +64,7 @@ class Apps(Service):
             msg = f"user_api_scopes= takes names in a list, not the single string {user_api_scopes!r}"
             raise ValueError(msg)
         if not re.fullmatch(r"[a-z0-9-]+", name):
-            msg = f"The name of an app is made of small letters, digits and -, not {name!r}"
+            msg = f"The name of an app consists of small letters, digits and -, not {name!r}"
             raise ValueError(msg)
         scopes, accepted = list(user_api_scopes), scopes_accepted_by("apps")
         for scope in scopes:
@@ -87,7 +87,7 @@ class Apps(Service):
             }
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         return [
             Api(method="GET", path="/api/2.0/apps", handler=self._list),
             Api(method="GET", path="/api/2.0/apps/{app}", handler=self._get),
@@ -104,12 +104,12 @@ class Apps(Service):
     def _get(self, call: Call) -> Answer:
         name = call.params["app"]
         with self._lock:
-            found = self._apps.get(name)
-        if found is None:
+            app = self._apps.get(name)
+        if app is None:
             raise RefusedError("app_missing", name=name)
         if not self._grants.holds(call.user.principal, "CAN USE", "app", name):
             raise RefusedError("app_denied", name=name)
-        return Answer(content=found)
+        return Answer(content=app)
 
 
 class AppsMixin(Mixin):
@@ -118,17 +118,17 @@ class AppsMixin(Mixin):
     _apps = Part(Apps)
 
     def add_app(self, name: str, *, user_api_scopes: Iterable[str] = (), url: str = "", description: str = "") -> None:
-        """Add a Databricks App, which ``WorkspaceClient.apps`` shows to those with CAN USE on it.
+        """Add a Databricks App. ``WorkspaceClient.apps`` shows it to users with CAN USE on it.
 
         Its service principal has its name, as in ``as_app``.
 
         Args:
             name: Its name.
-            user_api_scopes: Scopes its users' tokens carry, beside those that Apps always grants.
-            url: Where it is; an address like the platform's by default.
-            description: What it is.
+            user_api_scopes: The scopes of its users' tokens, besides those that Apps always grants.
+            url: Its address; by default one like the platform's.
+            description: Its description.
 
         Raises:
-            ValueError: The name is not plain or taken, or Apps does not accept a scope (with the platform's text).
+            ValueError: The name is malformed or taken, or Apps does not accept a scope (with the platform's text).
         """
         self._apps.add(name, user_api_scopes=user_api_scopes, url=url, description=description)

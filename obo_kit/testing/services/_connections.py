@@ -1,4 +1,4 @@
-"""Connections of Unity Catalog: who may use one, who has logged in to it, and the service behind it."""
+"""Connections of Unity Catalog: who may use them, who has logged in to them, and the service behind them."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ declare(
     }
 )
 
-# Seconds until the service must have connected, and between two pieces of its answer.
+# Seconds to connect to the service, and between two pieces of its answer.
 _TIMEOUT = (5.0, 30.0)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-# What belongs to one hop of a request, and what the caller says to the workspace and not to the service.
+# Headers that belong to one hop of a request, or that the caller sends to the workspace and not to the service.
 _NOT_FORWARDED = frozenset(
     {
         "accept-encoding",
@@ -87,13 +87,13 @@ _NOT_FORWARDED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """A connection as one user uses it.
+    """A connection, as one user uses it.
 
     Attributes:
         name: Its name.
-        url: Where the service is, without a slash at the end.
-        headers: What it is sent with each request: the credentials, the user's own where users log in. Not in the repr.
-        comment: What the author says of it.
+        url: The address of the service, without a slash at the end.
+        headers: The credentials that are sent with each request; the user's own if users log in. Not in the repr.
+        comment: The author's comment.
         login: Whether each user has to log in first.
     """
 
@@ -105,14 +105,14 @@ class Connection:
 
 
 class Connections(Service):
-    """The connections of one workspace. Lives as long as it; thread-safe."""
+    """The connections of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
         self._host = core.host
         self._lock = threading.Lock()
         self._connections: dict[str, Connection] = {}
-        # Credentials of those who have logged in, by connection and user name.
+        # The credentials of users who have logged in, by connection and user name.
         self._logins: dict[tuple[str, str], Mapping[str, str]] = {}
 
     def add(self, name: str, url: str, *, headers: Mapping[str, str], login: bool, comment: str) -> None:
@@ -122,10 +122,10 @@ class Connections(Service):
             msg = f"Connection {name!r} needs a URL such as http://127.0.0.1:8000/api, not {url!r}"
             raise ValueError(msg)
         if not re.fullmatch(r"[\w-]+", name):
-            msg = f"The name of a connection is made of letters, digits, - and _, not {name!r}"
+            msg = f"The name of a connection consists of letters, digits, - and _, not {name!r}"
             raise ValueError(msg)
         if login and headers:
-            msg = f"Users log in to connection {name!r} with credentials of their own: give headers to log_in instead"
+            msg = f"Users log in to connection {name!r} with credentials of their own: pass headers to log_in instead"
             raise ValueError(msg)
         self._grants.register("uc_connection", name)
         with self._lock:
@@ -134,7 +134,7 @@ class Connections(Service):
             )
 
     def log_in(self, principal: Principal, name: str, headers: Mapping[str, str] | None) -> None:
-        """Keep a user's credentials for a connection, or forget them (None). ValueError where nobody logs in to it."""
+        """Keep a user's credentials for a connection, or forget them (None). Raises ValueError if it takes no logins."""
         with self._lock:
             connection = self._connections.get(name)
             if connection is None or not connection.login:
@@ -147,12 +147,12 @@ class Connections(Service):
                 self._logins[name, principal.user_name] = dict(headers)
 
     def use(self, principal: Principal, name: str) -> Connection:
-        """Return a connection with the credentials that the principal uses it with.
+        """Return a connection, with the credentials that the principal uses it with.
 
         Raises:
-            RefusedError: There is none (``connection_missing``), the principal does not hold USE CONNECTION on it
-                (``connection_denied``), or has not logged in to it (``connection_login``); ``refusal`` and ``message``
-                say which.
+            RefusedError: There is no such connection (``connection_missing``), the principal does not hold USE CONNECTION
+                on it (``connection_denied``), or has not logged in to it (``connection_login``). ``refusal`` and
+                ``message`` say which.
         """
         connection = self.find(principal, name)
         if not connection.login:
@@ -165,7 +165,7 @@ class Connections(Service):
         return Connection(name=name, url=connection.url, headers=headers, comment=connection.comment, login=True)
 
     def find(self, principal: Principal, name: str) -> Connection:
-        """Return a connection to somebody who holds USE CONNECTION on it, logged in or not. Raises as ``use``."""
+        """Return a connection to a principal who holds USE CONNECTION on it, logged in or not. Raises as ``use``."""
         with self._lock:
             connection = self._connections.get(name)
         if connection is None:
@@ -175,7 +175,7 @@ class Connections(Service):
         return connection
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         connections = "/api/2.1/unity-catalog/connections"
         proxy = "/api/2.0/unity-catalog/connections/{connection}/proxy"
         return [
@@ -244,18 +244,17 @@ def _forward(
     params: Mapping[str, str],
     data: bytes,
 ) -> Answer:
-    """Send a request to the service, and its answer back: status, headers and body as they come.
+    """Send a request on to the service, and return its answer as it comes: status, headers and body.
 
-    That the platform hands on the status of the service is inferred: the SDK takes the headers of the answer for the
-    service's.
+    Inferred: the platform passes on the status of the service. The SDK takes the headers of the answer for the service's.
     """
     if any(part == ".." for part in re.split(r"[/\\]", unquote(path))):
         raise RefusedError("invalid_parameter", detail="path must not contain ..")
     sent = CaseInsensitiveDict({name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED})
-    # Last, so that no caller can put other credentials in the place of the connection's.
+    # Added last, so that no caller can replace the connection's credentials.
     sent.update(connection.headers)
     url = f"{connection.url}/{path.lstrip('/')}" if path.strip("/") else connection.url
-    # A session of its own: no cookie of one user is another's, and no proxy or netrc of this machine takes part.
+    # A new session each time: users share no cookies, and this machine's proxy and netrc settings do not apply.
     session = requests.Session()
     session.trust_env = False
     try:
@@ -278,7 +277,7 @@ def _forward(
 
 
 def _members(body: Mapping[str, Any], name: str) -> dict[str, str]:
-    """A field that holds a JSON object as text."""
+    """Return a field that holds a JSON object as text."""
     try:
         members = json.loads(body.get(name) or "{}")
     except (TypeError, ValueError):
@@ -289,7 +288,7 @@ def _members(body: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def _info(connection: Connection) -> dict[str, Any]:
-    """A connection as the API describes it, without its credentials."""
+    """Return a connection as the API describes it, without its credentials."""
     parts = urlsplit(connection.url)
     return {
         "name": connection.name,
@@ -322,20 +321,20 @@ class ConnectionsMixin(Mixin):
         login: bool = False,
         comment: str = "",
     ) -> None:
-        """Add a connection of Unity Catalog to an HTTP service, used with USE CONNECTION on it.
+        """Add a connection of Unity Catalog to an HTTP service. Users need USE CONNECTION on it.
 
         Requests really go there: ``serving_endpoints.http_request``, the connection's proxy path and the external MCP
-        server of its name forward them, without the caller's token.
+        server of its name pass them on, without the caller's token.
 
         Args:
             name: Its name, without catalog and schema.
-            url: Where the service is; paths of requests are added to it. A test starts one on loopback.
+            url: The address of the service. Paths of requests are added to it. A test starts the service on loopback.
             headers: Credentials that the connection holds, such as ``{"Authorization": "Bearer …"}``.
-            login: Each user has to log in first; ``log_in`` does that for them.
-            comment: What it is.
+            login: Whether each user has to log in first; ``log_in`` does that for them.
+            comment: Its description.
 
         Raises:
-            ValueError: The name is not plain or taken, the URL is none, or ``headers`` go with ``login``.
+            ValueError: The name is malformed or taken, the URL is not a URL, or ``headers`` go with ``login``.
         """
         self._connections.add(name, url, headers=headers or {}, login=login, comment=comment)
 
@@ -343,7 +342,7 @@ class ConnectionsMixin(Mixin):
         """Log a user in to a connection added with ``login=True``, as their browser would.
 
         Args:
-            user: Who.
+            user: The user.
             connection: Its name.
             headers: The user's own credentials at the service.
 

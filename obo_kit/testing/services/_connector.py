@@ -1,8 +1,8 @@
-"""What databricks-sql-connector talks to by default: Thrift over HTTP, on the service that its package ships.
+"""Serve databricks-sql-connector in its default protocol, Thrift over HTTP, with the service that its package ships.
 
-The connector's package brings the protocol (``TCLIService``) and Thrift; whoever uses the connector has both. Results come
-as Arrow where the client can read it, else column by column. That the platform refuses here with the texts of its REST API,
-in a header that the connector reads, is inferred.
+The connector's package brings the protocol (``TCLIService``) and Thrift, so every user of the connector has both. Results come
+as Arrow if the client can read it, else column by column. Inferred: the platform refuses here with the texts of its REST API,
+in a header that the connector reads.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ declare(
     }
 )
 
-# Rows of one answer, at most. The platform bounds them by bytes, and higher.
+# The maximum number of rows in one answer. The platform limits the bytes instead, and higher.
 BATCH = 10_000
-# Seconds that an answer waits for a statement: a client cancels between its questions, so none may take long.
+# Seconds that an answer waits for a statement. A client sends its cancellation between requests, so none may take long.
 _FIRST_WAIT, _NEXT_WAIT = 1.0, 0.25
 _KEPT = 1000
 
 
 @dataclass(kw_only=True)
 class _Operation:
-    """One statement, or one question about metadata, and how far its rows have been read."""
+    """One statement, or one metadata request, and how far its rows have been read."""
 
     owner: str
     future: Future[Outcome]
@@ -72,7 +72,7 @@ class _Operation:
     id: bytes = field(default_factory=lambda: uuid.uuid4().bytes)
 
     def wait(self, seconds: float) -> Outcome | None:
-        """Return what it came to; None while it runs, and once it has been canceled."""
+        """Return the outcome; None while it runs, and after it has been canceled."""
         if self.canceled:
             return None
         try:
@@ -89,7 +89,7 @@ class Connector(Service):
     """Serves sessions, statements and metadata to the connector. Lives as long as its workspace; thread-safe.
 
     Attributes:
-        batch: Rows of one answer, at most.
+        batch: The maximum number of rows in one answer.
     """
 
     def __init__(self, core: Core) -> None:
@@ -104,7 +104,7 @@ class Connector(Service):
     def apis(self) -> list[Api]:
         """Return the routes."""
         path = "/sql/1.0/warehouses/{warehouse}"
-        # The connector reads no body of a refusal; it shows this header.
+        # The connector does not read the body of a refusal. It shows this header.
         return [
             Api(
                 method="POST",
@@ -365,13 +365,13 @@ class _Calls:
 
 
 class ConnectorMixin(Mixin):
-    """The connector's protocol, which needs nothing added beside a warehouse."""
+    """The connector's protocol. Nothing needs to be added for it besides a warehouse."""
 
     _connector = Part(Connector)
 
 
 def _parameters(parameters: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the parameters of a statement as its REST API has them; without a name they are counted."""
+    """Return the parameters of a statement as its REST API has them. Parameters without a name are numbered."""
     return [
         {
             **({"name": parameter.name} if parameter.name else {"ordinal": position}),
@@ -383,7 +383,7 @@ def _parameters(parameters: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _like(name: str, pattern: str | None) -> bool:
-    """Check a name against a pattern of JDBC: ``%`` and ``_`` stand for others, in any case."""
+    """Check a name against a JDBC pattern: ``%`` and ``_`` stand for other characters; case does not matter."""
     if pattern in {None, "", "%"}:
         return True
     text = str(pattern).replace("\\_", "\0").replace("%", "*").replace("_", "?").replace("\0", "_")

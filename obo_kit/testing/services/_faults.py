@@ -1,4 +1,4 @@
-"""Faults, as a workspace takes them."""
+"""The methods of a workspace that add and remove faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FaultsMixin(Mixin):
         probability: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """Let something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
+        """Make something go wrong. Faults that only delay or damage an answer add up; the first of another kind decides.
 
         ======================  ==========================================================================
         ``"status"``            answers with ``status``, ``headers`` and ``body``
@@ -48,21 +48,21 @@ class FaultsMixin(Mixin):
         ``"private_link"``      the caller's network may not reach the workspace: a redirect that says so
         ======================  ==========================================================================
 
-        The last five answer in the words that were reported; for the one that matters to you, ``"status"`` takes any body.
+        The last five answer in the words that were reported. To simulate any other answer, pass it as the body of ``"status"``.
 
         Args:
-            kind: What happens.
+            kind: The kind of fault.
             status: HTTP status, 200 to 599.
-            headers: Response headers, ``Retry-After`` say.
-            body: JSON object or text; a platform-shaped error by default.
-            seconds: How long.
-            path_prefix: Start of the paths it applies to.
-            user: The principal it applies to; None for everybody.
-            after: How many requests it lets through first.
-            times: How many requests it hits, None for no limit. By default one; without limit where there is a
-                probability.
-            probability: Of each request to be hit, more than 0 and at most 1.
-            seed: Of the probability: the same requests in the same order meet the same fate.
+            headers: Response headers, such as ``Retry-After``.
+            body: JSON object or text; by default an error in the platform's form.
+            seconds: The delay.
+            path_prefix: The start of the paths that it applies to.
+            user: The principal that it applies to; None for everybody.
+            after: The number of requests that pass first.
+            times: The number of requests that it hits; None for no limit. One by default, or no limit if ``probability`` is
+                less than 1.
+            probability: The probability that a request is hit, more than 0 and at most 1.
+            seed: The seed of the random numbers: the same requests in the same order are hit.
 
         Raises:
             ValueError: An argument is out of range or does not belong to the kind, or there is no such principal.
@@ -85,5 +85,5 @@ class FaultsMixin(Mixin):
         )
 
     def clear_faults(self) -> None:
-        """Take all faults back. A token that has expired stays so."""
+        """Remove all faults. A token that has expired stays expired."""
         self._core.faults.clear()

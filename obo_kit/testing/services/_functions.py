@@ -1,4 +1,4 @@
-"""Functions of Unity Catalog: what they are, and who may execute them. They run as SQL (``_sql``)."""
+"""Functions of Unity Catalog: their descriptions, and who may execute them. They run as SQL (``_sql``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from obo_kit.testing.sql._types import duck_type, sql_type, text_of, type_json
 
 __all__ = ["Function", "Functions", "FunctionsMixin", "Parameter"]
 
-# The type, what follows DEFAULT, and what follows COMMENT, as in CREATE FUNCTION.
+# The type, the text after DEFAULT, and the text after COMMENT, as in CREATE FUNCTION.
 _PARAMETER = re.compile(
     r"(?P<type>.+?)(?:\s+DEFAULT\s+(?P<default>.+?))?(?:\s+COMMENT\s+'(?P<comment>(?:[^']|'')*)')?",
     re.IGNORECASE | re.DOTALL,
@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
 class Functions(Service):
-    """The functions of one workspace. Lives as long as it; thread-safe."""
+    """The functions of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
@@ -53,10 +53,10 @@ class Functions(Service):
         self._grants.register("function", function.name)
 
     def find(self, principal: Principal, name: str) -> Function:
-        """Return the function of that full name, for somebody who may execute it.
+        """Return the function of that full name to a principal who may execute it.
 
         Raises:
-            RefusedError: There is none, or the principal does not hold EXECUTE on it.
+            RefusedError: There is no such function, or the principal does not hold EXECUTE on it.
         """
         function = self._functions.get(name.lower())
         if function is None:
@@ -65,7 +65,7 @@ class Functions(Service):
         return function
 
     def executable(self, principal: Principal, catalog: str, schema: str) -> list[Function]:
-        """The functions of a schema that the principal may execute, by name."""
+        """Return the functions of a schema that the principal may execute, by name."""
         start = f"{catalog}.{schema}.".lower()
         return [
             self._functions[name]
@@ -77,25 +77,29 @@ class Functions(Service):
         """Run a function as the principal, who needs EXECUTE on it and no warehouse.
 
         Args:
-            principal: Who calls.
-            name: Its full name.
-            arguments: Values by parameter, of the types JSON has.
+            principal: The caller.
+            name: The function's full name.
+            arguments: Values by parameter, of JSON's types.
 
         Returns:
-            One column ``output`` and one row, or the rows of a table function; or why it failed.
+            One column ``output`` and one row, or the rows of a table function; or the reason why it failed.
 
         Raises:
-            RefusedError: There is none, the principal may not execute it, or an argument is missing or not known.
+            RefusedError: There is no such function, the principal may not execute it, or an argument is missing or unknown.
         """
         function = self.find(principal, name)
         known = {parameter.name: parameter for parameter in function.parameters}
-        missing = [one.name for one in function.parameters if one.default is None and one.name not in arguments]
+        missing = [
+            parameter.name
+            for parameter in function.parameters
+            if parameter.default is None and parameter.name not in arguments
+        ]
         wrong = [f"unknown parameter {each}" for each in arguments if each not in known]
         wrong += [f"missing parameter {each}" for each in missing]
         if wrong:
             raise RefusedError("invalid_parameter", detail=f"Function {function.name}: {', '.join(wrong)}")
-        given = ", ".join(f"{each} => :{each}" for each in arguments)
-        call = ".".join(f"`{part}`" for part in split_name(name)) + f"({given})"
+        named_arguments = ", ".join(f"{each} => :{each}" for each in arguments)
+        call = ".".join(f"`{part}`" for part in split_name(name)) + f"({named_arguments})"
         scalar = isinstance(function.returns, str)
         return self._engine.run(
             principal,
@@ -107,7 +111,7 @@ class Functions(Service):
         )
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         functions = "/api/2.1/unity-catalog/functions"
         return [
             Api(method="GET", path=functions, handler=self._list),
@@ -118,7 +122,7 @@ class Functions(Service):
         catalog, schema = call.query.get("catalog_name", ""), call.query.get("schema_name", "")
         if not catalog or not schema:
             raise RefusedError("invalid_parameter", detail="catalog_name and schema_name are required")
-        # The platform leaves out, without a word, what the user may not execute.
+        # The platform silently omits what the user may not execute.
         return page(call, "functions", [_info(each) for each in self.executable(call.user.principal, catalog, schema)])
 
     def _get(self, call: Call) -> Answer:
@@ -145,7 +149,7 @@ def _returns(function: str, text: str) -> str | tuple[Parameter, ...]:
 
 
 def _info(function: Function) -> dict[str, Any]:
-    """A function as the API describes it."""
+    """Return a function as the API describes it."""
     catalog, schema, name = split_name(function.name)
     scalar = isinstance(function.returns, str)
     info: dict[str, Any] = {
@@ -209,19 +213,19 @@ class FunctionsMixin(Mixin):
         returns: str = "STRING",
         comment: str = "",
     ) -> None:
-        """Add a SQL function of Unity Catalog, used with EXECUTE on it.
+        """Add a SQL function of Unity Catalog. Users need EXECUTE on it.
 
-        It runs with the rights of its definer: it may read what its caller may not, in the way its body says, while
-        ``current_user()`` and ``is_account_group_member()`` in it are about the caller. Row filters and column masks
-        hold in it too.
+        It runs with the rights of its definer: it may read what its caller may not, as its body determines.
+        ``current_user()`` and ``is_account_group_member()`` in it refer to the caller. Row filters and column masks apply
+        in it too.
 
         Args:
             name: ``catalog.schema.function``.
-            body: An expression or a query, with or without ``RETURN`` before it. What it names must be there already;
-                short names mean its own schema.
+            body: An expression or a query, with or without ``RETURN`` before it. What it names must exist already. Short
+                names refer to its own schema.
             parameters: SQL type per parameter, followed by ``DEFAULT …`` and ``COMMENT '…'`` as in CREATE FUNCTION.
             returns: SQL type, or ``TABLE(name type, …)``.
-            comment: What it does: the description that a tool made of it shows to the model.
+            comment: Its description. A tool made of it shows it to the model.
 
         Raises:
             ValueError: The name is unusable or taken, or the SQL does not fit.

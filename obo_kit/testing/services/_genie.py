@@ -1,4 +1,4 @@
-"""Genie spaces: questions that the author maps to SQL, run as whoever asks. No language model is pretended."""
+"""Genie spaces: the author maps questions to SQL, which runs as the caller. There is no language model."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PAGE = 100
 class Genie(Service):
     """Serves Genie spaces. Lives as long as its workspace.
 
-    Requests and answers have the shapes that databricks-sdk declares. Inferred: that a conversation is hidden from
-    everybody but its user, that an expired result is not found, and how a failed answer's type is called.
+    Requests and answers have the forms that databricks-sdk declares. Inferred: a conversation is hidden from everybody but
+    its user, an expired result is not found, and the type of a failed answer.
 
     Attributes:
-        polls: How often a message is still running when polled.
-        kept: How many conversations, and messages of each, are remembered.
+        polls: The number of polls that find a message still running.
+        kept: The number of conversations, and of messages of each, that are kept.
     """
 
     def __init__(self, core: Core) -> None:
@@ -59,9 +59,9 @@ class Genie(Service):
         title: str,
         hidden: bool,
     ) -> None:
-        """Add a space. ValueError where its warehouse or a table is unknown."""
+        """Add a space. Raises ValueError if its warehouse or a table is unknown."""
         if not re.fullmatch(r"[\w-]+", space_id):
-            msg = f"A Genie space id is made of letters, digits, - and _, not {space_id!r}"
+            msg = f"A Genie space id consists of letters, digits, - and _, not {space_id!r}"
             raise ValueError(msg)
         if isinstance(tables, str):
             msg = f"tables= takes names in a list, not the single string {tables!r}"
@@ -85,7 +85,7 @@ class Genie(Service):
         )
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         space = "/api/2.0/genie/spaces/{space}"
         messages = space + "/conversations/{conversation}/messages"
         message = messages + "/{message}"
@@ -98,7 +98,7 @@ class Genie(Service):
             Api(method="POST", path=messages, handler=self._ask_again, quick=False),
             Api(method="GET", path=messages, handler=self._list_messages),
             Api(method="GET", path=message, handler=self._get_message),
-            # A result has been had by three routes, the last of which is the current one.
+            # There have been three routes for a result. The last one is the current one.
             Api(method="GET", path=message + "/query-result", handler=self._result),
             Api(method="GET", path=message + "/query-result/{attachment}", handler=self._result),
             Api(method="GET", path=attachment + "/query-result", handler=self._result),
@@ -121,12 +121,12 @@ class Genie(Service):
         if everybodys and not self._may(call, "CAN MANAGE", space):
             raise RefusedError("genie_not_manager")
         with self._lock:
-            found = [
+            conversations = [
                 conversation.summary()
                 for conversation in reversed(self._conversations.values())
                 if conversation.space == space.id and (everybodys or conversation.owner == call.user.principal)
             ]
-        return _page(call, "conversations", found)
+        return _page(call, "conversations", conversations)
 
     def _list_messages(self, call: Call) -> Answer:
         conversation = self._conversation(call)
@@ -202,7 +202,7 @@ class Genie(Service):
                 answer = space.answer(question)
                 message.answer = GenieAnswer(sql=answer) if isinstance(answer, str) else answer
             except Exception as error:
-                # The author's function is what stands for the model here.
+                # The author's function takes the place of the model here.
                 message.fail("genie_scripted", detail=f"The answers raised {type(error).__name__}: {error}")
             self._run(message)
         with self._lock:
@@ -211,7 +211,7 @@ class Genie(Service):
         return message
 
     def _run(self, message: Message) -> None:
-        """Answer, and run the SQL that answers, as the one who asked."""
+        """Answer, and run the SQL of the answer as the caller."""
         answer = message.answer
         if answer is None:
             return
@@ -229,7 +229,7 @@ class Genie(Service):
     # ------------------------------------------------------------------ looking things up
 
     def _may(self, call: Call, privilege: str, space: Space) -> bool:
-        """Whether the caller holds the privilege on a space, or a higher one."""
+        """Return whether the caller holds the privilege on a space, or a higher one."""
         levels = PRIVILEGES["genie_space"]
         enough = levels[levels.index(privilege) :]
         return any(self._grants.holds(call.user.principal, level, "genie_space", space.id) for level in enough)
@@ -248,7 +248,7 @@ class Genie(Service):
         wanted = call.params["conversation"]
         with self._lock:
             conversation = self._conversations.get(wanted)
-        # A conversation is its user's own, also before others who may use the space.
+        # A conversation belongs to its user alone, even if others may use the space.
         if conversation is None or (conversation.space, conversation.owner) != (space.id, call.user.principal):
             raise RefusedError("genie_missing", name=f"{space.id}, conversation {wanted}")
         return conversation
@@ -276,14 +276,14 @@ def _space_body(space: Space) -> dict[str, Any]:
     }
 
 
-def _page(call: Call, name: str, found: Sequence[dict[str, Any]]) -> Answer:
-    """One page of a list; its token is where the next one starts."""
+def _page(call: Call, name: str, entries: Sequence[dict[str, Any]]) -> Answer:
+    """Return one page of a list. Its token is the position of the next page."""
     size, start = call.query.get("page_size") or str(_PAGE), call.query.get("page_token") or "0"
     if not re.fullmatch(r"[1-9]\d{0,5}", size) or not re.fullmatch(r"\d{1,9}", start):
         raise RefusedError("invalid_parameter", detail="page_size must be a number from 1 on, page_token one of ours")
     end = int(start) + int(size)
-    content: dict[str, Any] = {name: list(found[int(start) : end])}
-    if end < len(found):
+    content: dict[str, Any] = {name: list(entries[int(start) : end])}
+    if end < len(entries):
         content["next_page_token"] = str(end)
     return Answer(content=content)
 
@@ -294,7 +294,7 @@ def _answerer(answers: Answers) -> Callable[[str], str | GenieAnswer | None]:
     known = {normal(question): answer for question, answer in answers.items()}
 
     def answer(question: str) -> str | GenieAnswer | None:
-        # A GenieAgent sends the whole chat, each message on a line, after its author; the last one is the question.
+        # A GenieAgent sends the whole chat: each message on a line, after its author. The last one is the question.
         last = question.strip().rpartition("\n")[2]
         return known.get(normal(question)) or known.get(normal(last.partition(": ")[2]))
 
@@ -308,7 +308,7 @@ class GenieMixin(Mixin):
 
     @property
     def genie_polls(self) -> int:
-        """How often a Genie message is still running when polled, before it is done. 0 by default, to be quick."""
+        """Return the number of polls that find a Genie message still running. 0 by default, to be quick."""
         return self._genie.polls
 
     @genie_polls.setter
@@ -328,20 +328,20 @@ class GenieMixin(Mixin):
         title: str = "",
         hidden: bool = True,
     ) -> None:
-        """Add a Genie space, used with CAN RUN on it, CAN USE on its warehouse and SELECT on what an answer reads.
+        """Add a Genie space. Users need CAN RUN on it, CAN USE on its warehouse, and SELECT on what an answer reads.
 
         Args:
             space_id: Its id.
-            warehouse_id: The warehouse it runs on.
-            tables: The tables it is about.
-            answers: SQL, or a ``GenieAnswer``, per question (case and closing punctuation do not matter; of a chat that
-                a ``GenieAgent`` sends, the last message counts), or a function from question to either. Where there is
-                none (None), the space says that it has no answer; where the function raises, the message fails.
+            warehouse_id: The warehouse that it runs on.
+            tables: The tables that it is about.
+            answers: SQL, or a ``GenieAnswer``, per question; or a function from question to either. Case and closing
+                punctuation of a question do not matter. Of a chat that a ``GenieAgent`` sends, the last message counts. If
+                there is no answer (None), the space says so; if the function raises, the message fails.
             title: Its title.
-            hidden: Whether those without CAN RUN are told that it does not exist (404) or that they may not use it
-                (403). Both have been reported of the platform.
+            hidden: Whether users without CAN RUN get the answer that it does not exist (404), or that they may not use it
+                (403). Both were reported of the platform.
 
         Raises:
-            ValueError: The id is not plain or taken, or warehouse or table unknown.
+            ValueError: The id is malformed or taken, or the warehouse or a table is unknown.
         """
         self._genie.add(space_id, warehouse_id=warehouse_id, tables=tables, answers=answers, title=title, hidden=hidden)

@@ -1,4 +1,4 @@
-"""The records of Genie: spaces, conversations and messages, and how they are refused."""
+"""The records of Genie: spaces, conversations and messages, and their refusals."""
 
 from __future__ import annotations
 
@@ -85,22 +85,22 @@ declare(
 )
 
 _NO_ANSWER = "This space has no answer to that question."
-# What a message says while it is polled. The words are databricks-sdk's MessageStatus; their order is inferred.
+# The status of a message while it is polled. The names are databricks-sdk's MessageStatus; their order is inferred.
 ON_THE_WAY = ("FETCHING_METADATA", "FILTERING_CONTEXT", "ASKING_AI", "PENDING_WAREHOUSE", "EXECUTING_QUERY")
 _ENDS = ("COMPLETED", "FAILED", "CANCELLED", "QUERY_RESULT_EXPIRED")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenieAnswer:
-    """What a Genie space makes of a question, where SQL alone does not say it.
+    """A Genie space's answer to a question, if SQL alone does not express it.
 
     Attributes:
-        sql: Runs as whoever asked; its result comes as a query attachment.
+        sql: Runs as the caller. Its result comes as a query attachment.
         text: Comes as a text attachment.
         suggested_questions: Come as an attachment of their own.
         status: How the message ends: ``COMPLETED``, ``FAILED``, ``CANCELLED``, or ``QUERY_RESULT_EXPIRED`` (the result
             is gone until the query is executed again).
-        error: Text of the failure, where the status is ``FAILED``.
+        error: The text of the failure, if the status is ``FAILED``.
 
     Raises:
         ValueError: The fields do not go together.
@@ -117,7 +117,7 @@ class GenieAnswer:
         if self.status not in _ENDS:
             msg = f"A Genie answer ends as {', '.join(_ENDS)}, not {self.status!r}"
         elif (self.status == "FAILED") != (self.error is not None):
-            msg = "A Genie answer has error= where its status is FAILED, and only there"
+            msg = "A Genie answer has error= if its status is FAILED, and only then"
         elif self.status == "COMPLETED" and self.sql is None and self.text is None:
             msg = "A Genie answer needs sql= or text="
         elif self.status == "QUERY_RESULT_EXPIRED" and self.sql is None:
@@ -141,7 +141,7 @@ class Space:
 
 @dataclass(kw_only=True)
 class Message:
-    """One question and what came of it. ``polls`` counts down the answers that say it is still running."""
+    """One question and its outcome. ``polls`` counts down the answers that say it is still running."""
 
     space: str
     conversation: str
@@ -164,7 +164,7 @@ class Message:
         self.decision = REFUSALS[key].decision
 
     def body(self, status: str) -> dict[str, Any]:
-        """The message as the API shows it."""
+        """Return the message as the API shows it."""
         body: dict[str, Any] = {
             "id": self.id,
             "message_id": self.id,

@@ -61,7 +61,7 @@ _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  t
 
 
 class IdentityApi(Service):
-    """Says who is who. Lives as long as its workspace."""
+    """Serves identities. Lives as long as its workspace."""
 
     def __init__(self, core: Core) -> None:
         self._directory = core.directory
@@ -69,7 +69,7 @@ class IdentityApi(Service):
         self._workspace_id = core.workspace_id
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         return [
             Api(method="GET", path="/.well-known/databricks-config", handler=self._config, open=True),
             *(
@@ -158,10 +158,10 @@ class IdentityApi(Service):
 
 
 def _holds(held: frozenset[str], scope: str) -> bool:
-    """Check that a token's scopes hold another: itself, all of them, or what its name is a part of."""
+    """Check that a token's scopes contain another: itself, ``all-apis``, or a parent by name."""
     base, _, modifier = scope.partition(":")
     parents = {scope, "all-apis"} | ({base, base.partition(".")[0]} if modifier in {"", "read"} else set())
-    # The one parent by name that is none (G-BHAVINK).
+    # One name looks like a parent but is none (G-BHAVINK).
     return not held.isdisjoint(parents - ({"dashboards"} if scope.startswith("dashboards.genie") else set()))
 
 
@@ -181,7 +181,7 @@ class _Resource(Protocol):
 
     @property
     def name(self) -> Any:
-        """Name or id."""
+        """Return the name or id."""
         ...
 
 
@@ -193,12 +193,12 @@ def _name(principal: str | ServicePrincipal) -> str:
 
 
 def _named(securable: Securable, kind: str | None) -> tuple[str, str | None]:
-    """Return name and kind of what is granted on. MLflow's resources are of the same kinds as this workspace's."""
+    """Return name and kind of the securable. MLflow's resources have the same kinds as this workspace's."""
     if isinstance(securable, str):
         return securable, kind
     own = getattr(securable, "type", None)
     if own is None or not hasattr(securable, "name"):
-        msg = f"A securable is a name or a resource of MLflow's, not {securable!r}"
+        msg = f"A securable is a name or an MLflow resource, not {securable!r}"
         raise ValueError(msg)
     return str(securable.name), kind or str(own.value)
 
@@ -209,7 +209,7 @@ class IdentityMixin(Mixin):
     _identity = Part(IdentityApi)
 
     def add_user(self, name: str, *, groups: Iterable[str] = ()) -> None:
-        """Add a user, who is in the given groups and in ``users`` and ``account users``.
+        """Add a user. They are members of the given groups, and of ``users`` and ``account users``.
 
         Raises:
             ValueError: The name is empty or taken.
@@ -217,7 +217,7 @@ class IdentityMixin(Mixin):
         self._core.directory.add_user(name, groups)
 
     def add_service_principal(self, name: str) -> ServicePrincipal:
-        """Add a service principal and return its credentials: the SDK's OAuth M2M works with them.
+        """Add a service principal and return its credentials. The SDK's OAuth M2M accepts them.
 
         Raises:
             ValueError: The name is empty or taken.
@@ -226,21 +226,21 @@ class IdentityMixin(Mixin):
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Names of the users, in the order they were added."""
+        """Return the names of the users, in the order they were added."""
         return self._core.directory.names("user")
 
     @property
     def service_principals(self) -> tuple[str, ...]:
-        """Names of the service principals, in the order they were added."""
+        """Return the names of the service principals, in the order they were added."""
         return self._core.directory.names("service_principal")
 
     def service_principal(self, name: str) -> ServicePrincipal:
-        """Return the credentials of a service principal. ValueError where there is none of the name."""
-        found = self._core.directory.credentials(name)
-        if found is None:
+        """Return the credentials of a service principal. Raises ValueError if there is none of the name."""
+        credentials = self._core.directory.credentials(name)
+        if credentials is None:
             msg = f"There is no service principal {name!r} in this workspace; add_service_principal() adds it"
             raise ValueError(msg)
-        return found
+        return credentials
 
     def token(
         self,
@@ -253,10 +253,11 @@ class IdentityMixin(Mixin):
         """Issue a token: a JWT with the claims sub, scope, iss, aud, iat, exp and jti.
 
         Args:
-            principal: Whose it is.
-            scopes: What it may be used for.
+            principal: The owner of the token.
+            scopes: The scopes that it carries.
             expires_in: Life in seconds, rounded up to a whole one; zero or less gives an expired token.
-            allow_unknown: Take scopes that the catalogue does not know, as ``requires_scopes(allow_unknown=True)`` does.
+            allow_unknown: Whether to accept scopes that the catalogue does not know, as with
+                ``requires_scopes(allow_unknown=True)``.
 
         Raises:
             ValueError: There is no such principal, or no such scope.
@@ -274,11 +275,11 @@ class IdentityMixin(Mixin):
         Args:
             principal: A user, a service principal or a group.
             privilege: The privilege.
-            securable: Name or id of what it is on, or MLflow's resource of it: ``DatabricksGenieSpace("01f0")``.
-            kind: Its kind, where the name alone is ambiguous.
+            securable: The securable's name or id, or MLflow's resource for it: ``DatabricksGenieSpace("01f0")``.
+            kind: Its kind, if the name alone is ambiguous.
 
         Raises:
-            ValueError: Principal or securable are unknown, the name is ambiguous, or the privilege does not fit.
+            ValueError: The principal or securable is unknown, the name is ambiguous, or the privilege does not fit.
         """
         name, kind = _named(securable, kind)
         self._core.grants.grant(_name(principal), privilege, name, kind=kind)
@@ -286,6 +287,6 @@ class IdentityMixin(Mixin):
     def revoke(
         self, principal: str | ServicePrincipal, privilege: str, securable: Securable, *, kind: str | None = None
     ) -> None:
-        """Take a privilege back, with effect on the next request. Arguments and errors as for ``grant``."""
+        """Revoke a privilege, with effect on the next request. Arguments and errors as for ``grant``."""
         name, kind = _named(securable, kind)
         self._core.grants.revoke(_name(principal), privilege, name, kind=kind)

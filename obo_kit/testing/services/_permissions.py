@@ -23,14 +23,14 @@ _KINDS = {
 
 
 def check_granted(grants: Grants, principal: Principal, privilege: str, kind: str, name: str) -> None:
-    """Check that the principal may use a privilege. RefusedError names the first one that they lack."""
+    """Check that the principal may use a privilege. The RefusedError names the first one that they lack."""
     lack = grants.missing(principal, privilege, kind, name)
     if lack is not None:
         raise RefusedError("uc_lacks", detail=lack_text(lack))
 
 
 class Permissions(Service):
-    """Says and changes who holds which privilege. Lives as long as its workspace."""
+    """Shows and changes privileges. Lives as long as its workspace."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
@@ -53,7 +53,7 @@ class Permissions(Service):
         raise RefusedError("uc_missing", kind=securable.title(), name=name)
 
     def _listed(self, call: Call, *, inherited: bool) -> dict[str, list[tuple[str, str, str]]]:
-        """Return privileges and where they were granted, per principal: all to whoever manages it, to others their own."""
+        """Return privileges and where they were granted, per principal: all to its managers, only their own to others."""
         kind, name = self._place(call)
         principal = call.user.principal
         mine = {principal.user_name, *principal.groups}
@@ -65,8 +65,8 @@ class Permissions(Service):
         return result
 
     def _get(self, call: Call) -> Answer:
-        held = self._listed(call, inherited=False)
-        assignments = [{"principal": who, "privileges": [each[0] for each in held[who]]} for who in held]
+        grants = self._listed(call, inherited=False)
+        assignments = [{"principal": who, "privileges": [each[0] for each in grants[who]]} for who in grants]
         return Answer(content={"privilege_assignments": assignments})
 
     def _effective(self, call: Call) -> Answer:
@@ -78,8 +78,8 @@ class Permissions(Service):
                 {} if own else {"inherited_from_type": place.upper(), "inherited_from_name": where}
             )
 
-        held = self._listed(call, inherited=True)
-        assignments = [{"principal": who, "privileges": [described(*each) for each in held[who]]} for who in held]
+        grants = self._listed(call, inherited=True)
+        assignments = [{"principal": who, "privileges": [described(*each) for each in grants[who]]} for who in grants]
         return Answer(content={"privilege_assignments": assignments})
 
     def _update(self, call: Call) -> Answer:
@@ -104,43 +104,43 @@ def _changes(changes: Iterable[Any]) -> Iterable[tuple[str, str, str]]:
 
 
 class PermissionsMixin(Mixin):
-    """Groups of groups, owners, and how strictly privileges are asked for."""
+    """Groups of groups, owners, and strictness about privileges."""
 
     _permissions = Part(Permissions)
 
     @property
     def strict_privileges(self) -> bool:
-        """Whether USE CATALOG and USE SCHEMA are needed, as on the platform. False by default.
+        """Return whether USE CATALOG and USE SCHEMA are needed, as on the platform. False by default.
 
-        Otherwise whoever holds a privilege on something in a schema is taken to hold them.
+        Otherwise, a user with a privilege on something in a schema is taken to hold them.
         """
         return self._core.grants.strict
 
     @strict_privileges.setter
     def strict_privileges(self, strict: bool) -> None:
         if not isinstance(strict, bool):
-            msg = f"strict_privileges is True or False, not {strict!r}"
+            msg = f"strict_privileges must be True or False, not {strict!r}"
             raise ValueError(msg)
         self._core.grants.strict = strict
 
     def add_group(self, name: str, *, groups: Iterable[str] = ()) -> None:
-        """Add a group that is in other groups: its members are in them too.
+        """Add a group that is a member of other groups. Its members are members of them too.
 
-        A group that is in no other needs no adding: the groups of users are there.
+        A group that is not a member of others need not be added: the groups of users exist.
 
         Args:
             name: The group.
-            groups: The groups that it is in.
+            groups: The groups that it is a member of.
 
         Raises:
-            ValueError: The name is unusable or taken, or the groups come back to itself.
+            ValueError: The name is unusable or taken, or the groups form a circle.
         """
         self._core.directory.add_group(name, groups)
 
     def set_owner(self, principal: str, securable: str, *, kind: str | None = None) -> None:
         """Make a user, service principal or group the owner of something in Unity Catalog.
 
-        An owner holds every privilege on it, and may grant, revoke and drop it and what lies in it. Arguments and errors
+        An owner holds every privilege on it, and may grant, revoke and drop it and everything in it. Arguments and errors
         as for ``grant``.
         """
         self._core.grants.own(principal, securable, kind=kind)

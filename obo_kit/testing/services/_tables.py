@@ -17,19 +17,19 @@ from obo_kit.testing.sql._types import Column
 
 __all__ = ["Tables", "TablesMixin"]
 
-# A vector search index is a table of Unity Catalog too; the retriever tools read its columns here.
+# A vector search index is also a table of Unity Catalog. The retriever tools read its columns here.
 _KINDS = ("table", "vector_search_index")
 
 
 class Tables(Service):
-    """Describes the tables of one workspace to those who may select from them. Lives as long as it."""
+    """Describes the tables of one workspace to users who may select from them. Lives as long as the workspace."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
         self._engine = core.engine
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         root = "/api/2.1/unity-catalog"
         return [
             Api(method="GET", path=root + "/catalogs", handler=self._catalogs),
@@ -117,11 +117,11 @@ class TablesMixin(Mixin):
         row_filter: str | None = None,
         column_masks: Mapping[str, str] | None = None,
     ) -> None:
-        """Add a table of Unity Catalog, queried with SELECT on it through a warehouse.
+        """Add a table of Unity Catalog. Users need SELECT on it, and query it through a warehouse.
 
-        Filter and masks are SQL over the table's columns. They hold whatever statement, function or Genie space reads
-        the table; ``current_user()`` and ``is_account_group_member('…')`` in them are about who asks, and they may
-        call functions and read tables that were added before::
+        Filter and masks are SQL over the table's columns. They apply whatever statement, function or Genie space reads the
+        table. ``current_user()`` and ``is_account_group_member('…')`` in them refer to the caller. They may call functions
+        and read tables that were added before::
 
             workspace.add_table(
                 "main.hr.people",
@@ -132,10 +132,10 @@ class TablesMixin(Mixin):
 
         Args:
             name: ``catalog.schema.table``.
-            rows: Records, or the path of a CSV file with a line of column names. At least one; columns and their types
-                are taken from them.
-            row_filter: A condition: users see the rows for which it is true.
-            column_masks: Per column, an expression of its type that users see in its place.
+            rows: Records, or the path of a CSV file with a line of column names. At least one. Columns and their types come
+                from them.
+            row_filter: A condition. Users see the rows for which it is true.
+            column_masks: Per column, an expression of the same type that users see in its place.
 
         Raises:
             ValueError: Name or rows are unusable, or filter or masks do not fit them.

@@ -1,4 +1,4 @@
-"""The messages of ``TCLIService``, built from a statement's outcome. All that knows Thrift is here."""
+"""The messages of ``TCLIService``, built from a statement's outcome. Only this module knows Thrift."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class MalformedError(Exception):
-    """The bytes are no call of the service."""
+    """The bytes are not a call of the service."""
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def answer(raw: bytes, handler: object) -> bytes:
     """Answer one call. Blocks as long as the handler does.
 
     Raises:
-        MalformedError: The bytes are no call.
+        MalformedError: The bytes are not a call.
     """
     service = importlib.import_module("databricks.sql.thrift_api.TCLIService.TCLIService")
     transport = importlib.import_module("thrift.transport.TTransport")
@@ -71,7 +71,7 @@ def answer(raw: bytes, handler: object) -> bytes:
     try:
         service.Processor(handler).process(protocol(transport.TMemoryBuffer(raw)), protocol(reply))
     except (broken, EOFError, UnicodeDecodeError, AttributeError, TypeError, ValueError, MemoryError):
-        # A body that reads as a call but lacks what the call is about fails in the handler.
+        # A body that reads as a call, but lacks the call's arguments, fails in the handler.
         raise MalformedError from None
     return bytes(reply.getvalue())
 
@@ -96,21 +96,21 @@ def unsupported(method: str) -> Any:
 
 
 def no_session(method: str) -> Any:
-    """Return the refusal of a session that is absent, or somebody else's."""
+    """Return the refusal for a session that does not exist or belongs to another user."""
     types = _types()
     missing = types.TStatus(statusCode=types.TStatusCode.INVALID_HANDLE_STATUS, errorMessage="Invalid SessionHandle")
     return _response(method, status=missing)
 
 
 def no_operation(method: str) -> Any:
-    """Return the refusal of an operation that is absent, or somebody else's, or canceled."""
+    """Return the refusal for an operation that does not exist, belongs to another user, or was canceled."""
     types = _types()
     missing = types.TStatus(statusCode=types.TStatusCode.INVALID_HANDLE_STATUS, errorMessage="Invalid OperationHandle")
     return _response(method, status=missing)
 
 
 def done(method: str) -> Any:
-    """Return an answer that says nothing but success."""
+    """Return an answer that only reports success."""
     return _response(method, status=_success())
 
 
@@ -152,7 +152,7 @@ def operation_kind(method: str) -> int:
 
 
 def begun(method: str, name: bytes, kind: int, *, status: Any, metadata: Any, rows: Any) -> Any:
-    """Return an operation, and what is there of its result already."""
+    """Return an operation, and the part of its result that exists already."""
     types = _types()
     handle = types.TOperationHandle(
         operationId=types.THandleIdentifier(guid=name, secret=name), operationType=kind, hasResultSet=True
@@ -164,7 +164,7 @@ def begun(method: str, name: bytes, kind: int, *, status: Any, metadata: Any, ro
 
 
 def status(state: str, *, text: str | None = None, sql_state: str | None = None) -> Any:
-    """Return how far an operation is: ``running``, ``finished``, ``failed`` or ``canceled``."""
+    """Return the state of an operation: ``running``, ``finished``, ``failed`` or ``canceled``."""
     types = _types()
     states = {
         "running": types.TOperationState.RUNNING_STATE,
@@ -184,7 +184,7 @@ def status(state: str, *, text: str | None = None, sql_state: str | None = None)
 
 # ---------------------------------------------------------------------------------------------- results
 
-# The protocol's type, and the field of a column in which its values travel, per base type.
+# Per base type: the protocol's type, the column field that carries its values, and their conversion.
 _KINDS: Mapping[str, tuple[str, str, str, Callable[[str], Any]]] = {
     "BOOLEAN": ("BOOLEAN_TYPE", "boolVal", "TBoolColumn", lambda text: text == "true"),
     "BYTE": ("TINYINT_TYPE", "byteVal", "TByteColumn", int),
@@ -269,7 +269,7 @@ def _column(column: Column, texts: Sequence[str | None]) -> Any:
 
 
 def _table(outcome: Outcome, start: int, end: int) -> Any:
-    """Return rows as an Arrow table; with none, its schema is that of the result."""
+    """Return rows as an Arrow table. Without rows, it has the schema of the result."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
     first = start // CHUNK_ROWS

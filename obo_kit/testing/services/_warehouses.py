@@ -1,4 +1,4 @@
-"""SQL warehouses, sessions on them and the Statement Execution API, as REST routes."""
+"""SQL warehouses, their sessions, and the Statement Execution API, as REST routes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk
 
 __all__ = ["Session", "Warehouses", "WarehousesMixin"]
 
-# Statements, and sessions, kept.
+# The number of statements, and of sessions, that are kept.
 _KEPT = 1000
-# Life of a link to a result, seconds (databricks-sdk: at most 15 minutes).
+# Life of a link to a result, in seconds (databricks-sdk: at most 15 minutes).
 _LINK_LIFE = 900.0
 
 
 @dataclass(kw_only=True)
 class Session(SqlSession):
-    """A session of somebody on a warehouse: what its statements leave to each other."""
+    """A user's session on a warehouse: what its statements leave for later ones."""
 
     owner: str
     warehouse: str
@@ -43,7 +43,7 @@ class Session(SqlSession):
 
 @dataclass(kw_only=True)
 class _Statement:
-    """A statement somebody ran. Once ``canceled`` it says so, though the engine may be busy a moment longer."""
+    """A user's statement. Once ``canceled``, it says so even while the engine is still busy with it."""
 
     owner: str
     future: Future[Outcome]
@@ -55,18 +55,18 @@ class _Statement:
     signature: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def cancel(self) -> None:
-        """Cancel what has not ended."""
+        """Cancel a statement that has not ended."""
         self.canceled = self.future.cancel() or not self.future.done()
         self.interrupt()
 
     @property
     def outcome(self) -> Outcome | None:
-        """What it came to, where it ended."""
+        """Return the outcome; None while it runs."""
         return self.future.result() if self.future.done() and not self.canceled else None
 
 
 class Warehouses(Service):
-    """Serves statements run on warehouses. Lives as long as its workspace."""
+    """Serves statements that run on warehouses. Lives as long as its workspace."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
@@ -79,19 +79,19 @@ class Warehouses(Service):
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="obo-kit-sql")
 
     def add(self, warehouse_id: str, title: str) -> None:
-        """Add a warehouse. ValueError where the id is taken or not plain."""
+        """Add a warehouse. Raises ValueError if the id is taken or malformed."""
         if not re.fullmatch(r"[\w-]+", warehouse_id):
-            msg = f"A warehouse id is made of letters, digits, - and _, not {warehouse_id!r}"
+            msg = f"A warehouse id consists of letters, digits, - and _, not {warehouse_id!r}"
             raise ValueError(msg)
         self._grants.register("sql_warehouse", warehouse_id)
         self._titles[warehouse_id] = title or warehouse_id
 
     def close(self) -> None:
-        """Stop the threads; the engine has been closed before."""
+        """Stop the threads. The engine is closed already."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         statements, sessions = "/api/2.0/sql/statements", "/api/2.0/sql/sessions"
         return [
             Api(method="POST", path=statements, handler=self._execute, quick=False),
@@ -100,7 +100,7 @@ class Warehouses(Service):
             Api(method="DELETE", path=statements + "/{statement}", handler=self._forget),
             Api(method="POST", path=statements + "/{statement}/cancel", handler=self._cancel),
             Api(method="GET", path=statements + "/{statement}/result/chunks/{chunk}", handler=self._chunk),
-            # Storage asks for no token: the address is the key.
+            # Storage needs no token: the address is the key.
             Api(method="GET", path="/local-storage/{statement}/{chunk}", handler=self._download, open=True),
             Api(method="POST", path=sessions, handler=self._open_session),
             Api(method="DELETE", path=sessions + "/{session}", handler=self._close_session),
@@ -137,7 +137,7 @@ class Warehouses(Service):
             row_limit=limit,
             interrupt=interrupt,
         )
-        kept = _Statement(
+        statement = _Statement(
             owner=call.user.principal.user_name,
             future=future,
             interrupt=interrupt,
@@ -145,16 +145,16 @@ class Warehouses(Service):
             format=result_format,
         )
         with self._lock:
-            self._statements[kept.id] = kept
+            self._statements[statement.id] = statement
             if len(self._statements) > _KEPT:
                 self._statements.popitem(last=False)
         try:
             future.result(timeout=wait)
         except FutureTimeout:
             if cancel:
-                kept.cancel()
-            return self._state(kept, "PENDING")
-        return self._state(kept, "RUNNING")
+                statement.cancel()
+            return self._state(statement, "PENDING")
+        return self._state(statement, "RUNNING")
 
     def submit(
         self,
@@ -166,7 +166,7 @@ class Warehouses(Service):
         row_limit: int | None,
         interrupt: Interrupt,
     ) -> Future[Outcome]:
-        """Run a statement in a session, in a thread. RefusedError where the workspace is stopping."""
+        """Run a statement in a session, in a thread. Raises RefusedError if the workspace is stopping."""
         try:
             return self._pool.submit(
                 self._engine.run,
@@ -183,14 +183,15 @@ class Warehouses(Service):
     def _get(self, call: Call) -> Answer:
         return self._state(self._own(call), "RUNNING")
 
-    def _state(self, kept: _Statement, busy: str) -> Answer:
-        outcome = kept.outcome
+    def _state(self, statement: _Statement, busy: str) -> Answer:
+        outcome = statement.outcome
         if outcome is None:
-            state = "CANCELED" if kept.canceled else busy
-            return Answer(content={"statement_id": kept.id, "status": {"state": state}})
-        link = self._link(kept) if kept.linked else None
+            state = "CANCELED" if statement.canceled else busy
+            return Answer(content={"statement_id": statement.id, "status": {"state": state}})
+        link = self._link(statement) if statement.linked else None
         return Answer(
-            content=statement_body(kept.id, outcome, result_format=kept.format, link=link), decision=outcome.decision
+            content=statement_body(statement.id, outcome, result_format=statement.format, link=link),
+            decision=outcome.decision,
         )
 
     def _cancel(self, call: Call) -> Answer:
@@ -198,38 +199,40 @@ class Warehouses(Service):
         return Answer(content={})
 
     def _forget(self, call: Call) -> Answer:
-        kept = self._own(call)
-        kept.cancel()
+        statement = self._own(call)
+        statement.cancel()
         with self._lock:
-            self._statements.pop(kept.id, None)
+            self._statements.pop(statement.id, None)
         return Answer(content={})
 
     def _own(self, call: Call) -> _Statement:
         name = call.params["statement"]
         with self._lock:
-            found = self._statements.get(name)
-        if found is None or found.owner != call.user.principal.user_name:
+            statement = self._statements.get(name)
+        if statement is None or statement.owner != call.user.principal.user_name:
             raise RefusedError("statement_missing", name=name)
-        return found
+        return statement
 
     # ------------------------------------------------------------------ results
 
     def _chunk(self, call: Call) -> Answer:
-        kept = self._own(call)
-        outcome, chunk = kept.outcome, _chunk_of(call)
+        statement = self._own(call)
+        outcome, chunk = statement.outcome, _chunk_of(call)
         if outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
-            detail = f"There is no chunk {call.params['chunk']} of statement {kept.id}"
+            detail = f"There is no chunk {call.params['chunk']} of statement {statement.id}"
             raise RefusedError("invalid_parameter", detail=detail)
-        return Answer(content=chunk_body(kept.id, outcome, chunk, link=self._link(kept) if kept.linked else None))
+        return Answer(
+            content=chunk_body(statement.id, outcome, chunk, link=self._link(statement) if statement.linked else None)
+        )
 
-    def _link(self, kept: _Statement) -> Callable[[int], dict[str, str]]:
+    def _link(self, statement: _Statement) -> Callable[[int], dict[str, str]]:
         ends = int(time.time() + _LINK_LIFE)
         expiration = datetime.datetime.fromtimestamp(ends, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
         def link(chunk: int) -> dict[str, str]:
-            query = f"expires={ends}&signature={kept.signature}"
+            query = f"expires={ends}&signature={statement.signature}"
             return {
-                "external_link": f"{self._host()}/local-storage/{kept.id}/{chunk}?{query}",
+                "external_link": f"{self._host()}/local-storage/{statement.id}/{chunk}?{query}",
                 "expiration": expiration,
             }
 
@@ -237,25 +240,27 @@ class Warehouses(Service):
 
     def _download(self, call: Call) -> Answer:
         with self._lock:
-            kept = self._statements.get(call.params["statement"])
-        outcome, chunk = kept.outcome if kept else None, _chunk_of(call)
-        given, expires = call.query.get("signature", ""), call.query.get("expires", "")
+            statement = self._statements.get(call.params["statement"])
+        outcome, chunk = statement.outcome if statement else None, _chunk_of(call)
+        signature, expires = call.query.get("signature", ""), call.query.get("expires", "")
         valid = (
-            kept is not None
-            and secrets.compare_digest(given.encode(), kept.signature.encode())
+            statement is not None
+            and secrets.compare_digest(signature.encode(), statement.signature.encode())
             and re.fullmatch(r"\d{1,12}", expires) is not None
             and int(expires) > time.time()
-            # A request that carries a token is none for storage: clients are told to leave it out.
+            # Storage refuses a request that carries a token: clients must leave it out.
             and "authorization" not in call.headers
         )
-        if not valid or kept is None or outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
+        if not valid or statement is None or outcome is None or outcome.error or not 0 <= chunk < chunk_count(outcome):
             raise RefusedError("link_denied")
-        return Answer(content=Response(chunk_file(outcome, chunk, kept.format), media_type=FORMATS[kept.format]))
+        return Answer(
+            content=Response(chunk_file(outcome, chunk, statement.format), media_type=FORMATS[statement.format])
+        )
 
     # ------------------------------------------------------------------ sessions
 
     def _session(self, call: Call, body: dict[str, Any]) -> Session:
-        """The session a statement is in, or one of its own."""
+        """Return the session that a statement names, or a new one."""
         name = call.text(body, "session_id", "")
         if not name:
             return Session(
@@ -268,10 +273,10 @@ class Warehouses(Service):
 
     def _own_session(self, call: Call, name: str) -> Session:
         with self._lock:
-            found = self._sessions.get(name)
-        if found is None or found.owner != call.user.principal.user_name:
+            session = self._sessions.get(name)
+        if session is None or session.owner != call.user.principal.user_name:
             raise RefusedError("session_missing", name=name)
-        return found
+        return session
 
     def _open_session(self, call: Call) -> Answer:
         body = call.json()
@@ -329,7 +334,7 @@ def _chunk_of(call: Call) -> int:
 
 
 def _choice(body: dict[str, Any], name: str, *choices: str) -> str:
-    """A field that has one of the choices, the first of them by default."""
+    """Return a field that has one of the choices; the first one by default."""
     value = body.get(name) or choices[0]
     if value not in choices:
         raise RefusedError("invalid_parameter", detail=f"{name} must be one of {', '.join(choices)}")
@@ -349,9 +354,9 @@ class WarehousesMixin(Mixin):
     _warehouses = Part(Warehouses)
 
     def add_warehouse(self, warehouse_id: str, *, name: str = "") -> None:
-        """Add a SQL warehouse, used with CAN USE on it.
+        """Add a SQL warehouse. Users need CAN USE on it.
 
         Raises:
-            ValueError: The id is not plain, or taken.
+            ValueError: The id is malformed or taken.
         """
         self._warehouses.add(warehouse_id, name)

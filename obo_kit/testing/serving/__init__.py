@@ -1,3 +1,3 @@
-"""Models, served by the local workspace."""
+"""Models that the local workspace serves."""
 
 from obo_kit.testing.serving import _refusals as _refusals

@@ -1,4 +1,4 @@
-"""An agent, logged with MLflow, served as Model Serving serves it."""
+"""Serve an agent that was logged with MLflow, as Model Serving does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Agent", "Deployment", "InvocationError", "check_scopes", "grant_reso
 
 _logger = logging.getLogger("obo_kit.testing")
 
-# Requests that run at the same time.
+# The number of requests that may run at the same time.
 WORKERS = 16
 
 
@@ -36,7 +36,7 @@ class InvocationError(Exception):
     """A deployed agent refused or failed a request.
 
     Attributes:
-        status: HTTP status; 200 where the failure came in the middle of a stream.
+        status: HTTP status; 200 if the failure came in the middle of a stream.
         error_code: The platform's error code.
         message: The platform's message.
     """
@@ -49,12 +49,12 @@ class InvocationError(Exception):
 
 
 class Deployment:
-    """An agent that is being served. Lives as long as the ``deploy`` block.
+    """A served agent. Lives as long as the ``deploy`` block.
 
     Attributes:
-        endpoint: Name of the serving endpoint; grant CAN QUERY on it to whoever may ask.
-        url: Where its invocations go.
-        auth_policy: The policy read back from the logged model: ``system_auth_policy`` and ``user_auth_policy``.
+        endpoint: The name of the serving endpoint. Grant CAN QUERY on it to its users.
+        url: The address of its invocations.
+        auth_policy: The policy of the logged model: ``system_auth_policy`` and ``user_auth_policy``.
         service_principal: The identity of its system authorization.
     """
 
@@ -74,11 +74,11 @@ class Deployment:
         self._verify = verify
 
     def invoke(self, token: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask over HTTP and return the answer.
+        """Send a request over HTTP and return the answer.
 
         Args:
-            token: The caller's token: it needs a model serving scope, and its user CAN QUERY.
-            payload: What the agent takes: ``{"input": [...]}`` for a ``ResponsesAgent``.
+            token: The caller's token. It needs a model serving scope, and its user CAN QUERY.
+            payload: The agent's input: ``{"input": [...]}`` for a ``ResponsesAgent``.
 
         Raises:
             InvocationError: The request was refused, or the agent raised.
@@ -88,7 +88,7 @@ class Deployment:
         return body
 
     def stream(self, token: str, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Ask over HTTP and yield the events as they come; arguments and errors as for ``invoke``."""
+        """Send a request over HTTP and yield the events as they come. Arguments and errors as for ``invoke``."""
         with self._post(token, {**payload, "stream": True}) as response:
             failed = False
             for raw in response.iter_lines():
@@ -120,7 +120,7 @@ class Deployment:
             if not response.ok:
                 try:
                     body = response.json()
-                except ValueError:  # a refusal in plain text
+                except ValueError:  # a plain-text refusal
                     body = {"message": response.text}
                 raise InvocationError(response.status_code, body.get("error_code"), str(body.get("message")))
             yield response
@@ -143,23 +143,23 @@ class Agent:
         self._streams: set[Callable[[], None]] = set()
 
     def describe(self) -> dict[str, Any]:
-        """What the endpoint says about itself besides its name."""
+        """Return the endpoint's description of itself, besides its name."""
         return {"auth_policy": self._policy}
 
     def close(self) -> None:
-        """Close the streams that were left unread and stop the threads; waits for the steps that are running."""
+        """Close the streams that were left unread and stop the threads. Waits for running steps."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         for finish in list(self._streams):
             finish()
 
     def invoke(self, call: Call, body: dict[str, Any], /) -> Answer:
-        """Run the model for the caller. Called in a thread of ``pool``."""
-        # The OpenAI clients name the endpoint in the body; what the model gets is the request without it.
+        """Run the model for the caller. Runs in a thread of ``pool``."""
+        # The OpenAI clients name the endpoint in the body. The model gets the request without it.
         payload = {name: value for name, value in body.items() if name not in {"stream", "model"}}
         token = self._exchange(call.user)
         if body.get("stream"):
             return Answer(content=StreamingResponse(self._events(payload, token), media_type="text/event-stream"))
-        # A context of its own: what the model sets does not reach the next request on this thread.
+        # A new context, so that variables that the model sets do not reach the next request on this thread.
         context = contextvars.Context()
         return context.run(self._predict, payload, token)
 
@@ -190,13 +190,13 @@ class Agent:
         except Exception as error:
             yield sse_error(error)
         finally:
-            with contextlib.suppress(RuntimeError):  # the pool is closed: ``close`` finishes what is left
+            with contextlib.suppress(RuntimeError):  # the pool is closed; ``close`` finishes the rest
                 self._workers.submit(finish)
 
     def _exchange(self, caller: Caller) -> str | None:
-        """The caller's token, exchanged for one with the scopes of the policy; None where it asks for none.
+        """Return the caller's token, exchanged for one with the policy's scopes; None if the policy asks for none.
 
-        That the new token may carry scopes which the caller's own did not, and ends when that one ends, is inferred.
+        Inferred: the new token may carry scopes that the caller's own token lacks, and it ends when that one ends.
         """
         scopes = self._policy["user_auth_policy"].get("api_scopes") or ()
         if not scopes:
@@ -205,7 +205,7 @@ class Agent:
 
 
 def read_policy(logged: Any) -> dict[str, Any]:
-    """The policy of a logged model; resources logged the older way are system authorization."""
+    """Return the policy of a logged model. Resources that were logged the older way are system authorization."""
     policy = logged.auth_policy or {}
     return {
         "system_auth_policy": policy.get("system_auth_policy") or {"resources": logged.resources or {}},
@@ -214,7 +214,7 @@ def read_policy(logged: Any) -> dict[str, Any]:
 
 
 def check_scopes(policy: Mapping[str, Any], model: str) -> None:
-    """Refuse scopes that Model Serving does not take, as its deployment does.
+    """Refuse scopes that Model Serving does not accept, as its deployment does.
 
     Raises:
         databricks.sdk.errors.InvalidParameterValue: With the platform's text.
@@ -229,9 +229,9 @@ def check_scopes(policy: Mapping[str, Any], model: str) -> None:
 
 
 def grant_resources(policy: Mapping[str, Any], principal: str, grants: Grants) -> None:
-    """Give the service principal what the system policy lists, and nothing else.
+    """Grant the service principal what the system policy lists, and nothing else.
 
-    ValueError where the workspace has no such resource.
+    Raises ValueError if the workspace has no such resource.
     """
     listed = policy["system_auth_policy"].get("resources", {}).get("databricks", {})
     for kind, entries in listed.items():
@@ -247,7 +247,7 @@ def grant_resources(policy: Mapping[str, Any], principal: str, grants: Grants) -
 
 
 def _plain(result: Any) -> dict[str, Any]:
-    """What a model returned, as JSON can hold it."""
+    """Return a model's result in a form that JSON can hold."""
     if hasattr(result, "model_dump"):
         result = result.model_dump(exclude_none=True)
     elif hasattr(result, "to_dict"):

@@ -19,16 +19,16 @@ from obo_kit.testing.serving._models import ChatModel, Model, Reply, Script
 __all__ = ["EmbeddingModel", "Serving", "ServingMixin"]
 
 EmbeddingModel = Callable[[Sequence[str]], Iterable[Iterable[float]]]
-"""Takes texts, returns a vector per text."""
+"""Takes texts, and returns a vector per text."""
 
-# The paths under which an endpoint is named in the body, besides one of its own. The gateway's are documented by
-# databricks-openai (``use_ai_gateway``, ``use_ai_gateway_native_api``).
+# The paths that take the endpoint's name in the body, besides the endpoint's own path. Those of the gateway are documented
+# by databricks-openai (``use_ai_gateway``, ``use_ai_gateway_native_api``).
 _BASES = ("/serving-endpoints", "/ai-gateway/mlflow/v1", "/ai-gateway/openai/v1")
 _PROTOCOLS = ("chat/completions", "completions", "embeddings", "responses")
 
 
 class _Served(Protocol):
-    """Something that answers the invocations of one endpoint, in threads of its own where it has a pool."""
+    """Something that answers the invocations of one endpoint, in threads of its own if it has a pool."""
 
     @property
     def task(self) -> str: ...
@@ -39,7 +39,7 @@ class _Served(Protocol):
 
 
 class Serving(Service):
-    """Serves the endpoints of one workspace. Lives as long as it."""
+    """Serves the endpoints of one workspace. Lives as long as the workspace."""
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
@@ -48,7 +48,7 @@ class Serving(Service):
         self._endpoints: dict[str, _Served] = {}
 
     def add_model(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
-        """Serve a model. ValueError where the name is taken or not plain, or the model is neither function nor script."""
+        """Serve a model. Raises ValueError if the name is taken or malformed, or the model is neither function nor script."""
         if isinstance(model, (list, tuple)):
             model = Script(model)
         if not callable(model):
@@ -57,16 +57,16 @@ class Serving(Service):
         self.add(name, Model(name, model, self._pool))
 
     def add_embedding(self, name: str, model: EmbeddingModel = embed) -> None:
-        """Serve an embedding model. ValueError where the name is taken or not plain, or the model cannot be called."""
+        """Serve an embedding model. Raises ValueError if the name is taken or malformed, or the model is not callable."""
         if not callable(model):
             msg = f"The model of endpoint {name!r} must be callable, not {type(model).__name__}"
             raise ValueError(msg)
         self.add(name, _Embedding(name, model))
 
     def add(self, name: str, served: _Served) -> None:
-        """Serve anything. ValueError where the name is taken or not plain."""
+        """Serve anything. Raises ValueError if the name is taken or malformed."""
         if not re.fullmatch(r"[\w-]+", name):
-            msg = f"The name of an endpoint is made of letters, digits, - and _, not {name!r}"
+            msg = f"The name of an endpoint consists of letters, digits, - and _, not {name!r}"
             raise ValueError(msg)
         self._grants.register("serving_endpoint", name)
         with self._lock:
@@ -79,7 +79,7 @@ class Serving(Service):
         self._grants.unregister("serving_endpoint", name)
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         control = "/api/2.0/serving-endpoints"
         return [
             Api(method="GET", path=control, handler=self._list),
@@ -95,7 +95,7 @@ class Serving(Service):
     # ------------------------------------------------------------------ handlers
 
     def _list(self, call: Call) -> Answer:
-        # The platform leaves out, without a word, what the user may not query.
+        # The platform silently omits what the user may not query.
         with self._lock:
             endpoints = sorted(self._endpoints.items())
         mine = [_body(name, served) for name, served in endpoints if self._visible(call, name)]
@@ -119,7 +119,7 @@ class Serving(Service):
         served = self._find(name, "serving_missing")
         if not self._grants.holds(call.user.principal, "CAN QUERY", "serving_endpoint", name):
             raise RefusedError("serving_denied", name=name)
-        # An agent calls this server while it runs. It must not take the threads that will answer those calls.
+        # An agent calls this server while it runs, so it must not occupy the threads that will answer those calls.
         pool = served.pool or self._pool()
         answer = await asyncio.get_running_loop().run_in_executor(pool, served.invoke, call, body)
         return Answer(
@@ -191,31 +191,31 @@ class ServingMixin(Mixin):
     _serving = Part(Serving)
 
     def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
-        """Add a model serving endpoint for chat, completions and responses, used with CAN QUERY on it.
+        """Add a model serving endpoint for chat, completions and responses. Users need CAN QUERY on it.
 
         Args:
             name: Its name.
-            model: Takes the body of a chat request (``messages``, ``tools`` and so on; a completion or responses
-                request is translated into one) and returns the answer: text, an assistant message with ``tool_calls``,
-                or an iterator (a generator, say) of both, which a client that streams gets as it is made. Called in
-                worker threads; what it raises is answered with 400. Or a list of such answers, given in turn; an
-                exception in it is raised.
+            model: A function, or a list of answers. A function takes the body of a chat request (``messages``, ``tools``
+                and so on; a completion or responses request is translated into one). It returns the answer: text, an
+                assistant message with ``tool_calls``, or an iterator (such as a generator) of both, which a client that
+                streams gets as it is made. It runs in worker threads; what it raises is answered with 400. A list gives
+                such answers in turn; an exception in it is raised.
 
         Raises:
-            ValueError: The name is not plain or taken, or the model is neither a function nor a list.
+            ValueError: The name is malformed or taken, or the model is neither a function nor a list.
         """
         self._serving.add_model(name, model)
 
     def add_embedding_endpoint(self, name: str, model: EmbeddingModel | None = None) -> None:
-        """Add a model serving endpoint for embeddings, used with CAN QUERY on it.
+        """Add a model serving endpoint for embeddings. Users need CAN QUERY on it.
 
         Args:
             name: Its name.
-            model: Takes a list of texts and returns a vector for each. By default parts of words, hashed into vectors
-                of 256 numbers: texts that share words are near each other, but no language model is at work.
+            model: Takes a list of texts and returns a vector for each. By default, parts of words are hashed into vectors
+                of 256 numbers: texts that share words are near each other, but there is no language model.
 
         Raises:
-            ValueError: The name is not plain or taken, or the model cannot be called.
+            ValueError: The name is malformed or taken, or the model is not callable.
         """
         if model is None:
             self._serving.add_embedding(name)

@@ -1,7 +1,7 @@
-"""Models that an author writes as a function or a script, in the shapes of chat, completions and responses.
+"""Serve models that an author writes as a function or a script, as chat, completions and responses.
 
-The shapes are those that the ``openai`` package declares; that a chat's last chunk carries the usage unasked is inferred
-from an example in MLflow's deployment client. A model knows one of them, chat; the others are translated.
+The forms are those that the ``openai`` package declares. Inferred from an example in MLflow's deployment client: a chat's last
+chunk carries the usage unasked. A model handles only chat; the other two are translated.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from obo_kit.testing.server._streams import DONE, Steps, sse, sse_error
 __all__ = ["ChatModel", "Model", "Reply", "Script"]
 
 Reply = str | Mapping[str, Any] | Iterator[str | Mapping[str, Any]]
-"""Text; an assistant message (``content``, ``tool_calls``); or an iterator of both, sent piece by piece as they come."""
+"""Text; an assistant message (``content``, ``tool_calls``); or an iterator of both, sent piece by piece."""
 
 ChatModel = Callable[[dict[str, Any]], Reply]
-"""Takes the body of a chat request (``messages``, ``tools`` and so on), whatever protocol it came by."""
+"""Takes the body of a chat request (``messages``, ``tools`` and so on), whichever protocol it came by."""
 
-# Characters of a tool call's arguments per event.
+# The number of characters of a tool call's arguments per event.
 _FRAGMENT = 16
 
 
 class Script:
-    """A model that gives its answers in turn, an exception among them by raising it. Thread-safe."""
+    """A model that gives its answers in turn. An exception among them is raised. Thread-safe."""
 
     def __init__(self, answers: Iterable[Reply | Exception]) -> None:
         self._lock = threading.Lock()
         self._answers = iter(list(answers))
 
     def __call__(self, _body: dict[str, Any]) -> Reply:
-        """The next answer. LookupError where none is left."""
+        """Return the next answer. Raises LookupError if none is left."""
         with self._lock:
             answer = next(self._answers, None)
         if answer is None:
@@ -68,11 +68,11 @@ class Model:
         self._threads = threads
 
     def describe(self) -> dict[str, Any]:
-        """Nothing but its name."""
+        """Return nothing: the endpoint describes only its name."""
         return {}
 
     def invoke(self, _call: Call, body: dict[str, Any], /) -> Answer:
-        """Ask the model. Called in a thread of the workspace."""
+        """Ask the model. Runs in a thread of the workspace."""
         shape = _shape(self._name, body)
 
         def pieces() -> Iterator[_Piece]:
@@ -81,12 +81,12 @@ class Model:
         try:
             if body.get("stream"):
                 steps = Steps(lambda: shape.events(pieces()), self._threads())
-                # The first step makes the first piece: a model that fails at once is a refusal, not a broken stream.
+                # The first step makes the first piece. If the model fails at once, that is a refusal, not a broken stream.
                 events = self._events(steps.step(), steps)
                 return Answer(content=StreamingResponse(events, media_type="text/event-stream"))
             return Answer(content=contextvars.Context().run(lambda: shape.whole(pieces())))
         except Exception as error:
-            # Whatever the author's function does, the endpoint answers as an endpoint.
+            # Whatever the author's function raises, the endpoint gives a proper answer.
             raise RefusedError("model_error", error=type(error).__name__, detail=str(error)) from error
 
     async def _events(self, first: dict[str, Any], steps: Steps) -> AsyncIterator[bytes]:
@@ -119,7 +119,7 @@ _Piece = str | _ToolCall
 
 
 def _pieces(reply: Any) -> Iterator[_Piece]:
-    """A reply, piece by piece. TypeError (and what the author's iterator raises) where it is none."""
+    """Yield a reply piece by piece. Raises TypeError if it is not a reply, and what the author's iterator raises."""
     if isinstance(reply, str):
         yield from re.findall(r"\S+\s*|\s+", reply)
     elif isinstance(reply, Mapping):
@@ -147,7 +147,7 @@ def _tool_call(entry: Mapping[str, Any]) -> _ToolCall:
     return _ToolCall(
         id=str(entry.get("id") or f"call_{uuid.uuid4().hex}"),
         name=str(function["name"]),
-        # Arguments that JSON cannot hold are the author's mistake, and are reported as one.
+        # If JSON cannot hold the arguments, that is the author's mistake, and is reported as one.
         arguments=arguments if isinstance(arguments, str) else json.dumps(arguments),
     )
 
@@ -156,7 +156,7 @@ def _tool_call(entry: Mapping[str, Any]) -> _ToolCall:
 
 
 class _Shape(Protocol):
-    """One protocol: what is asked, and how an answer is put."""
+    """One protocol: the request, and the forms of its answer."""
 
     asked: dict[str, Any]
 
@@ -165,7 +165,7 @@ class _Shape(Protocol):
 
 
 def _shape(name: str, body: dict[str, Any]) -> _Shape:
-    """The protocol that a request speaks, told by its fields. RefusedError where they are unusable."""
+    """Return the protocol of a request, by its fields. Raises RefusedError if they are unusable."""
     if body.get("n") not in {None, 1}:
         raise RefusedError("invalid_parameter", detail="The local workspace answers with one choice: n must be 1")
     if "messages" not in body and "prompt" in body:
@@ -183,14 +183,14 @@ def _shape(name: str, body: dict[str, Any]) -> _Shape:
 
 
 def _started(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    """The same pieces, the first of them made already."""
+    """Return the same pieces, with the first one already made."""
     first = next(pieces, None)
     return pieces if first is None else chain((first,), pieces)
 
 
 @dataclass(kw_only=True)
 class _Gathered:
-    """What a model has said so far."""
+    """The model's output so far."""
 
     texts: list[str] = field(default_factory=list)
     calls: list[_ToolCall] = field(default_factory=list)
@@ -210,7 +210,7 @@ class _Gathered:
         return "tool_calls" if self.calls else "stop"
 
     def usage(self, asked: Mapping[str, Any]) -> tuple[int, int]:
-        """Words, in place of tokens: numbers that grow with the texts are all a test needs."""
+        """Return counts of words in place of tokens: a test only needs numbers that grow with the texts."""
         question = sum(len(str(entry.get("content") or "").split()) for entry in asked["messages"])
         return question, len(self.text.split()) + sum(len(call.arguments.split()) for call in self.calls)
 
@@ -225,30 +225,33 @@ class _Chat:
         self._head = {"id": f"chatcmpl_{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
 
     def whole(self, pieces: Iterator[_Piece], /) -> dict[str, Any]:
-        said = _Gathered()
+        gathered = _Gathered()
         for piece in pieces:
-            said.add(piece)
-        message: dict[str, Any] = {"role": "assistant", "content": said.text if said.texts or not said.calls else None}
-        if said.calls:
+            gathered.add(piece)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": gathered.text if gathered.texts or not gathered.calls else None,
+        }
+        if gathered.calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in said.calls
+                for call in gathered.calls
             ]
-        choice = {"index": 0, "message": message, "finish_reason": said.finish_reason}
-        usage = _usage(*said.usage(self.asked))
+        choice = {"index": 0, "message": message, "finish_reason": gathered.finish_reason}
+        usage = _usage(*gathered.usage(self.asked))
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage}
 
     def events(self, pieces: Iterator[_Piece], /) -> Iterator[dict[str, Any]]:
-        said = _Gathered()
+        gathered = _Gathered()
         pieces = _started(pieces)
         yield self._chunk({"role": "assistant", "content": ""})
         for piece in pieces:
-            said.add(piece)
+            gathered.add(piece)
             if isinstance(piece, str):
                 yield self._chunk({"content": piece})
             else:
-                yield from self._call(len(said.calls) - 1, piece)
-        yield {**self._chunk({}, said.finish_reason), "usage": _usage(*said.usage(self.asked))}
+                yield from self._call(len(gathered.calls) - 1, piece)
+        yield {**self._chunk({}, gathered.finish_reason), "usage": _usage(*gathered.usage(self.asked))}
 
     def _call(self, index: int, call: _ToolCall) -> Iterator[dict[str, Any]]:
         head = {"index": index, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
@@ -272,18 +275,18 @@ class _Completion:
         }
 
     def whole(self, pieces: Iterator[_Piece], /) -> dict[str, Any]:
-        said = _Gathered()
+        gathered = _Gathered()
         for piece in pieces:
-            said.add(piece)
-        return {**self._choice(said.text, "stop"), "usage": _usage(*said.usage(self.asked))}
+            gathered.add(piece)
+        return {**self._choice(gathered.text, "stop"), "usage": _usage(*gathered.usage(self.asked))}
 
     def events(self, pieces: Iterator[_Piece], /) -> Iterator[dict[str, Any]]:
-        said = _Gathered()
+        gathered = _Gathered()
         for piece in _started(pieces):
-            said.add(piece)
+            gathered.add(piece)
             if isinstance(piece, str):
                 yield self._choice(piece, None)
-        yield {**self._choice("", "stop"), "usage": _usage(*said.usage(self.asked))}
+        yield {**self._choice("", "stop"), "usage": _usage(*gathered.usage(self.asked))}
 
     def _choice(self, text: str, finish: str | None) -> dict[str, Any]:
         return {**self._head, "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}]}
@@ -315,7 +318,7 @@ class _Response:
         yield {"type": "response.completed", "response": self._body("completed")}
 
     def _items(self, pieces: Iterator[_Piece]) -> Iterator[dict[str, Any]]:
-        """The events of the output items; what they amount to is kept."""
+        """Yield the events of the output items, and keep the items."""
         open_text: list[str] = []
         for piece in pieces:
             self._said.add(piece)
@@ -400,17 +403,17 @@ def _part(text: str) -> dict[str, Any]:
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The chat messages that the input of a responses request stands for."""
-    given = body["input"]
-    given = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    if not isinstance(given, list) or not given or not all(isinstance(item, dict) for item in given):
+    """Return the chat messages that the input of a responses request stands for."""
+    items = body["input"]
+    items = [{"role": "user", "content": items}] if isinstance(items, str) else items
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise RefusedError("invalid_parameter", detail="input must be a text, or a list of at least one item")
     messages = [{"role": "system", "content": body["instructions"]}] if body.get("instructions") else []
-    return messages + [message for item in given if (message := _message(item)) is not None]
+    return messages + [message for item in items if (message := _message(item)) is not None]
 
 
 def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
-    """One message; None for items that a chat has no place for (reasoning and the like)."""
+    """Return one message; None for items that have no place in a chat (reasoning and the like)."""
     kind = item.get("type") or "message"
     if kind == "message":
         content = item.get("content")
@@ -427,7 +430,7 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _tools(body: Mapping[str, Any]) -> list[Any]:
-    """The tools of a responses request, as a chat request nests them."""
+    """Return the tools of a responses request, nested as in a chat request."""
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise RefusedError("invalid_parameter", detail="tools must be a list of objects")

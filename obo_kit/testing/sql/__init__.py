@@ -1,3 +1,3 @@
-"""SQL as the local workspace runs it."""
+"""Run SQL for the local workspace."""
 
 from obo_kit.testing.sql import _refusals as _refusals

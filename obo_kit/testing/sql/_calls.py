@@ -1,6 +1,6 @@
-"""Functions of Databricks SQL, in DuckDB's words: those that mean the same, macros (``functions.sql``), and rewrites.
+"""Functions of Databricks SQL in DuckDB's terms: functions that mean the same, macros (``functions.sql``), and rewrites.
 
-A function that is in none of the three is refused: no function of DuckDB's is called because a statement names it.
+A function that is in none of the three is refused: a statement can never call a function of DuckDB just by naming it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 Expr = exp.Expr
 
 _WHOLE = {"TINYINT", "SMALLINT", "INT", "BIGINT"}
-# DuckDB's name per type; what is not here is no type of the platform's that is served.
+# DuckDB's name per type. A type that is not here is not served.
 _DUCK = {
     "TEXT": "VARCHAR", "VARCHAR": "VARCHAR", "CHAR": "VARCHAR", "BOOLEAN": "BOOLEAN", "TINYINT": "TINYINT",
     "SMALLINT": "SMALLINT", "INT": "INTEGER", "BIGINT": "BIGINT", "FLOAT": "FLOAT", "DOUBLE": "DOUBLE", "DATE": "DATE",
@@ -56,7 +56,7 @@ _PARTS = {
 }  # fmt: skip
 
 
-# What INTERVAL '…' X TO Y holds.
+# The parts of INTERVAL '…' X TO Y.
 _SPANS = {
     "YEAR TO MONTH": r"-?(?P<years>\d+)-(?P<months>\d+)",
     "DAY TO HOUR": r"-?(?P<days>\d+) (?P<hours>\d+)",
@@ -82,14 +82,14 @@ def macro_source(name: str) -> str:
 
 @functools.cache
 def macros_of(name: str) -> tuple[str, ...]:
-    """Return a macro and those that it calls, in the order to make them in."""
+    """Return a macro and the macros that it calls, in the order to create them."""
     inner = dict.fromkeys(re.findall(r"\bspark_\w+", macro_source(name)))
     below = (each for used in inner if used != name for each in macros_of(used))
     return (*dict.fromkeys(below), name)
 
 
 def macros_in(text: str) -> list[str]:
-    """Return the macros that a text calls, in the order to make them in."""
+    """Return the macros that a text calls, in the order to create them."""
     return list(
         dict.fromkeys(
             each
@@ -101,7 +101,7 @@ def macros_in(text: str) -> list[str]:
 
 
 def call(name: str, *arguments: Expr | str | int | None) -> exp.Anonymous:
-    """Return a call of a function of DuckDB, or of a macro where there is one of the name."""
+    """Return a call of a function of DuckDB, or of a macro if there is one of the name."""
     full = f"spark_{name}" if f"spark_{name}" in _macros() else name
     return exp.Anonymous(this=full, expressions=[exp.convert(each) for each in arguments])
 
@@ -110,7 +110,7 @@ def call(name: str, *arguments: Expr | str | int | None) -> exp.Anonymous:
 
 
 def duck_type(kind: exp.DataType) -> str:
-    """Return DuckDB's name of a type. UnreadableError where it is not served."""
+    """Return DuckDB's name of a type. Raises UnreadableError if it is not served."""
     name = kind.this.value if isinstance(kind.this, exp.DataType.Type) else ""
     if name == "DECIMAL":
         numbers = [int(each.name) for each in kind.expressions]
@@ -131,7 +131,7 @@ def duck_type(kind: exp.DataType) -> str:
 
 
 def _is_moment(value: Expr) -> bool:
-    """Whether it is a text that both engines read as the same date, or date and time."""
+    """Return whether it is a text that both engines read as the same date, or date and time."""
     return (
         isinstance(value, exp.Literal)
         and value.is_string
@@ -140,7 +140,7 @@ def _is_moment(value: Expr) -> bool:
 
 
 def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
-    """Return a cast that means what it does on the platform."""
+    """Return a cast that has the platform's meaning."""
     duck = duck_type(kind)
     name = kind.this.value
     attempted = "try_" if attempt else ""
@@ -182,7 +182,7 @@ def date_part(part: Expr, value: Expr) -> Expr:
 
 
 def interval(node: exp.Interval) -> Expr:
-    """Return an interval in DuckDB's words. UnreadableError where it is not served."""
+    """Return an interval in DuckDB's form. Raises UnreadableError if it is not served."""
     unit, value = node.args.get("unit"), node.this
     if isinstance(unit, exp.IntervalSpan):
         text = literal(value, "an interval").strip()
@@ -203,7 +203,7 @@ def interval(node: exp.Interval) -> Expr:
 
 
 def duck_text(tree: Expr) -> str:
-    """Return the text that runs. UnreadableError where DuckDB has no words for a part of it."""
+    """Return the SQL text to run. Raises UnreadableError if DuckDB cannot express a part of it."""
     try:
         return tree.sql("duckdb", comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:

@@ -1,6 +1,6 @@
-"""What statements run on: one database per workspace, in memory, with the tables and functions of Unity Catalog.
+"""The database that statements run on: one per workspace, in memory, with the tables and functions of Unity Catalog.
 
-Tables lie in schemas whose names no statement can know; the rewriter puts them in where a statement may read them.
+Tables are in schemas whose names no statement can know. The rewriter inserts these names where a statement may read a table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SETTINGS = (
     "enable_external_access = false",
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
-    # Or a name that is no table's would be looked for among the variables of this program.
+    # Otherwise DuckDB would look up an unknown table name among the variables of this program.
     "python_enable_replacements = false",
     "memory_limit = '1GB'",
     "threads = 2",
@@ -33,13 +33,13 @@ _SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: its columns, and what is done to its rows before a user sees them.
+    """A table: its columns, and what is applied to its rows before a user sees them.
 
     Attributes:
         name: ``catalog.schema.table``, in lower case.
         types: DuckDB's type per column.
-        row_filter: SQL condition over the columns: the rows a user sees. None for all.
-        column_masks: SQL expression over the columns, per column that is masked.
+        row_filter: A SQL condition over the columns: the rows that a user sees. None for all.
+        column_masks: A SQL expression over the columns, per masked column.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Table:
 
     @property
     def policed(self) -> bool:
-        """Whether users may see it differently."""
+        """Return whether users may see it differently."""
         return self.row_filter is not None or bool(self.column_masks)
 
     def sql(self) -> str:
-        """Return what a user sees of it, as a statement on the whole of it, in Databricks SQL."""
+        """Return what a user sees of it, as a statement on the whole table, in Databricks SQL."""
         columns = (f"{self.column_masks.get(column, f'`{column}`')} AS `{column}`" for column in self.types)
         where = f" WHERE ({self.row_filter})" if self.row_filter is not None else ""
         table = ".".join(f"`{part}`" for part in self.name.split("."))
@@ -62,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A parameter of a function: name, type as Databricks writes it, default as SQL, and what the author says of it."""
+    """A parameter of a function: name, type as Databricks writes it, default as SQL, and the author's comment."""
 
     name: str
     type_text: str
@@ -72,14 +72,14 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A SQL function of Unity Catalog. It runs with the rights of who defined it, and knows who calls it.
+    """A SQL function of Unity Catalog. It runs with its definer's rights, and knows its caller.
 
     Attributes:
         name: ``catalog.schema.function``, in lower case.
         body: An expression or a query.
         parameters: In order.
-        returns: Type of its result; the columns, where it returns a table.
-        comment: What the author says of it.
+        returns: The type of its result; the columns, if it returns a table.
+        comment: The author's comment.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A privilege that a statement needs on something of Unity Catalog."""
+    """A privilege that a statement needs on something in Unity Catalog."""
 
     privilege: str
     kind: str
@@ -100,7 +100,7 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A temporary view: a query, and where its short names lie."""
+    """A temporary view: a query, and the schema that its short names refer to."""
 
     sql: str
     catalog: str
@@ -110,7 +110,7 @@ class View:
 
 @dataclass(kw_only=True)
 class Session:
-    """What statements leave to the next one of their session. One statement at a time."""
+    """The state that statements leave for the next one of their session. One statement runs at a time."""
 
     catalog: str = "main"
     schema: str = "default"
@@ -123,7 +123,7 @@ def quoted(*parts: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str, str]:
-    """Split ``catalog.schema.name``, in lower case. ValueError where it has not three plain parts."""
+    """Split ``catalog.schema.name``, in lower case. Raises ValueError if it does not have three plain parts."""
     parts = name.lower().split(".")
     if len(parts) != 3 or not all(re.fullmatch(r"[a-z_][\w-]*", part) for part in parts):
         msg = f"A name in Unity Catalog has three parts, catalog.schema.name, unlike {name!r}"
@@ -132,12 +132,12 @@ def split_name(name: str) -> tuple[str, str, str]:
 
 
 class Store:
-    """The database of one workspace. Lives as long as it; thread-safe."""
+    """The database of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
         self.functions: dict[str, Function] = {}
-        # Set by the engine: what a user sees of information_schema.
+        # The engine sets it: what a user sees of information_schema.
         self.metadata: Any = None
         self._hidden = secrets.token_hex(8)
         self._lock = threading.RLock()
@@ -146,19 +146,19 @@ class Store:
         self._closed = False
 
     def place(self, name: str) -> str:
-        """Return the schema in which a table lies."""
+        """Return the schema that a table is in."""
         return f"{self._hidden} {name.rpartition('.')[0]}"
 
     def path(self, name: str) -> str:
-        """Return where a table lies, quoted."""
+        """Return the path of a table, quoted."""
         return quoted(self.place(name), name.rpartition(".")[2])
 
     def plain(self, text: str) -> str:
-        """Return a text of the database without the names that are its own."""
+        """Return a text of the database without the database's internal names."""
         return re.sub(rf'"?{self._hidden} ([\w.-]+)"?|\bspark_(?=\w)', r"\1", text)
 
     def cursor(self) -> Any:
-        """Return a cursor. RuntimeError where the workspace has stopped."""
+        """Return a cursor. Raises RuntimeError if the workspace has stopped."""
         with self._lock:
             if self._closed:
                 msg = "The local workspace has stopped"
@@ -172,7 +172,7 @@ class Store:
             return self._connection.cursor()
 
     def prepare(self, text: str) -> None:
-        """Make the macros that a text calls."""
+        """Create the macros that a text calls."""
         from obo_kit.testing.sql._calls import macro_source, macros_in
 
         wanted = [name for name in macros_in(text) if name not in self._macros]
@@ -183,7 +183,7 @@ class Store:
                     self._macros.add(name)
 
     def load(self, name: str, rows: Any) -> dict[str, str]:
-        """Put an arrow table in the place of a table and return its types."""
+        """Replace a table with an arrow table, and return its types."""
         with self._lock, self.cursor() as cursor:
             self.make_schema(cursor, name)
             cursor.register("incoming", rows)
@@ -192,7 +192,7 @@ class Store:
             return self.types(cursor, name)
 
     def make_schema(self, cursor: Any, name: str) -> None:
-        """Make the schema in which a table is to lie."""
+        """Create the schema for a table."""
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.place(name))}")
 
     def types(self, cursor: Any, name: str) -> dict[str, str]:
@@ -207,7 +207,7 @@ class Store:
             cursor.execute(f"DROP TABLE IF EXISTS {self.path(name)}")
 
     def unpoliced(self, table: Table) -> Store:
-        """Return the same store, with the whole of one table."""
+        """Return the same store, with one table readable as a whole."""
         store = Store.__new__(Store)
         store.__dict__.update(self.__dict__)
         whole = dataclasses.replace(table, row_filter=None, column_masks={})
@@ -215,14 +215,14 @@ class Store:
         return store
 
     def cast(self, values: Iterable[tuple[str | None, str]]) -> list[Any]:
-        """Return texts as values of types of DuckDB. duckdb.Error where one is none."""
+        """Convert texts to values of DuckDB's types. Raises duckdb.Error if a text does not fit."""
         with self.cursor() as cursor:
             return [
                 cursor.execute(f"SELECT CAST(?::VARCHAR AS {kind})", [value]).fetchall()[0][0] for value, kind in values
             ]
 
     def close(self, *, busy: bool) -> None:
-        """Open no more; free the database. One that is still ``busy`` goes when its statement does."""
+        """Refuse new cursors, and free the database. A ``busy`` database is freed when its statement ends."""
         with self._lock:
             self._closed = True
             if self._connection is not None and not busy:

@@ -1,5 +1,7 @@
-"""Read statements in the dialect of Databricks. Functions keep the names that their author wrote: only this package says
-which there are (:mod:`obo_kit.testing.sql._calls`), not the library that parses.
+"""Parse statements in the dialect of Databricks.
+
+Functions keep the names that their author wrote. Only this package decides which functions exist
+(:mod:`obo_kit.testing.sql._calls`), not the parsing library.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from sqlglot.errors import SqlglotError
 
 __all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
 
-# "Contains unsupported syntax": such a statement is a Command, and refused or read by name.
+# sqlglot warns "Contains unsupported syntax". Such a statement becomes a Command, which is refused or read by name.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _SPECIAL_FORMS = (
@@ -33,7 +35,7 @@ _SPECIAL_FORMS = (
 
 
 class UnreadableError(Exception):
-    """The statement cannot be run, whoever asks: it is no SQL, more than one statement, or not served.
+    """The statement cannot run for anybody: it is not SQL, more than one statement, or not served.
 
     Attributes:
         key: Key of ``REFUSALS``.
@@ -48,7 +50,7 @@ class UnreadableError(Exception):
 
 class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
     FUNCTIONS: ClassVar[Any] = {}
-    # Or array(…)[0] would be read as the array of 0.
+    # Otherwise array(…)[0] would be read as the array of 0.
     ARRAY_CONSTRUCTORS: ClassVar[Any] = {}
     FUNCTION_PARSERS: ClassVar[Any] = {
         name: parser for name, parser in Databricks.Parser.FUNCTION_PARSERS.items() if name in _SPECIAL_FORMS
@@ -59,10 +61,10 @@ class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
 
 
 class LAKEHOUSE(Databricks):
-    """Databricks SQL whose functions are all calls by name, and where a doubled quote is one quote of a string."""
+    """Databricks SQL in which all functions are calls by name, and a doubled quote is one quote of a string."""
 
     class Tokenizer(Databricks.Tokenizer):
-        """As the platform reads strings by default."""
+        """Reads strings as the platform does by default."""
 
         STRING_ESCAPES: ClassVar[list[str]] = ["\\", "'"]
 
@@ -70,7 +72,7 @@ class LAKEHOUSE(Databricks):
 
 
 def parse(sql: str) -> exp.Expr:
-    """Return the tree of one statement, for the caller to change. UnreadableError where it is not one statement."""
+    """Return the tree of one statement, which the caller may change. Raises UnreadableError if it is not one statement."""
     return _parsed(sql).copy()
 
 
@@ -99,7 +101,7 @@ def _first_error(error: SqlglotError) -> str:
 
 @functools.lru_cache(maxsize=256)
 def parse_type(text: str) -> exp.DataType:
-    """Return a type as Databricks writes it; ``a INT, b STRING`` is a struct. UnreadableError where it is none."""
+    """Return a type from Databricks' notation; ``a INT, b STRING`` is a struct. Raises UnreadableError if it is not one."""
     for candidate in (text, f"STRUCT<{text}>"):
         try:
             kind = exp.DataType.build(candidate, dialect=LAKEHOUSE, udt=False)

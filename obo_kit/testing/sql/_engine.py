@@ -1,7 +1,8 @@
-"""SQL on DuckDB, with the grants of whoever asks.
+"""Run SQL on DuckDB with the caller's grants.
 
-A statement is rewritten from a tree in which every table, function and construct was seen (``_rewriter``); what it needs
-of Unity Catalog is checked before it runs. The names of the database itself are secret: what was not seen is not found.
+A statement is rewritten from a tree in which every table, function and construct was examined (``_rewriter``). The privileges
+that it needs in Unity Catalog are checked before it runs. The names of the database itself are secret, so it cannot reach
+anything that was not examined.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ _logger = logging.getLogger("obo_kit.testing")
 
 ROW_LIMIT = 100_000
 TIME_LIMIT = 60.0
-# How long ``close`` waits for interrupted statements, seconds.
+# How long ``close`` waits for interrupted statements, in seconds.
 _CLOSE_LIMIT = 1.0
-# As whom definitions are tried out.
+# The principal that definitions are tried as.
 _NOBODY = Principal(name="nobody", user_name="", kind="user", id="0", groups=frozenset())
 
 
 @dataclass(frozen=True, kw_only=True)
 class SqlRefusal:
-    """Why a statement failed: a key of ``REFUSALS``, what its text is filled in with, and the table it is about, if any."""
+    """Why a statement failed: a key of ``REFUSALS``, the values for its text, and the table that it is about, if any."""
 
     key: str
     fields: Mapping[str, str]
@@ -51,24 +52,24 @@ class SqlRefusal:
 
     @property
     def code(self) -> str | int:
-        """The error's code."""
+        """Return the error's code."""
         return filled(self.key, self.fields)[0].code
 
     @property
     def text(self) -> str:
-        """The message, in the words that the request is answered in."""
+        """Return the message, in the words in which the request is answered."""
         return filled(self.key, self.fields)[1]
 
     @property
     def sql_state(self) -> str | None:
-        """The SQLSTATE that the text ends with, else the usual one."""
+        """Return the SQLSTATE at the end of the text, else the usual one."""
         _, said, state = self.text.rpartition("SQLSTATE: ")
         return state if said else REFUSALS[self.key].sql_state
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a statement came to: rows of text (None for null), or an error."""
+    """The outcome of a statement: rows of text (None for null), or an error."""
 
     columns: tuple[Column, ...] = ()
     rows: tuple[tuple[str | None, ...], ...] = ()
@@ -77,7 +78,7 @@ class Outcome:
 
     @property
     def decision(self) -> str:
-        """What the request log records."""
+        """Return the decision for the request log."""
         return REFUSALS[self.error.key].decision if self.error else "allowed"
 
 
@@ -88,7 +89,7 @@ class _StatementError(Exception):
 
 
 class Interrupt:
-    """Stops one statement, running or not yet begun. Thread-safe."""
+    """Stops one statement, whether it is running or has not begun. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +97,7 @@ class Interrupt:
         self._wanted = False
 
     def __call__(self) -> None:
-        """Stop it. An interrupt that comes before the engine has begun is lost, so it is asked until it has stopped."""
+        """Stop it. An interrupt is lost if it comes before the engine begins, so repeat it until the statement stops."""
         with self._lock:
             self._wanted = True
             if self._cursor is None:
@@ -107,7 +108,7 @@ class Interrupt:
         again.start()
 
     def watch(self, cursor: Any) -> None:
-        """Know the cursor it runs on (None: no longer). RuntimeError where it is to stop already."""
+        """Note the cursor that it runs on (None: it no longer runs). Raises RuntimeError if it was already interrupted."""
         with self._lock:
             self._cursor = cursor
             if self._wanted and cursor is not None:
@@ -116,14 +117,14 @@ class Interrupt:
 
 
 class Engine:
-    """The tables and functions of one workspace and the statements run on them. Lives as long as it; thread-safe."""
+    """The tables and functions of one workspace, and the statements run on them. Lives as long as it; thread-safe."""
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
         self._store = Store()
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        # Writes happen one after the other, as if each were alone.
+        # Writes run one after the other, as if each were alone.
         self._writing = threading.Lock()
         self._running: set[Any] = set()
         self._closed = False
@@ -136,21 +137,21 @@ class Engine:
         row_filter: str | None = None,
         column_masks: Mapping[str, str] | None = None,
     ) -> str:
-        """Load rows and return the full name; nobody may select from them until the table is registered as one.
+        """Load rows and return the full name. Nobody may select from it until it is registered as a table.
 
-        ValueError where they do not form a table (no row, or values of a column that do not go together), or where
-        filter or masks do not fit it.
+        Raises ValueError if the rows do not form a table (no row, or values of a column that do not go together), or if the
+        filter or the masks do not fit it.
         """
         import pyarrow as pa  # type: ignore[import-untyped]
 
         full = ".".join(split_name(name))
-        given = records(rows)
-        if not given:
+        row_records = records(rows)
+        if not row_records:
             msg = f"Table {name!r} needs at least one row: its columns are taken from the rows"
             raise ValueError(msg)
-        columns = list(dict.fromkeys(key for record in given for key in record))
+        columns = list(dict.fromkeys(key for record in row_records for key in record))
         try:
-            table = pa.table({column: [record.get(column) for record in given] for column in columns})
+            table = pa.table({column: [record.get(column) for record in row_records] for column in columns})
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             msg = f"The rows of table {name!r} do not form columns: {error}"
             raise ValueError(msg) from None
@@ -169,11 +170,11 @@ class Engine:
         return full
 
     def define(self, function: Function) -> None:
-        """Add a function. ValueError where the name is taken, or the body does not read or names what is not there."""
+        """Add a function. Raises ValueError if the name is taken, the body is not readable, or names what does not exist."""
         scalar = isinstance(function.returns, str)
         with self._lock:
             self._check_new(self._store.functions, function.name)
-            # Not before this point: what a definition names must be there before it, so that none comes back to itself.
+            # Only add it now: a definition may only use functions that exist before it, so that none calls itself.
             self._try(function.name, f"SELECT ({function.body})" if scalar else function.body, None)
             self._store.functions[function.name] = function
         call = f"{_backticked(function.name)}({', '.join(['NULL'] * len(function.parameters))})"
@@ -187,9 +188,9 @@ class Engine:
             raise ValueError(msg)
 
     def _try(self, name: str, use: str, undo: Callable[[], object] | None) -> None:
-        """Try how nobody would use a table or function, so that what it says is found wrong here.
+        """Run a table's or function's SQL once without effect, to find mistakes in it here.
 
-        Without an ``undo`` it is read only.
+        Without an ``undo``, it is only read.
         """
         import duckdb
 
@@ -210,15 +211,15 @@ class Engine:
         except UnreadableError as error:
             absent = error.detail.replace("`", "")
             if error.key == "sql_syntax":
-                msg = f"The SQL of {name!r} does not read: {error.detail}"
+                msg = f"The SQL of {name!r} cannot be read: {error.detail}"
             elif error.key in {"sql_missing", "sql_no_function"} and "." in absent:
-                msg = f"{name!r} names {absent!r}, which is not there yet"
+                msg = f"{name!r} names {absent!r}, which does not exist yet"
             else:
                 msg = f"The SQL of {name!r} does not fit: {refusal_text(error.key, **_fields(error))}"
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
             msg = f"The SQL of {name!r} does not fit: {self._detail(error)}"
         except duckdb.Error:
-            # A function may well refuse nulls, or a user who is nobody.
+            # A function may rightly refuse nulls, or a user who is nobody.
             _logger.debug("%s could not be tried out", name, exc_info=True)
         if msg is not None:
             if undo is not None:
@@ -226,7 +227,7 @@ class Engine:
             raise ValueError(msg) from None
 
     def columns(self, name: str) -> tuple[Column, ...]:
-        """The columns of a table."""
+        """Return the columns of a table."""
         return tuple(_column(column, duck) for column, duck in self._store.tables[name].types.items())
 
     # ------------------------------------------------------------------ running statements
@@ -241,14 +242,14 @@ class Engine:
         row_limit: int | None = None,
         interrupt: Interrupt | None = None,
     ) -> Outcome:
-        """Run one statement as the principal. Never raises for what the statement says or does.
+        """Run one statement as the principal. Never raises because of the statement's text or effects.
 
         Args:
-            principal: Who asks.
+            principal: The caller.
             sql: The statement, in Databricks SQL.
             parameters: Objects with ``name`` (none for a positional one), ``value`` and ``type``.
-            session: What earlier statements left; a new one by default.
-            row_limit: Rows of the result at most.
+            session: The state of earlier statements; a new one by default.
+            row_limit: The maximum number of rows in the result.
             interrupt: Stops it.
         """
         import duckdb
@@ -320,7 +321,7 @@ class Engine:
         raise UnreadableError("sql_unsupported", f"{what} is not served.")
 
     def _check(self, principal: Principal, accesses: Sequence[Access]) -> None:
-        """Refuse what is not granted. What is absent was reported before, as the platform does."""
+        """Refuse what is not granted. Missing objects were reported before, as the platform does."""
         for access in accesses:
             if not self._grants.exists(access.kind, access.name):
                 raise _StatementError("sql_missing", name=_backticked(access.name))
@@ -337,7 +338,7 @@ class Engine:
             plan = "\n".join(str(row[1]) for row in cursor.execute(text).fetchall())
             return _listed((("plan",), [(f"== Physical Plan ==\n{self._store.plain(plan)}",)]))
         relation = cursor.sql(text)
-        # A relation tells exact types in every DuckDB; the description of a cursor does not.
+        # A relation gives exact types in every DuckDB version; the description of a cursor does not.
         columns = tuple(map(_column, relation.columns, map(str, relation.types)))
         rows = relation.limit(limit + 1).fetchall()
         return Outcome(
@@ -379,12 +380,12 @@ class Engine:
                     self._idle.notify_all()
 
     def close(self) -> None:
-        """Interrupt what is running and free the database."""
+        """Interrupt running statements and free the database."""
         with self._idle:
             self._closed = True
             deadline = time.monotonic() + _CLOSE_LIMIT
             while self._running and time.monotonic() < deadline:
-                # Again and again: an interrupt that comes just before a statement starts is lost.
+                # Repeatedly: an interrupt that comes just before a statement starts is lost.
                 for cursor in self._running:
                     cursor.interrupt()
                 self._idle.wait(0.02)
@@ -393,7 +394,7 @@ class Engine:
     # ------------------------------------------------------------------ errors
 
     def _explained(self, error: Exception) -> _StatementError:
-        """What the platform would make of a statement that DuckDB cannot run. The patterns are DuckDB's words."""
+        """Return the platform's error for a statement that DuckDB cannot run. The patterns are DuckDB's words."""
         detail = self._detail(error)
         own = re.search(r"\[[A-Z_]+\] .* SQLSTATE: \w{5}", detail)
         if own is not None:
@@ -413,7 +414,7 @@ class Engine:
         return _StatementError("sql_failed", detail=detail)
 
     def _detail(self, error: Exception) -> str:
-        """The first line of what DuckDB says, with the names that the author knows."""
+        """Return the first line of DuckDB's message, with the names that the author knows."""
         return self._store.plain((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 

@@ -1,4 +1,4 @@
-"""Rewrites of calls whose form differs in DuckDB, and which functions there are."""
+"""Rewrite calls that have another form in DuckDB, and list the functions that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["rewrite_call"]
 
 Expr = exp.Expr
 
-# The same in both, by the same name.
+# Functions that are the same in both, by the same name.
 _SAME = frozenset(
     {
         "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and", "bit_count",
@@ -57,7 +57,7 @@ _CASTS = frozenset(
 
 
 def rewrite_call(node: exp.Anonymous) -> Expr | None:
-    """Return a call in DuckDB's words, or None where there is no such function."""
+    """Return a call in DuckDB's form; None if there is no such function."""
     name = _RENAMED.get(node.name.lower(), node.name.lower())
     rewrite = _REWRITES.get(name)
     if rewrite is not None:
@@ -217,13 +217,13 @@ def _round(value: Expr, scale: Expr | None = None) -> Expr:
 
 
 def _format_string(pattern: Expr, *values: Expr) -> Expr:
-    found = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", literal(pattern, "a pattern"))
-    kinds = [kind for _, kind in found if kind]
-    digits = [number for number, kind in found if kind]
+    placeholders = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", literal(pattern, "a pattern"))
+    kinds = [kind for _, kind in placeholders if kind]
+    digits = [number for number, kind in placeholders if kind]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
         raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
     casts = {"s": "VARCHAR", "f": "DOUBLE", "e": "DOUBLE"}
-    # Halves are rounded up there, to even here.
+    # The platform rounds halves up; DuckDB rounds them to even.
     values = tuple(
         call("round", value, int(number or 6)) if kind == "f" else value
         for number, kind, value in zip(digits, kinds, values, strict=True)
@@ -239,7 +239,7 @@ def _format_string(pattern: Expr, *values: Expr) -> Expr:
 
 
 def _body(function: Expr, replacements: dict[int, Callable[[Expr], Expr]]) -> exp.Lambda:
-    """A lambda whose parameters are replaced in its body."""
+    """Return a lambda whose parameters are replaced in its body."""
     if not isinstance(function, exp.Lambda):
         raise UnreadableError("sql_arguments", "A lambda is expected.")
     names = {
@@ -321,7 +321,7 @@ def _quantified(macro: str) -> Callable[[Expr, Expr], Expr]:
 
 
 def _only_present(name: str) -> Callable[..., Expr]:
-    """An aggregate over what is not null; what surrounds it is the rewriter's."""
+    """Rewrite an aggregate to skip nulls. The rewriter handles what surrounds it."""
 
     def rewrite(value: Expr) -> Expr:
         inner = value.expressions[0] if isinstance(value, exp.Distinct) else value

@@ -1,4 +1,4 @@
-"""Functions that make rows: ``explode`` and its kind."""
+"""Functions that return rows: ``explode`` and its kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GENERATORS = frozenset(
 
 
 def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[str, Expr]]:
-    """Return the columns of a generator (their default name and expression). ``pairs``: its argument is a map."""
+    """Return a generator's columns: default name and expression. ``pairs``: its argument is a map."""
     name, outer = name.removesuffix("_outer"), name.endswith("_outer")
     if name == "stack":
         rows = int(literal(arguments[0], "the number of rows of stack"))

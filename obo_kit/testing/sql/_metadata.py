@@ -1,4 +1,4 @@
-"""What there is in Unity Catalog, as one user sees it: ``information_schema``, SHOW and DESCRIBE."""
+"""The contents of Unity Catalog as one user sees them: ``information_schema``, SHOW and DESCRIBE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Listing", "Metadata"]
 
 Rows = list[tuple[str | None, ...]]
 Listing = tuple[tuple[str, ...], Rows]
-"""Names of columns, all of them texts, and rows."""
+"""Names of columns, all of type text, and rows."""
 
 _PART = r"(?:`[^`]+`|[\w-]+)"
 _NAME = rf"({_PART}(?:\.{_PART}){{0,2}})"
@@ -39,7 +39,7 @@ _INFORMATION = ("catalogs", "schemata", "tables", "columns", "routines")
 
 
 class Metadata:
-    """What there is in a workspace, for each user what they may see. Lives as long as the workspace."""
+    """The contents of a workspace, limited to what each user may see. Lives as long as the workspace."""
 
     def __init__(self, store: Store, grants: Grants) -> None:
         self._store = store
@@ -63,7 +63,7 @@ class Metadata:
     # ------------------------------------------------------------------ information_schema
 
     def information(self, principal: Principal, name: str) -> exp.Expr:
-        """Return a table of ``information_schema`` as a query. UnreadableError where there is none."""
+        """Return a table of ``information_schema`` as a query. Raises UnreadableError if there is none."""
         catalog, _, table = name.split(".")
         if table not in _INFORMATION:
             raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in name.split(".")))
@@ -119,7 +119,7 @@ class Metadata:
     # ------------------------------------------------------------------ SHOW and DESCRIBE
 
     def show(self, principal: Principal, text: str, session: Session) -> Listing:
-        """Return what SHOW asks for. UnreadableError where it is not served."""
+        """Return the result of SHOW. Raises UnreadableError if it is not served."""
         for kind, pattern in _SHOW.items():
             match = re.fullmatch(pattern, text.strip().rstrip(";").strip(), re.IGNORECASE)
             if match is not None:
@@ -167,7 +167,7 @@ class Metadata:
         return ("Principal", "ActionType", "ObjectType", "ObjectKey"), rows
 
     def describe(self, principal: Principal, tree: exp.Describe, session: Session) -> Listing:
-        """Return the columns of a table in the platform's shape, and more where EXTENDED asks for it."""
+        """Return a table's columns in the platform's form, and more if EXTENDED asks for it."""
         target, kind = tree.this, str(tree.args.get("kind") or "TABLE").upper()
         style = str(tree.args.get("style") or "").upper()
         if (
@@ -241,7 +241,7 @@ def _place(name: str | None, session: Session) -> str:
 
 
 def _matching(rows: Rows, like: str | None, *, at: int = 0) -> Rows:
-    """Rows whose name fits a pattern as SHOW takes it: ``*`` for any letters, ``|`` between alternatives."""
+    """Return the rows whose name matches a SHOW pattern: ``*`` for any characters, ``|`` between alternatives."""
     patterns = [each.strip().lower() for each in (like or "*").split("|")]
     return [row for row in rows if any(fnmatch.fnmatchcase(str(row[at]).lower(), pattern) for pattern in patterns)]
 

@@ -1,4 +1,4 @@
-"""Rewrites of what needs neither the user nor the store: operators, forms of their own, names of columns."""
+"""Rewrites that need neither the user nor the store: operators, special forms, names of columns."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def construct(node: Expr) -> str:
 
 
 def read_identifier(node: exp.Table) -> None:
-    """Read what IDENTIFIER names."""
+    """Resolve the name in IDENTIFIER."""
     (text,) = node.this.expressions or [None]
     try:
         if not isinstance(text, exp.Literal):
@@ -65,7 +65,7 @@ def read_identifier(node: exp.Table) -> None:
 
 
 def is_cte(table: Expr, name: str) -> bool:
-    """Whether a name is one that WITH has given by here."""
+    """Return whether a WITH clause around this place defines a name."""
     if table.args.get("db"):
         return False
     below, node = table, table.parent
@@ -96,17 +96,17 @@ def aliased(table: Expr, name: str) -> Expr:
 
 
 def derived(query: Expr, table: exp.Table, name: str) -> exp.Subquery:
-    """A query in the place of a table: under its alias, with what follows it."""
+    """Return a query in place of a table: under its alias, with the clauses that follow it."""
     alias = table.args.get("alias")
     if alias is None or alias.this is None:
         columns = alias.columns if alias is not None else []
         alias = exp.TableAlias(this=exp.to_identifier(name, quoted=True), columns=columns)
-    kept = {key: table.args[key] for key in ("pivots", "sample", "joins", "laterals") if table.args.get(key)}
-    return exp.Subquery(this=query, alias=alias, **kept)
+    clauses = {key: table.args[key] for key in ("pivots", "sample", "joins", "laterals") if table.args.get(key)}
+    return exp.Subquery(this=query, alias=alias, **clauses)
 
 
 def kept_order(query: Expr, names: list[exp.Identifier]) -> exp.Order | None:
-    """Return the order of a query whose columns have these names for what surrounds it; more columns may join them."""
+    """Return the order of a query, so that the outer query can repeat it. It may add columns to the names."""
     order = query.args.get("order")
     if order is None or not isinstance(query, exp.Select) or query.args.get("distinct"):
         return None
@@ -134,7 +134,7 @@ def substituted(body: Expr, values: Mapping[str, Expr], name: str) -> Expr:
 
 
 def never_null(node: Expr, result: Expr) -> Expr | None:
-    """An empty array in the place of null, around FILTER and OVER."""
+    """Return an empty array in place of null, around FILTER and OVER."""
     node.replace(result)
     outer: Expr = result
     while isinstance(outer.parent, (exp.Filter, exp.Window)) and outer.arg_key == "this":
@@ -146,7 +146,7 @@ def never_null(node: Expr, result: Expr) -> Expr | None:
 
 
 def name_columns(select: exp.Select) -> None:
-    """Give columns without a name the one that the platform gives them (inferred: their text)."""
+    """Give columns without a name the platform's name (inferred: their text)."""
     columns: list[Expr] = []
     for column in select.expressions:
         if (isinstance(column, (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot)) and not _is_call(column)) or (
@@ -175,7 +175,7 @@ def _text(column: Expr) -> str:
 
 
 def _concat(node: Expr) -> Expr:
-    """String literals one after the other."""
+    """Join adjacent string literals."""
     return exp.Literal.string("".join(each.name for each in node.expressions))
 
 
@@ -213,7 +213,7 @@ def _subtract(node: Expr) -> Expr | None:
 
 
 def _shifted(operation: type[Expr], moment: Expr, step: Expr) -> Expr:
-    """A date or time and days: a date stays one. The types of columns are known to the engine, those of calls are not."""
+    """Shift a date or time by days; a date stays one. The engine knows the types of columns, but not those of calls."""
     call_of = next((each.name for each in moment.find_all(exp.Anonymous)), None)
     if call_of is None and not isinstance(moment, exp.Cast):
         return call("plus" if operation is exp.Add else "minus", moment, step)
@@ -232,7 +232,7 @@ def _like(node: Expr) -> Expr | None:
     parent = node.parent if isinstance(node.parent, exp.Not) else None
     each: list[Expr] = [_escaped(type(node)(this=node.this.copy(), expression=pattern)) for pattern in patterns]
     if parent is not None or node.args.get("negate"):
-        each = [exp.Not(this=one) for one in each]
+        each = [exp.Not(this=comparison) for comparison in each]
     combined = exp.Paren(this=(exp.or_ if isinstance(right, exp.Any) else exp.and_)(*each))
     if parent is None:
         return combined
@@ -275,7 +275,7 @@ def _ignore_nulls(node: Expr) -> Expr:
     if not isinstance(inner, exp.Anonymous):
         raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served where it stands.")
     if isinstance(node.parent, exp.Window):
-        # What is below a node was rewritten before it; the library has no words for this in DuckDB.
+        # A node's children were rewritten before it. The library cannot express this in DuckDB.
         value = exp.Var(this=f"{duck_text(inner.expressions[0])} IGNORE NULLS")
         return exp.Anonymous(this=inner.this, expressions=[value, *inner.expressions[1:]])
     present = exp.Not(this=exp.Is(this=inner.expressions[0].copy(), expression=exp.null()))
@@ -295,7 +295,7 @@ def _within_group(node: exp.WithinGroup) -> Expr:
 
 
 def _tuple(node: exp.Tuple) -> Expr | None:
-    """A row among the columns is a struct."""
+    """Turn a row among the columns into a struct."""
     if not isinstance(node.parent, (exp.Select, exp.Alias)) or node.arg_key not in {"expressions", "this"}:
         return None
     fields = [(f"col{at}", value) for at, value in enumerate(node.expressions, 1)]
@@ -307,7 +307,7 @@ def _tuple(node: exp.Tuple) -> Expr | None:
 
 
 def _multiply(node: Expr) -> Expr | None:
-    """Text among numbers is a number."""
+    """Treat text among numbers as a number."""
     for side, other in (("this", node.expression), ("expression", node.this)):
         value = node.args[side]
         if isinstance(value, exp.Anonymous) and value.name in _TEXTS:

@@ -1,4 +1,4 @@
-"""Patterns of dates and times, as the platform writes them (``yyyy-MM-dd``), in the words of DuckDB (``%Y-%m-%d``)."""
+"""Translate the platform's date and time patterns (``yyyy-MM-dd``) into DuckDB's (``%Y-%m-%d``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PIECE = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
 
 
 def _pieces(pattern: str) -> list[tuple[str, bool]]:
-    """Letters (True) and plain text (False), in order. UnreadableError where the pattern is none."""
+    """Return letters (True) and plain text (False), in order. Raises UnreadableError if the pattern is invalid."""
     pieces, at = [], 0
     while at < len(pattern):
         match = _PIECE.match(pattern, at)
@@ -41,7 +41,7 @@ def _pieces(pattern: str) -> list[tuple[str, bool]]:
 
 
 def strptime_format(pattern: str) -> str:
-    """Return a pattern to read by."""
+    """Return the pattern for reading a text."""
     return "".join(
         _layout(text, _PARSED, pattern) if letters else text.replace("%", "%%") for text, letters in _pieces(pattern)
     )
@@ -54,7 +54,7 @@ def _layout(letters: str, table: dict[str, str], pattern: str) -> str:
 
 
 def formatted(moment: exp.Expr, pattern: str, call: Callable[..., exp.Expr]) -> exp.Expr:
-    """Return a moment written by a pattern."""
+    """Return an expression that writes a moment by a pattern."""
     parts: list[exp.Expr] = []
     layout = ""
     for text, letters in _pieces(pattern):

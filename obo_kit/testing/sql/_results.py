@@ -1,4 +1,4 @@
-"""Results of statements, as the Statement Execution API shapes them: inline, or as files behind links."""
+"""Results of statements in the form of the Statement Execution API: inline, or as files behind links."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from obo_kit.testing.sql._engine import Column, Outcome
 
 __all__ = ["CHUNK_ROWS", "FORMATS", "chunk_body", "chunk_count", "chunk_file", "column_body", "statement_body"]
 
-# Rows per chunk. The platform's chunks are bounded in bytes, and larger.
+# Rows per chunk. The platform limits its chunks in bytes, and higher.
 CHUNK_ROWS = 1000
 FORMATS = {"JSON_ARRAY": "application/json", "ARROW_STREAM": "application/vnd.apache.arrow.stream", "CSV": "text/csv"}
 
 Link = Callable[[int], dict[str, str]]
-"""The address of a chunk and when it ends."""
+"""Returns the address of a chunk, and when it expires."""
 
 
 def statement_body(
     statement: str, outcome: Outcome, *, result_format: str = "JSON_ARRAY", link: Link | None = None
 ) -> dict[str, Any]:
-    """A finished statement; its result inline, or behind a ``link`` per chunk."""
+    """Return a finished statement, with its result inline, or behind a ``link`` per chunk."""
     if outcome.error is not None:
         return {
             "statement_id": statement,
@@ -57,12 +57,12 @@ def statement_body(
 
 
 def chunk_count(outcome: Outcome) -> int:
-    """How many chunks a result has; one where it is empty."""
+    """Return the number of chunks of a result; one if it is empty."""
     return max(1, -(-len(outcome.rows) // CHUNK_ROWS))
 
 
 def chunk_body(statement: str, outcome: Outcome, chunk: int, *, link: Link | None = None) -> dict[str, Any]:
-    """One chunk, with its rows or the link to them."""
+    """Return one chunk, with its rows or the link to them."""
     rows = _rows(outcome, chunk)
     body: dict[str, Any] = {"chunk_index": chunk, "row_offset": chunk * CHUNK_ROWS, "row_count": len(rows)}
     if chunk + 1 < chunk_count(outcome):
@@ -74,7 +74,7 @@ def chunk_body(statement: str, outcome: Outcome, chunk: int, *, link: Link | Non
 
 
 def chunk_file(outcome: Outcome, chunk: int, result_format: str) -> bytes:
-    """The file behind a link."""
+    """Return the file behind a link."""
     rows = _rows(outcome, chunk)
     if result_format == "JSON_ARRAY":
         return json.dumps([list(row) for row in rows], separators=(",", ":")).encode()
@@ -88,7 +88,7 @@ def chunk_file(outcome: Outcome, chunk: int, result_format: str) -> bytes:
 
 
 def column_body(position: int, column: Column) -> dict[str, Any]:
-    """A column, as the APIs of SQL and of Unity Catalog shape it."""
+    """Return a column in the form of the APIs of SQL and of Unity Catalog."""
     body = {
         "name": column.name,
         "position": position,

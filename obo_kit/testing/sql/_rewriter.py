@@ -1,8 +1,8 @@
-"""Rewrite a statement of Databricks SQL in DuckDB's words, for one user.
+"""Rewrite a statement of Databricks SQL for DuckDB, for one user.
 
-Every node of the tree must be of a kind that is listed here. Tables become those of the store, by names that no statement
-can know, with row filters and column masks in their place; functions become those of :mod:`obo_kit.testing.sql._calls`;
-``current_user()`` becomes a literal. What runs is the tree that was walked: what was not seen here is not in it.
+Every node of the tree must be of a kind that is listed here. Tables become those of the store, by names that no statement can
+know, with row filters and column masks applied. Functions become those of :mod:`obo_kit.testing.sql._calls`.
+``current_user()`` becomes a literal. The tree that runs is the tree that was walked, so it contains nothing unexamined.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _ME = frozenset({"current_user", "session_user", "user"})
 
 
 def _drop_hints(tree: Expr) -> None:
-    """Drop hints, and the order within partitions: they mean nothing here."""
+    """Drop hints, and the order within partitions: they have no meaning here."""
     for select in tree.find_all(exp.Select):
         for name in ("hint", "distribute", "sort", "cluster"):
             select.set(name, None)
@@ -79,10 +79,10 @@ def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
 
 @dataclass(kw_only=True)
 class Rewriter:
-    """Rewrites one statement; the accesses that it needs are noted as it goes.
+    """Rewrites one statement, and records the accesses that it needs.
 
     Attributes:
-        definer: Whether it reads what the author of the workspace wrote, which runs with the author's rights.
+        definer: Whether it reads SQL of the workspace's author, which runs with the author's rights.
     """
 
     store: Store
@@ -96,7 +96,7 @@ class Rewriter:
     tables: set[str] = field(default_factory=set)
 
     def rewrite(self, tree: Expr, *, writing: bool = False) -> Expr:
-        """Return the tree in DuckDB's words. UnreadableError where it holds what is not served."""
+        """Return the tree in DuckDB's form. Raises UnreadableError if it contains what is not served."""
         if self.depth > 16:
             raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
         _drop_hints(tree)
@@ -123,7 +123,7 @@ class Rewriter:
             node.replace(result)
 
     def _fill(self, nodes: list[Expr]) -> None:
-        """Put the values of parameters in their places."""
+        """Insert the values of parameters."""
         self._given = iter([each for each in self.parameters if not each.get("name")])
         for node in nodes:
             if isinstance(node, exp.Placeholder):
@@ -145,12 +145,12 @@ class Rewriter:
 
     def _parameter(self, node: exp.Placeholder) -> Expr:
         if node.args.get("this"):
-            found = next((each for each in self.parameters if each.get("name") == node.name), None)
+            parameter = next((each for each in self.parameters if each.get("name") == node.name), None)
         else:
-            found = next(self._given, None)
-        if found is None:
+            parameter = next(self._given, None)
+        if parameter is None:
             raise UnreadableError("sql_parameter", node.name or "?")
-        value, kind = found.get("value"), str(found.get("type") or "STRING")
+        value, kind = parameter.get("value"), str(parameter.get("type") or "STRING")
         try:
             wanted = parse_type(kind)
         except UnreadableError as error:
@@ -179,7 +179,7 @@ class Rewriter:
         return ".".join(str(getattr(part, "name", part)).lower() for part in parts)
 
     def table(self, node: exp.Table) -> Expr | None:
-        """A table of Unity Catalog, of WITH, of the session, or what a function returns."""
+        """Rewrite a table: of Unity Catalog, of WITH, of the session, or the result of a function."""
         for name, value in node.args.items():
             if value and name not in _TABLE_ARGS:
                 raise UnreadableError("sql_unsupported", f"{name.upper()} of a table is not served.")
@@ -221,7 +221,7 @@ class Rewriter:
         return result
 
     def _policed(self, table: Table) -> Expr:
-        """What the user sees of a table that has a filter or masks. Its own name in these means its rows."""
+        """Return what the user sees of a table with a filter or masks. In these, the table's own name means its rows."""
         catalog, schema, _ = table.name.split(".")
         inner = self._inner(catalog, schema, definer=True)
         inner.store = self.store.unpoliced(table)
@@ -246,7 +246,7 @@ class Rewriter:
         raise UnreadableError("sql_no_table_function", function.name)
 
     def lateral(self, node: exp.Lateral) -> Expr | None:
-        """``LATERAL VIEW``, or a generator behind ``LATERAL``."""
+        """Rewrite ``LATERAL VIEW``, or a generator after ``LATERAL``."""
         if not isinstance(node.this, exp.Anonymous):
             return None
         if node.this.name.lower() not in GENERATORS:
@@ -302,7 +302,7 @@ class Rewriter:
         }
 
     def select(self, node: exp.Select) -> Expr | None:
-        """Generators among the columns."""
+        """Rewrite generators among the columns."""
         distinct = node.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
             raise UnreadableError("sql_unsupported", "DISTINCT ON is not served.")
@@ -329,7 +329,7 @@ class Rewriter:
     # ------------------------------------------------------------------ functions
 
     def anonymous(self, node: exp.Anonymous) -> Expr | None:
-        """A call by a name of one part."""
+        """Rewrite a call by a name of one part."""
         name = node.name.lower()
         if (node.arg_key == "this" and isinstance(node.parent, (exp.Table, exp.Lateral))) or name in GENERATORS:
             return None
@@ -349,10 +349,10 @@ class Rewriter:
         return result
 
     def _own(self, name: str, arguments: list[Expr]) -> Expr | None:
-        """What is about the user, the session or the moment."""
+        """Rewrite functions about the user, the session or the current time."""
         if name in {"is_account_group_member", "is_member"} and len(arguments) == 1:
             groups = [exp.Literal.string(group) for group in sorted(self.principal.groups)]
-            # DuckDB 1 does not read an empty list.
+            # DuckDB 1 does not accept an empty list.
             return exp.Paren(this=exp.In(this=arguments[0], expressions=groups)) if groups else exp.false()
         if arguments:
             return None
@@ -369,19 +369,19 @@ class Rewriter:
         return exp.Literal.string("Etc/UTC") if name == "current_timezone" else None
 
     def moment(self, _: Expr | None) -> Expr:
-        """Now: the same in the whole statement, as on the platform."""
+        """Return the current time. It is the same in the whole statement, as on the platform."""
         return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
 
     def today(self, _: Expr | None) -> Expr:
-        """The date of now."""
+        """Return the current date."""
         return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
 
     def me(self, _: Expr) -> Expr:
-        """Who asks."""
+        """Return the caller's name."""
         return exp.Literal.string(self.principal.user_name)
 
     def dot(self, node: exp.Dot) -> Expr | None:
-        """A function by a name of several parts."""
+        """Rewrite a call by a name of several parts."""
         if not isinstance(node.expression, exp.Anonymous):
             return None
         names = (
@@ -393,7 +393,7 @@ class Rewriter:
         return self._routine(".".join([*names, node.expression.name]).lower(), node.expression.expressions)
 
     def _routine(self, full: str, arguments: list[Expr], *, table: bool = False) -> Expr:
-        """The body of a function of Unity Catalog, with its arguments in it."""
+        """Return the body of a function of Unity Catalog, with its arguments inserted."""
         function = self.store.functions.get(full)
         if function is None or isinstance(function.returns, str) == table:
             raise UnreadableError("sql_no_function", ".".join(f"`{part}`" for part in full.split(".")))
@@ -445,7 +445,7 @@ class Rewriter:
         return result
 
     def column(self, node: exp.Column) -> Expr | None:
-        """A column by the whole name of its table is known by the table's alias."""
+        """Rewrite a column that is qualified by its table's full name: the table is known by its alias."""
         if node.args.get("db"):
             place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])
             if ".".join(str(getattr(part, "name", part)).lower() for part in place) in self._places:

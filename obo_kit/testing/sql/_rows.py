@@ -1,4 +1,4 @@
-"""Rows that an author hands over: records, or a CSV file."""
+"""Read the rows that an author passes: records, or a CSV file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Rows = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
 
 
 def records(rows: Rows) -> list[dict[str, Any]]:
-    """Return the rows as dicts; a NaN is read as null, as JSON has none. ValueError where the file is unusable."""
-    given = _from_csv(rows) if isinstance(rows, (str, os.PathLike)) else rows
-    return [{name: _plain(value) for name, value in row.items()} for row in given]
+    """Return the rows as dicts. A NaN becomes null, since JSON has none. Raises ValueError if the file is unusable."""
+    row_records = _from_csv(rows) if isinstance(rows, (str, os.PathLike)) else rows
+    return [{name: _plain(value) for name, value in row.items()} for row in row_records]
 
 
 def _from_csv(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

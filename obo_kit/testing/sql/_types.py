@@ -1,4 +1,4 @@
-"""SQL types as Databricks names them, as DuckDB names them, and their values as text."""
+"""SQL types in the names of Databricks and of DuckDB, and their values as text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TYPES = {
     "USMALLINT": ("INT", "INT"),
     "UINTEGER": ("BIGINT", "LONG"),
     "UBIGINT": ("DECIMAL(20,0)", "DECIMAL"),
-    # What DuckDB makes of the sum of whole numbers.
+    # DuckDB's type for the sum of integers.
     "HUGEINT": ("BIGINT", "LONG"),
     "FLOAT": ("FLOAT", "FLOAT"),
     "DOUBLE": ("DOUBLE", "DOUBLE"),
@@ -47,14 +47,14 @@ _TYPES = {
     '"NULL"': ("VOID", "NULL"),
     "NULL": ("VOID", "NULL"),
 }
-# A field of a STRUCT of DuckDB.
+# A field of a DuckDB STRUCT.
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|(\w+)) (.+)')
-# What Spark's JSON calls the types whose name there is not the lower-case one.
+# Spark's JSON names of types that differ from the lower-case name.
 _JSON = {"INT": "integer", "BIGINT": "long", "SMALLINT": "short", "TINYINT": "byte"}
 
 
 def duck_type(text: str) -> str:
-    """DuckDB's name of a type that Databricks names so. ValueError where it is not served here."""
+    """Return DuckDB's name of a Databricks type. Raises ValueError if it is not served here."""
     from obo_kit.testing.sql._calls import duck_type as duck_type_of
     from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 
@@ -66,7 +66,7 @@ def duck_type(text: str) -> str:
 
 
 def sql_type(duck: str) -> tuple[str, str]:
-    """The SQL type as Databricks writes it, and the name of the base type, of a type of DuckDB."""
+    """Return the SQL type as Databricks writes it, and the name of the base type, for a DuckDB type."""
     if duck in _TYPES:
         return _TYPES[duck]
     if duck.endswith("[]"):
@@ -88,7 +88,7 @@ def sql_type(duck: str) -> tuple[str, str]:
 
 
 def _split(text: str) -> list[str]:
-    """What commas outside of brackets and quotes divide."""
+    """Split a text at the commas outside of brackets and quotes."""
     parts, depth, quoted = [""], 0, False
     for letter in text:
         quoted ^= letter == '"'
@@ -101,14 +101,14 @@ def _split(text: str) -> list[str]:
 
 
 def type_json(type_text: str) -> Any:
-    """A type as Spark's JSON writes it: a name, or an object for an array."""
+    """Return a type as Spark's JSON writes it: a name, or an object for an array."""
     if type_text.startswith("ARRAY<"):
         return {"type": "array", "elementType": type_json(type_text[6:-1]), "containsNull": True}
     return _JSON.get(type_text, type_text.lower())
 
 
 def _interval_text(value: datetime.timedelta) -> str:
-    """An interval of days, hours, minutes and seconds, as the platform writes one (inferred)."""
+    """Return an interval of days, hours, minutes and seconds as the platform writes it (inferred)."""
     sign = "-" if value < datetime.timedelta() else ""
     value = abs(value)
     hours, rest = divmod(value.seconds, 3600)
@@ -129,7 +129,7 @@ _SCALARS: tuple[tuple[type, Callable[[Any], str]], ...] = (
 
 
 def text_of(value: Any) -> str | None:
-    """A value as the JSON_ARRAY format writes it."""
+    """Return a value as the JSON_ARRAY format writes it."""
     if value is None:
         return None
     for kind, write in _SCALARS:

@@ -1,4 +1,4 @@
-"""Statements that write: INSERT, UPDATE, DELETE, MERGE, tables made and dropped, GRANT and REVOKE."""
+"""Statements that write: INSERT, UPDATE, DELETE, MERGE, CREATE, DROP, GRANT and REVOKE."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["WRITES", "Written", "plan_grant", "plan_write"]
 
 Written = tuple[tuple[str, ...], list[tuple[int, ...]]]
-"""The columns and the row that say what was written."""
+"""The columns and the row that report what was written."""
 
 Run = Callable[[Any], Written]
 
 _NONE: Written = ((), [])
-# What CREATE TABLE may say of a table; none of it changes what the table holds.
+# Table properties that CREATE TABLE may set. None of them changes what the table holds.
 _TABLE_PROPERTIES = frozenset(
     {"SchemaCommentProperty", "PartitionedByProperty", "Cluster", "ClusterProperty", "Property"}
 )
@@ -38,10 +38,10 @@ _GRANT = re.compile(
 
 
 def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
-    """Return what a statement that writes does to a cursor, once the accesses it needs are granted.
+    """Return a function that runs a writing statement on a cursor, once the accesses that it needs are granted.
 
     Raises:
-        UnreadableError: It names what is not there, or is not served.
+        UnreadableError: The statement names what does not exist, or is not served.
     """
     return WRITES[type(tree)](tree, rewriter, grants)
 
@@ -253,7 +253,7 @@ def _truncate(tree: exp.TruncateTable, rewriter: Rewriter, _: Grants) -> Run:
 
 
 def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
-    """Return what GRANT or REVOKE does. UnreadableError where it is not served, or the principal may not."""
+    """Return a function that runs GRANT or REVOKE. Raises UnreadableError if it is not served, or not allowed."""
     match = _GRANT.fullmatch(sql)
     if match is None:
         raise UnreadableError("sql_unsupported", "GRANT and REVOKE like this are not served.")
