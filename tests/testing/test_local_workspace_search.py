@@ -704,5 +704,5 @@ def test_an_unusable_index_is_refused_and_leaves_nothing_behind(workspace, argum
 def test_settings_are_checked(workspace):
     with pytest.raises(ValueError, match="search_page_size must be a number of rows"):
         workspace.search_page_size = 0
-    with pytest.raises(ValueError, match="another vector search endpoint named 'large' already"):
+    with pytest.raises(ValueError, match="already another vector search endpoint named 'large'"):
         workspace.add_search_endpoint("large")
