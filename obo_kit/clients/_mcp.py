@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio.to_thread
 from mcp.client.auth import OAuthClientProvider
 
-from obo_kit._upstream import databricks_mcp
 from obo_kit._upstream.errors import SEAL
+from obo_kit._upstream.patches import databricks_mcp, mcp
 from obo_kit._upstream.texts import is_login
-from obo_kit.clients import _patches
 from obo_kit.clients._apps import is_known, trusts_app
+from obo_kit.clients._patches import patch_clients
 from obo_kit.clients._pipeline import begin, headers_for, refuse_foreign, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import FRAME, current_evidence
@@ -163,7 +163,7 @@ class Bearer(Auth):  # type: ignore[misc]
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        _patches.take_over()
+        patch_clients()
 
     def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         return flow(self._lease, request)
@@ -173,16 +173,12 @@ class Bearer(Auth):  # type: ignore[misc]
 
 
 _FLOWS = {"async_auth_flow": flow, "sync_auth_flow": sync_flow}
-_PATCHED = "obo_kit_patched"
 
 
-def take_over(module: Any) -> None:
-    """Let the clients of `databricks_mcp` follow `flow` where they were built from a session's client. Others stay theirs."""
-    if getattr(module, _PATCHED, False):
-        return
-    setattr(module, _PATCHED, True)
-    if module.__name__ == "mcp.client.streamable_http":
-        _take_over_transport(module)
+def patch(module: Any) -> None:
+    """Have the clients of `databricks_mcp` follow `flow` where they were built from a session's client. Others stay theirs."""
+    if module.__name__ in mcp.MODULES:
+        mcp.patch(module, FRAME)
     else:
         databricks_mcp.patch(module, _flow_of, _without_headers)
 
@@ -199,34 +195,3 @@ def _without_headers(server_url: str, workspace_client: Any) -> Any:
     refuse_foreign(lease, server_url)
     # After an error it would ask the server once more by itself, with the token and past the guard.
     return workspace_client.without_headers()
-
-
-def _take_over_transport(module: Any) -> None:
-    """Have each message sent as a part of the call that sends it: `mcp` 1 sends all from tasks of the connection, which may
-    be older than the tool that uses it (rule 23). `mcp` 2 does so itself."""
-    transport, message = module.StreamableHTTPTransport, module.SessionMessage
-    if hasattr(module, "create_context_streams"):
-        return
-    make = message.__init__
-
-    @functools.wraps(make)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
-        self.obo_frame = FRAME.get()
-
-    message.__init__ = __init__
-
-    def in_its_call(send: Any) -> Any:
-        @functools.wraps(send)
-        async def sent(self: Any, context: Any) -> None:
-            frame = getattr(context.session_message, "obo_frame", None)
-            token = FRAME.set(frame if frame is not None else FRAME.get())
-            try:
-                await send(self, context)
-            finally:
-                FRAME.reset(token)
-
-        return sent
-
-    for name in ("_handle_post_request", "_handle_resumption_request"):
-        setattr(transport, name, in_its_call(getattr(transport, name)))

@@ -7,7 +7,6 @@ token into every index. Here each session has its own, behind the same fence as 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from databricks.ai_search.client import AISearchClient
 from databricks.ai_search.index import AISearchIndex
 from databricks.ai_search.version import VERSION
 
+from obo_kit._upstream.patches import ai_search
 from obo_kit.clients._transport import attach
 from obo_kit.identity._credentials import Leased, lease_of
 from obo_kit.identity._user import origin_of
@@ -166,26 +166,16 @@ def vector_search_client(lease: Lease, get: Callable[[str], Any]) -> UserVectorS
     return UserVectorSearchClient(lease)
 
 
-def take_over(module: Any) -> None:
+def patch(module: Any) -> None:
     """Put clients that are built with a session's token behind the session's fence: the retriever tools build their own."""
-    client = module.AISearchClient
-    if getattr(module, _PATCHED, False):
-        return
-    setattr(module, _PATCHED, True)
-    theirs = client.__init__
-
-    @functools.wraps(theirs)
-    def __init__(self: Any, *args: Any, **settings: Any) -> None:
-        theirs(self, *args, **settings)
-        lease = lease_of(self.personal_access_token) if type(self) is client else None
-        if lease is not None and origin_of(self.workspace_url) == lease.credentials()[0]:
-            self.__class__ = UserVectorSearchClient
-            self.fence(lease)
-
-    client.__init__ = __init__
+    ai_search.patch(module, _adopt)
 
 
-_PATCHED = "obo_kit_patched"
+def _adopt(client: Any) -> None:
+    lease = lease_of(client.personal_access_token)
+    if lease is not None and origin_of(client.workspace_url) == lease.credentials()[0]:
+        client.__class__ = UserVectorSearchClient
+        client.fence(lease)
 
 
 def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
@@ -199,4 +189,4 @@ def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
     return found
 
 
-take_over(sys.modules[AISearchClient.__module__])
+patch(sys.modules[AISearchClient.__module__])

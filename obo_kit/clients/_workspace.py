@@ -19,7 +19,7 @@ from databricks.sdk.oauth import Token
 
 from obo_kit._utils.version import __version__
 from obo_kit.clients._connections import HostDescription, shared
-from obo_kit.clients._patches import take_over
+from obo_kit.clients._patches import patch_clients
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import Leased, LeasedToken
 from obo_kit.identity._user import origin_of
@@ -227,5 +227,5 @@ def _config(lease: Lease) -> Config:
 def workspace_client(lease: Lease, get: Callable[[str], Any]) -> WorkspaceClient:
     """Build a `WorkspaceClient` that acts as one user until that user's session closes."""
     del get
-    take_over()
+    patch_clients()
     return _UserWorkspaceClient(config=_config(lease))

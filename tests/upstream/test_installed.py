@@ -262,7 +262,7 @@ def test_the_versions_are_those_that_these_tests_run_on():
         locked.setdefault(name.lower().replace(" ", "-"), set()).add(_number(version))
     texts = {known.read_in for known in ATTRIBUTES} | {known.read_in for known in KNOWN.values()}
     texts |= {caller.read_in for caller in CALLERS}
-    for path in (PACKAGE / "_upstream").glob("*.py"):
+    for path in (PACKAGE / "_upstream").rglob("*.py"):
         texts |= set(re.findall(r"Read in ([^\"]*)", path.read_text("utf-8").replace("\n", " ")))
     wrong = {
         f"{name} {version}"

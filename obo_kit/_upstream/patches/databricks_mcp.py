@@ -9,16 +9,21 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from obo_kit._upstream.patches._mechanics import once
+
 __all__: list[str] = []
 
+MODULES = ("databricks_mcp.mcp", "databricks_mcp.oauth_provider")
 
+
+@once
 def patch(
     module: Any, flow_of: Callable[[str, Any], Callable[[Any], Any] | None], client_for: Callable[[str, Any], Any]
 ) -> None:
-    """Have what a module of `databricks_mcp` builds from a session's client authenticate as the session's user.
+    """Have what the package builds from a session's client authenticate as the session's user.
 
     Args:
-        module: ``databricks_mcp.mcp`` or ``databricks_mcp.oauth_provider``, once it is loaded.
+        module: One of `MODULES`, once it is loaded.
         flow_of: Returns the method of an `httpx.Auth` that has this name, for a client; `None` leaves the client its own.
         client_for: Returns the client for a `DatabricksMCPClient`, from its server's address and the client it was given.
     """

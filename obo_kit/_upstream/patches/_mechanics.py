@@ -1,0 +1,103 @@
+"""Patch a module when it is imported, once, and a class in place.
+
+Loading those packages takes longer than a request, so it is left to those who use them: here their import is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+__all__: list[str] = []
+
+_PATCHED = "obo_kit_patched"
+
+
+def once(patch: Callable[..., None]) -> Callable[..., None]:
+    """Have a patch leave alone a module that was patched before."""
+
+    @functools.wraps(patch)
+    def patch_once(module: Any, *parts: Any) -> None:
+        if not getattr(module, _PATCHED, False):
+            setattr(module, _PATCHED, True)
+            patch(module, *parts)
+
+    return patch_once
+
+
+def when_imported(name: str, patch: Callable[[Any], None]) -> None:
+    """Call a patch with a module: now, if the module is imported already, or when it is."""
+    module = sys.modules.get(name)
+    if module is None:
+        if not any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder(name, patch))
+    elif not getattr(module, _PATCHED, False):
+        patch(module)
+
+
+class _Finder(MetaPathFinder):
+    """Once, at the import of a module: have whoever would find it find it, and patch what was loaded."""
+
+    def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
+        self.name = name
+        self._patch = patch
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            load = loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                load(module)
+                self._patch(module)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+def after_init(kind: Any, act: Callable[[Any], None]) -> None:
+    """Have a class call a function with each of its objects, once it is built."""
+    theirs = kind.__init__
+
+    @functools.wraps(theirs)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        theirs(self, *args, **kwargs)
+        act(self)
+
+    kind.__init__ = __init__
+
+
+def in_place_of(
+    theirs: Callable[..., Any], whose: Callable[[Any], Any], make: Callable[[Any, bool], Any]
+) -> Callable[..., Any]:
+    """Return a maker of HTTP clients that makes the user's for what is a user's, and what it made for all else.
+
+    Args:
+        theirs: Makes a client of what it is called with.
+        whose: Returns the credentials of the user that this belongs to; `None` where it is none's.
+        make: Makes the client for these; told whether it is to follow redirects.
+    """
+
+    @functools.wraps(theirs)
+    def made(source: Any, *args: Any, **kwargs: Any) -> Any:
+        credentials = whose(source)
+        if credentials is None:
+            return theirs(source, *args, **kwargs)
+        # The older ones cannot be asked, and follow none.
+        follow = args[0] if args else kwargs.get("follow_redirects", theirs.__defaults__ is not None)
+        return make(credentials, bool(follow))
+
+    return made
