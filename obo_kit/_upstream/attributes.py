@@ -91,6 +91,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("databricks.sdk.core:Config", "_inner", "read and written: where the host is kept", versions.SDK),
     Attribute("databricks.sdk:WorkspaceClient", "_config", "read and written: a copy without headers", versions.SDK),
     Attribute("databricks.sdk", "_make_dbutils", "replaced: the user's in place of the runtime's", versions.SDK),
+    Attribute("databricks.sdk.dbutils", "RemoteDbUtils", "called: the same", versions.SDK),
     Attribute("databricks.sdk.mixins.files:FilesExt", "_config", "read: whose client it is", versions.SDK),
     *_each("databricks.sdk.clock:Clock", "time sleep", "overridden: no wait past the session's limits", versions.SDK),
     *_each("databricks.sdk.credentials_provider:CredentialsStrategy", "auth_type", "overridden", versions.SDK),
@@ -109,7 +110,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("databricks.sdk.errors:DatabricksError", "retry_after_secs", "read: how long to wait", versions.SDK),
     *_each(
         "databricks_openai.utils.clients",
-        "_get_authorized_http_client _get_authorized_async_http_client",
+        "_get_authorized_http_client _get_authorized_async_http_client Client",
         "replaced: they go by the pipeline",
         versions.DATABRICKS_OPENAI,
     ),
@@ -157,6 +158,12 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "replaced, read: it authenticates by the session's client",
         versions.DATABRICKS_MCP,
     ),
+    *_each(
+        "databricks_mcp.mcp",
+        "DatabricksMCPClient server_url workspace_client",
+        "patched: what it is built with",
+        versions.DATABRICKS_MCP,
+    ),
     Attribute(
         "databricks_mcp.oauth_provider:DatabricksTokenStorage",
         "workspace_client",
@@ -169,6 +176,13 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "replaced: a message is its sender's, and not the connection's",
         versions.MCP,
     ),
+    *_each(
+        "mcp.client.streamable_http",
+        "StreamableHTTPTransport SessionMessage session_message",
+        "patched, read: the frame that a message was made in",
+        versions.MCP,
+    ),
+    Attribute("mcp.client.streamable_http", "create_context_streams", "read: it is `mcp` 2", "mcp 2.3"),
     Attribute("mcp.client.streamable_http|mcp.shared.session", "Session terminated", "read: a 404", versions.MCP),
     Attribute(
         "mcp.server.fastmcp:FastMCP|mcp.server.mcpserver:MCPServer",

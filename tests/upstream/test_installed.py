@@ -22,6 +22,7 @@ from obo_kit._upstream import classes
 from obo_kit._upstream.attributes import ATTRIBUTES, Attribute
 from obo_kit._upstream.callers import CALLERS
 from obo_kit._upstream.classes import Class
+from obo_kit.clients._patches import PATCHES
 
 PACKAGE = Path(obo_kit.__file__).parent
 KNOWN = {name: value for name, value in vars(classes).items() if isinstance(value, Class)} | {
@@ -42,7 +43,6 @@ NOT_PRIVATE = {
     "_proxy",
     "_MLFLOW_TELEMETRY",
     "_current_frames",
-    "_obo_kit_patched",
     "_pytest",
 }
 
@@ -304,11 +304,18 @@ def test_every_method_that_the_kit_overrides_in_another_package_s_class_is_in_th
         for ours in kind.__mro__
         if _kit_s(ours)
         for name in vars(ours)
-        if not name.startswith("__") and name != "_abc_impl" and name not in names
+        if not name.startswith("__") and name not in {"_abc_impl", "model_config", *names}
         for base in kind.__mro__
         if _foreign(base) and name in vars(base)
     }
     assert not missing
+
+
+def test_every_module_that_is_patched_is_in_the_table():
+    owners = {owner.partition(":")[0] for each in ATTRIBUTES for owner in each.owner.split("|")}
+    patched = {module for modules in PATCHES.values() for module in modules}
+    assert patched
+    assert patched <= owners
 
 
 @functools.cache
