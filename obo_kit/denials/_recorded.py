@@ -31,6 +31,7 @@ _REASONS: Final[Mapping[str, frozenset[DenialReason | None]]] = {
     "invalid_token": frozenset({_R.TOKEN_EXPIRED}),
     "expired": frozenset({_R.TOKEN_EXPIRED}),
     "no_obo": frozenset({_R.POLICY, _R.NO_IDENTITY}),
+    "policy": frozenset({_R.POLICY}),
     "bad_request": frozenset({None}),
     "no_api": frozenset({None, _R.POLICY}),
     "rate_limited": frozenset({None}),

@@ -104,13 +104,21 @@ class AppRuntime:
     """
 
     def __init__(
-        self, mint: Mint, directory: Directory, service_principal: ServicePrincipal, host: str, workspace_id: str
+        self,
+        mint: Mint,
+        directory: Directory,
+        service_principal: ServicePrincipal,
+        *,
+        host: str,
+        workspace_id: str,
+        obo: Callable[[], bool],
     ) -> None:
         self.service_principal = service_principal
         self._mint = mint
         self._directory = directory
         self._host = host
         self._workspace_id = workspace_id
+        self._obo = obo
         self._open = True
 
     @contextlib.contextmanager
@@ -152,8 +160,10 @@ class AppRuntime:
             expires_in: Life of the token, in seconds.
         """
         who = self._directory.find(name)
+        # If user authorization is off, tokens were reported to lack the scopes that the app is configured with.
+        carried = (*scopes, *_APP_SCOPES) if self._obo() else _APP_SCOPES
         return {
-            "X-Forwarded-Access-Token": self._mint(name, scopes=(*scopes, *_APP_SCOPES), expires_in=expires_in),
+            "X-Forwarded-Access-Token": self._mint(name, scopes=carried, expires_in=expires_in),
             "X-Forwarded-Email": who.user_name,
             "X-Forwarded-Preferred-Username": who.name,
             "X-Forwarded-User": f"{who.id}@{self._workspace_id}",
@@ -196,6 +206,7 @@ def app(
     name: str,
     host: str,
     workspace_id: str,
+    obo: Callable[[], bool],
 ) -> Iterator[AppRuntime]:
     """Act as Databricks Apps for the block."""
     variables = {
@@ -207,7 +218,7 @@ def app(
         "DATABRICKS_CLIENT_SECRET": service_principal.client_secret,
     }
     with _runtime(variables):
-        runtime = AppRuntime(mint, directory, service_principal, host, workspace_id)
+        runtime = AppRuntime(mint, directory, service_principal, host=host, workspace_id=workspace_id, obo=obo)
         try:
             yield runtime
         finally:

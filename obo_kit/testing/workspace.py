@@ -87,7 +87,8 @@ class LocalWorkspace(
         strict_privileges: Whether USE CATALOG and USE SCHEMA are needed, as on the platform. You may set the attribute at
             any time.
         recording: A recording of a workspace, or the path of its file. Refusals then have the recorded words and forms, with
-            the names of this workspace, and routes ask for the scopes that were seen to open them. Answers that were not
+            the names of this workspace, and routes ask for the scopes that were seen to open them. If on-behalf-of-user
+            authorization was off, users' tokens lack the scopes that an app is configured with. Answers that were not
             recorded stay as they are. You may set the attribute at any time, also to None.
         ssl_certfile: Certificate chain in PEM: the workspace then serves HTTPS.
         ssl_keyfile: Its key, if it is in another file.
@@ -141,6 +142,7 @@ class LocalWorkspace(
             faults=faults,
             host=lambda: self.host,
             threads=self._threads,
+            obo=self._obo,
             inner=self._gate.inner,
         )
         for part in _parts(type(self)):
@@ -252,6 +254,9 @@ class LocalWorkspace(
     def recording(self, recording: str | os.PathLike[str] | Recording | None) -> None:
         self._gate.recorded = None if recording is None else Recorded(recording_of(recording), self.workspace_id)
 
+    def _obo(self) -> bool:
+        return self.recording is None or self.recording.obo != "off"
+
     def _threads(self) -> Executor:
         assert self._pool is not None
         return self._pool
@@ -295,6 +300,7 @@ class LocalWorkspace(
             name=name,
             host=self.host,
             workspace_id=self.workspace_id,
+            obo=self._obo,
         )
 
     def as_notebook(

@@ -219,8 +219,44 @@ def test_a_route_that_was_not_there_is_not_there(start):
     assert (workspace.log.entries[-1].decision, workspace.log.entries[-1].recorded) == ("not found", True)
     assert ask(workspace, "GET", "/api/2.0/serving-endpoints/llm").status_code == 404
     assert client(workspace).serving_endpoints.query("llm", prompt="x")  # another route
-    # Whether a token may ask is decided before.
-    assert ask(workspace, "GET", "/api/2.0/serving-endpoints", scopes=["sql"]).status_code == 403
+
+
+def test_what_is_not_there_asks_for_no_scope_unless_it_was_seen_to(start):
+    gone = answer(f"route:{ENDPOINTS}", "no_api", status=404, code="ENDPOINT_NOT_FOUND", wording="No API found")
+    assert ask(start(gone), "GET", "/api/2.0/serving-endpoints", scopes=["sql"]).status_code == 404
+    asks = start(gone, missing(f"route:{ENDPOINTS}", "model-serving"))
+    assert ask(asks, "GET", "/api/2.0/serving-endpoints", scopes=["sql"]).status_code == 403
+
+
+def test_an_api_that_only_the_recorded_workspace_has_answers_without_content(start):
+    claim = "route:/api/2.0/lakeview"
+    workspace = start(
+        answer(claim, "allowed", status=200, content_type="application/json"), missing(claim, "dashboards")
+    )
+    answered = ask(workspace, "GET", "/api/2.0/lakeview/dashboards")
+    assert (answered.status_code, answered.json(), workspace.log.entries[-1].recorded) == (200, {}, True)
+    assert client(workspace).lakeview.get("x").display_name is None
+    assert ask(workspace, "GET", "/api/2.0/lakeview/dashboards", scopes=["sql"]).status_code == 403
+    assert ask(workspace, "GET", "/api/2.0/repos").json()["error_code"] == "ENDPOINT_NOT_FOUND"
+    # What the local workspace serves, it serves itself.
+    served = start(answer(f"route:{ENDPOINTS}", "allowed", status=200))
+    assert [endpoint.name for endpoint in client(served).serving_endpoints.list()] == ["llm"]
+    assert served.log.entries[-1].recorded is False
+
+
+def test_without_on_behalf_of_user_authorization_tokens_lack_what_the_app_is_configured_with(start):
+    for obo, expected in (("on", True), ("unknown", True), ("off", False)):
+        workspace = start(obo=obo)
+        workspace.add_app("shop", user_api_scopes=["sql"])
+        workspace.grant("alice", "CAN USE", "shop")
+        assert ("sql" in client(workspace).apps.get("shop").effective_user_api_scopes) == expected
+        (listed,) = client(workspace).apps.list()
+        assert ("sql" in listed.effective_user_api_scopes) == expected
+        with workspace.as_app() as runtime, runtime.user("alice", scopes=["sql"]), user_session() as session:
+            assert ("sql" in session.identity.scopes) == expected
+            if not expected:
+                with pytest.raises(PermissionDenied, match="required scopes: sql"):
+                    list(session.client.warehouses.list())
 
 
 # ---------------------------------------------------------------------------------------------- refusals as data

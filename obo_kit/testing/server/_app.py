@@ -63,12 +63,15 @@ class _Seen:
         headers = dict(error.refusal.headers)
         if self.reason_header is not None:
             headers[self.reason_header] = _header_text(error.message)
-        kind = _FORMS[error.refusal.form]
-        content: Any = error.body if kind is _Json else "" if error.refusal.form == "empty" else error.message
-        response = kind(content, status_code=error.refusal.status, headers=headers)
-        if error.refusal.content_type is not None:
-            response.headers["content-type"] = error.refusal.content_type
-        return response
+        refusal = error.refusal
+        return _shaped(
+            error.body,
+            error.message,
+            refusal.form,
+            status=refusal.status,
+            content_type=refusal.content_type,
+            headers=headers,
+        )
 
 
 class _Json(JSONResponse):
@@ -82,8 +85,27 @@ _FORMS: Mapping[str, type[Response]] = {
     "json": _Json,
     "text": PlainTextResponse,
     "html": HTMLResponse,
-    "empty": Response,
 }
+
+
+def _shaped(
+    body: Mapping[str, Any],
+    text: str,
+    form: str,
+    *,
+    status: int,
+    content_type: str | None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an answer of a form: an object of JSON, a text or a page, or nothing."""
+    if form == "empty":
+        response = Response(status_code=status, headers=headers)
+    else:
+        kind = _FORMS.get(form, PlainTextResponse)
+        response = kind(body if kind is _Json else text, status_code=status, headers=headers)
+    if content_type not in (None, "<other>"):
+        response.headers["content-type"] = str(content_type)
+    return response
 
 
 class Gate:
@@ -156,7 +178,11 @@ class Gate:
         if seen.speaker is not None:
             seen.speaker.check_served(request.method)
         if api is None:
-            raise RefusedError("no_such_api", method=request.method, path=path)
+            shape = seen.speaker.shape() if seen.speaker is not None else None
+            if shape is None:
+                raise RefusedError("no_such_api", method=request.method, path=path)
+            # The workspace has this API, and its content was not recorded.
+            return _shaped({}, "", shape.form, status=shape.status, content_type=shape.content_type)
         call = Call(
             caller=seen.caller,
             method=request.method,

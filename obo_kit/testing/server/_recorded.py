@@ -90,7 +90,11 @@ class RecordedSpeaker:
 
     def asks(self, known: Ask | None) -> Ask | None:
         """Return what the route asks of a token: as recorded, and as known where nothing was."""
-        if self.route is None or not self.route.says_scopes:
+        if self.route is None:
+            return known
+        if self._of_case(_NO_API) is not None and self._of_case("missing_scope") is None:
+            return None  # what is not there asks for nothing
+        if not self.route.says_scopes:
             return known
         groups = observed_groups(known.groups if known is not None else (), self.route)
         return Ask(
@@ -105,6 +109,14 @@ class RecordedSpeaker:
         """Raise RefusedError where the workspace was seen to have no such route."""
         if self._of_case(_NO_API) is not None:
             raise RefusedError("no_such_api", method=method, path=self.path)
+
+    def shape(self) -> RecordedAnswer | None:
+        """Return how the workspace answered a call that the local workspace does not serve; None if it was not seen to."""
+        answer = self._of_case("allowed")
+        if answer is None or answer.status >= 300:
+            return None
+        self.used = True
+        return answer
 
     def refusal(
         self, key: str, declared: Refusal, fields: Mapping[str, str], missing: tuple[str, ...]
@@ -145,7 +157,7 @@ def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: 
         code=code,
         standing="observed",
         form="text" if answer.form == "other" else answer.form,
-        content_type=None if answer.content_type == "<other>" else answer.content_type,
+        content_type=answer.content_type,
         headers={name: usual.get(name) or _header(name, text) for name in answer.headers if name not in _OF_THE_SERVER},
         details=tuple(map(filling.detail, answer.details)),
     )

@@ -60,6 +60,7 @@ class Core:
         faults: The active faults.
         host: The address of the workspace. Raises RuntimeError while it does not run.
         threads: The threads for work that would block the event loop.
+        obo: Whether users' tokens carry the scopes that an app is configured with.
         inner: Answers a further request as part of one, for the same caller.
     """
 
@@ -70,6 +71,7 @@ class Core:
     faults: Faults
     host: Callable[[], str]
     threads: Callable[[], Executor]
+    obo: Callable[[], bool]
     inner: Callable[[Call, str, str, bytes], Awaitable[Answer]]
     _services: dict[type[Service], Service] = field(default_factory=dict)
 

@@ -55,6 +55,7 @@ class Apps(Service):
         self._grants = core.grants
         self._credentials = core.service_principal
         self._workspace_id = core.workspace_id
+        self._obo = core.obo
         self._lock = threading.Lock()
         self._apps: dict[str, dict[str, Any]] = {}
 
@@ -95,7 +96,7 @@ class Apps(Service):
 
     def _list(self, call: Call) -> Answer:
         mine = [
-            self._apps[name]
+            self._shown(self._apps[name])
             for name in self._grants.names("app")
             if self._grants.holds(call.user.principal, "CAN USE", "app", name)
         ]
@@ -109,7 +110,10 @@ class Apps(Service):
             raise RefusedError("app_missing", name=name)
         if not self._grants.holds(call.user.principal, "CAN USE", "app", name):
             raise RefusedError("app_denied", name=name)
-        return Answer(content=app)
+        return Answer(content=self._shown(app))
+
+    def _shown(self, app: dict[str, Any]) -> dict[str, Any]:
+        return app if self._obo() else {**app, "effective_user_api_scopes": list(_ALWAYS)}
 
 
 class AppsMixin(Mixin):
