@@ -18,6 +18,7 @@ from obo_kit._upstream.answers import code_of, read_answer
 from obo_kit._upstream.texts import is_login
 from obo_kit.clients import _apps as apps
 from obo_kit.clients._apps import may_be_app, trusts_app
+from obo_kit.clients._caches import refuse_shared_cache
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
 from obo_kit.context._frame import FRAME, current_call, current_evidence
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, ScopeViolationError
@@ -67,11 +68,13 @@ class Exchange:
             SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
             NoUserIdentityError: The session was opened without a user.
             TokenExpiredError: The token has expired, and there is no new one of the same user's.
-            IdentityMismatchError: The client is another session's than the one that it is used in.
+            IdentityMismatchError: The client is another session's than the one that it is used in, or a cache would give
+                the answer to other users.
             ScopeViolationError: The tool called outside the scopes it declares.
         """
         host, _ = lease.credentials()
         _refuse_another_s(lease)
+        refuse_shared_cache(lease)
         self._lease, self._method, self.url = lease, method, url
         self._path = urlsplit(url).path
         in_force, handed = current_call(), lease.narrowing

@@ -297,6 +297,13 @@ MUTANTS = {
         new="                pass\n",
         test="session/test_edges.py::test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards",
     ),
+    "a cache gives one user's answer to the next": Mutant(
+        rule=4,
+        module="obo_kit.clients._pipeline",
+        old="        refuse_shared_cache(lease)\n",
+        new="",
+        test="clients/test_shared_caches.py::test_a_cache_that_does_not_know_the_user_is_refused[cachetools]",
+    ),
     "a kept client acts for another request": Mutant(
         rule=5,
         module="obo_kit.clients._pipeline",

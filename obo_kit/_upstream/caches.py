@@ -1,0 +1,141 @@
+"""Find the caches that keep the answer of the running code for whoever asks next, and read what their keys are made of.
+
+A cache runs its function on a miss, in the thread or task of the caller, so that its own frame says what the key holds.
+LangGraph runs tools in threads and tasks of its own, and says in a context variable which task of a graph it is.
+`functools.lru_cache` has no frame. Read in streamlit 1.40 and 1.67, langgraph 1.2, joblib 1.6, cachetools 7.3, diskcache 5.6,
+aiocache 0.12.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A function that runs for a cache.
+
+    Attributes:
+        cache: The cache, as its users call it.
+        function: The name of the function.
+        key: What the key is made of.
+        fix: How to make the user a part of it.
+    """
+
+    cache: str
+    function: str
+    key: tuple[Any, ...]
+    fix: str = "Give it session.cache_key as an argument that the cache hashes, or take the cache away."
+
+
+def caches_above() -> Iterator[Cached]:
+    """Return the caches that keep what the running code answers."""
+    if not any(name in sys.modules for name in _PACKAGES):
+        return
+    task = _running_task_of_a_graph()
+    if task is not None and (cached := _read(_langgraph, {"task": task})) is not None:
+        yield cached
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in _NAMES:
+            read = _READERS.get((frame.f_globals.get("__name__"), frame.f_code.co_name))
+            cached = _read(read, frame.f_locals) if read is not None else None
+            if cached is not None:
+                yield cached
+        frame = frame.f_back
+
+
+def _running_task_of_a_graph() -> Any:
+    with contextlib.suppress(Exception):  # none runs, or another version says it elsewhere
+        run = sys.modules["langchain_core.runnables.config"].var_child_runnable_config.get()
+        return run["configurable"]["__pregel_call"].args[0]()
+    return None
+
+
+def _read(read: Callable[[Any], Cached | None], variables: Any) -> Cached | None:
+    with contextlib.suppress(Exception):  # another version has other variables
+        return read(variables)
+    return None
+
+
+def _hashed(function: Any, args: Any, kwargs: Any, leaves_out: Callable[[str], bool]) -> tuple[Any, ...]:
+    """Return the arguments of a call that a key is made of."""
+    bound = inspect.signature(function).bind_partial(*args, **kwargs)
+    return tuple(value for name, value in bound.arguments.items() if not leaves_out(name))
+
+
+def _streamlit(variables: Any) -> Cached | None:
+    info = variables["self"]._info
+    if getattr(info, "scope", "global") != "global":
+        return None  # each browser's own
+    key = _hashed(info.func, variables["func_args"], variables["func_kwargs"], lambda name: name.startswith("_"))
+    hashed = {
+        name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}" for name in info.hash_funcs or ()
+    }
+    key = tuple(value for value in key if f"{type(value).__module__}.{type(value).__qualname__}" not in hashed)
+    return Cached(f"st.cache_{info.cache_type.value.lower()}", info.func.__name__, key)
+
+
+def _langgraph(variables: Any) -> Cached | None:
+    task = variables["task"]
+    if task.cache_key is None or not _is_default_key(task):
+        return None
+    return Cached("LangGraph's CachePolicy", task.name, (task.input,), _KEY_FUNC)
+
+
+_KEY_FUNC = "Make current_session().cache_key a part of what CachePolicy(key_func=…) returns, or take the policy away."
+
+
+def _is_default_key(task: Any) -> bool:
+    """Was a task's key made by LangGraph's own function? An author's may hold the user, which its hash does not show."""
+    from langgraph.types import CachePolicy
+
+    default = inspect.signature(CachePolicy).parameters["key_func"].default
+    hash_of = sys.modules["langgraph.pregel._algo"].xxh3_128_hexdigest
+    calls: list[Any] = [((task.input,), {})]
+    if isinstance(task.input, tuple) and len(task.input) == 2 and isinstance(task.input[1], dict):
+        calls.append(task.input)  # a task of the functional API
+    return any(hash_of(default(*args, **kwargs)) == task.cache_key.key for args, kwargs in calls)
+
+
+def _joblib(variables: Any) -> Cached:
+    memorized = variables["self"]
+    key = _hashed(memorized.func, variables["args"], variables["kwargs"], memorized.ignore.__contains__)
+    return Cached("joblib.Memory", memorized.func.__name__, key)
+
+
+def _cachetools(variables: Any) -> Cached | None:
+    if "self" in variables:
+        return None  # a method's cache is where its object says, which may be the user's own
+    return Cached("cachetools", variables["func"].__name__, (variables["k"],))
+
+
+def _diskcache(variables: Any) -> Cached:
+    return Cached("diskcache", variables["func"].__name__, (variables["key"],))
+
+
+def _aiocache(variables: Any) -> Cached:
+    return Cached("aiocache", variables["f"].__name__, (variables["key"],))
+
+
+_READERS: dict[tuple[Any, str], Callable[[Any], Cached | None]] = {
+    ("streamlit.runtime.caching.cache_utils", "_handle_cache_miss"): _streamlit,
+    ("streamlit.runtime.caching.cache_utils", "_handle_cache_miss_async"): _streamlit,
+    ("langgraph.pregel._retry", "run_with_retry"): _langgraph,
+    ("langgraph.pregel._retry", "arun_with_retry"): _langgraph,
+    ("joblib.memory", "_cached_call"): _joblib,
+    ("cachetools", "wrapper"): _cachetools,
+    ("cachetools._cached", "wrapper"): _cachetools,
+    ("diskcache.core", "wrapper"): _diskcache,
+    ("aiocache.decorators", "decorator"): _aiocache,
+}
+_PACKAGES = tuple(sorted({module for module, _ in _READERS}))
+_NAMES = frozenset(name for _, name in _READERS)

@@ -1,0 +1,140 @@
+"""A cache above a tool, whose key does not hold the user, is refused before it gives one user's answer to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from support import as_user, callers, extra, me
+
+from obo_kit import IdentityMismatchError, current_session, user_session, with_user_client
+
+
+@with_user_client
+def whoami(client, question: str) -> str:
+    return me(client)
+
+
+def streamlit(function, tmp_path):
+    return pytest.importorskip("streamlit", reason="streamlit is no extra").cache_data(function)
+
+
+def resource(function, tmp_path):
+    return pytest.importorskip("streamlit", reason="streamlit is no extra").cache_resource(function)
+
+
+def joblib(function, tmp_path):
+    memory = pytest.importorskip("joblib", reason="comes with scikit-learn").Memory(tmp_path, verbose=0)
+    return memory.cache(function, ignore=["_client"])
+
+
+def cachetools(function, tmp_path):
+    module = pytest.importorskip("cachetools", reason="comes with mlflow")
+    return module.cached(module.LRUCache(8), key=lambda question, user, _client=None: (question, user))(function)
+
+
+CACHES = [streamlit, resource, joblib, cachetools]
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_cache_that_does_not_know_the_user_is_refused(workspace, tmp_path, cache):
+    def ask(question, user, _client=None):
+        return whoami(question) if _client is None else me(_client)
+
+    cached = cache(ask, tmp_path)
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            with pytest.raises(IdentityMismatchError, match=r"'ask' returns under a key .*\nFix: .*session\.cache_key"):
+                cached("q", None)
+            with pytest.raises(IdentityMismatchError, match="'ask'"):
+                cached("q", "somebody", _client=session.client)
+    assert callers(workspace) == []
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("user", ["cache_key", "principal", "in a text", "in a list"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_cache_that_knows_the_user_gives_each_their_own_answer(workspace, tmp_path, cache, user):
+    def ask(question, user, _client=None):
+        return whoami(question)
+
+    cached = cache(ask, tmp_path)
+    tokens = {name: workspace.token(name) for name in ("alice", "bob")}
+    for name in ("alice", "bob", "alice"):
+        with user_session(host=workspace.host, token=tokens[name]) as session:
+            key = {
+                "cache_key": session.cache_key,
+                "principal": session.identity.principal,
+                "in a text": f"chat of {session.cache_key}",
+                "in a list": (1, ("x", session.cache_key)),
+            }[user]
+            assert cached("q", key) == name
+    assert sorted(callers(workspace)) == ["alice", "bob"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_streamlit_tells_sessions_apart_but_not_where_it_is_told_not_to(workspace, tmp_path):
+    st = pytest.importorskip("streamlit", reason="streamlit is no extra")
+
+    @st.cache_data
+    def ask(session, question):
+        return whoami(question)
+
+    @st.cache_data(hash_funcs={"obo_kit.session._session.UserSession": lambda session: 0})
+    def blind(session, question):
+        return whoami(question)
+
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            assert ask(session, "q") == name
+            with pytest.raises(IdentityMismatchError):
+                blind(session, "q")
+
+
+def graph(policy, *, is_async=False):
+    pytest.importorskip("langgraph", reason="langchain is an extra")
+    from langgraph.cache.memory import InMemoryCache
+    from langgraph.graph import START, StateGraph
+
+    def node(state):
+        return {"answer": whoami(state["question"])}
+
+    async def anode(state):
+        return {"answer": whoami(state["question"])}
+
+    builder = StateGraph(dict)
+    builder.add_node("ask", anode if is_async else node, cache_policy=policy)
+    builder.add_edge(START, "ask")
+    compiled = builder.compile(cache=InMemoryCache())
+    return (lambda state: asyncio.run(compiled.ainvoke(state))) if is_async else compiled.invoke
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_langgraph_s_cache_policy_is_refused(workspace, is_async):
+    CachePolicy = extra("langgraph.types", "CachePolicy")
+    invoke = graph(CachePolicy(), is_async=is_async)
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            with pytest.raises(IdentityMismatchError, match="LangGraph's CachePolicy keeps what 'ask' returns"):
+                invoke({"question": "q"})
+            assert invoke({"question": f"q of {session.cache_key}"})["answer"] == name
+    by_user = graph(CachePolicy(key_func=lambda state: f"{current_session().cache_key} {state['question']}"))
+    for name in ("alice", "bob", "bob"):
+        with as_user(workspace, name):
+            assert by_user({"question": "q"})["answer"] == name
+    with as_user(workspace, "alice"):
+        assert graph(None)({"question": "q"})["answer"] == "alice"
+
+
+def test_a_developer_is_warned(workspace, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("carol"))
+    ask = cachetools(lambda question, user: whoami(question), tmp_path)
+    with caplog.at_level(logging.WARNING, "obo_kit"), user_session():
+        assert ask("q", None) == "carol"
+        assert ask("r", None) == "carol"
+    assert [record.getMessage()[:29] for record in caplog.records if "cachetools" in record.getMessage()] == [
+        "For any user but a developer "
+    ]
