@@ -96,9 +96,7 @@ _KEY_FUNC = "Make current_session().cache_key a part of what CachePolicy(key_fun
 
 def _is_default_key(task: Any) -> bool:
     """Was a task's key made by LangGraph's own function? An author's may hold the user, which its hash does not show."""
-    from langgraph.types import CachePolicy
-
-    default = inspect.signature(CachePolicy).parameters["key_func"].default
+    default = inspect.signature(sys.modules["langgraph.types"].CachePolicy).parameters["key_func"].default
     hash_of = sys.modules["langgraph.pregel._algo"].xxh3_128_hexdigest
     calls: list[Any] = [((task.input,), {})]
     if isinstance(task.input, tuple) and len(task.input) == 2 and isinstance(task.input[1], dict):
