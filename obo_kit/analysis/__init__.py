@@ -1,7 +1,6 @@
-"""What an agent's code reaches, against what it declares.
+"""Compare what an agent's code reaches with what it declares.
 
-Nothing in the rest of the kit imports this package, and it imports neither the Databricks SDK nor the agent: it reads
-their source.
+Nothing in the rest of the kit imports this package. It imports neither the Databricks SDK nor the agent: it reads their source.
 """
 
 from __future__ import annotations

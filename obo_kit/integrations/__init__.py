@@ -1,1 +1,1 @@
-"""Glue for servers and frameworks, each imported by name; nothing else in the package imports from here."""
+"""Adapters for servers and frameworks. Each is imported by name; nothing else in the package imports from here."""

@@ -1,4 +1,4 @@
-"""Servers of MCP that call a tool: `mcp`'s own, and those of `fastmcp`."""
+"""Answer denials to MCP servers that call a tool: `mcp`'s own servers, and those of `fastmcp`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__: list[str] = []
 
 
 def answer(package: str, holder: Any, value: Any, error: Callable[[], Exception]) -> Any:
-    """Raise the server's own error with a denial's text; return any other value, which is the tool's result.
+    """Raise the server's own error with a denial's text. Return any other value: it is the tool's result.
 
     Raises:
-        Exception: The server's ``ToolError``. The text is shown even where the server masks the details of errors.
+        Exception: The server's ``ToolError``. The server shows its text even if it masks the details of other errors.
     """
     del holder, error
     module = next((sys.modules[name] for name in TOOL_ERRORS[package] if name in sys.modules), None)

@@ -1,4 +1,4 @@
-"""Strands, Google ADK, CrewAI, AutoGen and LlamaIndex: how each is told that a tool has failed."""
+"""Report a failed tool to Strands, Google ADK, CrewAI, AutoGen and LlamaIndex, in each one's own form."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__: list[str] = []
 
 
 class ToolDeniedError(Exception):
-    """A denial's text, for frameworks that read the text of what a tool raises."""
+    """Carries a denial's text to frameworks that read the text of a tool's exception."""
 
 
 def answer(package: str, holder: Any, value: Any, error: Callable[[], Exception]) -> Any:
-    """Return a denial's text in the framework's own form of an error; any other value is the tool's result.
+    """Return a denial's text in the framework's own form of an error. Return any other value: it is the tool's result.
 
     Raises:
         ToolDeniedError: The framework's form is an exception, whose text its model reads as it is.

@@ -1,4 +1,4 @@
-"""pydantic's `validate_call`, where it checks what a tool returns."""
+"""Answer denials to pydantic's `validate_call`, which may check the type of what a tool returns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__: list[str] = []
 
 
 def answer(package: str, holder: Any, value: Any, error: Callable[[], Exception]) -> Any:
-    """Return a denial's text where the tool's type takes one.
+    """Return a denial's text if the tool's return type accepts it.
 
     Raises:
-        Exception: The denial's own error, where pydantic would call the text a wrong result.
+        Exception: The denial's own error, if pydantic would reject the text as a wrong result.
     """
     del package
     if not isinstance(value, str) or not holder.validate_return:

@@ -1,4 +1,4 @@
-"""The retriever tools of `databricks_langchain` and `databricks_openai`, for the user of a session."""
+"""Copy the retriever tools of `databricks_langchain` and `databricks_openai` for the user of a session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 def retriever_of(tool: Any, session: UserSession) -> Any:
-    """Copy a tool, with the user's index. What the model sees of it was found out when the tool was built."""
+    """Copy a tool, with the user's index. The model's view of the tool stays as it was when the tool was built."""
     copied = copy.copy(tool)
     copied.workspace_client = session.client
     index = session.get_named("VectorSearchClient").get_index(index_name=tool.index_name)

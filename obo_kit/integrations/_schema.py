@@ -1,4 +1,4 @@
-"""The schema of a tool that its framework has made already."""
+"""Change the schema of a tool that its framework has already built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databricks Apps behind FastAPI, Starlette or any other ASGI server.
+"""Support Databricks Apps behind FastAPI, Starlette or any other ASGI server.
 
 MLflow's agent server needs none of this: the kit reads the headers that it keeps.
 """
@@ -23,14 +23,14 @@ _App: TypeAlias = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 class UserHeadersMiddleware:
-    """Keeps each request's headers for as long as the request, so that a session opened inside finds its user.
+    """Keeps each request's headers as long as the request runs, so that a session opened inside finds its user.
 
-    ``app.add_middleware(UserHeadersMiddleware)`` in FastAPI and Starlette; ``UserHeadersMiddleware(app)`` elsewhere. It
-    reads nothing itself: where there is no user, ``user_session`` says so, on Databricks Apps and anywhere else. Each
-    request begins without a session, also one that is sent from inside another user's. A websocket keeps the headers it was
-    opened with, and so a token that expires.
+    Use ``app.add_middleware(UserHeadersMiddleware)`` in FastAPI and Starlette, ``UserHeadersMiddleware(app)`` elsewhere. It
+    does not read the headers itself: if there is no user, ``user_session`` says so, on Databricks Apps and elsewhere. Each
+    request begins without a session, even if it is sent from inside another user's. A websocket keeps the headers of its
+    opening, and so a token that expires.
 
-    Add it last, so that it is the outermost: a session that a middleware above it opens does not reach the request.
+    Add it last, so that it is the outermost middleware: a session that a middleware above it opens does not reach the request.
     """
 
     def __init__(self, app: _App) -> None:
@@ -45,21 +45,22 @@ class UserHeadersMiddleware:
         around = FRAME.get()
         headers.inside_a_session = around is not None and around.session is not None and not around.session.closed
         token = REQUEST_HEADERS.set(headers)
-        # A request that comes from inside another session (agent to agent, a test's client) opens its own.
+        # A request that comes from inside another session (agent to agent, or a test's client) opens its own.
         frame = FRAME.set(None)
         try:
             await self._app(scope, receive, send)
         finally:
             FRAME.reset(frame)
             REQUEST_HEADERS.reset(token)
-            headers.value = None  # a task that the request left behind has no user any more
+            headers.value = None  # a task that outlives the request has no user any more
 
 
 class UserSessionMiddleware:
-    """Serves each request in the session of its user: what ``user_session(app)`` adds to FastAPI and Starlette.
+    """Serves each request in the session of its user, as ``user_session(app)`` does for FastAPI and Starlette.
 
-    ``UserSessionMiddleware(app)`` elsewhere. The session ends with the response, its stream and background tasks included.
-    A request without a user's token is served in a session without a user: what acts for the user is denied in it.
+    Use ``UserSessionMiddleware(app)`` elsewhere. The session ends with the response, including its stream and background
+    tasks. A request without a user's token is served in a session without a user. Calls in it that act for the user are
+    denied.
 
     Args:
         app: The application.

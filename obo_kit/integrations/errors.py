@@ -1,4 +1,4 @@
-"""Answer whoever calls without a user: 401 or 403 with a line for them, and the remedy in the log.
+"""Answer requests without a user: 401 or 403 with a line for the caller, and the remedy in the log.
 
 ::
 
@@ -6,7 +6,7 @@
 
     answer_refusals(app)  # FastAPI, Starlette, Flask, or MLflow's AgentServer
 
-Without it a server answers 500, some with the text of the error, which is for whoever deployed the agent.
+Without it a server answers 500, sometimes with the text of the error, which is meant for whoever deployed the agent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _WHO = frozenset({DenialReason.NO_IDENTITY, DenialReason.TOKEN_EXPIRED})
 _OF_AN_AGENT = ("/invocations", "/responses")
-_REFUSED = 1008  # a websocket's code for what a policy forbids
+_REFUSED = 1008  # the close code of a websocket that violates a policy
 
 
 class _Answer(NamedTuple):
@@ -35,18 +35,18 @@ class _Answer(NamedTuple):
 
 
 def answer_refusals(app: Any) -> None:
-    """Answer refusals that leave an application: 401 where it is not known who asks, else 403.
+    """Answer refusals that leave an application: 401 if the user is unknown, else 403.
 
-    The body is ``{"detail": ...}``, with the denial's ``user_message``; its remedy is logged at ERROR. An error that is no
-    refusal stays what it was. A stream that has begun has sent its 200 already: open a session around the
-    view, too, which asks who the user is before.
+    The body is ``{"detail": ...}``, with the denial's ``user_message``. The remedy is logged at ERROR. Other errors stay as
+    they are. A stream that has begun has already sent its 200. To refuse it in time, open a session around the view too: it
+    asks for the user first.
 
     Args:
-        app: A FastAPI or Starlette application, a Flask application, or MLflow's ``AgentServer``. The latter is asked for a
-            user before the agent runs, so that its streams are answered, too.
+        app: A FastAPI or Starlette application, a Flask application, or MLflow's ``AgentServer``. An ``AgentServer`` asks for
+            the user before the agent runs, so that its streams are answered too.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: The application is none of these.
     """
     if hasattr(app, "add_exception_handler"):
         _answer_starlette(app)
@@ -60,7 +60,7 @@ def answer_refusals(app: Any) -> None:
 
 
 def _answer_to(error: BaseException | None) -> _Answer | None:
-    """Return the answer to a refusal of the kit's; `None` for any other error."""
+    """Return the answer to one of the kit's refusals; `None` for any other error."""
     denial = explain(error) if isinstance(error, OboError) else None
     if denial is None:
         return None
@@ -90,7 +90,7 @@ def _answer_starlette(app: Any) -> None:
         return _response(answer)
 
     async def failed(connection: Any, error: Exception) -> Any:
-        # MLflow's agent server makes a 500 of whatever the agent raises, with its text.
+        # MLflow's agent server turns whatever the agent raises into a 500 with its text.
         answer = _answer_to(error.__context__) if getattr(error, "status_code", 0) == 500 else None
         return _response(answer) if answer is not None else await theirs(connection, error)
 
@@ -106,7 +106,7 @@ def _response(answer: _Answer) -> Any:
 
 
 async def _without_user() -> _Answer | None:
-    """Return the answer to a request that names no user; `None` where it names one."""
+    """Return the answer to a request that names no user; `None` if it names one."""
     try:
         async with user_session():
             return None
@@ -115,7 +115,7 @@ async def _without_user() -> _Answer | None:
 
 
 class _UserFirst:
-    """Asks who the user is before the agent runs."""
+    """Asks for the user before the agent runs."""
 
     def __init__(self, app: Any) -> None:
         async def checked(scope: Any, receive: Any, send: Any) -> None:

@@ -9,8 +9,8 @@
     @app.post("/ask")
     def ask(question: str, session: User) -> str: ...
 
-A dependency of one's own that opens a session is ``async def``: a sync one runs in a thread of its own, whose context the
-endpoint never sees, so that tools in it are refused.
+Make a dependency of your own that opens a session ``async def``. A sync one runs in a thread of its own, and the endpoint never
+sees its context, so tools in it are refused.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def user_dependency(
 ) -> Callable[[HTTPConnection], AsyncIterator[UserSession]]:
     """Build a dependency that opens the session of the request's user: ``Depends(user_dependency())``.
 
-    The session is in force in the endpoint, sync or async, and in the dependencies after it. It lives until FastAPI leaves
-    the dependency: from FastAPI 0.118 that is after a streamed response was sent, in versions before it was sent. There,
-    decorate the function that streams with ``@user_session`` instead.
+    The session covers the endpoint, sync or async, and the dependencies after it. It lives until FastAPI leaves the
+    dependency: from FastAPI 0.118, that is after a streamed response was sent; in earlier versions, before. In those, decorate
+    the function that streams with ``@user_session`` instead.
 
     Args:
         host: The workspace; by default ``DATABRICKS_HOST``.
@@ -44,8 +44,8 @@ def user_dependency(
         limits: How long the session's clients wait.
 
     Raises:
-        NoUserIdentityError: When a request comes without a user's token.
-        TokenExpiredError: When its token has expired.
+        NoUserIdentityError: A request comes without a user's token.
+        TokenExpiredError: The request's token has expired.
     """
 
     async def dependency(connection: HTTPConnection) -> AsyncIterator[UserSession]:

@@ -1,7 +1,7 @@
 """LangChain's tool objects, as the kit's decorators see them.
 
-A denied tool answers as LangChain has a failed tool answer: a `ToolMessage` with ``status="error"``, or its text where the
-tool was called without a tool call. A fallback that is no text is the tool's result.
+A denied tool answers as a failed tool of LangChain does: with a `ToolMessage` with ``status="error"``, or with its text if it
+was called without a tool call. A fallback that is not text is the tool's result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__: list[str] = []
 
 
 def tool_object(target: Any) -> ToolObject:
-    """Return a tool, or what makes or holds tools, as the decorators see it."""
+    """Return the decorators' view of a tool, or of an object that makes or holds tools."""
     tool_name = str(getattr(target, "name", None) or type(target).__name__)
     if not isinstance(target, BaseTool):
         if hasattr(target, "get_tools"):
@@ -76,7 +76,7 @@ def _has_provider(connection: Any) -> bool:
 
 
 def _client_of(client: Any, session: UserSession) -> Any:
-    """Return a client of the same servers. A server that was given no client for the workspace keeps what it was given."""
+    """Return a client of the same servers. A server without a client for the workspace keeps its settings."""
     copied = copy.copy(client)
     copied.connections = {
         name: {**connection, "auth": type(connection["auth"])(session.client)}
@@ -92,7 +92,7 @@ def _finish(tool: Any, spec: ToolSpec) -> None:
         _answer_denials(tool)
     if spec.injection is None:
         return
-    vars(tool).pop("_injected_args_keys", None)  # LangChain keeps what it found in the signature
+    vars(tool).pop("_injected_args_keys", None)  # LangChain caches what it found in the signature
     tool.description = spec.injection.without_entries(tool.description)
     tool.args_schema = without(tool.args_schema, spec.injection.names)
 
@@ -101,17 +101,17 @@ def _finish(tool: Any, spec: ToolSpec) -> None:
 
 
 class _Denied(ToolException):
-    """A denial, on its way to the tool's own handler."""
+    """Carries a denial to the tool's own handler."""
 
 
 class _Handler:
-    """A tool's ``handle_tool_error``, before which a denial's text comes as it is; LangChain marks both as errors."""
+    """A tool's ``handle_tool_error``. A denial's text passes before it unchanged; LangChain marks both as errors."""
 
     def __init__(self, previous: Any) -> None:
         self._previous = previous
 
     def __bool__(self) -> bool:
-        # Asked while LangChain handles an exception: a tool that raises its own errors goes on raising them.
+        # LangChain asks this while it handles an exception: a tool that raises its own errors must keep raising them.
         return bool(self._previous) or isinstance(sys.exc_info()[1], _Denied)
 
     def __call__(self, error: Exception) -> Any:
@@ -125,17 +125,17 @@ class _Handler:
 
 
 def _answer_denials(tool: Any) -> None:
-    """Have a tool, and the copies that are made of it, answer with a denial's text."""
+    """Make a tool, and copies of it, answer with a denial's text."""
     if not isinstance(tool.handle_tool_error, _Handler):
         tool.handle_tool_error = _Handler(tool.handle_tool_error)
 
 
 def _answer_of(tool: Any, value: Any) -> Any:
-    """Return what a denied tool gives to LangChain: any other value than a text is its result.
+    """Return a denied tool's answer to LangChain. Any value other than text is its result.
 
     Raises:
-        ToolException: The text. Only the tool knows the id of the call that its message answers, and only an exception makes
-            that message an error.
+        ToolException: The text. Only the tool knows the id of the call that its message answers, and only an exception marks
+            that message as an error.
     """
     if isinstance(value, str):
         _answer_denials(tool)
@@ -145,6 +145,6 @@ def _answer_of(tool: Any, value: Any) -> Any:
 
 
 def answer(package: str, holder: Any, value: Any, error: Callable[[], Exception]) -> Any:
-    """Answer LangChain, which calls a denied function by a tool of its own."""
+    """Answer LangChain, which calls a denied function through a tool of its own."""
     del package, error
     return _answer_of(holder, value) if isinstance(holder, BaseTool) else value

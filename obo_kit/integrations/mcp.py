@@ -1,8 +1,8 @@
 """MCP clients that act for the user.
 
 The clients of the Databricks packages need nothing from here: `DatabricksMCPClient`, `McpServerToolkit`,
-`databricks_openai.agents.McpServer`, `DatabricksMCPServer` and `DatabricksOAuthClientProvider` act for the user where they
-are given ``session.client``. `bearer` is for a client of `mcp` itself::
+`databricks_openai.agents.McpServer`, `DatabricksMCPServer` and `DatabricksOAuthClientProvider` act for the user if you pass
+them ``session.client``. `bearer` is for a client of `mcp` itself::
 
     async with streamablehttp_client(url, auth=bearer(session)) as (read, write, _): ...  # mcp 1
 
@@ -25,15 +25,15 @@ __all__ = ["bearer"]
 def bearer(session: UserSession) -> Any:
     """Authenticate an MCP client as the session's user, until the session closes.
 
-    The token is read for each request and goes to the user's own workspace and to apps of Databricks
-    (``https://….databricksapps.com``), to no other host. A tool is narrowed to the scopes it declares, and what is refused
+    The token is read for each request. It goes to the user's own workspace and to Databricks apps
+    (``https://….databricksapps.com``), and to no other host. A tool is narrowed to the scopes that it declares. A refusal
     keeps its status and body, for `obo_kit.explain`.
 
     Args:
         session: An open session.
 
     Returns:
-        An `Auth` of the library that the installed `mcp` speaks: ``httpx`` with `mcp` 1, ``httpx2`` with `mcp` 2. Once the
+        An `Auth` of the library that the installed `mcp` uses: ``httpx`` with `mcp` 1, ``httpx2`` with `mcp` 2. Once the
         session has closed, a request with it raises `SessionClosedError` and sends nothing.
 
     Raises:

@@ -1,6 +1,6 @@
 """Tool objects of the OpenAI Agents SDK and of `databricks_openai`, as the kit's decorators see them.
 
-The models of both read texts: a denied tool answers with its fallback.
+The models of both read text, so a denied tool answers with its fallback.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__: list[str] = []
 
 
 def tool_object(target: Any) -> ToolObject:
-    """Return a tool, or a toolkit or server that offers tools, as the decorators see it."""
+    """Return the decorators' view of a tool, or of a toolkit or server that offers tools."""
     name = str(getattr(target, "name", None) or type(target).__name__)
     if is_a(target, classes.AGENTS_TOOL):
         return _function_tool(target, name)
@@ -74,7 +74,7 @@ def _toolkit_of(toolkit: Any, session: UserSession) -> Any:
 
 
 def _function_tool(tool: Any, name: str) -> ToolObject:
-    """Find what a tool runs below what turns every exception into a text: the function, where it was made of one."""
+    """Find the function that a tool runs, below the code that turns every exception into text, if it was made of one."""
     run = _run_by(tool)
     made = _variables(run.fn)
     if not {"the_func", "schema"} <= made.keys():
@@ -99,7 +99,7 @@ def _run_by(tool: Any) -> Entry:
 
 
 def _variables(fn: Any) -> dict[str, Any]:
-    """Return the cells of what a function uses of the function around it."""
+    """Return the closure cells of a function, by name."""
     return dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)) if inspect.isfunction(fn) else {}
 
 
@@ -122,7 +122,7 @@ _REFUSED, _CONNECTED = "__obo_refused__", "__obo_connected__"
 
 
 def _server(server: Any, name: str) -> ToolObject:
-    """Return a server; one that refuses the user is one without tools."""
+    """Return the decorators' view of a server. A server that refuses the user is a server without tools."""
     adapter = ToolObject(
         target=server,
         name=name,
@@ -142,7 +142,7 @@ def _server(server: Any, name: str) -> ToolObject:
 
 
 def _of_connection(server: Any, name: str, shape: Callable[[Any], Any]) -> Entry:
-    """Return a method of a server. Everything is sent by tasks that belong to the call that connected: it has the evidence."""
+    """Return a method of a server. Its requests run in the tasks of the call that connected, which holds the evidence."""
     entry = method(server, name, shape)
     if spec_of(entry.fn) is not None:
         return entry
@@ -168,7 +168,7 @@ def _of_connection(server: Any, name: str, shape: Callable[[Any], Any]) -> Entry
 
 
 def _finish_server(server: Any, spec: ToolSpec) -> None:
-    """Have what else is asked of a server asked of the session's own, from its prompts to the end of the connection."""
+    """Pass all other requests to a server on to the session's own server, from its prompts to the end of the connection."""
     if spec.injection is None:
         return
     ours = methods_of(server)
@@ -178,14 +178,14 @@ def _finish_server(server: Any, spec: ToolSpec) -> None:
 
 
 def _server_of(server: Any, session: UserSession) -> Any:
-    """Return a server with the same settings and no connection yet."""
+    """Return a server with the same settings and without a connection."""
     copied = copy.copy(server)
     state = without_methods(copied)
     for name, value in state.items():
         if isinstance(value, (AsyncExitStack, asyncio.Lock)):
             state[name] = type(value)()
     copied.workspace_client = session.client
-    copied.invalidate_tools_cache()  # the agent may have been connected before
+    copied.invalidate_tools_cache()  # the original may have been connected before
     return copied
 
 
@@ -198,7 +198,7 @@ def _failed_call(value: Any) -> Any:
 
 
 def _raise_refusals(client: Any) -> None:
-    """Raise the refusals of a client: the toolkit's tools take the text of a result, and drop that it is an error."""
+    """Raise the client's refusals: the toolkit's tools keep only a result's text, and drop that it is an error."""
     if "call_tool" in vars(client):
         return
     call_tool = client.call_tool

@@ -1,7 +1,7 @@
 """Rows of SQL statements: all of them, with their types.
 
-``response.result.data_array`` holds the first chunk of a result, as text. For a page that showed what
-``databricks-sql-connector`` returned, that is too little::
+``response.result.data_array`` holds only the first chunk of a result, as text. Code that replaces
+``databricks-sql-connector`` needs every row with its types::
 
     from obo_kit.integrations.sql import statement_rows
 
@@ -36,7 +36,7 @@ def _timestamp(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-# By type_name of a column; any other type stays text.
+# By a column's type_name. Any other type stays text.
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "BOOLEAN": lambda text: text == "true",
     "BYTE": int,
@@ -56,19 +56,19 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 
 def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list[dict[str, Any]]:
-    """Return every row of a statement, each a dict by column name, with Python's types.
+    """Return every row of a statement, each as a dict by column name, with Python's types.
 
-    Numbers, booleans, dates, timestamps, binary values, arrays, maps and structs become Python's; everything else stays
+    Numbers, booleans, dates, timestamps, binary values, arrays, maps and structs become Python values; everything else stays
     text. Chunks after the first are fetched with the client, as the user.
 
     Args:
         client: The client that ran the statement.
-        response: What ``execute_statement`` or ``get_statement`` returned, with the disposition ``INLINE`` (the default).
+        response: The result of ``execute_statement`` or ``get_statement``, with the disposition ``INLINE`` (the default).
 
     Raises:
-        OboError: The statement was refused; the error of its denial.
-        ValueError: It is not finished, or it failed for another reason than a refusal, its result is behind links, or two
-            columns have the same name.
+        OboError: The statement was refused. The error is the one of its denial.
+        ValueError: The statement is not finished, it failed for a reason other than a refusal, its result is behind links,
+            or two columns have the same name.
     """
     if denial := explain(response):
         raise denial.error()
@@ -93,12 +93,12 @@ def _check_finished(response: StatementResponse) -> None:
 
 
 def _columns(response: StatementResponse) -> tuple[list[str], list[Callable[[str], Any]]]:
-    """Return each column's name, and what makes Python's value of its text."""
+    """Return each column's name, and the function that converts its text."""
     schema = response.manifest.schema if response.manifest else None
     columns = (schema.columns if schema else None) or []
     names = [column.name or "" for column in columns]
     if len(set(names)) < len(names):
-        msg = f"Two columns have the same name: {', '.join(names)}. Fix: name them apart with AS"
+        msg = f"Two columns have the same name: {', '.join(names)}. Fix: rename one of them with AS"
         raise ValueError(msg)
     return names, [_READERS.get(column.type_name.value if column.type_name else "", str) for column in columns]
 

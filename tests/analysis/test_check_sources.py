@@ -86,7 +86,7 @@ def test_one_unreadable_file_does_not_spoil_the_folder(tmp_path):
     done = run(tmp_path)
     assert (done.exit_code, "OBO301" in done.stdout) == (1, True)
     assert "broken.py: line 2: invalid syntax" in done.stderr
-    assert "broken.ipynb: is no notebook" in done.stderr
+    assert "broken.ipynb: is not a notebook" in done.stderr
     (tmp_path / "agent.py").unlink()
     assert run(tmp_path).exit_code == 2
 

@@ -1,4 +1,4 @@
-"""What an agent's functions do: when they run, which requests they send for the user, and what they declare."""
+"""Find out about an agent's functions: when they run, which requests they send for the user, and what they declare."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Declared:
     """One argument of ``requires_scopes`` or ``system_resources``.
 
     Attributes:
-        node: Where it is declared.
-        title: As people know it.
-        requirement: What it stands for; ``None`` where that cannot be seen.
-        same_as: Equal for declarations of the same resource; ``None`` for a scope, or where the name cannot be seen.
+        node: The place of the declaration.
+        title: Its name for people.
+        requirement: The requirement; ``None`` if the source does not tell.
+        same_as: Equal for declarations of the same resource; ``None`` for a scope, or if the source does not tell the name.
     """
 
     node: ast.expr
@@ -53,7 +53,7 @@ class Declared:
 
 
 class Agent:
-    """One file to check, and the helper modules it uses."""
+    """One file to check, and the helper modules that it uses."""
 
     def __init__(self, module: Module, reader: Reader) -> None:
         self.module = module
@@ -64,25 +64,25 @@ class Agent:
 
     @cached_property
     def helpers(self) -> list[Module]:
-        """The modules in the file's folder and below that it imports, and those that they import."""
+        """Return the modules in and below the file's folder that it imports, and those that they import."""
         folder = self.module.path.parent
-        found: dict[Module, None] = {}
+        helpers: dict[Module, None] = {}
         pending = [self.module]
         while pending:
-            one = pending.pop()
-            for dotted in one.imports:
-                helper = self.module.project.followed(one, dotted)
-                if helper is not None and helper not in found and folder in helper.path.parents:
-                    found[helper] = None
+            module = pending.pop()
+            for dotted in module.imports:
+                helper = self.module.project.followed(module, dotted)
+                if helper is not None and helper not in helpers and folder in helper.path.parents:
+                    helpers[helper] = None
                     pending.append(helper)
-        found.pop(self.module, None)
-        return list(found)
+        helpers.pop(self.module, None)
+        return list(helpers)
 
     @cached_property
     def _declaring(self) -> list[Module]:
         """The modules of the agent that may declare something."""
         words = ("requires_scopes", "system_resources")
-        return [one for one in (self.module, *self.helpers) if any(word in one.text for word in words)]
+        return [helper for helper in (self.module, *self.helpers) if any(word in helper.text for word in words)]
 
     def around(self, node: ast.AST) -> Facts | None:
         """The tool that a node is a part of."""
@@ -93,16 +93,17 @@ class Agent:
         return None
 
     def beside(self, path: str) -> Module | None:
-        """The module of a file that is named relative to this one."""
+        """Return the module of a file whose path is relative to this one."""
         return self.module.project.named(self.module, path)
 
     # ------------------------------------------------------------ when things run
 
     def guarded(self, node: ast.AST) -> bool:
-        """Whether it runs in a script only, for a type checker only, or for a user that is named."""
+        """Return whether a node runs only in a script, only for a type checker, or for a named user."""
         for above in self.module.ancestors(node):
             if isinstance(above, ast.If) and any(
-                isinstance(one, ast.Name) and one.id in ("__name__", "TYPE_CHECKING") for one in ast.walk(above.test)
+                isinstance(inner, ast.Name) and inner.id in ("__name__", "TYPE_CHECKING")
+                for inner in ast.walk(above.test)
             ):
                 return True
             if opens_session(self.module, above):
@@ -110,22 +111,22 @@ class Agent:
         return False
 
     def in_script(self, node: ast.AST) -> bool:
-        """Whether it runs in a script only."""
+        """Return whether a node runs only in a script."""
         return any(
             isinstance(above, ast.If)
-            and "__name__" in {one.id for one in ast.walk(above.test) if isinstance(one, ast.Name)}
+            and "__name__" in {inner.id for inner in ast.walk(above.test) if isinstance(inner, ast.Name)}
             for above in self.module.ancestors(node)
         )
 
     @cached_property
     def _is_page(self) -> bool:
-        """Whether the file is run anew for each request, as Streamlit does."""
+        """Return whether the file runs anew for each request, as with Streamlit."""
         return any(dotted.partition(".")[0] == "streamlit" for dotted in self.module.imports)
 
     @cached_property
     def early(self) -> dict[ast.Call, str]:
-        """The calls that run before there is a request, and when: at import, or when a long-lived object is made."""
-        found: dict[ast.Call, str] = {}
+        """Return the calls that run before any request, and when: at import, or when a long-lived object is made."""
+        calls: dict[ast.Call, str] = {}
         pending: list[tuple[ast.Call, str]] = []
         if not self._is_page:
             pending = [
@@ -133,32 +134,32 @@ class Agent:
                 for call in self.module.calls
                 if self.module.function_of(call) is None and not self.guarded(call)
             ]
-        self._follow(pending, found)
+        self._follow(pending, calls)
         for cls in self.module.classes:
-            if self.lives_long(cls, found):
-                self._begin(cls, found)
-        return found
+            if self.lives_long(cls, calls):
+                self._begin(cls, calls)
+        return calls
 
-    def _follow(self, pending: list[tuple[ast.Call, str]], found: dict[ast.Call, str]) -> None:
+    def _follow(self, pending: list[tuple[ast.Call, str]], calls: dict[ast.Call, str]) -> None:
         while pending:
             call, when = pending.pop()
-            if call in found:
+            if call in calls:
                 continue
-            found[call] = when
-            if any(one.who == "user" for one in self.reader.values(self.module, call)):
-                continue  # it is said of the call itself
+            calls[call] = when
+            if any(value.who == "user" for value in self.reader.values(self.module, call)):
+                continue  # the call itself is reported
             origin = self.module.origin(call.func)
             if isinstance(origin, tuple) and origin[0] is self.module and isinstance(origin[1], ast.ClassDef):
-                self._begin(origin[1], found)
+                self._begin(origin[1], calls)
             called = self.reader.called(self.module, call.func)
             if called is not None and called[0] is self.module and self._plain(called[1]):
                 pending += self._within(called[1], when)
 
-    def _begin(self, cls: ast.ClassDef, found: dict[ast.Call, str]) -> None:
+    def _begin(self, cls: ast.ClassDef, calls: dict[ast.Call, str]) -> None:
         for name in _BEGINNINGS:
             for binding in self.module.body[cls].names.get(name, []):
                 if isinstance(binding.value, FUNCTIONS) and self._plain(binding.value):
-                    self._follow(self._within(binding.value, f"in {cls.name}.{name}"), found)
+                    self._follow(self._within(binding.value, f"in {cls.name}.{name}"), calls)
 
     def _plain(self, function: Function) -> bool:
         facts = self.reader.facts(self.module, function)
@@ -169,14 +170,14 @@ class Agent:
             return []
         self._early[function] = when
         inside = walk(function, into_functions=False)
-        return [(one, when) for one in inside if isinstance(one, ast.Call) and not self.guarded(one)]
+        return [(item, when) for item in inside if isinstance(item, ast.Call) and not self.guarded(item)]
 
     def early_in(self, function: Function) -> bool:
-        """Whether a function runs before there is a request."""
+        """Return whether a function runs before any request."""
         return bool(self.early) and function in self._early
 
     def lives_long(self, cls: ast.ClassDef, early: Mapping[ast.Call, str] | None = None) -> bool:
-        """Whether objects of a class outlive a request, as far as can be seen: not where only requests make them."""
+        """Return whether objects of a class outlive a request, as far as the source tells: not if only requests make them."""
         if self.is_agent(cls):
             return True
         early = self.early if early is None else early
@@ -193,67 +194,77 @@ class Agent:
         return made
 
     def is_agent(self, cls: ast.ClassDef) -> bool:
-        """Whether a class is what MLflow serves, or says itself where its requests begin."""
-        methods = [one for one in cls.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        """Return whether MLflow serves a class, or the class marks itself where its requests begin."""
+        methods = [
+            statement for statement in cls.body if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
+        ]
         return (
             any(last(self.module.dotted(base)) in _AGENT_BASES for base in cls.bases)
-            or any(kit_name(self.module, _callee(one)) == "user_session" for one in cls.decorator_list)
-            or any(one.name in _ENTRIES or "user_session" in self.reader.facts(self.module, one).kit for one in methods)
+            or any(kit_name(self.module, _callee(decorator)) == "user_session" for decorator in cls.decorator_list)
+            or any(
+                method.name in _ENTRIES or "user_session" in self.reader.facts(self.module, method).kit
+                for method in methods
+            )
         )
 
-    # ------------------------------------------------------------ what is declared
+    # ------------------------------------------------------------ declarations
 
     def declared(self, call: ast.Call, module: Module | None = None) -> list[Declared]:
-        """What a call of ``requires_scopes`` or ``system_resources`` declares."""
-        return [one for node in call.args for one in self._declared(module or self.module, node, node)]
+        """Return the declarations of a call of ``requires_scopes`` or ``system_resources``."""
+        return [declaration for node in call.args for declaration in self._declared(module or self.module, node, node)]
 
     def _declared(self, module: Module, node: ast.expr, place: ast.expr) -> Iterator[Declared]:
         text = module.text_of(node)
         origin = module.origin(node.value if isinstance(node, ast.Starred) else node)
-        home, found = origin if isinstance(origin, tuple) else (module, node)
-        if isinstance(node, ast.Starred) and isinstance(found, (ast.Tuple, ast.List, ast.Set)):
-            for one in found.elts:
-                yield from self._declared(home, one, place)
+        home, value = origin if isinstance(origin, tuple) else (module, node)
+        if isinstance(node, ast.Starred) and isinstance(value, (ast.Tuple, ast.List, ast.Set)):
+            for element in value.elts:
+                yield from self._declared(home, element, place)
         elif text is not None and "{" not in text:
             yield Declared(node=place, title=repr(text), requirement=Requirement(scope=text))
-        elif isinstance(found, ast.Call) and (kind := _CLASSES.get(last(home.dotted(found.func)))) is not None:
-            yield _resource(home, found, kind, place)
+        elif isinstance(value, ast.Call) and (kind := _CLASSES.get(last(home.dotted(value.func)))) is not None:
+            yield _resource(home, value, kind, place)
         else:
             yield Declared(node=place, title=ast.unparse(node), requirement=None)
 
     def of_tool(self, facts: Facts) -> list[Declared]:
-        """What a tool declares, or the function it is made in."""
+        """Return the declarations of a tool, or of the function that it is made in."""
         for function in (facts.function, *facts.module.functions_around(facts.function)):
             calls = self.reader.facts(facts.module, function).requires
             if calls:
-                return [one for call in calls for one in self.declared(call, facts.module)]
+                return [declaration for call in calls for declaration in self.declared(call, facts.module)]
         return []
 
     @cached_property
     def everywhere(self) -> list[Declared]:
-        """What all tools of the agent declare."""
-        return [one for module in self._declaring for tool in self.reader.tools(module) for one in self.of_tool(tool)]
+        """Return the declarations of all tools of the agent."""
+        return [
+            declaration
+            for module in self._declaring
+            for tool in self.reader.tools(module)
+            for declaration in self.of_tool(tool)
+        ]
 
     @cached_property
     def system(self) -> list[tuple[Module, ast.Call, Declared]]:
-        """What the agent declares for itself."""
+        """Return the agent's declarations for itself."""
         return [
-            (module, call, one)
+            (module, call, declaration)
             for module in self._declaring
             for call in module.calls
             if kit_name(module, call.func) == "system_resources"
-            for one in self.declared(call, module)
+            for declaration in self.declared(call, module)
         ]
 
-    # ------------------------------------------------------------ what is used
+    # ------------------------------------------------------------ uses
 
     def acting(self) -> list[Facts]:
-        """The functions that act for a user: tools, and those in which a request begins."""
-        found = [self.reader.facts(self.module, one) for one in self.module.functions]
-        return [one for one in found if one.is_tool or "user_session" in one.kit]
+        """Return the functions that act for a user: tools, and functions in which a request begins."""
+        functions = [self.reader.facts(self.module, function) for function in self.module.functions]
+        return [item for item in functions if item.is_tool or "user_session" in item.kit]
 
     def reaches_out(self, call: ast.Call) -> bool:
-        """Whether a call that is handed a client may send a request: a helper that only keeps it does not."""
+        """Return whether a call that receives a client may send a request. A helper that only keeps the client does not."""
         called = self.reader.called(self.module, call.func)
         if called is None or self.reader.facts(*called).is_tool:
             return True
@@ -262,11 +273,11 @@ class Agent:
         return bool(trail.uses)
 
     def use(self, call: ast.Call, value: Value) -> Use:
-        """What a call of a client's method reaches."""
+        """Return what a call of a client's method reaches."""
         return use_of(call, requests_of(self.module, value, call), ".".join(value.path))
 
     def uses(self, facts: Facts) -> tuple[list[Use], bool]:
-        """How a function uses the user's client, through its helpers too; and whether that is certainly all."""
+        """Return how a function uses the user's client, also through its helpers, and whether these are certainly all uses."""
         if facts.function not in self._uses:
             trail = Trail(self.reader)
             trail.follow(facts.module, facts.function, {}, None)
@@ -275,11 +286,11 @@ class Agent:
 
 
 def held_by(declared: Iterable[Declared]) -> frozenset[str] | None:
-    """Every spelling of what is declared; ``None`` where it cannot be seen in full."""
-    items = [one.requirement for one in declared]
-    if any(one is None for one in items):
+    """Return every spelling of the declarations; ``None`` if the source does not tell them all."""
+    items = [item.requirement for item in declared]
+    if any(entry is None for entry in items):
         return None
-    return Requirements(items=tuple(one for one in items if one is not None)).held
+    return Requirements(items=tuple(part for part in items if part is not None)).held
 
 
 def _callee(node: ast.expr) -> ast.expr:
@@ -287,7 +298,7 @@ def _callee(node: ast.expr) -> ast.expr:
 
 
 def _resource(home: Module, made: ast.Call, kind: ResourceKind, place: ast.expr) -> Declared:
-    """What ``DatabricksGenieSpace("01f0")`` declares, where its name can be seen."""
+    """Return the declaration that ``DatabricksGenieSpace("01f0")`` makes, with its name if the source tells it."""
     class_name = last(home.dotted(made.func))
     named = made.args[0] if made.args else made.keywords[0].value if made.keywords else None
     name = home.text_of(named)

@@ -1,4 +1,4 @@
-"""Whose a client is that a call makes: an official class, a connection, or a method that hands one on."""
+"""Tell whose client a call makes: of an official class, a connection, or a method that returns another client."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
     "VectorSearchClient": ("credential_strategy", "personal_access_token"),
     "AISearchClient": ("credential_strategy", "personal_access_token"),
 }
-# What says nothing about who acts.
+# Arguments that do not decide who acts.
 _NEUTRAL: Final = frozenset(
     {
         "auth_type",
@@ -60,7 +60,7 @@ _OF_TEXT: Final = frozenset({"builtins.str", "copy.copy", "pydantic.SecretStr", 
 
 
 class Values(Protocol):
-    """What expressions may be."""
+    """The possible values of expressions."""
 
     def values(self, module: Module, node: ast.AST | None, env: Env | None = None) -> tuple[Value, ...]:
         """Return the clients and tokens that an expression may be."""
@@ -68,22 +68,22 @@ class Values(Protocol):
 
 
 def user(what: str, *path: str) -> tuple[Value, ...]:
-    """Return what is the user's."""
+    """Return a value that is the user's."""
     return (Value("user", what, path),)
 
 
 def is_header(text: str | None) -> bool:
-    """Is this the name of the header that brings the user's token, or of a parameter for it?"""
+    """Return whether this is the name of the header that brings the user's token, or of a parameter for it."""
     return text is not None and text.lower().replace("_", "-") == _HEADER
 
 
 def of_strategy(dotted: str) -> tuple[Value, ...]:
-    """Return the platform's recipe for acting as the user, where a name is one."""
+    """Return the platform's recipe for acting as the user, if a name stands for one."""
     return user("strategy") if last(dotted) in _STRATEGIES else ()
 
 
 def of_environment(module: Module, node: ast.expr) -> tuple[Value, ...]:
-    """Return the token of the process, where an expression reads it from the environment."""
+    """Return the token of the process, if an expression reads it from the environment."""
     match node:
         case ast.Subscript(value=base, slice=key):
             reads = module.dotted(base) == "os.environ"
@@ -105,7 +105,7 @@ def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[
 
 
 def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
-    """Return what a call of another library's function gives: connections, toolkits, texts."""
+    """Return what a call of another library's function returns: connections, toolkits, texts."""
     dotted = module.dotted(node.func)
     name = last(dotted)
     if dotted == "databricks.sql.connect":
@@ -113,7 +113,7 @@ def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tupl
     if name == "create_engine":
         return _on_user(reader, module, node.args[:1], env, "Connection")
     if name == "MultiServerMCPClient":
-        inside = [one for part in arguments(node) for one in ast.walk(part) if isinstance(one, ast.Call)]
+        inside = [inner for part in arguments(node) for inner in ast.walk(part) if isinstance(inner, ast.Call)]
         return _on_user(reader, module, inside, env, name)
     if name == "fetch_obo_token":
         return user(TOKEN)
@@ -123,17 +123,19 @@ def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tupl
 
 
 def _on_user(reader: Values, module: Module, nodes: Iterable[ast.expr], env: Env, what: str) -> tuple[Value, ...]:
-    """Return something of the user's, where one of the expressions is."""
-    return user(what) if any(one.who == "user" for part in nodes for one in reader.values(module, part, env)) else ()
+    """Return a value of the user's, if one of the expressions is the user's."""
+    return (
+        user(what) if any(value.who == "user" for part in nodes for value in reader.values(module, part, env)) else ()
+    )
 
 
 def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
-    """Return whose a connection of the SQL connector is: a token's, or a provider's."""
-    given = [argument(node, None, one) for one in ("access_token", "credentials_provider")]
+    """Return whose connection the SQL connector makes: by its token, or by its provider."""
+    credentials = [argument(node, None, item) for item in ("access_token", "credentials_provider")]
     whose = {
-        one.who
-        for part in given
-        for one in reader.values(module, _provider(part.body) if isinstance(part, ast.Lambda) else part, env)
+        value.who
+        for part in credentials
+        for value in reader.values(module, _provider(part.body) if isinstance(part, ast.Lambda) else part, env)
     }
     if "user" in whose:
         return user("Connection")
@@ -141,23 +143,23 @@ def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tup
 
 
 def _provider(node: ast.expr) -> ast.expr:
-    """``config.authenticate`` acts as the configuration does."""
+    """Return what a provider acts as: ``config.authenticate`` acts as the configuration does."""
     return node.value if isinstance(node, ast.Attribute) and node.attr == "authenticate" else node
 
 
 def of_method(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
-    """Return what a method gives: a header, or a client that another one hands on."""
+    """Return what a method returns: a header, or a client that another client hands on."""
     if not isinstance(node.func, ast.Attribute):
         return ()
     name = node.func.attr
     if name == "get" and node.args and is_header(module.text_of(node.args[0])):
-        return (*user(TOKEN), *(one for part in node.args[1:] for one in reader.values(module, part, env)))
+        return (*user(TOKEN), *(item for part in node.args[1:] for item in reader.values(module, part, env)))
     if name in ENTERS and node.args:
-        return tuple(entered(one) for one in reader.values(module, node.args[0], env))
-    found: list[Value] = []
-    for one in reader.values(module, node.func.value, env):
-        found += _handed_on(module, one, name, node)
-    return tuple(found)
+        return tuple(entered(value) for value in reader.values(module, node.args[0], env))
+    values: list[Value] = []
+    for entry in reader.values(module, node.func.value, env):
+        values += _handed_on(module, entry, name, node)
+    return tuple(values)
 
 
 def _handed_on(module: Module, owner: Value, name: str, node: ast.Call) -> Iterable[Value]:
@@ -180,7 +182,7 @@ _MODELS_OF_ENDPOINTS: Final = {
 
 
 def entered(value: Value) -> Value:
-    """Return what ``with … as`` gives for a value."""
+    """Return what ``with … as`` binds for a value."""
     if value.what == "with_user_client":
         return Value(value.who, "WorkspaceClient")
     return Value(value.who, SESSION) if value.what == "user_session" else value
@@ -188,25 +190,25 @@ def entered(value: Value) -> Value:
 
 def _made(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
     what = "strategy" if name == "Config" else name
-    given = [one for one in call.keywords if not is_nothing(one.value)]
-    deciding = [one.value for one in given if one.arg in _GIVEN_TO[name]]
+    passed = [keyword for keyword in call.keywords if not is_nothing(keyword.value)]
+    deciding = [item.value for item in passed if item.arg in _GIVEN_TO[name]]
     deciding += call.args[1:2] if name in SEARCH else []
-    if any(one.who == "user" for part in deciding for one in reader.values(module, part, env)):
+    if any(value.who == "user" for part in deciding for value in reader.values(module, part, env)):
         return Value("user", what)
-    ambient = not deciding and _is_neutral(call, given, positions=name in SEARCH)
+    ambient = not deciding and _is_neutral(call, passed, positions=name in SEARCH)
     return Value("agent" if ambient or _on_own_config(reader, module, call, env) else "given", what)
 
 
-def _is_neutral(call: ast.Call, given: list[ast.keyword], positions: int) -> bool:
-    """Whether nothing that a client is made with says who acts."""
-    return not unpacks(call) and len(call.args) <= positions and all(one.arg in _NEUTRAL for one in given)
+def _is_neutral(call: ast.Call, passed: list[ast.keyword], positions: int) -> bool:
+    """Return whether no argument of a client decides who acts."""
+    return not unpacks(call) and len(call.args) <= positions and all(item.arg in _NEUTRAL for item in passed)
 
 
 def _on_own_config(reader: Values, module: Module, call: ast.Call, env: Env) -> bool:
-    """Whether a client is made of nothing but a configuration that is the agent's own."""
+    """Return whether a client is made only of a configuration that is the agent's own."""
     config = argument(call, None, "config")
     values = reader.values(module, config, env)
-    return len(call.keywords) == 1 and not call.args and bool(values) and all(one.who == "agent" for one in values)
+    return len(call.keywords) == 1 and not call.args and bool(values) and all(value.who == "agent" for value in values)
 
 
 def _built(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
@@ -214,11 +216,13 @@ def _built(reader: Values, module: Module, call: ast.Call, name: str, env: Env) 
     on = argument(call, position if last(module.dotted(call.func)) == name else None, keyword)
     if on is None or is_nothing(on):
         return Value("given" if unpacks(call) or _own_transport(call) else "agent", name)
-    held = {one.who for one in reader.values(module, on, env)}
-    who: Literal["user", "agent", "given"] = "user" if "user" in held else "agent" if held == {"agent"} else "given"
+    owners = {value.who for value in reader.values(module, on, env)}
+    who: Literal["user", "agent", "given"] = "user" if "user" in owners else "agent" if owners == {"agent"} else "given"
     return Value(who, name)
 
 
 def _own_transport(call: ast.Call) -> bool:
-    """Whether a client is told by other means how to authenticate."""
-    return any(one.arg in ("api_key", "client_args", "headers", "http_client", "params") for one in call.keywords)
+    """Return whether a client gets its authentication by other means."""
+    return any(
+        keyword.arg in ("api_key", "client_args", "headers", "http_client", "params") for keyword in call.keywords
+    )

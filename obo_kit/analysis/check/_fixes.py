@@ -1,4 +1,4 @@
-"""Writes missing declarations into an agent's source: text is put in where the syntax tree says, the rest stays as it is."""
+"""Write missing declarations into an agent's source. The syntax tree gives the places; the rest of the text stays as it is."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _NAME = "requires_scopes"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Edit:
-    """Text to put in, before the character at ``offset``."""
+    """Text to insert before the character at ``offset``."""
 
     offset: int
     text: str
 
 
 def apply(text: str, edits: Iterable[Edit]) -> str:
-    """The text with all edits; the same edit twice counts once."""
+    """Return the text with all edits. The same edit twice counts once."""
     for edit in sorted(set(edits), reverse=True):
         text = text[: edit.offset] + edit.text + text[edit.offset :]
     return text
 
 
 def declare(facts: Facts, scopes: Sequence[str]) -> tuple[Edit, ...]:
-    """The edits that make a tool declare ``scopes``; none where it is not a plain decorated function."""
+    """Return the edits that make a tool declare ``scopes``; none if it is not a plain decorated function."""
     module = facts.module
     if facts.requires and facts.requires[-1].args:
         written = facts.requires[-1].args[-1]
         quote = _quote(ast.get_source_segment(module.text, written) or "")
-        return (Edit(_offset(module, written, end=True), "".join(f", {quote}{one}{quote}" for one in scopes)),)
+        return (Edit(_offset(module, written, end=True), "".join(f", {quote}{item}{quote}" for item in scopes)),)
     decorator = facts.kit.get("with_user_client")
     if decorator is None or facts.requires or "with_user_client" in facts.by_call:
         return ()
@@ -46,13 +46,13 @@ def declare(facts: Facts, scopes: Sequence[str]) -> tuple[Edit, ...]:
     imported: tuple[Edit, ...] = ()
     if isinstance(named, ast.Attribute) and module.dotted(named.value) == "obo_kit":
         spelled = f"{ast.unparse(named.value)}.{_NAME}"
-    elif (found := _spelled(module)) is not None:
-        spelled, imported = found
+    elif (spelling := _spelled(module)) is not None:
+        spelled, imported = spelling
     else:
         return ()
     start = _line_start(module, decorator.lineno)
     indent = re.match(r"[^\S\r\n]*", module.text[start:])
-    quoted = ", ".join(f'"{one}"' for one in scopes)
+    quoted = ", ".join(f'"{scope}"' for scope in scopes)
     return (Edit(start, f"{indent[0] if indent else ''}@{spelled}({quoted}){_break(module)}"), *imported)
 
 
@@ -61,12 +61,12 @@ def _quote(source: str) -> str:
 
 
 def _spelled(module: Module) -> tuple[str, tuple[Edit, ...]] | None:
-    """How this file calls ``requires_scopes``, and the import that it lacks."""
+    """Return this file's spelling of ``requires_scopes``, and the import that it lacks."""
     for name, bindings in module.top.names.items():
         if bindings[-1].how == "import" and bindings[-1].imported == f"obo_kit.{_NAME}":
             return name, ()
     if _NAME in module.top.names:
-        return None  # another thing of that name
+        return None  # another object of that name
     if "obo_kit" in module.top.stars:
         return _NAME, ()
     return _NAME, (_import(module),)
@@ -77,7 +77,7 @@ def _import(module: Module) -> Edit:
         if isinstance(node, ast.ImportFrom) and node.module == "obo_kit" and not node.level:
             return _beside(module, node)
     body = module.tree.body
-    before = [one for one in body if isinstance(one, (ast.Import, ast.ImportFrom))]
+    before = [statement for statement in body if isinstance(statement, (ast.Import, ast.ImportFrom))]
     if before:
         line = before[-1].end_lineno or before[-1].lineno
     else:
@@ -86,7 +86,7 @@ def _import(module: Module) -> Edit:
 
 
 def _beside(module: Module, node: ast.ImportFrom) -> Edit:
-    """Among the names of an import, in their order if they have one."""
+    """Return an edit that adds the name to an import, in the order of the names if they have one."""
     names = [alias.name for alias in node.names]
     after = [alias for alias in node.names if alias.name > _NAME] if names == sorted(names) else []
     if after:
@@ -106,12 +106,12 @@ def _break(module: Module) -> str:
 
 
 def _line_start(module: Module, line: int) -> int:
-    starts = [0, *(one.end() for one in re.finditer(r"\r\n|\r|\n", module.text))]
+    starts = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", module.text))]
     return starts[line - 1] if line <= len(starts) else len(module.text)
 
 
 def _offset(module: Module, node: ast.expr | ast.alias, *, end: bool = False) -> int:
     line, column = (node.end_lineno, node.end_col_offset) if end else (node.lineno, node.col_offset)
     start = _line_start(module, line or 1)
-    # The tree counts bytes of UTF-8.
+    # The tree counts UTF-8 bytes.
     return start + len(module.text[start:].encode()[: column or 0].decode())

@@ -1,4 +1,4 @@
-"""What the kit's decorators say of functions, who calls them, and what a call runs."""
+"""Read the kit's decorators on functions, find who calls a function, and what a call runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from obo_kit.analysis.check._vocabulary import CLIENTS, argument, kit_name, last
 __all__ = ["Facts", "FunctionReader"]
 
 _DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "user_tool", "with_user_client"})
-_IN_ONE: Final = ("with_user_client", "optional_tool", "user_tool")  # what `user_tool` stands for, but for the scopes
+_IN_ONE: Final = ("with_user_client", "optional_tool", "user_tool")  # the decorators that `user_tool` combines
 _WRAPPERS: Final = frozenset({"cache", "function_tool", "lru_cache", "tool", "trace"})
 _FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
 
 
 @dataclass(eq=False, slots=True)
 class Facts:
-    """What decorators of the kit say about a function.
+    """What the kit's decorators say about a function.
 
     Attributes:
         kit: The decorators, by name, as written.
-        by_call: The names of those that are called on the function, instead of standing above it.
+        by_call: The names of those that are called on the function instead of decorating it.
         requires: The calls of ``requires_scopes``.
     """
 
@@ -37,33 +37,33 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """The function's name, for people."""
+        """Return the function's name, for people."""
         return "<lambda>" if isinstance(self.function, ast.Lambda) else self.function.name
 
     @property
     def is_tool(self) -> bool:
-        """Whether it acts for the user."""
+        """Return whether it acts for the user."""
         return not self.kit.keys().isdisjoint({"optional_tool", "requires_scopes", "with_user_client"})
 
     @property
     def is_factory(self) -> bool:
-        """Whether ``available_tools`` hands it the user's client."""
+        """Return whether ``available_tools`` passes it the user's client."""
         return not self.kit.keys().isdisjoint(_FACTORIES)
 
 
 class FunctionReader:
-    """Finds out what the functions of a project are."""
+    """Reads the decorators and calls of a project's functions."""
 
     def __init__(self) -> None:
         self._facts: dict[Function, Facts] = {}
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
-        self._given: set[str] = set()  # the keywords that objects of the project's own classes are made with
-        self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # by the call that makes a context variable
+        self._given: set[str] = set()  # the keyword arguments that the project's own classes are constructed with
+        self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # values by the call that makes a context variable
 
     def take(self, module: Module) -> None:
-        """Note a module's decorators and calls, once."""
+        """Record a module's decorators and calls, once."""
         if module in self._seen:
             return
         self._seen.add(module)
@@ -76,7 +76,7 @@ class FunctionReader:
             self._note_set(module, call)
             target = self._method(module, call.func) or module.origin(call.func)
             if isinstance(target, tuple) and isinstance(target[1], ast.ClassDef):
-                self._given |= {one.arg for one in call.keywords if one.arg is not None}
+                self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
             if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
                 self._callers.setdefault(runs, []).append((module, call))
 
@@ -94,26 +94,26 @@ class FunctionReader:
                 facts.requires.append(decorator)
 
     def _note_call_form(self, module: Module, call: ast.Call) -> None:
-        """``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
+        """Record ``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
         name = kit_name(module, call.func.func if isinstance(call.func, ast.Call) else call.func)
         if name in _FACTORIES:
-            for one in call.args:
-                if (made := self._wrapped(module, one)) is not None:
+            for argument in call.args:
+                if (made := self._wrapped(module, argument)) is not None:
                     self._facts.setdefault(made[1], Facts(*made)).kit.setdefault(name, call)
-        elif name in _DECORATORS and len(call.args) == 1 and (found := self._wrapped(module, call.args[0])):
-            home, function = found
+        elif name in _DECORATORS and len(call.args) == 1 and (wrapped := self._wrapped(module, call.args[0])):
+            home, function = wrapped
             if home is module:
                 self._note(module, function, call.func, by_call=True)
 
     def _note_set(self, module: Module, call: ast.Call) -> None:
-        """``TOKEN.set(token)``, for a context variable."""
+        """Record ``TOKEN.set(token)`` for a context variable."""
         if isinstance(call.func, ast.Attribute) and call.func.attr == "set" and len(call.args) == 1:
             made = self.context_variable(module, call.func.value)
             if made is not None:
                 self._set.setdefault(made, []).append((module, call.args[0]))
 
     def context_variable(self, module: Module, node: ast.expr) -> ast.Call | None:
-        """The call that made a context variable."""
+        """Return the call that made a context variable."""
         origin = module.origin(node)
         if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
             return None
@@ -124,7 +124,7 @@ class FunctionReader:
         return self._unwrapped(*origin) if isinstance(origin, tuple) else None
 
     def _unwrapped(self, module: Module, node: ast.AST) -> tuple[Module, Function] | None:
-        """The function that a definition is, or that a decorator was called on."""
+        """Return the function that a definition is, or that a decorator was called on."""
         if isinstance(node, FUNCTIONS):
             return module, node
         if not isinstance(node, ast.Call) or len(node.args) != 1:
@@ -135,17 +135,19 @@ class FunctionReader:
         return None
 
     def facts(self, module: Module, function: Function) -> Facts:
-        """What the kit's decorators say about a function."""
+        """Return what the kit's decorators say about a function."""
         self.take(module)
         return self._facts.get(function) or Facts(module, function)
 
     def tools(self, module: Module) -> list[Facts]:
-        """The functions of a module that act for the user, in the order of the text."""
+        """Return the functions of a module that act for the user, in the order of the text."""
         self.take(module)
-        return [facts for one in module.functions if (facts := self._facts.get(one)) is not None and facts.is_tool]
+        return [
+            facts for function in module.functions if (facts := self._facts.get(function)) is not None and facts.is_tool
+        ]
 
     def called(self, module: Module, func: ast.expr) -> tuple[Module, Function] | None:
-        """The function of the project that is run where ``func`` is called. Methods are found on ``self``."""
+        """Return the project's function that runs when ``func`` is called. Methods are found on ``self``."""
         origin = self._method(module, func) or module.origin(func)
         return self._unwrapped(*origin) if isinstance(origin, tuple) else None
 
@@ -157,7 +159,7 @@ class FunctionReader:
         return None
 
     def owner(self, module: Module, node: ast.expr) -> ast.ClassDef | None:
-        """The class that ``self`` or ``cls`` stands for."""
+        """Return the class that ``self`` or ``cls`` stands for."""
         if not isinstance(node, ast.Name):
             return None
         for function in module.functions_around(node):
@@ -169,7 +171,7 @@ class FunctionReader:
         return None
 
     def stored(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.expr]:
-        """What the methods of a class put into an attribute."""
+        """Return the values that the methods of a class assign to an attribute."""
         if owner not in self._stored:
             by_name = self._stored[owner] = {}
             for store in module.stores:
@@ -178,26 +180,26 @@ class FunctionReader:
         return self._stored[owner].get(name, [])
 
     def injected(self, facts: Facts) -> dict[str, str]:
-        """The parameters that the kit fills, and the types of their clients."""
+        """Return the parameters that the kit fills, and the types of their clients."""
         decorator = facts.kit.get("with_user_client")
         if decorator is None and not facts.is_factory:
             return {}
-        found: dict[str, str] = {}
-        for one in parameters(facts.function):
-            if one.annotation is not None and (what := self._client_type(facts.module, one.annotation)):
-                found[one.arg] = what
+        clients: dict[str, str] = {}
+        for item in parameters(facts.function):
+            if item.annotation is not None and (what := self._client_type(facts.module, item.annotation)):
+                clients[item.arg] = what
         if decorator is None:
-            return found or {one.arg: "WorkspaceClient" for one in parameters(facts.function)[:1]}
+            return clients or {parameter.arg: "WorkspaceClient" for parameter in parameters(facts.function)[:1]}
         named = argument(decorator, None, "param") if isinstance(decorator, ast.Call) else None
-        name = facts.module.text_of(named) if named is not None else None if found else "client"
+        name = facts.module.text_of(named) if named is not None else None if clients else "client"
         if name is not None:
-            found.setdefault(name, "WorkspaceClient")
-        return found
+            clients.setdefault(name, "WorkspaceClient")
+        return clients
 
     def _client_type(self, module: Module, node: ast.expr) -> str:
         match node:
             case ast.Constant(value=str(text)):
-                return next((one for one in re.findall(r"\w+", text) if one in CLIENTS), "")
+                return next((item for item in re.findall(r"\w+", text) if item in CLIENTS), "")
             case ast.Name() | ast.Attribute():
                 dotted = module.dotted(node)
                 return last(dotted) if last(dotted) in CLIENTS and not dotted.startswith("builtins.") else ""
@@ -209,13 +211,13 @@ class FunctionReader:
                 "Union",
             ):
                 parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-                return next((found for part in parts if (found := self._client_type(module, part))), "")
+                return next((client for part in parts if (client := self._client_type(module, part))), "")
             case _:
                 return ""
 
 
 def _runs(module: Module, node: ast.AST) -> Function | None:
-    """The function that a call of a definition runs: a class runs its ``__init__``."""
+    """Return the function that a call of a definition runs. A class runs its ``__init__``."""
     if isinstance(node, ast.ClassDef):
         made = module.body[node].names.get("__init__", [])[-1:]
         node = made[0].value or node if made else node

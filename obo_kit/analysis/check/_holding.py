@@ -1,4 +1,4 @@
-"""Who holds on to the user's client: in a container, in an object, or in a function's closure."""
+"""Find out who keeps the user's client: a container, an object, or a function's closure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from obo_kit.analysis.check._vocabulary import SESSION, Value, arguments, kit_na
 
 __all__ = ["Reader"]
 
-# What they make keeps what they are given, as an object's own constructor is taken to do.
+# Objects that these make keep their arguments, as any object is assumed to do.
 _MAKERS: Final = frozenset(
     {"create_agent", "create_react_agent", "create_tool_calling_agent", "from_function", "function_tool"}
 )
@@ -22,23 +22,23 @@ _SEVERAL: Final = ("builtins.dict", "builtins.list", "builtins.set", "builtins.t
 
 
 class Reader(ValueReader):
-    """Finds out what the expressions of a project are, and what they hold on to."""
+    """Finds out what the expressions of a project are, and which clients they keep."""
 
     def __init__(self) -> None:
         super().__init__()
         self._holding: set[ast.AST] = set()
 
     def held(self, module: Module, node: ast.AST | None, env: Env | None = None) -> Value | None:
-        """The user's client or token that a value keeps hold of: itself, in a container, or in a function's closure."""
+        """Return the user's client or token that a value keeps: the value itself, in a container, or in a closure."""
         if node is None or node in self._holding:
             return None
         env = env or {}
-        for one in self.values(module, node, env):
-            if _keeps(one):
-                return one
+        for value in self.values(module, node, env):
+            if _keeps(value):
+                return value
         self._holding.add(node)
         try:
-            return next((found for found in self._held(module, node, env) if found is not None), None)
+            return next((client for client in self._held(module, node, env) if client is not None), None)
         finally:
             self._holding.discard(node)
 
@@ -49,38 +49,38 @@ class Reader(ValueReader):
             case ast.Name():
                 scope, bindings = module.bindings(node)
                 known = () if scope is None or scope is module.top else bindings
-                yield from (self.held(module, one.value, env) for one in known if one.how in ("value", "def"))
+                yield from (self.held(module, item.value, env) for item in known if item.how in ("value", "def"))
             case ast.Call():
                 yield from self._held_by_call(module, node, env)
             case _:
-                yield from (self.held(module, one, env) for one in _parts(node))
+                yield from (self.held(module, part, env) for part in _parts(node))
 
     def _held_by_call(self, module: Module, node: ast.Call, env: Env) -> Iterator[Value | None]:
-        given = arguments(node)
+        passed = arguments(node)
         named = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if module.dotted(node.func) in _SEVERAL or named[:1].isupper() or named in _MAKERS:
-            yield from (self.held(module, one, env) for one in given)
+            yield from (self.held(module, item, env) for item in passed)
         if kit_name(module, node.func) == "available_tools":
             yield Value("user", "tools")
         called = self.called(module, node.func)
         if called is not None and not self.facts(*called).is_tool:
             home, function = called
             inner = self.env_of(module, node, home, function, env)
-            yield from (self.held(home, one, inner) for one in home.returns(function))
+            yield from (self.held(home, returned, inner) for returned in home.returns(function))
 
     def _closed_over(self, module: Module, function: Function, env: Env) -> Value | None:
         for node in walk(function):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 home = module.scope[node].home(node.id)
                 if home is not None and home is not module.top and not home.within(function):
-                    found = next((one for one in self.values(module, node, env) if _keeps(one)), None)
-                    if found is not None:
-                        return found
+                    client = next((value for value in self.values(module, node, env) if _keeps(value)), None)
+                    if client is not None:
+                        return client
         return None
 
 
 def _parts(node: ast.AST) -> list[ast.expr]:
-    """What a container, or a choice, is made of."""
+    """Return the parts of a container, or of a choice."""
     match node:
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.BoolOp(values=parts):
             return parts
@@ -99,7 +99,7 @@ def _parts(node: ast.AST) -> list[ast.expr]:
 
 
 def _keeps(value: Value) -> bool:
-    """Whether who has this can act as the user."""
+    """Return whether code that has this value can act as the user."""
     if value.who != "user" or value.what in ("strategy", "user_session", "with_user_client"):
         return False
     return not (value.what == SESSION and value.path)

@@ -1,4 +1,4 @@
-"""An agent's source as the static checks read it: what each name stands for. Nothing is run."""
+"""Read an agent's source for the static checks, and resolve what each name stands for. Nothing is run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Ma
 
 
 def _public() -> frozenset[str]:
-    """Return the public names of the kit, read from its own source as everything here is."""
+    """Return the public names of the kit, read from its own source like everything here."""
     tree = ast.parse((Path(__file__).parents[2] / "__init__.py").read_text("utf-8"))
     listed = next(
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
@@ -47,13 +47,13 @@ _Node = TypeVar("_Node", bound=ast.AST)
 
 
 class Files(Protocol):
-    """Where the modules that a module imports are read from."""
+    """The source of the modules that a module imports."""
 
     def followed(self, importer: Module, dotted: str) -> Module | None:
         """Return the helper module that an import names."""
 
     def named(self, beside: Module, path: str) -> Module | None:
-        """Return the module of a file, named relative to another."""
+        """Return the module of a file whose path is relative to another."""
 
 
 class Module:
@@ -66,8 +66,8 @@ class Module:
         self.text = source.text
         self.tree = source.parsed()
         self.parent: dict[ast.AST, ast.AST] = {}
-        self.scope: dict[ast.AST, Scope] = {}  # the one that a node is evaluated in
-        self.body: dict[ast.AST, Scope] = {}  # the one that a class or function opens
+        self.scope: dict[ast.AST, Scope] = {}  # the scope that a node is evaluated in
+        self.body: dict[ast.AST, Scope] = {}  # the scope that a class or function opens
         self.kinds: defaultdict[type[ast.AST], list[Any]] = defaultdict(list)  # every node, by its class
         self._inside: dict[type[ast.AST], dict[Function | None, list[Any]]] = {}
         self.functions: list[Function] = []
@@ -110,11 +110,11 @@ class Module:
         if not isinstance(node, ast.Lambda):
             scope.bind(node.name, Binding(node, "def", node))
             outside += [*node.decorator_list, node.returns]
-        given = defaults(node)
-        for one in parameters(node):
-            self.parent[one], self.scope[one] = node, inner
-            inner.bind(one.arg, Binding(one, "parameter", given.get(one)))
-            outside.append(one.annotation)
+        default_of = defaults(node)
+        for parameter in parameters(node):
+            self.parent[parameter], self.scope[parameter] = node, inner
+            inner.bind(parameter.arg, Binding(parameter, "parameter", default_of.get(parameter)))
+            outside.append(parameter.annotation)
         for part in outside:
             if part is not None:
                 self._take(part, scope, node)
@@ -181,7 +181,7 @@ class Module:
                     self.stores.append(Store(target, value))
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 several = value.elts if isinstance(value, (ast.Tuple, ast.List)) and how == "value" else []
-                paired = len(several) == len(parts) and not any(isinstance(one, ast.Starred) for one in parts)
+                paired = len(several) == len(parts) and not any(isinstance(item, ast.Starred) for item in parts)
                 for number, part in enumerate(parts):
                     self._assign(part, several[number] if paired else None, scope)
             case ast.Starred(value=inner):
@@ -194,11 +194,11 @@ class Module:
     # ------------------------------------------------------------ nodes by their class
 
     def of(self, kind: type[_Node]) -> list[_Node]:
-        """All nodes of a class."""
+        """Return all nodes of a class."""
         return self.kinds.get(kind, [])
 
     def inside(self, function: Function | None, kind: type[_Node]) -> list[_Node]:
-        """The nodes of a class in a function itself, and not in those that it defines."""
+        """Return the nodes of a class in a function itself, not in functions that it defines."""
         if kind not in self._inside:
             by_function = self._inside[kind] = {}
             for node in self.kinds.get(kind, []):
@@ -206,56 +206,56 @@ class Module:
         return self._inside[kind].get(function, [])
 
     def returns(self, function: Function) -> list[ast.expr]:
-        """What a function's own ``return`` statements give."""
+        """Return the values of a function's own ``return`` statements."""
         if isinstance(function, ast.Lambda):
             return [function.body]
-        return [one.value for one in self.inside(function, ast.Return) if one.value is not None]
+        return [inner.value for inner in self.inside(function, ast.Return) if inner.value is not None]
 
     def yields(self, function: Function) -> list[ast.Yield | ast.YieldFrom]:
-        """A generator's own steps."""
+        """Return a generator's own steps."""
         return [*self.inside(function, ast.Yield), *self.inside(function, ast.YieldFrom)]
 
-    # ------------------------------------------------------------ where a node stands
+    # ------------------------------------------------------------ the position of a node
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
-        """What a node is inside of, from the inside out."""
+        """Yield the nodes that contain a node, from the inside out."""
         while (above := self.parent.get(node)) is not None:
             yield above
             node = above
 
     def function_of(self, node: ast.AST) -> Function | None:
-        """The function that a node is evaluated in. Defaults and decorators belong to what is around their function."""
+        """Return the function that a node is evaluated in. Defaults and decorators belong to the code around their function."""
         scope: Scope | None = self.scope.get(node, self.top)
         while scope is not None and not isinstance(scope.node, FUNCTIONS):
             scope = scope.parent
         return scope.node if scope is not None and isinstance(scope.node, FUNCTIONS) else None
 
     def functions_around(self, node: ast.AST) -> Iterator[Function]:
-        """The functions that a node is evaluated in, from the inside out."""
+        """Yield the functions that a node is evaluated in, from the inside out."""
         around = self.function_of(node)
         while around is not None:
             yield around
             around = self.function_of(around)
 
     def class_of(self, function: ast.AST) -> ast.ClassDef | None:
-        """The class that a function is a method of."""
+        """Return the class that a function is a method of."""
         above = self.scope[function].node if function in self.scope else None
         return above if isinstance(above, ast.ClassDef) else None
 
     def _branches(self, node: ast.AST) -> list[tuple[ast.AST, str]]:
-        """The branches of the program that a node is in, from the outside in, up to its function."""
-        found: list[tuple[ast.AST, str]] = []
+        """Return the branches of the program that a node is in, from the outside in, up to its function."""
+        branches: list[tuple[ast.AST, str]] = []
         below = node
         for above in self.ancestors(node):
             if isinstance(above, _BRANCHES):
-                found.append((above, _part_of(above, below)))
+                branches.append((above, _part_of(above, below)))
             if above in self.body:
                 break
             below = above
-        return found[::-1]
+        return branches[::-1]
 
     def bindings(self, name: ast.Name) -> tuple[Scope | None, list[Binding]]:
-        """What a name may stand for where it is used: the last binding before it, and those that come between."""
+        """Return what a name may stand for where it is used: the last binding before it, and those in branches between."""
         if name not in self._bindings:
             self._bindings[name] = self._reaching(name)
         return self._bindings[name]
@@ -264,27 +264,33 @@ class Module:
         scope = self.scope[name].home(name.id)
         if scope is None:
             return None, []
-        found = scope.names[name.id]
-        if len(found) == 1 or self.scope[name] is not scope:
-            return scope, found
+        bindings = scope.names[name.id]
+        if len(bindings) == 1 or self.scope[name] is not scope:
+            return scope, bindings
         here, place = self._branches(name), _place(name)
         reaching: list[Binding] = []
-        for one in sorted((one for one in found if _place(one.node) < place), key=lambda it: _place(it.node))[::-1]:
-            assigned = one.how == "value" and not isinstance(self.parent[one.node], ast.NamedExpr)
-            if assigned and self._statement(one.node) is self._statement(name):
-                continue  # `client = client or …`: the right side speaks of what was there before
-            reaching.append(one)
-            if here[: len(branches := self._branches(one.node))] == branches:
+        for item in sorted(
+            (binding for binding in bindings if _place(binding.node) < place), key=lambda it: _place(it.node)
+        )[::-1]:
+            assigned = item.how == "value" and not isinstance(self.parent[item.node], ast.NamedExpr)
+            if assigned and self._statement(item.node) is self._statement(name):
+                continue  # in `client = client or …`, the right side means the earlier value
+            reaching.append(item)
+            if here[: len(branches := self._branches(item.node))] == branches:
                 return scope, reaching
-        return scope, reaching or found
+        return scope, reaching or bindings
 
     def _statement(self, node: ast.AST) -> ast.AST:
-        return next(one for one in (node, *self.ancestors(node)) if isinstance(one, ast.stmt) or one is self.tree)
+        return next(
+            ancestor
+            for ancestor in (node, *self.ancestors(node))
+            if isinstance(ancestor, ast.stmt) or ancestor is self.tree
+        )
 
-    # ------------------------------------------------------------ what a name stands for
+    # ------------------------------------------------------------ the meaning of a name
 
     def origin(self, node: ast.AST) -> Origin:
-        """What an expression names; see `Origin`."""
+        """Return what an expression names; see `Origin`."""
         if node not in self._origins:
             self._origins[node] = self._origin(node, 0)
         return self._origins[node]
@@ -294,12 +300,14 @@ class Module:
             return None
         match node:
             case ast.Name():
-                scope, found = self.bindings(node)
+                scope, bindings = self.bindings(node)
                 if scope is None:
                     return self._starred(node, depth)
-                origins = [self._bound(one, depth) for one in found]
+                origins = [self._bound(binding, depth) for binding in bindings]
                 # `try: from x import A` and `except ImportError: from y import A` mean the same.
-                return next((one for one in origins if isinstance(one, str)), origins[0] if len(origins) == 1 else None)
+                return next(
+                    (origin for origin in origins if isinstance(origin, str)), origins[0] if len(origins) == 1 else None
+                )
             case ast.Attribute():
                 return self._member(self._origin(node.value, depth + 1), node.attr, depth)
             case _:
@@ -309,7 +317,7 @@ class Module:
         scope: Scope | None = self.scope[name]
         stars = list(self.top.stars)
         while scope is not None:
-            stars += [one for one in scope.stars if one not in stars]
+            stars += [item for item in scope.stars if item not in stars]
             scope = scope.parent
         unknown: list[str] = []
         for star in stars:
@@ -334,7 +342,7 @@ class Module:
         return None
 
     def imported(self, dotted: str, depth: int = 0) -> Origin:
-        """What an imported name stands for."""
+        """Return what an imported name stands for."""
         whole = self.project.followed(self, dotted)
         if whole is not None:
             return (whole, whole.tree)
@@ -345,7 +353,7 @@ class Module:
         return source.named(name, depth + 1) if source is not None else dotted
 
     def named(self, name: str, depth: int = 0) -> Origin:
-        """What a name stands for at the end of this module."""
+        """Return what a name stands for at the end of this module."""
         if depth > 20:
             return None
         if name not in self.top.names:
@@ -375,35 +383,35 @@ class Module:
         return None
 
     def dotted(self, node: ast.AST) -> str:
-        """The dotted name of something imported from elsewhere or built in; else nothing."""
+        """Return the dotted name of an object that is built in or imported from elsewhere; else an empty text."""
         origin = self.origin(node)
         return origin if isinstance(origin, str) else ""
 
     def text_of(self, node: ast.AST | None) -> str | None:
-        """The text that an expression always is, where that can be seen; an f-string's unknown parts are ``{}``."""
+        """Return the constant text of an expression, if the source tells it. Unknown parts of an f-string become ``{}``."""
         if node is None:
             return None
         origin = self.origin(node)
         if not isinstance(origin, tuple):
             return None
-        module, found = origin
-        match found:
+        module, value = origin
+        match value:
             case ast.Constant(value=str(text)):
                 return text
             case ast.JoinedStr(values=parts):
                 return "".join(module.text_of(part) or "{}" for part in parts)
             case ast.FormattedValue():
-                return module.text_of(found.value)
+                return module.text_of(value.value)
             case ast.BinOp(op=ast.Add()):
-                left, right = module.text_of(found.left), module.text_of(found.right)
+                left, right = module.text_of(value.left), module.text_of(value.right)
                 return None if left is None and right is None else f"{left or '{}'}{right or '{}'}"
             case _:
                 return None
 
 
 Origin: TypeAlias = "str | tuple[Module, ast.AST] | None"
-"""What an expression names: the dotted name of something imported from elsewhere (``builtins.`` for what is built in); a
-module and the definition, or the expression that was assigned, in it; or nothing that can be told."""
+"""What an expression names: the dotted name of an object that is imported from elsewhere (``builtins.`` for built-in ones); a
+module with a definition in it, or with the expression that was assigned; or `None` if nothing can be told."""
 
 
 def _part_of(above: ast.AST, below: ast.AST) -> str:

@@ -1,6 +1,6 @@
-"""What was found, for people, for programs (JSON), for code scanning (SARIF 2.1.0), and for GitHub's pages.
+"""Write findings for people, for programs (JSON), for code scanning (SARIF 2.1.0), and for GitHub's pages.
 
-Names of files and pieces of source are others' words: no control character of theirs gets through.
+File names and pieces of source come from others, so no control character in them gets through.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _text(report: Report) -> str:
         return f"Nothing was found in {files}."
     lines.append(f"{count} found in {files}.")
     if mendable:
-        lines.append(f"[*] `obo-kit check --fix` mends {mendable} of them.")
+        lines.append(f"[*] `obo-kit check --fix` fixes {mendable} of them.")
     return "\n".join(lines)
 
 
@@ -49,11 +49,11 @@ def _where(finding: Finding) -> str:
 
 
 def _excerpt(finding: Finding) -> list[str]:
-    """The line, with the place underlined."""
+    """Return the line, with the place underlined."""
     number = str(finding.line)
     margin = " " * len(number)
     end = finding.end_column if finding.end_line == finding.line else len(finding.excerpt) + 1
-    # Tabs stay, so that the mark stands below what it means.
+    # Tabs stay, so that the mark is below its place.
     excerpt = visible(finding.excerpt)
     before = re.sub(r"[^\t]", " ", excerpt[: finding.column - 1])
     mark = "^" * max(1, end - finding.column)
@@ -67,34 +67,34 @@ def _excerpt(finding: Finding) -> list[str]:
 
 
 def statistics_of(report: Report) -> str:
-    """How often each rule is broken."""
+    """Return how often each rule is broken."""
     counts = collections.Counter(finding.code for finding in report.findings)
     return "\n".join(f"{count}\t{code}\t{RULES[code].title}" for code, count in counts.most_common())
 
 
 def _json(report: Report) -> str:
-    found = [
+    findings = [
         {
-            "code": one.code,
-            "title": RULES[one.code].title,
-            "message": visible(one.message, ""),
-            "fix": RULES[one.code].fix,
-            "fixable": bool(one.edits),
-            "path": str(one.path),
-            "line": one.line,
-            "column": one.column,
-            "end_line": one.end_line,
-            "end_column": one.end_column,
-            "cell": one.cell,
+            "code": finding.code,
+            "title": RULES[finding.code].title,
+            "message": visible(finding.message, ""),
+            "fix": RULES[finding.code].fix,
+            "fixable": bool(finding.edits),
+            "path": str(finding.path),
+            "line": finding.line,
+            "column": finding.column,
+            "end_line": finding.end_line,
+            "end_column": finding.end_column,
+            "cell": finding.cell,
         }
-        for one in report.findings
+        for finding in report.findings
     ]
     unreadable = [{"path": str(path), "message": visible(why, "")} for path, why in report.unreadable]
-    return _dumped({"findings": found, "unreadable": unreadable, "files": report.files})
+    return _dumped({"findings": findings, "unreadable": unreadable, "files": report.files})
 
 
 def _dumped(value: Any) -> str:
-    """JSON in ASCII, with the one control character that it leaves as it is escaped as well."""
+    """Return JSON in ASCII, with the one control character escaped that JSON leaves as it is."""
     return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
 
 
@@ -124,20 +124,20 @@ def _sarif(report: Report) -> str:
         "invocations": [{"executionSuccessful": not notes, "toolExecutionNotifications": notes}],
         "results": [
             {
-                "ruleId": one.code,
-                "ruleIndex": codes.index(one.code),
+                "ruleId": finding.code,
+                "ruleIndex": codes.index(finding.code),
                 "level": "warning",
-                "message": {"text": visible(one.message, "")},
-                "locations": [{"physicalLocation": {**_artifact(one.path), "region": _region(one)}}],
+                "message": {"text": visible(finding.message, "")},
+                "locations": [{"physicalLocation": {**_artifact(finding.path), "region": _region(finding)}}],
             }
-            for one in report.findings
+            for finding in report.findings
         ],
     }
     return _dumped({"$schema": _SARIF, "version": "2.1.0", "runs": [run]})
 
 
 def _artifact(path: Path) -> dict[str, Any]:
-    # Code scanning wants addresses from the root of the repository, where it is run.
+    # Code scanning expects paths from the root of the repository, where it runs.
     try:
         uri = path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -151,33 +151,33 @@ def _quoted(uri: str) -> str:
     return uri if uri.startswith("file:") else quote(uri, errors="surrogateescape")
 
 
-def _region(one: Finding) -> dict[str, int]:
+def _region(finding: Finding) -> dict[str, int]:
     return {
-        "startLine": one.line,
-        "startColumn": one.column,
-        "endLine": one.end_line,
-        "endColumn": one.end_column,
+        "startLine": finding.line,
+        "startColumn": finding.column,
+        "endLine": finding.end_line,
+        "endColumn": finding.end_column,
     }
 
 
 def _github(report: Report) -> str:
-    """Workflow commands, which GitHub shows beside the lines that they name."""
+    """Return workflow commands, which GitHub shows beside the lines that they name."""
     lines: list[str] = []
-    for one in report.findings:
-        # In a notebook the lines of a cell are not those of the file.
-        place = {"file": str(one.path)} | (
+    for finding in report.findings:
+        # In a notebook, a cell's lines are not the file's lines.
+        place = {"file": str(finding.path)} | (
             {}
-            if one.cell is not None
-            else {"line": str(one.line), "endLine": str(one.end_line), "col": str(one.column)}
+            if finding.cell is not None
+            else {"line": str(finding.line), "endLine": str(finding.end_line), "col": str(finding.column)}
         )
-        options = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in {**place, "title": one.code}.items())
-        lines.append(f"::warning {options}::{_escaped(one.message)}")
+        options = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in {**place, "title": finding.code}.items())
+        lines.append(f"::warning {options}::{_escaped(finding.message)}")
     lines += [f"::error file={_escaped(str(path), ':,')}::{_escaped(why)}" for path, why in report.unreadable]
     return "\n".join(lines)
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """Text as a workflow command takes it."""
+    """Return text with the escapes of a workflow command."""
     text = visible(text, "").replace("%", "%25")
     for char in more:
         text = text.replace(char, f"%{ord(char):02X}")
@@ -190,4 +190,4 @@ FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
     "sarif": _sarif,
     "github": _github,
 }
-"""How a report can be written, by name."""
+"""The writers of a report, by the name of their format."""

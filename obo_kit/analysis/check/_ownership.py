@@ -1,6 +1,6 @@
-"""Whose clients an agent's names hold: the user's, the agent's own, or someone's that the source does not tell.
+"""Tell whose clients an agent's names hold: the user's, the agent's own, or those of someone that the source does not name.
 
-Only what is certain is said. A name that may hold several things holds all of them.
+Only what is certain counts. A name that may hold several values holds all of them.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ class ValueReader(FunctionReader):
         self._cut = 0
 
     def values(self, module: Module, node: ast.AST | None, env: Env | None = None) -> tuple[Value, ...]:
-        """What an expression may be, of clients and what acts like one; nothing where it is something else."""
+        """Return the clients, and what acts like one, that an expression may be; empty if it is anything else."""
         if node is None:
             return ()
         key = (node, tuple(env.items()) if env else ())
         if key in self._known:
             return self._known[key]
-        if node in self._busy or len(self._busy) > _DEPTH:  # of what refers to itself nothing is known
+        if node in self._busy or len(self._busy) > _DEPTH:  # a value that refers to itself is unknown
             self._cut += 1
             return ()
         self._busy.add(node)
         cut = self._cut
         try:
-            found = tuple(dict.fromkeys(self._values(module, node, env or {})))
+            values = tuple(dict.fromkeys(self._values(module, node, env or {})))
         finally:
             self._busy.discard(node)
         if self._cut == cut or not self._busy:
-            self._known[key] = found
-        return found
+            self._known[key] = values
+        return values
 
     def _values(self, module: Module, node: ast.AST, env: Env) -> Iterable[Value]:
         match node:
@@ -85,12 +85,12 @@ class ValueReader(FunctionReader):
             case ast.IfExp() | ast.BoolOp():
                 return self._any_of(module, choices(node), env)
             case ast.JoinedStr() | ast.BinOp():
-                return [one for one in self._any_of(module, _text_parts(node), env) if one.what == TOKEN]
+                return [item for item in self._any_of(module, _text_parts(node), env) if item.what == TOKEN]
             case _:
                 return ()
 
     def _any_of(self, module: Module, nodes: Iterable[ast.expr], env: Env) -> list[Value]:
-        return [found for one in nodes for found in self.values(module, one, env)]
+        return [value for node in nodes for value in self.values(module, node, env)]
 
     # ------------------------------------------------------------ names
 
@@ -98,16 +98,16 @@ class ValueReader(FunctionReader):
         scope, bindings = module.bindings(node)
         if scope is None:
             return ()
-        found: list[Value] = []
-        for one in bindings:
-            found += self._bound(module, one, env)
-        return found
+        values: list[Value] = []
+        for binding in bindings:
+            values += self._bound(module, binding, env)
+        return values
 
     def _bound(self, module: Module, binding: Binding, env: Env) -> Iterable[Value]:
         if binding.how == "value":
             return self.values(module, binding.value, env)
         if binding.how == "enter":
-            return [entered(one) for one in self.values(module, binding.value, env)]
+            return [entered(value) for value in self.values(module, binding.value, env)]
         if binding.how == "item":
             return self._items(module, binding.value, env)
         if binding.how == "parameter" and isinstance(binding.node, ast.arg):
@@ -120,7 +120,7 @@ class ValueReader(FunctionReader):
         return ()
 
     def _items(self, module: Module, node: ast.AST | None, env: Env) -> Iterable[Value]:
-        """What a loop over an expression goes through: MCP servers and clients that were put into a list."""
+        """Return the items of a loop over an expression: MCP servers and clients that were put into a list."""
         for home, meant, inner in self._meanings(module, node, env):
             match meant:
                 case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
@@ -133,7 +133,7 @@ class ValueReader(FunctionReader):
     def _meanings(
         self, module: Module, node: ast.AST | None, env: Env, depth: int = 0
     ) -> Iterator[tuple[Module, ast.AST, Env]]:
-        """The expressions that one may stand for, through names, parameters and helpers."""
+        """Yield the expressions that an expression may stand for, through names, parameters and helpers."""
         if node is None or depth > _MEANINGS:
             return
         called = self.called(module, node.func) if isinstance(node, ast.Call) else None
@@ -142,8 +142,8 @@ class ValueReader(FunctionReader):
                 if binding.how == "value":
                     yield from self._meanings(module, binding.value, env, depth + 1)
                 elif isinstance(binding.node, ast.arg):
-                    for home, given in self._handed(module, binding.node, binding.value):
-                        yield from self._meanings(home, given, env, depth + 1)
+                    for home, passed in self._handed(module, binding.node, binding.value):
+                        yield from self._meanings(home, passed, env, depth + 1)
         elif isinstance(node, ast.Call) and called is not None:
             if not self.facts(*called).is_tool:
                 inner = self.env_of(module, node, *called, env)
@@ -163,31 +163,31 @@ class ValueReader(FunctionReader):
         if what is not None:
             return user(what)
         asked = self._asked_for(module, node, default)
-        if is_header(node.arg) or any(is_header(home.text_of(argument(one, None, "alias"))) for home, one in asked):
+        if is_header(node.arg) or any(is_header(home.text_of(argument(item, None, "alias"))) for home, item in asked):
             return user(TOKEN)
-        found = [value for home, given in self._handed(module, node, default) for value in self.values(home, given)]
-        if not found and node.annotation is not None and (what := self._client_type(module, node.annotation)):
+        values = [value for home, passed in self._handed(module, node, default) for value in self.values(home, passed)]
+        if not values and node.annotation is not None and (what := self._client_type(module, node.annotation)):
             return [Value("given", what)]
-        return found
+        return values
 
     def _handed(self, module: Module, node: ast.arg, default: ast.AST | None) -> Iterator[tuple[Module, ast.expr]]:
-        """What a parameter is given: by the function's callers, and by the dependency that FastAPI asks for it."""
+        """Yield the arguments for a parameter: from the function's callers, and from the dependency that FastAPI calls."""
         function = module.parent[node]
         assert isinstance(function, FUNCTIONS)
         for home, call in self._callers.get(function, []):
-            given = self.passed(module, function, call).get(node)
-            if given is not None:
-                yield home, given
+            passed = self.passed(module, function, call).get(node)
+            if passed is not None:
+                yield home, passed
         for home, asked in self._asked_for(module, node, default):
             if last(home.dotted(asked.func)) in ("Depends", "Security") and asked.args:
                 called = self.called(home, asked.args[0])
                 if called is not None and called[1] is not function:
-                    steps = [one.value for one in called[0].yields(called[1]) if one.value is not None]
-                    yield from ((called[0], one) for one in (*called[0].returns(called[1]), *steps))
+                    steps = [item.value for item in called[0].yields(called[1]) if item.value is not None]
+                    yield from ((called[0], returned) for returned in (*called[0].returns(called[1]), *steps))
 
     def _asked_for(self, module: Module, node: ast.arg, default: ast.AST | None) -> list[tuple[Module, ast.Call]]:
-        """``Header(…)`` and ``Depends(…)`` of a parameter: its default, or in its annotation."""
-        found = [(module, default)] if isinstance(default, ast.Call) else []
+        """Return ``Header(…)`` and ``Depends(…)`` of a parameter, from its default or its annotation."""
+        calls = [(module, default)] if isinstance(default, ast.Call) else []
         origin = module.origin(node.annotation) if node.annotation is not None else None
         if (
             isinstance(origin, tuple)
@@ -195,26 +195,26 @@ class ValueReader(FunctionReader):
             and isinstance(origin[1].slice, ast.Tuple)
         ):
             home, annotation = origin[0], origin[1].slice
-            found += [(home, one) for one in annotation.elts if isinstance(one, ast.Call)]
-        return found
+            calls += [(home, element) for element in annotation.elts if isinstance(element, ast.Call)]
+        return calls
 
     def passed(self, home: Module, function: Function, call: ast.Call) -> dict[ast.arg, ast.expr]:
-        """The arguments of a call, by the function's parameters. A method's own object is passed over."""
+        """Return the arguments of a call, by the function's parameters. A method's own object is left out."""
         if unpacks(call):
             return {}
         wanted = parameters(function)
         if home.class_of(function) is not None and isinstance(call.func, (ast.Attribute, ast.Name)):
-            static = "staticmethod" in {ast.unparse(one) for one in getattr(function, "decorator_list", [])}
+            static = "staticmethod" in {ast.unparse(entry) for entry in getattr(function, "decorator_list", [])}
             wanted = wanted if static else wanted[1:]
-        by_name = {one.arg: one for one in wanted}
-        given = dict(zip(wanted, call.args, strict=False))
-        given |= {by_name[one.arg]: one.value for one in call.keywords if one.arg in by_name}
-        return given
+        by_name = {item.arg: item for item in wanted}
+        passed = dict(zip(wanted, call.args, strict=False))
+        passed |= {by_name[keyword.arg]: keyword.value for keyword in call.keywords if keyword.arg in by_name}
+        return passed
 
     def env_of(self, module: Module, call: ast.Call, home: Module, function: Function, env: Env) -> Env:
-        """What the parameters hold in this call."""
-        given = self.passed(home, function, call)
-        return {**env, **{one: self.values(module, given[one], env) for one in given}}
+        """Return the values of the parameters in this call."""
+        passed = self.passed(home, function, call)
+        return {**env, **{item: self.values(module, passed[item], env) for item in passed}}
 
     # ------------------------------------------------------------ attributes
 
@@ -224,40 +224,40 @@ class ValueReader(FunctionReader):
         owner = self.owner(module, node.value)
         if owner is not None:
             return self._of_object(module, owner, node.attr)
-        found = [_attribute_of(one, node.attr) for one in self.values(module, node.value, env)]
-        if not found:
+        values = [_attribute_of(value, node.attr) for value in self.values(module, node.value, env)]
+        if not values:
             origin = module.origin(node)
             if isinstance(origin, tuple) and origin[1] is not node and isinstance(origin[1], ast.expr):
                 return self.values(*origin)
             return self._given_to_object(module, node, env)
-        return [one for one in found if one is not None]
+        return [item for item in values if item is not None]
 
     def _given_to_object(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
-        """What an object of the project's own was made with: ``Headers(token=token).token``."""
+        """Yield the values that one of the project's own objects was made with: ``Headers(token=token).token``."""
         if node.attr not in self._given:
             return
         for home, meant, inner in self._meanings(module, node.value, env):
-            if isinstance(meant, ast.Call) and (given := argument(meant, None, node.attr)) is not None:
+            if isinstance(meant, ast.Call) and (passed := argument(meant, None, node.attr)) is not None:
                 origin = home.origin(meant.func)
                 if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef):
-                    yield from self.values(home, given, inner)
+                    yield from self.values(home, passed, inner)
 
     def _of_object(self, module: Module, owner: ast.ClassDef, name: str) -> Iterable[Value]:
-        found: list[Value] = []
+        values: list[Value] = []
         for value in self.stored(module, owner, name):
-            found += self.values(module, value)
+            values += self.values(module, value)
         for binding in module.body[owner].names.get(name, []):
-            found += self._bound(module, binding, {})
+            values += self._bound(module, binding, {})
             if isinstance(binding.value, FUNCTIONS) and _is_property(module, binding.value):
-                found += self.returned(module, binding.value, {})
-        return found
+                values += self.returned(module, binding.value, {})
+        return values
 
     # ------------------------------------------------------------ calls
 
     def _called(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
-        found = of_class(self, module, node, env) or of_library(self, module, node, env)
-        if found:
-            return found
+        values = of_class(self, module, node, env) or of_library(self, module, node, env)
+        if values:
+            return values
         entering = kit_name(module, node.func)
         if entering == "current_session":
             return user(SESSION)
@@ -267,40 +267,40 @@ class ValueReader(FunctionReader):
         if called is not None:
             return self.returned(*called, self.env_of(module, node, *called, env))
         name = last(module.dotted(node.func))
-        if name == "get_user_workspace_client":  # of the platform's templates
+        if name == "get_user_workspace_client":  # defined in the platform's templates
             return user("WorkspaceClient")
         if name == "DatabricksMultiServerMCPClient" and node.args:
-            return [one for one in self._items(module, node.args[0], env) if one.who == "user"][:1]
+            return [item for item in self._items(module, node.args[0], env) if item.who == "user"][:1]
         return of_method(self, module, node, env) or self._variable(module, node)
 
     def _variable(self, module: Module, node: ast.Call) -> Iterable[Value]:
-        """What a context variable was set to."""
+        """Return the values that a context variable was set to."""
         if not isinstance(node.func, ast.Attribute) or node.func.attr != "get":
             return ()
         made = self.context_variable(module, node.func.value)
-        return [found for home, one in self._set.get(made, []) for found in self.values(home, one)] if made else ()
+        return [value for home, item in self._set.get(made, []) for value in self.values(home, item)] if made else ()
 
     def returned(self, module: Module, function: Function, env: Env) -> Iterable[Value]:
-        """What a function returns; nothing for a tool, whose result is data."""
+        """Return the values that a function returns; none for a tool, whose result is data."""
         if self.facts(module, function).is_tool:
             return ()
-        return [found for one in module.returns(function) for found in self.values(module, one, env)]
+        return [value for returned in module.returns(function) for value in self.values(module, returned, env)]
 
 
 def _text_parts(node: ast.JoinedStr | ast.BinOp) -> list[ast.expr]:
-    """What a text is put together from."""
+    """Return the parts that make up a text."""
     if isinstance(node, ast.JoinedStr):
-        return [one.value for one in node.values if isinstance(one, ast.FormattedValue)]
+        return [value.value for value in node.values if isinstance(value, ast.FormattedValue)]
     return [node.left, node.right] if isinstance(node.op, ast.Add) else []
 
 
 def choices(node: ast.IfExp | ast.BoolOp) -> list[ast.expr]:
-    """The expressions that a choice is between."""
+    """Return the expressions that a choice is between."""
     return node.values if isinstance(node, ast.BoolOp) else [node.body, node.orelse]
 
 
 def _is_entered(module: Module, call: ast.Call) -> bool:
-    """Whether a call is used as a context manager, and not as a decorator."""
+    """Return whether a call is used as a context manager, and not as a decorator."""
     above = module.parent[call]
     if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute):
         return above.func.attr in ENTERS
@@ -309,7 +309,7 @@ def _is_entered(module: Module, call: ast.Call) -> bool:
 
 def _is_property(module: Module, function: Function) -> bool:
     decorators = [] if isinstance(function, ast.Lambda) else function.decorator_list
-    return any(last(module.dotted(one)) in ("property", "cached_property") for one in decorators)
+    return any(last(module.dotted(decorator)) in ("property", "cached_property") for decorator in decorators)
 
 
 def _attribute_of(value: Value, name: str) -> Value | None:

@@ -1,4 +1,4 @@
-"""The files that are checked together: which of them can matter, and the modules that they import."""
+"""Find the files that are checked together: those that may matter, and the modules that they import."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from obo_kit.analysis.check._sources import SourceError, read
 
 __all__ = ["Project"]
 
-# Without one of these words a file neither has a user's client nor declares anything. They may be part of others.
+# A file without any of these words neither has a user's client nor declares anything. They may be part of other words.
 _WORDS = (b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client")
-# With one of these it may log an agent that does: with a policy, or from a file that it names.
+# A file with one of these may log an agent that does: with a policy, or from a file that it names.
 _LOGS = (b"log_model", b"save_model")
 _POLICY = b"auth_policy"
 _FILE = re.compile(rb"[\"']([\w./-]+\.py)[\"']")
-# Dear to search for, and only where a word of theirs stands.
+# Slow patterns, searched for only if a file has one of their words.
 _PATTERNS = (
     (b"forwarded", re.compile(rb"x.forwarded.access.token")),
     (b"client(", re.compile(rb"(?:workspace|search)client\([^)]{0,300}token")),
@@ -32,7 +32,7 @@ _RUN = re.compile(rb"%run[ \t]+[\"']?\./(\w+)")
 
 
 def _about_users(content: bytes) -> bool:
-    """Whether the text of a file may be about users."""
+    """Return whether the text of a file may be about users."""
     lowered = content.lower()
     return any(word in lowered for word in _WORDS) or any(
         word in lowered and pattern.search(lowered) is not None for word, pattern in _PATTERNS
@@ -56,7 +56,7 @@ class Project:
         """Read a file, once.
 
         Raises:
-            SourceError: It cannot be read, or is not Python.
+            SourceError: The file cannot be read, or is not Python.
         """
         path = self.resolved(path)
         if path not in self._modules:
@@ -64,18 +64,18 @@ class Project:
         return self._modules[path]
 
     def add(self, path: Path, content: bytes) -> None:
-        """Take a file's content from elsewhere than the disk."""
+        """Add a file whose content does not come from the disk."""
         self._contents[self.resolved(path)] = content
 
     def matters(self, path: Path, inside: Path | None = None) -> bool:
-        """Whether a file, or one that it imports, may be about users: only then it is worth parsing.
+        """Return whether a file, or one that it imports, may be about users. Only then it is worth parsing.
 
         Args:
             path: The file.
-            inside: The folder that it was found in, which a symbolic link must not lead out of.
+            inside: The folder that it was found in. A symbolic link must not lead out of it.
 
         Raises:
-            SourceError: It cannot be read.
+            SourceError: The file cannot be read.
         """
         self._read(path, inside)
         path, seen = self.resolved(path), set[Path]()
@@ -94,18 +94,18 @@ class Project:
             if known:
                 self._matters[path] = True
                 return True
-        # None of them matters, whoever asks.
+        # None of the files that were visited matters, so remember that for all of them.
         self._matters |= dict.fromkeys(seen, False)
         return False
 
     def logs(self, path: Path) -> bool:
-        """Whether a file may log an agent: then only what is about that is looked for."""
+        """Return whether a file may log an agent. Then only the rules about logging apply to it."""
         path = self.resolved(path)
         content = self._content(path)
         if not any(word in content for word in _LOGS):
             return False
         named = (path.parent / name.decode() for name in _FILE.findall(content))
-        return _POLICY in content or any(self.matters(one) for one in named if one.is_file())
+        return _POLICY in content or any(self.matters(item) for item in named if item.is_file())
 
     def _read(self, path: Path, inside: Path | None) -> None:
         known = self.resolved(path)
@@ -118,7 +118,7 @@ class Project:
                 raise SourceError(error.strerror or str(error)) from None
 
     def _content(self, path: Path) -> bytes:
-        """The content of a file that another one imports; nothing where it cannot be read."""
+        """Return the content of a file that another file imports; empty if it cannot be read."""
         try:
             self._read(path, None)
         except SourceError:
@@ -146,7 +146,7 @@ class Project:
         return not first or first == folder.name or first in self._names(folder)
 
     def followed(self, importer: Module, dotted: str) -> Module | None:
-        """The helper module that an import names, where it lies in the importer's folder (or its package's)."""
+        """Return the helper module that an import names, if it is in the importer's folder (or its package's)."""
         key = importer.path, dotted
         if key not in self._followed:
             self._followed[key] = None  # modules may import each other
@@ -154,7 +154,7 @@ class Project:
         return self._followed[key]
 
     def named(self, beside: Module, path: str) -> Module | None:
-        """The module of a file that is named relative to another."""
+        """Return the module of a file whose path is relative to another."""
         file = beside.path.parent / path
         try:
             return self.module(file) if file.is_file() else None
@@ -162,16 +162,16 @@ class Project:
             return None
 
     def _find(self, importer: Module, dotted: str) -> Module | None:
-        for found in self._paths(importer.path.parent, dotted):
-            if found != importer.path:
+        for path in self._paths(importer.path.parent, dotted):
+            if path != importer.path:
                 try:
-                    return self.module(found)
+                    return self.module(path)
                 except SourceError:
                     return None
         return None
 
     def _paths(self, folder: Path, dotted: str) -> tuple[Path, ...]:
-        """The files that an import may mean, in the importer's folder or its package's."""
+        """Yield the files that an import may mean, in the importer's folder or its package's."""
         key = folder, dotted
         if key not in self._meant:
             self._meant[key] = tuple(self._meanings(folder, dotted)) if self._begins_here(folder, dotted) else ()
@@ -184,9 +184,9 @@ class Project:
             folder = folder.parent
         roots = [folder, *([folder.parent] if not level and parts and parts[0] == folder.name else [])]
         for root in roots:
-            found = self._file(root.joinpath(*parts))
-            if found is not None:
-                yield found
+            file = self._file(root.joinpath(*parts))
+            if file is not None:
+                yield file
 
     def _file(self, base: Path) -> Path | None:
         if base not in self._files:
@@ -196,11 +196,11 @@ class Project:
     def _look_for(self, base: Path) -> Path | None:
         inside = self.resolved(base.parent)
         candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
-        files = (self.resolved(one) for one in candidates if one.is_file())
-        return next((one for one in files if one.is_relative_to(inside)), None)
+        files = (self.resolved(candidate) for candidate in candidates if candidate.is_file())
+        return next((file for file in files if file.is_relative_to(inside)), None)
 
     def _names(self, folder: Path) -> frozenset[str]:
-        """What can be imported from a folder."""
+        """Return the names that can be imported from a folder."""
         if folder not in self._folders:
             try:
                 self._folders[folder] = frozenset(name.removesuffix(".py") for name in os.listdir(folder))
@@ -218,4 +218,4 @@ class Project:
     def directly_imported(self, module: Module) -> list[Module]:
         """Return the helper modules that a module imports itself."""
         imported = (self.followed(module, dotted) for dotted in module.imports)
-        return [one for one in dict.fromkeys(imported) if one is not None]
+        return [item for item in dict.fromkeys(imported) if item is not None]

@@ -1,4 +1,4 @@
-"""Which requests the calls of a client's methods send, and the scopes that open them."""
+"""Find the requests that calls of a client's methods send, and the scopes that open them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENDPOINTS: Final = "/api/2.0/vector-search/endpoints"
 _MODELS: Final = "/serving-endpoints"
 _GENIE: Final = (("POST", "/api/2.0/genie/spaces/{}/start-conversation"),)
 _SEARCH: Final = (("GET", _INDEX), ("POST", f"{_INDEX}/query"))
-# What clients other than the SDK's send: by their class, and what is reached from it; ``""``: when it is built or used.
+# The requests of clients other than the SDK's, by class and attribute path; an empty path means building or using it.
 _REQUESTS: Final[Mapping[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("VectorSearchClient", "get_index"): (("GET", _INDEX),),
     ("VectorSearchClient", "get_async_index"): (("GET", _INDEX),),
@@ -47,11 +47,11 @@ _REQUESTS: Final[Mapping[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("GenieAgent", ""): _GENIE,
 }
 _SAME: Final = {"AISearchClient": "VectorSearchClient", "AsyncDatabricksOpenAI": "DatabricksOpenAI"}
-# Where an MCP client takes its address.
+# The argument that holds an MCP client's address.
 _ADDRESS: Final = {"DatabricksMCPClient": "server_url", "DatabricksMCPServer": "url", "McpServer": "url"} | {
     "McpServerToolkit": "url"
 }
-# Class methods that put an MCP server's address together, and from what.
+# Class methods that build an MCP server's address, and the arguments that they build it from.
 _ADDRESS_OF: Final = {
     "from_uc_function": "/api/2.0/mcp/functions/{}/{}",
     "from_vector_search": "/api/2.0/mcp/vector-search/{}/{}",
@@ -61,12 +61,12 @@ Requests: TypeAlias = "tuple[tuple[str, str], ...] | None"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Use:
-    """The user's client is used.
+    """One use of the user's client.
 
     Attributes:
         place: The call, in the tool's own file.
         title: What is called, for people.
-        routes: What it reaches; ``None`` where that is not known in full.
+        routes: What it reaches; ``None`` if that is not known in full.
     """
 
     place: ast.Call
@@ -74,33 +74,33 @@ class Use:
     routes: tuple[Route, ...] | None
 
     def missing(self, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What is certainly not held: scopes that are all needed, and scopes of which any one would do."""
+        """Return what certainly lacks: scopes that are all needed, and scopes of which any one is enough."""
         needed: dict[str, None] = {}
         choice: dict[str, None] = {}
         for route in self.routes or ():
             if opened_by_any(route):
                 continue
-            found, lacking = route_verdict(route, held)
-            if found is Verdict.MISSING:
+            answer, lacking = route_verdict(route, held)
+            if answer is Verdict.MISSING:
                 needed |= dict.fromkeys(lacking if route.all_of else lacking[:1])
                 choice |= dict.fromkeys(lacking)
         return tuple(needed), tuple(choice)
 
 
 def opened_by_any(route: Route) -> bool:
-    """Whether nearly any scope opens it, or is said to, as with who the user is: every user's token holds one."""
+    """Return whether nearly any scope opens a route, as with the user's own entry: every user's token holds one."""
     return len(route.any_of) + len(route.doubtful) > 20
 
 
 def use_of(place: ast.Call, requests: Requests, title: str) -> Use:
-    """Return what requests reach, of those that the catalogue knows."""
-    routes = None if requests is None else [route_for(*one) for one in requests]
-    known = tuple(one for one in routes or () if one is not None)
+    """Return what requests reach, limited to routes that the catalogue knows."""
+    routes = None if requests is None else [route_for(*request) for request in requests]
+    known = tuple(route for route in routes or () if route is not None)
     return Use(place=place, title=title, routes=None if routes is None or len(known) < len(routes) else known)
 
 
 def requests_of(module: Module, value: Value, call: ast.Call) -> Requests:
-    """Return the requests of a call; ``None`` where they are not known."""
+    """Return the requests of a call; ``None`` if they are not known."""
     if value.what == "WorkspaceClient":
         return _of_workspace(module, value, call)
     if value.what in (SESSION, TOKEN):
@@ -111,7 +111,7 @@ def requests_of(module: Module, value: Value, call: ast.Call) -> Requests:
     if built and not value.path and value.what.endswith(("OpenAI", "Provider")):
         return ()
     if built and value.path and not value.what.endswith("OpenAI"):
-        return ()  # noted when it was built
+        return ()  # its requests were recorded when it was built
     return _REQUESTS.get((_SAME.get(value.what, value.what), ".".join(value.path).removesuffix(".stream")))
 
 
@@ -121,7 +121,7 @@ def _of_workspace(module: Module, value: Value, call: ast.Call) -> Requests:
         method, path = (module.text_of(argument(call, at, key)) for at, key in enumerate(("method", "path")))
         return ((method, path),) if method and path and path.startswith("/") else None
     sent = scopes_for(name)
-    return None if sent is None else tuple((one.request.method, one.request.path) for one in sent)
+    return None if sent is None else tuple((item.request.method, item.request.path) for item in sent)
 
 
 def _of_address(module: Module, value: Value, call: ast.Call) -> Requests:

@@ -1,4 +1,4 @@
-"""`check`: reads agents' source without running it, and finds what goes wrong with users' identities and scopes."""
+"""`check`: read agents' source without running it, and find mistakes with users' identities and scopes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from obo_kit.analysis.check.rules import RULES, Hit, Rule
 __all__ = ["Finding", "Report", "check", "fix", "python_files"]
 
 _NOQA: Final = re.compile(r"#\s*noqa(?P<codes>:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
-# Folders that hold no agent of the author's. Files of tests break the rules on purpose; named, they are checked.
+# Folders that contain no agent of the author's. Test files break the rules on purpose, so they are checked only if named.
 _LEFT_OUT: Final = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages", "venv"})
-# The series of rules about what is logged, which a file without a word of users may break.
+# The series of rules about logging. A file without a word about users may break them.
 _ABOUT_LOGGING: Final = "OBO4"
 _TESTS: Final = re.compile(r"test_.*|.*_test|conftest")
 
@@ -35,15 +35,15 @@ class Finding:
     """A rule is broken, and where.
 
     Attributes:
-        code: The rule's.
+        code: The rule's code.
         path: The file, as it was named.
         line: From 1.
         column: From 1, in characters.
         end_line: From 1.
-        end_column: From 1, in characters; the first one behind.
+        end_column: From 1, in characters: the first one after the place.
         message: What is wrong there.
-        edits: What `fix` does about it; empty where the author must.
-        cell: The cell of a notebook, from 1; the lines are counted in it.
+        edits: The edits that `fix` makes; empty if only the author can fix it.
+        cell: The cell of a notebook, from 1. Lines are counted within it.
         excerpt: The line, as it is written.
     """
 
@@ -61,13 +61,13 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What was found.
+    """The result of a check.
 
     Attributes:
         findings: In the order of the files and their lines.
         unreadable: The files that could not be read as Python, and why.
-        files: How many were read. Those of a folder that cannot matter are counted and not parsed.
-        named_unreadable: Whether one of the unreadable was asked for by name.
+        files: The number of files that were read. Files of a folder that cannot matter are counted but not parsed.
+        named_unreadable: Whether one of the unreadable files was named by the caller.
     """
 
     findings: tuple[Finding, ...]
@@ -77,19 +77,19 @@ class Report:
 
 
 def python_files(paths: Iterable[Path], exclude: Sequence[str] = ()) -> dict[Path, Path | None]:
-    """The files to check, and the folder that each was found in; none for one that was named. Tests are left out.
+    """Return the files to check, each with the folder that it was found in; None for a named file. Tests are left out.
 
     Args:
         paths: Files and folders.
-        exclude: Patterns for names or paths of files and folders to leave out, as ``fnmatch`` reads them.
+        exclude: Patterns for names or paths of files and folders to leave out, as for ``fnmatch``.
     """
-    found: dict[Path, Path | None] = {}
+    files: dict[Path, Path | None] = {}
     for path in paths:
         if path.is_dir():
-            found |= {inside: path for inside in _in_folder(path, exclude) if inside not in found}
+            files |= {inside: path for inside in _in_folder(path, exclude) if inside not in files}
         elif not _excluded(path, path.name, exclude):
-            found[path] = None
-    return found
+            files[path] = None
+    return files
 
 
 def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Path]:
@@ -118,12 +118,12 @@ def check(
     exclude: Sequence[str] = (),
     stdin: tuple[Path, bytes] | None = None,
 ) -> Report:
-    """Check files and folders. Nothing of them is imported or run.
+    """Check files and folders. Nothing in them is imported or run.
 
     Args:
-        paths: Python files, notebooks, and folders to look for them in.
-        select: The beginnings of the codes to look for; all by default.
-        ignore: The beginnings of the codes to leave out. They win over ``select``.
+        paths: Python files, notebooks, and folders to search for them.
+        select: The first characters of the codes to look for; all codes by default.
+        ignore: The first characters of the codes to leave out. They win over ``select``.
         exclude: Patterns for files and folders to leave out.
         stdin: One more file: the path that it stands for, and its content.
     """
@@ -137,7 +137,7 @@ def check(
     agents, unreadable = _read(project, reader, files)
     about_users = _about_users(project, reader, files, agents)
     about_logging = [rule for rule in rules if rule.code.startswith(_ABOUT_LOGGING)]
-    # Only now, when all callers are known.
+    # Only now, because all callers are known.
     findings = [
         finding
         for path in files
@@ -157,7 +157,7 @@ def check(
 def _read(
     project: Project, reader: Reader, files: Mapping[Path, Path | None]
 ) -> tuple[dict[Path, Agent], list[tuple[Path, str]]]:
-    """Read the files that are worth it; and say which could not be read."""
+    """Read the files that are worth it. Return the agents, and the files that could not be read."""
     agents: dict[Path, Agent] = {}
     unreadable: list[tuple[Path, str]] = []
     for path, folder in files.items():
@@ -172,7 +172,7 @@ def _read(
 def _about_users(
     project: Project, reader: Reader, files: Iterable[Path], agents: Mapping[Path, Agent]
 ) -> dict[Path, Agent]:
-    """The files that are about users, and what they hand a client to."""
+    """Return the files that are about users, and the files that they pass a client to."""
     about = {path: agent for path, agent in agents.items() if project.matters(path)}
     by_path = {project.resolved(path): path for path in files}
     for agent in list(about.values()):
@@ -188,7 +188,7 @@ def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
     module = agent.module
     helpers: dict[Module, None] = {}
     for call in module.calls:
-        if not any(agent.reader.held(module, one) is not None for one in arguments(call)):
+        if not any(agent.reader.held(module, passed) is not None for passed in arguments(call)):
             continue
         origin = module.origin(call.func)
         if origin is None and isinstance(call.func, ast.Attribute):
@@ -214,11 +214,11 @@ def _findings(path: Path, agent: Agent, rules: Sequence[Rule]) -> list[Finding]:
 
 
 def fix(report: Report) -> list[Path]:
-    """Write what can be mended into the files, and return those that changed. Check again afterwards."""
+    """Write the possible fixes into the files, and return the files that changed. Check again afterwards."""
     changed: list[Path] = []
-    for path in dict.fromkeys(one.path for one in report.findings if one.edits):
+    for path in dict.fromkeys(finding.path for finding in report.findings if finding.edits):
         module = Project().module(path)
-        edits = [edit for one in report.findings if one.path == path for edit in one.edits]
+        edits = [edit for item in report.findings if item.path == path for edit in item.edits]
         path.write_bytes(apply(module.text, edits).encode(module.source.encoding))
         changed.append(path)
     return changed
@@ -256,7 +256,7 @@ def _order(finding: Finding) -> tuple[int, int, int, str, str]:
 
 
 def _suppressed(code: str, hit: Hit, lines: Sequence[str]) -> bool:
-    """Whether the first or the last line says `# noqa`, of everything or of this code."""
+    """Return whether the first or the last line has a `# noqa` for everything or for this code."""
     for number in {hit.node.lineno, hit.node.end_lineno or hit.node.lineno}:
         comment = _NOQA.search(lines[number - 1])
         if comment is not None:

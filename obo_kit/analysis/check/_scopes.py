@@ -1,4 +1,4 @@
-"""Scopes and bindings, by Python's rules, and the way through a syntax tree."""
+"""Scopes and bindings by Python's rules, and walks through a syntax tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIELDS = {
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
-TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
+TRIES: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` exists since Python 3.11
 
 
 @dataclass(eq=False, slots=True)
@@ -34,9 +34,9 @@ class Binding:
     Attributes:
         node: The place.
         how: ``value``: an expression is assigned; ``enter``: ``with <value> as``; ``item``: ``for … in <value>``; ``import``;
-            ``def``: a function or class; ``parameter``; ``other``: something that is not looked into.
+            ``def``: a function or class; ``parameter``; ``other``: anything that is not followed.
         value: The expression, the definition, or a parameter's default.
-        imported: The dotted name that is imported.
+        imported: The dotted name of an import.
     """
 
     node: ast.AST
@@ -53,14 +53,14 @@ class Scope:
     parent: Scope | None
     names: dict[str, list[Binding]] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
-    elsewhere: dict[str, Scope] = field(default_factory=dict)  # declared `global` or `nonlocal`
+    elsewhere: dict[str, Scope] = field(default_factory=dict)  # names declared `global` or `nonlocal`
 
     def bind(self, name: str, binding: Binding) -> None:
         """Add a binding of a name, in the scope where it takes effect."""
         self.elsewhere.get(name, self).names.setdefault(name, []).append(binding)
 
     def home(self, name: str) -> Scope | None:
-        """The scope that a name in this one refers to, by Python's rules."""
+        """Return the scope that a name in this one refers to, by Python's rules."""
         if name in self.elsewhere:
             return self.elsewhere[name]
         scope: Scope | None = self
@@ -71,7 +71,7 @@ class Scope:
         return None
 
     def within(self, node: ast.AST) -> bool:
-        """Whether it is the scope of a function or class, or of something inside of it."""
+        """Return whether it is the scope of a function or class, or of something inside it."""
         scope: Scope | None = self
         while scope is not None and scope.node is not node:
             scope = scope.parent
@@ -80,41 +80,43 @@ class Scope:
 
 @dataclass(eq=False, slots=True)
 class Store:
-    """Something is put where it stays: ``target = value`` for an attribute, an item, or a name declared global."""
+    """An assignment to a place that may stay: ``target = value`` for an attribute, an item, or a name declared global."""
 
     target: ast.expr
     value: ast.expr
 
 
 def parameters(function: Function) -> list[ast.arg]:
-    """All parameters, in order."""
-    given = function.args
-    several = [one for one in (given.vararg, given.kwarg) if one is not None]
-    return [*given.posonlyargs, *given.args, *given.kwonlyargs, *several]
+    """Return all parameters, in order."""
+    signature = function.args
+    several = [item for item in (signature.vararg, signature.kwarg) if item is not None]
+    return [*signature.posonlyargs, *signature.args, *signature.kwonlyargs, *several]
 
 
 def defaults(function: Function) -> dict[ast.arg, ast.expr]:
-    given = function.args
-    positional = [*given.posonlyargs, *given.args]
-    found = dict(zip(reversed(positional), reversed(given.defaults), strict=False))
-    found |= {one: default for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default}
-    return found
+    signature = function.args
+    positional = [*signature.posonlyargs, *signature.args]
+    default_of = dict(zip(reversed(positional), reversed(signature.defaults), strict=False))
+    default_of |= {
+        item: default for item, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True) if default
+    }
+    return default_of
 
 
 def children(node: ast.AST) -> list[ast.AST]:
     """Return the nodes right inside of a node that have a place in the text, in its order: no contexts, no operators."""
-    found: list[ast.AST] = []
+    nodes: list[ast.AST] = []
     for name in _FIELDS[node.__class__]:
         inside = getattr(node, name)
         if inside.__class__ is list:
-            found += [one for one in inside if isinstance(one, ast.AST)]
+            nodes += [item for item in inside if isinstance(item, ast.AST)]
         elif isinstance(inside, ast.AST):
-            found.append(inside)
-    return found
+            nodes.append(inside)
+    return nodes
 
 
 def walk(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
-    """What is inside of a node in the order of the text, without itself. A function's own body counts as inside of it."""
+    """Yield what is inside a node, in the order of the text, without the node. A function's own body is inside it."""
     pending = inside_of(node)[::-1]
     while pending:
         child = pending.pop()

@@ -1,4 +1,4 @@
-"""Files as people have them, read as Python: modules, notebooks, and lines that only a notebook runs."""
+"""Read files as Python: modules, notebooks, and lines that only a notebook runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RUN: Final = re.compile(
     r"[ \t]*(?:# MAGIC )?%run[ \t]+[\"']?\./(?P<module>[A-Za-z_]\w*)(?:\.py|\.ipynb)?[\"']?[ \t]*$"
 )
 _EXPORTED: Final = "# Databricks notebook source"
-# What the grammar of a later Python has, and how to tell it.
+# Grammar of later Python versions, and a pattern that recognises it.
 _LATER: Final = (
     ((3, 14), "except without parentheses", re.compile(r"^[ \t]*except[ \t]+\w[\w.]*[ \t]*,[^:()]*:", re.MULTILINE)),
     ((3, 14), "a template string", re.compile(r"(?<![\w])[rR]?t[rR]?[\"']")),
@@ -48,10 +48,10 @@ class Source:
 
     Attributes:
         path: The file.
-        text: The text as people see it; a notebook's code cells one after the other.
-        encoding: The file's.
+        text: The text as people see it. A notebook's code cells follow one another.
+        encoding: The file's encoding.
         cells: The first line of each code cell of a notebook, counted in ``text``, with the number of the cell.
-        code: The text as Python reads it; the same number of lines.
+        code: The text as Python reads it, with the same number of lines.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Source:
         """Return the syntax tree.
 
         Raises:
-            SourceError: It is not Python, or that of a later version.
+            SourceError: The text is not Python, or is of a later version of Python.
         """
         try:
             return self._parsed(self.code)
@@ -88,7 +88,7 @@ class Source:
     def _parsed(self, code: str) -> ast.Module:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of others' escapes
+                warnings.simplefilter("ignore")  # the agent's own invalid escapes
                 return ast.parse(code, str(self.path))
         except (ValueError, RecursionError, MemoryError) as error:
             raise SourceError(f"cannot be parsed: {error}") from None
@@ -107,7 +107,7 @@ class Source:
 
 
 def read(path: Path, content: bytes | None = None) -> Source:
-    """Read a file, or what somebody has read of it.
+    """Read a file, or its content if it was read already.
 
     Raises:
         SourceError: It cannot be read, or is not text.
@@ -138,7 +138,7 @@ def _notebook(path: Path, content: bytes) -> Source:
             if cell["cell_type"] == "code"
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"is no notebook of format 4: {type(error).__name__}: {error}") from None
+        raise SourceError(f"is not a notebook of format 4: {type(error).__name__}: {error}") from None
     text: list[str] = []
     code: list[str] = []
     starts: list[tuple[int, int]] = []
@@ -152,7 +152,7 @@ def _notebook(path: Path, content: bytes) -> Source:
 
 
 def _cell(lines: list[str]) -> list[str]:
-    """A cell's code; of a cell in another language, nothing but its lines."""
+    """Return a cell's code; for a cell in another language, only its empty lines."""
     first = next((line.strip() for line in lines if line.strip()), "")
     if first.startswith("%%") or re.match(r"%(sql|md|scala|r|sh|fs)\b", first):
         word = re.match(r"%+(\w*)", first)
@@ -162,7 +162,7 @@ def _cell(lines: list[str]) -> list[str]:
 
 
 def _plain(lines: list[str]) -> list[str]:
-    """The lines, with Python in place of what only a notebook runs."""
+    """Return the lines, with Python in place of syntax that only a notebook runs."""
     plain: list[str] = []
     goes_on = False
     for line in lines:
@@ -182,6 +182,6 @@ def _plain(lines: list[str]) -> list[str]:
 
 
 def _brought(line: str) -> str:
-    """``%run ./helpers`` as the import that it amounts to."""
+    """Return ``%run ./helpers`` as the import that it amounts to."""
     run = _RUN.fullmatch(line.rstrip("\r"))
     return f"from .{run['module']} import *" if run is not None else line

@@ -1,4 +1,4 @@
-"""The way of the user's client through a tool and its helpers."""
+"""Follow the user's client through a tool and its helpers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Trail:
                 self._mention(module, node, env)
 
     def _inside(self, module: Module, node: ast.AST) -> Iterator[ast.AST]:
-        for one in walk(node, into_functions=False):
-            yield one
-            if isinstance(one, FUNCTIONS):
-                if self.reader.facts(module, one).is_tool:
+        for inner in walk(node, into_functions=False):
+            yield inner
+            if isinstance(inner, FUNCTIONS):
+                if self.reader.facts(module, inner).is_tool:
                     self.complete = False
                 else:
-                    yield from self._inside(module, one)
+                    yield from self._inside(module, inner)
 
     def _call(self, module: Module, call: ast.Call, env: Env, place: ast.Call) -> None:
         for value in self.reader.values(module, call.func, env):
@@ -70,14 +70,18 @@ class Trail:
         self.uses.append(use)
 
     def _mention(self, module: Module, node: ast.Name | ast.Attribute | ast.Call, env: Env) -> None:
-        """Where the client goes to, if it is somewhere that is not looked into, not everything is known."""
-        held = [one for one in self.reader.values(module, node, env) if one.who == "user" and one.what != "strategy"]
-        if not held:
+        """Record that not everything is known, if the client goes somewhere that is not followed."""
+        clients = [
+            value for value in self.reader.values(module, node, env) if value.who == "user" and value.what != "strategy"
+        ]
+        if not clients:
             return
         above = module.parent[node]
         while isinstance(above, (ast.Await, ast.IfExp, ast.BoolOp, ast.NamedExpr)):
             above = module.parent[above]
-        made = all(one.what in BUILT_ON and not one.what.endswith("OpenAI") and not one.path for one in held)
+        made = all(
+            client.what in BUILT_ON and not client.what.endswith("OpenAI") and not client.path for client in clients
+        )
         match above:
             case (
                 ast.Attribute()

@@ -1,4 +1,4 @@
-"""The words of the check: clients by name, whose they are, and how calls are read."""
+"""The vocabulary of the check: clients by name, whose they are, and the arguments of calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIENTS: Final = frozenset(
     {"WorkspaceClient", "VectorSearchClient", "AISearchClient", "DatabricksOpenAI", "AsyncDatabricksOpenAI", SESSION}
 )
 SEARCH: Final = frozenset({"VectorSearchClient", "AISearchClient"})
-# Where an official class takes the client it acts with: by position, if it can, and by keyword.
+# The argument that holds the client of an official class: its position, if it has one, and its keyword.
 BUILT_ON: Final[Mapping[str, tuple[int | None, str]]] = {
     "AsyncDatabricksOpenAI": (0, "workspace_client"),
     "ChatDatabricks": (None, "workspace_client"),
@@ -41,9 +41,9 @@ class Value:
     """A client, or what acts like one: a token, a session, an index, a tool.
 
     Attributes:
-        who: Whose it is; ``given``: it was handed over, or made with an identity that the source does not tell.
+        who: Whose it is; ``given``: it was passed, or made with an identity that the source does not tell.
         what: Its class, or ``token``.
-        path: What is reached from it: ``("genie", "ask_question")``.
+        path: The attributes that were followed from it: ``("genie", "ask_question")``.
     """
 
     who: Literal["user", "agent", "given"]
@@ -52,55 +52,61 @@ class Value:
 
 
 def last(dotted: str) -> str:
-    """The last part of a dotted name."""
+    """Return the last part of a dotted name."""
     return dotted.rpartition(".")[2]
 
 
 def official(module: Module, node: ast.AST) -> str:
-    """The name of what an expression names in Databricks' own packages; else nothing."""
+    """Return the name of an object in Databricks' own packages; empty for any other expression."""
     dotted = module.dotted(node)
     return last(dotted) if dotted.partition(".")[0] in _ROOTS else ""
 
 
 def built_class(module: Module, func: ast.AST) -> str:
-    """The official name that a call makes an object of, also by a class method such as ``McpServer.from_uc_function``."""
+    """Return the official class that a call makes an object of, also by a class method (``McpServer.from_uc_function``)."""
     owner, name = last(module.dotted(func).rpartition(".")[0]), official(module, func)
     return owner if name.startswith("from_") and owner in BUILT_ON else name
 
 
 def kit_name(module: Module, node: ast.AST) -> str:
-    """The name of what an expression names in this package; else nothing."""
+    """Return the name of an object in this package; empty for any other expression."""
     dotted = module.dotted(node)
     return last(dotted) if dotted.partition(".")[0] == "obo_kit" else ""
 
 
 def argument(call: ast.Call, position: int | None, keyword: str) -> ast.expr | None:
-    """The argument that is passed by position or keyword."""
-    for one in call.keywords:
-        if one.arg == keyword:
-            return one.value
+    """Return the argument that is passed by position or keyword."""
+    for item in call.keywords:
+        if item.arg == keyword:
+            return item.value
     if position is None or len(call.args) <= position:
         return None
-    return None if any(isinstance(one, ast.Starred) for one in call.args[: position + 1]) else call.args[position]
+    return (
+        None
+        if any(isinstance(argument, ast.Starred) for argument in call.args[: position + 1])
+        else call.args[position]
+    )
 
 
 def arguments(call: ast.Call) -> list[ast.expr]:
-    """All arguments of a call."""
-    return [*call.args, *(one.value for one in call.keywords)]
+    """Return all arguments of a call."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def unpacks(call: ast.Call) -> bool:
-    """Whether a call has arguments that cannot be seen: ``*args`` or ``**kwargs``."""
-    return any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords)
+    """Return whether a call has arguments that the source does not show: ``*args`` or ``**kwargs``."""
+    return any(isinstance(argument, ast.Starred) for argument in call.args) or any(
+        keyword.arg is None for keyword in call.keywords
+    )
 
 
 def is_nothing(node: ast.expr | None) -> bool:
-    """Whether an argument is left out, or ``None``."""
+    """Return whether an argument is omitted, or ``None``."""
     return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
 def opens_session(module: Module, node: ast.AST) -> bool:
-    """Whether a statement is a ``with`` that names the user for what is inside of it."""
+    """Return whether a statement is a ``with`` that names the user for its block."""
     if not isinstance(node, (ast.With, ast.AsyncWith)):
         return False
     for item in node.items:

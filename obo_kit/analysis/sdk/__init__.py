@@ -1,1 +1,1 @@
-"""The requests of the Databricks SDK's methods."""
+"""Find the requests of the Databricks SDK's methods."""

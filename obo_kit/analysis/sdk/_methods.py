@@ -1,4 +1,4 @@
-"""The REST requests behind every method of the SDK's ``WorkspaceClient``, read from its source."""
+"""Read the REST requests of every method of the SDK's ``WorkspaceClient`` from its source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from obo_kit.analysis.sdk._resolver import Value
     from obo_kit.scopes._lookup import Route
 
-# Methods that choose what to send by objects made at run time, and others that send the same (databricks-sdk 0.162).
+# Methods that choose their requests by objects made at run time, and methods that send the same (databricks-sdk 0.162).
 _SENT_AS: Final = {"files.upload_from": "files.upload"}
 
 __all__ = ["RequestScopes", "SdkRequest", "methods", "requests_of", "scopes_for"]
@@ -40,8 +40,8 @@ class SdkRequest:
     """A request that a method sends.
 
     Attributes:
-        method: The HTTP method in upper case, or ``"{}"`` where the source does not say.
-        path: The path on the workspace's host, with ``{}`` for each part that is known at run time only. Such a part may
+        method: The HTTP method in upper case, or ``"{}"`` if the source does not tell.
+        path: The path on the workspace's host, with ``{}`` for each part that is known only at run time. Such a part may
             hold several segments. ``"{}"`` alone is an address that the caller or the server names, or a call that is
             not REST (gRPC).
     """
@@ -52,12 +52,12 @@ class SdkRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestScopes:
-    """A request, and what the catalogue knows of it.
+    """A request, and what the catalogue knows about it.
 
     Attributes:
         request: The request.
-        route: The part of the REST API it belongs to, with its scopes and their source; ``None`` where the catalogue
-            does not know it, so that nothing is known of its scopes either.
+        route: The part of the REST API that it belongs to, with its scopes and their source; ``None`` if the catalogue
+            does not know it, so that its scopes are not known either.
     """
 
     request: SdkRequest
@@ -65,30 +65,30 @@ class RequestScopes:
 
     @property
     def any_of(self) -> tuple[str, ...]:
-        """One of these suffices; the first is the one to ask for."""
+        """Return the scopes of which one is enough. Ask for the first."""
         return self.route.any_of if self.route else ()
 
     @property
     def all_of(self) -> tuple[str, ...]:
-        """All of these are needed."""
+        """Return the scopes that are all needed."""
         return self.route.all_of if self.route else ()
 
 
 def requests_of(name: str) -> tuple[SdkRequest, ...] | None:
     """Return the requests that a method of ``WorkspaceClient`` may send, in the order of the source.
 
-    Read from the installed databricks-sdk without importing it, and kept for the life of the process. Methods that call
-    others are followed within the SDK. A method that builds a client of another library for the workspace, such as
-    ``serving_endpoints.get_open_ai_client``, has that client's base address with any method. What goes to other hosts
-    (presigned addresses of cloud storage, token exchange) does not count.
+    They are read from the installed databricks-sdk without importing it, and kept for the life of the process. Methods that
+    call others are followed within the SDK. A method that builds a client of another library for the workspace, such as
+    ``serving_endpoints.get_open_ai_client``, has that client's base address with any method. Requests to other hosts
+    (presigned addresses of cloud storage, token exchange) do not count.
 
     Args:
         name: The method as code reaches it from a client: ``"genie.start_conversation_and_wait"``,
             ``"settings.default_namespace.get"``, ``"get_workspace_id"``.
 
     Returns:
-        The requests, without duplicates; ``()`` where the method sends nothing itself; ``None`` where the installed SDK
-        has no such method.
+        The requests, without duplicates; ``()`` if the method sends nothing itself; ``None`` if the installed SDK has no
+        such method.
 
     Raises:
         ModuleNotFoundError: databricks-sdk is not installed, or not as source files.
@@ -98,9 +98,9 @@ def requests_of(name: str) -> tuple[SdkRequest, ...] | None:
 
 
 def methods() -> Mapping[str, tuple[SdkRequest, ...]]:
-    """Return every public method of the installed ``WorkspaceClient``, as ``requests_of`` names them, and its requests.
+    """Return every public method of the installed ``WorkspaceClient``, with its requests, by the names of ``requests_of``.
 
-    Reads the whole SDK, which takes a second or two the first time.
+    It reads the whole SDK, which takes a second or two the first time.
 
     Raises:
         ModuleNotFoundError: databricks-sdk is not installed, or not as source files.
@@ -111,13 +111,13 @@ def methods() -> Mapping[str, tuple[SdkRequest, ...]]:
 
 
 def scopes_for(name: str) -> tuple[RequestScopes, ...] | None:
-    """Return what the catalogue knows of the requests that a method of ``WorkspaceClient`` may send.
+    """Return what the catalogue knows about the requests that a method of ``WorkspaceClient`` may send.
 
     Args:
-        name: As ``requests_of`` takes it.
+        name: As for ``requests_of``.
 
     Returns:
-        One entry for each request, or ``None`` where the installed SDK has no such method.
+        One entry for each request, or ``None`` if the installed SDK has no such method.
 
     Raises:
         ModuleNotFoundError: databricks-sdk is not installed, or not as source files.
@@ -156,7 +156,7 @@ class _Sdk:
     def _reach(self, name: str) -> list[Method]:
         values: list[Value] = [self._client]
         for part in name.split("."):
-            values = [found for value in values for found in self._reader.attribute(value, part)]
+            values = [reached for value in values for reached in self._reader.attribute(value, part)]
         return [method for value in values for method in self._callable(value)]
 
     def names(self) -> list[str]:
@@ -175,24 +175,24 @@ class _Sdk:
                         yield from self._names(value, f"{prefix}{name}.", above | {value.cls})
 
     def _closure(self, start: list[Method]) -> tuple[SdkRequest, ...]:
-        """All requests on the ways from some methods, each way followed once."""
+        """Return all requests that some methods lead to. Each way is followed once."""
         seen: set[Method] = set()
-        found: dict[SdkRequest, None] = {}
+        requests: dict[SdkRequest, None] = {}
 
         def follow(method: Method) -> None:
             seen.add(method)
             for step in self._steps(method):
                 if isinstance(step, SdkRequest):
-                    found[step] = None
+                    requests[step] = None
                 elif step not in seen:
                     follow(step)
 
         for method in start:
             follow(method)
-        return tuple(found)
+        return tuple(requests)
 
     def _steps(self, method: Method) -> tuple[SdkRequest | Method, ...]:
-        """What a method itself sends and calls."""
+        """Return what a method itself sends and calls."""
         if method not in self._direct:
             scope = Scope(method.function, method.owner)
             steps = (step for part in method.function.parts for step in self._step(part, scope))
@@ -227,7 +227,7 @@ class _Sdk:
                 yield from self._callable(value)
         if called:
             return
-        # Other code may call the methods it is given, and use an object as a file.
+        # Other code may call methods that are passed to it, and use an object as a file.
         for expr in (*node.args, *(keyword.value for keyword in node.keywords)):
             for value in self._reader.values(expr, scope):
                 if isinstance(value, Method):
@@ -248,18 +248,18 @@ class _Sdk:
 
 
 def _request(call: ast.Call, scope: Scope) -> SdkRequest:
-    """The request of a call such as ``api.do("GET", "/path")``."""
-    given = arguments(call, "method", "path")
-    path = text_of(given.get("path", given.get("url")), scope).partition("?")[0]
+    """Return the request of a call such as ``api.do("GET", "/path")``."""
+    passed = arguments(call, "method", "path")
+    path = text_of(passed.get("path", passed.get("url")), scope).partition("?")[0]
     host = f"{UNKNOWN}/"
     return SdkRequest(
-        method=text_of(given.get("method"), scope),
+        method=text_of(passed.get("method"), scope),
         path=path[len(UNKNOWN) :] if path.startswith(host) else path,
     )
 
 
 def _base(node: ast.BinOp, scope: Scope) -> Iterator[SdkRequest]:
-    """The address that a client of another library is built for: ``config.host + "/path"``."""
+    """Yield the address that a client of another library is built for: ``config.host + "/path"``."""
     path = text_of(node.right, scope)
     if isinstance(node.left, ast.Attribute) and node.left.attr == "host" and path.startswith("/"):
         yield SdkRequest(method=UNKNOWN, path=f"{path}/{UNKNOWN}")

@@ -1,12 +1,11 @@
-"""A package's source, read without importing it, and what an expression in it stands for.
+"""Read a package's source without importing it, and resolve what an expression in it stands for.
 
-The databricks-sdk is seven megabytes of generated classes that are slow to import and to parse. A question about one
-method needs a few of them, so a module is split at its top-level definitions and only those that are asked for are
-parsed.
+The databricks-sdk is seven megabytes of generated classes, slow to import and to parse. A question about one method needs only
+a few of them. So a module is split at its top-level definitions, and only the needed ones are parsed.
 
-What an expression stands for is worked out as far as it takes to follow a call: objects of the package's own classes,
-their attributes as assigned in ``__init__``, methods, properties, local variables in no particular order, and one
-object per place in the source that builds it. Everything else stands for nothing.
+Expressions are resolved as far as it takes to follow a call: objects of the package's own classes, their attributes as
+assigned in ``__init__``, methods, properties, local variables in no particular order, and one object per place in the source
+that builds it. Everything else stands for nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ FunctionNode: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 _LEAVES: Final = (ast.expr_context, ast.operator, ast.cmpop, ast.Constant, ast.Name)
 
 UNKNOWN: Final = "{}"
-"""What stands for a part of a text that is known at run time only."""
+"""Stands for a part of a text that is known only at run time."""
 
 _TOP: Final = re.compile(r"^(?=[^\W\d]|@)", re.MULTILINE)
 _DEFINITION: Final = re.compile(r"(?:class|def|async def) (\w+)")
@@ -66,7 +65,7 @@ class Package:
         self._modules: dict[str, Module | None] = {}
 
     def module(self, name: str) -> Module | None:
-        """Return the module, or ``None`` where it is not one of this package."""
+        """Return the module; ``None`` if it is not one of this package."""
         if name not in self._modules:
             self._modules[name] = self._find(name)
         return self._modules[name]
@@ -81,7 +80,7 @@ class Package:
 
 
 class Module:
-    """One module's source, parsed a definition at a time."""
+    """One module's source, parsed one definition at a time."""
 
     def __init__(self, package: Package, parent: str, text: str) -> None:
         self._package = package
@@ -91,7 +90,7 @@ class Module:
 
     @cached_property
     def _chunks(self) -> dict[str, tuple[int, int]]:
-        """Where each top-level definition begins and ends; a data class is left out: it carries data, and sends none."""
+        """Return where each top-level definition begins and ends. Data classes are left out: they send no requests."""
         starts = [match.start() for match in _TOP.finditer(self._text)]
         chunks: dict[str, tuple[int, int]] = {}
         decorated = False
@@ -104,21 +103,21 @@ class Module:
 
     @cached_property
     def _imports(self) -> dict[str, list[tuple[str, str | None]]]:
-        """What each imported name is: a module, or a name in one; ``"*"`` is any name of several."""
-        found: dict[str, list[tuple[str, str | None]]] = {}
+        """Return what each imported name is: a module, or a name in one; ``"*"`` is any name of several."""
+        imports: dict[str, list[tuple[str, str | None]]] = {}
         for node in ast.parse("\n".join(_IMPORT.findall(self._text))).body:
             if isinstance(node, ast.ImportFrom):
                 source = resolve_name("." * node.level + (node.module or ""), self._parent)
                 for alias in node.names:
-                    found.setdefault(alias.asname or alias.name, []).append((source, alias.name))
+                    imports.setdefault(alias.asname or alias.name, []).append((source, alias.name))
             elif isinstance(node, ast.Import):
-                found.update({alias.asname: [(alias.name, None)] for alias in node.names if alias.asname})
-        return found
+                imports.update({alias.asname: [(alias.name, None)] for alias in node.names if alias.asname})
+        return imports
 
     def get(self, name: str) -> Value | None:
         """Return what a module-level name stands for, or ``None``."""
         if name not in self._values:
-            self._values[name] = None  # A name that is defined by way of itself stands for nothing.
+            self._values[name] = None  # A name that is defined in terms of itself stands for nothing.
             self._values[name] = self._defined(name) or self._imported(name)
         return self._values[name]
 
@@ -136,10 +135,10 @@ class Module:
             module = self._package.module(source)
             if attribute is None:
                 return module
-            found = module.get(name if attribute == "*" else attribute) if module else None
-            found = found or self._package.module(f"{source}.{attribute}")
-            if found:
-                return found
+            value = module.get(name if attribute == "*" else attribute) if module else None
+            value = value or self._package.module(f"{source}.{attribute}")
+            if value:
+                return value
         return None
 
 
@@ -153,56 +152,56 @@ class Function:
 
     @cached_property
     def parts(self) -> list[ast.AST]:
-        """Its statements and expressions in the order in which they run, as far as the source tells."""
-        found: list[ast.AST] = []
+        """Return its statements and expressions in the order in which they run, as far as the source tells."""
+        nodes: list[ast.AST] = []
         for statement in self.node.body:
-            _inside_out(statement, found)
-        return found
+            _inside_out(statement, nodes)
+        return nodes
 
     @cached_property
     def assignments(self) -> dict[str, list[ast.expr]]:
-        """What each local name, or attribute (``".name"``) of the first parameter, is set to, in any order."""
-        found: dict[str, list[ast.expr]] = {}
+        """Return the values of each local name, or attribute (``".name"``) of the first parameter, in any order."""
+        values: dict[str, list[ast.expr]] = {}
         for part in self.parts:
             for target, value in _bindings(part):
                 match target:
                     case ast.Name(id=name):
-                        found.setdefault(name, []).append(value)
+                        values.setdefault(name, []).append(value)
                     case ast.Attribute(value=ast.Name(id=own), attr=name) if own == self.own_name:
-                        found.setdefault(f".{name}", []).append(value)
-        return found
+                        values.setdefault(f".{name}", []).append(value)
+        return values
 
     @cached_property
     def parameters(self) -> dict[str, ast.expr | None]:
-        """The parameters and their annotations, the object itself left out."""
+        """Return the parameters and their annotations, without the object itself."""
         args = self.node.args
         named = [*args.posonlyargs, *args.args, *args.kwonlyargs][1 if self.own_name else 0 :]
         return {parameter.arg: parameter.annotation for parameter in named}
 
     @cached_property
     def returned(self) -> list[ast.expr]:
-        """What it returns."""
+        """Return the expressions that it returns."""
         return [part.value for part in self.parts if isinstance(part, ast.Return) and part.value is not None]
 
     @cached_property
     def own_name(self) -> str | None:
-        """What the function calls its object."""
+        """Return the function's name for its object."""
         args = [*self.node.args.posonlyargs, *self.node.args.args]
         return args[0].arg if self.cls and args else None
 
     @cached_property
     def is_property(self) -> bool:
-        """Whether reading the attribute calls it."""
+        """Return whether reading the attribute calls it."""
         return any(isinstance(mark, ast.Name) and mark.id.endswith("property") for mark in self.node.decorator_list)
 
 
-def _inside_out(node: ast.AST, found: list[ast.AST]) -> None:
+def _inside_out(node: ast.AST, nodes: list[ast.AST]) -> None:
     for name in node._fields:
         value = getattr(node, name)
         for part in value if isinstance(value, list) else (value,):
             if isinstance(part, ast.AST) and not isinstance(part, _LEAVES):
-                _inside_out(part, found)
-    found.append(node)
+                _inside_out(part, nodes)
+    nodes.append(node)
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -225,13 +224,13 @@ class Class:
 
     @cached_property
     def functions(self) -> dict[str, Function]:
-        """The functions defined in its body."""
+        """Return the functions defined in its body."""
         nodes = [node for node in self.node.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         return {node.name: Function(self.module, node, self) for node in nodes}
 
     @cached_property
     def mro(self) -> tuple[Class, ...]:
-        """Itself and its bases, nearest first."""
+        """Return the class itself and its bases, nearest first."""
         bases = (_dotted(self.module, expr) for expr in self.node.bases)
         return (self, *dict.fromkeys(cls for base in bases if isinstance(base, Class) for cls in base.mro))
 
@@ -254,7 +253,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Method:
-    """A function, and the object it belongs to."""
+    """A function, and the object that it belongs to."""
 
     function: Function
     owner: Instance | None = None
@@ -280,7 +279,7 @@ Value: TypeAlias = "Module | Class | Instance | Method | Super"
 
 
 class Reader:
-    """Works out what expressions stand for. Not for several threads at once."""
+    """Resolves what expressions stand for. Do not share it between threads."""
 
     def __init__(self) -> None:
         self._built: dict[ast.expr, Instance] = {}
@@ -289,7 +288,7 @@ class Reader:
         self._cuts = 0
 
     def values(self, expr: ast.expr | None, scope: Scope) -> tuple[Value, ...]:
-        """Return all that an expression may stand for."""
+        """Return all values that an expression may stand for."""
         if expr is None:
             return ()
         key = (expr, scope.owner)
@@ -297,16 +296,16 @@ class Reader:
             return self._known[key]
         if key in self._open:
             self._cuts += 1
-            return ()  # Defined by way of itself: that way adds nothing.
+            return ()  # It is defined in terms of itself, which adds no value.
         self._open.add(key)
         cuts = self._cuts
         try:
-            found = tuple(dict.fromkeys(self._values(expr, scope)))
+            values = tuple(dict.fromkeys(self._values(expr, scope)))
         finally:
             self._open.discard(key)
         if cuts == self._cuts:
-            self._known[key] = found
-        return found
+            self._known[key] = values
+        return values
 
     def _values(self, expr: ast.expr, scope: Scope) -> Iterator[Value]:
         if isinstance(expr, ast.Name):
@@ -339,12 +338,12 @@ class Reader:
                 yield value
 
     def _given(self, name: str, scope: Scope) -> tuple[Value, ...]:
-        """What the constructor of an object was given for a parameter."""
+        """Return the values that an object's constructor received for a parameter."""
         owner = scope.owner
         if not owner or not owner.made_by or not owner.made_in or scope.function is not find(owner.cls.mro, "__init__"):
             return ()
-        given = arguments(owner.made_by, *scope.function.parameters)
-        return self.values(given.get(name), owner.made_in)
+        passed = arguments(owner.made_by, *scope.function.parameters)
+        return self.values(passed.get(name), owner.made_in)
 
     def _annotated(self, annotation: ast.expr | None, scope: Scope) -> Iterator[Value]:
         for part in ast.walk(annotation) if annotation else ():
@@ -361,9 +360,9 @@ class Reader:
     def attribute(self, value: Value, name: str) -> Iterator[Value]:
         """Return what an attribute may stand for."""
         if isinstance(value, Module):
-            found = value.get(name)
-            if found is not None:
-                yield found
+            member = value.get(name)
+            if member is not None:
+                yield member
         elif isinstance(value, Class):
             function = find(value.mro, name)
             if function:
@@ -395,8 +394,8 @@ class Reader:
             yield from self._returned(Scope(value.function, value.owner))
 
     def _returned(self, scope: Scope) -> Iterable[Value]:
-        found = [value for expr in scope.function.returned for value in self.values(expr, scope)]
-        return found or self._annotated(scope.function.node.returns, scope)
+        values = [value for expr in scope.function.returned for value in self.values(expr, scope)]
+        return values or self._annotated(scope.function.node.returns, scope)
 
 
 def find(classes: Iterable[Class], name: str) -> Function | None:
@@ -405,14 +404,14 @@ def find(classes: Iterable[Class], name: str) -> Function | None:
 
 
 def arguments(call: ast.Call, *names: str) -> dict[str, ast.expr]:
-    """Return what a call passes, by name, for parameters of those names."""
-    given = dict(zip(names, call.args, strict=False))
-    given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
-    return given
+    """Return the arguments of a call, by name, for parameters of those names."""
+    passed = dict(zip(names, call.args, strict=False))
+    passed.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+    return passed
 
 
 def _alternatives(expr: ast.expr) -> Iterator[ast.expr]:
-    """What the value of an expression is one of; a container counts as what is in it."""
+    """Yield the alternatives of an expression's value. A container counts as its contents."""
     if isinstance(expr, ast.IfExp):
         yield from (expr.body, expr.orelse)
     elif isinstance(expr, ast.BoolOp):
@@ -426,7 +425,7 @@ def _alternatives(expr: ast.expr) -> Iterator[ast.expr]:
 
 
 def text_of(expr: ast.expr | None, scope: Scope) -> str:
-    """Return the text of an expression, with ``{}`` for each part that is known at run time only."""
+    """Return the text of an expression, with ``{}`` for each part that is known only at run time."""
     return _REPEATED.sub(UNKNOWN, _text(expr, scope))
 
 

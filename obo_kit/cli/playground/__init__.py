@@ -1,4 +1,4 @@
-"""A page on this machine to ask an agent as several users, and to see what really goes out.
+"""A page on this machine to ask an agent as several users, and to see the requests that it really sends.
 
 ``obo-kit playground agent.py`` serves it; `Playground` is the same for a program.
 """

@@ -1,4 +1,4 @@
-"""The agent as its platform runs it: a logged model in Model Serving, or an app behind the proxy of Databricks Apps."""
+"""Run the agent as its platform does: a logged model in Model Serving, or an app behind the proxy of Databricks Apps."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _PREFERRED: Final = ("POST /invocations", "POST /responses")
 
 
 class AgentAtWork(Protocol):
-    """An agent that can be asked.
+    """A running agent.
 
     Attributes:
-        routes: Where it can be asked, the usual one first; empty where there is one way only.
+        routes: The routes that answer questions, the usual one first; empty if there is only one way to ask.
     """
 
     routes: tuple[str, ...]
 
     def ask(self, user: str, scopes: Iterable[str], question: str, route: str) -> Iterator[Any]:
-        """Yield what the agent answers a user whose token carries the scopes: events, or one whole answer."""
+        """Yield the agent's answer to a user whose token carries the scopes: events, or one whole answer."""
         ...
 
 
@@ -60,7 +60,7 @@ class _Model:
         with self._runtime.user(user, scopes=scopes):
             try:
                 yield from self._model.predict_stream(payload)
-            except NotImplementedError:  # it answers whole, which MLflow says at the first step
+            except NotImplementedError:  # it does not stream, which MLflow reports at the first step
                 yield self._model.predict(payload)
 
 
@@ -71,8 +71,8 @@ def model_agent(source: str, workspace: LocalWorkspace) -> Iterator[AgentAtWork]
     A file is saved with MLflow and loaded again, so that what runs is what would be deployed.
 
     Args:
-        source: A Python file that calls ``set_model()``, or what ``mlflow.pyfunc.load_model`` takes.
-        workspace: Where its users are; it runs.
+        source: A Python file that calls ``set_model()``, or a source for ``mlflow.pyfunc.load_model``.
+        workspace: The running workspace with its users.
 
     Raises:
         PolicyError: The file cannot be collected, or Model Serving cannot grant what a tool declares.
@@ -100,13 +100,13 @@ def model_agent(source: str, workspace: LocalWorkspace) -> Iterator[AgentAtWork]
 
 
 def is_logged(source: str) -> bool:
-    """Return whether an agent is named as a logged model, and not as a file."""
+    """Return whether a source is a logged model, and not a file."""
     return ":/" in source or os.path.isfile(os.path.join(source, "MLmodel"))
 
 
 @contextlib.contextmanager
 def _importable(path: str) -> Iterator[None]:
-    """Have the modules beside an agent file found, as they are where it is deployed."""
+    """Make the modules beside an agent file importable, as they are where it is deployed."""
     layout = layout_of(path)
     before = list(sys.path)
     sys.path[:0] = [
@@ -120,17 +120,17 @@ def _importable(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _untraced() -> Iterator[None]:
-    """Write no traces for the block: they would go to wherever the author's MLflow keeps its own."""
+    """Write no traces in the block: they would go to the author's own MLflow."""
     tracing: Any = importlib.import_module("mlflow.tracing")
     tracing.disable()
     try:
         yield
     finally:
-        tracing.reset()  # `enable` would open the store at once
+        tracing.reset()  # unlike `enable`, it does not open the store at once
 
 
 class _App:
-    """An ASGI application, served on loopback, and asked with the headers that the proxy of Apps adds."""
+    """An ASGI application that is served on loopback, and asked with the headers that the proxy of Apps adds."""
 
     def __init__(self, address: str, routes: tuple[str, ...], runtime: AppRuntime) -> None:
         self._address = address
@@ -151,7 +151,7 @@ class _App:
         )
         headers = self._runtime.headers(user, scopes=scopes)
         with requests.Session() as session:
-            session.trust_env = False  # the address is on loopback, whatever a proxy is set
+            session.trust_env = False  # the address is on loopback, so no proxy applies
             with session.request(
                 method, self._address + path, headers=headers, stream=True, timeout=600, **sent
             ) as response:
@@ -188,11 +188,11 @@ def app_agent(source: str, workspace: LocalWorkspace) -> Iterator[AgentAtWork]:
     """Run an app's file as Databricks Apps does.
 
     Args:
-        source: A Python file with an ASGI application in it: FastAPI, Starlette, or MLflow's agent server.
-        workspace: Where its users are; it runs.
+        source: A Python file with an ASGI application: FastAPI, Starlette, or MLflow's agent server.
+        workspace: The running workspace with its users.
 
     Raises:
-        PolicyError: There is no such application in the file.
+        PolicyError: The file has no such application.
     """
     path = locate(source)
     with contextlib.ExitStack() as stack:
@@ -233,7 +233,7 @@ def _application(module: Any, path: str) -> Any:
 
 
 def _routes(app: Any) -> tuple[str, ...]:
-    """Return where an application can be asked: ``POST /invocations`` first, then what else it answers."""
+    """Return the routes of an application that answer questions: ``POST /invocations`` first, then the others."""
     routes = [
         f"{method} {route.path}"
         for route in app.routes

@@ -1,4 +1,4 @@
-"""The text in what agents answer, whole or step by step, and whatever form it has."""
+"""Extract the text from agents' answers, whole or in steps, whatever form they have."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
 
 
 def redacted(text: str) -> str:
-    """Return a text without the tokens in it: an agent may answer with its user's."""
+    """Return a text without the tokens in it: an agent may answer with its user's token."""
     return _TOKEN.sub("[token]", text)
 
 
 def request_of(question: str, *, chat: bool = False) -> dict[str, Any]:
-    """Return what an agent is sent: the question as a message, or the object that it is written as."""
+    """Return the request to an agent: the question as a message, or the JSON object that it is written as."""
     if question.lstrip().startswith("{"):
         try:
             body = json.loads(question)
@@ -32,7 +32,7 @@ def request_of(question: str, *, chat: bool = False) -> dict[str, Any]:
 
 
 def text_lines(events: Iterable[Any]) -> Iterator[dict[str, str]]:
-    """Yield ``{"type": "delta", "text": …}`` for what comes in steps, and ``{"type": "answer", …}`` for what comes whole."""
+    """Yield ``{"type": "delta", "text": …}`` for each step, and ``{"type": "answer", …}`` for a whole answer."""
     streamed = False
     for event in events:
         delta = _delta(event)
@@ -42,11 +42,11 @@ def text_lines(events: Iterable[Any]) -> Iterator[dict[str, str]]:
         elif not streamed and (text := text_of(event)):
             yield {"type": "answer", "text": text}
         elif _is_step(event) and event.get("type") == "response.output_item.done":
-            streamed = False  # the next item may come without steps
+            streamed = False  # the next item may come whole
 
 
 def text_of(answer: Any) -> str:
-    """Return the text of a whole answer; JSON where none is found."""
+    """Return the text of a whole answer; JSON if there is no text in it."""
     if isinstance(answer, str):
         return answer
     if not isinstance(answer, Mapping):
@@ -71,7 +71,7 @@ def _is_step(event: Any) -> bool:
 
 
 def _delta(event: Any) -> str | None:
-    """Return the text of one step; None where the event is no step of a text."""
+    """Return the text of one step; None if the event is not a step of a text."""
     if not isinstance(event, Mapping):
         return None
     delta = event.get("delta")

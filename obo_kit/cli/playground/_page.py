@@ -1,4 +1,4 @@
-"""The page's server: only this machine's browser, only from the page itself, and only with the token of its address."""
+"""Serve the page: only to this machine's browser, only to the page itself, and only with the token in its address."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["page_of"]
 
 _FILES: Final = {"": "page.html", "page.css": "page.css", "page.js": "page.js", "icon.svg": "icon.svg"}
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_MOST: Final = 200_000  # bytes of a request
-# Nothing from elsewhere, no frame around it, no copy of it, and no word of its address to anybody.
+_MOST: Final = 200_000  # the maximum size of a request, in bytes
+# The page loads nothing from elsewhere, cannot be framed, is not stored, and does not reveal its address.
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -33,10 +33,10 @@ _HEADERS: Final = {
 
 
 class Shown(Protocol):
-    """What the page shows and asks: a `Playground`, whose methods say more."""
+    """The source of the page's contents: a `Playground`, whose methods say more."""
 
     def state(self) -> dict[str, Any]:
-        """Return what the page shows before anything is asked."""
+        """Return what the page shows before the first question."""
         ...
 
     def drawing(self) -> str:
@@ -48,7 +48,7 @@ class Shown(Protocol):
         ...
 
     def change_grant(self, principal: str, privilege: str, kind: str, name: str, *, held: bool) -> dict[str, Any]:
-        """Give or take away a grant."""
+        """Grant or revoke a privilege."""
         ...
 
 
@@ -56,8 +56,8 @@ def page_of(playground: Shown, token: str) -> Any:
     """Return the ASGI application of a playground.
 
     Args:
-        playground: What the page shows and asks.
-        token: The first part of every path. Whoever does not know it is answered 404.
+        playground: The source of the page's contents.
+        token: The first part of every path. Requests without it get a 404.
     """
     actions = _Actions(playground)
     return _Guard(
@@ -80,7 +80,7 @@ def page_of(playground: Shown, token: str) -> Any:
 
 
 class _Guard:
-    """Refuses what does not come from the page: another host's name, another page's request, no token."""
+    """Refuses requests that do not come from the page: another host name, another page's origin, or no token."""
 
     def __init__(self, app: Starlette, token: str) -> None:
         self._app = app
@@ -100,18 +100,18 @@ class _Guard:
         port = request.scope["server"][1]
         hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         host = request.headers.get("host", "")
-        if host not in hosts:  # another name for this machine: a page of that name would share our origin
+        if host not in hosts:  # a page of another name for this machine would share our origin
             return PlainTextResponse("This page answers to 127.0.0.1 and localhost only.", 421)
         first = request.url.path.split("/")[1]
         if not secrets.compare_digest(first.encode(), self._token.encode()):
             return PlainTextResponse("Not found. Open the address that obo-kit playground printed.", 404)
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{host}":
-            return PlainTextResponse("Another page's request is not answered.", 403)
+            return PlainTextResponse("Requests from another page are not answered.", 403)
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return PlainTextResponse("Another page's request is not answered.", 403)
+            return PlainTextResponse("Requests from another page are not answered.", 403)
         if request.method == "POST":
-            if request.headers.get("content-type") != "application/json":  # a form of another page's cannot send this
+            if request.headers.get("content-type") != "application/json":  # a form on another page cannot send this
                 return PlainTextResponse("Send JSON.", 415)
             if not 0 < int(request.headers.get("content-length") or 0) <= _MOST:
                 return PlainTextResponse(f"Send at most {_MOST} bytes.", 413)

@@ -1,4 +1,4 @@
-"""The playground itself: a local workspace, an agent at work in it, and a page to ask it from."""
+"""The playground: a local workspace, an agent that runs in it, and a page to ask the agent."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ __all__ = ["Playground"]
 
 
 class Playground:
-    """Asks one agent as the users of a local workspace, from a page on 127.0.0.1. Use it in a with block.
+    """Asks one agent as the users of a local workspace, from a page on 127.0.0.1. Use it in a ``with`` block.
 
     Args:
-        agent: An agent file or the dotted name of a module; or a logged model, as ``mlflow.pyfunc.load_model`` takes it.
-        config: What is in the workspace, as for ``LocalWorkspace.from_config``. By default the file ``workspace.yaml``
-            beside the agent or here; without one, alice, bob and the warehouses and models that the agent declares.
-        target: Where the agent runs; by default what its file is made for.
-        port: Port of the page; 0 for one that is free.
+        agent: An agent file, the dotted name of a module, or a logged model, as for ``mlflow.pyfunc.load_model``.
+        config: The contents of the workspace, as for ``LocalWorkspace.from_config``. By default the file ``workspace.yaml``
+            beside the agent or here; without one, alice, bob, and the warehouses and models that the agent declares.
+        target: Where the agent runs; by default the target that its file is meant for.
+        port: The port of the page; 0 for a free one.
 
     Attributes:
-        url: Address of the page, with a token that nobody else knows.
+        url: The address of the page. It holds a token that nobody else knows.
 
     Raises:
-        PolicyError: The agent cannot be run; when it starts.
-        ConfigError: The workspace's file has a mistake; when it starts.
+        PolicyError: The agent cannot run. Raised when it starts.
+        ConfigError: The workspace's file has a mistake. Raised when it starts.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Playground:
         self._stack = contextlib.ExitStack()
 
     def start(self) -> Self:
-        """Run workspace and agent, and serve the page."""
+        """Start the workspace and the agent, and serve the page."""
         with contextlib.ExitStack() as stack:
             self._open(stack)
             self._stack = stack.pop_all()
@@ -92,7 +92,7 @@ class Playground:
         if config is None:
             if file is None:
                 raise PolicyError(
-                    "A logged model does not say who there is to ask.", remedy="Pass --config workspace.yaml."
+                    "A logged model does not name any users to ask as.", remedy="Pass --config workspace.yaml."
                 )
             config = _furnished(_resources(file.declarations))
         self.workspace = workspace = LocalWorkspace.from_config(config)
@@ -133,7 +133,7 @@ class Playground:
     # ------------------------------------------------------------------ what the page shows and does
 
     def state(self) -> dict[str, Any]:
-        """Return what the page shows before anything is asked."""
+        """Return what the page shows before the first question."""
         return {
             "agent": self._agent,
             "target": self.picture.target,
@@ -150,7 +150,7 @@ class Playground:
         return as_svg(self.picture)
 
     def grants(self) -> dict[str, Any]:
-        """Return who holds what: a row for each grant that there was or that the agent needs, a column for each principal."""
+        """Return the grants: a row for each grant that existed or that the agent needs, a column for each principal."""
         holders: dict[tuple[str, str, str], list[str]] = {row: [] for row in self._rows}
         for grantee, *row in self.workspace._grants.entries():
             holders.setdefault((row[0], row[1], row[2]), []).append(self._name(grantee))
@@ -164,7 +164,7 @@ class Playground:
         }
 
     def change_grant(self, principal: str, privilege: str, kind: str, name: str, *, held: bool) -> dict[str, Any]:
-        """Give or take away a grant, and return who holds what.
+        """Grant or revoke a privilege, and return the grants.
 
         Raises:
             ValueError: There is no such principal, privilege or securable.
@@ -174,7 +174,7 @@ class Playground:
         return self.grants()
 
     def ask(self, user: str, scopes: Iterable[str], question: str, route: str = "") -> Iterator[dict[str, Any]]:
-        """Ask the agent as a user, and yield the answer and what goes out meanwhile, as it comes.
+        """Ask the agent as a user, and yield the answer and the requests it sends meanwhile, as they come.
 
         Raises:
             ValueError: There is no such user.
@@ -182,7 +182,7 @@ class Playground:
         if user not in self.workspace.users:
             raise ValueError(f"There is no user {user!r} in this workspace")
         lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        # In nobody's context: what the agent sets there is gone with the question.
+        # In a fresh context, so that what the agent sets there is gone after the question.
         context = contextvars.Context()
         arguments = (self._work, user, tuple(scopes), question, route, lines.put)
         threading.Thread(target=context.run, args=arguments, name=f"ask as {user}", daemon=True).start()
@@ -200,7 +200,7 @@ class Playground:
             put(None)
 
     def _name(self, principal: str) -> str:
-        """Return a principal's name in this workspace; a group has but one."""
+        """Return a principal's name in this workspace. A group has only one name."""
         with contextlib.suppress(ValueError):
             return self.workspace._directory.find(principal).name
         return principal
@@ -235,8 +235,8 @@ def _furnished(resources: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for kind, name in resources:
         names.setdefault(kind, []).append(name)
     warehouses, endpoints = names.get("sql_warehouse", []), names.get("serving_endpoint", [])
-    echo = ["This is a stand-in for a model: write a workspace.yaml to say what it answers."] * 1000
-    grants = {privilege: held for privilege, held in (("CAN USE", warehouses), ("CAN QUERY", endpoints)) if held}
+    echo = ["This answer takes the place of a model's: write a workspace.yaml with answers of your own."] * 1000
+    grants = {privilege: names for privilege, names in (("CAN USE", warehouses), ("CAN QUERY", endpoints)) if names}
     return {
         "users": ["alice", "bob"],
         "warehouses": warehouses,
@@ -254,7 +254,7 @@ def _declared_grants(resources: Iterable[tuple[str, str]], workspace: LocalWorks
 
 
 def _picture_of_model(uri: str) -> Picture:
-    """Return the policy of a logged model, which does not say which tool needs what."""
+    """Return the policy of a logged model. It does not record which tool needs what."""
     from mlflow.models import Model
 
     policy = read_policy(Model.load(uri))

@@ -1,4 +1,4 @@
-"""What goes out while an agent answers: the requests that the workspace saw, and what became of each tool."""
+"""What an agent does while it answers: the requests that the workspace saw, and the outcome of each tool."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Line = dict[str, Any]
 
 
 class Timeline:
-    """Hands what goes out to whoever asks at the moment, by user. Thread-safe; ``close`` ends it.
+    """Passes requests and outcomes to the users who are asking at the moment. Thread-safe; ``close`` ends it.
 
-    A user asks one question at a time; what the agent sends as itself goes to all who ask.
+    A user asks one question at a time. What the agent sends as itself goes to all who are asking.
     """
 
     def __init__(self, log: RequestLog, name_of: Callable[[str], str]) -> None:
@@ -38,7 +38,7 @@ class Timeline:
 
     @contextlib.contextmanager
     def of(self, user: str, sink: Callable[[Line], object]) -> Iterator[None]:
-        """Hand what goes out for a user to a function, for the block. Waits for the user's last question to be answered."""
+        """Pass a user's requests and outcomes to a function in the block. Waits until the user's last question is answered."""
         with self._lock:
             turn = self._turns.setdefault(user, threading.Lock())
         with turn:
@@ -74,7 +74,7 @@ class Timeline:
 
 
 def _grants(record: RequestRecord) -> list[str]:
-    """Return what a user must be granted for a request, in the catalogue's words."""
+    """Return the grants that a user needs for a request, in the catalogue's words."""
     route = route_for(record.method, record.path)
     kind = catalogue().kinds.get(route.kind) if route is not None and route.kind is not None else None
     return [f"{grant.privilege} on {grant.on}" for grant in kind.grants] if kind is not None else []

@@ -1,4 +1,4 @@
-"""The rules, a file per series; each says what it finds, why it matters and how it is mended."""
+"""The rules, a file per series. Each says what it finds, why it matters and how to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OBO107: what one user was answered is kept for the next."""
+"""OBO107: one user's answer is kept for the next user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
 
-# Names in a key that say whose answer it is, or which request's.
+# Names in a key that say which user, or which request, an answer belongs to.
 _WHOSE: Final = re.compile(
     r"user|principal|cache_key|email|identity|session|token|owner|tenant|uuid"
     r"|(?:conversation|job|message|request|run|task|thread|trace)_?id",
@@ -27,10 +27,10 @@ _KEEPS: Final = frozenset({"set", "setdefault", "update"})
 
 @rule(
     "OBO107",
-    "What one user was answered is kept for the others",
-    why="A cache that is asked by the question alone gives the answer of whoever asked first to everybody, also to users who "
-    "may not see it.",
-    fix="Leave the cache out, or make the user a part of its key: `current_session().cache_key`.",
+    "An answer for one user is kept for the others",
+    why="A cache with only the question as its key gives the first user's answer to everybody, also to users who may not see "
+    "it.",
+    fix="Remove the cache, or make the user a part of its key: `current_session().cache_key`.",
 )
 def _answers_kept(agent: Agent) -> Iterator[Hit]:
     module = agent.module
@@ -46,14 +46,14 @@ def _answers_kept(agent: Agent) -> Iterator[Hit]:
 
 
 def _stored(agent: Agent, target: ast.expr, value: ast.expr) -> Iterator[Hit]:
-    """``ANSWERS[question] = answer``, and an answer in a global."""
+    """Find ``ANSWERS[question] = answer``, and an answer in a global."""
     where = stays(agent, target) if not isinstance(target, ast.Attribute) else ""
     if where and where != "in the environment of the process" and not _says_whose(agent, *_keys(target)):
         yield from _answer_kept(agent, target, [value], where)
 
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """``ANSWERS.setdefault(question, answer)``."""
+    """Find ``ANSWERS.setdefault(question, answer)``."""
     func = call.func
     if not isinstance(func, ast.Attribute) or func.attr not in _KEEPS or not call.args:
         return
@@ -66,7 +66,7 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
 
 def _answer_kept(agent: Agent, place: ast.expr, values: list[ast.expr], where: str) -> Iterator[Hit]:
     for value in values:
-        if agent.reader.held(agent.module, value) is None:  # a client is said by OBO103
+        if agent.reader.held(agent.module, value) is None:  # OBO103 reports a client
             answered = _answer_in(agent, value)
             if answered is not None:
                 yield Hit(
@@ -77,7 +77,7 @@ def _answer_kept(agent: Agent, place: ast.expr, values: list[ast.expr], where: s
 
 
 def _keys(target: ast.expr) -> Iterator[ast.expr]:
-    """What a place is asked by: ``ANSWERS[user][question]``."""
+    """Yield the keys of a place: ``ANSWERS[user][question]``."""
     while isinstance(target, (ast.Attribute, ast.Subscript)):
         if isinstance(target, ast.Subscript):
             yield target.slice
@@ -85,11 +85,11 @@ def _keys(target: ast.expr) -> Iterator[ast.expr]:
 
 
 def _says_whose(agent: Agent, *keys: ast.expr, depth: int = 0) -> bool:
-    """Whether one of the keys tells users apart, or is put together where nobody sees it."""
+    """Return whether one of the keys tells users apart, or is built where the source does not show it."""
     for key in keys:
         if _WHOSE.search(ast.unparse(key)):
             return True
-        for name in (one for one in ast.walk(key) if isinstance(one, ast.Name)):
+        for name in (inner for inner in ast.walk(key) if isinstance(inner, ast.Name)):
             for binding in agent.module.bindings(name)[1]:
                 if binding.how == "parameter" and name.id == "key":
                     return True
@@ -100,7 +100,7 @@ def _says_whose(agent: Agent, *keys: ast.expr, depth: int = 0) -> bool:
 
 
 def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
-    """The call for the user that an expression is the answer of."""
+    """Return the call for the user whose answer an expression is."""
     for part in (node, *walk(node, into_functions=False)):
         if isinstance(part, ast.Call) and _is_for_user(agent, part):
             return part
@@ -114,10 +114,10 @@ def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
 
 
 def _is_for_user(agent: Agent, call: ast.Call) -> bool:
-    """Whether a call asks for the user: by a client of theirs, as a tool, or in a helper that has one."""
+    """Return whether a call asks for the user: by a client of theirs, as a tool, or in a helper that has one."""
     values = agent.reader.values(agent.module, call.func)
-    if any(one.who == "user" and one.path and one.what != TOKEN for one in values):
-        return not any(one.path and one.path[0] in _LOOKS_AT_CLIENT for one in values)
+    if any(value.who == "user" and value.path and value.what != TOKEN for value in values):
+        return not any(item.path and item.path[0] in _LOOKS_AT_CLIENT for item in values)
     called = agent.reader.called(agent.module, call.func)
     if called is None:
         return False
@@ -128,8 +128,8 @@ def _is_for_user(agent: Agent, call: ast.Call) -> bool:
 
 
 def _gives_client(agent: Agent, function: Function) -> bool:
-    """Whether it is the client that is returned, which OBO103 says."""
-    return any(agent.reader.held(agent.module, one) is not None for one in agent.module.returns(function))
+    """Return whether a function returns the client, which OBO103 reports."""
+    return any(agent.reader.held(agent.module, returned) is not None for returned in agent.module.returns(function))
 
 
 # --- memoizers ------------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def _gives_client(agent: Agent, function: Function) -> bool:
 
 def _decorated(agent: Agent, function: Function, decorator: ast.expr) -> Iterator[Hit]:
     if agent.reader.facts(agent.module, function).is_tool or _key_says_whose(decorator):
-        return  # OBO103 says it of a tool
+        return  # OBO103 reports a tool
     call = _asks_itself(agent, function)
     if call is not None and not _gives_client(agent, function):
         yield Hit(
@@ -151,8 +151,8 @@ def _key_says_whose(decorator: ast.expr) -> bool:
 
 
 def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
-    """A call for the user inside a function, whose client is no part of what the cache is asked by."""
-    keys = {one.arg for one in parameters(function) if not one.arg.startswith("_")}
+    """Return a call for the user inside a function, if the user's client is not in the cache's key."""
+    keys = {parameter.arg for parameter in parameters(function) if not parameter.arg.startswith("_")}
     if any(_WHOSE.search(key) for key in keys):
         return None
     for node in walk(function, into_functions=False):
@@ -163,17 +163,17 @@ def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
     return None
 
 
-# --- caches that a framework keeps above ----------------------------------------------------------------------------------
+# --- caches of a framework above --------------------------------------------------------------------------------------
 
 
 def _kept_by_setting(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """LangGraph's ``cache_policy=CachePolicy()`` and Agno's ``cache_results=True`` on what acts for the user."""
+    """Find LangGraph's ``cache_policy=CachePolicy()`` and Agno's ``cache_results=True`` on what acts for the user."""
     place = _setting(agent, call)
     if place is None:
         return
     for function in _under(agent, call):
         facts = agent.reader.facts(agent.module, function)
-        if facts.is_tool or any(isinstance(one, ast.Call) and _is_for_user(agent, one) for one in walk(function)):
+        if facts.is_tool or any(isinstance(inner, ast.Call) and _is_for_user(agent, inner) for inner in walk(function)):
             yield Hit(
                 node=place,
                 message=f"`{text_of(place)}` keeps what '{facts.name}' answers one user, for all the others.",
@@ -182,7 +182,7 @@ def _kept_by_setting(agent: Agent, call: ast.Call) -> Iterator[Hit]:
 
 
 def _setting(agent: Agent, call: ast.Call) -> ast.expr | None:
-    """What says that answers are kept; nothing where a key of the author's tells them apart."""
+    """Return the setting that keeps answers; None if a key of the author's tells them apart."""
     results = argument(call, None, "cache_results")
     if isinstance(results, ast.Constant) and results.value is True:
         return call
@@ -197,14 +197,14 @@ def _setting(agent: Agent, call: ast.Call) -> ast.expr | None:
 
 
 def _under(agent: Agent, call: ast.Call) -> Iterator[Function]:
-    """The functions that a setting is about: what it decorates, what the call is handed, and what its result is called on."""
+    """Yield the functions that a setting applies to: decorated by it, passed to the call, or called on its result."""
     above = agent.module.parent[call]
     if isinstance(above, FUNCTIONS) and not isinstance(above, ast.Lambda) and call in above.decorator_list:
         yield above
-    given = arguments(call)
+    passed = arguments(call)
     if isinstance(above, ast.Call) and above.func is call:
-        given += arguments(above)
-    for part in (one for argument_ in given for one in ast.walk(argument_)):
+        passed += arguments(above)
+    for part in (inner for argument_ in passed for inner in ast.walk(argument_)):
         called = agent.reader.called(agent.module, part) if isinstance(part, (ast.Name, ast.Attribute)) else None
         if called is not None and called[0] is agent.module:
             yield called[1]

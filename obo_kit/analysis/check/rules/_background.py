@@ -28,10 +28,10 @@ __all__: list[str] = []
 
 @rule(
     "OBO109",
-    "Genie is asked as the agent, beside a user's client",
-    why="`Genie(space)` without `client=` takes the credentials of its surroundings. The function has the user's client, and "
-    "its answers come from what the agent may see.",
-    fix="Pass it on: `Genie(space_id, client=client)`.",
+    "Genie is asked as the agent, although a user's client is at hand",
+    why="`Genie(space)` without `client=` takes the credentials of its surroundings. The function has the user's client, but "
+    "the answers show what the agent may see.",
+    fix="Pass the client on: `Genie(space_id, client=client)`.",
 )
 def _genie_without_client(agent: Agent) -> Iterator[Hit]:
     module = agent.module
@@ -43,17 +43,18 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
             continue
         function = module.function_of(call)
         here = function is not None and _has_user(agent, function, but=call)
-        if here or (not _is_shared(agent) and any(_has_user(agent, one) for one in _askers(agent, call))):
-            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, where the user's client is at hand.")
+        if here or (not _is_shared(agent) and any(_has_user(agent, asker) for asker in _askers(agent, call))):
+            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand.")
 
 
 def _has_user(agent: Agent, function: Function, but: ast.Call | None = None) -> bool:
-    """Whether a function has the user's client, or the token to make one."""
+    """Return whether a function has the user's client, or the token to make one."""
     for node in walk(function, into_functions=False):
         if isinstance(node, (ast.Call, ast.Name, ast.Subscript)) and node is not but:
             values = agent.reader.values(agent.module, node)
             if any(
-                one.who == "user" and not one.path and (_is_client(one.what) or one.what == TOKEN) for one in values
+                value.who == "user" and not value.path and (_is_client(value.what) or value.what == TOKEN)
+                for value in values
             ):
                 return True
     return False
@@ -64,7 +65,7 @@ def _is_client(what: str) -> bool:
 
 
 def _askers(agent: Agent, made: ast.Call) -> Iterator[Function]:
-    """The functions that use what was made for all requests: in a global, or on the agent."""
+    """Yield the functions that use an object that was made for all requests: in a global, or on the agent."""
     module = agent.module
     store = module.parent[made]
     target = store.targets[0] if isinstance(store, ast.Assign) else None
@@ -78,7 +79,7 @@ def _askers(agent: Agent, made: ast.Call) -> Iterator[Function]:
 
 
 def _is_shared(agent: Agent) -> bool:
-    """Whether the file says itself that a Genie space is the agent's."""
+    """Return whether the file says itself that a Genie space is the agent's."""
     return bool(agent.system) or "DatabricksGenieSpace" in agent.module.text
 
 
@@ -89,29 +90,31 @@ _LATER: Final = frozenset({"BackgroundTask", "create_task", "ensure_future"})
 @rule(
     "OBO110",
     "Work for the user goes on when the request is over",
-    why="A background task runs after the answer was sent. The kit's clients are closed by then (`SessionClosedError`); others "
-    "act for a user who is no longer there, with a token that expires.",
-    fix="Do it within the request, or hand over what was read and not the client. What the agent does for itself uses the "
-    "agent's own client.",
+    why="A background task runs after the answer was sent. The kit's clients are closed by then (`SessionClosedError`). Other "
+    "clients act for a user who is no longer there, with a token that expires.",
+    fix="Do the work within the request, or pass on the data that was read and not the client. For the agent's own work, use "
+    "the agent's own client.",
 )
 def _goes_on(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
         if agent.module.function_of(call) is None or not _outlives(agent, call):
             continue
-        held = next((one for part in _handed(call) if (one := agent.reader.held(agent.module, part)) is not None), None)
-        if held is not None:
-            yield Hit(node=call, message=f"`{text_of(call)}` takes {whose(held)} out of the request.")
+        client = next(
+            (kept for part in _handed(call) if (kept := agent.reader.held(agent.module, part)) is not None), None
+        )
+        if client is not None:
+            yield Hit(node=call, message=f"`{text_of(call)}` takes {whose(client)} out of the request.")
         elif _is_background(agent, call) and call.args and (work := _work(agent, call)):
             yield Hit(node=call, message=f"`{text_of(call)}` runs {work} when the request is over.")
 
 
 def _handed(call: ast.Call) -> Iterator[ast.expr]:
-    """What work is given: the call's arguments, and those of a coroutine that it is handed."""
-    for one in arguments(call):
-        yield one
+    """Yield the arguments of work: those of the call, and those of a coroutine that it receives."""
+    for passed in arguments(call):
+        yield passed
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        if isinstance(one, ast.Call) and name in _LATER - {"BackgroundTask"}:
-            yield from arguments(one)
+        if isinstance(passed, ast.Call) and name in _LATER - {"BackgroundTask"}:
+            yield from arguments(passed)
 
 
 def _work(agent: Agent, call: ast.Call) -> str:
@@ -119,13 +122,13 @@ def _work(agent: Agent, call: ast.Call) -> str:
 
 
 def _is_background(agent: Agent, call: ast.Call) -> bool:
-    """Whether it runs after the answer, or somewhere else."""
+    """Return whether work runs after the answer, or somewhere else."""
     attribute = isinstance(call.func, ast.Attribute) and call.func.attr in _BACKGROUND
     return (attribute and not pooled(agent, call)) or last(agent.module.dotted(call.func)) == "BackgroundTask"
 
 
 def _outlives(agent: Agent, call: ast.Call) -> bool:
-    """Whether nobody in the request waits for what a call starts."""
+    """Return whether nothing in the request waits for what a call starts."""
     if _is_background(agent, call):
         return True
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
@@ -138,20 +141,20 @@ def _outlives(agent: Agent, call: ast.Call) -> bool:
 
 
 def _is_entered(agent: Agent, node: ast.expr) -> bool:
-    """Whether it is a group of tasks, or a pool, that a ``with`` block waits for."""
+    """Return whether it is a group of tasks, or a pool, that a ``with`` block waits for."""
     bindings = agent.module.bindings(node)[1] if isinstance(node, ast.Name) else []
-    return any(one.how == "enter" for one in bindings)
+    return any(binding.how == "enter" for binding in bindings)
 
 
 def _is_dropped(agent: Agent, call: ast.Call) -> bool:
-    """Whether a task is only kept from being forgotten, or not even that."""
+    """Return whether a task is only kept from garbage collection, or not even that."""
     above = agent.module.parent[call]
     if isinstance(above, ast.Expr):
         return True
     if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Name):
         return False
     uses = list(_uses(agent, above.targets[0]))
-    return all(_only_kept(agent, one) for one in uses)
+    return all(_only_kept(agent, use) for use in uses)
 
 
 def _only_kept(agent: Agent, use: ast.Name) -> bool:
@@ -167,14 +170,14 @@ def _only_kept(agent: Agent, use: ast.Name) -> bool:
 
 
 def _is_left_running(agent: Agent, call: ast.Call) -> bool:
-    """Whether a thread is started that nobody joins."""
+    """Return whether a thread is started and never joined."""
     above = agent.module.parent[call]
     if isinstance(above, ast.Attribute):
         return above.attr == "start"
     if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Name):
         return False
-    uses = [agent.module.parent[one] for one in _uses(agent, above.targets[0])]
-    return all(isinstance(one, ast.Attribute) and one.attr in ("daemon", "name", "start") for one in uses)
+    uses = [agent.module.parent[use] for use in _uses(agent, above.targets[0])]
+    return all(isinstance(item, ast.Attribute) and item.attr in ("daemon", "name", "start") for item in uses)
 
 
 def _uses(agent: Agent, target: ast.Name) -> Iterator[ast.Name]:

@@ -1,4 +1,4 @@
-"""OBO105, OBO106: a client for the user that may be the agent's own, or is made so that it may be."""
+"""OBO105, OBO106: a user's client that may turn out to be the agent's own, or is made so that it may."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ _ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | 
 @rule(
     "OBO105",
     "A user's client falls back to the agent's own",
-    why="Where the token is missing, or building the client fails, the request goes on as the agent's service principal: "
-    "whoever asks without a token may see what the agent may see.",
-    fix="Refuse instead: raise where there is no token. `@user_session` and `@with_user_client` do, in every runtime.",
+    why="If the token is missing, or building the client fails, the request goes on as the agent's service principal: a caller "
+    "without a token may see what the agent may see.",
+    fix="Refuse instead: raise if there is no token. `@user_session` and `@with_user_client` do, in every runtime.",
 )
 def _falls_back(agent: Agent) -> Iterator[Hit]:
     for second in _outcomes(agent):
-        own = {one.what for one in agent.reader.values(agent.module, second) if one.who == "agent" and not one.path}
+        own = {
+            value.what for value in agent.reader.values(agent.module, second) if value.who == "agent" and not value.path
+        }
         if own & _ACTS and not _is_local(agent, second) and _is_second_choice(agent, second, own & _ACTS):
             what = "token" if TOKEN in own else "client"
             yield Hit(
@@ -37,12 +39,12 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
 
 
 def _is_local(agent: Agent, node: ast.expr) -> bool:
-    """Whether it only names what was said of the assignment already."""
+    """Return whether it only names a local variable, whose assignment was already reported."""
     return isinstance(node, ast.Name) and agent.module.bindings(node)[0] is not agent.module.top
 
 
 def _outcomes(agent: Agent) -> Iterable[ast.expr]:
-    """What is returned, assigned or chosen, taken apart into what is chosen from."""
+    """Yield what is returned, assigned or chosen, taken apart into the alternatives."""
     outcomes: dict[ast.expr, None] = {}
     module = agent.module
     statements: list[_Statement] = [*module.of(ast.Return), *module.of(ast.Assign), *module.of(ast.AnnAssign)]
@@ -74,7 +76,7 @@ def _chosen_from(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
-    """Whether the user's own would have been taken, had there been a token."""
+    """Return whether the user's own client would have been taken, had there been a token."""
     below: ast.AST = node
     for above in agent.module.ancestors(node):
         match above:
@@ -99,7 +101,7 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
 
 
 def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
-    """Whether the user's would have been returned, or assigned to the same name."""
+    """Return whether the user's client would have been returned, or assigned to the same name."""
     function = agent.module.function_of(second)
     if isinstance(second, ast.Return) and function is None:
         return False
@@ -125,7 +127,7 @@ def _names(statement: _Statement) -> set[str]:
 
 
 def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
-    """Whether it is a missing token, or an error, that leads from one place to the other."""
+    """Return whether a missing token, or an error, leads from one place to the other."""
     module = agent.module
     above_second, above_first = list(module.ancestors(second)), list(module.ancestors(first))
     for above in above_second:
@@ -143,51 +145,59 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
 
 
 def _looks_where_it_runs(module: Module, test: ast.expr) -> bool:
-    """Whether a condition is about the environment: what is done on a laptop alone."""
+    """Return whether a condition is about the environment, so that the code runs only on a laptop."""
     parts: list[ast.AST] = [*ast.walk(test)]
-    for name in (one for one in ast.walk(test) if isinstance(one, ast.Name)):
+    for name in (inner for inner in ast.walk(test) if isinstance(inner, ast.Name)):
         parts += [
-            part for one in module.bindings(name)[1] if one.how == "value" and one.value for part in ast.walk(one.value)
+            part
+            for binding in module.bindings(name)[1]
+            if binding.how == "value" and binding.value
+            for part in ast.walk(binding.value)
         ]
     return any(
-        module.dotted(one) in ("os.environ", "os.getenv") for one in parts if isinstance(one, (ast.Attribute, ast.Name))
+        module.dotted(item) in ("os.environ", "os.getenv")
+        for item in parts
+        if isinstance(item, (ast.Attribute, ast.Name))
     )
 
 
 def _asks(agent: Agent, above: ast.AST) -> bool:
-    """Whether a statement decides by the user's token or client."""
+    """Return whether a statement decides by the user's token or client."""
     test = above.test if isinstance(above, ast.If) else above.subject if isinstance(above, ast.Match) else None
     return test is not None and _asks_for_user(agent, test)
 
 
-def _apart(above: ast.AST, one: ast.AST, other: ast.AST) -> bool:
-    """Whether two nodes are in different branches of a statement."""
+def _apart(above: ast.AST, first: ast.AST, second: ast.AST) -> bool:
+    """Return whether two nodes are in different branches of a statement."""
     parts = [part if isinstance(part, list) else [part] for _, part in ast.iter_fields(above)]
     branches = [{node for part in several if isinstance(part, ast.AST) for node in ast.walk(part)} for several in parts]
-    return any(one in branch and other not in branch for branch in branches) and any(other in each for each in branches)
+    return any(first in branch and second not in branch for branch in branches) and any(
+        second in each for each in branches
+    )
 
 
 def _asks_for_user(agent: Agent, test: ast.expr) -> bool:
-    """Whether a condition is about the user's token or client."""
+    """Return whether a condition is about the user's token or client."""
     return any(
-        one.who == "user"
+        value.who == "user"
         for node in ast.walk(test)
         if isinstance(node, ast.expr)
-        for one in agent.reader.values(agent.module, node)
+        for value in agent.reader.values(agent.module, node)
     )
 
 
 def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
     return any(
-        one.who == "user" and one.what in kinds and not one.path for one in agent.reader.values(agent.module, node)
+        value.who == "user" and value.what in kinds and not value.path
+        for value in agent.reader.values(agent.module, node)
     )
 
 
 @rule(
     "OBO106",
     "A client gets the user's token without `auth_type`",
-    why="In an app the environment holds the app's own client id and secret. The SDK then finds two ways to authenticate and "
-    "refuses, or takes the app's own.",
+    why="In an app, the environment holds the app's own client id and secret. The SDK then finds two ways to authenticate, and "
+    "refuses or takes the app's own.",
     fix='Pass `auth_type="pat"` with the token, or take the client from `@with_user_client`.',
 )
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
@@ -196,7 +206,7 @@ def _no_auth_type(agent: Agent) -> Iterator[Hit]:
             continue
         token = argument(call, None, "token")
         values = agent.reader.values(agent.module, token)
-        if any(one.who == "user" and one.what == TOKEN for one in values) and is_nothing(
+        if any(value.who == "user" and value.what == TOKEN for value in values) and is_nothing(
             argument(call, None, "auth_type")
         ):
-            yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, and no `auth_type`.")
+            yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, but no `auth_type`.")

@@ -1,4 +1,4 @@
-"""OBO101 and OBO102: a client is built where it is not the user who asks."""
+"""OBO101 and OBO102: a client is built that does not act as the user who asks."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ __all__: list[str] = []
     "OBO101",
     "A user's client is built before there is a user",
     why="At import time, or when a long-lived object is made, no request is running. The client acts as nobody, as the "
-    "developer, or as whoever asks first.",
-    fix="Build it inside the request: let `@with_user_client` hand it to the tool, or use `current_session().client` "
-    "there. Factories of tools go to `available_tools`.",
+    "developer, or as the first user who asks.",
+    fix="Build it inside the request: let `@with_user_client` pass it to the tool, or use `current_session().client` "
+    "there. Pass factories of tools to `available_tools`.",
 )
 def _built_too_early(agent: Agent) -> Iterator[Hit]:
     for call, when in agent.early.items():
         values = agent.reader.values(agent.module, call)
-        users = [one for one in values if one.who == "user" and one.what not in ("strategy", "user_session", TOKEN)]
-        given = arguments(call)
-        given += [call.func.value] if isinstance(call.func, ast.Attribute) else []
-        kept = isinstance(agent.module.parent[call], (ast.Assign, ast.AnnAssign))
-        if users and not any(_holds_client(agent, one) for one in given):
+        users = [
+            value for value in values if value.who == "user" and value.what not in ("strategy", "user_session", TOKEN)
+        ]
+        passed = arguments(call)
+        passed += [call.func.value] if isinstance(call.func, ast.Attribute) else []
+        assigned = isinstance(agent.module.parent[call], (ast.Assign, ast.AnnAssign))
+        if users and not any(_holds_client(agent, item) for item in passed):
             yield Hit(node=call, message=f"`{text_of(call)}` gives the user's client, and runs {when}.")
         elif kit_name(agent.module, call.func) == "available_tools":
             yield Hit(node=call, message=f"`{text_of(call)}` builds tools for one user, and runs {when}.")
-        elif kept and (facts := tool_called(agent, call)) is not None and "with_user_client" in facts.kit:
+        elif assigned and (facts := tool_called(agent, call)) is not None and "with_user_client" in facts.kit:
             yield Hit(node=call, message=f"`{text_of(call)}` acts for the user, and runs {when}.")
 
 
 def _holds_client(agent: Agent, node: ast.expr) -> bool:
-    held = agent.reader.held(agent.module, node)
-    return held is not None and held.what != TOKEN
+    client = agent.reader.held(agent.module, node)
+    return client is not None and client.what != TOKEN
 
 
 _AMBIENT: Final = frozenset({"WorkspaceClient"} | SEARCH | CARRY_NO_USER | BUILT_ON.keys())
@@ -60,12 +62,12 @@ _AMBIENT: Final = frozenset({"WorkspaceClient"} | SEARCH | CARRY_NO_USER | BUILT
     "OBO102",
     "A tool that acts for the user uses the agent's own client",
     why="A client that is built without the user's identity takes the credentials of its surroundings: the agent's service "
-    "principal, or a developer's. The tool then answers with what the agent may see.",
-    fix="Take the client from `@with_user_client`, and pass it on: `workspace_client=client`. What everybody shares is "
-    "reached outside of the tool, and declared with `system_resources`.",
+    "principal's, or a developer's. The tool then answers with what the agent may see.",
+    fix="Take the client from `@with_user_client`, and pass it on: `workspace_client=client`. Reach shared resources outside "
+    "of the tool, and declare them with `system_resources`.",
 )
 def _ambient_in_a_tool(agent: Agent) -> Iterator[Hit]:
-    kinds = [one.requirement.kind for *_, one in agent.system if one.requirement is not None]
+    kinds = [item.requirement.kind for *_, item in agent.system if item.requirement is not None]
     system = {kind.name for kind in kinds if kind is not None}
     for call in agent.module.calls:
         tool = agent.around(call)
@@ -75,11 +77,11 @@ def _ambient_in_a_tool(agent: Agent) -> Iterator[Hit]:
 
 
 def _built_in_a_tool(agent: Agent, call: ast.Call, tool: Facts) -> Iterator[Hit]:
-    """A client without the user's identity is made in a tool; one of models only where the tool declares one."""
+    """Find a client without the user's identity that is made in a tool. Model clients count only if it declares a model."""
     for value in agent.reader.values(agent.module, call):
         if value.who != "agent" or value.path or not _builds_ambient(agent, call, value):
             continue
-        if value.what not in MODELS or any(_is_model(one.requirement) for one in agent.of_tool(tool)):
+        if value.what not in MODELS or any(_is_model(declaration.requirement) for declaration in agent.of_tool(tool)):
             yield Hit(
                 node=call, message=f"`{text_of(call)}` in the tool '{tool.name}' acts as the agent, not as the user."
             )
@@ -87,19 +89,19 @@ def _built_in_a_tool(agent: Agent, call: ast.Call, tool: Facts) -> Iterator[Hit]
 
 
 def _used_in_a_tool(agent: Agent, call: ast.Call, tool: Facts, system: set[str]) -> Iterator[Hit]:
-    """A client of the agent's is asked for what the tool declares for the user."""
-    held = held_by(agent.of_tool(tool))
-    if not held or _built_inside(agent, call, tool):
+    """Find an agent's own client that is asked for what the tool declares for the user."""
+    declared = held_by(agent.of_tool(tool))
+    if not declared or _built_inside(agent, call, tool):
         return
     for value in agent.reader.values(agent.module, call.func):
         use = agent.use(call, value) if value.who == "agent" and value.path else None
         if use is None or not use.routes:
             continue
-        per_user = all(one.kind is not None and one.kind not in system for one in use.routes)
-        if per_user and not use.missing(held)[0]:
+        per_user = all(route.kind is not None and route.kind not in system for route in use.routes)
+        if per_user and not use.missing(declared)[0]:
             yield Hit(
                 node=call,
-                message=f"`{text_of(call.func)}` acts as the agent, and '{tool.name}' declares it for the user.",
+                message=f"`{text_of(call.func)}` acts as the agent, but '{tool.name}' declares it for the user.",
             )
 
 
@@ -108,7 +110,7 @@ def _builds_ambient(agent: Agent, call: ast.Call, value: Value) -> bool:
         return False
     if value.what not in ("McpServer", "McpServerToolkit"):
         return True
-    address = agent.module.text_of(argument(call, 0, "url"))  # a server elsewhere needs no client of the workspace's
+    address = agent.module.text_of(argument(call, 0, "url"))  # a server elsewhere needs no workspace client
     return address is not None and "/api/2.0/mcp/" in address
 
 
@@ -121,11 +123,11 @@ def _is_model(requirement: object) -> bool:
 
 
 def _built_inside(agent: Agent, call: ast.Call, tool: Facts) -> bool:
-    """Whether the client is built in the tool, where it was found already."""
+    """Return whether the client is built in the tool, where it was reported already."""
     inside = set(walk(tool.function))
-    names = [one for one in ast.walk(call.func) if isinstance(one, (ast.Name, ast.Call))]
-    for one in names:
-        origin = agent.module.origin(one)
+    names = [inner for inner in ast.walk(call.func) if isinstance(inner, (ast.Name, ast.Call))]
+    for name in names:
+        origin = agent.module.origin(name)
         if isinstance(origin, tuple) and isinstance(origin[1], ast.Call) and origin[1] in inside:
             return True
     return False

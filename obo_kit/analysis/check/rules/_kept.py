@@ -1,4 +1,4 @@
-"""OBO103: what is one user's is kept for the next."""
+"""OBO103: one user's client, token or answer is kept for the next user."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__: list[str] = []
 @rule(
     "OBO103",
     "The user's client, token or answer outlives the request",
-    why="What is kept on `self`, in a global or in a cache is there for the next request, of another user. The kit's own "
+    why="What is kept on `self`, in a global or in a cache is still there in the next request, of another user. The kit's own "
     "clients refuse to work by then; others act as the wrong user.",
-    fix="Keep it in a local variable, or ask `current_session()` wherever it is needed: it has one client for each request.",
+    fix="Keep it in a local variable, or call `current_session()` wherever you need it: it has one client per request.",
 )
 def _kept(agent: Agent) -> Iterator[Hit]:
     module, reader = agent.module, agent.reader
     for store in module.stores:
         where = stays(agent, store.target)
-        held = reader.held(module, store.value) if where else None
-        if held is not None:
-            yield Hit(node=store.target, message=f"`{text_of(store.target)}` keeps {whose(held)} {where}.")
+        client = reader.held(module, store.value) if where else None
+        if client is not None:
+            yield Hit(node=store.target, message=f"`{text_of(store.target)}` keeps {whose(client)} {where}.")
     for call in module.calls:
         yield from _put(agent, call)
         yield from _cached_by_call(agent, call)
@@ -39,22 +39,24 @@ def _kept(agent: Agent) -> Iterator[Hit]:
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     module = agent.module
-    given = arguments(call)
+    passed = arguments(call)
     if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
         target = call.func.value
         where = stays(agent, target, item=True)
     elif module.dotted(call.func) == "os.putenv":
         where = "in the environment of the process"
-    elif module.dotted(call.func) == "builtins.setattr" and len(given) == 3:
-        target, given = given[0], given[2:]
+    elif module.dotted(call.func) == "builtins.setattr" and len(passed) == 3:
+        target, passed = passed[0], passed[2:]
         where = stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
     else:
         return
-    held = (
-        next((found for one in given if (found := agent.reader.held(module, one)) is not None), None) if where else None
+    client = (
+        next((client for item in passed if (client := agent.reader.held(module, item)) is not None), None)
+        if where
+        else None
     )
-    if held is not None:
-        yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(held)} {where}.")
+    if client is not None:
+        yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(client)} {where}.")
 
 
 def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
@@ -67,27 +69,34 @@ def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
     if facts.is_tool:
         yield Hit(node=place, message=f"The cache keeps what '{name}' answers one user, for all the others.")
         return
-    held = next(
-        (found for one in agent.module.returns(function) if (found := reader.held(module, one)) is not None), None
+    client = next(
+        (
+            client
+            for returned in agent.module.returns(function)
+            if (client := reader.held(module, returned)) is not None
+        ),
+        None,
     )
-    if held is not None:
-        yield Hit(node=place, message=f"The cache keeps {whose(held)}, which '{name}' returns.")
-    elif any("token" in one.arg.lower() for one in parameters(function)) and _client_of_parameter(agent, function):
+    if client is not None:
+        yield Hit(node=place, message=f"The cache keeps {whose(client)}, which '{name}' returns.")
+    elif any("token" in parameter.arg.lower() for parameter in parameters(function)) and _client_of_parameter(
+        agent, function
+    ):
         yield Hit(node=place, message=f"The cache keeps the tokens that '{name}' is called with, and their clients.")
 
 
 def _client_of_parameter(agent: Agent, function: Function) -> bool:
-    """Whether a function makes a client of a token that it is handed."""
+    """Return whether a function makes a client of a token that it receives."""
     for node in walk(function, into_functions=False):
         if isinstance(node, ast.Call) and last(agent.module.dotted(node.func)) in (*SEARCH, "WorkspaceClient"):
             token = argument(node, None, "token") or argument(node, 1, "personal_access_token")
-            if isinstance(token, ast.Name) and token.id in {one.arg for one in parameters(function)}:
+            if isinstance(token, ast.Name) and token.id in {parameter.arg for parameter in parameters(function)}:
                 return True
     return False
 
 
 def _cached_by_call(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """``functools.cache(build)`` and ``lru_cache(maxsize=1)(build)``."""
+    """Find ``functools.cache(build)`` and ``lru_cache(maxsize=1)(build)``."""
     if len(call.args) == 1 and is_cache(agent.module, call.func):
         origin = agent.module.origin(call.args[0])
         if isinstance(origin, tuple) and origin[0] is agent.module and isinstance(origin[1], FUNCTIONS):

@@ -1,4 +1,4 @@
-"""Where something that a function puts away outlives the request."""
+"""Find places that outlive the request, where a function stores something."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _ON_OBJECT: Final = "on the object, which outlives the request"
 
 
 def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | None = None) -> str:
-    """Return where something that is put there outlives the request, in words; nothing where it does not, or nobody knows.
+    """Return the place that outlives the request, in words; empty if the place does not, or if the source does not tell.
 
     Args:
         agent: The file.
-        target: What it is assigned to.
-        item: Whether it is put into the target, as with ``target.append``.
-        of: The object, where the target is an attribute that the source does not write down (``setattr``).
+        target: The target of the assignment.
+        item: Whether the value is put into the target, as with ``target.append``.
+        of: The object, if the target is an attribute that the source does not write down (``setattr``).
     """
     module = agent.module
     node = of or target
     if _is_environment(module, node):
         return "in the environment of the process"
-    if module.function_of(node) is None or any(agent.early_in(one) for one in module.functions_around(node)):
-        return ""  # found when it was built
+    if module.function_of(node) is None or any(agent.early_in(outer) for outer in module.functions_around(node)):
+        return ""  # reported where it was built
     if isinstance(target, ast.Name) and not item:
-        return "in a global"  # stores hold no other names
+        return "in a global"  # stores contain no other names
     base = node
     while isinstance(base, (ast.Attribute, ast.Subscript)):
         if isinstance(base, ast.Attribute):
@@ -76,13 +76,13 @@ def _of_base(agent: Agent, base: ast.expr, *, of_object: bool) -> str:
         return _ON_OBJECT if agent.lives_long(owner) else ""
     scope, bindings = module.bindings(base)
     if scope is module.top:
-        made = [one.how for one in bindings]
+        made = [binding.how for binding in bindings]
         return "in a global" if made and all(how in ("value", "def") for how in made) else ""
     return _of_local(agent, bindings[0]) if len(bindings) == 1 else ""
 
 
 def _of_local(agent: Agent, binding: Binding) -> str:
-    """A default that all calls share, or another name for something that stays."""
+    """Describe a default that all calls share, or another name for something that stays."""
     value = binding.value
     if binding.how == "parameter":
         made = isinstance(value, ast.Call) and agent.module.dotted(value.func) in ("builtins.dict", "builtins.list")
@@ -93,10 +93,10 @@ def _of_local(agent: Agent, binding: Binding) -> str:
 
 
 def _is_class(module: Module, node: ast.expr) -> bool:
-    """Whether ``self`` is in fact ``cls``, which all objects share."""
-    functions = [one for one in module.functions_around(node) if module.class_of(one) is not None][:1]
-    decorators = [one for function in functions for one in getattr(function, "decorator_list", [])]
-    return any(module.dotted(one) == "builtins.classmethod" for one in decorators)
+    """Return whether ``self`` is in fact ``cls``, which all objects share."""
+    functions = [outer for outer in module.functions_around(node) if module.class_of(outer) is not None][:1]
+    decorators = [item for function in functions for item in getattr(function, "decorator_list", [])]
+    return any(module.dotted(decorator) == "builtins.classmethod" for decorator in decorators)
 
 
 def _of_class(agent: Agent, call: ast.Call) -> str:
@@ -105,7 +105,7 @@ def _of_class(agent: Agent, call: ast.Call) -> str:
 
 
 def is_cache(module: Module, node: ast.expr) -> bool:
-    """Is this decorator one that keeps what a function returned?"""
+    """Return whether this decorator keeps what a function returned."""
     func = node.func if isinstance(node, ast.Call) else node
     dotted = module.dotted(func)
     if dotted:

@@ -15,53 +15,53 @@ __all__: list[str] = []
 
 @rule(
     "OBO401",
-    "System authorization for something that is declared per user",
-    why="With both in the policy the agent may reach the resource for everybody, whatever the user may do, and nothing says "
+    "System authorization for a resource that is declared per user",
+    why="With both in the policy, the agent may reach the resource for everybody, whatever the user may do, and nothing says "
     "which of the two was meant.",
-    fix="Decide for one: `requires_scopes` where each user's own permission counts, `system_resources` where all users share "
-    "the agent's.",
+    fix="Choose one: `requires_scopes` if each user's own permission counts, `system_resources` if all users share the "
+    "agent's.",
 )
 def _both_ways(agent: Agent) -> Iterator[Hit]:
-    per_user = {one.same_as: one for one in agent.everywhere if one.same_as is not None}
-    twice = [one for module, _, one in agent.system if module is agent.module and one.same_as in per_user]
-    for one in twice:
-        yield Hit(node=one.node, message=f"{one.title} is declared for the user as well, with `requires_scopes`.")
+    per_user = {declaration.same_as: declaration for declaration in agent.everywhere if declaration.same_as is not None}
+    twice = [item for module, _, item in agent.system if module is agent.module and item.same_as in per_user]
+    for each in twice:
+        yield Hit(node=each.node, message=f"{each.title} is also declared for the user, with `requires_scopes`.")
     if twice:
         return
-    system = {one.same_as for *_, one in agent.system if one.same_as is not None}
+    system = {entry.same_as for *_, entry in agent.system if entry.same_as is not None}
     for facts in agent.reader.tools(agent.module):
-        for one in (one for call in facts.requires for one in agent.declared(call)):
-            if one.same_as in system:
-                yield Hit(node=one.node, message=f"{one.title} is a system resource as well.")
+        for require in (part for call in facts.requires for part in agent.declared(call)):
+            if require.same_as in system:
+                yield Hit(node=require.node, message=f"{require.title} is also a system resource.")
 
 
 @rule(
     "OBO402",
     "`resources=` beside `auth_policy=`",
-    why="MLflow refuses the two together, when the model is logged.",
+    why="MLflow refuses the two together when the model is logged.",
     fix="Put the resources into the policy's `SystemAuthPolicy`, or log with `obo_kit.log_model`, which joins them.",
 )
 def _resources_beside_policy(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        given = _logs_with(module, call)
-        if given is not None and {"resources", "auth_policy"} <= given.keys():
+        passed = _logs_with(module, call)
+        if passed is not None and {"resources", "auth_policy"} <= passed.keys():
             yield Hit(node=call, message=f"`{text_of(call.func)}` gets both `resources=` and `auth_policy=`.")
 
 
 @rule(
     "OBO403",
     "An agent that acts for its user is logged without a policy",
-    why="Without `auth_policy=` Model Serving gives the agent no user's token: every tool is refused after deployment.",
+    why="Without `auth_policy=`, Model Serving gives the agent no user's token: every tool is refused after deployment.",
     fix='Log with `obo_kit.log_model(…)`, which collects the policy, or pass `auth_policy=obo_kit.auth_policy("agent.py")`.',
 )
 def _no_policy(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        given = _logs_with(module, call)
-        if given is None or "auth_policy" in given or any(one.arg is None for one in call.keywords):
+        passed = _logs_with(module, call)
+        if passed is None or "auth_policy" in passed or any(keyword.arg is None for keyword in call.keywords):
             continue
-        logged = _logged(agent, given.get("python_model"))
+        logged = _logged(agent, passed.get("python_model"))
         if logged is not None and _acts_for_user(agent, logged):
             yield Hit(
                 node=call,
@@ -70,7 +70,7 @@ def _no_policy(agent: Agent) -> Iterator[Hit]:
 
 
 def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
-    """The module of the agent that is logged: a file, or the one that its object's class is defined in."""
+    """Return the module of the agent that is logged: a file, or the module that defines its object's class."""
     path = agent.module.text_of(model)
     if path is not None:
         return agent.beside(path) if path.endswith(".py") else None
@@ -81,19 +81,21 @@ def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
 
 
 def _acts_for_user(agent: Agent, module: Module) -> bool:
-    """Whether a module has tools of the kit's, or follows the platform's recipe."""
+    """Return whether a module has tools of the kit's, or follows the platform's recipe."""
     if agent.reader.tools(module):
         return True
     recipes = [call for call in module.calls if module.function_of(call) is not None]
     return any(
-        one.what == "strategy" and one.who == "user" for call in recipes for one in agent.reader.values(module, call)
+        value.what == "strategy" and value.who == "user"
+        for call in recipes
+        for value in agent.reader.values(module, call)
     )
 
 
 def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
-    """The arguments of a call of MLflow's ``log_model`` or ``save_model``."""
+    """Return the arguments of a call of MLflow's ``log_model`` or ``save_model``."""
     func: ast.AST = call.func
-    found: dict[str, ast.expr] = {}
+    passed: dict[str, ast.expr] = {}
     if module.dotted(func) == "functools.partial" and call.args:
         func = call.args[0]
     origin = module.origin(func)
@@ -101,7 +103,7 @@ def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
         partial = origin[1]
         if origin[0].dotted(partial.func) != "functools.partial":
             return None
-        found |= _logs_with(origin[0], partial) or {}
+        passed |= _logs_with(origin[0], partial) or {}
         func = partial.args[0] if partial.args else func
         module_of = origin[0]
     else:
@@ -109,12 +111,12 @@ def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
     dotted = module_of.dotted(func)
     if dotted.partition(".")[0] != "mlflow" or last(dotted) not in ("log_model", "save_model"):
         return None
-    for one in call.keywords:
-        if one.arg is not None:
-            found[one.arg] = one.value
+    for keyword in call.keywords:
+        if keyword.arg is not None:
+            passed[keyword.arg] = keyword.value
         else:
-            found |= _unpacked(module, one.value)
-    return {name: value for name, value in found.items() if not _is_none(value)}
+            passed |= _unpacked(module, keyword.value)
+    return {name: value for name, value in passed.items() if not _is_none(value)}
 
 
 def _unpacked(module: Module, node: ast.expr) -> dict[str, ast.expr]:
@@ -127,7 +129,7 @@ def _unpacked(module: Module, node: ast.expr) -> dict[str, ast.expr]:
                 if isinstance(key, ast.Constant) and isinstance(key.value, str)
             }
         case ast.Call(keywords=keywords) as call if module.dotted(call.func) == "builtins.dict":
-            return {one.arg: one.value for one in keywords if one.arg is not None}
+            return {keyword.arg: keyword.value for keyword in keywords if keyword.arg is not None}
         case _:
             return {}
 

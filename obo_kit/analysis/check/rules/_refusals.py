@@ -22,9 +22,9 @@ _BROAD: Final = frozenset({"builtins.BaseException", "builtins.Exception"})
 @rule(
     "OBO201",
     "A broad `except` hides refusals together with bugs",
-    why="`except Exception` around a call for the user makes one answer of a refusal, a bug and an outage. Nobody learns "
-    "which scope or grant is missing.",
-    fix="Leave it out and put `@optional_tool(fallback=…)` on the tool: it forgives denials alone. Or ask "
+    why="`except Exception` around a call for the user gives one answer to a refusal, a bug and an outage. Nobody learns which "
+    "scope or grant is missing.",
+    fix="Remove it and put `@optional_tool(fallback=…)` on the tool, which forgives only denials. Or call "
     "`obo_kit.explain(error)`, and raise what it does not explain.",
 )
 def _broad_except(agent: Agent) -> Iterator[Hit]:
@@ -36,8 +36,8 @@ def _broad_except(agent: Agent) -> Iterator[Hit]:
 
 
 def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, bool]]:
-    """The blocks whose errors are all caught, what says so, and whether somebody is told which error it was."""
-    for tried in (one for kind in dict.fromkeys(TRIES) for one in module.of(kind)):
+    """Yield the blocks whose errors are all caught, the code that catches them, and whether it tells which error it was."""
+    for tried in (node for kind in dict.fromkeys(TRIES) for node in module.of(kind)):
         for handler in tried.handlers:
             if _is_broad(module, handler) and not _looks_closer(module, handler):
                 yield tried.body, handler.type, _tells(module, handler)
@@ -50,11 +50,11 @@ def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, b
 
 def _suppresses_all(module: Module, call: ast.Call) -> bool:
     named = module.dotted(call.func) == "contextlib.suppress"
-    return named and any(module.dotted(one) in _BROAD for one in call.args)
+    return named and any(module.dotted(argument) in _BROAD for argument in call.args)
 
 
 def _tells(module: Module, handler: ast.ExceptHandler) -> bool:
-    """Whether a handler says what it caught: by its name, or in a log with the traceback."""
+    """Return whether a handler says what it caught: by its name, or in a log with the traceback."""
     for node in (node for statement in handler.body for node in ast.walk(statement)):
         if isinstance(node, ast.Name) and node.id == handler.name:
             return True
@@ -68,48 +68,50 @@ def _tells(module: Module, handler: ast.ExceptHandler) -> bool:
 
 
 def _is_client(agent: Agent, node: ast.expr) -> bool:
-    """Whether an argument is the user's client itself, for somebody to use."""
+    """Return whether an argument is the user's client itself, for other code to use."""
     values = agent.reader.values(agent.module, node)
-    return any(one.who == "user" and (one.what in CLIENTS or one.what in BUILT_ON) and not one.path for one in values)
+    return any(
+        value.who == "user" and (value.what in CLIENTS or value.what in BUILT_ON) and not value.path for value in values
+    )
 
 
 def _is_broad(module: Module, handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(module.dotted(one) in _BROAD for one in kinds)
+    return any(module.dotted(kind) in _BROAD for kind in kinds)
 
 
 def _looks_closer(module: Module, handler: ast.ExceptHandler) -> bool:
-    """Whether a handler raises something, asks what it caught, or keeps it for who raises it later."""
-    inside = [one for statement in handler.body for one in (statement, *walk(statement))]
+    """Return whether a handler raises something, examines what it caught, or keeps it for code that raises it later."""
+    inside = [inner for statement in handler.body for inner in (statement, *walk(statement))]
     return (
-        any(isinstance(one, ast.Raise) for one in inside)
-        or any(isinstance(one, ast.Call) and kit_name(module, one.func) == "explain" for one in inside)
+        any(isinstance(item, ast.Raise) for item in inside)
+        or any(isinstance(entry, ast.Call) and kit_name(module, entry.func) == "explain" for entry in inside)
         or _decides_by_error(module, handler, inside)
     )
 
 
 def _decides_by_error(module: Module, handler: ast.ExceptHandler, inside: list[ast.AST]) -> bool:
-    """Whether a condition is about the error, or about its text."""
+    """Return whether a condition is about the error, or about its text."""
     if handler.name is None:
         return False
-    told = {handler.name}
-    for one in inside:
-        if isinstance(one, ast.Assign) and _names(one.value) & told:
-            told |= {target.id for target in one.targets if isinstance(target, ast.Name)}
-    tests = [one.test for one in inside if isinstance(one, (ast.If, ast.IfExp))]
+    error_names = {handler.name}
+    for part in inside:
+        if isinstance(part, ast.Assign) and _names(part.value) & error_names:
+            error_names |= {target.id for target in part.targets if isinstance(target, ast.Name)}
+    tests = [item.test for item in inside if isinstance(item, (ast.If, ast.IfExp))]
     function = module.function_of(handler)
-    raised = [one.exc for one in module.inside(function, ast.Raise) if isinstance(one.exc, ast.Name)]
-    return any(_names(test) & told for test in tests) or any(one.id in told for one in raised)
+    raised = [inner.exc for inner in module.inside(function, ast.Raise) if isinstance(inner.exc, ast.Name)]
+    return any(_names(test) & error_names for test in tests) or any(entry.id in error_names for entry in raised)
 
 
 def _names(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
 
 
 def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
-    """A call in these statements that a refusal may come from, and that does not forgive it itself."""
+    """Return a call in these statements that may be refused, and that does not forgive it itself."""
     for statement in body:
         for node in (statement, *walk(statement, into_functions=False)):
             if isinstance(node, ast.Call) and _may_be_refused(agent, node):
@@ -119,13 +121,13 @@ def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
 
 def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     values = agent.reader.values(agent.module, call.func)
-    if any(one.who == "user" and one.path and one.path[0] not in ("config", "get") for one in values):
+    if any(value.who == "user" and value.path and value.path[0] not in ("config", "get") for value in values):
         return True
     facts = tool_called(agent, call)
     if facts is not None:
         return "with_user_client" in facts.kit and "optional_tool" not in facts.kit
     if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
-        return False  # it goes into a list
+        return False  # `append` and the like only store it
     named = agent.module.dotted(call.func)
     if last(named) in MODELS or named.startswith("builtins."):
         return False
@@ -133,11 +135,11 @@ def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
 
 
 def _is_handed(agent: Agent, call: ast.Call) -> bool:
-    """Whether a call is handed the user's client, or a helper of one's own the token to make one."""
+    """Return whether a call receives the user's client, or whether a helper of the project's receives the token for one."""
     own = agent.reader.called(agent.module, call.func) is not None
-    return any(_is_client(agent, one) or (own and _is_token(agent, one)) for one in arguments(call))
+    return any(_is_client(agent, passed) or (own and _is_token(agent, passed)) for passed in arguments(call))
 
 
 def _is_token(agent: Agent, node: ast.expr) -> bool:
     values = agent.reader.values(agent.module, node)
-    return any(one.who == "user" and one.what == TOKEN and not one.path for one in values)
+    return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)

@@ -1,4 +1,4 @@
-"""The table of rules, and what their finders share."""
+"""The table of rules, and helpers that their finders share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Hit:
     Attributes:
         node: The place.
         message: What is wrong there.
-        edits: What mends it, where the source tells all that is needed.
+        edits: The edits that fix it, if the source tells all that is needed.
     """
 
     node: ast.expr
@@ -43,10 +43,10 @@ class Rule:
     """One rule.
 
     Attributes:
-        code: As it is selected, ignored and suppressed.
+        code: The code to select, ignore and suppress it by.
         title: The mistake, in one line.
-        why: What comes of it.
-        fix: How it is mended.
+        why: Its consequences.
+        fix: How to fix it.
         find: Finds it in an agent.
     """
 
@@ -58,7 +58,7 @@ class Rule:
 
 
 TABLE: Final[dict[str, Rule]] = {}
-"""Every rule, by its code, as their files add them."""
+"""Every rule, by its code. Each file adds its own."""
 
 
 def rule(code: str, title: str, *, why: str, fix: str) -> Callable[[Finder], Finder]:

@@ -1,4 +1,4 @@
-"""OBO104: work for the user goes where the session does not."""
+"""OBO104: work for the user goes to a thread without the session."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MADE_BY: Final = frozenset({"ProcessPoolExecutor", "ThreadPool", "ThreadPoolExe
     "Work for the user goes to a thread that does not know the user",
     why="`threading.Thread`, thread pools and `run_in_executor` start without the request's context: the tool there raises "
     "`NoUserSessionError`, or finds no user.",
-    fix="Wrap the function: `pool.submit(obo_kit.propagate(ask), question)`. `asyncio.to_thread` needs nothing.",
+    fix="Wrap the function: `pool.submit(obo_kit.propagate(ask), question)`. `asyncio.to_thread` needs no wrapping.",
 )
 def _thread_without_user(agent: Agent) -> Iterator[Hit]:
     module = agent.module
@@ -58,7 +58,7 @@ def _thread_without_user(agent: Agent) -> Iterator[Hit]:
 
 
 def _work_of(agent: Agent, call: ast.Call) -> ast.expr | Function | None:
-    """What a call runs in another thread."""
+    """Return what a call runs in another thread."""
     start = _STARTS.get(agent.module.dotted(call.func))
     if start is None and isinstance(call.func, ast.Attribute) and pooled(agent, call):
         start = _POOLS[call.func.attr]
@@ -66,7 +66,7 @@ def _work_of(agent: Agent, call: ast.Call) -> ast.expr | Function | None:
 
 
 def _run_of(agent: Agent, call: ast.Call) -> Function | None:
-    """The method ``run`` of a thread that is a class of one's own."""
+    """Return the method ``run`` of a thread whose class is the project's own."""
     origin = agent.module.origin(call.func)
     if not isinstance(origin, tuple) or origin[0] is not agent.module or not isinstance(origin[1], ast.ClassDef):
         return None
@@ -79,12 +79,12 @@ def _run_of(agent: Agent, call: ast.Call) -> Function | None:
 
 
 def started(agent: Agent, call: ast.Call) -> bool:
-    """Does a call make a thread, a timer or a process?"""
+    """Return whether a call makes a thread, a timer or a process."""
     return agent.module.dotted(call.func) in _STARTS
 
 
 def pooled(agent: Agent, call: ast.Call) -> bool:
-    """Is the call a method of a pool of threads, or of an event loop, as far as can be seen?"""
+    """Return whether the call is a method of a thread pool, or of an event loop, as far as the source tells."""
     func = call.func
     if not isinstance(func, ast.Attribute) or func.attr not in _POOLS:
         return False
@@ -95,8 +95,8 @@ def pooled(agent: Agent, call: ast.Call) -> bool:
         owner = agent.reader.owner(agent.module, func.value.value)
         pools += agent.reader.stored(agent.module, owner, func.value.attr) if owner is not None else ()
     if isinstance(func.value, ast.Name):
-        pools += [one.value for one in agent.module.bindings(func.value)[1]]
-    return any(_is_pool(agent, one) for one in pools if one is not None)
+        pools += [binding.value for binding in agent.module.bindings(func.value)[1]]
+    return any(_is_pool(agent, pool) for pool in pools if pool is not None)
 
 
 def _is_pool(agent: Agent, node: ast.AST) -> bool:
@@ -108,7 +108,7 @@ def _is_pool(agent: Agent, node: ast.AST) -> bool:
 
 
 def needs_session(agent: Agent, module: Module, work: ast.expr | Function, been: set[Function]) -> str:
-    """Return what of the work needs the session, for people; nothing where none of it does, or it brings its own."""
+    """Return the part of the work that needs the session, for people; empty if no part does, or it has its own session."""
     if isinstance(work, ast.Call):
         partial = module.dotted(work.func) == "functools.partial" and work.args
         return needs_session(agent, module, work.args[0], been) if partial else ""

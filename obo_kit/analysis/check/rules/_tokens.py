@@ -1,4 +1,4 @@
-"""OBO108: the user's token, where others find it."""
+"""OBO108: the user's token goes where others can find it."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _TOOLS: Final = frozenset({"function_tool", "tool"})
 @rule(
     "OBO108",
     "The user's token leaves the request",
-    why="Who finds it in a log, in a page, in a session's state or in an answer can act as the user until it expires. What the "
-    "model is told is written down in traces, too.",
-    fix="Name the user (`current_session().identity.principal`), never the token. Where a client needs it, hand the client "
-    "over.",
+    why="Anybody who finds the token in a log, in a page, in a session's state or in an answer can act as the user until it "
+    "expires. What the model receives is also written into traces.",
+    fix="Name the user (`current_session().identity.principal`), never the token. If a client needs the token, pass the client "
+    "on.",
 )
 def _token_leaves(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
         where = _sink(agent, call)
-        if where and any(_token(agent, one) for one in arguments(call)):
+        if where and any(_token(agent, passed) for passed in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
         yield from _kept_by_method(agent, call)
     for store in module.stores:
         if _is_state(agent, store.target):
             yield from _in_state(agent, store.target, [store.value])
     for raised in (node.exc for node in module.of(ast.Raise)):
-        if isinstance(raised, ast.Call) and any(_token(agent, one) for one in arguments(raised)):
+        if isinstance(raised, ast.Call) and any(_token(agent, item) for item in arguments(raised)):
             yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
     yield from _answered(agent)
 
 
 def _answered(agent: Agent) -> Iterator[Hit]:
-    """What routes, tools and listeners return."""
+    """Find routes, tools and listeners that return the token."""
     listeners = _listeners(agent)
     for function in agent.module.functions:
         if function in listeners or _answers_somebody(agent, function):
@@ -66,7 +66,7 @@ def _answered(agent: Agent) -> Iterator[Hit]:
 
 
 def _sink(agent: Agent, call: ast.Call) -> str:
-    """Where a call puts what it is given, for people."""
+    """Return where a call puts its arguments, for people."""
     dotted = agent.module.dotted(call.func)
     if dotted == "builtins.print":
         return "into the log"
@@ -96,18 +96,18 @@ def _is_logger(agent: Agent, node: ast.expr) -> bool:
 
 
 def _token(agent: Agent, node: ast.expr) -> bool:
-    """Whether the token itself is in a value: named, in a text, or in a container."""
+    """Return whether the token itself is in a value: by its name, in a text, or in a container."""
     match node:
         case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
             return any(_token(agent, part) for part in parts)
         case _:
             values = agent.reader.values(agent.module, node)
-            return any(one.who == "user" and one.what == TOKEN and not one.path for one in values)
+            return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
 
 
 def _client(agent: Agent, node: ast.expr) -> bool:
     values = agent.reader.values(agent.module, node)
-    return any(one.who == "user" and one.what in CLIENTS and not one.path for one in values)
+    return any(value.who == "user" and value.what in CLIENTS and not value.path for value in values)
 
 
 # --- the state of a page --------------------------------------------------------------------------------------------------
@@ -122,12 +122,16 @@ def _in_state(agent: Agent, place: ast.expr, values: list[ast.expr]) -> Iterator
 
 
 def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """``st.session_state.setdefault("token", token)``, ``cl.user_session.set("token", token)``."""
+    """Find ``st.session_state.setdefault("token", token)`` and ``cl.user_session.set("token", token)``."""
     func = call.func
     if isinstance(func, ast.Attribute) and func.attr in ("set", "setdefault", "update"):
         chainlit = agent.module.dotted(func.value) == "chainlit.user_session"
         if chainlit or _is_state(agent, func.value):
-            values = [part for one in arguments(call) for part in (one.values if isinstance(one, ast.Dict) else [one])]
+            values = [
+                part
+                for passed in arguments(call)
+                for part in (passed.values if isinstance(passed, ast.Dict) else [passed])
+            ]
             yield from _in_state(agent, call, values)
 
 
@@ -135,7 +139,7 @@ def _is_state(agent: Agent, place: ast.expr) -> bool:
     while isinstance(place, (ast.Attribute, ast.Name, ast.Subscript)):
         if agent.module.dotted(place) in _STATES:
             return True
-        # Starlette's session is a signed cookie, which everybody can read who has it.
+        # Starlette's session is a signed cookie, and everybody who has it can read it.
         if isinstance(place, ast.Attribute) and place.attr == "session" and isinstance(place.value, ast.Name):
             return place.value.id == "request"
         if isinstance(place, ast.Name):
@@ -148,20 +152,20 @@ def _is_state(agent: Agent, place: ast.expr) -> bool:
 
 
 def _answers_somebody(agent: Agent, function: Function) -> bool:
-    """Whether what a function returns is seen by the model, or by a browser."""
+    """Return whether the model, or a browser, sees what a function returns."""
     if agent.reader.facts(agent.module, function).is_tool:
         return True
-    for one in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-        called = one.func if isinstance(one, ast.Call) else one
+    for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
         if last(agent.module.dotted(called)) in _TOOLS or agent.module.dotted(called) == "dash.callback":
             return True
-        if isinstance(one, ast.Call) and isinstance(called, ast.Attribute) and called.attr in _ROUTES:
+        if isinstance(decorator, ast.Call) and isinstance(called, ast.Attribute) and called.attr in _ROUTES:
             return True
     return False
 
 
 def _listeners(agent: Agent) -> set[Function]:
-    """The functions that Gradio calls, and shows the answers of."""
+    """Return the functions that Gradio calls, and whose answers it shows."""
     module = agent.module
     if not any(dotted.partition(".")[0] == "gradio" for dotted in module.imports):
         return set()
@@ -174,4 +178,4 @@ def _listeners(agent: Agent) -> set[Function]:
         if isinstance(part, (ast.Name, ast.Attribute, ast.Lambda))
     ]
     called = [agent.reader.called(module, part) for part in handed]
-    return {one[1] for one in called if one is not None and one[0] is module}
+    return {item[1] for item in called if item is not None and item[0] is module}

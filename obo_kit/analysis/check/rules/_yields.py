@@ -14,17 +14,17 @@ from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
 
-# What steps a generator to enter a context or to set up a fixture: what it yields to is meant to be inside.
+# Decorators that step a generator to enter a context or to set up a fixture. The code that it yields to belongs inside.
 _MANAGERS: Final = frozenset({"asynccontextmanager", "contextmanager", "fixture"})
 
 
 @rule(
     "OBO111",
     "A session is held across a `yield`",
-    why="The block acts as its user while the generator's own code runs, and as nobody between its steps: what consumes the "
-    "stream, and threads and tasks that a later step starts, have no user. A stream that nobody finishes leaves its session "
-    "open.",
-    fix="Put `@user_session(headers=lambda request: request.headers)` on the generator. FastAPI's dependency is "
+    why="The block acts as its user while the generator's own code runs, and as nobody between its steps: the code that "
+    "consumes the stream, and threads and tasks that a later step starts, have no user. A stream that nobody finishes leaves "
+    "its session open.",
+    fix="Put `@user_session(headers=lambda request: request.headers)` on the generator. For a FastAPI dependency, use "
     "`Depends(user_dependency())` of `obo_kit.integrations.fastapi`.",
 )
 def _held_across_yield(agent: Agent) -> Iterator[Hit]:
@@ -39,7 +39,7 @@ def _held_across_yield(agent: Agent) -> Iterator[Hit]:
 
 
 def _opened(agent: Agent, function: Function) -> Iterator[ast.Call]:
-    """The calls that open a session in a function, as a block or on a stack of blocks."""
+    """Yield the calls that open a session in a function, as a block or on a stack of blocks."""
     module = agent.module
     for node in module.inside(function, ast.Call):
         if kit_name(module, node.func) == "user_session":
@@ -50,7 +50,7 @@ def _opened(agent: Agent, function: Function) -> Iterator[ast.Call]:
 
 
 def _block(agent: Agent, call: ast.Call) -> ast.AST | None:
-    """The ``with`` that a session is opened in: its own, or that of the stack, where it is written in the function."""
+    """Return the ``with`` that a session is opened in: its own, or that of the stack, if the function contains it."""
     for above in agent.module.ancestors(call):
         if isinstance(above, (ast.With, ast.AsyncWith)):
             return above
@@ -60,11 +60,13 @@ def _block(agent: Agent, call: ast.Call) -> ast.AST | None:
 
 
 def _is_stepped_inside(agent: Agent, function: Function, steps: list[ast.Yield | ast.YieldFrom]) -> bool:
-    """Whether it makes a context manager, a fixture, or FastAPI's dependency, or has a session of its own."""
+    """Return whether the function makes a context manager, a fixture or a FastAPI dependency, or has its own session."""
     if isinstance(function, ast.Lambda):
         return True
-    decorators = [one.func if isinstance(one, ast.Call) else one for one in function.decorator_list]
-    if any(last(agent.module.dotted(one)) in _MANAGERS for one in decorators):
+    decorators = [
+        decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in function.decorator_list
+    ]
+    if any(last(agent.module.dotted(item)) in _MANAGERS for item in decorators):
         return True
     if isinstance(function, ast.AsyncFunctionDef) and len(steps) == 1 and _yields_what_it_opened(agent, steps[0]):
         return True  # FastAPI runs an async dependency in the endpoint's own context
@@ -73,5 +75,5 @@ def _is_stepped_inside(agent: Agent, function: Function, steps: list[ast.Yield |
 
 def _yields_what_it_opened(agent: Agent, step: ast.Yield | ast.YieldFrom) -> bool:
     if isinstance(step.value, ast.Name):
-        return any(one.how == "enter" for one in agent.module.bindings(step.value)[1])
+        return any(binding.how == "enter" for binding in agent.module.bindings(step.value)[1])
     return step.value is None
