@@ -9,7 +9,7 @@ UV := uv==0.13.9
 LOCK ?= test
 LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/test.txt)
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
-EXTRAS ?= testing,langchain,openai,mcp
+EXTRAS ?= testing,lakebase,langchain,openai,mcp
 
 .PHONY: demo test test-long test-newest test-wheel lock mutants test-apps test-sql test-frameworks test-sets soak fuzz examples check docs bench bench-workspace clean
 
@@ -126,7 +126,7 @@ bench-workspace: $(VENV)/demo.stamp  ## start, stop and requests per second of t
 	$(BIN)/python benchmarks/local_workspace.py
 
 COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes --no-annotate --no-header $(ARGS) pyproject.toml
-MCP_1 := --extra testing --extra langchain --extra openai --extra mcp
+MCP_1 := --extra testing --extra lakebase --extra langchain --extra openai --extra mcp
 lock: $(VENV)/demo.stamp  ## locks/ for what pyproject.toml says; ARGS=--upgrade for the newest
 	$(COMPILE) --universal $(MCP_1) --extra bundle --group test --group check --group docs --group bench --group build -o locks/test.txt
 	$(COMPILE) --universal --extra testing --group test --group apps -o locks/apps.txt

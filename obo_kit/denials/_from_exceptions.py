@@ -135,7 +135,9 @@ def _of_own(error: errors.OboError) -> Finding | None:
 _POSTGRES = ("psycopg", "psycopg2", "asyncpg", "psycopg_pool")
 _PG_OBJECT = re.compile(r"permission denied for (?P<what>[a-z ]{1,30}?) (?P<name>[\w.\"$-]{1,128})")
 _PG_SIGN_IN = re.compile(
-    r"password authentication failed|token (?:has |is )?(?:expired|invalid)|invalid (?:access )?token", re.I
+    r"password authentication failed|failed to decode token for role|token (?:has |is )?(?:expired|invalid)"
+    r"|invalid (?:access )?token",
+    re.I,
 )
 _PG_ROLE = re.compile(r"role \"?(?P<name>[^\"\s]{1,256})\"? does not exist")
 _PG_GRANT = (

@@ -16,6 +16,7 @@ from obo_kit.testing._kit import open_session, recording_of
 from obo_kit.testing._packages import check_packages
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 from obo_kit.testing.iam._grants import Grants
+from obo_kit.testing.lakebase._routes import LakebaseMixin
 from obo_kit.testing.mcp._routes import McpMixin
 from obo_kit.testing.search._routes import SearchMixin
 from obo_kit.testing.server._app import Gate
@@ -62,6 +63,7 @@ class LocalWorkspace(
     GenieMixin,
     ServingMixin,
     McpMixin,
+    LakebaseMixin,
     FaultsMixin,
 ):
     """A workspace on loopback that the real Databricks clients talk to over HTTP.
@@ -140,6 +142,7 @@ class LocalWorkspace(
             grants=self._grants,
             engine=self._engine,
             faults=faults,
+            log=self.log,
             host=lambda: self.host,
             threads=self._threads,
             obo=self._obo,

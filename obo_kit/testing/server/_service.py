@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from obo_kit.testing.iam._grants import Grants
     from obo_kit.testing.server._api import Answer, Api, Call
     from obo_kit.testing.server._faults import Faults
+    from obo_kit.testing.server._log import RequestLog
     from obo_kit.testing.sql._engine import Engine
 
 __all__ = ["Core", "Mixin", "Part", "Service"]
@@ -58,6 +59,7 @@ class Core:
         grants: The securables and the grants on them.
         engine: Runs SQL.
         faults: The active faults.
+        log: The request log.
         host: The address of the workspace. Raises RuntimeError while it does not run.
         threads: The threads for work that would block the event loop.
         obo: Whether users' tokens carry the scopes that an app is configured with.
@@ -69,6 +71,7 @@ class Core:
     grants: Grants
     engine: Engine
     faults: Faults
+    log: RequestLog
     host: Callable[[], str]
     threads: Callable[[], Executor]
     obo: Callable[[], bool]

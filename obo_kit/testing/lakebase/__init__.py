@@ -1,0 +1,1 @@
+"""Lakebase: an API that mints credentials, and a real Postgres behind a front that takes them as passwords."""
