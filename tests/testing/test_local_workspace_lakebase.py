@@ -217,24 +217,28 @@ def test_the_api_refuses_without_the_scope_and_what_is_not_there(workspace):
         api.database.generate_database_credential(instance_names=[])
 
 
-def test_a_tool_as_the_user_in_an_app(workspace):
+def test_a_tool_as_the_user_in_an_app(workspace, monkeypatch):
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
     resources = pytest.importorskip("mlflow.models.resources")
 
     @optional_tool(fallback="Orders are not available to you.")
     @requires_scopes(resources.DatabricksLakebase("shop"))
     @with_user_client
-    def orders(client) -> str:
+    def orders(client, name) -> str:
         instance = client.database.get_database_instance("shop")
         token = client.database.generate_database_credential(instance_names=["shop"]).token
-        port, name = workspace.database_port("shop"), client.config.host and client.current_user.me().user_name
+        port = workspace.database_port("shop")
         address = {"host": instance.read_write_dns, "port": port, "dbname": "databricks_postgres"}
         with psycopg.connect(**address, user=name, password=token, sslmode="require") as connection:
             return f"{connection.execute('SELECT count(*) FROM orders').fetchone()[0]} orders"
 
     answers, reasons = {}, {}
     for user in ("alice", "bob", "carol"):
-        with workspace.as_user(user, runtime="apps", scopes=["postgres", "iam.current-user:read"]) as session:
-            answers[user], reasons[user] = orders(), [denial.reason.value for denial in session.denials]
+        with workspace.as_user(user, runtime="apps", scopes=["postgres"]) as session:
+            answers[user], reasons[user] = (
+                orders(session.identity.principal),
+                [denial.reason.value for denial in session.denials],
+            )
     refusal = "Orders are not available to you."
     assert answers == {"alice": "2 orders", "bob": refusal, "carol": refusal}
     assert reasons == {"alice": [], "bob": ["access_denied"], "carol": ["access_denied"]}

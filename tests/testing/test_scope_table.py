@@ -24,9 +24,8 @@ DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
         "the catalogue doubts the older name here; the workspace lets it in, as it does for chat/completions",
     ),
 }
-# Only the workspace has these: an older API of Lakebase, and starts of longer addresses.
+# Only the workspace has these: starts of longer addresses.
 UNKNOWN_TO_THE_KIT = {
-    "/api/2.0/database",
     "/api/2.0/mcp/ai-search",
     "/api/2.0/mcp/external",
     "/api/2.0/mcp/functions",

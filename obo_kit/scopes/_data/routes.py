@@ -459,6 +459,7 @@ _WORKSPACE_ROUTES: Final = (
     _route(
         _ANY, "/api/2.0/postgres/", "postgres", kind="lakebase", sources=("fid:69389892685",), confidence="reported"
     ),
+    _route(_ANY, "/api/2.0/database", "postgres", kind="lakebase", sources=("G-SDKPY",), confidence="inferred"),
     _route(
         _ANY,
         "/api/2.1/knowledge-assistants",
