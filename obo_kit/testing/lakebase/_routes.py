@@ -39,7 +39,7 @@ declare(
     {
         "lakebase_undecodable": Refusal(
             status=401,
-            code="28P01",
+            code="",
             sql_state="28P01",
             text='Failed to decode token for role "{role}"',
             decision="invalid token",
@@ -48,7 +48,7 @@ declare(
         ),
         "lakebase_password": Refusal(
             status=401,
-            code="28P01",
+            code="",
             sql_state="28P01",
             text='password authentication failed for user "{role}"',
             decision="invalid token",
@@ -57,7 +57,7 @@ declare(
         ),
         "lakebase_unencrypted": Refusal(
             status=401,
-            code="28000",
+            code="",
             sql_state="28000",
             text='no pg_hba.conf entry for host "127.0.0.1", user "{role}", database "{database}", no encryption',
             decision="no credential",
@@ -66,7 +66,7 @@ declare(
         ),
         "lakebase_broken": Refusal(
             status=500,
-            code="XX000",
+            code="",
             sql_state="XX000",
             text="The local workspace's Postgres does not run: {error}",
             decision="bad request",
