@@ -37,6 +37,8 @@ def _each(owner: str, names: str, why: str, read_in: str) -> tuple[Attribute, ..
     return tuple(Attribute(owner, name, why, read_in) for name in names.split())
 
 
+_REACHES: Final = "read: what an object reaches, and with which client"
+
 ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     # --- connections ---
     *_each(
@@ -303,8 +305,40 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("flask:Flask", "view_functions", "read: what it serves", versions.FLASK),
     Attribute("starlette.routing:Router", "routes", "read: what it serves", versions.STARLETTE),
     Attribute("mcp.server.lowlevel.server", "request_ctx", "read: who serves", "mcp 1.10, 1.24 and 1.30", until="2"),
+    # --- client objects: what they reach, and with which client ---
+    *_each("databricks_langchain:ChatDatabricks", "model workspace_client", _REACHES, versions.DATABRICKS_LANGCHAIN),
+    Attribute("databricks_langchain:DatabricksEmbeddings", "endpoint", _REACHES, versions.DATABRICKS_LANGCHAIN),
+    *_each("databricks_langchain:DatabricksMCPServer", "url workspace_client", _REACHES, versions.DATABRICKS_LANGCHAIN),
+    *_each(
+        "databricks_ai_bridge.vector_search_retriever_tool:VectorSearchRetrieverToolMixin",
+        "resources workspace_client",
+        _REACHES,
+        versions.BRIDGE,
+    ),
+    *_each("databricks_ai_bridge.genie:Genie", "space_id genie", _REACHES, versions.BRIDGE),
+    *_each("databricks_ai_bridge.lakebase:_LakebaseBase", "instance_name workspace_client", _REACHES, versions.BRIDGE),
+    Attribute(
+        "databricks.ai_search.index:AISearchIndex|databricks.ai_search.async_index:AsyncAISearchIndex",
+        "name",
+        _REACHES,
+        versions.SEARCH,
+    ),
+    *_each("databricks_mcp:DatabricksMCPClient", "server_url client", _REACHES, versions.DATABRICKS_MCP),
+    *_each(
+        "unitycatalog.ai.langchain.toolkit:UnityCatalogTool",
+        "uc_function_name client_config",
+        _REACHES,
+        "unitycatalog-langchain 0.3",
+    ),
+    *_each(
+        "unitycatalog.ai.langchain.toolkit:UCFunctionToolkit|unitycatalog.ai.openai.toolkit:UCFunctionToolkit",
+        "tools_dict client",
+        _REACHES,
+        "unitycatalog-langchain 0.3, unitycatalog-openai 0.2",
+    ),
+    *_each("agents:OpenAIChatCompletionsModel|agents:OpenAIResponsesModel", "model _client", _REACHES, versions.AGENTS),
+    Attribute("agents:Agent", "model", _REACHES, versions.AGENTS),
     # --- packages that are read by the policy alone ---
-    Attribute("databricks_ai_bridge.lakebase", "_LakebaseBase", "read: what an object reaches", versions.BRIDGE),
     Attribute(
         "databricks_ai_bridge.genie", "Genie query failed with error: ", "read: a failed message", versions.BRIDGE
     ),

@@ -151,6 +151,34 @@ RETRIEVER: Final = _class(
 )
 GENIE_RESPONSE: Final = _class("GenieResponse", "databricks_ai_bridge.genie", read_in=versions.BRIDGE)
 
+# --- clients of resources, which an agent may hold -------------------------------------------------------------------------
+
+CHAT_DATABRICKS: Final = _class("ChatDatabricks", "databricks_langchain", read_in=versions.DATABRICKS_LANGCHAIN)
+DATABRICKS_EMBEDDINGS: Final = _class(
+    "DatabricksEmbeddings", "databricks_langchain", read_in=versions.DATABRICKS_LANGCHAIN
+)
+SEARCH_INDEX: Final = _class(
+    "AISearchIndex",
+    "databricks.ai_search.index",
+    "databricks.ai_search.async_index",
+    read_in=versions.SEARCH,
+    also=("AsyncAISearchIndex",),
+)
+GENIE: Final = _class("Genie", "databricks_ai_bridge.genie", read_in=versions.BRIDGE)
+LAKEBASE: Final = _class("_LakebaseBase", "databricks_ai_bridge.lakebase", read_in=versions.BRIDGE)
+DATABRICKS_MCP_CLIENT: Final = _class("DatabricksMCPClient", "databricks_mcp", read_in=versions.DATABRICKS_MCP)
+LANGCHAIN_MCP_SERVER: Final = _class(
+    "DatabricksMCPServer", "databricks_langchain", read_in=versions.DATABRICKS_LANGCHAIN
+)
+ASYNC_DATABRICKS_OPENAI: Final = _class(
+    "AsyncDatabricksOpenAI", "databricks_openai", read_in=versions.DATABRICKS_OPENAI
+)
+AGENTS_MODEL: Final = _class(
+    "OpenAIChatCompletionsModel", "agents", read_in=versions.AGENTS, also=("OpenAIResponsesModel",)
+)
+AGENTS_AGENT: Final = _class("Agent", "agents", read_in=versions.AGENTS)
+MODEL_SERVING_USER: Final = _class("ModelServingUserCredentials", "databricks_ai_bridge", read_in=versions.BRIDGE)
+
 # --- servers ---------------------------------------------------------------------------------------------------------------
 
 STARLETTE: Final = _class("Starlette", "starlette.applications", read_in=versions.STARLETTE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 from databricks.ai_search import exceptions
@@ -19,6 +19,7 @@ from databricks.ai_search.index import AISearchIndex
 from databricks.ai_search.version import VERSION
 
 from obo_kit._upstream.patches import ai_search
+from obo_kit._upstream.retrievers import index_in
 from obo_kit.clients._transport import attach
 from obo_kit.identity._credentials import Leased, lease_of
 from obo_kit.identity._user import origin_of
@@ -179,14 +180,11 @@ def _adopt(client: Any) -> None:
 
 
 def copied_index(tool: object, lease: Lease) -> AISearchIndex | None:
-    """The index inside a retriever tool or vector store that copied this user's token when it was built."""
-    store = getattr(tool, "_vector_store", tool)
-    found = next(
-        (at for name in ("_index", "index") if isinstance(at := getattr(store, name, None), AISearchIndex)), None
-    )
-    if found is None or isinstance(found, _Fenced) or found.personal_access_token != lease.credentials()[1]:
+    """Return the index in a retriever tool or vector store that copied this user's token when it was built."""
+    index: Any = index_in(tool, AISearchIndex)
+    if index is None or isinstance(index, _Fenced) or index.personal_access_token != lease.credentials()[1]:
         return None  # an agent may share an index among its users, with credentials of its own
-    return found
+    return cast("AISearchIndex", index)
 
 
 patch(sys.modules[AISearchClient.__module__])

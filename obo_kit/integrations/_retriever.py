@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._upstream.retrievers import set_index
+
 if TYPE_CHECKING:
     from obo_kit.session._session import UserSession
 
@@ -16,10 +18,5 @@ def retriever_of(tool: Any, session: UserSession) -> Any:
     copied = copy.copy(tool)
     copied.workspace_client = session.client
     index = session.get_named("VectorSearchClient").get_index(index_name=tool.index_name)
-    store = getattr(tool, "_vector_store", None)
-    if store is None:
-        copied._index = index
-    else:
-        copied._vector_store = copy.copy(store)
-        copied._vector_store.index = index
+    set_index(copied, index)
     return copied

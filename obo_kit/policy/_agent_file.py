@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from obo_kit._upstream.mlflow_models import resource_from_dict, resources_in_yaml
 from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
@@ -220,16 +221,12 @@ def resources_in(resources: Any) -> list[Any]:
     """Return resources from any form that MLflow accepts: objects, its dictionary form, or a YAML file."""
     if not resources:
         return []
-    import mlflow.models.resources
-
-    known: Any = mlflow.models.resources
-
     if isinstance(resources, (str, os.PathLike)):
-        resources = known._ResourceBuilder.from_yaml_file(str(resources))
+        resources = resources_in_yaml(str(resources))
     if not isinstance(resources, Mapping):
         return list(resources)
     return [
-        known._get_resource_class_by_type(uri, kind).from_dict(value)
+        resource_from_dict(uri, kind, value)
         for uri, kinds in resources.items()
         if uri != "api_version"
         for kind, values in kinds.items()

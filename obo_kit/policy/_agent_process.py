@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+from obo_kit._upstream.mlflow_models import load_model_code, module_of_model_code
 from obo_kit._utils.user_code import is_author_s, is_library
 from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
 from obo_kit.policy._layout import STAND_IN
@@ -148,13 +149,12 @@ def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
 def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set[str]]:
     """Return an agent file's module, the model that it sets, if any, and the modules that were loaded before."""
     from mlflow.exceptions import MlflowException
-    from mlflow.models.utils import _load_model_code_path
 
     before = set(sys.modules)
     if dotted:
         return *_load_as(dotted, path, model_config), before
     try:
-        model = _load_model_code_path(path, model_config)
+        model = load_model_code(path, model_config)
     except MlflowException as error:
         if _is_page_without_user(error.__cause__, path):
             return _page(before), None, before
@@ -165,7 +165,7 @@ def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set
 
 
 def _page(before: set[str]) -> Any:
-    return sys.modules[next(name for name in sys.modules if name not in before and name.startswith("code_model_"))]
+    return sys.modules[module_of_model_code([name for name in sys.modules if name not in before])]
 
 
 def _is_page_without_user(error: BaseException | None, path: str) -> bool:

@@ -7,13 +7,13 @@ Objects are recognised by their class names: nothing is imported for that, and n
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, RETRIEVER, is_a
+from obo_kit._upstream.client_objects import configs_of, is_model_serving_user_s, reach_of
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import KINDS, kind_of
 from obo_kit.tools._registry import Declaration
@@ -55,67 +55,11 @@ class Found:
     server: McpServer | None = None
 
 
-_Reader = Callable[[Any], tuple[Any, Any]]
-
-
 def _resource(kind: str, name: object) -> list[Any]:
     """Return the MLflow resource in a list; an empty list if the name is unusable."""
     import mlflow.models.resources as known
 
     return [getattr(known, KINDS[kind].mlflow_classes[0])(name)] if isinstance(name, str) and name else []
-
-
-def _endpoint(name: object, client: object = None) -> tuple[list[Any], Any]:
-    # A name with dots is a Unity Catalog model behind the AI gateway, not an endpoint.
-    return ([] if "." in str(name) else _resource("serving_endpoint", name)), client
-
-
-def _functions(names: Iterable[Any], warehouse: object) -> tuple[list[Any], Any]:
-    functions = [resource for name in names for resource in _resource("uc_function", name)]
-    return [*functions, *_resource("sql_warehouse", warehouse)], None
-
-
-def _agent(agent: Any) -> tuple[list[Any], Any]:
-    """Read an agent of the OpenAI Agents SDK. It names its model; the process's own setting decides which client asks it."""
-    shared = sys.modules.get("agents.models._openai_shared")
-    client = shared.get_default_openai_client() if shared is not None else None
-    return _endpoint(agent.model, client) if _is(client, "AsyncDatabricksOpenAI") else ([], None)
-
-
-def _model(model: Any) -> tuple[list[Any], Any]:
-    client = model._client
-    return _endpoint(model.model, client) if _is(client, "AsyncDatabricksOpenAI") else ([], None)
-
-
-def _is(value: object, name: str) -> bool:
-    return any(cls.__name__ == name for cls in type(value).__mro__)
-
-
-# By class: the packages that it may come from, and a function that reads an object of it. The function returns resources or the
-# URL of an MCP server, and the client or whatever holds one. Read in databricks-langchain 0.15 to 0.21, databricks-openai 0.13
-# to 0.18, databricks-mcp 0.5 to 0.9, databricks-ai-bridge 0.20 to 0.22, unitycatalog-ai 0.3, openai-agents 0.20.
-_READERS: dict[str, tuple[str, _Reader]] = {
-    "ChatDatabricks": ("databricks_langchain", lambda it: _endpoint(it.model, it.workspace_client)),
-    "DatabricksEmbeddings": ("databricks_langchain", lambda it: _endpoint(it.endpoint)),
-    "VectorSearchRetrieverToolMixin": ("databricks_ai_bridge", lambda it: (it.resources or (), it.workspace_client)),
-    "AISearchIndex": ("databricks", lambda it: (_resource("vector_search_index", it.name), None)),
-    "AsyncAISearchIndex": ("databricks", lambda it: (_resource("vector_search_index", it.name), None)),
-    "Genie": ("databricks_ai_bridge", lambda it: (_resource("genie_space", it.space_id), it.genie)),
-    "UnityCatalogTool": (
-        "unitycatalog", lambda it: _functions([it.uc_function_name], it.client_config.get("warehouse_id"))
-    ),
-    "UCFunctionToolkit": (
-        "unitycatalog", lambda it: _functions(it.tools_dict, getattr(it.client, "warehouse_id", None))
-    ),
-    "_LakebaseBase": ("databricks_ai_bridge", lambda it: (_resource("lakebase", it.instance_name), it.workspace_client)),
-    "DatabricksMCPClient": ("databricks_mcp", lambda it: (it.server_url, it.client)),
-    "McpServerToolkit": ("databricks_openai", lambda it: (it.url, it.workspace_client)),
-    "McpServer": ("databricks_openai", lambda it: (it.params["url"], it.workspace_client)),
-    "DatabricksMCPServer": ("databricks_langchain", lambda it: (it.url, it.workspace_client)),
-    "OpenAIChatCompletionsModel": ("agents", _model),
-    "OpenAIResponsesModel": ("agents", _model),
-    "Agent": ("agents", _agent),
-}  # fmt: skip
 
 
 def found_in(value: object, user: bool = False) -> Found | None:
@@ -125,25 +69,19 @@ def found_in(value: object, user: bool = False) -> Found | None:
         value: The object.
         user: Whether it acts as the user, whatever client it holds.
     """
-    for cls in type(value).__mro__:
-        package, read = _READERS.get(cls.__name__, ("", None))
-        if read is None or cls.__module__.partition(".")[0] != package:
-            continue
-        reached, client = read(value)
-        by = type(value).__name__
-        user = user or _user_s(client)
-        if isinstance(reached, str):
-            return _behind(reached, by, user)
-        # The agent itself asks the model that embeds a retriever tool's questions.
-        own = (
-            [resource for resource in reached if kind_of(resource).name != "vector_search_index"]
-            if user and is_a(value, RETRIEVER)
-            else []
-        )
-        return Found(
-            by=by, user=user, resources=tuple(resource for resource in reached if resource not in own), own=tuple(own)
-        )
-    return None
+    reach = reach_of(value)
+    if reach is None:
+        return None
+    by = type(value).__name__
+    user = user or _user_s(reach.client)
+    if reach.url is not None:
+        return _behind(reach.url, by, user)
+    resources = [*reach.resources, *(resource for kind, name in reach.named for resource in _resource(kind, name))]
+    # The agent itself asks the model that embeds a retriever tool's questions.
+    own = [
+        each for each in resources if user and is_a(value, RETRIEVER) and kind_of(each).name != "vector_search_index"
+    ]
+    return Found(by=by, user=user, resources=tuple(each for each in resources if each not in own), own=tuple(own))
 
 
 def needs_of(tool: object) -> tuple[Requirement, ...]:
@@ -164,16 +102,11 @@ def _required(client: Found) -> tuple[Requirement, ...]:
 
 def _user_s(client: Any) -> bool:
     """Return whether a client, one of its API objects, or an OpenAI client made of it, acts as the user."""
-    for config in (
-        getattr(client, "config", None),
-        getattr(getattr(client, "_api", None), "_cfg", None),
-        getattr(getattr(client, "_workspace_client", None), "config", None),
-    ):
-        if getattr(config, "_lease", None) is not None:  # a client of the kit's
-            return True
-        if type(getattr(config, "_credentials_strategy", None)).__name__ == "ModelServingUserCredentials":
-            return True
-    return False
+    return any(
+        getattr(config, "_lease", None) is not None
+        or is_model_serving_user_s(config)  # a client of the kit's, or theirs
+        for config in configs_of(client)
+    )
 
 
 # --- MCP servers ----------------------------------------------------------------------------------------------------------

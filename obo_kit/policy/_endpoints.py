@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from obo_kit._upstream.client_objects import default_openai_client
 from obo_kit.policy._uncalled import Names, UnreadableError
 from obo_kit.scopes._lookup import KINDS
 
@@ -81,8 +81,7 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
 
 def _is_agents_sdk(call: ast.Call, names: Names) -> bool:
     """Return whether an agent of the OpenAI Agents SDK asks an endpoint of the workspace as the agent itself."""
-    shared = sys.modules.get("agents.models._openai_shared")
-    client = shared.get_default_openai_client() if shared is not None else None
+    client = default_openai_client()
     return str(names.value(call.func).__module__).partition(".")[0] == "agents" and any(
         cls.__name__ in _CLIENTS for cls in type(client).__mro__
     )
