@@ -35,6 +35,7 @@ from obo_kit.testing.services._genie import GenieMixin
 from obo_kit.testing.services._oauth import IdentityMixin
 from obo_kit.testing.services._permissions import PermissionsMixin
 from obo_kit.testing.services._tables import TablesMixin
+from obo_kit.testing.services._volumes import VolumesMixin
 from obo_kit.testing.services._warehouses import WarehousesMixin
 from obo_kit.testing.serving._endpoints import ServingMixin
 from obo_kit.testing.sql._engine import Engine
@@ -54,6 +55,7 @@ class LocalWorkspace(
     IdentityMixin,
     PermissionsMixin,
     TablesMixin,
+    VolumesMixin,
     FunctionsMixin,
     ConnectionsMixin,
     AppsMixin,

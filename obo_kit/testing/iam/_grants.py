@@ -17,13 +17,26 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "table": ("SELECT", "MODIFY", *_OWN),
     "function": ("EXECUTE", *_OWN),
     "vector_search_index": ("SELECT", "MODIFY", *_OWN),
-    "schema": ("USE SCHEMA", "SELECT", "MODIFY", "EXECUTE", "CREATE TABLE", "CREATE FUNCTION", *_OWN),
+    "volume": ("READ VOLUME", "WRITE VOLUME", *_OWN),
+    "schema": (
+        "USE SCHEMA",
+        "SELECT",
+        "MODIFY",
+        "EXECUTE",
+        "READ VOLUME",
+        "WRITE VOLUME",
+        "CREATE TABLE",
+        "CREATE FUNCTION",
+        *_OWN,
+    ),
     "catalog": (
         "USE CATALOG",
         "USE SCHEMA",
         "SELECT",
         "MODIFY",
         "EXECUTE",
+        "READ VOLUME",
+        "WRITE VOLUME",
         "CREATE SCHEMA",
         "CREATE TABLE",
         "CREATE FUNCTION",
@@ -39,7 +52,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
 }
 # Tables and indexes share the namespace of Unity Catalog.
 _TABLES = ("table", "vector_search_index")
-_IN_SCHEMAS = frozenset({*_TABLES, "function"})
+_IN_SCHEMAS = frozenset({*_TABLES, "function", "volume"})
 
 Lack = tuple[str, str, str]
 """A privilege, and the kind and name of the securable that it is missing on."""

@@ -98,6 +98,7 @@ class Api:
         open: Whether it needs no token.
         asks: The scopes that it asks for; by default those that the table has for its path.
         reason_header: A header that carries the text of a refusal, for clients that do not read the body.
+        limit: How large a body may be, bytes.
         mcp_tool: Reads from a request which MCP tool it calls, for the log.
     """
 
@@ -108,4 +109,5 @@ class Api:
     open: bool = False
     asks: Ask | None = None
     reason_header: str | None = None
+    limit: int = 16 * 1024 * 1024
     mcp_tool: Callable[[Call], str | None] | None = None

@@ -36,8 +36,6 @@ __all__ = ["Gate"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
-BODY_LIMIT = 16 * 1024 * 1024
-
 
 @dataclass(kw_only=True)
 class _Seen:
@@ -190,7 +188,7 @@ class Gate:
             params=params,
             query=request.query_params,
             headers={name.lower(): value for name, value in request.headers.items()},
-            raw=await _read(request),
+            raw=await _read(request, api.limit),
         )
         if api.mcp_tool is not None:
             seen.mcp_tool = api.mcp_tool(call)
@@ -255,14 +253,14 @@ def _not_called(request: Request) -> Response:
     raise AssertionError(request.url.path)
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, limit: int) -> bytes:
     """Read the body. Refuse one that is too large before it fills the memory."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > BODY_LIMIT:
-            raise RefusedError("too_large", limit=str(BODY_LIMIT))
+        if size > limit:
+            raise RefusedError("too_large", limit=str(limit))
         chunks.append(chunk)
     return b"".join(chunks)
 

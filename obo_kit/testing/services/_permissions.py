@@ -18,6 +18,7 @@ _KINDS = {
     "schema": ("schema",),
     "table": ("table", "vector_search_index"),
     "function": ("function",),
+    "volume": ("volume",),
     "connection": ("uc_connection",),
 }
 

@@ -33,7 +33,7 @@ _SHOW = {
     "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "columns": rf"COLUMNS\s+(?:IN|FROM)\s+{_NAME}(?:\s+(?:IN|FROM)\s+{_NAME})?",
     "functions": rf"USER\s+FUNCTIONS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION)\s+)?{_NAME}",
+    "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?{_NAME}",
 }
 _INFORMATION = ("catalogs", "schemata", "tables", "columns", "routines")
 

@@ -31,7 +31,8 @@ _TABLE_PROPERTIES = frozenset(
     {"SchemaCommentProperty", "PartitionedByProperty", "Cluster", "ClusterProperty", "Property"}
 )
 _GRANT = re.compile(
-    r"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION)\s+)?"
+    r"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+"
+    r"(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?"
     r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})\s+(?:TO|FROM)\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*",
     re.IGNORECASE,
 )
