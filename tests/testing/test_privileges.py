@@ -168,7 +168,7 @@ def test_grant_and_revoke_statements_change_the_same_grants(workspace):
         ("GRANT USE CATALOG ON CATALOG main TO bob", "MANAGE on Catalog 'main'"),
         ("GRANT SELECT ON TABLE main.shop.absent TO bob", "42P01"),
         ("GRANT SELECT ON SCHEMA main.absent TO bob", "42704"),
-        ("GRANT SELECT ON VOLUME main.shop.files TO bob", "0A000"),
+        ("GRANT SELECT ON MODEL main.shop.files TO bob", "0A000"),
     ],
 )
 def test_nobody_grants_what_is_not_theirs(workspace, statement, text):
