@@ -196,3 +196,42 @@ def test_a_file_that_only_logs_models_is_read_for_that(tmp_path):
     )
     report = check([tmp_path])
     assert (report.files, [(one.code, one.line) for one in report.findings]) == (1, [("OBO402", 3)])
+
+
+@pytest.mark.parametrize(
+    "handed",
+    [
+        "from rows import Rows\nst.write(Rows(w).read())\n",
+        "from rows import Rows\nreader = Rows()\nst.write(reader.load(w))\n",
+        "import rows\ndef page(reader: rows.Rows):\n    st.write(reader.load(w))\n",
+        "from rows import load as read\nst.write(read(w))\n",
+    ],
+)
+def test_a_helper_that_is_handed_the_client_is_read_however_it_is_handed(tmp_path, handed):
+    (tmp_path / "rows.py").write_text(
+        "class Rows:\n"
+        "    def __init__(self, w=None):\n"
+        "        self.w = w\n"
+        "    def read(self):\n"
+        "        return load(self.w)\n"
+        "    def load(self, w):\n"
+        "        return load(w)\n"
+        "def load(w):\n"
+        "    try:\n"
+        "        return w.genie.get_space('x')\n"
+        "    except Exception:\n"
+        "        return None\n"
+        "from databricks.sdk import WorkspaceClient\n"
+        "def typed(w: WorkspaceClient):\n"
+        "    return w\n"
+    )
+    (tmp_path / "other.py").write_text("def unread(:\n")
+    (tmp_path / "app.py").write_text(
+        "import streamlit as st\n"
+        "import other\n"
+        "from databricks.sdk import WorkspaceClient\n"
+        "w = WorkspaceClient(token=st.context.headers['X-Forwarded-Access-Token'], auth_type='pat')\n" + handed
+    )
+    report = check([tmp_path])
+    assert report.unreadable == ()  # nobody hands it anything
+    assert [(one.path.name, one.code) for one in report.findings] == [("rows.py", "OBO201")]

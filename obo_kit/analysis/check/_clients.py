@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, Protocol, TypeAlias
 
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._options import options_of
 from obo_kit.analysis.check._vocabulary import (
     BUILT_ON,
     CARRY_NO_USER,
@@ -30,14 +31,14 @@ Env: TypeAlias = Mapping[ast.arg, "tuple[Value, ...]"]
 _HEADER: Final = "x-forwarded-access-token"
 _ENVIRONMENT: Final = "DATABRICKS_TOKEN"
 _STRATEGIES: Final = ("ModelServingUserCredentials", "MODEL_SERVING_USER_CREDENTIALS")
-_GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
+GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
     "WorkspaceClient": ("config", "credentials_strategy", "credentials_provider", "token"),
     "Config": ("credentials_strategy", "credentials_provider", "token"),
     "VectorSearchClient": ("credential_strategy", "personal_access_token"),
     "AISearchClient": ("credential_strategy", "personal_access_token"),
 }
 # Arguments that do not decide who acts.
-_NEUTRAL: Final = frozenset(
+NEUTRAL: Final = frozenset(
     {
         "auth_type",
         "cluster_id",
@@ -74,7 +75,7 @@ def user(what: str, *path: str) -> tuple[Value, ...]:
 
 def is_header(text: str | None) -> bool:
     """Return whether this is the name of the header that brings the user's token, or of a parameter for it."""
-    return text is not None and text.lower().replace("_", "-") == _HEADER
+    return text is not None and text.lower().replace("_", "-").removeprefix("http-") == _HEADER
 
 
 def of_strategy(dotted: str) -> tuple[Value, ...]:
@@ -97,7 +98,7 @@ def of_environment(module: Module, node: ast.expr) -> tuple[Value, ...]:
 def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
     """Return what a call of an official class makes."""
     name = built_class(module, node.func)
-    if name in _GIVEN_TO:
+    if name in GIVEN_TO:
         return (_made(reader, module, node, name, env),)
     if name in BUILT_ON:
         return (_built(reader, module, node, name, env),)
@@ -190,18 +191,25 @@ def entered(value: Value) -> Value:
 
 def _made(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -> Value:
     what = "strategy" if name == "Config" else name
-    passed = [keyword for keyword in call.keywords if not is_nothing(keyword.value)]
-    deciding = [item.value for item in passed if item.arg in _GIVEN_TO[name]]
-    deciding += call.args[1:2] if name in SEARCH else []
+    deciding = _deciding(module, call, name)
     if any(value.who == "user" for part in deciding for value in reader.values(module, part, env)):
         return Value("user", what)
-    ambient = not deciding and _is_neutral(call, passed, positions=name in SEARCH)
+    ambient = not deciding and _is_neutral(call, positions=name in SEARCH)
     return Value("agent" if ambient or _on_own_config(reader, module, call, env) else "given", what)
 
 
-def _is_neutral(call: ast.Call, passed: list[ast.keyword], positions: int) -> bool:
+def _deciding(module: Module, call: ast.Call, name: str) -> list[ast.expr]:
+    """Return the arguments that decide who acts, unpacked ones included."""
+    named = [(keyword.arg, keyword.value) for keyword in call.keywords]
+    named += [item for options in options_of(module, call) or () for item in options.keywords.items()]
+    deciding = [value for key, value in named if key in GIVEN_TO[name] and not is_nothing(value)]
+    return deciding + (call.args[1:2] if name in SEARCH else [])
+
+
+def _is_neutral(call: ast.Call, positions: int) -> bool:
     """Return whether no argument of a client decides who acts."""
-    return not unpacks(call) and len(call.args) <= positions and all(item.arg in _NEUTRAL for item in passed)
+    passed = {keyword.arg for keyword in call.keywords if not is_nothing(keyword.value)}
+    return not unpacks(call) and len(call.args) <= positions and passed <= NEUTRAL
 
 
 def _on_own_config(reader: Values, module: Module, call: ast.Call, env: Env) -> bool:

@@ -11,7 +11,7 @@ from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters
 from obo_kit.analysis.check._vocabulary import CLIENTS, argument, kit_name, last
 
-__all__ = ["Facts", "FunctionReader"]
+__all__ = ["Facts", "FunctionReader", "runs"]
 
 _DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "user_tool", "with_user_client"})
 _IN_ONE: Final = ("with_user_client", "optional_tool", "user_tool")  # the decorators that `user_tool` combines
@@ -77,8 +77,8 @@ class FunctionReader:
             target = self._method(module, call.func) or module.origin(call.func)
             if isinstance(target, tuple) and isinstance(target[1], ast.ClassDef):
                 self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
-            if isinstance(target, tuple) and (runs := _runs(*target)) is not None:
-                self._callers.setdefault(runs, []).append((module, call))
+            if isinstance(target, tuple) and (begins := runs(*target)) is not None:
+                self._callers.setdefault(begins, []).append((module, call))
 
     def _note(self, module: Module, function: Function, decorator: ast.expr, *, by_call: bool = False) -> None:
         name = kit_name(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
@@ -152,11 +152,38 @@ class FunctionReader:
         return self._unwrapped(*origin) if isinstance(origin, tuple) else None
 
     def _method(self, module: Module, node: ast.expr) -> tuple[Module, ast.AST] | None:
-        if isinstance(node, ast.Attribute) and (owner := self.owner(module, node.value)) is not None:
-            for binding in module.body[owner].names.get(node.attr, [])[-1:]:
-                if binding.value is not None:
-                    return (module, binding.value)
+        """Return the method that an attribute of ``self``, or of an object of the project's own, stands for."""
+        if not isinstance(node, ast.Attribute):
+            return None
+        owner = self.owner(module, node.value)
+        home, cls = (module, owner) if owner is not None else self.made_of(module, node.value) or (module, None)
+        for binding in home.body[cls].names.get(node.attr, [])[-1:] if cls is not None else ():
+            if binding.value is not None:
+                return (home, binding.value)
         return None
+
+    def made_by(self, module: Module, node: ast.expr) -> tuple[Module, ast.Call] | None:
+        """Return the call of a class of the project's own that made an object: ``Rows(client)``, or what a name stands for."""
+        origin = module.origin(node)
+        if origin is None and isinstance(node, ast.Attribute) and (owner := self.owner(module, node.value)) is not None:
+            stored = self.stored(module, owner, node.attr)
+            origin = module.origin(stored[0]) if len(stored) == 1 else None
+        if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
+            return None
+        cls = origin[0].origin(origin[1].func)
+        return (origin[0], origin[1]) if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef) else None
+
+    def made_of(self, module: Module, node: ast.expr) -> tuple[Module, ast.ClassDef] | None:
+        """Return the class of the project's own that an expression is an object of: as it was made, or a parameter's type."""
+        made = self.made_by(module, node)
+        cls = made[0].origin(made[1].func) if made is not None else None
+        if made is None and isinstance(node, ast.Name):
+            bindings = module.bindings(node)[1]
+            typed = (
+                bindings[0].node.annotation if len(bindings) == 1 and isinstance(bindings[0].node, ast.arg) else None
+            )
+            cls = module.origin(typed) if typed is not None else None
+        return (cls[0], cls[1]) if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef) else None
 
     def owner(self, module: Module, node: ast.expr) -> ast.ClassDef | None:
         """Return the class that ``self`` or ``cls`` stands for."""
@@ -216,7 +243,7 @@ class FunctionReader:
                 return ""
 
 
-def _runs(module: Module, node: ast.AST) -> Function | None:
+def runs(module: Module, node: ast.AST) -> Function | None:
     """Return the function that a call of a definition runs. A class runs its ``__init__``."""
     if isinstance(node, ast.ClassDef):
         made = module.body[node].names.get("__init__", [])[-1:]

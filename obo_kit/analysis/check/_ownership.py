@@ -21,7 +21,7 @@ from obo_kit.analysis.check._clients import (
     of_strategy,
     user,
 )
-from obo_kit.analysis.check._functions import FunctionReader
+from obo_kit.analysis.check._functions import FunctionReader, runs
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters
 from obo_kit.analysis.check._vocabulary import (
@@ -78,6 +78,8 @@ class ValueReader(FunctionReader):
                 return self._attribute(module, node, env)
             case ast.Call():
                 return self._called(module, node, env)
+            case ast.Subscript(value=whole, slice=ast.Slice()):
+                return [one for one in self.values(module, whole, env) if one.what == TOKEN]  # a part tells as well
             case ast.Subscript(slice=key):
                 return user(TOKEN) if is_header(module.text_of(key)) else of_environment(module, node)
             case ast.Await(value=inner) | ast.NamedExpr(value=inner) | ast.Starred(value=inner):
@@ -142,7 +144,7 @@ class ValueReader(FunctionReader):
                 if binding.how == "value":
                     yield from self._meanings(module, binding.value, env, depth + 1)
                 elif isinstance(binding.node, ast.arg):
-                    for home, passed in self._handed(module, binding.node, binding.value):
+                    for home, passed in self.handed(module, binding.node, binding.value):
                         yield from self._meanings(home, passed, env, depth + 1)
         elif isinstance(node, ast.Call) and called is not None:
             if not self.facts(*called).is_tool:
@@ -165,12 +167,12 @@ class ValueReader(FunctionReader):
         asked = self._asked_for(module, node, default)
         if is_header(node.arg) or any(is_header(home.text_of(argument(item, None, "alias"))) for home, item in asked):
             return user(TOKEN)
-        values = [value for home, passed in self._handed(module, node, default) for value in self.values(home, passed)]
+        values = [value for home, passed in self.handed(module, node, default) for value in self.values(home, passed)]
         if not values and node.annotation is not None and (what := self._client_type(module, node.annotation)):
             return [Value("given", what)]
         return values
 
-    def _handed(self, module: Module, node: ast.arg, default: ast.AST | None) -> Iterator[tuple[Module, ast.expr]]:
+    def handed(self, module: Module, node: ast.arg, default: ast.AST | None) -> Iterator[tuple[Module, ast.expr]]:
         """Yield the arguments for a parameter: from the function's callers, and from the dependency that FastAPI calls."""
         function = module.parent[node]
         assert isinstance(function, FUNCTIONS)
@@ -212,9 +214,14 @@ class ValueReader(FunctionReader):
         return passed
 
     def env_of(self, module: Module, call: ast.Call, home: Module, function: Function, env: Env) -> Env:
-        """Return the values of the parameters in this call."""
+        """Return the values of the parameters in this call, and of those that a method's own object was made with."""
         passed = self.passed(home, function, call)
-        return {**env, **{item: self.values(module, passed[item], env) for item in passed}}
+        values = {**env, **{item: self.values(module, passed[item], env) for item in passed}}
+        made = self.made_by(module, call.func.value) if isinstance(call.func, ast.Attribute) else None
+        target = made[0].origin(made[1].func) if made is not None else None
+        if made is not None and isinstance(target, tuple) and (begins := runs(*target)) is not None:
+            values |= self.env_of(*made, target[0], begins, {})
+        return values
 
     # ------------------------------------------------------------ attributes
 
@@ -223,8 +230,10 @@ class ValueReader(FunctionReader):
             return strategy
         owner = self.owner(module, node.value)
         if owner is not None:
-            return self._of_object(module, owner, node.attr)
+            return self._of_object(module, owner, node.attr, env)
         values = [_attribute_of(value, node.attr) for value in self.values(module, node.value, env)]
+        if not values and (made := self.made_of(module, node.value)) is not None:
+            return self._of_object(*made, node.attr, env)
         if not values:
             origin = module.origin(node)
             if isinstance(origin, tuple) and origin[1] is not node and isinstance(origin[1], ast.expr):
@@ -242,14 +251,14 @@ class ValueReader(FunctionReader):
                 if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef):
                     yield from self.values(home, passed, inner)
 
-    def _of_object(self, module: Module, owner: ast.ClassDef, name: str) -> Iterable[Value]:
+    def _of_object(self, module: Module, owner: ast.ClassDef, name: str, env: Env) -> Iterable[Value]:
         values: list[Value] = []
         for value in self.stored(module, owner, name):
-            values += self.values(module, value)
+            values += self.values(module, value, env)
         for binding in module.body[owner].names.get(name, []):
             values += self._bound(module, binding, {})
             if isinstance(binding.value, FUNCTIONS) and _is_property(module, binding.value):
-                values += self.returned(module, binding.value, {})
+                values += self.returned(module, binding.value, env)
         return values
 
     # ------------------------------------------------------------ calls

@@ -22,7 +22,7 @@ _WHOSE: Final = re.compile(
     re.IGNORECASE,
 )
 _LOOKS_AT_CLIENT: Final = frozenset({"config", "get", "get_workspace_id", "identity"})
-_KEEPS: Final = frozenset({"set", "setdefault", "update"})
+_KEEPS: Final = frozenset({"hset", "set", "setdefault", "setex", "update"})
 
 
 @rule(
@@ -60,7 +60,7 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     if func.attr == "set" and (len(call.args) < 2 or agent.reader.context_variable(agent.module, func.value)):
         return
     where = stays(agent, func.value, item=True)
-    if where and not _says_whose(agent, *_keys(func.value), call.args[0]):
+    if where and not _says_whose(agent, *_keys(func.value), *call.args[: 2 if func.attr == "hset" else 1]):
         yield from _answer_kept(agent, call, arguments(call), where)
 
 
@@ -124,7 +124,7 @@ def _is_for_user(agent: Agent, call: ast.Call) -> bool:
     facts = tool_called(agent, call)
     if facts is not None:
         return "with_user_client" in facts.kit
-    return bool(agent.uses(agent.reader.facts(*called))[0]) and not _gives_client(agent, called[1])
+    return agent.reaches_out(call) and not _gives_client(agent, called[1])
 
 
 def _gives_client(agent: Agent, function: Function) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias, cast
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._clients import is_header
+from obo_kit.analysis.check._clients import GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._options import Options, options_of
+from obo_kit.analysis.check._ownership import choices
 from obo_kit.analysis.check._scopes import TRIES
-from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, argument, is_nothing, official, unpacks
+from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -36,6 +38,41 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
             yield Hit(
                 node=second, message=f"`{text_of(second)}` takes the place of the user's {what}, and acts as the agent."
             )
+
+    for call in agent.module.calls:
+        if _without_token(agent, call):
+            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's token is missing.")
+
+
+def _without_token(agent: Agent, call: ast.Call) -> bool:
+    """Return whether ``WorkspaceClient(**options)`` has the user's token in its options only where there is one."""
+    given_to = GIVEN_TO.get(official(agent.module, call.func), ())
+    options = options_of(agent.module, call) if given_to and unpacks(call) else None
+    if not options or any(keyword.arg in given_to for keyword in call.keywords):
+        return False
+    tokens = [item for item in options if _names_user(agent, item, given_to)]
+    others = {key for item in options if item not in tokens for key in item.keywords}
+    return bool(tokens) and others <= NEUTRAL and all(_where_token_is(agent, item.place, call) for item in tokens)
+
+
+def _names_user(agent: Agent, options: Options, given_to: tuple[str, ...]) -> bool:
+    return any(key in given_to and _is_user_s(agent, value) for key, value in options.keywords.items())
+
+
+def _is_user_s(agent: Agent, node: ast.expr) -> bool:
+    return any(value.who == "user" for value in agent.reader.values(agent.module, node))
+
+
+def _where_token_is(agent: Agent, place: ast.AST, call: ast.Call) -> bool:
+    """Return whether a place is passed only where a condition finds the token, and without it the call is reached as well."""
+    above_call = set(agent.module.ancestors(call))
+    for above in agent.module.ancestors(place):
+        if above in above_call:
+            return False
+        if isinstance(above, (ast.If, ast.IfExp)) and _asks_for_user(agent, above.test):
+            ends = above.orelse[-1:] if isinstance(above, ast.If) else []
+            return not isinstance(ends[0] if ends else None, (ast.Raise, ast.Return, ast.Continue))
+    return False
 
 
 def _is_local(agent: Agent, node: ast.expr) -> bool:
@@ -86,7 +123,7 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                     return _asks_for_user(agent, above.test)
             case ast.BoolOp(op=ast.Or()):
                 before = above.values[: above.values.index(cast("ast.expr", below))]
-                if any(_user_s(agent, part, kinds) for part in before):
+                if any(_user_s(agent, part, kinds) and not _is_left_out(agent, agent.module, part) for part in before):
                     return True
             case ast.Call(func=ast.Attribute(attr="get")):
                 return True  # a header's default
@@ -98,6 +135,36 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                 pass
         below = above
     return False
+
+
+def _is_left_out(agent: Agent, module: Module, node: ast.expr, depth: int = 0) -> bool:
+    """Return whether it is missing only where a caller leaves an argument out, and never for want of a token."""
+    bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
+    if len(bindings) != 1 or not isinstance(bindings[0].node, ast.arg):
+        return False
+    handed = list(agent.reader.handed(module, bindings[0].node, bindings[0].value))
+    return bool(handed) and not any(_may_be_nothing(agent, home, passed, depth) for home, passed in handed)
+
+
+def _may_be_nothing(agent: Agent, module: Module, node: ast.expr, depth: int) -> bool:
+    """Return whether an expression is a header, which may be missing, or a helper gives ``None`` in place of a client."""
+    if any(value.what == TOKEN for value in agent.reader.values(module, node)):
+        return True
+    if isinstance(node, ast.Name):
+        return _name_may_be_nothing(agent, module, node, depth)
+    called = agent.reader.called(module, node.func) if isinstance(node, ast.Call) else None
+    if called is not None:
+        return any(is_nothing(result) or isinstance(result, ast.IfExp) for result in called[0].returns(called[1]))
+    parts = choices(node) if isinstance(node, (ast.IfExp, ast.BoolOp)) else []
+    return is_nothing(node) or any(_may_be_nothing(agent, module, part, depth) for part in parts)
+
+
+def _name_may_be_nothing(agent: Agent, module: Module, node: ast.Name, depth: int) -> bool:
+    bindings = module.bindings(node)[1]
+    if any(binding.how == "parameter" for binding in bindings):
+        return depth < 3 and not _is_left_out(agent, module, node, depth + 1)
+    parts = [binding.value for binding in bindings if isinstance(binding.value, ast.expr)]
+    return any(_may_be_nothing(agent, module, part, depth) for part in parts)
 
 
 def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
@@ -202,11 +269,19 @@ def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
 )
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
-        if official(agent.module, call.func) not in ("AccountClient", "Config", "WorkspaceClient") or unpacks(call):
+        if official(agent.module, call.func) not in ("AccountClient", "Config", "WorkspaceClient"):
             continue
-        token = argument(call, None, "token")
-        values = agent.reader.values(agent.module, token)
-        if any(value.who == "user" and value.what == TOKEN for value in values) and is_nothing(
-            argument(call, None, "auth_type")
-        ):
+        keywords = _keywords(agent.module, call)
+        values = agent.reader.values(agent.module, keywords.get("token"))
+        named = any(value.who == "user" and value.what == TOKEN for value in values)
+        if named and is_nothing(keywords.get("auth_type")):
             yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, but no `auth_type`.")
+
+
+def _keywords(module: Module, call: ast.Call) -> dict[str, ast.expr]:
+    """Return the keywords of a call, unpacked ones included; none where they cannot all be seen."""
+    options = options_of(module, call)
+    if options is None:
+        return {}
+    unpacked = {key: value for item in options for key, value in item.keywords.items()}
+    return unpacked | {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}

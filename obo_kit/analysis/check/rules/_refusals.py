@@ -15,6 +15,8 @@ from obo_kit.analysis.check.rules._table import MODELS, Hit, rule, text_of, tool
 
 __all__: list[str] = []
 
+# They call what they are handed in a thread, and raise what it raises.
+_IN_THREAD: Final = frozenset({"run_in_threadpool", "run_sync", "to_thread"})
 
 _BROAD: Final = frozenset({"builtins.BaseException", "builtins.Exception"})
 
@@ -32,7 +34,8 @@ def _broad_except(agent: Agent) -> Iterator[Hit]:
         called = _call_for_user(agent, body)
         if called is not None:
             what = "are answered here in the same way as bugs" if tells else "are swallowed here, with bugs"
-            yield Hit(node=place or called, message=f"Refusals of `{text_of(called.func)}` {what}.")
+            asked = called.args[0] if _runs_in_thread(agent, called) else called.func
+            yield Hit(node=place or called, message=f"Refusals of `{text_of(asked)}` {what}.")
 
 
 def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, bool]]:
@@ -120,8 +123,9 @@ def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
 
 
 def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
-    values = agent.reader.values(agent.module, call.func)
-    if any(value.who == "user" and value.path and value.path[0] not in ("config", "get") for value in values):
+    if _runs_in_thread(agent, call):
+        return _is_method_of_user(agent, call.args[0])
+    if _is_method_of_user(agent, call.func):
         return True
     facts = tool_called(agent, call)
     if facts is not None:
@@ -132,6 +136,15 @@ def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     if last(named) in MODELS or named.startswith("builtins."):
         return False
     return _is_handed(agent, call) and agent.reaches_out(call)
+
+
+def _runs_in_thread(agent: Agent, call: ast.Call) -> bool:
+    return bool(call.args) and last(agent.module.dotted(call.func)) in _IN_THREAD
+
+
+def _is_method_of_user(agent: Agent, func: ast.expr) -> bool:
+    values = agent.reader.values(agent.module, func)
+    return any(value.who == "user" and value.path and value.path[0] not in ("config", "get") for value in values)
 
 
 def _is_handed(agent: Agent, call: ast.Call) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import Function
 from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, arguments, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
@@ -24,6 +25,9 @@ _TRACES: Final = frozenset(
     {"log_param", "log_params", "log_text", "set_attribute", "set_attributes", "set_inputs", "set_outputs", "set_tag"}
     | {"set_tags", "update_current_trace"}
 )
+# What gives all of what it is given.
+_WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "json.dumps", "pprint.pformat"})
+_HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
 _ROUTES: Final = frozenset({"callback", "delete", "get", "patch", "post", "put", "route"})
@@ -44,6 +48,8 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
         where = _sink(agent, call)
         if where and any(_token(agent, passed) for passed in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
+        elif where and any(_headers(agent, one) for one in arguments(call)):
+            yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
         yield from _kept_by_method(agent, call)
     for store in module.stores:
         if _is_state(agent, store.target):
@@ -60,9 +66,11 @@ def _answered(agent: Agent) -> Iterator[Hit]:
     for function in agent.module.functions:
         if function in listeners or _answers_somebody(agent, function):
             for answer in agent.module.returns(function):
+                name = agent.reader.facts(agent.module, function).name
                 if _token(agent, answer):
-                    name = agent.reader.facts(agent.module, function).name
                     yield Hit(node=answer, message=f"'{name}' answers with the user's token.")
+                elif _headers(agent, answer):
+                    yield Hit(node=answer, message=f"'{name}' answers with all headers, with the user's token.")
 
 
 def _sink(agent: Agent, call: ast.Call) -> str:
@@ -103,6 +111,61 @@ def _token(agent: Agent, node: ast.expr) -> bool:
         case _:
             values = agent.reader.values(agent.module, node)
             return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
+
+
+def _headers(agent: Agent, node: ast.expr) -> bool:
+    """Return whether all headers of a request are in a value, the user's token among them."""
+    module = agent.module
+    match node:
+        case ast.Call(func=func) if last(module.dotted(func)) == "get_request_headers":
+            return True
+        case ast.Attribute(value=request, attr="headers"):
+            return module.dotted(node) in _HEADERS or _is_request(agent, request)
+        case ast.Name():
+            bindings = module.bindings(node)[1]
+            value = bindings[0].value if len(bindings) == 1 and bindings[0].how == "value" else None
+            return isinstance(value, ast.expr) and not _changed(module, node) and _headers(agent, value)
+        case _:
+            return any(_headers(agent, part) for part in _wholes(module, node))
+
+
+def _wholes(module: Module, node: ast.expr) -> list[ast.expr]:
+    """Return the expressions whose whole value is in another."""
+    match node:
+        case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return parts
+        case ast.JoinedStr(values=parts):
+            return [part.value for part in parts if isinstance(part, ast.FormattedValue)]
+        case ast.Call(func=ast.Attribute(value=inner, attr="items" | "copy"), args=[]):
+            return [inner]
+        case ast.Call(func=func, args=[inner, *_]) if module.dotted(func) in _WHOLE:
+            return [inner]
+        case _:
+            return []
+
+
+def _changed(module: Module, name: ast.Name) -> bool:
+    """Return whether something is put into, or taken out of, what a name stands for: the token may be gone."""
+    function = module.function_of(name)
+    touched = [store.target for store in module.stores if module.function_of(store.target) is function]
+    touched += [target for statement in module.inside(function, ast.Delete) for target in statement.targets]
+    touched += [call.func for call in module.inside(function, ast.Call)]
+    return any(
+        isinstance(node, (ast.Subscript, ast.Attribute))
+        and isinstance(node.value, ast.Name)
+        and node.value.id == name.id
+        for node in touched
+        if not isinstance(node, ast.Attribute) or node.attr in ("pop", "update", "clear", "__delitem__")
+    )
+
+
+def _is_request(agent: Agent, node: ast.expr) -> bool:
+    """Return whether it is a parameter for the request, by its type."""
+    for binding in agent.module.bindings(node)[1] if isinstance(node, ast.Name) else ():
+        annotation = binding.node.annotation if isinstance(binding.node, ast.arg) else None
+        if annotation is not None and last(agent.module.dotted(annotation)) == "Request":
+            return True
+    return False
 
 
 def _client(agent: Agent, node: ast.expr) -> bool:
@@ -165,17 +228,23 @@ def _answers_somebody(agent: Agent, function: Function) -> bool:
 
 
 def _listeners(agent: Agent) -> set[Function]:
-    """Return the functions that Gradio calls, and whose answers it shows."""
+    """Return the functions whose answers Gradio shows, or LangGraph keeps in a graph's state."""
     module = agent.module
-    if not any(dotted.partition(".")[0] == "gradio" for dotted in module.imports):
-        return set()
+    roots = {dotted.partition(".")[0] for dotted in module.imports}
     handed = [
         part
         for call in module.calls
-        if (isinstance(call.func, ast.Attribute) and call.func.attr in _LISTENERS)
-        or module.dotted(call.func).startswith("gradio.")
+        if _listens(module, call, roots)
         for part in arguments(call)
         if isinstance(part, (ast.Name, ast.Attribute, ast.Lambda))
     ]
     called = [agent.reader.called(module, part) for part in handed]
     return {item[1] for item in called if item is not None and item[0] is module}
+
+
+def _listens(module: Module, call: ast.Call, roots: set[str]) -> bool:
+    """Return whether a call is handed functions whose answers are shown, or written down."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if "langgraph" in roots and name == "add_node":
+        return True
+    return "gradio" in roots and (name in _LISTENERS or module.dotted(call.func).startswith("gradio."))

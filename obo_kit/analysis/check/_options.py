@@ -1,0 +1,80 @@
+"""Find the keywords that a call unpacks: ``WorkspaceClient(**options)``, where the dictionary is built in sight."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from obo_kit.analysis.check._names import Module
+
+__all__ = ["Options", "options_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Keywords that one place puts into the dictionary that a call unpacks."""
+
+    place: ast.AST
+    keywords: dict[str, ast.expr]
+
+
+def options_of(module: Module, call: ast.Call) -> list[Options] | None:
+    """Return what may be unpacked into a call's keywords, place by place; ``None`` where it cannot be seen in full."""
+    options: list[Options] = []
+    for keyword in call.keywords:
+        parts = _parts(module, keyword.value) if keyword.arg is None else []
+        if parts is None:
+            return None
+        options += parts
+    return None if any(isinstance(argument, ast.Starred) for argument in call.args) else options
+
+
+def _parts(module: Module, node: ast.expr) -> list[Options] | None:
+    if not isinstance(node, ast.Name):
+        return _dictionary(module, node)
+    scope, bindings = module.bindings(node)
+    if scope is None or not bindings:
+        return None
+    options = [*_added(module, node)]
+    for binding in scope.names[node.id]:
+        parts = _dictionary(module, binding.value) if binding.how == "value" else None
+        if parts is None:
+            return None
+        options += parts
+    return options
+
+
+def _dictionary(module: Module, node: ast.AST | None) -> list[Options] | None:
+    """Return the keywords of a dictionary literal, or of a choice between two."""
+    match node:
+        case ast.IfExp(body=body, orelse=orelse):
+            first, second = _dictionary(module, body), _dictionary(module, orelse)
+            return None if first is None or second is None else [*first, *second]
+        case ast.Dict(keys=keys, values=values):
+            names = [key.value if isinstance(key, ast.Constant) else None for key in keys]
+            if not all(isinstance(name, str) for name in names):
+                return None
+            return [Options(node, {str(name): value for name, value in zip(names, values, strict=True)})]
+        case ast.Call(func=func, args=[], keywords=keywords) if module.dotted(func) == "builtins.dict":
+            if any(keyword.arg is None for keyword in keywords):
+                return None
+            return [Options(node, {keyword.arg: keyword.value for keyword in keywords if keyword.arg is not None})]
+        case _:
+            return None
+
+
+def _added(module: Module, name: ast.Name) -> Iterator[Options]:
+    """Yield the keywords of ``options["token"] = token`` and ``options.update(token=token)``."""
+    function = module.function_of(name)
+    for store in module.stores:
+        match store.target:
+            case ast.Subscript(value=ast.Name(id=name.id), slice=ast.Constant(value=str(key))):
+                if module.function_of(store.target) is function:
+                    yield Options(store.target, {key: store.value})
+    for call in module.inside(function, ast.Call):
+        match call.func:
+            case ast.Attribute(value=ast.Name(id=name.id), attr="update"):
+                yield Options(call, {item.arg: item.value for item in call.keywords if item.arg is not None})
+                inner = [part for argument in call.args for part in _dictionary(module, argument) or []]
+                yield from (Options(call, part.keywords) for part in inner)
