@@ -42,7 +42,7 @@ def playground(*, agent: str, config: str | None, target: Target | None, port: i
         if in_json:
             click.echo(json.dumps({"url": served.url, "users": served.workspace.users}))
         else:
-            click.echo(f"{served.workspace.NOTICE}\n\nOpen {click.style(served.url, bold=True)}")
+            click.echo(f"{served.workspace.notice}\n\nOpen {click.style(served.url, bold=True)}")
         if show:
             click.launch(served.url)
         while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere

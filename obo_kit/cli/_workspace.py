@@ -62,7 +62,7 @@ def workspace(
         if in_json:
             click.echo(json.dumps({"host": made.host, "users": made.users, "credentials": credentials}))
         else:
-            click.echo(f"{made.NOTICE}\n\nhost   {made.host}\nusers  {', '.join(made.users) or 'none'}")
+            click.echo(f"{made.notice}\n\nhost   {made.host}\nusers  {', '.join(made.users) or 'none'}")
             click.echo(_for_shell(credentials, shell) if tokens else "tokens: start it with --tokens\n")
         while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
             pass

@@ -223,6 +223,15 @@ class LocalWorkspace(
         return f"{'https' if self._ssl[0] else 'http'}://127.0.0.1:{self._server.port}"
 
     @property
+    def notice(self) -> str:
+        """``NOTICE``, and which recording the refusals are of, if there is one."""
+        seen = self.recording
+        if seen is None:
+            return self.NOTICE
+        where = "a local workspace" if seen.cloud == "local" else "a workspace"
+        return f"{self.NOTICE} Where it has a recording, it answers as {where} did on {seen.recorded}."
+
+    @property
     def latency(self) -> float:
         """Return the minimum time from a request's arrival to its answer, in seconds. It includes the workspace's own work."""
         return self._gate.latency

@@ -27,7 +27,7 @@ def served(monkeypatch):
 
     class Served:
         url = "http://127.0.0.1:1/token/"
-        workspace = type("Workspace", (), {"NOTICE": "A stand-in.", "users": ("alice", "bob")})
+        workspace = type("Workspace", (), {"notice": "A stand-in.", "users": ("alice", "bob")})
         error: Exception | None = None
 
         def __init__(self, agent, **options):

@@ -137,7 +137,7 @@ class Playground:
         return {
             "agent": self._agent,
             "target": self.picture.target,
-            "notice": self.workspace.NOTICE,
+            "notice": self.workspace.notice,
             "users": self.workspace.users,
             "scopes": [{"name": name, "reach": self.picture.reach.get(name, "")} for name in self.picture.scopes],
             "routes": self.agent.routes,
