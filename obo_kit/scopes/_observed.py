@@ -114,6 +114,8 @@ class ObservedRoutes:
 
     def __init__(self, recording: Recording, known: Iterable[Route]) -> None:
         self.routes = observed_routes(recording)
+        known = tuple(known)
+        self._known = {(route.methods, route.path): groups_of(route) for route in known}
         templates: list[tuple[tuple[str, ...], frozenset[str], ObservedRoute | None]] = [
             *((segments_of(route.path), route.methods, route) for route in self.routes),
             *((segments_of(route.path), route.methods, None) for route in known),
@@ -137,6 +139,10 @@ class ObservedRoutes:
             ):
                 return route
         return None
+
+    def known_groups(self, route: ObservedRoute) -> Groups:
+        """Return what the catalogue says that an observed route asks for; empty where it knows none."""
+        return self._known.get((route.methods, route.path), ())
 
 
 def groups_of(route: Route) -> Groups:

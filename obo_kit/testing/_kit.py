@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REQUEST_HEADERS",
+    "Groups",
     "ObservedRoute",
     "RecordedAnswer",
     "RecordedDetail",

@@ -401,3 +401,13 @@ def test_a_recording_that_cannot_be_used_is_refused_at_the_start(tmp_path, chang
     (tmp_path / "shop.yaml").write_text("users: [alice]\nrecording: seen.json\n")
     with pytest.raises(ConfigError, match=rf"shop\.yaml:2: recording: .*{words}"):
         LocalWorkspace.from_config(tmp_path / "shop.yaml")
+
+
+def test_an_api_that_the_local_workspace_lacks_takes_each_spelling_that_the_catalogue_knows(start):
+    claim = "route:/api/2.0/sql/alerts"
+    workspace = start(answer(claim, "allowed", status=200), missing(claim, "alerts"))
+    status = {
+        scope: ask(workspace, "GET", "/api/2.0/sql/alerts", scopes=[scope]).status_code
+        for scope in ("alerts", "sql", "sql.alerts", "genie")
+    }
+    assert status == {"alerts": 200, "sql": 200, "sql.alerts": 200, "genie": 403}

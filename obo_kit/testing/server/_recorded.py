@@ -13,7 +13,7 @@ from obo_kit.testing._refusals import Refusal, RefusedError
 from obo_kit.testing.server._scopes import Ask
 
 if TYPE_CHECKING:
-    from obo_kit.testing._kit import ObservedRoute, RecordedAnswer, RecordedDetail, Recording
+    from obo_kit.testing._kit import Groups, ObservedRoute, RecordedAnswer, RecordedDetail, Recording
     from obo_kit.testing.iam._directory import Caller
 
 __all__ = ["Recorded", "RecordedSpeaker"]
@@ -61,7 +61,9 @@ class Recorded:
 
     def speaker(self, method: str, path: str, host: str) -> RecordedSpeaker:
         """Return who words the refusals of a request."""
-        return RecordedSpeaker(recorded=self, route=self._routes.find(method, path), path=path, host=host)
+        route = self._routes.find(method, path)
+        known = self._routes.known_groups(route) if route is not None else ()
+        return RecordedSpeaker(recorded=self, route=route, known=known, path=path, host=host)
 
     def refusal(self, key: str) -> RecordedAnswer | None:
         """Return the recorded answer of one of the workspace's own refusals."""
@@ -75,6 +77,7 @@ class RecordedSpeaker:
     Attributes:
         recorded: The recording.
         route: What it shows of the route; None where it shows nothing.
+        known: What the catalogue says that the route asks for, where the local workspace does not know it.
         path: The path.
         host: Host and port of this workspace.
         caller: Who asks, as far as that is known.
@@ -83,6 +86,7 @@ class RecordedSpeaker:
 
     recorded: Recorded
     route: ObservedRoute | None
+    known: Groups
     path: str
     host: str
     caller: Caller | None = None
@@ -96,7 +100,7 @@ class RecordedSpeaker:
             return None  # what is not there asks for nothing
         if not self.route.says_scopes:
             return known
-        groups = observed_groups(known.groups if known is not None else (), self.route)
+        groups = observed_groups(known.groups if known is not None else self.known, self.route)
         return Ask(
             groups=groups,
             standing="observed",
