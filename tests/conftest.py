@@ -16,6 +16,8 @@ pytest_plugins = ["pytester"]
 _LENT = ("DATABRICKS_", "ARM_", "OBO_KIT_", "IS_IN_DB_MODEL", "IS_IN_DATABRICKS_MODEL", "DB_MODEL_SERVING", "OPENAI_")
 _NETWORK = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"}
 
+CHROMIUM = os.environ.get("CHROMIUM")  # gone from the environment when a test begins
+
 ARTICLES = [
     {"id": "a1", "text": "How to ask for a refund and how long refunds take"},
     {"id": "a2", "text": "Shipping times and carriers by country"},
@@ -210,3 +212,29 @@ def no_traces(empty_store):
     yield
     mlflow.tracing.reset()
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser without a window: Chromium, as the environment's CHROMIUM names it or as it is installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="comes with the dependency group docs")
+    program = CHROMIUM or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine: install the package chromium")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry of what tools declare, empty for the test."""
+    from obo_kit.tools._registry import REGISTRY
+
+    monkeypatch.setattr(REGISTRY, "_tools", {})
+    monkeypatch.setattr(REGISTRY, "_system", [])
+    return REGISTRY

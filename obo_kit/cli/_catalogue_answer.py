@@ -31,34 +31,45 @@ def answer(term: str) -> dict[str, Any]:
         ``taken_for``, the name that was looked up instead of a term nobody uses, or None; and ``file``, the project's
         catalogue file, or None. All three lists are empty where nothing is known.
     """
-    known = catalogue()
     term = term.strip()
-    taken_for: str | None = None
-    routes: list[Route] = []
-    if "/" in term:
-        routes = _routes_of(term)
-        named = dict.fromkeys(route.kind for route in routes if route.kind is not None)
-        found: list[Scope | ResourceKind] = [known.kinds[name] for name in named]
-    else:
-        found = _exact(term) or _named_like(term)
-        if not found:
-            taken_for = nearest(term)
-            found = _exact(taken_for) if taken_for else search(term)
-    kinds = [hit for hit in found if isinstance(hit, ResourceKind)]
-    scopes = [hit for hit in found if isinstance(hit, Scope)]
-    about = {hit.name for hit in found}
+    routes = _routes_of(term) if "/" in term else []
+    entries, taken_for = (_kinds_of(routes), None) if "/" in term else _entries_of(term)
     return {
-        "kinds": [_kind(kind) for kind in kinds],
-        "scopes": [_scope(scope) for scope in scopes],
+        "kinds": [_kind(entry) for entry in entries if isinstance(entry, ResourceKind)],
+        "scopes": [_scope(entry) for entry in entries if isinstance(entry, Scope)],
         "routes": [_route(route) for route in routes],
-        "disputes": [
-            {"about": list(one.about), "one": one.one, "other": one.other, "stance": one.stance, **_cited(one.sources)}
-            for one in known.disputes
-            if about.intersection(one.about)
-        ],
+        "disputes": _disputes_about({entry.name for entry in entries}),
         "taken_for": taken_for,
-        "file": known.file,
+        "file": catalogue().file,
     }
+
+
+def _kinds_of(routes: list[Route]) -> list[Scope | ResourceKind]:
+    names = dict.fromkeys(route.kind for route in routes if route.kind is not None)
+    return [catalogue().kinds[name] for name in names]
+
+
+def _entries_of(term: str) -> tuple[list[Scope | ResourceKind], str | None]:
+    """Return the scopes and kinds that a term stands for, and the name that was looked up in its place, if any."""
+    entries = _exact(term) or _named_like(term)
+    if entries:
+        return entries, None
+    taken_for = nearest(term)
+    return (_exact(taken_for), taken_for) if taken_for else (search(term), taken_for)
+
+
+def _disputes_about(names: set[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "about": list(dispute.about),
+            "one": dispute.one,
+            "other": dispute.other,
+            "stance": dispute.stance,
+            **_cited(dispute.sources),
+        }
+        for dispute in catalogue().disputes
+        if names.intersection(dispute.about)
+    ]
 
 
 def _exact(term: str) -> list[Scope | ResourceKind]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -68,12 +69,15 @@ def check(
         stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
         if mend and stdin is not None:
             raise click.UsageError("--fix writes into files, and '-' is none.")
-        settings: Any = {"select": _codes("--select", select), "ignore": _codes("--ignore", ignore)}
-        settings |= {"exclude": exclude, "stdin": stdin}
-        report = _runner.check(named, **settings)
-        if mend and (changed := _runner.fix(report)):
-            click.echo("\n".join(visible(f"Mended {path}", "") for path in changed), err=True)
-            report = _runner.check(named, **settings)
+        read = functools.partial(
+            _runner.check,
+            named,
+            select=_codes("--select", select),
+            ignore=_codes("--ignore", ignore),
+            exclude=exclude,
+            stdin=stdin,
+        )
+        report = _fixed(read) if mend else read()
     if not report.files and not report.unreadable:
         raise click.UsageError(
             "There is no .py and no .ipynb file to check. Files of tests count only where they are named."
@@ -82,6 +86,18 @@ def check(
     for path, why in report.unreadable:
         click.echo(visible(f"{path}: {why}", ""), err=True)
     sys.exit(_exit_code(report))
+
+
+def _fixed(read: Callable[[], Report]) -> Report:
+    """Write the missing declarations into the files; return what is still wrong with them."""
+    from obo_kit.analysis.check import _runner
+
+    report = read()
+    changed = _runner.fix(report)
+    if not changed:
+        return report
+    click.echo("\n".join(visible(f"Mended {path}", "") for path in changed), err=True)
+    return read()
 
 
 @contextmanager

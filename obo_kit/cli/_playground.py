@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obo_kit.cli._terminal import RefusedError, json_option, refusals, working
-from obo_kit.cli._workspace import asked_to_end
+from obo_kit.cli._terminal import json_option, refusals, working
+from obo_kit.cli._workspace import asked_to_end, refused_start
 from obo_kit.scopes._lookup import TARGETS
 
 if TYPE_CHECKING:
@@ -57,14 +57,9 @@ def _started(agent: str, config: str | None, target: Target | None, port: int) -
 
         check_packages()
         from obo_kit.cli.playground import Playground
-        from obo_kit.testing import ConfigError
 
-        try:
+        with refused_start(port):
             served = Playground(agent, config=config, target=target, port=port).start()
-        except ConfigError as error:
-            raise RefusedError(str(error)) from None
-        except OSError as error:
-            raise RefusedError(f"Port {port} cannot be used: {error.strerror}. Fix: choose another.") from None
     try:
         yield served
     finally:

@@ -77,18 +77,31 @@ def started(config: Any, *, port: int = 0) -> Iterator[LocalWorkspace]:
         RefusedError: The file has a mistake, a package is not installed, or the port is taken.
     """
     with refusals(), working("Starting the local workspace"):
-        from obo_kit.testing import ConfigError, LocalWorkspace
+        from obo_kit.testing import LocalWorkspace
 
-        try:
-            made = LocalWorkspace.from_config(config, port=port).start()
-        except (ConfigError, ImportError) as error:
-            raise RefusedError(str(error)) from None
-        except OSError as error:
-            raise RefusedError(f"Port {port} cannot be used: {error.strerror}. Fix: choose another.") from None
+        with refused_start(port):
+            workspace = LocalWorkspace.from_config(config, port=port).start()
     try:
-        yield made
+        yield workspace
     finally:
-        made.stop()
+        workspace.stop()
+
+
+@contextlib.contextmanager
+def refused_start(port: int) -> Iterator[None]:
+    """Say in the words of the command line why a server did not start.
+
+    Raises:
+        RefusedError: The file has a mistake, a package is not installed, or the port is taken.
+    """
+    from obo_kit.testing import ConfigError
+
+    try:
+        yield
+    except (ConfigError, ImportError) as error:
+        raise RefusedError(str(error)) from None
+    except OSError as error:
+        raise RefusedError(f"Port {port} cannot be used: {error.strerror}. Fix: choose another.") from None
 
 
 @contextlib.contextmanager

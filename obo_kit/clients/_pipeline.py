@@ -335,7 +335,7 @@ def _violation(
 ) -> ScopeViolationError | None:
     outside = f"The tool '{tool}' called {method} {path}, outside the scopes it declares"
     if route is None:
-        if opens_unknown(declared.held):
+        if opens_unknown(declared.spellings):
             return None
         return ScopeViolationError(
             f"{outside}: the catalogue does not know this path.",
@@ -343,7 +343,7 @@ def _violation(
             "(docs/scopes.md); OBO_KIT_SCOPE_GUARD=warn lets it pass with a warning.",
             scopes=(),
         )
-    verdict, missing = route_verdict(route, declared.held)
+    verdict, missing = route_verdict(route, declared.spellings)
     if verdict is not Verdict.MISSING:
         return None
     return ScopeViolationError(f"{outside}.", remedy=_advice(tool, declared, route, missing), scopes=missing)
@@ -355,6 +355,6 @@ def _advice(tool: str, declared: Declared, route: Route, missing: Sequence[str])
     scopes = advice.for_route(route, missing, target)
     declare = f"eclare @requires_scopes({', '.join(map(repr, scopes))}) on '{tool}'"
     wider = f" ({scopes[0]} opens more than this call needs)" * advice.is_wider(scopes, route)
-    if without := advice.instead(route, declared.held):
+    if without := advice.instead(route, declared.spellings):
         return f"{without}. Or d{declare}{wider}."
     return f"D{declare}{wider}, or leave the call out."

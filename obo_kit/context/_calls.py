@@ -70,7 +70,7 @@ class Declared(Protocol):
         ...
 
     @property
-    def held(self) -> frozenset[str]:
+    def spellings(self) -> frozenset[str]:
         """Return every spelling of every declared scope."""
         ...
 

@@ -137,7 +137,7 @@ def _described(finding: Finding, call: ToolCall | None, user: SessionUser | None
         kind=kind,
         name=name,
         tool=call.tool if call is not None else None,
-        declared=declared.held if declared is not None else frozenset(),
+        declared=declared.spellings if declared is not None else frozenset(),
         user=user,
     )
     return Denial(

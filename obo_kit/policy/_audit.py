@@ -84,7 +84,7 @@ class _Seen:
     calls: Counter[str] = field(default_factory=Counter)
 
     @property
-    def held(self) -> frozenset[str]:
+    def spellings(self) -> frozenset[str]:
         return frozenset(scope for spelled, _ in self.declared.values() for scope in spelled)
 
     @property
@@ -184,12 +184,12 @@ class AuditReport:
         """
         with self._lock:
             everything = frozenset(
-                scope for seen in (*self._tools.values(), *self._known().values()) for scope in seen.held
+                scope for seen in (*self._tools.values(), *self._known().values()) for scope in seen.spellings
             )
             findings = []
             for tool, seen in self._sorted():
                 for request, route in seen.routes.items():
-                    verdict, missing = route_verdict(route, seen.held or everything)
+                    verdict, missing = route_verdict(route, seen.spellings or everything)
                     if verdict is Verdict.MISSING:
                         findings.append(_undeclared(tool, request, missing if route.all_of else missing[:1]))
             return tuple(findings)

@@ -284,17 +284,7 @@ def reached_declarations(
             resources that cannot be determined.
     """
     reached = reach(*roots)
-    made = {(code.co_filename, function.__qualname__) for code, function in reached.functions.items()}
-    declared = list(reached.tools)
-    for declaration in REGISTRY:
-        place = declaration.place[0]
-        if (
-            declaration.module in reached.modules
-            or (file is not None and (place == file or declaration.system))
-            or (place, declaration.tool.partition(".<locals>")[0]) in made
-        ) and declaration not in reached.tools:  # those know the names that tools have got since
-            declared.append(declaration)
-    declared += declared_inside(reached.functions)
+    declared = [*reached.tools, *_registered(reached, file), *declared_inside(reached.functions)]
     by_tools = {_named(item) for tool in declared for item in tool.requirements}
     declared += (
         declaration
@@ -303,6 +293,19 @@ def reached_declarations(
     )
     declared += _asked_for(reached, declared, [] if uncounted is None else uncounted)
     return once(declared)
+
+
+def _registered(reached: Reached, file: str | None) -> Iterator[Declaration]:
+    """Yield what the registry holds of the functions, modules and file that were reached, besides the tools themselves."""
+    made = {(code.co_filename, function.__qualname__) for code, function in reached.functions.items()}
+    for declaration in REGISTRY:
+        place = declaration.place[0]
+        if (
+            declaration.module in reached.modules
+            or (file is not None and (place == file or declaration.system))
+            or (place, declaration.tool.partition(".<locals>")[0]) in made
+        ) and declaration not in reached.tools:  # those know the names that tools have got since
+            yield declaration
 
 
 def _named(item: Requirement) -> tuple[str, str]:

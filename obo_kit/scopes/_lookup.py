@@ -223,10 +223,10 @@ def kind_of(resource: object) -> ResourceKind:
     Raises:
         PolicyError: No kind in the catalogue fits the type of ``resource``.
     """
-    known = catalogue().kinds_by_class
+    kinds = catalogue().kinds_by_class
     for cls in type(resource).__mro__:
-        if cls.__name__ in known:
-            return known[cls.__name__]
+        if cls.__name__ in kinds:
+            return kinds[cls.__name__]
     if isinstance(resource, type):
         raise PolicyError(
             f"{resource.__name__} is a class, but a resource is an instance.",
@@ -234,7 +234,7 @@ def kind_of(resource: object) -> ResourceKind:
         )
     raise PolicyError(
         f"The catalogue has no kind of resource for {type(resource).__name__}.",
-        remedy=f"Pass one of {', '.join(sorted(known))}, or the scopes by name.",
+        remedy=f"Pass one of {', '.join(sorted(kinds))}, or the scopes by name.",
     )
 
 
@@ -309,9 +309,8 @@ def same_family(a: str, b: str) -> bool:
 
 
 def _family(scope: str) -> Family | None:
-    known = catalogue()
-    entry = known.scopes.get(scope)
-    return None if entry is None or entry.family is None else known.families[entry.family]
+    entry = catalogue().scopes.get(scope)
+    return None if entry is None or entry.family is None else catalogue().families[entry.family]
 
 
 def _contains(outer: str, inner: str) -> bool:
@@ -347,8 +346,8 @@ def _names(held: Iterable[str]) -> frozenset[str]:
 
 
 def _in_doubt(held: frozenset[str], needed: str) -> bool:
-    known = catalogue().scopes
-    if needed not in known or any(name not in known for name in held):
+    scopes = catalogue().scopes
+    if needed not in scopes or any(name not in scopes for name in held):
         return True
     family = _family(needed)
     return family is not None and needed in family.heads and not held.isdisjoint(family.doubtful)

@@ -141,20 +141,20 @@ class _Reading:
     # ---------------------------------------------------------------- entries
 
     def changes(self, place: Place, values: Mapping[str, Any], of: type, *, but: Iterable[str] = ()) -> dict[str, Any]:
-        known = [field.name for field in fields(of) if field.name not in but]
+        keys = [field.name for field in fields(of) if field.name not in but]
         for key in values:
-            if key not in known:
-                raise self.document.unknown((*place, key), known)
+            if key not in keys:
+                raise self.document.unknown((*place, key), keys)
         fields_read = {key: self.readers[key]((*place, key), value) for key, value in values.items()}
         return {**fields_read, "sources": tuple(dict.fromkeys((self.own, *fields_read.get("sources", ()))))}
 
-    def made(self, known: Any, of: type[_Entry], values: dict[str, Any], *, place: Place, **unless: Any) -> _Entry:
+    def made(self, original: Any, of: type[_Entry], values: dict[str, Any], *, place: Place, **unless: Any) -> _Entry:
         if "as_of" in {field.name for field in fields(of)}:
             values = {"as_of": self.as_of, "confidence": "reported", **values}
-        if known is not None:
+        if original is not None:
             # Keep the older sources: they say when the entry was first seen.
-            sources: dict[str, Any] = dict.fromkeys((*known.sources, *values["sources"]))
-            changed: _Entry = replace(known, **{**values, "sources": tuple(sources)})
+            sources: dict[str, Any] = dict.fromkeys((*original.sources, *values["sources"]))
+            changed: _Entry = replace(original, **{**values, "sources": tuple(sources)})
             return changed
         values = {**unless, **values}
         for field in fields(of):
@@ -187,8 +187,7 @@ class _Reading:
         return scope
 
     def family(self, name: str, place: Place, values: Mapping[str, Any]) -> Family:
-        known = self.families.get(name)
-        family = self.made(known, Family, self.changes(place, values, Family), place=place)
+        family = self.made(self.families.get(name), Family, self.changes(place, values, Family), place=place)
         members = [*family.heads, *family.doubtful, *family.parts]
         for member in members:
             if members.count(member) > 1:
@@ -204,14 +203,16 @@ class _Reading:
 
     def kind(self, name: str, place: Place, values: Mapping[str, Any]) -> ResourceKind:
         changes = self.changes(place, values, ResourceKind, but=("name",))
-        known = self.kinds.get(name)
+        original = self.kinds.get(name)
         current = changes.get("current", {})
         for key in ("current", "granular", "also"):
-            before: Mapping[Target, tuple[str, ...]] = getattr(known, key) if known else dict.fromkeys(TARGETS, ())
+            before: Mapping[Target, tuple[str, ...]] = (
+                getattr(original, key) if original else dict.fromkeys(TARGETS, ())
+            )
             # If the file changes a target's current names, the older ones go, unless the file gives them too.
             changes[key] = {**before, **(current if key == "granular" else {}), **changes.get(key, {})}
         kind = self.made(
-            known, ResourceKind, changes, place=place, name=name, mlflow_classes=(), grants=(),
+            original, ResourceKind, changes, place=place, name=name, mlflow_classes=(), grants=(),
             also=dict.fromkeys(TARGETS, ()),
         )  # fmt: skip
         if not any(kind.current.values()):
@@ -261,14 +262,14 @@ class _Reading:
                 place, "a route is a path from '/', with its methods before it: 'POST /api/2.0/…'"
             )
         changes = self.changes(place, values, Route, but=("methods", "path"))
-        known = next(
-            (known for known in self.base.routes if (known.methods, known.path) == (frozenset(methods), path)), None
+        original = next(
+            (route for route in self.base.routes if (route.methods, route.path) == (frozenset(methods), path)), None
         )
         for field, other in (("any_of", "all_of"), ("all_of", "any_of")):
             if changes.get(field) and other not in changes:
                 changes[other] = ()
         route = self.made(
-            known, Route, changes, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
+            original, Route, changes, place=place, methods=frozenset(methods), path=path, any_of=(), all_of=(), kind=None,
             reads=False, doubtful=(), exact=False, instead={},
         )  # fmt: skip
         if bool(route.any_of) == bool(route.all_of):
@@ -297,10 +298,10 @@ class _Reading:
             return (self.text(place, value),)
         return tuple(self.text((*place, number), item) for number, item in enumerate(value))
 
-    def one_of(self, place: Place, value: Any, known: Iterable[str], what: str) -> str:
+    def one_of(self, place: Place, value: Any, names: Iterable[str], what: str) -> str:
         name = self.text(place, value)
-        if name not in known:
-            raise self.document.unknown((*place, name), known, what)
+        if name not in names:
+            raise self.document.unknown((*place, name), names, what)
         return name
 
     def known_scopes(self, place: Place, value: Any) -> tuple[str, ...]:

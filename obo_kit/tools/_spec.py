@@ -138,7 +138,7 @@ class Requirements:
     items: tuple[Requirement, ...]
     module: str = ""
     """The module that declares it."""
-    held: frozenset[str] = field(init=False)
+    spellings: frozenset[str] = field(init=False)
     """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
     resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
     """The declared resources: kind and name."""
@@ -149,16 +149,16 @@ class Requirements:
     )
 
     def __post_init__(self) -> None:
-        held: set[str] = set()
+        every: set[str] = set()
         scopes: set[str] = set()
         named: list[tuple[ResourceKind, str]] = []
         for item in self.items:
-            spellings = item.spellings
-            held.update(*spellings)
-            scopes.update(*spellings[:1])
+            groups = item.spellings
+            every.update(*groups)
+            scopes.update(*groups[:1])
             if item.kind is not None:
                 named.append((item.kind, str(item.resource.name)))
-        object.__setattr__(self, "held", frozenset(held))
+        object.__setattr__(self, "spellings", frozenset(every))
         object.__setattr__(self, "resources", tuple(named))
         object.__setattr__(self, "scopes", tuple(sorted(scopes)))
 

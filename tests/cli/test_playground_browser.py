@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import requests
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 STARTER = Path(__file__).parents[2] / "examples" / "starter"
 SCREENSHOTS = os.environ.get("OBO_KIT_SCREENSHOTS")  # gone from the environment when a test begins
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module", params=["model-serving", "apps"])
@@ -42,20 +40,6 @@ def url(request):
             _, said = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in said) == (0, False), said
     assert said.endswith("The playground has ended.\n")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="comes with the dependency group docs")
-    if BROWSER is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=["light", "dark"])

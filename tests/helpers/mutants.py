@@ -652,7 +652,7 @@ MUTANTS = {
     "what the catalogue does not know is let through": Mutant(
         rule=23,
         module="obo_kit.clients._pipeline",
-        old="        if opens_unknown(declared.held):\n",
+        old="        if opens_unknown(declared.spellings):\n",
         new="        if True:\n",
         test="tools/test_requires_scopes.py::test_a_route_that_the_catalogue_does_not_know_is_outside",
     ),

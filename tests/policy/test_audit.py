@@ -25,11 +25,7 @@ from obo_kit.policy._audit import AuditReport
 from obo_kit.scopes import ROUTES, route_for
 from obo_kit.tools._registry import REGISTRY
 
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """Empty for each test."""
-    monkeypatch.setattr(REGISTRY, "_tools", {})
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def asks_genie(*declared):

@@ -51,13 +51,7 @@ from obo_kit import (
 from obo_kit.scopes import SCOPES, translate
 from obo_kit.tools._registry import REGISTRY
 
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """Empty for each test."""
-    monkeypatch.setattr(REGISTRY, "_tools", {})
-    monkeypatch.setattr(REGISTRY, "_system", [])
-    return REGISTRY
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def declaring(*what: Any, name: str = "tool") -> Any:

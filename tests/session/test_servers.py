@@ -37,18 +37,23 @@ def ask_from_many_users_at_once(ask, workers: int) -> None:
                 seen.add(answer["worker"])
 
 
+def check_users_apart(workspace, proxy, port):
+    """Each user is answered as themselves; a request without a user is refused, and asks the workspace nothing."""
+
+    def ask(name):
+        return requests.get(f"http://127.0.0.1:{port}/", headers=proxy.headers(name), timeout=60).json()
+
+    ask_from_many_users_at_once(ask, workers=2)
+    before = len(workspace.log)
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 500
+    assert len(workspace.log) == before
+    assert set(callers(workspace)) == set(NAMES)
+
+
 def test_workers_of_uvicorn_keep_their_users_apart(workspace):
     """Rule 4."""
     with workspace.as_app() as proxy, running([*UVICORN, "--workers", "2", "served:app"]) as port:
-
-        def ask(name):
-            return requests.get(f"http://127.0.0.1:{port}/", headers=proxy.headers(name), timeout=60).json()
-
-        ask_from_many_users_at_once(ask, workers=2)
-        before = len(workspace.log)
-        assert requests.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 500
-        assert len(workspace.log) == before
-    assert set(callers(workspace)) == set(NAMES)
+        check_users_apart(workspace, proxy, port)
 
 
 @pytest.mark.slow
@@ -145,15 +150,7 @@ def test_greenlets_of_gunicorn_s_workers_keep_their_users_apart(workspace):
         workspace.as_app() as proxy,
         running([*command, "--bind", "127.0.0.1:{port}", "--log-level", "warning", "served:wsgi()"]) as port,
     ):
-
-        def ask(name):
-            return requests.get(f"http://127.0.0.1:{port}/", headers=proxy.headers(name), timeout=60).json()
-
-        ask_from_many_users_at_once(ask, workers=2)
-        before = len(workspace.log)
-        assert requests.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 500
-        assert len(workspace.log) == before
-    assert set(callers(workspace)) == set(NAMES)
+        check_users_apart(workspace, proxy, port)
 
 
 GREENLETS = """

@@ -36,16 +36,9 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit.scopes import SCOPES, kind_of
-from obo_kit.tools._registry import REGISTRY
 from obo_kit.tools._spec import Requirement, Requirements
 
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """Empty for each test."""
-    monkeypatch.setattr(REGISTRY, "_tools", {})
-    monkeypatch.setattr(REGISTRY, "_system", [])
-    return REGISTRY
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def with_scopes(workspace, *scopes, user="alice"):

@@ -290,7 +290,7 @@ def held_by(declared: Iterable[Declared]) -> frozenset[str] | None:
     items = [item.requirement for item in declared]
     if any(entry is None for entry in items):
         return None
-    return Requirements(items=tuple(part for part in items if part is not None)).held
+    return Requirements(items=tuple(part for part in items if part is not None)).spellings
 
 
 def _callee(node: ast.expr) -> ast.expr:
