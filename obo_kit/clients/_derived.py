@@ -19,9 +19,14 @@ __all__: list[str] = []
 def patch(module: Any) -> None:
     """Have the clients that a module makes from a lease speak through the fence. Others stay as they are."""
     if module.__name__ in databricks_sdk.MODULES:
-        databricks_sdk.patch(module, lease_of, attach, _http_client)
+        databricks_sdk.patch(module, _lease_behind, attach, _http_client)
     else:
         databricks_openai.patch(module, lease_of, _http_client, _async_http_client)
+
+
+def _lease_behind(config: Any) -> Lease | None:
+    """Return the lease of a configuration, or of the token that was copied into it from a session's."""
+    return lease_of(config) or lease_of(getattr(config, "token", None))
 
 
 def _http_client(library: str, lease: Lease, follow_redirects: bool) -> Any:

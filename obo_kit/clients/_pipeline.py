@@ -6,7 +6,6 @@ Every transport makes an `Exchange` of a request, sends it with the exchange's h
 from __future__ import annotations
 
 import functools
-import ipaddress
 import json
 import logging
 import os
@@ -21,9 +20,9 @@ from obo_kit.clients._apps import may_be_app, trusts_app
 from obo_kit.clients._caches import refuse_shared_cache
 from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
 from obo_kit.context._frame import FRAME, current_call, current_evidence
-from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, ScopeViolationError
+from obo_kit.exceptions import IdentityMismatchError, ScopeViolationError
 from obo_kit.identity._runtime import in_apps, in_model_serving
-from obo_kit.identity._user import origin_of
+from obo_kit.identity._user import check_private, origin_of
 from obo_kit.instrumentation._events import tell_of_request
 from obo_kit.scopes import _advice as advice
 from obo_kit.scopes._lookup import Verdict, match_route, opens_unknown, route_verdict
@@ -213,11 +212,7 @@ def headers_for(lease: Lease, url: str) -> dict[str, str]:
         TokenExpiredError: The token has expired, and there is no new one of the same user's.
     """
     host, token = lease.credentials()
-    if not _is_private(host):
-        raise NoUserIdentityError(
-            f"{host} is plain http, so the user's token would go there for everybody on the way to read.",
-            remedy="Write the workspace's URL with https://.",
-        )
+    check_private(host)
     if not _is_own(host, url) and not trusts_app(lease, url):
         _say_withheld(_origin(url), host)
         return {}
@@ -264,19 +259,6 @@ def _say_withheld(origin: str | None, host: str) -> None:
     if origin is not None and ("withheld", origin) not in _warned:
         _warned.add(("withheld", origin))
         logger.warning("The user's token was withheld from %s: it goes to %s alone.", _shown(origin), host)
-
-
-@functools.lru_cache(maxsize=64)
-def _is_private(host: str) -> bool:
-    """Can nobody on the way read what goes there?"""
-    parts = urlsplit(host)
-    name = parts.hostname or ""
-    if parts.scheme == "https" or name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 @functools.lru_cache(maxsize=64)

@@ -22,7 +22,6 @@ from obo_kit._upstream.patches import ai_search
 from obo_kit._upstream.retrievers import index_in
 from obo_kit.clients._transport import attach
 from obo_kit.identity._credentials import Leased, lease_of
-from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +173,7 @@ def patch(module: Any) -> None:
 
 def _adopt(client: Any) -> None:
     lease = lease_of(client.personal_access_token)
-    if lease is not None and origin_of(client.workspace_url) == lease.credentials()[0]:
+    if lease is not None:
         client.__class__ = UserVectorSearchClient
         client.fence(lease)
 

@@ -13,6 +13,7 @@ from obo_kit.identity._token import Confidential
 from obo_kit.identity._user import (
     LEEWAY,
     TokenState,
+    check_private,
     resolve,
     same_token,
     same_user,
@@ -132,8 +133,11 @@ class Lease(Confidential):
 
         Raises:
             TokenExpiredError: The token has expired.
+            NoUserIdentityError: The workspace is reached by plain ``http://``.
         """
         identity = self._identity
+        if identity is not None and identity.host:
+            check_private(identity.host)
         if identity is not None and time_left(identity) <= -LEEWAY:
             self._renewed(identity)
 
@@ -293,8 +297,11 @@ class LeasedToken(str):
         token._lease = lease
         return token
 
+    def __str__(self) -> str:
+        return self  # the SDK makes a text of whatever its configuration is given
+
     def __reduce_ex__(self, protocol: Any, /) -> tuple[Any, ...]:
-        return str, (str(self),)
+        return str, (str.__str__(self),)
 
 
 class Leased(Confidential):

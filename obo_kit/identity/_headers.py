@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from obo_kit.exceptions import NoUserIdentityError
-from obo_kit.identity._process import PROCESS
+from obo_kit.identity._process import note_user_named
 from obo_kit.identity._runtime import in_apps
 from obo_kit.identity._token import Hidden, fingerprint_of, remedy_for, text_in
 from obo_kit.identity._user import UserIdentity, from_hidden, give
@@ -55,7 +55,7 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
         TypeError: The argument is not headers.
     """
     trusted = in_apps()
-    PROCESS.user_named = True
+    note_user_named()
     tokens, emails = _forwarded(headers)
     if not tokens:
         raise NoUserIdentityError(

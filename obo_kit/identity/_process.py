@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, fields
+from typing import Any
 
 __all__: list[str] = []
+
+_NAMED = "obo_kit_user_named"
 
 
 @dataclass(slots=True)
@@ -26,6 +30,33 @@ class ProcessState:
 
 
 PROCESS = ProcessState()
+
+
+def note_user_named() -> None:
+    """Record that a user was named: from now on, in this process and those that it spawns, nobody else stands in."""
+    if not PROCESS.user_named:
+        PROCESS.user_named = True
+        _tell_children()
+
+
+def user_was_named() -> bool:
+    """Return whether a user was named in this process, or in the one that `multiprocessing` started it from."""
+    if PROCESS.user_named:
+        return True
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None and bool(_handed_on(process).get(_NAMED))
+
+
+def _tell_children() -> None:
+    import multiprocessing.process  # it is light, and MLflow has it
+
+    _handed_on(multiprocessing.process)[_NAMED] = PROCESS.user_named
+
+
+def _handed_on(process: Any) -> dict[str, Any]:
+    """Return what `multiprocessing` hands on to the processes that it starts, by whichever method."""
+    return getattr(process.current_process(), "_config", {})
+
 
 OPEN_SESSIONS: set[int] = set()
 """The ids of the sessions that are open in this process. Messages name them when code cannot see its session."""
@@ -53,3 +84,4 @@ def restore(state: ProcessState) -> None:
     """Restore the state from a copy."""
     for field in fields(ProcessState):
         setattr(PROCESS, field.name, getattr(state, field.name))
+    _tell_children()

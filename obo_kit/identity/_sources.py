@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from obo_kit.exceptions import NoUserIdentityError
 from obo_kit.identity._headers import forked_inside_a_request, from_headers, names_a_user, request_headers
-from obo_kit.identity._process import PROCESS
+from obo_kit.identity._process import PROCESS, note_user_named, user_was_named
 from obo_kit.identity._runtime import (
     DeveloperKind,
     deployed_in,
@@ -143,7 +143,7 @@ def capture(developer: DeveloperKind | None = None) -> UserIdentity:
                 f"The identity source {source.name!r} returned a {type(identity).__name__}.",
                 remedy="Return UserIdentity.from_token(host=…, token=…), or None if its runtime is not present.",
             )
-        PROCESS.user_named = True
+        note_user_named()
         return identity
     return developer_identity(developer)
 
@@ -167,7 +167,7 @@ def developer_identity(developer: DeveloperKind | None = None) -> UserIdentity:
         NoUserIdentityError: This process serves users, or is deployed.
     """
     developer = developer or developer_asked_for()
-    if developer is None and PROCESS.user_named:
+    if developer is None and user_was_named():
         raise NoUserIdentityError(
             "No user is known here, and this process acts only for users who were named.",
             remedy="Open the session with the user of this request: user_session(headers=…), or open it where the request is "

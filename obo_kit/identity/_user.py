@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import ipaddress
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -257,6 +258,32 @@ def origin_of(url: str) -> str | None:
     if not usable or any(character.isspace() for character in url):
         return None
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(_DEFAULT_PORTS[parts.scheme])}"
+
+
+@functools.lru_cache(maxsize=64)
+def _is_private(host: str) -> bool:
+    """Can nobody on the way read what goes there?"""
+    parts = urlsplit(host)
+    name = parts.hostname or ""
+    if parts.scheme == "https" or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_private(host: str) -> None:
+    """Refuse a workspace whose address gives everybody on the way the user's token (rule 8).
+
+    Raises:
+        NoUserIdentityError: It is plain ``http://``, and not on loopback.
+    """
+    if not _is_private(host):
+        raise NoUserIdentityError(
+            f"{host} is plain http, so the user's token would go there for everybody on the way to read.",
+            remedy="Write the workspace's URL with https://.",
+        )
 
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}

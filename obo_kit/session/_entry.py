@@ -24,7 +24,7 @@ from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import Headers, from_headers
-from obo_kit.identity._process import PROCESS
+from obo_kit.identity._process import PROCESS, note_user_named
 from obo_kit.identity._runtime import DeveloperKind
 from obo_kit.identity._sources import capture, in_place_of_a_user
 from obo_kit.identity._token import Hidden
@@ -113,7 +113,7 @@ class SessionScope(Scope[UserSession, None]):
     def _named(self, call: tuple[dict[str, Getter], _Arguments] | None) -> UserIdentity | None:
         """Return the user that the author passed, if any."""
         if self._token is not None:
-            PROCESS.user_named = True
+            note_user_named()
             host = self._host or os.environ.get("DATABRICKS_HOST", "")
             return from_hidden(host=host, token=self._value_of("token", self._token, call), principal=self._principal)
         if self._headers is None:

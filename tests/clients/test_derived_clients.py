@@ -12,6 +12,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from databricks.ai_search.client import AISearchClient
 from databricks.sdk import AccountClient, WorkspaceClient
 from databricks.sdk.core import ApiClient
 from support import ASK, LLM, as_user, callers, calls, extra, frames_of, me, recording_proxy
@@ -21,6 +22,7 @@ from obo_kit import (
     NoUserIdentityError,
     ScopeViolationError,
     SessionClosedError,
+    UserIdentity,
     audit,
     explain,
     requires_scopes,
@@ -28,6 +30,7 @@ from obo_kit import (
     with_user_client,
 )
 from obo_kit.clients._pipeline import headers_for
+from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease
 
 pytestmark = [pytest.mark.usefixtures("no_traces"), pytest.mark.filterwarnings("ignore")]
 POST = ("POST", "/api/2.0/sql/statements")
@@ -192,8 +195,46 @@ def test_another_host_gets_no_token_and_the_log_says_so(workspace, caplog, build
 def test_the_token_goes_to_no_host_by_plain_http():
     """Rule 8: loopback apart, whose way nobody else is on."""
     for host in ("http://workspace.example", "http://10.0.0.1:8080", "http://127.0.0.1.example"):
-        with user_session(host=host, token="dapi123") as session, pytest.raises(NoUserIdentityError, match="https://"):
-            headers_for(session._lease, f"{host}/api/2.0/x")
+        with pytest.raises(NoUserIdentityError, match="https://"), user_session(host=host, token="dapi123"):
+            pass
+        lease = Lease(UserIdentity.from_token(host=host, token="dapi123"), DEFAULT_LIMITS)
+        with pytest.raises(NoUserIdentityError, match="https://"):
+            headers_for(lease, f"{host}/api/2.0/x")
+
+
+OF_THE_TOKEN = {
+    "workspace_client": lambda host, token: list(
+        WorkspaceClient(host=host, token=token, auth_type="pat").warehouses.list()
+    ),
+    "vector_search": lambda host, token: AISearchClient(
+        workspace_url=host, personal_access_token=token, disable_notice=True
+    ).list_endpoints(),
+}
+
+
+@pytest.mark.parametrize("use", OF_THE_TOKEN.values(), ids=OF_THE_TOKEN)
+def test_a_client_that_copies_the_session_s_token_is_behind_the_fence_too(workspace, monkeypatch, use):
+    """Rules 5, 8 and 23: it goes to the workspace alone, is narrowed to the tool, and ends with the session."""
+    monkeypatch.setenv("OBO_KIT_SCOPE_GUARD", "raise")
+    token = workspace.token("alice")
+    with recording_proxy() as (elsewhere, asked), user_session(host=workspace.host, token=token) as session:
+        use(workspace.host, session.client.config.token)
+        use(elsewhere, session.client.config.token)
+        copied = session.client.config.token
+
+        @requires_scopes("genie")
+        @with_user_client
+        def tool(client):
+            use(workspace.host, client.config.token)
+
+        sent = len(callers(workspace))
+        with pytest.raises(ScopeViolationError):
+            tool()
+    with pytest.raises(SessionClosedError):
+        use(workspace.host, copied)
+    assert callers(workspace) == ["alice"] * sent
+    assert asked
+    assert token.encode() not in b"".join(asked)
 
 
 def test_dbutils_on_a_cluster_are_the_user_s(workspace, monkeypatch):

@@ -297,6 +297,21 @@ MUTANTS = {
         new="                pass\n",
         test="session/test_edges.py::test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards",
     ),
+    "a process that a request starts acts as the developer": Mutant(
+        rule=1,
+        module="obo_kit.identity._process",
+        old="        _tell_children()\n",
+        new="        pass\n",
+        test="session/test_edges.py::test_a_process_that_a_request_starts_acts_as_nobody_else[spawn]",
+    ),
+    "a client that copied the session's token goes its own way": Mutant(
+        rule=8,
+        module="obo_kit.clients._derived",
+        old='lease_of(config) or lease_of(getattr(config, "token", None))',
+        new="lease_of(config)",
+        test="clients/test_derived_clients.py::test_a_client_that_copies_the_session_s_token_is_behind_the_fence_too"
+        "[workspace_client]",
+    ),
     "a cache gives one user's answer to the next": Mutant(
         rule=4,
         module="obo_kit.clients._pipeline",
@@ -343,8 +358,8 @@ MUTANTS = {
     "a retriever tool keeps the token that it copied": Mutant(
         rule=5,
         module="obo_kit.clients._vector_search",
-        old="        if lease is not None and origin_of",
-        new="        if False and origin_of",
+        old="    if lease is not None:\n        client.__class__",
+        new="    if False:\n        client.__class__",
         test="clients/test_built_by_hand.py::test_a_vector_search_client_built_with_the_token_is_adopted",
     ),
     "all users make one key of a cache": Mutant(
@@ -455,7 +470,7 @@ MUTANTS = {
     "a developer acts where users were named": Mutant(
         rule=1,
         module="obo_kit.identity._sources",
-        old="if developer is None and PROCESS.user_named:",
+        old="if developer is None and user_was_named():",
         new="if False:",
         test="session/test_edges.py::test_a_source_s_user_counts_as_named",
     ),
@@ -496,9 +511,9 @@ MUTANTS = {
     ),
     "a message to an MCP server is its connection's": Mutant(
         rule=23,
-        module="obo_kit.clients._mcp",
-        old="            token = FRAME.set(frame if frame is not None else FRAME.get())\n",
-        new="            token = FRAME.set(FRAME.get())\n",
+        module="obo_kit._upstream.patches.mcp",
+        old="        token = frame.set(made_in if made_in is not None else frame.get())\n",
+        new="        token = frame.set(frame.get())\n",
         test="clients/test_mcp_auth.py::test_a_tool_is_narrowed_on_a_connection_that_was_opened_earlier",
     ),
     "a deployed agent is a laptop": Mutant(
@@ -644,9 +659,9 @@ MUTANTS = {
     ),
     "a derived client has a way of its own": Mutant(
         rule=23,
-        module="obo_kit.clients._derived",
-        old="        attach(client._api_client._session, lease)\n",
-        new="        pass\n",
+        module="obo_kit._upstream.patches.databricks_sdk",
+        old="            attach(client._api_client._session, credentials)\n",
+        new="            pass\n",
         test="clients/test_derived_clients.py::test_a_tool_s_client_stays_narrowed[workspace_client_of_the_config]",
     ),
     "what the catalogue does not know is let through": Mutant(
@@ -665,7 +680,7 @@ MUTANTS = {
     ),
     "the token goes over plain http": Mutant(
         rule=8,
-        module="obo_kit.clients._pipeline",
+        module="obo_kit.identity._user",
         old="    if not _is_private(host):\n",
         new="    if not host:\n",
         test="clients/test_derived_clients.py::test_the_token_goes_to_no_host_by_plain_http",
@@ -679,8 +694,8 @@ MUTANTS = {
     ),
     "dbutils are the runtime's": Mutant(
         rule=2,
-        module="obo_kit.clients._derived",
-        old="return make_dbutils(config) if lease_of(config) is None else",
+        module="obo_kit._upstream.patches.databricks_sdk",
+        old="return make_dbutils(config) if whose(config) is None else",
         new="return make_dbutils(config) if True else",
         test="clients/test_derived_clients.py::test_dbutils_on_a_cluster_are_the_user_s",
     ),

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import contextvars
 import copy
+import multiprocessing
 import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import spawned
 from support import as_user, callers, extra, me
 
 from obo_kit import (
@@ -148,6 +150,28 @@ def test_once_a_user_was_named_an_entry_point_acts_as_nobody_else(workspace, req
     with pytest.raises(NoUserIdentityError, match="acts only for users who were named"):
         run()
     assert callers(workspace) == []
+
+
+def in_a_process(method):
+    context = multiprocessing.get_context(method)
+    answers = context.Queue()
+    process = context.Process(target=spawned.answer, args=(answers,))
+    process.start()
+    try:
+        return answers.get(timeout=60)
+    finally:
+        process.join(60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_that_a_request_starts_acts_as_nobody_else(workspace, person, method):
+    """Rule 1: it inherits no memory, and has the developer's credentials in its environment."""
+    with as_user(workspace, "alice"):
+        assert "acts only for users who were named" in in_a_process(method)
+    assert callers(workspace) == []
+    reset_process_state()
+    assert in_a_process(method) == "carol"  # nobody was named
 
 
 def test_a_source_s_user_counts_as_named(workspace, person):
