@@ -64,7 +64,7 @@ _HOMES = {
     "session._opening": ("current_session",),
     "session._session": ("UserSession",),
 }
-# What sessions and tools load by name: these stand above them.
+# Modules of higher packages, which sessions and tools load by name.
 PLUGINS.update(
     asgi="obo_kit.integrations.asgi",
     client_objects="obo_kit.policy._client_objects",

@@ -1,1 +1,1 @@
-"""What is known of other people's packages by name."""
+"""Everything known about other packages by name, with the versions in which it was read."""

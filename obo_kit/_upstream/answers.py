@@ -22,7 +22,7 @@ _SEPARATORS = re.compile(r"[^a-z]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Details:
-    """What a refusal's ``details`` name: the platform's structured words for why, and of what.
+    """The contents of a refusal's ``details``: the platform's structured words for the reason and the object.
 
     Attributes:
         reason: ErrorInfo's reason, such as ``"MISSING_PRIVILEGE"``.
@@ -54,7 +54,7 @@ def code_of(code: object) -> str | None:
 
 
 def parsed(content: str | bytes) -> Mapping[str, Any] | None:
-    """Return a body that is a JSON object; `None` for any other, and for one that is too deep or too long to be read."""
+    """Return a body that is a JSON object; `None` for any other body, and for one that is too deep or too long to read."""
     if len(content) > _MAX_JSON:
         return None
     try:
@@ -65,16 +65,16 @@ def parsed(content: str | bytes) -> Mapping[str, Any] | None:
 
 
 def read_answer(content: str | bytes) -> Answer:
-    """Read a refusal's body: shaped as the platform's are, else all of it as text, cut."""
+    """Read a refusal's body: in the platform's form, else all of it as text, cut to a limit."""
     body = parsed(content)
     text = content if isinstance(content, str) else content[: 4 * _MAX_WORDS].decode("utf-8", "replace")
     if body is None:
         match = _CODE.search(text[:_MAX_JSON])
         return Answer(error_code=match[1] if match is not None else None, text=text[:_MAX_WORDS])
     inner = body.get("error")
-    said = (body.get("message"), body.get("error_description"), body.get("detail"), inner)
-    message = next((words for words in said if words and isinstance(words, str)), None)
-    if isinstance(inner, dict) and not message:  # as the OpenAI-compatible routes nest it
+    messages = (body.get("message"), body.get("error_description"), body.get("detail"), inner)
+    message = next((words for words in messages if words and isinstance(words, str)), None)
+    if isinstance(inner, dict) and not message:  # the OpenAI-compatible routes nest it
         message = inner.get("message")
     return Answer(
         error_code=code_of(body.get("error_code")),
@@ -84,7 +84,7 @@ def read_answer(content: str | bytes) -> Answer:
 
 
 def quoted_answer(text: str) -> Answer | None:
-    """Read the answer that a statement's error quotes, which may be cut; `None` where it quotes none."""
+    """Read the answer that a statement's error quotes, which may be cut; return `None` if it quotes none."""
     quoted = QUOTED_ANSWER.pattern.search(text)
     if quoted is None:
         return None
@@ -109,7 +109,7 @@ _SCOPES = ("requiredscopes", "requiredscope", "missingscopes", "missingscope", "
 
 
 def details_of(entries: object) -> Details | None:
-    """Read ``details``: the entries of google.rpc that say why (ErrorInfo) and of what (ResourceInfo)."""
+    """Read ``details``: the google.rpc entries for the reason (ErrorInfo) and the object (ResourceInfo)."""
     if not isinstance(entries, list) or not entries:
         return None
     words: dict[str, str] = {}

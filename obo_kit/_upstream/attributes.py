@@ -1,7 +1,7 @@
-"""Names in other packages, besides the public and documented ones, that the kit relies on, and why.
+"""Names in other packages that the kit relies on, besides the public and documented ones, and why.
 
-A rename there would change nothing but what the kit does: `tests/upstream/` looks each of these up in what is installed, plays
-a rename of each, and compares the versions with `locks/`.
+If one of them is renamed, nothing changes but the kit's behaviour. So `tests/upstream/` looks each of them up in what is
+installed, tests a rename of each, and compares the versions with `locks/`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Attribute:
     """A name in another package that the kit overrides, reads, sets or replaces.
 
     Attributes:
-        owner: A module, or a class as ``module:Class``; alternatives for other versions are separated by a bar.
+        owner: A module, or a class as ``module:Class``. A bar separates alternatives for other versions.
         name: The attribute. For a module, it may also be a word of its source: a variable, or a message.
         why: What the kit does with it.
         read_in: The versions in which it was read. Older ones may not have it.
-        until: The version, if any, that dropped it.
+        until: The version that dropped it, if any.
     """
 
     owner: str
@@ -354,4 +354,4 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "databricks.sdk.service.dashboards", "failed to reach", "read: the waiter drops the reason", versions.SDK
     ),
 )
-"""Each beside what the kit does with it."""
+"""All names, each with what the kit does with it."""

@@ -1,9 +1,8 @@
-"""Find the caches that keep the answer of the running code for whoever asks next, and read what their keys are made of.
+"""Find the caches that keep the running code's answer for the next caller, and read what their keys are made of.
 
-A cache runs its function on a miss, in the thread or task of the caller, so that its own frame says what the key holds.
-LangGraph runs tools in threads and tasks of its own, and says in a context variable which task of a graph it is.
-`functools.lru_cache` has no frame. Read in streamlit 1.40 and 1.67, langgraph 1.2, joblib 1.6, cachetools 7.3, diskcache 5.6,
-aiocache 0.12.
+On a miss, a cache runs its function in the thread or task of the caller, so its own frame shows the key. LangGraph runs tools
+in threads and tasks of its own, and says in a context variable which task of a graph it is. `functools.lru_cache` has no frame.
+Read in streamlit 1.40 and 1.67, langgraph 1.2, joblib 1.6, cachetools 7.3, diskcache 5.6, aiocache 0.12.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ class Cached:
     """A function that runs for a cache.
 
     Attributes:
-        cache: The cache, as its users call it.
+        cache: The cache's name for its users.
         function: The name of the function.
-        key: What the key is made of.
+        key: The values that the key is made of.
         fix: How to make the user a part of it.
     """
 
     cache: str
     function: str
     key: tuple[Any, ...]
-    fix: str = "Give it session.cache_key as an argument that the cache hashes, or take the cache away."
+    fix: str = "Pass session.cache_key as an argument that the cache hashes, or remove the cache."
 
 
 def caches_above() -> Iterator[Cached]:
-    """Return the caches that keep what the running code answers."""
+    """Yield the caches that keep the running code's answer."""
     if not any(name in sys.modules for name in _PACKAGES):
         return
     task = _running_task_of_a_graph()
@@ -54,7 +53,7 @@ def caches_above() -> Iterator[Cached]:
 
 
 def _running_task_of_a_graph() -> Any:
-    with contextlib.suppress(Exception):  # none runs, or another version says it elsewhere
+    with contextlib.suppress(Exception):  # no graph runs, or another version keeps it elsewhere
         run = sys.modules["langchain_core.runnables.config"].var_child_runnable_config.get()
         return run["configurable"]["__pregel_call"].args[0]()
     return None
@@ -75,7 +74,7 @@ def _hashed(function: Any, args: Any, kwargs: Any, leaves_out: Callable[[str], b
 def _streamlit(variables: Any) -> Cached | None:
     info = variables["self"]._info
     if getattr(info, "scope", "global") != "global":
-        return None  # each browser's own
+        return None  # each browser has its own
     key = _hashed(info.func, variables["func_args"], variables["func_kwargs"], lambda name: name.startswith("_"))
     hashed = {
         name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}" for name in info.hash_funcs or ()
@@ -91,11 +90,11 @@ def _langgraph(variables: Any) -> Cached | None:
     return Cached("LangGraph's CachePolicy", task.name, (task.input,), _KEY_FUNC)
 
 
-_KEY_FUNC = "Make current_session().cache_key a part of what CachePolicy(key_func=…) returns, or take the policy away."
+_KEY_FUNC = "Make current_session().cache_key a part of what CachePolicy(key_func=…) returns, or remove the policy."
 
 
 def _is_default_key(task: Any) -> bool:
-    """Was a task's key made by LangGraph's own function? An author's may hold the user, which its hash does not show."""
+    """Return whether LangGraph's own function made a task's key. An author's may include the user, which its hash hides."""
     default = inspect.signature(sys.modules["langgraph.types"].CachePolicy).parameters["key_func"].default
     hash_of = sys.modules["langgraph.pregel._algo"].xxh3_128_hexdigest
     calls: list[Any] = [((task.input,), {})]
@@ -112,7 +111,7 @@ def _joblib(variables: Any) -> Cached:
 
 def _cachetools(variables: Any) -> Cached | None:
     if "self" in variables:
-        return None  # a method's cache is where its object says, which may be the user's own
+        return None  # a method's cache is kept where its object says, which may belong to one user
     return Cached("cachetools", variables["func"].__name__, (variables["k"],))
 
 

@@ -1,7 +1,7 @@
-"""Objects of frameworks that call a tool, where they stand on the stack, and how they hold the tool's function.
+"""Objects of frameworks that call a tool: where they are on the stack, and how they hold the tool's function.
 
-Frameworks say by a context variable that they run something, and not what: LangChain's run config, FastMCP's context and the
-request context of `mcp` 1 name no function, and `mcp` 2 and pydantic keep nothing.
+Frameworks set a context variable while they run something, but it does not say what: LangChain's run config, FastMCP's context
+and the request context of `mcp` 1 name no function, and `mcp` 2 and pydantic keep nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Caller:
     Attributes:
         package: The framework.
         module: The start of the names of the modules whose functions make the call.
-        attributes: The object's attributes, one of which is the function.
+        attributes: The attributes of the object. One of them is the function.
         read_in: The versions in which it was read.
     """
 
@@ -38,8 +38,8 @@ class Caller:
     read_in: str
 
     def holds(self, thing: Any, is_this: Callable[[Any], bool]) -> bool:
-        """Check whether a thing is the function, or an object that calls it."""
-        with contextlib.suppress(Exception):  # an author's class may do anything when it is asked
+        """Check whether an object is the function, or an object that calls it."""
+        with contextlib.suppress(Exception):  # reading an author's class may do anything
             return is_this(thing) or any(is_this(getattr(thing, name, None)) for name in self.attributes)
         return False
 
@@ -83,9 +83,9 @@ _BY_PACKAGE: Final = {
 def caller_of(frame: FrameType | None, args: tuple[Any, ...], is_this: Callable[[Any], bool]) -> tuple[str, Any] | None:
     """Return the outermost framework that holds a function, and the object that holds it.
 
-    A LangChain tool that has the function as its method is its first argument. For the others only the stack tells: no more
-    than 16 calls are looked at, from the one that calls the tool upwards; in those of the frameworks' own modules, the
-    variables that hold what they call.
+    A method of a LangChain tool has the tool as its first argument. For the other frameworks, only the stack tells. At most 16
+    calls are examined, from the call of the tool upwards; in those of the frameworks' own modules, the variables that hold
+    what they call.
     """
     outermost, depth = None, 0
     while frame is not None and depth < _DEPTH:
@@ -103,7 +103,7 @@ def caller_of(frame: FrameType | None, args: tuple[Any, ...], is_this: Callable[
 
 
 def _owner(called: Any) -> Any:
-    """Return the object of a bound method; anything else as it is."""
+    """Return the object of a bound method; any other value as it is."""
     return getattr(called, "__self__", called)
 
 

@@ -1,6 +1,6 @@
 """Classes of other packages, known by name: importing them would load their packages.
 
-Each is looked up in what is installed by `tests/upstream/`, with the newest and the lowest versions that the kit takes.
+`tests/upstream/` looks each of them up in what is installed, with the newest and the lowest versions that the kit supports.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A class of another package; classes derived from it count.
+    """A class of another package. Classes derived from it count too.
 
     Attributes:
-        names: Its name, and those that it had in other versions.
-        modules: Where it is found, in whichever version is installed.
+        names: Its name, and its names in other versions.
+        modules: Where it is, in whichever version is installed.
         read_in: The versions in which it was read.
     """
 
@@ -40,15 +40,15 @@ class Class:
 
 
 def package_of(thing: object) -> str:
-    """Return the package of a thing's class."""
+    """Return the package of an object's class."""
     return (type(thing).__module__ or "").partition(".")[0]
 
 
 def is_a(thing: object, *classes: Class) -> bool:
-    """Return whether a thing is of one of the classes, or of one derived from them."""
+    """Return whether an object is an instance of one of the classes, or of a class derived from them."""
     kind: Any = type(thing)
     bases = bases_of(kind)
-    for each in classes:  # noqa: SIM110 - asked of every exception: half the time of any()
+    for each in classes:  # noqa: SIM110 - runs for every exception, and takes half the time of any()
         if not each.by_package.isdisjoint(bases):
             return True
     return False
@@ -85,7 +85,7 @@ REQUESTS_PASSING: Final = tuple(
 REQUESTS_LASTING: Final = tuple(
     _class(name, "requests.exceptions", read_in=versions.REQUESTS) for name in ("SSLError", "ProxyError")
 )
-"""Of a wrong configuration; `requests` calls them failed connections."""
+"""Errors of a wrong configuration. `requests` calls them failed connections."""
 SQL_ERROR: Final = _class("DatabaseError", "databricks.sql.exc", read_in=versions.SQL)
 SQL_REQUEST_ERROR: Final = _class("RequestError", "databricks.sql.exc", read_in=versions.SQL)
 MLFLOW_ERROR: Final = _class("MlflowException", "mlflow.exceptions", read_in=versions.MLFLOW)
@@ -117,7 +117,7 @@ DATABRICKS_MCP_PROVIDER: Final = _class(
     "DatabricksOAuthClientProvider", "databricks_mcp.oauth_provider", read_in=versions.DATABRICKS_MCP
 )
 
-# --- frameworks' tools, and what makes or holds them -------------------------------------------------------------------------
+# --- frameworks' tools, and the objects that make or hold them ---------------------------------------------------------------
 
 LANGCHAIN_TOOL: Final = _class("BaseTool", "langchain_core.tools", read_in=versions.LANGCHAIN)
 GRAPH_INTERRUPT: Final = _class("GraphInterrupt", "langgraph.errors", read_in=versions.LANGGRAPH)
@@ -190,4 +190,4 @@ TOOL_OBJECTS: Final[dict[str, tuple[Class, ...]]] = {
     "langchain_core": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT, UC_TOOLKIT),
     "openai": (AGENTS_TOOL, AGENTS_SERVER, OPENAI_RETRIEVER, OPENAI_TOOL, OPENAI_TOOLKIT),
 }
-"""The classes of tools, and of what makes or holds them, by the integration that knows them."""
+"""The classes of tools, and of objects that make or hold them, by the integration that knows them."""

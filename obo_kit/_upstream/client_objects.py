@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reach:
-    """What one object says of itself.
+    """The contents of one client object.
 
     Attributes:
         named: Resources by their kind and name.

@@ -1,4 +1,4 @@
-"""Read what exceptions are, and what they hold, by name: importing the classes would load their packages."""
+"""Classify exceptions and read them by name: importing the classes would load their packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DEPTH = 16
 
 
 def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
-    """Return the exceptions that another one holds, all of which count; `None` for what is no exception."""
+    """Return the exceptions inside another one, all of which count; `None` for an item that is not an exception."""
     if is_a(error, classes.EXCEPTION_GROUP):
         return tuple(cast("Any", error).exceptions)
     if is_a(error, classes.VALIDATION_ERROR):
@@ -30,14 +30,14 @@ def leaves_of(error: BaseException) -> Sequence[BaseException | None]:
 
 
 def is_failure(error: object) -> bool:
-    """Check whether an exception tells of a failure: not of a cancellation, nor of the end of a stream or of the program."""
+    """Check whether an exception is a failure, and not a cancellation or the end of a stream or of the program."""
     return isinstance(error, Exception) or is_failure_in_disguise(error)
 
 
 def is_failure_in_disguise(error: object) -> bool:
-    """Check whether a cancellation is none: a failed MCP client cancels itself, and nobody the task.
+    """Check whether a cancellation is in fact a failure: a failed MCP client cancels itself, although nobody cancels the task.
 
-    Python 3.10 does not say who was cancelled: there it is one, as long as a task runs.
+    Python 3.10 does not say who was cancelled. There it counts as a cancellation as long as a task runs.
     """
     if not is_a(error, classes.CANCELLED_ERROR) or not CANCELLED.pattern.search(str(error)):
         return False
@@ -45,17 +45,17 @@ def is_failure_in_disguise(error: object) -> bool:
 
     try:
         task: Any = asyncio.current_task()
-    except RuntimeError:  # no loop runs here: it has come out of one that has ended
+    except RuntimeError:  # no loop runs here: the exception left a loop that has ended
         return True
     return task is None or (hasattr(task, "cancelling") and task.cancelling() == 0)
 
 
 def tells_nothing(error: object) -> bool:
-    """Check whether it is an MCP client's error that says nothing of what the client met with: only the wire tells."""
+    """Check whether it is an MCP client's error that does not say what the client met: then only the wire tells."""
     if is_failure_in_disguise(error):
         return True
     if not is_a(error, classes.STREAM_CLOSED, classes.STREAM_BROKEN):
-        return False  # these meet the next message, after one without an answer was refused
+        return False  # these are raised for the next message, after a refused one got no answer
     trace = cast("BaseException", error).__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):
@@ -65,23 +65,23 @@ def tells_nothing(error: object) -> bool:
 
 
 SEAL = secrets.token_hex(16)
-"""Marks what this process had `mcp` keep: a server that sends such data of its own does not know it."""
+"""Marks what this process made `mcp` keep. A server that sends such data of its own does not know it."""
 
 
 def kept_of(error: BaseException) -> dict[str, Any] | None:
-    """Return what the kit had `mcp` 2 keep of a refusal: ``status``, ``path``, ``body`` and ``own``."""
+    """Return what the kit made `mcp` 2 keep of a refusal: ``status``, ``path``, ``body`` and ``own``."""
     data = getattr(getattr(error, "error", None), "data", None) if is_a(error, classes.MCP_ERROR) else None
-    kept: Any = data.get("obo_kit") if isinstance(data, dict) else None
-    if not isinstance(kept, dict) or kept.get("seal") != SEAL or not isinstance(kept.get("status"), int):
+    refusal: Any = data.get("obo_kit") if isinstance(data, dict) else None
+    if not isinstance(refusal, dict) or refusal.get("seal") != SEAL or not isinstance(refusal.get("status"), int):
         return None
-    return kept if all(isinstance(kept.get(name), str) for name in ("path", "body")) else None
+    return refusal if all(isinstance(refusal.get(name), str) for name in ("path", "body")) else None
 
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an HTTP client's error carries."""
-    kept = kept_of(error)
-    if kept is not None:
-        return cast("int", kept["status"])
+    refusal = kept_of(error)
+    if refusal is not None:
+        return cast("int", refusal["status"])
     if package_of(error) not in HTTP_CLIENTS:
         return None
     response = getattr(error, "response", None)
@@ -90,9 +90,9 @@ def status_of(error: BaseException) -> int | None:
 
 
 def method_of(error: BaseException) -> str | None:
-    """Return the method of the request that an HTTP client's error tells of; `None` where it tells of none."""
+    """Return the method of the request that an HTTP client's error names; `None` if it names none."""
     try:
         method = getattr(getattr(error, "request", None), "method", None)
-    except RuntimeError:  # `httpx` has none until the request was made
+    except RuntimeError:  # `httpx` has none until the request is made
         return None
     return method.upper() if isinstance(method, str) else None

@@ -1,4 +1,4 @@
-"""Know what clients say where they have lost the refusal that they met with."""
+"""Recognise the messages of clients that have lost the refusal that they met."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LostText:
-    """What a client says where it has lost the refusal that it met with: only the wire knows that then (rule 16)."""
+    """The message of a client that has lost the refusal that it met: then only the wire knows it (rule 16)."""
 
     name: str
     pattern: re.Pattern[str]

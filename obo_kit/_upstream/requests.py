@@ -1,4 +1,4 @@
-"""Find the framework that serves the request that runs here, by what it keeps for the request or the thread.
+"""Find the framework that serves the current request, by the state that it keeps for the request or the thread.
 
 Read in streamlit 1.65 and 1.67, gradio 6.31, flask 3.1, fastapi 0.162 and 0.165, anyio 4.14 and 4.16, mcp 1.10, 1.24 and 1.30.
 The second major version of `mcp` keeps nothing.
@@ -15,9 +15,9 @@ __all__: list[str] = []
 
 
 def serving_framework() -> str | None:
-    """Return the framework whose request, callback or worker thread this is; `None` where none can be told."""
+    """Return the framework whose request, callback or worker thread this is; `None` if it cannot be told."""
     for name, serves in (("streamlit", _streamlit), ("gradio", _gradio), ("flask", _flask), ("mcp", _mcp)):
-        with contextlib.suppress(Exception):  # another version keeps it elsewhere
+        with contextlib.suppress(Exception):  # another version keeps the state elsewhere
             if serves():
                 return name
     if "fastapi" in sys.modules and "AnyIO worker thread" in threading.current_thread().name:
@@ -26,8 +26,8 @@ def serving_framework() -> str | None:
 
 
 def graph_step() -> tuple[str, ...] | None:
-    """Return what names the step of a LangGraph run that runs here, and names it again when the run is resumed; `None`
-    where there is none that can be. Read in langgraph 1.2."""
+    """Return a name of the current step of a LangGraph run, which is the same when the run is resumed; `None` if there is
+    none. Read in langgraph 1.2."""
     config: Any = sys.modules.get("langchain_core.runnables.config")
     run = config.var_child_runnable_config.get() if config is not None else None
     settings = (run or {}).get("configurable") or {}

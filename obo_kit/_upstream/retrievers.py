@@ -1,4 +1,4 @@
-"""Find the index in a retriever tool, and replace it: the tools of LangChain keep it in a store, those of OpenAI themselves.
+"""Find the index in a retriever tool, and replace it. LangChain's tools keep it in a store, OpenAI's keep it themselves.
 
 Read in databricks-langchain 0.16 and 0.22, databricks-openai 0.16 and 0.18.
 """

@@ -1,4 +1,4 @@
-"""Servers that register a function and return it as it was, and where they keep it.
+"""Servers that register a function and return it unchanged, and where they keep it.
 
 Read in mcp 1.10, 1.24, 1.30 and 2.3, fastmcp 4.1 and 4.2, starlette 0.46, 0.49, 1.7 and 1.10, flask 3.1, mlflow 3.10 and 3.17,
 pydantic-ai 2.68.
@@ -32,10 +32,10 @@ class Registry:
 
     Attributes:
         package: The package.
-        classes: Its servers; classes derived from these count.
-        decorator: What registers a function, in words.
-        functions: Reads the functions that a server holds: from public lists of Starlette and Flask, and from where the servers
-            of MCP keep them, whose lists name no functions.
+        classes: Its servers. Classes derived from these count too.
+        decorator: The decorator that registers a function, in words.
+        functions: Reads a server's functions: from public lists of Starlette and Flask, and from where the servers of MCP keep
+            them, whose public lists name no functions.
     """
 
     package: str
@@ -79,12 +79,12 @@ REGISTRIES = (
     ),
 )
 MARKS = {"__kernel_function__": "Semantic Kernel's @kernel_function"}
-"""What frameworks set on a function that they return, and read on whatever stands for it. Read in semantic-kernel 1.45."""
+"""Marks that frameworks set on a function that they return, and read on its replacement. Read in semantic-kernel 1.45."""
 TOOL_ERRORS = {
     "fastmcp": ("fastmcp.exceptions",),
     "mcp": ("mcp.server.mcpserver.exceptions", "mcp.server.fastmcp.exceptions"),  # the latter before mcp 2
 }
-"""Where the servers of MCP have their ``ToolError``."""
+"""The modules in which the servers of MCP have their ``ToolError``."""
 _MLFLOW_SERVER = "mlflow.genai.agent_server"
 _SERVERS = {
     _MLFLOW_SERVER,
@@ -93,14 +93,14 @@ _SERVERS = {
 
 
 def refuse_registered(fn: Any, decorator: str) -> None:
-    """Refuse a function that a server holds already: what is put on it now would never be reached.
+    """Refuse a function that a server already holds: a decorator above the registration would never be reached.
 
-    Frameworks that register a function and return it as it was (or a copy that they never call) leave no other trace. Only
-    these are asked: MLflow's agent server, and the servers that the function's module or the code around the decorator has a
-    name for.
+    Frameworks that register a function and return it unchanged (or a copy that they never call) leave no other trace. Only
+    these are examined: MLflow's agent server, and the servers that have a name in the function's module or in the code around
+    the decorator.
 
     Raises:
-        TypeError: It is one.
+        TypeError: A server holds the function.
     """
     for mark, framework in MARKS.items():
         if hasattr(fn, mark):
@@ -123,8 +123,8 @@ def refuse_registered(fn: Any, decorator: str) -> None:
 
 def _refusal(fn: Any, decorator: str, registered: str) -> TypeError:
     return TypeError(
-        f"@{decorator} stands above {registered}, which has taken {getattr(fn, '__name__', 'the function')}() as it was: "
-        f"it would never be reached. Put @{decorator} below it."
+        f"@{decorator} is above {registered}, which has already registered {getattr(fn, '__name__', 'the function')}(), so "
+        f"@{decorator} would never be reached. Fix: put @{decorator} below it."
     )
 
 
@@ -145,7 +145,7 @@ def _holds(registry: Registry, server: Any, is_this: Callable[[Any], bool]) -> b
 
 
 def server_that_holds(fn: Any, is_this: Callable[[Any], bool]) -> str | None:
-    """Return the package of a server of MCP that holds a function and has a name in the function's module."""
+    """Return the package of an MCP server that holds a function and has a name in the function's module."""
     servers = _servers_of([getattr(inspect.unwrap(fn), "__globals__", {})])
     return next(
         (
@@ -158,7 +158,7 @@ def server_that_holds(fn: Any, is_this: Callable[[Any], bool]) -> str | None:
 
 
 def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> list[tuple[Registry, Any]]:
-    """Return the servers that have a name in one of the spaces."""
+    """Return the servers that have a name in one of the namespaces."""
     servers: dict[int, tuple[Registry, Any]] = {}
     for space in spaces:
         for value in tuple(space.values()):
@@ -170,7 +170,7 @@ def _servers_of(spaces: Iterable[Mapping[str, Any]]) -> list[tuple[Registry, Any
 
 
 _kinds: dict[type, Registry | None] = {}
-_MOST_KINDS = 4096  # classes may be made without end
+_MOST_KINDS = 4096  # a limit, because classes may be made without end
 
 
 def _registry_of(kind: type) -> Registry | None:

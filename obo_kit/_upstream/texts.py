@@ -1,7 +1,7 @@
-"""The texts that tell refusals apart: all matching on message texts is here.
+"""The texts that tell refusals apart. All matching on message texts is here.
 
-Each pattern stands beside the sample it was written for and its source. Texts are made plain and cut before they are
-matched, letter case and line breaks do not count, and every group is capped, so that matching is linear in the text.
+Each pattern is beside its source and the sample that it was written for. Texts are made plain and cut before they are matched.
+Letter case and line breaks do not count, and every group is capped, so that matching is linear in the text.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SCOPES = rf": {{0,2}}['\"\[]?(?P<scopes>{_SCOPE}(?:(?:, ?| and ){_SCOPE}){{0,9}
 _NAME = r"(?:'(?P<name>[^']{1,256})'|\"(?P<name_2>[^\"]{1,256})\"|(?P<name_3>[^\s'\",;]{1,256}?)(?=[.,;:]?(?:\s|\Z)))"
 _NOUNS = "serving|SQL|vector|search|external|storage|Genie|model|registered|MCP|Unity|Catalog"
 _WHAT = rf"(?P<what>(?:(?:{_NOUNS}) ){{0,2}}[A-Za-z_]{{1,40}})"
-# What an answer says is missing or absent, before its name or without one.
+# The missing or absent object in an answer, before its name or without one.
 _NOUN = (
     "catalog|schema|database|table|view|volume|function|routine|model|connection|endpoint|serving endpoint|index|warehouse|"
     "SQL warehouse|metastore|external location|storage credential|share|any file"
 )
 _LISTED = "alert|app|cluster|dashboard|directory|endpoint|experiment|folder|job|notebook|pipeline|query|warehouse"
 _REFUSED = (400, 401, 403)
-_VALUE = (200, 400, 403)  # where SQL, Genie and MCP servers say it, too
+_VALUE = (200, 400, 403)  # SQL, Genie and MCP servers also report it with these
 
 _ALLOW_ADDRESS = (
     "Ask a workspace admin to allow the address in the workspace's IP access list, "
@@ -56,8 +56,8 @@ _EXTERNAL = "Ask a metastore admin about external data access, or read the data 
 _RATE_OF_ZERO = "Ask a workspace admin: the endpoint's rate limit is set to 0. A grant does not help."
 _BINDING = "Ask the catalog's owner to bind the catalog to this workspace. A grant does not help."
 
-# The first that matches decides, so the order is the one that resolves overlaps. The samples are the wordings the facts
-# report or document; no answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
+# The first match decides, so the order resolves overlaps. The samples are the wordings that the facts report or document. No
+# answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
 TEXTS: tuple[Text, ...] = (
     _text(
         "connection_login",
@@ -80,7 +80,7 @@ TEXTS: tuple[Text, ...] = (
         "x is disabled for this workspace. Please use Unity Gateway.",
         "documented: G-SKILLS-NEW",
     ),
-    # --- policy, network, entitlement: whoever asks is refused
+    # --- policy, network, entitlement: every caller is refused
     _text(
         "ip_access_list",
         _R.POLICY,

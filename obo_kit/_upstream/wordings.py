@@ -1,4 +1,4 @@
-"""Describe one text of a refusal: what it is, where it counts, and who mends it."""
+"""Describe one text of a refusal: its meaning, where it counts, and who can fix it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 __all__ = ["Text", "matchable", "text"]
 
 _MAX_TEXT = 2000
-# What a statement's error quotes of the statement comes last.
+# A statement's error quotes the statement last.
 _ECHO = "== SQL"
 
 
 def matchable(text: str) -> str:
-    """Return what of a message is matched: one line, without what it quotes of a statement, at most 2,000 characters."""
+    """Return the part of a message to match: one line, without the quoted statement, at most 2,000 characters."""
     return plain(text, _MAX_TEXT).partition(_ECHO)[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A text that tells a refusal from another. ``reason=None``: known, and not a denial.
+    """A text that distinguishes one refusal from others. ``reason=None``: known, but not a denial.
 
     Attributes:
-        needles: Lower-case words, one of which is in every text that the pattern matches: looked for first.
-        kind: The kind of resource the text is about, where it does not say so itself.
-        privilege: The privilege that is missing, where the text implies it.
-        path: The start of the only paths on which the text means this.
-        any_code: The text counts also beside a code that by itself says that this is no denial.
-        remedy: Who mends it and how, where neither a grant nor a scope does.
+        needles: Lower-case words, searched first. Every text that the pattern matches contains one of them.
+        kind: The kind of resource that the text is about, if it does not say so itself.
+        privilege: The missing privilege, if the text implies it.
+        path: The start of the only paths on which the text has this meaning.
+        any_code: Whether the text also counts beside a code that alone says that this is not a denial.
+        remedy: Who can fix it and how, if neither a grant nor a scope does.
     """
 
     name: str

@@ -12,12 +12,12 @@ __all__: list[str] = []
 
 
 def parser() -> Any:
-    """Return a parser that keeps comments and quotes. MissingExtraError if ruamel.yaml is not installed."""
+    """Return a parser that keeps comments and quotes. Raises MissingExtraError if ruamel.yaml is not installed."""
     try:
         from ruamel.yaml import YAML
     except ImportError:
         raise MissingExtraError(
-            "A file is updated with its comments by ruamel.yaml, which is not installed", extra="bundle"
+            "ruamel.yaml is not installed, and it is needed to update a file and keep its comments", extra="bundle"
         ) from None
     made = YAML()
     made.preserve_quotes = True
@@ -26,7 +26,7 @@ def parser() -> Any:
 
 
 def dumped(data: Any, **indent: int) -> str:
-    """Return what a parser read, as text, with the indentation of its mappings and lists (``YAML.indent``)."""
+    """Return parsed data as text, with the indentation of its mappings and lists (``YAML.indent``)."""
     writer = parser()
     writer.indent(**indent)
     written = io.StringIO()
@@ -35,9 +35,9 @@ def dumped(data: Any, **indent: int) -> str:
 
 
 def patched(text: str, before: str, after: str) -> str:
-    """Return a text with the change from ``before`` to ``after``, which are what `dumped` makes of it.
+    """Apply the change from ``before`` to ``after``, both made by `dumped`, to the text that they came from.
 
-    Where the file is indented in several ways, its own lines and new ones may not fit one another: then ``after`` is returned.
+    If the text is indented in several ways, its own lines and the new ones may not fit together: then return ``after``.
     """
     lines, old, new = (part.splitlines(keepends=True) for part in (text, before, after))
     if len(lines) != len(old):

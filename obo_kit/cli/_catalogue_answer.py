@@ -1,4 +1,4 @@
-"""What `obo-kit scopes` answers: which scope something needs, where, and what must be granted."""
+"""Answer `obo-kit scopes`: which scope a term needs, where, and which grants the user needs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _WHERE = {"model-serving": "Model Serving", "apps": "Databricks Apps"}
 
 
 def answer(term: str) -> dict[str, Any]:
-    """What the catalogue knows of a term, as plain values.
+    """Return what the catalogue knows about a term, as plain values.
 
     Args:
         term: A scope, a kind of resource, an MLflow class, a word of either, or a path of the REST API with or without
             its method (``"POST /api/2.0/sql/statements"``). Empty for everything.
 
     Returns:
-        ``kinds``, ``scopes`` and ``routes``, each entry with where it is known from and since when; ``disputes``;
-        ``taken_for``, the name that was looked up instead of a term nobody uses, or None; and ``file``, the project's
-        catalogue file, or None. All three lists are empty where nothing is known.
+        ``kinds``, ``scopes`` and ``routes``, each entry with its sources and dates; ``disputes``; ``taken_for``, the name that
+        was looked up instead of an unknown term, or None; and ``file``, the project's catalogue file, or None. All three lists
+        are empty if nothing is known.
     """
     term = term.strip()
     routes = _routes_of(term) if "/" in term else []
@@ -73,7 +73,7 @@ def _disputes_about(names: set[str]) -> list[dict[str, Any]]:
 
 
 def _exact(term: str) -> list[Scope | ResourceKind]:
-    """The entry of that very name, and for a scope the kinds of resources that are reached with it."""
+    """Return the entry of exactly that name; for a scope, also the kinds of resources that it reaches."""
     known = catalogue()
     for kind in known.kinds.values():
         if term.lower() in {kind.name, kind.title.lower(), *(name.lower() for name in kind.mlflow_classes)}:
@@ -85,7 +85,7 @@ def _exact(term: str) -> list[Scope | ResourceKind]:
 
 
 def _named_like(term: str) -> list[Scope | ResourceKind]:
-    """What bears the term in its name, and does not only mention it."""
+    """Return the entries whose name contains the term, not those that only mention it."""
     wanted = term.lower()
     return [
         hit
@@ -103,8 +103,8 @@ def _routes_of(term: str) -> list[Route]:
     first, _, rest = term.partition(" ")
     method, path = (first, rest.strip()) if rest else ("", first)
     if method:
-        found = route_for(method, path)
-        return [found] if found is not None else []
+        route = route_for(method, path)
+        return [route] if route is not None else []
     fits = [route_for(method, path) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
     by_path = {id(route): route for route in fits if route is not None}
     return list(by_path.values()) or [route for route in catalogue().routes if path.lower() in route.path]
@@ -134,7 +134,7 @@ def _kind(kind: ResourceKind) -> dict[str, Any]:
         "name": kind.name,
         "title": kind.title,
         "mlflow_classes": list(kind.mlflow_classes),
-        "targets": {target: _told(kind, target) for target in TARGETS},
+        "targets": {target: _spellings(kind, target) for target in TARGETS},
         "routes": [_route(route) for route in catalogue().routes if route.kind == kind.name],
         "grants": [
             {"privilege": grant.privilege, "on": grant.on, "confidence": grant.confidence, "note": grant.note}
@@ -144,9 +144,9 @@ def _kind(kind: ResourceKind) -> dict[str, Any]:
     }
 
 
-def _told(kind: ResourceKind, target: Target) -> dict[str, Any]:
+def _spellings(kind: ResourceKind, target: Target) -> dict[str, Any]:
     older = [name for name in kind.granular[target] if name not in kind.current[target]]
-    told: dict[str, Any] = {
+    spelling: dict[str, Any] = {
         "declare": list(kind.current[target]),
         "older": older and list(kind.granular[target]),
         "also": list(kind.also[target]),
@@ -154,8 +154,8 @@ def _told(kind: ResourceKind, target: Target) -> dict[str, Any]:
     try:
         scopes_of(kind, target)
     except PolicyError as error:
-        told["way_out"] = error.remedy
-    return told
+        spelling["way_out"] = error.remedy
+    return spelling
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _scope(scope: Scope) -> dict[str, Any]:
         "targets": {target: _standing(scope, target) for target in TARGETS},
         "same_family": sorted(name for name in known.scopes if name != scope.name and same_family(name, scope.name)),
         "reach": scope.reach,
-        # The user's own name is open to nearly every scope, which says nothing about any of them.
+        # Nearly every scope opens the user's own name, so that says nothing about any of them.
         "routes": [
             _route(route)
             for route in known.routes
@@ -196,7 +196,7 @@ def _route(route: Route) -> dict[str, Any]:
 
 
 def _observed(route: Route) -> dict[str, Any] | None:
-    """When a route was observed, and what the kit itself says of it; None where it was not."""
+    """Return when a route was observed, and what the kit itself knows about it; None if it was not observed."""
     if route.confidence != "observed":
         return None
     known = catalogue()
@@ -214,17 +214,17 @@ def _observed(route: Route) -> dict[str, Any] | None:
 # ---------------------------------------------------------------- for people
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """An `answer` for a terminal."""
+def as_text(entries: dict[str, Any]) -> str:
+    """Return an `answer` as text for a terminal."""
     blocks: list[Iterable[str]] = []
-    if found["taken_for"]:
-        blocks.append([f"Taken for '{found['taken_for']}'."])
-    blocks += [_route_lines(route) for route in found["routes"]]
-    blocks += [_kind_lines(kind) for kind in found["kinds"]]
-    blocks += [_scope_lines(scope) for scope in found["scopes"]]
-    blocks += [_dispute_lines(dispute) for dispute in found["disputes"]]
-    if found["file"]:
-        blocks.append([f"With the entries of {found['file']}."])
+    if entries["taken_for"]:
+        blocks.append([f"Taken for '{entries['taken_for']}'."])
+    blocks += [_route_lines(route) for route in entries["routes"]]
+    blocks += [_kind_lines(kind) for kind in entries["kinds"]]
+    blocks += [_scope_lines(scope) for scope in entries["scopes"]]
+    blocks += [_dispute_lines(dispute) for dispute in entries["disputes"]]
+    if entries["file"]:
+        blocks.append([f"With the entries of {entries['file']}."])
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -242,12 +242,12 @@ def _lines(label: str, texts: Iterable[str]) -> Iterator[str]:
 
 def _kind_lines(kind: dict[str, Any]) -> Iterator[str]:
     yield f"{kind['title']} ({', '.join([*kind['mlflow_classes'], kind['name']])})"
-    for target, told in kind["targets"].items():
-        older = f"  (older: {' + '.join(told['older'])})" if told["older"] else ""
-        also = f"  (also does, in part: {', '.join(told['also'])})" if told["also"] else ""
-        cannot = f"cannot be granted. {told.get('way_out')}"
-        declared = f"{' + '.join(told['declare'])}{older}{also}"
-        yield from _lines(_WHERE[target], [declared if told["declare"] else cannot])
+    for target, spelling in kind["targets"].items():
+        older = f"  (older: {' + '.join(spelling['older'])})" if spelling["older"] else ""
+        also = f"  (also does, in part: {', '.join(spelling['also'])})" if spelling["also"] else ""
+        cannot = f"cannot be granted. {spelling.get('way_out')}"
+        declared = f"{' + '.join(spelling['declare'])}{older}{also}"
+        yield from _lines(_WHERE[target], [declared if spelling["declare"] else cannot])
     yield from _lines("REST API", (f"{_call(route)}: {_needed(route)}{_bracketed(route)}" for route in kind["routes"]))
     yield from _lines("the user needs", map(_grant, kind["grants"]))
     yield from _standing_lines(kind)
@@ -290,7 +290,7 @@ def _standing_lines(entry: dict[str, Any]) -> Iterator[str]:
         yield from _lines("note", [entry["note"]])
     first, last = entry["first_seen"], entry["last_seen"]
     if entry["confidence"] == "observed":
-        first = last  # the older days are those of what is otherwise known
+        first = last  # the older days belong to what is otherwise known
     yield from _lines("known", [f"{entry['confidence']}, seen {last if first == last else f'{first} to {last}'}"])
     yield from _lines("sources", [", ".join(source["key"] for source in entry["sources"])])
 
@@ -316,7 +316,7 @@ def _seen_where(observed: dict[str, Any]) -> str:
 
 
 def _of_the_kit(observed: dict[str, Any]) -> str:
-    """Say what the kit itself knows of a route, beside what was observed."""
+    """Say what the kit itself knows about a route, beside what was observed."""
     own = observed["kit"]
     if own is None:
         return "knows nothing of it"

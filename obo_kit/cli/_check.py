@@ -23,7 +23,7 @@ __all__ = ["check"]
 
 @click.command(short_help="Read agents without running them, and find mistakes.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path, allow_dash=True))
-@click.option("--fix", "mend", is_flag=True, help="Write the missing declarations into the files.")
+@click.option("--fix", "write_fixes", is_flag=True, help="Write the missing declarations into the files.")
 @click.option(
     "--format", "style", type=click.Choice(("text", "json", "sarif", "github")), default="text", show_default=True
 )
@@ -38,7 +38,7 @@ __all__ = ["check"]
 def check(
     *,
     paths: tuple[Path, ...],
-    mend: bool,
+    write_fixes: bool,
     style: str,
     in_json: bool,
     select: tuple[str, ...],
@@ -67,7 +67,7 @@ def check(
         from obo_kit.analysis.check._output import FORMATS, statistics_of
 
         stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
-        if mend and stdin is not None:
+        if write_fixes and stdin is not None:
             raise click.UsageError("--fix writes into files, and '-' is none.")
         read = functools.partial(
             _runner.check,
@@ -77,7 +77,7 @@ def check(
             exclude=exclude,
             stdin=stdin,
         )
-        report = _fixed(read) if mend else read()
+        report = _fixed(read) if write_fixes else read()
     if not report.files and not report.unreadable:
         raise click.UsageError(
             "There is no .py and no .ipynb file to check. Files of tests count only where they are named."
@@ -96,7 +96,7 @@ def _fixed(read: Callable[[], Report]) -> Report:
     changed = _runner.fix(report)
     if not changed:
         return report
-    click.echo("\n".join(visible(f"Mended {path}", "") for path in changed), err=True)
+    click.echo("\n".join(visible(f"Fixed {path}", "") for path in changed), err=True)
     return read()
 
 

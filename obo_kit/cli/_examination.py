@@ -1,4 +1,4 @@
-"""What ``obo-kit doctor`` looks at. Nothing here sends anything, and no value of a secret variable is read out."""
+"""The examination of ``obo-kit doctor``. Nothing here sends anything, and no value of a secret variable is read out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "deployment", "file", "machine"]
 
 _PYTHONS: Final = ((3, 10), (3, 13))
-# The kit's variables: the values they take, empty for any, and what to think of some of them.
+# The kit's variables: their values, empty for any, and a remark on some of them.
 _VARIABLES: Final = {
     "OBO_KIT_APPS": (),
     "OBO_KIT_CATALOGUE": (),
@@ -41,12 +41,12 @@ _IDENTITY: Final = ("DATABRICKS_", "ARM_")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
-        level: ``"problem"`` is to be mended; a ``"note"`` may be meant.
+        level: ``"problem"`` has to be fixed; a ``"note"`` may be intended.
         what: What there is.
-        fix: What to do about it; empty where there is nothing to do.
+        fix: What to do about it; empty if there is nothing to do.
     """
 
     level: Literal["ok", "note", "problem"]
@@ -62,7 +62,7 @@ class Finding:
 
 
 def machine() -> list[Finding]:
-    """Look at Python, the packages and the variables."""
+    """Examine Python, the packages and the variables."""
     return [_python(), *_packages(), *_variables()]
 
 
@@ -92,7 +92,7 @@ def _is_of(requirement: Requirement, extra: str) -> bool:
 
 
 def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
-    """Yield what is wrong with the packages of an extra, or that nothing is; the empty one stands for what the kit needs."""
+    """Yield what is wrong with the packages of an extra, or that nothing is. The empty extra stands for what the kit needs."""
     name = f"obo-kit[{extra}]" if extra else "obo-kit"
     fix = f'pip install "{name}"'
     versions = {requirement.name: _version(requirement.name) for requirement in requirements}
@@ -109,7 +109,7 @@ def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
 
 
 def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[str]:
-    """Yield the packages whose versions are outside of what is required."""
+    """Yield the packages whose versions are outside of the required range."""
     for requirement in requirements:
         version = versions[requirement.name]
         if version is not None and not requirement.specifier.contains(version, prereleases=True):
@@ -148,7 +148,7 @@ def _variables() -> Iterator[Finding]:
 
 
 def deployment(agent: str | None, target: Target | None) -> list[Finding]:
-    """Look at where this runs, as `preflight` does, and at the bundle beside the agent."""
+    """Examine where this runs, as `preflight` does, and the bundle beside the agent."""
     from obo_kit.policy._dry_run import silent_dry_run
     from obo_kit.policy._policy import app_config
     from obo_kit.policy._preflight import preflight
@@ -159,10 +159,10 @@ def deployment(agent: str | None, target: Target | None) -> list[Finding]:
         if agent is not None:
             app = _place(agent, target)[0] == "apps"
             source = app_config(agent) if app else agent
-        with silent_dry_run():  # whoever runs this stands for the user, and knows it
+        with silent_dry_run():  # the person who runs this stands for the user, and knows it
             report = preflight(source)
     except PolicyError:
-        return [Finding("note", "Nothing can be said of it before the file is mended; see below.")]
+        return [Finding("note", "Nothing can be said about it before the file is fixed; see below.")]
     where = {"model-serving": "Model Serving", "apps": "Databricks Apps"}.get(
         report.runtime, "neither Model Serving nor Apps"
     )
@@ -178,7 +178,7 @@ def deployment(agent: str | None, target: Target | None) -> list[Finding]:
 
 
 def _place(agent: str, target: Target | None) -> tuple[str, str]:
-    """Return where an agent is to run, and what says so."""
+    """Return where an agent is meant to run, and the reason."""
     from obo_kit.policy._agent_file import collect
 
     if target is not None:
@@ -215,7 +215,7 @@ def _bundle(agent: str, config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def file(agent: str, target: Target | None) -> list[Finding]:
-    """Look at what the file declares, what would be refused, and what the check finds."""
+    """Examine what the file declares, what would be refused, and what the check finds."""
     from obo_kit.policy._agent_file import collect
 
     try:
@@ -247,7 +247,7 @@ def _declared(agent: str, target: Any, collected: Any) -> Iterator[Finding]:
         return
     verb = "The next log_model would declare" if target == "model-serving" else "Its app needs"
     scopes = ", ".join(picture.scopes) or "no scope"
-    system = ", ".join(one.resource for one in picture.system) or "nothing"
+    system = ", ".join(entry.resource for entry in picture.system) or "nothing"
     yield Finding("ok", f"{verb} as the user: {scopes}; as the agent itself: {system}.")
     if not picture.scopes and not picture.system:
         yield Finding("note", "It declares nothing.", "Put @requires_scopes(…) on the tools that act as the user.")

@@ -27,32 +27,32 @@ def scopes(*, term: tuple[str, ...], in_json: bool) -> None:
     """
     words = " ".join(term)
     with refusals():
-        found = answer(words)
-    if not (found["kinds"] or found["scopes"] or found["routes"]):
+        entries = answer(words)
+    if not (entries["kinds"] or entries["scopes"] or entries["routes"]):
         raise RefusedError(f"The catalogue knows nothing like '{words}'. Fix: try a shorter word.")
     if in_json:
-        print_json(found)
+        print_json(entries)
     elif words:
         titled = (
-            line if line[:1] in ("", " ") else click.style(line, bold=True) for line in as_text(found).splitlines()
+            line if line[:1] in ("", " ") else click.style(line, bold=True) for line in as_text(entries).splitlines()
         )
         click.echo("\n".join(titled))
     else:
-        click.echo("\n".join(_listed(found)))
+        click.echo("\n".join(_listed(entries)))
 
 
-def _listed(found: dict[str, Any]) -> Iterator[str]:
+def _listed(entries: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each kind of resource, and the names of the scopes."""
     rows = [("RESOURCE", "MODEL SERVING", "DATABRICKS APPS")]
-    for kind in found["kinds"]:
+    for kind in entries["kinds"]:
         model_serving, apps = (
             ", ".join(kind["targets"][target]["declare"]) or "-" for target in ("model-serving", "apps")
         )
         rows.append((kind["title"], model_serving, apps))
     yield from fitted(rows)
     yield from ("", click.style("All scopes", bold=True))
-    names = " ".join(scope["name"] for scope in found["scopes"])
+    names = " ".join(scope["name"] for scope in entries["scopes"])
     yield from textwrap.wrap(names, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    if found["file"]:
-        yield from ("", f"With the entries of {found['file']}.")
+    if entries["file"]:
+        yield from ("", f"With the entries of {entries['file']}.")
     yield from ("", "What one of them needs: obo-kit scopes TERM")

@@ -1,4 +1,4 @@
-"""What all commands share: colour, tables, progress, ``--json``, and refusals without a traceback."""
+"""The parts that all commands share: colour, tables, progress, ``--json``, and refusals without a traceback."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["RefusedError", "colour", "fitted", "json_option", "print_json", "ref
 
 
 def colour() -> bool | None:
-    """Return whether to print colours: no with ``NO_COLOR``, yes with ``FORCE_COLOR``, else None: on a terminal only."""
+    """Return whether to print colours: no with ``NO_COLOR``, yes with ``FORCE_COLOR``, else None: only on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     return True if os.environ.get("FORCE_COLOR") else None
 
 
 class RefusedError(click.ClickException):
-    """What is wrong, and after ``Fix:`` what to do about it. The command ends with 1."""
+    """A command's error: what is wrong, and after ``Fix:`` what to do about it. The exit status is 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print it on the standard error."""
+        """Print it on standard error."""
         head, fix, rest = visible(self.format_message(), "\n\t").rpartition("Fix: ")
         what = click.style("Error: ", fg="red", bold=True) + head
         click.echo(what + click.style(fix, fg="green", bold=True) + rest, file=file, err=True, color=colour())
@@ -41,7 +41,7 @@ class RefusedError(click.ClickException):
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Show what the kit refuses without a traceback."""
+    """Show the kit's refusals without a traceback."""
     try:
         yield
     except (OboError, MissingExtraError) as error:
@@ -49,7 +49,7 @@ def refusals() -> Iterator[None]:
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json``, which is the same for every command: one value on the standard output, words on the other."""
+    """Add ``--json``, which is the same for every command: one value on standard output, words on standard error."""
     return click.option("--json", "in_json", is_flag=True, help="Print JSON, for scripts.")(command)
 
 
@@ -60,7 +60,7 @@ def print_json(value: Any) -> None:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on a terminal what is going on for the block, which may take more than a second."""
+    """Show on a terminal what is going on in a block that may take more than a second."""
     if not sys.stderr.isatty():
         yield
         return
@@ -69,7 +69,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def fitted(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return the lines of a table that fits the terminal, or 80 columns where there is none. The first row is its head."""
+    """Return the lines of a table that fits the terminal, or 80 columns if there is none. The first row is its head."""
     from rich.table import Table
 
     head, *body = rows

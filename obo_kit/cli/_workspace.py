@@ -106,7 +106,7 @@ def refused_start(port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def asked_to_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
+    """Return an event that Ctrl-C and SIGTERM set."""
     over = threading.Event()
     before = {number: signal.signal(number, lambda *_: over.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""How a request goes out: one pipeline, the transports that speak through it, and the clients that speak through those."""
+"""Send requests as the user: one pipeline, the transports that use it, and the clients that use the transports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bearer", "CLIENT_TYPES", "build", "copied_index", "warehouse"]
 
-# Each needs a package that takes its time to load.
+# Each of these needs a package that is slow to load.
 _LATER = {"Bearer": "_mcp", "copied_index": "_vector_search", "warehouse": "_sql"}
 
 

@@ -1,6 +1,6 @@
-"""Which Databricks Apps a user's token may go to: those that the author lists, and those that the workspace lists.
+"""Decide which Databricks Apps a user's token may go to: those that the author lists, and those that the workspace lists.
 
-Anybody with a Databricks account can have a host under ``databricksapps.com``: the name proves nothing.
+Anybody with a Databricks account can have a host under ``databricksapps.com``, so the name proves nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__: list[str] = []
 VARIABLE: Final = "OBO_KIT_APPS"
 """URLs of apps, separated by commas or white space."""
 _URL = re.compile(r"https://([a-z0-9-]+)(?:\.[a-z0-9-]+)*\.databricksapps\.com(?::443)?", re.IGNORECASE)
-_SECONDS: Final = 300.0  # how long the workspace's answer counts
+_SECONDS: Final = 300.0  # how long the workspace's answer is used
 
 
 def may_be_app(url: str) -> bool:
-    """Return whether a URL is an app's by its spelling: https, no port of its own, no user."""
+    """Return whether a URL may be an app's, by its spelling: https, no port and no user name."""
     parts = urlsplit(url)
     return _URL.fullmatch(f"{parts.scheme}://{parts.netloc}") is not None
 
 
 def trusts_app(lease: Lease, url: str) -> bool:
-    """Return whether a URL is of an app that the author or the workspace lists."""
+    """Return whether a URL belongs to an app that the author or the workspace lists."""
     return may_be_app(url) and (_is_listed_by_author(url) or _is_listed_by_workspace(lease, url))
 
 
@@ -57,7 +57,7 @@ def _answer(workspace: str, host: str) -> bool | None:
 
 
 def _is_listed_by_workspace(lease: Lease, url: str) -> bool:
-    """Ask the workspace, as the user, for the app of this name: is this its URL?"""
+    """Ask the workspace, as the user, for the app of this name. Return whether this is its URL."""
     workspace, token = lease.credentials()
     host = _host(url)
     listed = _answer(workspace, host)
@@ -74,6 +74,6 @@ def _url_of_app(workspace: str, token: str, name: str) -> str | None:
     try:
         answer = pool().send(request, timeout=(2.0, 5.0), proxies=proxies_for(workspace))
         url = answer.json().get("url") if answer.status_code == requests.codes["ok"] else None
-    except Exception:  # an app that cannot be asked for is not listed; and no error may hold the request (rule 8)
+    except Exception:  # an app that cannot be looked up is not listed, and no error may keep the request (rule 8)
         return None
     return _host(url) if isinstance(url, str) and may_be_app(url) else None

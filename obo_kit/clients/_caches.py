@@ -25,9 +25,9 @@ _said: set[str] = set()
 
 
 def refuse_shared_cache(lease: Lease) -> None:
-    """Refuse to act for a user inside a cached function whose key does not hold that user.
+    """Refuse to act for a user inside a cached function whose key does not contain that user.
 
-    A developer is warned instead: nobody else is served.
+    A developer only gets a warning: nobody else is served.
 
     Raises:
         IdentityMismatchError: The cache would give this user's answer to others.
@@ -40,19 +40,19 @@ def refuse_shared_cache(lease: Lease) -> None:
         if _holds(cached.key, texts, _DEPTH):
             continue
         error = IdentityMismatchError(
-            f"{cached.cache} keeps what '{cached.function}' returns under a key that does not hold the user, so the next "
-            "user would be given this user's answer. Nothing was sent.",
+            f"{cached.cache} keeps what '{cached.function}' returns under a key that does not contain the user, so the next "
+            "user would get this user's answer. Nothing was sent.",
             remedy=cached.fix,
         )
         if identity.source != "developer":
             raise error
         if cached.function not in _said:
             _said.add(cached.function)
-            logger.warning("For any user but a developer this is refused. %s", error)
+            logger.warning("This is refused for any user but a developer. %s", error)
 
 
 def _holds(value: Any, texts: tuple[str, ...], depth: int) -> bool:
-    """Check whether a part of a key tells the user from others: the user's key or name, or what acts as the user."""
+    """Check whether a part of a key distinguishes the user: it is the user's key or name, or acts as the user."""
     if isinstance(value, str):
         return isinstance(value, LeasedToken) or any(text in value for text in texts)
     if lease_of(value) is not None:

@@ -1,8 +1,7 @@
 """The connections that all users of a process share: one pool, one TLS context, and nothing that belongs to a user.
 
-A response that nobody finished is finished by the garbage collector, which may run at any allocation, also where the same
-thread is inside the pool. So nothing here, and nothing that a finalizer of a response reaches, takes a lock that the same
-thread cannot take twice.
+If nobody finishes a response, the garbage collector does. It may run at any allocation, even while the same thread is inside
+the pool. So nothing here, and nothing that a finalizer of a response reaches, takes a lock that a thread cannot take twice.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 IDLE_SECONDS: Final = 55.0
-"""How long an idle connection is kept. Azure's load balancers forget one after 240 s, AWS's NAT gateways after 350 s, and
-many proxies after 60 s, in silence."""
+"""How long an idle connection is kept, in seconds. Azure's load balancers silently drop one after 240 s, AWS's NAT gateways
+after 350 s, and many proxies after 60 s."""
 MOST_IDLE: Final = 64
 FIRST_BYTE_SECONDS: Final = 2.0
-"""How long a request that only reads waits on a used connection for the first byte, before a fresh one is asked."""
+"""How long a request that only reads waits on a used connection for the first byte, before a fresh connection is tried."""
 
 SLOW_SECONDS: Final = 300.0
-"""How long a kind of request that a fresh connection answered as slowly counts as slow by nature."""
+"""How long a kind of request counts as slow, after a fresh connection answered it just as slowly."""
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    """Have the system ask whether the other end of an idle or waiting connection is still there."""
+    """Return options that make the system check whether the other end of an idle or waiting connection is still there."""
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    # By the names that the system has: macOS calls the first TCP_KEEPALIVE, and only Linux bounds what is unacknowledged.
+    # By the names that the system has: macOS has another name for TCP_KEEPIDLE, and only Linux limits unacknowledged data.
     wanted = {"TCP_KEEPIDLE": 20, "TCP_KEEPALIVE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 20_000}
     options += [
         (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
@@ -55,15 +54,15 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
-# --- a pool whose parts may be entered again -------------------------------------------------------------------------------
+# --- a pool that a finalizer may enter again -------------------------------------------------------------------------------
 
 
 class StaleConnectionError(OSError):
-    """A used connection gave no sign of life."""
+    """A used connection did not answer."""
 
 
 class Attempt:
-    """Says how the request of this context may use the pool."""
+    """How the request of this context may use the pool."""
 
     __slots__ = ("fresh", "patience")
 
@@ -77,7 +76,7 @@ _attempt: ContextVar[Attempt | None] = ContextVar("obo_kit_attempt", default=Non
 
 @contextlib.contextmanager
 def attempting(attempt: Attempt) -> Iterator[None]:
-    """Bind what the pool is told of the request that this block sends."""
+    """Set how the request that this block sends may use the pool."""
     token = _attempt.set(attempt)
     try:
         yield
@@ -86,10 +85,10 @@ def attempting(attempt: Attempt) -> Iterator[None]:
 
 
 class IdleConnections:
-    """Keep the idle connections of one host, the last used first, without a lock.
+    """Keeps the idle connections of one host, the last used first, without a lock.
 
-    `urllib3` keeps them in a `queue.LifoQueue`, whose lock a thread cannot take twice; it releases connections from
-    finalizers, too. A `deque` needs none.
+    `urllib3` keeps them in a `queue.LifoQueue`, whose lock a thread cannot take twice, although finalizers release
+    connections too. A `deque` needs no lock.
     """
 
     def __init__(self, maxsize: int = MOST_IDLE) -> None:
@@ -97,12 +96,12 @@ class IdleConnections:
         self._idle: deque[tuple[Any, float]] = deque()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return a connection that has not been idle for long; the others are closed.
+        """Return a connection that has not been idle for long. Close the others.
 
         Raises:
-            queue.Empty: There is none, and a new one is to be made.
+            queue.Empty: There is none, so the caller makes a new one.
         """
-        del block, timeout  # nobody waits here: more connections than are kept may be open at once
+        del block, timeout  # nobody waits here: more connections may be open than are kept
         attempt = _attempt.get()
         while attempt is None or not attempt.fresh:
             try:
@@ -115,7 +114,7 @@ class IdleConnections:
         raise queue.Empty
 
     def put(self, connection: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Keep a connection; the one that is idle for longest goes, where there are too many."""
+        """Keep a connection. If there are too many, drop the one that was idle longest."""
         del block, timeout
         if connection is None or connection.sock is None:
             return
@@ -125,12 +124,12 @@ class IdleConnections:
                 self._idle.popleft()[0].close()
 
     def qsize(self) -> int:
-        """Return how many are idle."""
+        """Return the number of idle connections."""
         return len(self._idle)
 
 
 class _Impatient:
-    """Find out early that a used connection is dead, where the request may be sent again."""
+    """Notices early that a used connection is dead, if the request may be sent again."""
 
     sock: Any
     _used = False
@@ -169,7 +168,7 @@ class _SecureHostPool(HTTPSConnectionPool):
 
 
 class Pool(HTTPAdapter):
-    """The connections of this process, and one TLS context: parsing a CA bundle costs more than a request."""
+    """The connections of this process, with one TLS context: parsing a CA bundle takes longer than a request."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -189,7 +188,7 @@ class Pool(HTTPAdapter):
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         host, pool = super().build_connection_pool_key_attributes(request, True, cert)
-        # A bundle named here is parsed again for every new connection; the context holds it already.
+        # A bundle named here would be parsed again for every new connection. The context already contains it.
         pool.pop("ca_certs", None)
         pool.pop("ca_cert_dir", None)
         return host, pool
@@ -200,19 +199,19 @@ class Pool(HTTPAdapter):
             conn.cert_reqs = "CERT_REQUIRED"
 
 
-# --- what this process shares -----------------------------------------------------------------------------------------------
+# --- shared by the whole process --------------------------------------------------------------------------------------------
 
 _SURROUNDINGS = (
     *(f"{name}_PROXY" for name in ("HTTPS", "HTTP", "ALL", "NO")),
     *(f"{name}_proxy" for name in ("https", "http", "all", "no")),
 )
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""In the order in which they count: the first two are those of `requests`, the others of `httpx` and OpenSSL."""
+"""In order of precedence: `requests` reads the first two, `httpx` and OpenSSL the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostDescription:
-    """What a host says of itself: the same for all users."""
+    """A host's description of itself. It is the same for all users."""
 
     workspace_id: str | None
     account_id: str | None
@@ -222,8 +221,10 @@ class HostDescription:
 
 
 class Process:
-    """What this process shares between its users. Renewed after a fork: a pool used on both sides hands one user the
-    other's answer."""
+    """The state that this process shares between its users.
+
+    It is renewed after a fork: a pool that both sides use would pass one user's answer to another.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -245,7 +246,7 @@ def shared() -> Process:
 
 
 def renew() -> None:
-    """Begin anew: nothing is shared with what was before."""
+    """Start again, sharing nothing with the time before."""
     global _shared
     _shared = Process()
 
@@ -255,7 +256,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _certificates() -> tuple[str | None, str | None]:
-    """Return the file and the directory of the authorities to trust, as the official clients find them."""
+    """Return the file and the directory of the trusted authorities, found as the official clients find them."""
     named = {name: os.environ.get(name) for name in _CERTIFICATES}
     bundle = named["REQUESTS_CA_BUNDLE"] or named["CURL_CA_BUNDLE"]
     if bundle:
@@ -281,7 +282,7 @@ def pool() -> Pool:
 
 
 def proxies_for(host: str) -> dict[str, str]:
-    """Return the proxies that the environment names for a host."""
+    """Return the proxies that the environment sets for a host."""
     process = _shared
     key = (host, *(os.environ.get(name, "") for name in _SURROUNDINGS))
     proxies = process.proxies.get(key)
@@ -294,11 +295,11 @@ def proxies_for(host: str) -> dict[str, str]:
 
 
 async def async_transport(httpx: Any, url: str) -> Any:
-    """Return the transport of the running event loop: its connections cannot be used from another, and are closed with it.
+    """Return the transport of the running event loop. Its connections belong to that loop, and are closed with it.
 
     Args:
-        httpx: The library that `openai` speaks: `httpx` or `httpx2`.
-        url: Where the request goes: there may be a proxy on the way.
+        httpx: The library that `openai` uses: `httpx` or `httpx2`.
+        url: The request's URL, which decides whether a proxy is used.
     """
     process, loop = _shared, asyncio.get_running_loop()
     parts = urlsplit(url)
@@ -324,7 +325,7 @@ async def async_transport(httpx: Any, url: str) -> Any:
 
 
 class _OfLoop:
-    """The transports of one event loop. Waits in an asynchronous generator, which the loop closes when it shuts down."""
+    """The transports of one event loop. They are closed by an async generator, which the loop closes when it shuts down."""
 
     def __init__(self, loops: dict[Any, _OfLoop], loop: asyncio.AbstractEventLoop) -> None:
         self.transports: dict[str | None, Any] = {}

@@ -1,4 +1,4 @@
-"""Clients that are made from a session's client, by the SDK or by `databricks_openai`: they speak through the same fence."""
+"""Put clients that the SDK or `databricks_openai` make from a session's client behind the same fence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 
 def patch(module: Any) -> None:
-    """Have the clients that a module makes from a lease speak through the fence. Others stay as they are."""
+    """Make the clients that a module builds from a lease use the fence. Other clients stay as they are."""
     if module.__name__ in databricks_sdk.MODULES:
         databricks_sdk.patch(module, _lease_behind, attach, _http_client)
     else:

@@ -1,4 +1,4 @@
-"""The types of clients that a session hands out, in one table."""
+"""The types of clients that a session builds, in one table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CLIENT_TYPES: Mapping[str, tuple[str, str]] = {
     "AsyncDatabricksOpenAI": ("_openai", "async_openai_client"),
     "Connection": ("_sql", "sql_connection"),
 }
-"""The module and the function that build each type: imported with the first client of it."""
+"""The module and the function that build each type. They are imported with the first client of the type."""
 
 
 def build(name: str, lease: Lease, get: Callable[[str], Any]) -> Any:
-    """Build one client of a session. ``get`` gives the session's other clients, by name.
+    """Build one client of a session. ``get`` returns the session's other clients, by name.
 
     Raises:
         SessionClosedError: The session has ended.
         NoUserIdentityError: The session was opened without a user.
-        ImportError: The client is an extra's that is not installed.
+        ImportError: The client needs an extra that is not installed.
     """
     lease.check()
     module, function = CLIENT_TYPES[name]

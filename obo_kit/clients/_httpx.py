@@ -1,8 +1,8 @@
 """The transports of one user's `httpx` clients.
 
-The synchronous one goes through the pool that `requests` uses. `httpcore`, which `httpx` would use, finishes a dropped
-stream under a lock that a thread cannot take twice, and the garbage collector may finish one anywhere. The asynchronous one
-has the transport of its event loop: there the loop finishes dropped streams.
+The synchronous one uses the pool that `requests` uses. With `httpx`'s own `httpcore`, a dropped stream is finished under a lock
+that a thread cannot take twice, and the garbage collector may finish one anywhere. The asynchronous one uses the transport of
+its event loop, where the loop finishes dropped streams.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _EXCHANGE = "obo_kit_exchange"
 
 
 def announce(lease: Lease, request: Any) -> None:
-    """Check a request before it is sent: `openai` takes an error of its transport for a failing connection."""
+    """Check a request before it is sent: `openai` would take an error of its transport for a failed connection."""
     request.extensions[_EXCHANGE] = begin(lease, request.method, str(request.url))
 
 
 def _exchange(lease: Lease, request: Any) -> Exchange:
-    """Return the exchange that was announced, once: a redirect copies the extensions."""
+    """Return the announced exchange, once: a redirect copies the extensions."""
     announced = request.extensions.pop(_EXCHANGE, None)
     if isinstance(announced, Exchange) and announced.url == str(request.url):
         return announced
@@ -51,7 +51,7 @@ def _exchange(lease: Lease, request: Any) -> Exchange:
 
 
 class SyncTransport:
-    """Send the requests of a synchronous client as one user, as an `httpx.BaseTransport` does."""
+    """Sends the requests of a synchronous client as one user, as an `httpx.BaseTransport` does."""
 
     def __init__(self, lease: Lease, httpx: Any) -> None:
         self._lease = lease
@@ -64,7 +64,7 @@ class SyncTransport:
         pass
 
     def close(self) -> None:
-        """Close nothing: the connections are the process's."""
+        """Do nothing: the connections belong to the process."""
 
     def handle_request(self, request: Any) -> Any:
         exchange = _exchange(self._lease, request)
@@ -95,7 +95,7 @@ def _prepared(httpx: Any, request: Any) -> requests.PreparedRequest:
 
 def _response(httpx: Any, answer: requests.Response, lease: Lease) -> Any:
     headers = [*answer.raw.headers.items(), *_bound_retry(answer.headers, lease)]
-    if answer.status_code >= 400:  # read to its end, and decoded
+    if answer.status_code >= 400:  # already read to its end, and decoded
         encoded = {"content-encoding", "content-length", "transfer-encoding"}
         headers = [(name, value) for name, value in headers if name.lower() not in encoded]
         return httpx.Response(answer.status_code, headers=headers, content=answer.content)
@@ -106,7 +106,7 @@ def _response(httpx: Any, answer: requests.Response, lease: Lease) -> Any:
 
 
 class _Body:
-    """The body of an answer as it comes. Finished by whoever comes first: its reader, another thread, or the collector."""
+    """The body of an answer as it comes. Its reader, another thread or the garbage collector may finish it."""
 
     def __init__(self, httpx: Any, raw: Any) -> None:
         self._httpx = httpx
@@ -126,13 +126,13 @@ class _Body:
         raw = self._raw
         if not raw.closed and hasattr(raw, "shutdown"):
             with contextlib.suppress(Exception):
-                raw.shutdown()  # wakes a thread that reads
+                raw.shutdown()  # wakes a thread that is reading
         raw.close()
         raw.release_conn()
 
 
 def _translated(httpx: Any, error: Exception) -> Any:
-    """Return the error of `httpx` for one of `requests` or `urllib3`."""
+    """Return the `httpx` error for an error of `requests` or `urllib3`."""
     reason = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
     while isinstance(inner := getattr(reason, "reason", None), Exception):
         reason = inner
@@ -160,7 +160,7 @@ _TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 
 class AsyncTransport:
-    """Send the requests of an asynchronous client as one user, as an `httpx.AsyncBaseTransport` does."""
+    """Sends the requests of an asynchronous client as one user, as an `httpx.AsyncBaseTransport` does."""
 
     def __init__(self, lease: Lease, httpx: Any) -> None:
         self._lease = lease
@@ -173,7 +173,7 @@ class AsyncTransport:
         pass
 
     async def aclose(self) -> None:
-        """Close nothing: the connections are the event loop's."""
+        """Do nothing: the connections belong to the event loop."""
 
     async def handle_async_request(self, request: Any) -> Any:
         httpx, exchange = self._httpx, _exchange(self._lease, request)
@@ -193,9 +193,9 @@ class AsyncTransport:
 
 
 async def _answered(httpx: Any, lease: Lease, exchange: Exchange, request: Any) -> Any:
-    """Send a copy, which alone holds the token."""
+    """Send a copy. Only the copy holds the token."""
     if not is_known(lease, exchange.url):
-        await asyncio.to_thread(trusts_app, lease, exchange.url)  # asks the workspace
+        await asyncio.to_thread(trusts_app, lease, exchange.url)  # sends a request to the workspace
     sent = httpx.Request(
         request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
     )
@@ -223,12 +223,12 @@ class _AsyncBody:
 
 @functools.cache
 def _body_types(httpx: Any) -> tuple[Any, Any]:
-    """Return the bodies as streams of the installed library: it asks for classes of its own."""
+    """Return the bodies as streams of the installed library, which requires classes of its own."""
     return type("Body", (_Body, httpx.SyncByteStream), {}), type("AsyncBody", (_AsyncBody, httpx.AsyncByteStream), {})
 
 
 def _bound_retry(headers: Any, lease: Lease) -> list[tuple[str, str]]:
-    """Return what keeps `openai` from sleeping as long as ``Retry-After`` says, up to a minute (rule 11)."""
+    """Return headers that keep `openai` from sleeping as long as ``Retry-After`` says, up to a minute (rule 11)."""
     stated = headers.get("retry-after", "")
     within = not stated or (stated.isdigit() and int(stated) <= lease.limits.retry)
     return [] if within else [("x-should-retry", "false")]

@@ -1,8 +1,8 @@
-"""The way of one user's requests to MCP servers: the fence, the guard, and what was refused kept.
+"""Send one user's requests to MCP servers through the fence and the guard, and keep refusals.
 
-Every MCP client of the Databricks packages authenticates by a `DatabricksOAuthClientProvider` that it builds itself from
-the `WorkspaceClient` it is given. That provider copies the token, looks for an authorization server after a 401, and
-leaves the body of a refusal unread. Built from a session's client it follows `flow` instead.
+Every MCP client of the Databricks packages authenticates by a `DatabricksOAuthClientProvider` that it builds from the
+`WorkspaceClient` it receives. That provider copies the token, looks for an authorization server after a 401, and leaves the
+body of a refusal unread. If it is built from a session's client, it follows `flow` instead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# The class of the library that the installed `mcp` speaks: `httpx`, or from `mcp` 2 on its successor `httpx2`.
+# The class of the library that the installed `mcp` uses: `httpx`, or its successor `httpx2` from `mcp` 2 on.
 Auth: Any = next(base for base in OAuthClientProvider.__mro__ if base.__name__ == "Auth")
 
 _MAX_BODY = 2000
@@ -48,16 +48,16 @@ def sync_flow(lease: Lease, request: Any) -> Generator[Any, Any, None]:
 async def flow(lease: Lease, request: Any) -> AsyncGenerator[Any, Any]:
     """Authenticate one request, as the `async_auth_flow` of an `httpx.Auth` does.
 
-    The token is on the request while it is under way: errors and answers hold it without (rule 8).
+    The request holds the token only while it is under way. Errors and answers hold a request without it (rule 8).
 
     Raises:
-        SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
-        TokenExpiredError: The token has expired, and there is no new one of the same user's.
-        ScopeViolationError: The tool called outside the scopes it declares.
+        SessionClosedError: The session has ended. With this and the other errors, nothing is sent.
+        TokenExpiredError: The token has expired, and the runtime has no new one of the same user.
+        ScopeViolationError: The tool called an API outside the scopes that it declares.
     """
     url = str(request.url)
     if not lease.closed and not is_known(lease, url):
-        await anyio.to_thread.run_sync(trusts_app, lease, url)  # asks the workspace
+        await anyio.to_thread.run_sync(trusts_app, lease, url)  # sends a request to the workspace
     with _authorized(lease, request) as exchange:
         response = yield request
     exchange.close(response, await response.aread() if response.status_code >= 400 else None)
@@ -70,7 +70,7 @@ def _authorized(lease: Lease, request: Any) -> Iterator[_McpExchange]:
         refuse_foreign(lease, exchange.url)
         request.headers.update(headers_for(lease, exchange.url))
         yield exchange
-    except GeneratorExit:  # no answer came; a flow is not told why
+    except GeneratorExit:  # no answer came; a flow does not learn why
         exchange.abandon()
         raise
     except BaseException as error:
@@ -85,7 +85,7 @@ def _without_token(request: Any) -> None:
 
 
 class _McpExchange:
-    """One message to an MCP server, and what became of it."""
+    """One message to an MCP server, and its outcome."""
 
     def __init__(self, lease: Lease, request: Any) -> None:
         self._request = request
@@ -96,19 +96,19 @@ class _McpExchange:
             self._evidence.mcp_path = request.url.path if self._exchange.own else None
 
     def abandon(self) -> None:
-        """Keep that no answer came."""
+        """Record that no answer came."""
         if self._request.method == "POST":
             self._exchange.fail("no answer", sent=True)
             if self._evidence is not None:
                 self._evidence.last = None
 
     def close(self, response: Any, content: bytes | None) -> None:
-        """Record the answer; keep what `mcp` would lose of a refusal."""
+        """Record the answer, and keep what `mcp` would lose of a refusal."""
         evidence, answers = self._evidence, [*response.history, response]
         for each in answers:  # a redirect inside the workspace takes the token along
             _without_token(each.request)
         before = evidence.refusals[-1] if evidence is not None and evidence.refusals else None
-        # One of the redirects that were followed may be to the sign-in page: it is the answer, and not what the page says.
+        # If one of the followed redirects led to the sign-in page, that redirect is the answer, not the page.
         answer = next((each for each in response.history if is_login(each.headers.get("location"))), response)
         self._exchange.record(answer.status_code, answer.headers, None if content is None else lambda: content)
         if evidence is not None and self._request.method == "POST":
@@ -117,22 +117,22 @@ class _McpExchange:
         if content is not None:
             _keep(self._request, response, content, own=self._exchange.own)
         elif is_login(answer.headers.get("location")):
-            # `mcp` before 1.30 logs that it cannot read the page, and waits for ever.
+            # `mcp` before 1.30 logs that it cannot read the page, and then waits forever.
             answer.raise_for_status()
 
 
 def _keep(request: Any, response: Any, content: bytes, *, own: bool) -> None:
-    """Have `mcp` 2 keep what was refused.
+    """Make `mcp` 2 keep a refusal.
 
-    It gives every refusal the same error, without status or body; but an error in the words of JSON-RPC it hands on. So
-    the refusal is told in these, with the code and the message that `mcp` gives it. A 404 stays: to `mcp` it means more.
+    It raises the same error for every refusal, without status or body. But it passes on a JSON-RPC error. So the refusal is
+    rewritten as one, with the code and the message that `mcp` gives it. A 404 stays as it is: it has another meaning to `mcp`.
     """
     if Auth.__module__.partition(".")[0] == "httpx" or response.status_code == 404:
         return
-    asked, answer = _parsed(request.content), _parsed(content)
-    if "id" not in asked or "jsonrpc" in answer:
+    question, answer = _parsed(request.content), _parsed(content)
+    if "id" not in question or "jsonrpc" in answer:
         return
-    told = {
+    error = {
         "code": -32603,
         "message": "Server returned an error response",
         "data": {
@@ -146,20 +146,20 @@ def _keep(request: Any, response: Any, content: bytes, *, own: bool) -> None:
         },
     }
     response.headers["content-type"] = "application/json"
-    # The library offers no way to replace a body that was read.
-    response._content = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": told}).encode()
+    # The library has no way to replace a body that was read.
+    response._content = json.dumps({"jsonrpc": "2.0", "id": question["id"], "error": error}).encode()
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(content)
-        if isinstance(found, dict):
-            return cast("dict[str, Any]", found)
+        body = json.loads(content)
+        if isinstance(body, dict):
+            return cast("dict[str, Any]", body)
     return {}
 
 
 class Bearer(Auth):  # type: ignore[misc]
-    """Authenticates requests of an MCP client as one user, until that user's session closes."""
+    """Authenticates an MCP client's requests as one user, until that user's session closes."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
@@ -176,7 +176,7 @@ _FLOWS = {"async_auth_flow": flow, "sync_auth_flow": sync_flow}
 
 
 def patch(module: Any) -> None:
-    """Have the clients of `databricks_mcp` follow `flow` where they were built from a session's client. Others stay theirs."""
+    """Make clients of `databricks_mcp` follow `flow` if they were built from a session's client. Others stay as they are."""
     if module.__name__ in mcp.MODULES:
         mcp.patch(module, FRAME)
     else:
@@ -193,5 +193,5 @@ def _without_headers(server_url: str, workspace_client: Any) -> Any:
     if lease is None:
         return workspace_client
     refuse_foreign(lease, server_url)
-    # After an error it would ask the server once more by itself, with the token and past the guard.
+    # After an error, it would ask the server again by itself, with the token and past the guard.
     return workspace_client.without_headers()

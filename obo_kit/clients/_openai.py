@@ -1,7 +1,7 @@
 """The OpenAI clients of one user.
 
-Building `DatabricksOpenAI` costs a TLS context of its own: here all users share a transport, each
-client behind its session's fence, which puts on the user's token at every request.
+Building `DatabricksOpenAI` costs a TLS context of its own. Here all users share a transport. Each client is behind its
+session's fence, which adds the user's token to every request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from obo_kit.identity._credentials import Lease
 else:
-    # The library that the installed `openai` speaks: `httpx`, or its successor `httpx2`.
+    # The library that the installed `openai` uses: `httpx`, or its successor `httpx2`.
     httpx = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
 
 __all__: list[str] = []
@@ -42,10 +42,10 @@ def _settings(lease: Lease, workspace_client: Any) -> dict[str, Any]:
 
 
 def _kept(client: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a copy: the same user's, behind the same fence."""
+    """Return the options of a copy, which acts for the same user behind the same fence."""
     if options.get("http_client") not in (None, client._client):
         raise TypeError(
-            "an OpenAI client that acts as a user keeps its http_client; build your own for your own requests"
+            "an OpenAI client that acts as a user keeps its http_client; build your own client for your own requests"
         )
     ours = {"lease": client._lease, "workspace_client": client._workspace_client}
     return {**options, "_extra_kwargs": ours}

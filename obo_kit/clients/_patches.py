@@ -1,4 +1,4 @@
-"""Have other packages' clients speak through the kit, where they are given a session's client, whenever they are imported."""
+"""Make other packages' clients use the kit if they receive a session's client, whenever they are imported."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PATCHES = {
     "obo_kit.clients._derived": databricks_sdk.MODULES + databricks_openai.MODULES,
     "obo_kit.clients._vector_search": ai_search.MODULES,
 }
-"""A module here, and those of other packages with which its `patch` is called."""
+"""A module here, and the modules of other packages that its `patch` is called with."""
 
 
 def patch_clients() -> None:
-    """Patch what is imported already, and the rest when it is."""
+    """Patch the modules that are already imported, and the others when they are."""
     for name, patch in _PATCHES.items():
         when_imported(name, patch)
 
 
 def _patch(ours: str, module: Any) -> None:
     home = importlib.import_module(ours)
-    if hasattr(home, "patch"):  # it is what imports the other, and comes to it itself
+    if hasattr(home, "patch"):  # a module that imports the other package is imported later, and then patches it itself
         home.patch(module)
 
 

@@ -1,6 +1,6 @@
-"""One request on its way out, and back: fence, credentials, guard, send, record (rules 5, 8, 16, 19 and 23).
+"""Take one request out and back: fence, credentials, guard, send, record (rules 5, 8, 16, 19 and 23).
 
-Every transport makes an `Exchange` of a request, sends it with the exchange's headers, and has it record what came of it.
+Every transport makes an `Exchange` of a request, sends the request with the exchange's headers, and lets it record the outcome.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__: list[str] = []
 logger = logging.getLogger(__name__)
 
 _MAX_EVIDENCE = 50
-_MAX_OF_SESSION = 20  # where no call runs: the latest count
+_MAX_OF_SESSION = 20  # the number of refusals that are kept outside of any tool call
 _MAX_TEXT = 8000
 _AN_APP = "/api/2.0/apps/name"
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
@@ -53,9 +53,9 @@ class Exchange:
     """One request and its answer.
 
     Attributes:
-        reads: Has the request no effect, so that it may be sent again?
-        route: The catalogue's route for it; `None` where it knows none.
-        own: Does it go to the user's own workspace?
+        reads: True if the request has no effect, so that it may be sent again.
+        route: The catalogue's route for it; `None` if the catalogue knows none.
+        own: True if it goes to the user's own workspace.
     """
 
     __slots__ = ("_call", "_evidence", "_lease", "_method", "_path", "own", "reads", "route", "url")
@@ -64,12 +64,12 @@ class Exchange:
         """Check that the request may be sent: the session is open, the token lasts, and the tool declares the call.
 
         Raises:
-            SessionClosedError: The session has ended. Nothing is sent; so too for the other errors.
+            SessionClosedError: The session has ended. With this and the other errors, nothing is sent.
             NoUserIdentityError: The session was opened without a user.
-            TokenExpiredError: The token has expired, and there is no new one of the same user's.
-            IdentityMismatchError: The client is another session's than the one that it is used in, or a cache would give
-                the answer to other users.
-            ScopeViolationError: The tool called outside the scopes it declares.
+            TokenExpiredError: The token has expired, and the runtime has no new one of the same user.
+            IdentityMismatchError: The client belongs to another session than the one that it is used in, or a cache would
+                give the answer to other users.
+            ScopeViolationError: The tool called an API outside the scopes that it declares.
         """
         host, _ = lease.credentials()
         _refuse_another_s(lease)
@@ -85,22 +85,22 @@ class Exchange:
         tell_of_request(method, self._path, self._call)
         if not self.own:
             if not may_be_app(url):
-                return  # the token is withheld, so that no scope is used
+                return  # the token is withheld, so no scope is used
             match = match_route("GET", _AN_APP)
         for call in {id(call): call for call in (in_force, handed) if call is not None}.values():
             _guard(call, method, self._path, match)
 
     def headers(self) -> dict[str, str]:
-        """Return the user's headers, to be put on a copy of the request that nobody else sees."""
+        """Return the user's headers. Put them on a copy of the request that nobody else sees."""
         return headers_for(self._lease, self.url)
 
     def record(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None = None) -> None:
-        """Keep what came back, for clients that lose it on the way (rule 16), and for another attempt (rule 19).
+        """Record the answer, for clients that lose it on the way (rule 16), and for another attempt (rule 19).
 
         Args:
-            status: The answer's.
-            headers: The answer's; found in any case.
-            body: Reads the answer. `None` for a stream, which is its reader's.
+            status: The answer's status.
+            headers: The answer's headers; their case does not matter.
+            body: Reads the answer. `None` for a stream, which only its consumer may read.
         """
         evidence = self._evidence
         if evidence is None:
@@ -116,7 +116,7 @@ class Exchange:
             evidence.refusals.extend(self._refusals(status, headers, body))
 
     def _refusals(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None) -> list[Refusal]:
-        """Return what an answer refuses: as its status, as a way to sign in, or inside an answer that says 200."""
+        """Return the refusals in an answer: by its status, as a redirect to sign in, or inside an answer with status 200."""
         location = headers.get("location")
         if 300 <= status < 400 and is_login(location):
             return [self._refusal(status, location=location)]
@@ -129,7 +129,7 @@ class Exchange:
         return []
 
     def fail(self, description: str, *, sent: bool) -> None:
-        """Keep that no answer came (rule 19). ``sent``: the request may have arrived."""
+        """Record that no answer came (rule 19). ``sent``: whether the request may have arrived."""
         if self._call is None:
             return
         evidence = self._call.evidence
@@ -151,7 +151,7 @@ class Exchange:
         )
 
     def _failures(self, content: bytes) -> list[Refusal]:
-        """Return the refusals inside an answer that says 200: a failed statement, or a failed Genie message."""
+        """Return the refusals inside an answer with status 200: a failed statement, or a failed Genie message."""
         if _FAILED not in content:
             return []
         body = _loaded(content)
@@ -181,7 +181,7 @@ def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _refuse_another_s(lease: Lease) -> None:
-    """Refuse a client that one request kept and another uses, while both are served (rule 5)."""
+    """Refuse a client that one request kept and another uses while both are served (rule 5)."""
     frame = FRAME.get()
     session = frame.session if frame is not None else None
     if frame is None or session is None or session.closed or session._owns(lease) or frame.suspended:
@@ -204,12 +204,12 @@ def begin(lease: Lease, method: str, url: str) -> Exchange:
 
 
 def headers_for(lease: Lease, url: str) -> dict[str, str]:
-    """Return the user's headers for a URL: for the user's own workspace, and no other host. On loopback, a workspace of
-    `obo_kit.testing` is also told which tool asks.
+    """Return the user's headers for a URL: only for the user's own workspace, not for any other host. A local workspace of
+    `obo_kit.testing` on loopback also gets the name of the calling tool.
 
     Raises:
         SessionClosedError: The session has ended.
-        TokenExpiredError: The token has expired, and there is no new one of the same user's.
+        TokenExpiredError: The token has expired, and the runtime has no new one of the same user.
     """
     host, token = lease.credentials()
     check_private(host)
@@ -223,23 +223,23 @@ def headers_for(lease: Lease, url: str) -> dict[str, str]:
 
 
 def _is_own(host: str, url: str) -> bool:
-    return url.startswith(f"{host}/") or _origin(url) == host  # in another spelling, perhaps
+    return url.startswith(f"{host}/") or _origin(url) == host  # the URL may be spelled differently
 
 
 def refuse_foreign(lease: Lease, url: str) -> None:
-    """Refuse a server that is not the user's workspace, nor an app that it or the author names (rule 8).
+    """Refuse a server that is neither the user's workspace nor an app that the workspace or the author lists (rule 8).
 
     Raises:
-        ScopeViolationError: It is another one.
+        ScopeViolationError: It is another server.
     """
     host, _ = lease.credentials()
     if _is_own(host, url) or trusts_app(lease, url):
         return
     raise ScopeViolationError(
-        f"{_shown(url)} is not the user's workspace, nor an app that the workspace lists for this user, so the user's "
-        "token does not go there and nothing was sent.",
-        remedy=f"For an app of yours, name it: set {apps.VARIABLE} to its URL, or declare the scope 'apps.apps' so that "
-        "the workspace can be asked. For any other server, use a client that is given no user's client.",
+        f"{_shown(url)} is neither the user's workspace nor an app that the workspace lists for this user. The user's "
+        "token does not go there, and nothing was sent.",
+        remedy=f"For an app of yours, set {apps.VARIABLE} to its URL, or declare the scope 'apps.apps' so that the kit can ask "
+        "the workspace. For any other server, use a client without the user's client.",
         scopes=(),
     )
 
@@ -250,7 +250,7 @@ def _origin(url: str) -> str | None:
 
 
 def _shown(url: str) -> str:
-    """Return the origin of a URL for a message, without what may be a secret in it."""
+    """Return the origin of a URL for a message, without parts that may hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -258,7 +258,7 @@ def _shown(url: str) -> str:
 def _say_withheld(origin: str | None, host: str) -> None:
     if origin is not None and ("withheld", origin) not in _warned:
         _warned.add(("withheld", origin))
-        logger.warning("The user's token was withheld from %s: it goes to %s alone.", _shown(origin), host)
+        logger.warning("The user's token was withheld from %s: it goes only to %s.", _shown(origin), host)
 
 
 @functools.lru_cache(maxsize=64)
@@ -267,10 +267,10 @@ def _is_local(host: str) -> bool:
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Take away the frames that an error passed through, its causes included: those of a transport hold the headers.
+    """Remove the frames that an error and its causes passed through: those of a transport hold the headers.
 
     Returns:
-        The same error, to be raised by name: a bare ``raise`` puts the frames back on Python 3.10.
+        The same error. Raise it by name: a bare ``raise`` puts the frames back on Python 3.10.
     """
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
@@ -299,7 +299,7 @@ _warned: set[tuple[str, str]] = set()
 
 
 def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
-    """Narrow a tool to the scopes it declares (rule 23)."""
+    """Narrow a tool to the scopes that it declares (rule 23)."""
     if call.declared is None or (mode := _guard_mode()) == "off":
         return
     for route in (match.route, *match.others):
@@ -315,14 +315,14 @@ def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
 def _violation(
     tool: str, declared: Declared, method: str, path: str, route: Route | None
 ) -> ScopeViolationError | None:
-    outside = f"The tool '{tool}' called {method} {path}, outside the scopes it declares"
+    outside = f"The tool '{tool}' called {method} {path}, outside the scopes that it declares"
     if route is None:
         if opens_unknown(declared.spellings):
             return None
         return ScopeViolationError(
             f"{outside}: the catalogue does not know this path.",
-            remedy="Use an API that `obo-kit scopes` lists, or teach the catalogue this one in a file of the project's "
-            "(docs/scopes.md); OBO_KIT_SCOPE_GUARD=warn lets it pass with a warning.",
+            remedy="Use an API that `obo-kit scopes` lists, or add this one to the project's catalogue file "
+            "(docs/scopes.md). With OBO_KIT_SCOPE_GUARD=warn, the call passes with a warning.",
             scopes=(),
         )
     verdict, missing = route_verdict(route, declared.spellings)
@@ -332,7 +332,7 @@ def _violation(
 
 
 def _advice(tool: str, declared: Declared, route: Route, missing: Sequence[str]) -> str:
-    """Advise the way without the call first, then the narrowest scope; say where that one opens more than the call needs."""
+    """Advise a way without the call first, then the narrowest scope. Say if that scope opens more than the call needs."""
     target: Target = "apps" if in_apps() else "model-serving"
     scopes = advice.for_route(route, missing, target)
     declare = f"eclare @requires_scopes({', '.join(map(repr, scopes))}) on '{tool}'"

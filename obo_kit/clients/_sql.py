@@ -1,7 +1,7 @@
-"""The connection of databricks-sql-connector of one user, to one SQL warehouse.
+"""One user's connection of databricks-sql-connector to one SQL warehouse.
 
-The connector keeps a token for as long as it lasts, in its transport and in its provider of credentials. Here every message
-passes the session's fence and the tool's guard first, and is recorded; the connector's provider is asked for each of them.
+The connector keeps a token as long as it lasts, in its transport and in its provider of credentials. Here, every message first
+passes the session's fence and the tool's guard, and is recorded. The connector's provider is asked for each of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def warehouse() -> str:
         if len(names) > 1:
             raise PolicyError(
                 f"The tool '{call.tool}' declares several SQL warehouses: {', '.join(names)}.",
-                remedy="Declare one warehouse per tool: a connection belongs to one.",
+                remedy="Declare one warehouse per tool: a connection belongs to one warehouse.",
             )
         if names:
             return names[0]
@@ -56,7 +56,7 @@ def warehouse() -> str:
     name = os.environ.get(_VARIABLE, "").strip()
     if not name:
         raise PolicyError(
-            "Nothing names the SQL warehouse of this connection.",
+            "No SQL warehouse is named for this connection.",
             remedy="Declare @requires_scopes(DatabricksSQLWarehouse('<warehouse id>')) on the tool, or set "
             f"{_VARIABLE}.",
         )
@@ -64,11 +64,11 @@ def warehouse() -> str:
 
 
 def local_settings(host: str, path: str) -> dict[str, Any]:
-    """Return what the connector is told for a host without TLS, which only a local workspace is: else nothing."""
+    """Return the connector's settings for a host without TLS, which can only be a local workspace; else nothing."""
     parts = urlsplit(host)
     if parts.scheme != "http" or parts.hostname != "127.0.0.1":
         return {}
-    # The address as a whole: the connector would put https before it. Nothing collects its telemetry here.
+    # The whole address, because the connector would put https before it. Nothing here collects its telemetry.
     return {"_connection_uri": f"{host}{path}", "enable_telemetry": False}
 
 
@@ -105,18 +105,18 @@ class UserConnection(Leased, Connection):
         return super().cursor(*args, **kwargs)
 
     def obo_end(self) -> None:
-        """Close it with its session, while the session may still speak."""
+        """Close it together with its session, while the session may still send requests."""
         with contextlib.suppress(Exception):
             self.close()
         with contextlib.suppress(AttributeError):
-            cast("Any", self.session.backend)._transport.setCustomHeaders({})  # the last message's, with the token
+            cast("Any", self.session.backend)._transport.setCustomHeaders({})  # they held the last token
 
     def __del__(self) -> None:
-        """Ask no server to close anything: a finalizer may run anywhere, and the session is what ends a connection."""
+        """Send no request to close anything: a finalizer may run anywhere, and the session ends its connections."""
 
 
 class _Fence:
-    """What each message of a connection passes: the session's fence, the tool's guard, and the record of refusals."""
+    """The path of a connection's messages: through the session's fence and the tool's guard, with a record of refusals."""
 
     def __init__(self, lease: Lease, url: str) -> None:
         self._lease = lease
@@ -128,8 +128,8 @@ class _Fence:
         self._exchange = begin(self._lease, "POST", self._url)
 
     def headers(self) -> dict[str, str]:
-        # In lower case: the connector keeps a token that it finds under "Authorization", until the token ends. It sends
-        # the headers of the last message again, so that the name of a tool has to be taken back.
+        # In lower case: the connector would keep a token that it finds under "Authorization", until the token ends. It sends
+        # the headers of the last message again, so the name of the last tool has to be cleared.
         headers = {TOOL_HEADER: "", **headers_for(self._lease, self._url)}
         return {name.lower(): value for name, value in headers.items() if name != TOOL_HEADER or self._local}
 
@@ -157,6 +157,6 @@ def sql_connection(lease: Lease, _get: Callable[[str], Any]) -> Connection:
     """Build a `databricks.sql` connection that acts as one user until that user's session closes.
 
     Raises:
-        PolicyError: Nothing names the warehouse, or several are named.
+        PolicyError: No warehouse is named, or several are.
     """
     return UserConnection(lease, warehouse())

@@ -1,4 +1,4 @@
-"""The way of a synchronous request through the pool of this process, and the transport of `requests` that takes it."""
+"""Send synchronous requests through the pool of this process, and provide the transport for `requests` that does so."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chunk
 
 
 def deliver(exchange: Exchange, request: requests.PreparedRequest, stream: bool, **settings: Any) -> requests.Response:
-    """Send a request with the user's headers through the pool of this process, and record what came of it.
+    """Send a request with the user's headers through the pool of this process, and record the outcome.
 
-    What passes through here, whatever it is, leaves without the frames that hold the headers (rule 8).
+    Every exception leaves here without the frames that hold the headers (rule 8).
     """
     try:
         response = _answered(exchange, request, stream, settings)
@@ -50,7 +50,7 @@ def deliver(exchange: Exchange, request: requests.PreparedRequest, stream: bool,
 
 
 def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str, Any]) -> requests.Response:
-    """Send, and once more on a fresh connection where a used one fails a request that only reads."""
+    """Send a request. If it only reads and fails on a used connection, send it once more on a fresh one."""
     sent = request.copy()
     sent.headers.update(exchange.headers())
     if not exchange.reads or not isinstance(sent.body, (bytes, str, type(None))):
@@ -68,14 +68,14 @@ def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str
     with attempting(Attempt(fresh=True)):
         response = _sent(sent, stream, settings)
     if stale and time.monotonic() - started > FIRST_BYTE_SECONDS:
-        slow[name] = time.monotonic() + SLOW_SECONDS  # it was not the connection
+        slow[name] = time.monotonic() + SLOW_SECONDS  # the connection was not to blame
     return response
 
 
 def _sent(request: requests.PreparedRequest, stream: bool, settings: dict[str, Any]) -> requests.Response:
     response = pool().send(request, stream=stream, **settings)
     if not stream or response.status_code >= 400:
-        _ = response.content  # here, because an answer may also break off in the middle
+        _ = response.content  # read it here, because an answer may also break off in the middle
     return response
 
 
@@ -84,7 +84,7 @@ def _described(error: BaseException) -> str:
 
 
 def _reason(error: requests.RequestException) -> Any:
-    """Return what `urllib3` says of a failure: the last of what it wrapped."""
+    """Return the reason that `urllib3` gives for a failure: the innermost of the errors that it wrapped."""
     wrapped = error.args[0] if error.args else None
     return wrapped.args[-1] if isinstance(wrapped, ProtocolError) else getattr(wrapped, "reason", None)
 
@@ -94,7 +94,7 @@ def _never_sent(error: requests.RequestException) -> bool:
 
 
 def _lost(error: requests.RequestException) -> bool:
-    """Did a connection break off, that had been made?"""
+    """Return whether an established connection broke off."""
     return bool(error.args) and isinstance(error.args[0], ProtocolError)
 
 
@@ -102,7 +102,7 @@ def _lost(error: requests.RequestException) -> bool:
 
 
 class RequestsTransport(BaseAdapter):
-    """Send the requests of a `requests.Session` as one user."""
+    """Sends the requests of a `requests.Session` as one user."""
 
     def __init__(self, lease: Lease) -> None:
         super().__init__()
@@ -123,26 +123,26 @@ class RequestsTransport(BaseAdapter):
         try:
             return deliver(exchange, request, stream, timeout=(limits.connect, read), proxies=proxies)
         except requests.ConnectTimeout as error:
-            # What the SDK raises in the end; said at once, because TCP has knocked more than once already.
-            raise TimeoutError(f"The workspace took no connection within {limits.connect:g} s.") from error
+            # The SDK would raise this in the end. Raise it at once: TCP has already tried several times.
+            raise TimeoutError(f"The workspace accepted no connection within {limits.connect:g} s.") from error
         except (requests.Timeout, requests.ConnectionError) as error:
             waited = time.monotonic() - started
             if waited < limits.retry:
                 raise
-            # The SDK tries no more, and would name its own limit in place of the time that was waited.
+            # The SDK would not try again, and would name its own limit instead of the time that was waited.
             raise TimeoutError(f"{_described(error).capitalize()}: waited {waited:.0f} s for the workspace.") from error
 
     def close(self) -> None:
-        """Close nothing: the connections are the process's."""
+        """Do nothing: the connections belong to the process."""
 
 
 def attach(session: requests.Session, lease: Lease) -> None:
-    """Have a `requests.Session` speak as one user."""
+    """Make a `requests.Session` send as one user."""
     transport = RequestsTransport(lease)
     session.adapters.clear()
     session.mount("https://", transport)
     session.mount("http://", transport)
-    # Proxies are resolved once; and without this, a netrc entry would take the place of the user's token.
+    # Proxies are resolved once here. With trust_env, a netrc entry would also replace the user's token.
     session.trust_env = False
     session.auth = None  # the exchange authenticates
     session.proxies = proxies_for(lease.credentials()[0])

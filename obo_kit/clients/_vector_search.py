@@ -1,7 +1,7 @@
 """The vector-search client of one user.
 
-The package keeps one `requests` session (with its cookies) per thread for whoever comes, has no time-out, and copies the
-token into every index. Here each session has its own, behind the same fence as the SDK's client.
+The package keeps one `requests` session (with its cookies) per thread for all callers, has no time-out, and copies the token
+into every index. Here, each user's session has its own, behind the same fence as the SDK's client.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__: list[str] = []
 
 
 class _Fenced:
-    """What the client and its indexes have in common."""
+    """The parts that the client and its indexes share."""
 
     _lease: Lease
     _obo_session: requests.Session
 
     @property
     def personal_access_token(self) -> str:
-        """The token at this moment, for those that look here. Nothing here keeps one."""
+        """Return the current token, for code that reads it here. Nothing here keeps one."""
         return self._lease.credentials()[1]
 
     @personal_access_token.setter
@@ -49,7 +49,7 @@ class _Fenced:
     def _get_token_for_request(self, *args: Any, **kwargs: Any) -> str:
         del args, kwargs
         self._lease.check()
-        return ""  # the session authorizes each request itself
+        return ""  # the requests session authorizes each request itself
 
     def _issue_request(self, **kwargs: Any) -> Any:
         return _send(self._obo_session, self, **kwargs)
@@ -79,17 +79,17 @@ def _send(  # noqa: PLR0917 - keyword-only in practice: the package calls it so
         body = response.json()
     except ValueError:
         body = None
-    found = body if isinstance(body, dict) else {}
-    code, message = found.get("error_code"), found.get("message") or response.text
+    details = body if isinstance(body, dict) else {}
+    code, message = details.get("error_code"), details.get("message") or response.text
     raise _ERRORS.get(response.status_code, exceptions.AISearchException)(
         f"[{code}] {message}" if code else message or f"HTTP {response.status_code} error",
         status_code=response.status_code,
         response_content=response.content,
-        **({"error_code": code, "details": found.get("details")} if _DETAILED else {}),
+        **({"error_code": code, "details": details.get("details")} if _DETAILED else {}),
     )
 
 
-# What the package itself raises for a status; which of them carry the platform's code depends on its version.
+# The errors that the package itself raises, by status. Whether they carry the platform's code depends on its version.
 _ERRORS = {
     400: exceptions.BadRequest,
     403: exceptions.PermissionDenied,
@@ -100,11 +100,13 @@ _ERRORS = {
 _DETAILED = "error_code" in inspect.signature(exceptions.AISearchException.__init__).parameters
 
 
-class UserVectorSearchIndex(_Fenced, AISearchIndex, Leased):  # last: an index is made one of these
+class UserVectorSearchIndex(
+    _Fenced, AISearchIndex, Leased
+):  # Leased comes last: existing indexes are turned into this class
     """An index that acts as one user until that user's session closes."""
 
     def similarity_search(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs.setdefault("disable_notice", True)  # it would print, at every query, that the token is a developer's
+        kwargs.setdefault("disable_notice", True)  # it would print at every query that the token is a developer's
         return super().similarity_search(*args, **kwargs)
 
 
@@ -125,7 +127,7 @@ class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
         self.fence(lease)
 
     def fence(self, lease: Lease) -> None:
-        """Have this client and its indexes speak as one user."""
+        """Make this client and its indexes send as one user."""
         self._lease = lease
         self._obo_session = requests.Session()
         attach(self._obo_session, lease)
@@ -133,15 +135,15 @@ class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
 
     def _fetch_index_params(self, *args: Any, **kwargs: Any) -> Any:
         params = super()._fetch_index_params(*args, **kwargs)
-        # Only a service principal's tokens are narrowed to the embedding endpoint; looking it up for a user costs a
+        # Only a service principal's tokens are narrowed to the embedding endpoint. Looking it up for a user would cost a
         # request, outside the scopes of vector search.
         return {**params, "mlserving_endpoint_name": None, "mlserving_endpoint_name_for_query": None}
 
     def adopt(self, index: Any) -> Any:
-        """Make an index this user's, behind the session's fence."""
+        """Make an index act for this user, behind the session's fence."""
         index.__class__ = UserVectorSearchIndex
         index._lease, index._obo_session = self._lease, self._obo_session
-        index.personal_access_token = ""  # it had copied the token
+        index.personal_access_token = ""  # it has copied the token
         return index
 
     def get_index(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +169,7 @@ def vector_search_client(lease: Lease, get: Callable[[str], Any]) -> UserVectorS
 
 
 def patch(module: Any) -> None:
-    """Put clients that are built with a session's token behind the session's fence: the retriever tools build their own."""
+    """Put clients that are built with a session's token behind the session's fence: retriever tools build their own."""
     ai_search.patch(module, _adopt)
 
 

@@ -1,7 +1,7 @@
 """The `WorkspaceClient` of one user: pinned, fenced, and cheap (rules 5 and 8 to 11).
 
-What the host says of itself is the same for all users of a process. Tokens, cookies, headers and configurations are nobody
-else's. Imports the Databricks SDK, so it is itself imported with the first client.
+All users of a process share what the host says of itself. Tokens, cookies, headers and configurations belong to one user. This
+module imports the Databricks SDK, so it is imported with the first client.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-_UNREACHABLE_SECONDS = 60.0  # how long a host that did not say who it is is not asked again
+_UNREACHABLE_SECONDS = 60.0  # how long a host that did not describe itself is not asked again
 
 
 # --- configuration -----------------------------------------------------------------------------------------------------------
 
 
 class _HermeticConfig(Leased, Config):
-    """A configuration that holds what it is given: nothing of the environment, of a profile or of the app."""
+    """A configuration of only its arguments: nothing comes from the environment, from a profile or from the app."""
 
     def _load_from_env(self) -> None:
         pass
@@ -50,7 +50,7 @@ class _HermeticConfig(Leased, Config):
 
 
 class _UserConfig(_HermeticConfig):
-    """One user's configuration. What the host says of itself is asked once per process, not once per client."""
+    """One user's configuration. The host is asked about itself once per process, not once per client."""
 
     def __init__(self, lease: Lease, **settings: Any) -> None:
         self._lease = lease
@@ -58,7 +58,7 @@ class _UserConfig(_HermeticConfig):
 
     @property
     def host(self) -> str:
-        """The user's workspace. Everything that is made from this configuration goes there, and nowhere else."""
+        """Return the user's workspace. Everything that is made from this configuration goes there, and nowhere else."""
         return str(self._inner.get("host", ""))
 
     @host.setter
@@ -66,21 +66,21 @@ class _UserConfig(_HermeticConfig):
         bound = self._lease.credentials()[0]
         if value is None or origin_of(str(value)) != bound:
             raise IdentityMismatchError(
-                f"This configuration acts as a user of {bound}, and cannot be turned to another host.",
+                f"This configuration acts as a user of {bound}, and cannot switch to another host.",
                 remedy="Build a client of your own for the other host, with credentials of your own.",
             )
         self._inner["host"] = bound
 
     @property
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The token at this moment: some clients copy it when they are built. Nothing here keeps one."""
+        """Return the current token: some clients copy it when they are built. Nothing here keeps one."""
         return LeasedToken(self._lease)
 
     def authenticate(self) -> dict[str, str]:
-        """Return the headers to authenticate with: for code that sends requests of its own, which nothing narrows."""
+        """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""
         if self._withholds:
             raise NoUserIdentityError(
-                "This client's package sends requests of its own after an error, which the kit does not let pass.",
+                "This client's package sends requests of its own after an error, and the kit does not let them pass.",
                 remedy="Look at the first error.",
             )
         return super().authenticate()
@@ -88,14 +88,14 @@ class _UserConfig(_HermeticConfig):
     _withholds = False
 
     def debug_string(self) -> str:
-        """What the SDK adds to messages. Its own names every variable of the environment that could lend an identity."""
+        """Return the SDK's addition to messages. The SDK's own names every environment variable that could give an identity."""
         return f"Config: host={self.host}, token=***, auth_type={self.auth_type}"
 
     def _resolve_host_metadata(self) -> None:
         pass
 
 
-# The SDK collects its attributes from whichever class asks first; a subclass has none of its own.
+# The SDK collects its attributes from whichever class asks first, and a subclass has none of its own.
 Config.attributes()
 
 
@@ -157,13 +157,13 @@ class _Credentials(CredentialsStrategy):
 
 class _Patience(threading.local):
     deadline = 0.0
-    passed = 0.0  # waits that were not waited for
+    passed = 0.0  # seconds of waits that were skipped
     slept = False
 
 
 class _BoundedClock(Clock):
-    """The SDK waits as long as ``Retry-After`` says, past its own deadline. A session does not begin such a wait: here it
-    counts as over, and so does the time for retries."""
+    """A clock that skips waits longer than the session allows: they count as over, and so does the time for retries. The SDK
+    itself waits as long as ``Retry-After`` says, past its own deadline."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
@@ -172,7 +172,7 @@ class _BoundedClock(Clock):
     def time(self) -> float:
         patience = self._of_thread
         now = time.monotonic() + patience.passed
-        if not patience.slept:  # a call begins
+        if not patience.slept:  # a new call begins
             patience.deadline = now + self._longest
         patience.slept = False
         return now
@@ -195,7 +195,7 @@ class _UserWorkspaceClient(Leased, WorkspaceClient):
         return twin
 
     def without_headers(self) -> Any:
-        """Return a copy whose configuration hands out no headers: its own requests are authenticated by the fence."""
+        """Return a copy whose configuration gives no headers: the fence authenticates its own requests."""
         twin = self.__copy__()
         config = cast("_UserConfig", self._config.copy())
         config._withholds = True
@@ -206,7 +206,7 @@ class _UserWorkspaceClient(Leased, WorkspaceClient):
 def _config(lease: Lease) -> Config:
     host, _ = lease.credentials()
     described, limits = _host(host), lease.limits
-    retry = math.ceil(limits.retry)  # the SDK cuts fractions off, and takes 0 for its own 300
+    retry = math.ceil(limits.retry)  # the SDK drops fractions, and replaces 0 by its own 300
     return _UserConfig(
         lease,
         host=host,

@@ -1,4 +1,4 @@
-"""Check `explain` against a recording: which of its answers are told apart as they should be."""
+"""Check `explain` against a recording: whether it classifies each recorded answer correctly."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Misread", "as_issue", "misread"]
 
 _R = DenialReason
-# The reasons that fit a case; none stands for an answer that is no denial. A workspace hides what a user may not see, and says
-# of a token that it cannot read whatever it likes.
+# The reasons that fit a case; None stands for an answer that is not a denial. A workspace hides what a user may not see, and
+# its answers to a token that it cannot read differ.
 _REASONS: Final[Mapping[str, frozenset[DenialReason | None]]] = {
     "allowed": frozenset({None}),
     "missing_scope": frozenset({_R.MISSING_SCOPE}),
@@ -37,7 +37,7 @@ _REASONS: Final[Mapping[str, frozenset[DenialReason | None]]] = {
     "rate_limited": frozenset({None}),
     "unavailable": frozenset({None}),
 }
-# What stands in the place of a placeholder: a text is matched as it comes over the wire.
+# The values that replace placeholders: a text is matched as it comes over the wire.
 _SAMPLES: Final = {
     "host": "workspace.example.com",
     "id": "01f0a1b2c3d4e5f60718293a4b5c6d7e",
@@ -51,12 +51,12 @@ _SQLSTATE: Final = re.compile(r"\bSQLSTATE:? ([0-9A-Z]{5})\b")
 
 @dataclass(frozen=True, kw_only=True)
 class Misread:
-    """An answer that `explain` takes for something else.
+    """An answer that `explain` classifies wrongly.
 
     Attributes:
         answer: The answer.
-        reason: What it takes it for; None for no denial at all.
-        scopes: The scopes that it reads, where these are wrong.
+        reason: The reason that `explain` gives; None if it sees no denial.
+        scopes: The scopes that it reads, if these are wrong.
     """
 
     answer: Answer
@@ -72,13 +72,13 @@ class Misread:
 
 
 def misread(recording: Recording) -> tuple[Misread, ...]:
-    """Return the answers of a recording that `explain` does not tell apart as they were meant."""
+    """Return the answers of a recording that `explain` classifies wrongly."""
     return tuple(wrong for answer in recording.answers if (wrong := _misread(answer)) is not None)
 
 
 def _misread(answer: Answer) -> Misread | None:
     if answer.status in REDIRECTS or (answer.status < 300 and not answer.wording and answer.code is None):
-        return None  # where a redirect leads is not recorded, and an answer that is no refusal has no words
+        return None  # redirect targets are not recorded, and an answer that is not a refusal has no wording
     finding = classify(_refusal(answer))
     reason = finding.reason if finding is not None else None
     if reason not in _REASONS[answer.case]:
@@ -90,7 +90,7 @@ def _misread(answer: Answer) -> Misread | None:
 
 
 def _refusal(answer: Answer) -> Refusal:
-    """Return an answer as a client of the kit would have noted it."""
+    """Return an answer as a client of the kit would have recorded it."""
     method, _, template = answer.request.partition(" ")
     text = _filled(answer.wording)
     state = _SQLSTATE.search(text)
@@ -110,11 +110,11 @@ def _refusal(answer: Answer) -> Refusal:
 
 
 def _filled(text: str) -> str:
-    return _PLACEHOLDER.sub(lambda found: found["scope"] or _SAMPLES[found["kind"]], text)
+    return _PLACEHOLDER.sub(lambda match: match["scope"] or _SAMPLES[match["kind"]], text)
 
 
 def as_issue(recording: Recording, wrong: Iterable[Misread]) -> str:
-    """Return what `explain` misreads as the text of an issue, in Markdown: shapes with placeholders, and nothing else."""
+    """Return the wrongly classified answers as the text of an issue, in Markdown: forms with placeholders, and nothing else."""
     release = f", release {recording.release}" if recording.release else ""
     lines = [
         f"`explain` misreads these answers (obo-kit {recording.kit}, {recording.cloud}{release}, {recording.recorded}):"

@@ -183,7 +183,7 @@ def resolve(identity: UserIdentity) -> tuple[str, str]:
 
 
 class TokenState(enum.Enum):
-    """Whether a token still works, by its own claim. A token without an expiry is fresh: the workspace decides."""
+    """The state of a token, by its own claim. A token without an expiry is fresh: the workspace decides."""
 
     FRESH = "fresh"
     EXPIRING = "expiring"

@@ -55,7 +55,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolAudit:
-    """What one tool declares, and what it did.
+    """The declarations and the actions of one tool.
 
     Attributes:
         tool: The tool's name; `None` for code outside of any tool.

@@ -38,7 +38,7 @@ class McpServer:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What one object reaches.
+    """The reach of one client object.
 
     Attributes:
         by: The name of its class.

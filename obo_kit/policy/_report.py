@@ -216,18 +216,18 @@ def _chart(picture: Picture) -> Iterator[str]:
     edges: dict[str, None] = {}
 
     def node(sort: str, label: str) -> str:
-        return ids.setdefault((sort, label), f"{sort}{sum(one == sort for one, _ in ids)}")
+        return ids.setdefault((sort, label), f"{sort}{sum(known == sort for known, _ in ids)}")
 
     def joined(*way: str) -> None:
-        edges.update(dict.fromkeys(f"{one} --> {other}" for one, other in itertools.pairwise(way)))
+        edges.update(dict.fromkeys(f"{start} --> {end}" for start, end in itertools.pairwise(way)))
 
     for tool in picture.tools:
         for need in tool.needs:
             resources = [node("resource", need.resource)] if need.resource else []
             for scope in need.scopes or ("(unasked)",):
                 joined(node("tool", tool.name), node("scope", scope), *resources, "user")
-    for one in picture.system:
-        joined("agent", node("owned", _system(one)), "system")
+    for system in picture.system:
+        joined("agent", node("owned", _system(system)), "system")
     shapes = {"tool": '["{}"]', "scope": '(["{}"])', "resource": '[("{}")]', "owned": '[("{}")]'}
     for (sort, label), name in ids.items():
         yield name + shapes[sort].format(_quoted(label))

@@ -40,7 +40,7 @@ TARGETS: tuple[Target, ...] = ("model-serving", "apps")
 
 
 class Verdict(enum.Enum):
-    """Whether a token holds what is needed. There are three values, because a spelling nobody has seen proves nothing."""
+    """The judgement of a token's scopes. There are three values, because a spelling that nobody has seen proves nothing."""
 
     GRANTED = "granted"
     MISSING = "missing"

@@ -1,4 +1,4 @@
-"""Read off a recording which scopes opened a route, and which did not."""
+"""Read from a recording which scopes opened a route, and which did not."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Groups = tuple[tuple[str, ...], ...]
 ALL = "all-apis"
 ROUTE = "route:"
 MISSING_SCOPE = "missing_scope"
-# What every login asks for besides; they open no API.
+# Scopes that every login also asks for. They open no API.
 _LOGIN = frozenset({"email", "offline_access", "openid", "profile"})
-# Cases in which the workspace had let the token through to the resource.
+# Cases in which the workspace let the token through to the resource.
 _PASSED = frozenset({"allowed", "absent", "no_permission"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedRoute:
-    """Hold what a recording shows of a route.
+    """The evidence of a recording about one route.
 
     Attributes:
         methods: HTTP methods; empty for any.
         path: The catalogue's template.
-        answers: By case; where a case was asked several times, its first answer.
+        answers: The answer of each case; the first one, if a case was asked several times.
         opened_by: The scopes of each token that passed.
-        refused: The scopes of each token that was refused for its scopes.
+        refused: The scopes of each token that was refused because of its scopes.
         named: The scopes that those refusals name.
     """
 
@@ -49,31 +49,33 @@ class ObservedRoute:
 
     @property
     def key(self) -> str:
-        """The route as a catalogue file writes it: ``GET /api/2.0/genie/``."""
+        """Return the route as a catalogue file writes it: ``GET /api/2.0/genie/``."""
         return " ".join([*sorted(self.methods), self.path])
 
     @property
     def openers(self) -> tuple[str, ...]:
-        """The scopes that passed alone."""
-        return _unique(scope for held in self.opened_by if len(held) == 1 for scope in sorted(held) if scope != ALL)
+        """Return the scopes that passed alone."""
+        return _unique(
+            scope for scopes in self.opened_by if len(scopes) == 1 for scope in sorted(scopes) if scope != ALL
+        )
 
     @property
     def shut(self) -> frozenset[str]:
-        """The scopes that were refused, and did not pass alone."""
+        """Return the scopes that were refused, and did not pass alone."""
         return frozenset[str]().union(*self.refused).difference(self.openers)
 
     def names_none_of(self, known: Groups) -> bool:
-        """Whether the refusals name scopes, and none of those known."""
+        """Return whether the refusals name scopes, but none of the known ones."""
         return bool(self.named) and set(self.named).isdisjoint(scope for group in known for scope in group)
 
     @property
     def says_scopes(self) -> bool:
-        """Whether it shows anything of the scopes."""
-        return bool(self.refused or self.named or any(ALL not in held for held in self.opened_by))
+        """Return whether the recording shows anything about the route's scopes."""
+        return bool(self.refused or self.named or any(ALL not in scopes for scopes in self.opened_by))
 
 
 def split_claim(claim: str) -> tuple[frozenset[str], str]:
-    """Return methods and path of ``route:GET /api/…``, or of the same without ``route:``; no method stands for any."""
+    """Return methods and path of ``route:GET /api/…``, with or without ``route:``. No method means any."""
     *methods, path = claim.removeprefix(ROUTE).split()
     return frozenset(methods), path
 
@@ -105,11 +107,11 @@ def _observed(claim: str, answers: Sequence[Answer]) -> ObservedRoute:
 
 
 class ObservedRoutes:
-    """The routes of a recording among those of the catalogue, ready to be looked up. Immutable.
+    """The routes of a recording among those of the catalogue, ready for look-ups. Immutable.
 
     Args:
         recording: The recording.
-        known: The routes of the catalogue: where one of them fits a call better, the recording shows nothing of it.
+        known: The routes of the catalogue. If one of them matches a call better, the recording shows nothing about the call.
     """
 
     def __init__(self, recording: Recording, known: Iterable[Route]) -> None:
@@ -124,11 +126,11 @@ class ObservedRoutes:
         self._templates = sorted(templates, key=lambda entry: (len(entry[0]), bool(entry[1])), reverse=True)
 
     def find(self, method: str, path: str) -> ObservedRoute | None:
-        """Return what was observed of a call; None where nothing was.
+        """Return what was observed of a call; None if nothing was.
 
         Args:
-            method: The HTTP method; HEAD is taken as GET.
-            path: The path that is called.
+            method: The HTTP method. HEAD counts as GET.
+            path: The path of the call.
         """
         verb, segments = ("GET" if method == "HEAD" else method), segments_of(path)
         for template, methods, route in self._templates:
@@ -146,24 +148,24 @@ class ObservedRoutes:
 
 
 def groups_of(route: Route) -> Groups:
-    """Return what an entry of the catalogue asks for."""
+    """Return the scopes that an entry of the catalogue asks for."""
     return tuple((name,) for name in route.all_of) if route.all_of else (route.any_of,)
 
 
 def corrected(known: Groups, seen: ObservedRoute) -> Groups:
-    """Return what a route asks for, as far as it was seen, and for the rest as it was known.
+    """Return the scopes that a route asks for: as observed where possible, else as known.
 
-    A token with one scope that passed shows that the scope suffices; a token that was refused shows that none of its scopes
-    does. A refusal names what it asks for: where it names one of the known spellings, the others stay, because the platform
-    names one of several; where it names none of them, they go. Where it names several, all of them are needed unless one
-    was seen to suffice.
+    A token with one scope that passed shows that this scope is enough. A token that was refused shows that none of its scopes
+    is. A refusal names what it asks for. If it names a known spelling, the others stay, because the platform names one of
+    several. If it names none of them, they go. If it names several scopes, all of them are needed unless one was seen to be
+    enough.
     """
     if not seen.says_scopes:
         return known
     is_new = seen.names_none_of(known)
     if not seen.openers:
         if len(known) > 1 and not is_new:
-            return known  # a refusal names what the token lacked of several
+            return known  # a refusal may name only those of several scopes that the token lacked
         if len(seen.named) > 1 and (is_new or seen.shut.intersection(seen.named)):
             return tuple((scope,) for scope in seen.named)
     suffice = _sufficient(known[0] if len(known) == 1 and not is_new else (), seen)
@@ -171,9 +173,9 @@ def corrected(known: Groups, seen: ObservedRoute) -> Groups:
 
 
 def _sufficient(alternatives: tuple[str, ...], seen: ObservedRoute) -> tuple[str, ...]:
-    """Return the scopes each of which suffices: one that is named, those known that were not refused, those that passed.
+    """Return the scopes that are each enough: a named one, known ones that were not refused, and those that passed.
 
-    Where all of these were refused, it takes ``all-apis``.
+    If all of these were refused, only ``all-apis`` is left.
     """
     named = seen.named if len(seen.named) == 1 else ()
     suffice = _unique(scope for scope in (*named, *alternatives, *seen.openers) if scope not in seen.shut)

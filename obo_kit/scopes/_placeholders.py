@@ -1,6 +1,6 @@
-"""Put placeholders for all that an answer says of one workspace, before it is kept anywhere.
+"""Replace everything that an answer says about one workspace with placeholders, before it is kept anywhere.
 
-Nothing is looked for and taken out: only what is known to be nobody's stays. Those are the words of a closed list, the
+The text is not searched for secrets: only what is known to belong to nobody stays. That is the words of a closed list, the
 platform's privileges, scopes, and the punctuation between them. Everything else becomes a placeholder.
 """
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["code_of", "is_placed", "is_scope", "placeholders", "scopes_in"]
 
 _LIMIT: Final = 2000
-_SEEN: Final = "\ue000"  # of the private use area: a name of the list `seen`, on its way to a placeholder
+_SEEN: Final = "\ue000"  # of the private use area: marks a name of the list `seen` until its placeholder is set
 
-# What is granted, as the platform writes it: the only words that stay within quotation marks.
+# Privileges, as the platform writes them: the only words that stay within quotation marks.
 _PRIVILEGES: Final = frozenset(
     "all privileges|apply tag|browse|can attach to|can bind|can create|can edit|can manage|can manage runs|can monitor|"  # noqa: SIM905
     "can query|can read|can restart|can run|can use|can view|execute|external use schema|is owner|manage|modify|"
     "read files|read volume|select|use catalog|use connection|use schema|view|write files|write volume".split("|")
 )
-# Words of more than one part that are the platform's; any other may be a name.
+# The platform's words of more than one part. Any other may be a name.
 _COMPOUND: Final = frozenset(
     {"allow-cluster-create", "allow-instance-pool-create", "databricks-sql-access", "mlflow", "oauth", "on-behalf-of"}
     | {"on-behalf-of-user", "openai", "privatelink", "read-only", "reqid", "requestid", "workspace-access"}
@@ -36,7 +36,7 @@ _SCOPE_WORDS: Final = WORDS.union(*(re.split(r"[.:_\-]", name) for name in SCOPE
 
 _SCOPE: Final = r"[a-z][a-z0-9]*(?:[.:_\-][a-z0-9]+){0,8}"
 _PLACED: Final = rf"<(?:name|id|host|mail|number|scope:{_SCOPE})>"
-# A list of scopes: behind a colon, within quotation marks or brackets; or one that the catalogue knows.
+# A list of scopes after a colon, within quotation marks or in brackets; or a scope that the catalogue knows.
 _LIST: Final = re.compile(
     rf"(?P<lead>(?<!<)\bscopes?\)?(?: (?:are|is))?(?:: {{0,2}}['\"\[(]?| ?['\"\[(]))"
     rf"(?P<scopes>{_SCOPE}(?:(?:, ?| and ){_SCOPE}){{0,99}})(?![\w@/.:\-]*[\w@/])|"
@@ -66,14 +66,14 @@ _RUN: Final = re.compile(rf"(?=(?:{_VALUE}[ .\-/]*)*<name>){_VALUE}(?:[ .\-/]*{_
 
 
 def placeholders(text: str, seen: Iterable[str] = ()) -> str:
-    """Return a text of the workspace's with placeholders for what is its own: names, ids, hosts, mails and numbers.
+    """Return a text of the workspace with placeholders for everything of its own: names, ids, hosts, mails and numbers.
 
-    A word stays where it is one of the list, outside of quotation marks and brackets. So does what a text lists as scopes,
-    if its parts are ordinary: it may be a scope that is newer than the catalogue. Applied twice, it changes nothing more.
+    A word stays if it is in the list, and outside of quotation marks and brackets. A list of scopes stays if their parts are
+    ordinary words: a scope may be newer than the catalogue. Applying it twice changes nothing more.
 
     Args:
-        text: One line is made of it, of at most 2,000 characters.
-        seen: Names that are known to be the workspace's or the user's. They go wherever they stand, but for one that is an
+        text: The text. It becomes one line of at most 2,000 characters.
+        seen: Names that are known to be the workspace's or the user's. They go wherever they are, except one that is an
             ordinary word in lower case.
 
     Returns:
@@ -90,12 +90,12 @@ def placeholders(text: str, seen: Iterable[str] = ()) -> str:
 
 
 def is_placed(text: str) -> bool:
-    """Check whether a text holds nothing but what `placeholders` leaves."""
+    """Check whether a text contains only what `placeholders` leaves."""
     return placeholders(text) == text
 
 
 def is_scope(name: str) -> bool:
-    """Check whether a name may be kept as a scope: the catalogue's, or one of ordinary words."""
+    """Check whether a name may be kept as a scope: it is in the catalogue, or consists of ordinary words."""
     return re.fullmatch(_SCOPE, name) is not None and _SCOPE_WORDS.issuperset(re.split(r"[.:_\-]", name))
 
 
@@ -114,11 +114,11 @@ def code_of(code: object) -> str | None:
     return text if known or re.fullmatch(r"\d{3}", text) else "<name>"
 
 
-def _listed(found: re.Match[str]) -> str:
-    if found["one"] is not None:
-        return f"{found['before']}<scope:{found['one'].lower()}>"
-    names = re.split(r"(, ?| and )", found["scopes"])
-    return found["lead"] + "".join(f"<scope:{name}>" if is_scope(name) else name for name in names)
+def _listed(match: re.Match[str]) -> str:
+    if match["one"] is not None:
+        return f"{match['before']}<scope:{match['one'].lower()}>"
+    names = re.split(r"(, ?| and )", match["scopes"])
+    return match["lead"] + "".join(f"<scope:{name}>" if is_scope(name) else name for name in names)
 
 
 def _placed(token: re.Match[str]) -> str:
@@ -137,14 +137,14 @@ def _placed(token: re.Match[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return what may stand within quotation marks: a privilege, or placeholders."""
+    """Return what may be within quotation marks: a privilege, or placeholders."""
     if not text.strip() or " ".join(text.lower().replace("_", " ").split()) in _PRIVILEGES:
         return text
     return placeholders(text) if re.fullmatch(rf"{_PLACED}(?:(?:, ?| and ){_PLACED})*", text) else _value(text)
 
 
 def _bracketed(text: str) -> str:
-    """Return what may stand in brackets: the class of an error, a value by its title, or placeholders."""
+    """Return what may be in brackets: an error class, a value with its title, or placeholders."""
     title, colon, value = text.partition(": ")
     if re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+(?:\.[A-Z_]+)?", text) and code_of(text.replace(".", "_")) != "<name>":
         return text

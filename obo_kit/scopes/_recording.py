@@ -1,7 +1,7 @@
-"""A recording: what a workspace answered, as shapes, without anything that is the workspace's own.
+"""A recording: the form of a workspace's answers, without anything that is the workspace's own.
 
-``obo-kit verify`` writes it; the local workspace and the catalogue read it. It is JSON of a versioned schema, with a hash of
-its content. A text in it that `placeholders` would change is refused, on the way out and on the way in.
+``obo-kit verify`` writes it. The local workspace and the catalogue read it. It is JSON with a versioned schema and a hash of
+its content. A text in it that `placeholders` would change is refused, both when it is written and when it is read.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ SCHEMA: Final = 1
 """The version of the schema that is written, and the only one that is read."""
 
 CASES: Final = {
-    "allowed": "the token carries the scopes, and the answer is no refusal",
+    "allowed": "the token carries the scopes, and the answer is not a refusal",
     "missing_scope": "the token lacks the scopes",
-    "absent": "the token carries the scopes, and what is asked for does not exist",
-    "no_permission": "the token carries the scopes, and its user lacks a grant",
+    "absent": "the token carries the scopes, but the requested object does not exist",
+    "no_permission": "the token carries the scopes, but its user lacks a grant",
     "login_required": "only the user can give what is missing, by a login",
     "no_credential": "no token was sent",
-    "invalid_token": "what was sent is no token of the workspace's",
+    "invalid_token": "what was sent is not a token of the workspace",
     "expired": "the token has expired",
     "no_obo": "on-behalf-of-user authorization is off",
-    "bad_request": "the request is refused for what it says",
-    "no_api": "the workspace has no such API, or has it switched off",
+    "bad_request": "the request is refused because of its content",
+    "no_api": "the workspace has no such API, or has switched it off",
     "rate_limited": "there were too many requests",
     "unavailable": "the workspace failed, or did not answer",
 }
-"""What an answer is an answer to."""
+"""The situations that an answer belongs to, by name."""
 
 Case = Literal[
     "allowed", "missing_scope", "absent", "no_permission", "login_required", "no_credential", "invalid_token", "expired",
@@ -67,7 +67,7 @@ HEADERS: Final = frozenset(
     "x-request-id x-databricks-request-id location server strict-transport-security x-content-type-options "
     "x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset".split()
 )
-"""The headers of which a recording says that an answer had them; of their values it says nothing."""
+"""The headers that a recording lists if an answer had them. It does not keep their values."""
 
 _LIMIT: Final = 4 * 2**20
 
@@ -79,36 +79,36 @@ Form = Literal["json", "text", "html", "empty", "other"]
 
 
 class RecordingError(OboError):
-    """A recording cannot be read, or would hold what it must not."""
+    """A recording cannot be read or written, or contains what it must not."""
 
 
 def _placed(text: str) -> str:
     if not is_placed(text):
-        raise ValueError("holds text for which there is no placeholder yet")
+        raise ValueError("contains text that is not replaced by placeholders")
     return text
 
 
 def _code(text: str) -> str:
     if text != "<name>" and code_of(text) != text:
-        raise ValueError("is no error code")
+        raise ValueError("is not an error code")
     return text
 
 
 def _scope(name: str) -> str:
     if name != "<name>" and not is_scope(name):
-        raise ValueError("is no scope")
+        raise ValueError("is not a scope")
     return name
 
 
 def _template(text: str) -> str:
     if not re.fullmatch(r"(?:route|refusal|obo):[A-Za-z0-9 /{}_.:*\-]{1,160}", text):
-        raise ValueError("is no claim")
+        raise ValueError("is not a claim")
     return text
 
 
 def _request(text: str) -> str:
     if not re.fullmatch(r"(?:GET|POST) /[A-Za-z0-9/{}_.:\-]{1,160}", text):
-        raise ValueError("is no request, as method and template of a path")
+        raise ValueError("is not a request, as method and template of a path")
     return text
 
 
@@ -130,9 +130,9 @@ class Detail(_Model):
     """One entry of an error's ``details``.
 
     Attributes:
-        type: The end of its ``@type``, such as ``"ErrorInfo"``.
+        type: The last part of its ``@type``, such as ``"ErrorInfo"``.
         reason: Its ``reason``.
-        domain: Its ``domain``; ``<host>``, or None where it has none.
+        domain: Its ``domain``; ``<host>``, or None if it has none.
         keys: The keys of its ``metadata``, sorted, each with a placeholder unless it is an ordinary word.
     """
 
@@ -143,20 +143,20 @@ class Detail(_Model):
 
 
 class Answer(_Model):
-    """What a workspace answered to one request, as a shape.
+    """The form of a workspace's answer to one request.
 
     Attributes:
-        claim: What of the kit's the answer bears on: ``"route:GET /api/2.0/serving-endpoints"`` (methods and path as in the
-            catalogue), ``"refusal:warehouse_missing"`` (the local workspace's name of it).
-        request: What was asked: method and template of the path.
-        case: What it is an answer to; see `CASES`.
-        scopes: The scopes that the token carried, sorted; None where it does not say.
+        claim: The kit's claim that the answer is about: ``"route:GET /api/2.0/serving-endpoints"`` (methods and path as in the
+            catalogue), or ``"refusal:warehouse_missing"`` (the local workspace's name of it).
+        request: The request: method and template of the path.
+        case: The situation of the request; see `CASES`.
+        scopes: The scopes that the token carried, sorted; None if it does not say.
         status: HTTP status.
-        content_type: Media type, without parameters; None where the answer names none.
-        headers: Which headers of `HEADERS` it had, in lower case, sorted.
-        form: What the body is.
+        content_type: Media type, without parameters; None if the answer names none.
+        headers: The headers of `HEADERS` that it had, in lower case, sorted.
+        form: The form of the body.
         code: ``error_code`` of the body.
-        wording: The message, with placeholders; empty for an answer that is no refusal.
+        wording: The message, with placeholders; empty for an answer that is not a refusal.
         details: The error's ``details``.
         required_scopes: The scopes that the wording names, in its order.
     """
@@ -182,17 +182,17 @@ class Answer(_Model):
 
 
 class Recording(_Model):
-    """What one workspace answered on one day.
+    """The answers of one workspace on one day.
 
     Attributes:
         schema_version: The version of the schema; ``schema`` in the file.
         recorded: The day, as ``"2026-12-01"``.
         cloud: Where the workspace runs; ``"local"`` for one on this machine.
-        release: What the platform calls its release, or None: it does not say.
+        release: The platform's name of its release, or None if it does not say.
         kit: The version of ``obo-kit``.
         obo: Whether on-behalf-of-user authorization is on.
-        asked_as: Whose token asked: a user's, or a service principal's.
-        complete: Whether all that was to be asked was asked.
+        asked_as: The kind of token that was used: a user's, or a service principal's.
+        complete: Whether all requests were sent.
         answers: By claim, then case, then request.
         digest: ``"sha256:…"`` of all the rest; see `digest_of`.
     """
@@ -211,7 +211,7 @@ class Recording(_Model):
     model_config = ConfigDict(populate_by_name=True)
 
     def for_claim(self, claim: str) -> tuple[Answer, ...]:
-        """Return the answers that bear on a claim."""
+        """Return the answers that are about a claim."""
         return tuple(answer for answer in self.answers if answer.claim == claim)
 
     def signed(self) -> Recording:
@@ -238,33 +238,33 @@ def load(path: str | os.PathLike[str]) -> Recording:
     """Read a recording.
 
     Raises:
-        RecordingError: It is no file that can be read, no JSON, of another version of the schema, larger than 4 MB, not as it
-            was written (its digest is another), or holds what no recording may hold.
+        RecordingError: It is not a readable file, is not JSON, has another version of the schema, is larger than 4 MB, was
+            changed after it was written (its digest differs), or contains what no recording may contain.
     """
     name = plain(os.fspath(path))
     try:
         data = json.loads(read_regular(path, limit=_LIMIT))
     except OSError as error:
         raise RecordingError(
-            f"'{name}' cannot be read: {error.strerror or 'it is no file'}.",
+            f"'{name}' cannot be read: {error.strerror or 'it is not a file'}.",
             remedy="Pass a file that `obo-kit verify --output` wrote.",
         ) from None
     except (ValueError, RecursionError):
         raise RecordingError(
-            f"'{name}' is no JSON.", remedy="Pass a file that `obo-kit verify --output` wrote."
+            f"'{name}' is not JSON.", remedy="Pass a file that `obo-kit verify --output` wrote."
         ) from None
     version = data.get("schema") if isinstance(data, dict) else None
     if version != SCHEMA or isinstance(version, bool):
-        told = f"of schema {version}" if isinstance(version, int) else "no recording: it has no 'schema'"
+        kind = f"of schema {version}" if isinstance(version, int) else "not a recording: it has no 'schema'"
         raise RecordingError(
-            f"'{name}' is {told}; this kit reads schema {SCHEMA}.",
+            f"'{name}' is {kind}; this kit reads schema {SCHEMA}.",
             remedy="Record it again with `obo-kit verify --output`, or use the version of the kit that wrote it.",
         )
     recording = _checked(data, name)
     if recording.digest != digest_of(recording):
         raise RecordingError(
-            f"'{name}' is not as it was written: its digest is another.",
-            remedy="Record it again: a recording is not edited by hand.",
+            f"'{name}' was changed after it was written: its digest differs.",
+            remedy="Record it again: a recording must not be edited by hand.",
         )
     return recording
 
@@ -276,19 +276,19 @@ def _checked(data: dict[str, Any], name: str) -> Recording:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise RecordingError(
-            f"'{name}' is no recording of schema {SCHEMA}: {plain(place, 100) or 'it'}: {plain(first['msg'], 200)}.",
-            remedy="Record it again: a recording is not edited by hand.",
+            f"'{name}' is not a recording of schema {SCHEMA}: {plain(place, 100) or 'it'}: {plain(first['msg'], 200)}.",
+            remedy="Record it again: a recording must not be edited by hand.",
         ) from None
 
 
 def dump(recording: Recording, path: str | os.PathLike[str]) -> Recording:
-    """Write a recording, in order and with its digest: all of it or nothing.
+    """Write a recording, in order and with its digest: completely or not at all.
 
     Returns:
         The recording as it was written.
 
     Raises:
-        RecordingError: It cannot be written, or holds what no recording may hold.
+        RecordingError: It cannot be written, or contains what no recording may contain.
     """
     signed = recording.signed()
     _checked(signed.model_dump(mode="json", by_alias=True), plain(os.fspath(path)))
@@ -306,6 +306,6 @@ def dump(recording: Recording, path: str | os.PathLike[str]) -> Recording:
     except OSError as error:
         raise RecordingError(
             f"'{plain(os.fspath(path))}' cannot be written: {error.strerror}.",
-            remedy="Name a file in a folder that is writable.",
+            remedy="Pass a file in a folder that is writable.",
         ) from None
     return signed

@@ -1,4 +1,4 @@
-"""Write into a project's catalogue file what a recording shows: each entry ``observed``, with the day."""
+"""Write what a recording shows into a project's catalogue file: each entry as ``observed``, with the day."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _OR: Final = " or "
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What becomes of one entry.
+    """The change to one entry.
 
     Attributes:
         entry: Its section and key, such as ``routes: GET /api/2.0/serving-endpoints``.
-        what: ``"added"`` to the file; ``"updated"``, which a recording may do with an entry of an older one, or with one that
-            says the same; ``"unchanged"``; ``"kept"``: yours says something else, or a younger recording wrote it; or
-            ``"declared"``: a kind of resource, which declares scopes that do not open the route.
+        what: ``"added"`` to the file. ``"updated"``: the entry is an older recording's, or says the same. ``"unchanged"``.
+            ``"kept"``: your entry says something else, or a later recording wrote it. ``"declared"``: a kind of resource
+            declares scopes that do not open the route.
         before: The scopes that were known, as text; empty for a new entry.
-        after: The scopes that were seen.
+        after: The scopes that were observed.
     """
 
     entry: str
@@ -65,13 +65,13 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueUpdate:
-    """What becomes of a catalogue file.
+    """The change to a catalogue file.
 
     Attributes:
         path: The file.
-        before: Its text; empty where there is no file yet.
-        after: The text that it is to have.
-        changes: Each entry that the recording bears on, those that stay included.
+        before: Its current text; empty if there is no file yet.
+        after: Its new text.
+        changes: Each entry that the recording is about, including those that stay.
     """
 
     path: Path
@@ -81,44 +81,44 @@ class CatalogueUpdate:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to write."""
+        """Return whether the text changes."""
         return self.before != self.after
 
     def diff(self) -> str:
-        """Return the change as a unified diff; empty where there is none."""
+        """Return the change as a unified diff; empty if there is none."""
         before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
         return "".join(difflib.unified_diff(before, after, f"{self.path} (now)", f"{self.path} (as observed)"))
 
     def write(self) -> None:
-        """Put the new text in the place of the old, whole or not at all. PolicyError where that is not possible."""
+        """Replace the old text with the new one, completely or not at all. Raises PolicyError if that is not possible."""
         try:
             write_whole(self.path, self.after)
         except OSError as error:
             raise PolicyError(
                 f"'{plain(str(self.path))}' cannot be written: {error.strerror}.",
-                remedy="Name a file in a folder that is writable.",
+                remedy="Pass a file in a folder that is writable.",
             ) from None
 
 
 def updated_catalogue(file: str | os.PathLike[str], recording: Recording) -> CatalogueUpdate:
-    """Return what a catalogue file must say after a recording. Nothing is written.
+    """Compute a catalogue file's text from a recording. Nothing is written.
 
-    Comments and all other entries stay. An entry that you wrote stays as it is where the workspace showed something else: it
-    is among the changes as ``"kept"``. One that says what was seen becomes ``observed``. One that a recording wrote is the
-    next recording's, unless that is older.
+    Comments and all other entries stay. Your own entry stays as it is if the workspace showed something else; it is among the
+    changes as ``"kept"``. Your own entry that says what was observed becomes ``observed``. An entry that a recording wrote may
+    be changed by the next recording, unless that is older.
 
     Args:
         file: An ``obo_kit_catalogue.yaml``, or the path of a new one.
-        recording: Of a workspace of Databricks.
+        recording: A recording of a Databricks workspace.
 
     Raises:
-        PolicyError: The recording is of a local workspace, so nothing in it was observed; the file is no catalogue file; or
-            ruamel.yaml is not installed.
+        PolicyError: The recording is of a local workspace, so nothing in it was observed; the file is not a catalogue file;
+            or ruamel.yaml is not installed.
     """
     if recording.cloud == "local":
         raise PolicyError(
-            "The recording is of a local workspace, whose answers are the kit's own: it shows nothing of Databricks.",
-            remedy="Record a workspace of Databricks.",
+            "The recording is of a local workspace, whose answers are the kit's own, so it shows nothing about Databricks.",
+            remedy="Record a Databricks workspace.",
         )
     path = Path(file)
     text = _text_of(path)
@@ -157,7 +157,7 @@ def _text_of(path: Path) -> str | None:
 
 
 def _indent(data: Any) -> dict[str, int]:
-    """Return how the file is indented, that of its routes first."""
+    """Return the file's indentation, preferably that of its routes."""
     sections: list[Any] = [data[name] for name in ("routes", "scopes", "kinds", "families") if data.get(name)]
     blocks = [section for section in sections if not section.fa.flow_style()]
     entries: list[Any] = [entry for section in blocks for entry in section.values() if isinstance(entry, dict)]
@@ -172,7 +172,7 @@ def _is_block_list(value: Any) -> bool:
 
 
 def _check_reads(text: str, path: Path) -> None:
-    """Check that the new text is a catalogue file before it takes the place of the old one."""
+    """Check that the new text is a catalogue file before it replaces the old one."""
     if not text:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -187,7 +187,7 @@ def _changes(data: Any, known: Catalogue, recording: Recording) -> Iterator[Chan
             (route for route in known.routes if (route.methods, route.path) == (seen.methods, seen.path)), None
         )
         if not (seen.named or seen.openers):
-            continue  # that some scope is asked for says not which
+            continue  # the refusal does not say which scope is needed
         before = groups_of(route) if route is not None else ()
         groups = corrected(before, seen)
         key = _key_of(data, seen)
@@ -204,13 +204,13 @@ def _changes(data: Any, known: Catalogue, recording: Recording) -> Iterator[Chan
 
 
 def _key_of(data: Any, seen: ObservedRoute) -> str:
-    """Return the key under which a route is written, in whatever order its methods are."""
+    """Return the key under which a route is written, whatever the order of its methods."""
     own = (seen.methods, seen.path)
     return next((key for key in data.get("routes") or () if split_claim(key) == own), seen.key)
 
 
 def _declared(kind: ResourceKind, groups: Groups) -> Iterator[Change]:
-    """Yield what a kind declares that does not open its route. Which target accepts the new scope, a recording cannot say."""
+    """Yield the scopes that a kind declares but that do not open its route. No recording says which target accepts them."""
     for target in TARGETS:
         current = kind.current[target]
         opens = all(any(covers(scope, name) for scope in current for name in group) for group in groups)
@@ -227,7 +227,7 @@ def _may_change(written: Mapping[str, Any], before: Groups, groups: Groups, reco
 
 
 def _named_scopes(data: Any, known: Catalogue, groups: Groups, recording: Recording) -> Iterator[Change]:
-    """Add the scopes that the catalogue does not know: an entry may name known ones only."""
+    """Add the scopes that the catalogue does not know: an entry may only name known ones."""
     for name in dict.fromkeys(name for group in groups for name in group):
         section = _section(data, "scopes")
         if name not in known.scopes and name not in section:
@@ -237,7 +237,7 @@ def _named_scopes(data: Any, known: Catalogue, groups: Groups, recording: Record
 
 def _fields(route: Route | None, groups: Groups, seen: ObservedRoute, recording: Recording) -> dict[str, Any]:
     any_of = groups[0] if len(groups) == 1 else ()
-    # A name that covers another one by its spelling, and was refused, opens the route only if names count as they are.
+    # If a scope that covers another one by its spelling was refused, only the exact names open the route.
     exact = any(covers(scope, name) for scope in seen.shut for name in any_of)
     scopes = {"any_of": [*any_of, *([ALL] if exact and ALL not in {*seen.shut, *any_of} else [])]}
     fields: dict[str, Any] = scopes if any_of else {"all_of": [group[0] for group in groups]}
@@ -249,7 +249,7 @@ def _fields(route: Route | None, groups: Groups, seen: ObservedRoute, recording:
 
 
 def _set_route(data: Any, key: str, fields: Mapping[str, Any]) -> bool:
-    """Write the fields of an entry; return whether that changed any."""
+    """Write the fields of an entry. Return whether any of them changed."""
     section = _section(data, "routes")
     if section.get(key) is None:
         section[key] = _flow(fields)
@@ -271,7 +271,7 @@ def _section(data: Any, name: str) -> Any:
 
 
 def _flow(value: Any) -> Any:
-    """Return a mapping or a list as it is written on one line."""
+    """Return a mapping or a list in the style that is written on one line."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""The decorators and what they make of a tool."""
+"""The decorators, and the tools that they make."""

@@ -1,7 +1,7 @@
-"""Tool objects that already exist, and where their frameworks call them (rule 14).
+"""Adapt tool objects that already exist, at the points where their frameworks call them (rule 14).
 
-What is known of a framework's objects is in `obo_kit.integrations`. A module there is loaded when the first object of its
-framework comes along: by the classes' names, so that no framework is loaded to look for its objects.
+`obo_kit.integrations` knows the frameworks' objects. A module there is loaded when the first object of its framework comes
+along. Objects are recognised by their classes' names, so that no framework is loaded to look for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from obo_kit.tools._spec import CopyFor, ToolObject
 
-    # By shape: the frameworks are extras.
+    # By structure, because the frameworks are extras.
     class _LangChainTool(Protocol):
         @property
         def args_schema(self) -> Any: ...
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
     Decorated: TypeAlias = (
         Callable[..., Any] | _LangChainTool | _AgentsTool | _OpenAITool | _ToolList | _Toolkit | _Server
     )
-    """What the decorators take."""
+    """Everything that the decorators accept."""
 
 __all__: list[str] = []
 
 
 def tool_object(target: object) -> ToolObject | None:
-    """Return a framework's object as the decorators see it; `None` for anything else."""
+    """Return the decorators' view of a framework's object; `None` for anything else."""
     if type(target) is types.FunctionType:
         return None
     for integration, classes in TOOL_OBJECTS.items():
@@ -72,7 +72,7 @@ def attribute(target: Any, name: str, shape: Callable[[Any], Any] = as_it_is) ->
 
 
 def _function(called: Any) -> Callable[..., Any]:
-    """Return a function for an object that is called: decorators tell the kind of a function, and not of an object."""
+    """Return a function for a callable object: decorators detect the kind of a function, but not of an object."""
     if inspect.isroutine(called) or not inspect.iscoroutinefunction(getattr(called, "__call__", None)):  # noqa: B004
         return cast("Callable[..., Any]", called)
 
@@ -86,7 +86,7 @@ _METHODS, _CLASS, _LATER = "__obo_methods__", "__obo_class__", "__obo_later__"
 
 
 class _MethodOfObject:
-    """The method of one object, where it has one of its own; copies of the object have it too."""
+    """A method that one object may have of its own. Copies of the object have it too."""
 
     def __init__(self, name: str, original: Any) -> None:
         self._name = name
@@ -99,7 +99,7 @@ class _MethodOfObject:
 
 
 def method(target: Any, name: str, shape: Callable[[Any], Any] = as_it_is) -> Entry:
-    """Return the entry that is a method of the object's class: the object gets a class of its own, derived from that."""
+    """Return the entry that is a method of the object's class. The object gets a class of its own, derived from that class."""
     fn = vars(target).get(_METHODS, {}).get(name) or getattr(type(target), name)
 
     def install(wrapper: Callable[..., Any]) -> None:
@@ -112,7 +112,7 @@ def method(target: Any, name: str, shape: Callable[[Any], Any] = as_it_is) -> En
 def listing(target: Any, name: str) -> Entry:
     """Return the entry that is a coroutine method which makes tools.
 
-    They are decorated as the object is. A denial leaves none.
+    The tools are decorated like the object. A denial gives an empty list.
     """
     entry = method(target, name, shape=lambda value: value if isinstance(value, list) else [])
     if name in vars(target).get(_METHODS, {}):
@@ -131,7 +131,7 @@ def listing(target: Any, name: str) -> Entry:
 
 
 def on_copy(fn: Callable[..., Any], copy_for: CopyFor) -> Callable[..., Any]:
-    """Call a method on the copy of its object that belongs to the session in force."""
+    """Call a method on the copy of its object that belongs to the current session."""
 
     def copy_of(target: Any) -> Any:
         session = current_session()
@@ -161,25 +161,25 @@ def methods_of(target: object) -> dict[str, Any]:
 
 
 def without_methods(target: Any) -> dict[str, Any]:
-    """Take from a copy of an object the methods that the object has of its own; return what it has besides."""
+    """Remove the object's own methods from a copy of it, and return the copy's other attributes."""
     rest: dict[str, Any] = vars(target)
     rest.pop(_METHODS, None)
     return rest
 
 
 def decorate_later(target: Any, decorate: Callable[[Any], Any]) -> None:
-    """Decorate the tools too that an object makes later."""
+    """Also decorate the tools that an object makes later."""
     object.__setattr__(target, _LATER, (*vars(target).get(_LATER, ()), decorate))
 
 
 def _class_with(kind: Any, name: str) -> Any:
-    """Return a class that looks for a method on the object first; made once for each class."""
+    """Return a class that looks for a method on the object first. It is made once for each class."""
     derived = vars(kind).get(_CLASS)
     if derived is None:
         derived = type(kind)(kind.__name__, (kind,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
         setattr(derived, _CLASS, derived)
         setattr(kind, _CLASS, derived)
     if not isinstance(vars(derived).get(name), _MethodOfObject):
-        # Not in the class's body, where pydantic would take it for a field.
+        # Set it after the class body, in which pydantic would take it for a field.
         setattr(derived, name, _MethodOfObject(name, getattr(kind, name)))
     return derived

@@ -1,4 +1,4 @@
-"""`available_tools`: the tools of one request, built for its user. What is denied is left out, and reported."""
+"""`available_tools`: build the tools of one request for its user. Denied tools are left out and reported."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ __all__ = ["AvailableTools", "available_tools", "available_tools_async"]
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 OnOutage: TypeAlias = Literal["raise", "leave_out"]
-_SECONDS = 10.0  # as long as an outage takes to be known (rule 11)
+_SECONDS = 10.0  # as long as it takes to notice an outage (rule 11)
 _NO_ANSWER = "This tool is not answering at the moment."
 
 
 class AvailableTools(list[Any]):
-    """The tools that a user may use, in the order of their factories: a list, which knows what is not in it.
+    """The tools that a user may use, in the order of their factories. This list also knows what is missing from it.
 
     Attributes:
-        denials: What was denied, in the order of the factories. A denial's ``tool`` is the name of the factory.
+        denials: The denials, in the order of the factories. A denial's ``tool`` is the name of the factory.
         outages: The names of the factories that were left out because they did not answer.
     """
 
@@ -50,17 +50,17 @@ class AvailableTools(list[Any]):
 
     @property
     def note(self) -> str:
-        """Return what was left out and why, in one line for the system prompt; empty where nothing was.
+        """Return what was left out and why, in one line for the system prompt; empty if nothing was.
 
-        It says nothing but the names of the factories and each denial's ``user_message``.
+        It contains only the names of the factories and each denial's ``user_message``.
         """
         reasons: dict[str, list[str]] = {}
         for denial in self.denials:
             reasons.setdefault(" ".join(denial.user_message.split()), []).append(denial.tool or "")
         if self.outages:
             reasons[_NO_ANSWER] = list(self.outages)
-        said = [f"{', '.join(_spoken(names))}: {reason}" for reason, names in reasons.items()]
-        return " ".join(("Some tools are not available to this user.", *said)) if said else ""
+        sentences = [f"{', '.join(_spoken(names))}: {reason}" for reason, names in reasons.items()]
+        return " ".join(("Some tools are not available to this user.", *sentences)) if sentences else ""
 
 
 def _spoken(names: Sequence[str]) -> list[str]:
@@ -81,7 +81,7 @@ class _Built:
 
 
 def _arguments(factory: Callable[..., Any], session: UserSession) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return a factory's client: none where the kit injects it, else the one it asks for."""
+    """Return a factory's client: none if the kit injects it, else the one that it asks for."""
     spec = spec_of(factory)
     if spec is not None and spec.injection is not None:
         return (), {}
@@ -111,7 +111,7 @@ def _name_of(factory: Any) -> str:
 
 @contextlib.contextmanager
 def _building(factory: Callable[..., Any], session: UserSession) -> Iterator[_Built]:
-    """Note what becomes of a factory. In a context of its own: what is set here ends with it."""
+    """Record the outcome of a factory, in a context of its own: variables that it sets end with it."""
     FRAME.set(Frame(session, None))
     built = _Built(name=_name_of(factory))
     try:
@@ -136,7 +136,7 @@ def _called(factory: Callable[..., Any], session: UserSession) -> Any:
 def _is_outage(error: BaseException) -> bool:
     if is_passing(error) or isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return True
-    call = current_call()  # the Agents SDK keeps no cause
+    call = current_call()  # the Agents SDK does not keep the cause
     unsaid = is_a(error, classes.AGENTS_ERROR) or tells_nothing(error)
     return unsaid and call is not None and bool(call.evidence.outages)
 
@@ -170,37 +170,37 @@ def _late(factory: Any, timeout: float | None) -> _Built:
 def _check(factories: Sequence[Any], timeout: float | None, on_outage: str) -> None:
     for factory in factories:
         if not callable(factory):
-            raise TypeError(f"available_tools takes functions that build tools, and a {type(factory).__name__} is none")
+            raise TypeError(f"available_tools takes functions that build tools, not a {type(factory).__name__}")
     if timeout is not None and not timeout > 0:
-        raise ValueError(f"available_tools(timeout=…) is a number of seconds above 0, or None; not {timeout!r}")
+        raise ValueError(f"available_tools(timeout=…) takes a number of seconds above 0, or None; not {timeout!r}")
     if on_outage not in ("raise", "leave_out"):
-        raise ValueError(f"available_tools(on_outage=…) is 'raise' or 'leave_out', not {on_outage!r}")
+        raise ValueError(f"available_tools(on_outage=…) takes 'raise' or 'leave_out', not {on_outage!r}")
 
 
 def available_tools(
     *factories: Callable[..., Any], timeout: float | None = _SECONDS, on_outage: OnOutage = "raise"
 ) -> AvailableTools:
-    """Build the tools that this user may use.
+    """Build the tools that this user may use. Call it inside each request.
 
-    Each factory takes the user's client (a ``WorkspaceClient``, or what its first parameter is annotated with) and returns
-    a tool or several. They run at the same time, each in a thread of its own that carries the session; the order of the
-    tools is that of the factories. The denied ones are left out, and reported on the session and on the result, whose
-    ``note`` tells the model of them. Call it inside each request.
+    Each factory takes the user's client (a ``WorkspaceClient``, or the type that its first parameter is annotated with) and
+    returns a tool or several. The factories run at the same time, each in a thread of its own that carries the session. The
+    tools come in the order of the factories. Denied tools are left out, and reported on the session and on the result, whose
+    ``note`` tells the model about them.
 
     Args:
         factories: Functions that build tools.
-        timeout: How long a factory may take, in seconds; ``None`` for as long as it likes. One that takes longer counts as
-            an outage; its thread is left behind, and its clients end with the session.
-        on_outage: What to do where a factory does not answer in time, or fails for a reason that passes (429, 503, no
-            connection). An outage is not a denial: by default it is raised. With ``"leave_out"`` the agent goes on without
-            those tools. A bug is raised in either case.
+        timeout: The time limit of each factory, in seconds; ``None`` for no limit. A factory that takes longer counts as an
+            outage. Its thread is abandoned, and its clients end with the session.
+        on_outage: What to do if a factory does not answer in time, or fails for a passing reason (429, 503, no connection).
+            An outage is not a denial: by default it is raised. With ``"leave_out"``, the agent goes on without those tools.
+            A bug is raised in either case.
 
     Raises:
         NoUserIdentityError: There is no user to act for.
-        NoUserSessionError: Outside of any session, where an entry point is declared.
+        NoUserSessionError: No session is open, and an entry point is declared.
         TimeoutError: A factory took too long, and ``on_outage`` is ``"raise"``.
-        TypeError: A factory cannot be called.
-        ValueError: ``timeout`` or ``on_outage`` is none of the above.
+        TypeError: A factory is not callable.
+        ValueError: ``timeout`` or ``on_outage`` has another value.
     """
     _check(factories, timeout, on_outage)
     session, owned = session_for_tool("available_tools")
@@ -228,7 +228,7 @@ def _in_threads(factories: Sequence[Callable[..., Any]], session: UserSession, t
 
 
 def _in_a_thread(call: Callable[..., T], *args: Any) -> futures.Future[T]:
-    """Call a function in a thread that has this one's context. No pool's: nothing waits for one that hangs."""
+    """Call a function in a new thread with this one's context. It is not a pool's thread: nothing waits for one that hangs."""
     result: futures.Future[T] = futures.Future()
 
     def run() -> None:
@@ -245,14 +245,12 @@ def _in_a_thread(call: Callable[..., T], *args: Any) -> futures.Future[T]:
 async def available_tools_async(
     *factories: Callable[..., Any], timeout: float | None = _SECONDS, on_outage: OnOutage = "raise"
 ) -> AvailableTools:
-    """Build the tools with factories that are coroutines, such as those that list the tools of MCP servers.
+    """Build the tools with factories that are coroutine functions, such as those that list the tools of MCP servers.
 
-    As `available_tools` does for others.
+    It works as `available_tools` does. The factories run at the same time, each in a task of its own. The task is cancelled
+    if it takes too long, or if another one fails. A plain function runs in a thread, as in `available_tools`.
 
-    They run at the same time, each in a task of its own that is cancelled where it takes too long, or where another one
-    fails. A factory that is no coroutine function runs in a thread, as it does in `available_tools`.
-
-    An MCP server of the Agents SDK is to be closed in the task that connected it: connect it in yours, with
+    An MCP server of the Agents SDK must be closed in the task that connected it. Connect it in your own task, with
     ``async with optional_tool(server):``.
 
     Args:
@@ -262,10 +260,10 @@ async def available_tools_async(
 
     Raises:
         NoUserIdentityError: There is no user to act for.
-        NoUserSessionError: Outside of any session, where an entry point is declared.
+        NoUserSessionError: No session is open, and an entry point is declared.
         TimeoutError: A factory took too long, and ``on_outage`` is ``"raise"``.
-        TypeError: A factory cannot be called.
-        ValueError: ``timeout`` or ``on_outage`` is none of the above.
+        TypeError: A factory is not callable.
+        ValueError: ``timeout`` or ``on_outage`` has another value.
     """
     _check(factories, timeout, on_outage)
     session, owned = session_for_tool("available_tools")
@@ -284,13 +282,13 @@ async def available_tools_async(
     try:
         if building:
             await asyncio.wait(building, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
-        # Of those that have failed the first is raised, rather than one that was not awaited any longer.
+        # Raise the first real failure, rather than that of a task that was no longer awaited.
         made = {number: task.result() for number, task in enumerate(building) if task.done()}
         return _gathered(
             [made.get(number) or _late(factory, timeout) for number, factory in enumerate(factories)], on_outage
         )
     finally:
-        # None outlives the call, whatever became of the others.
+        # No task outlives the call, whatever became of the others.
         for task in building:
             task.cancel()
         await asyncio.gather(*building, return_exceptions=True)

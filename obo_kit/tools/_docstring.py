@@ -1,4 +1,4 @@
-"""Take parameters out of a docstring: Google, NumPy and Sphinx style."""
+"""Remove parameters from a docstring in Google, NumPy or Sphinx style."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _patterns(name: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[s
 
 
 class Docstring:
-    """A docstring (Google, NumPy or Sphinx style) by its lines, each with its text and its indent."""
+    """A docstring (Google, NumPy or Sphinx style) as lines, each with its text and its indent."""
 
     def __init__(self, doc: str) -> None:
         self.lines = doc.split("\n")
@@ -31,7 +31,7 @@ class Docstring:
         self.indents = [len(line) - len(line.lstrip()) for line in self.lines]
 
     def without(self, name: str) -> str:
-        """Return it without a parameter's entries, and without the head of a section that held nothing else."""
+        """Return it without a parameter's entries, and without the heading of a section that contained nothing else."""
         google, numpy, sphinx = _patterns(name)
         dropped: set[int] = set()
         for number, text in enumerate(self.texts):
@@ -48,7 +48,7 @@ class Docstring:
         return number + 1 < len(self.texts) and _UNDERLINE.fullmatch(self.texts[number + 1]) is not None
 
     def _entries(self, head: int, underlined: bool, pattern: re.Pattern[str]) -> set[int]:
-        """Return the lines of a section's entries that match; with the section's head, where there are no others."""
+        """Return the lines of a section's matching entries; with the section's heading, if there are no other entries."""
         body = head + 1 + underlined
         end = self._end_of_section(head, body, underlined)
         filled = [number for number in range(body, end) if self.texts[number]]
@@ -59,7 +59,7 @@ class Docstring:
         return {*range(head, end)} if dropped and dropped.issuperset(filled) else dropped
 
     def _end_of_section(self, head: int, body: int, underlined: bool) -> int:
-        """Return where a section ends: NumPy's at the next underlined head, Google's where the indent is back."""
+        """Return where a section ends: NumPy's at the next underlined heading, Google's where the indent ends."""
         for number in range(body, len(self.lines)):
             if not self.texts[number]:
                 continue

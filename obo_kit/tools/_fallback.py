@@ -1,4 +1,4 @@
-"""What a tool answers with in place of a denial, and how the denial is reported."""
+"""Answer in place of a denial, and report the denial."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _SOMEBODY_S_MISTAKE = frozenset({DenialReason.MISSING_SCOPE, DenialReason.NO_IDE
 
 
 class _Forgiven(frozenset[DenialReason]):
-    """Reasons that ``help()`` shows in words."""
+    """A set of reasons that ``help()`` shows in words."""
 
     def __repr__(self) -> str:
         return "<all reasons but POLICY>"
 
 
 FORGIVEN: frozenset[DenialReason] = _Forgiven(frozenset(DenialReason) - {DenialReason.POLICY})
-"""What `optional_tool` forgives by default: a refusal of whoever asks is for an admin to hear of."""
+"""The reasons that `optional_tool` forgives by default. An admin should hear of a refusal of every caller."""
 UNSET: Any = Default("<the denial's user_message>")
-_MOST_ALIKE = 10  # tools that are made anew for each request do not fill the log
+_MOST_ALIKE = 10  # a limit, so that tools that are made anew for each request do not fill the log
 _reported: Counter[tuple[str | None, DenialReason, tuple[str, ...]]] = Counter()
 
 
 def report(denial: Denial, session: UserSession | None, reported: set[Any] | None = None) -> None:
-    """Write one line in the log, at the level of whose mistake it is (rule 18), and one entry on the session.
+    """Write one line in the log, at a level that depends on who can fix it (rule 18), and one entry on the session.
 
     Args:
         denial: The denial.
         session: The session that it happened in.
-        reported: What was said of this tool already; `None` for a block, of which a mistake is said once per name.
+        reported: The denials of this tool that were already reported; `None` for a block, which reports once per name.
     """
     if session is not None:
         session.note_denial(denial)
@@ -67,7 +67,7 @@ def check_fallback(value: Any) -> None:
     """
     if callable(value) and inspect.iscoroutinefunction(value):
         raise TypeError(
-            "optional_tool(fallback=…) takes a value or a plain function, and this is a coroutine function. "
+            "optional_tool(fallback=…) takes a value or a plain function, not a coroutine function. "
             "Fix: write it as a plain function of the denial."
         )
     if value is UNSET or callable(value):
@@ -77,7 +77,7 @@ def check_fallback(value: Any) -> None:
     except Exception as error:
         raise TypeError(
             f"optional_tool(fallback=…): {type(value).__name__} cannot be copied ({type(error).__name__}), and one object "
-            "for all users would carry things from one to the next. Fix: pass a function that makes it: "
+            "for all users would carry data from one to the next. Fix: pass a function that makes it: "
             "fallback=lambda denial: …"
         ) from None
 
@@ -92,7 +92,7 @@ class Fallback:
     reported: set[Any] = field(default_factory=set, compare=False)
 
     def leave(self, denial: Denial, session: UserSession | None) -> None:
-        """Report a denial that is not forgiven, where an admin has to hear of it."""
+        """Report a denial that is not forgiven, if an admin has to hear of it."""
         if denial.reason is DenialReason.POLICY:
             report(denial, session, self.reported)
 
@@ -103,5 +103,5 @@ class Fallback:
             return denial.user_message
         if callable(self.value):
             return self.value(denial)
-        # One of its own for each caller: an object that all share would carry things from one user to the next.
+        # Each caller gets a copy: a shared object would carry data from one user to the next.
         return copy.deepcopy(self.value)

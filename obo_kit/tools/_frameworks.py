@@ -1,4 +1,4 @@
-"""Find the framework that calls a tool, and give it a denial in its own terms (rule 19)."""
+"""Find the framework that calls a tool, and answer a denial in that framework's own form (rule 19)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__: list[str] = []
 def answer_framework(
     value: Any, fn: Any, args: tuple[Any, ...], is_this: Callable[[Any], bool], error: Callable[[], Exception]
 ) -> Any:
-    """Give what a denied tool answers with to the framework that called it.
+    """Pass a denied tool's answer to the framework that called it.
 
-    A text becomes the framework's own error, where it has one; any other value is the tool's result, as the author chose it.
+    Text becomes the framework's own error, if it has one. Any other value is the tool's result, as the author chose it.
 
     Args:
-        value: What the tool would return.
+        value: The value that the tool would return.
         fn: The author's function.
-        args: What the tool was called with.
-        is_this: Whether a thing is the tool, as a framework holds it.
-        error: The denial as an exception, where the result is typed and a framework without an error checks it.
+        args: The arguments that the tool was called with.
+        is_this: Whether an object is the tool, as a framework holds it.
+        error: The denial as an exception, for a framework without an error of its own that checks the result's type.
 
     Raises:
-        Exception: The framework's own, with the text as its message.
+        Exception: The framework's own error, with the text as its message.
     """
     calling = _outside()
     caller = caller_of(calling, args, is_this) or _server_above_a_thread(calling, fn, is_this)
@@ -44,8 +44,8 @@ def _server_above_a_thread(
 ) -> tuple[str, Any] | None:
     """Return the MCP server that runs the tool in a thread of its own (`mcp` 2).
 
-    The stack of a thread ends there, and no context variable tells: only a server that has a name in the function's own
-    module is looked at.
+    The thread's stack ends there, and no context variable tells. So only servers that have a name in the function's own
+    module are examined.
     """
     if calling is None or not str(calling.f_globals.get("__name__")).startswith("anyio."):
         return None

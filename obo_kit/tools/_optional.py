@@ -1,4 +1,4 @@
-"""`optional_tool`: tools that step aside, with a reason, when the user may not use them."""
+"""`optional_tool`: tools that step aside, with a reason, if the user may not use them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ F = TypeVar("F", bound="Decorated")
 
 
 class Attempt:
-    """What became of an optional block: ``attempt.denial``, and true where nothing was denied."""
+    """The outcome of an optional block: ``attempt.denial``. It is true if nothing was denied."""
 
     __slots__ = ("_call", "_name", "_on", "_token", "_watch", "denial")
     _call: ToolCall
@@ -54,17 +54,17 @@ class Attempt:
         return f"<Attempt {self._name!r}: {self.denial.reason.value if self.denial else 'nothing denied'}>"
 
     def enter(self) -> None:
-        """Begin to note refusals."""
+        """Begin to record refusals."""
         frame = FRAME.get()
         outer = frame.call if frame is not None else None
-        # Inside a tool: part of that tool's call, as narrow as it, and evidence for it where the block does not forgive.
+        # A block inside a tool is part of the tool's call: as narrow as it, and evidence for it if the block does not forgive.
         self._call = ToolCall(self._name, outer.declared if outer is not None else None, outer)
         self._watch = self._call.observer = watch(self._call)
         self._token = FRAME.set(Frame(frame.session if frame is not None else None, self._call))
 
     def exit(self, error: BaseException | None) -> bool:
-        """Say whether the error is forgiven."""
-        # Left in another context than it was entered in, as a stream may: there is nothing of ours to take back here.
+        """Return whether the error is forgiven."""
+        # A stream may leave the block in another context than it entered it in. Then there is nothing to reset.
         with contextlib.suppress(ValueError):
             FRAME.reset(self._token)
         session, denial, watched = open_session(UserSession), None, self._watch
@@ -83,10 +83,10 @@ class Attempt:
 
 
 class OptionalScope(Scope[Attempt, bool]):
-    """What ``optional_tool(…)`` returns: a decorator, and a context manager (sync and async)."""
+    """Returned by ``optional_tool(…)``: a decorator, and a sync and async context manager."""
 
     __slots__ = ("_fallback", "_label", "_name", "_on", "_retry")
-    in_use = "this block is in use: write `with optional_tool('name'):` where it is needed"
+    in_use = "this block is already in use: write `with optional_tool('name'):` at each place"
 
     def __init__(
         self, name: str | None, fallback: Any, on: AbstractSet[DenialReason], retry: Retry | None, label: str | None
@@ -97,7 +97,7 @@ class OptionalScope(Scope[Attempt, bool]):
         ):
             raise TypeError("optional_tool(on=…) takes a set of DenialReason")
         if not on:
-            raise TypeError("optional_tool(on=…) is empty: it would forgive nothing")
+            raise TypeError("optional_tool(on=…) is empty, so it would forgive nothing")
         check_fallback(fallback)
         if label is not None and (not isinstance(label, str) or not label.strip()):
             raise TypeError("optional_tool(name=…) takes the tool's name")
@@ -108,13 +108,13 @@ class OptionalScope(Scope[Attempt, bool]):
         self._retry = retry
 
     def begin(self, block: FrameType) -> tuple[Attempt, Callable[[BaseException | None], bool]]:
-        """Begin to note refusals."""
+        """Begin to record refusals."""
         if self._fallback is not UNSET:
-            raise TypeError("optional_tool(fallback=…) is a decorator; a block has no value to replace")
+            raise TypeError("optional_tool(fallback=…) is a decorator: a block has no value to replace")
         if self._retry is not None:
-            raise TypeError("optional_tool(retry=…) is a decorator; a block cannot be run again")
+            raise TypeError("optional_tool(retry=…) is a decorator: a block cannot run again")
         if self._label is not None:
-            raise TypeError("optional_tool(name=…) is a decorator; a block is named by optional_tool('name')")
+            raise TypeError("optional_tool(name=…) is a decorator: name a block with optional_tool('name')")
         attempt = Attempt(self._name or "optional block", self._on)
         attempt.enter()
         return attempt, attempt.exit
@@ -128,7 +128,7 @@ class OptionalScope(Scope[Attempt, bool]):
 
         def change(spec: ToolSpec) -> ToolSpec:
             if spec.fallback is not None:
-                raise TypeError(f"@optional_tool stands twice on {spec.name}()")
+                raise TypeError(f"@optional_tool is applied twice to {spec.name}()")
             fallback = Fallback(value=self._fallback, on=self._on, retry=self._retry)
             return spec.having(fallback=fallback, label=self._label)
 
@@ -161,34 +161,35 @@ def optional_tool(
 ) -> Any:
     """Turn a denial, and nothing else, into a fallback.
 
-    As decorator: a denied tool returns the fallback; a denied stream ends with it, after what was already sent. As context
-    manager it replaces ``try``/``except`` around building a tool::
+    As a decorator: a denied tool returns the fallback. A denied stream ends with it, after the items that were already sent.
+    As a context manager, it replaces ``try``/``except`` around code that builds a tool::
 
         with optional_tool("docs") as attempt:
             tools.append(VectorSearchRetrieverTool(index_name=…, workspace_client=session.client))
         if attempt.denial: ...
 
-    Bugs, bad arguments, rate limits and outages are raised as they came. What was denied is on ``session.denials`` and in
-    the log: at INFO; at ERROR, once per tool, where it is the deployer's or an
-    admin's to mend (``MISSING_SCOPE``, ``NO_IDENTITY``, ``POLICY``).
+    Bugs, bad arguments, rate limits and outages are raised unchanged. Denials are on ``session.denials`` and in the log: at
+    INFO; or at ERROR, once per tool, if the deployer or an admin must fix it (``MISSING_SCOPE``, ``NO_IDENTITY``,
+    ``POLICY``).
 
     Args:
-        target: The function, where it is used without arguments; or the name of the block.
+        target: The function, if the decorator takes no arguments; or the name of the block.
         name: The tool's name in the log, in denials and for frameworks, for tools that are made in a loop. By default the
             framework's name, or the function's ``__name__`` when it is called.
-        fallback: The value to return, of which each call gets a copy of its own, or a function that makes it of the
-            `Denial`. Without one the tool returns ``denial.user_message``.
-        on: The reasons to forgive; by default all but ``POLICY``, which refuses whoever asks and is an admin's to mend.
-        retry: Try again where an attempt failed for a reason that passes (429, 503, no connection, no answer in time), as
-            the kit's clients saw it on the wire. ``True``: 3 attempts; or how many; in either case none that would end
-            more than 10 seconds after the first began. Or a ``tenacity.Retrying`` with its own ``stop`` and ``wait``;
-            its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured up to 60 seconds; where it asks
-            for more there is no further attempt. Never: a denial, a stream that has given an item, an attempt in which a
-            request went out that may have had an effect, or one that failed where the kit's clients do not reach.
-        idempotent: Running the tool twice does no harm: repeat it also where it wrote, or used other clients.
+        fallback: The value to return, of which each call gets its own copy, or a function that makes it from the `Denial`.
+            Without one, the tool returns ``denial.user_message``.
+        on: The reasons to forgive; by default all but ``POLICY``, which refuses every caller and which only an admin can fix.
+        retry: Whether to try again after a passing failure (429, 503, no connection, no answer in time) that the kit's
+            clients saw on the wire. ``True`` makes up to 3 attempts; an int sets the number of attempts. In both cases, no
+            attempt begins that would end more than 10 seconds after the first one began. Or pass a ``tenacity.Retrying``
+            with its own ``stop`` and ``wait``; its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured
+            up to 60 seconds; if it asks for more, there is no further attempt. These are
+            never repeated: a denial, a stream that has given an item, an attempt that sent a request which may have had an
+            effect, and a failure outside of the kit's clients.
+        idempotent: Whether running the tool twice does no harm. It is then repeated even if it wrote, or used other clients.
 
     Raises:
-        TypeError: At decoration: the arguments do not go together, the fallback cannot be copied, or the target is no
+        TypeError: At decoration: the arguments do not go together, the fallback cannot be copied, or the target is not a
             function.
         ValueError: At decoration: ``retry`` is fewer than 2 attempts, or would never end.
     """

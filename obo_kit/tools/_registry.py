@@ -1,4 +1,4 @@
-"""The registry of what tools declare, which policies are collected from."""
+"""The registry of tools' declarations, from which policies are collected."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Declaration:
     Attributes:
         tool: The tool's qualified name; empty for system resources.
         module: The module that declares it.
-        requirements: What the tool declares.
+        requirements: The tool's requirements.
         system: Resources reached with system authorization.
-        place: The file and the line where it is declared.
-        name: What the tool is called where that is not its function's name: tools that a loop makes have names of their own.
+        place: The file and the line of the declaration.
+        name: The tool's name if it is not its function's name: tools that a loop makes have names of their own.
     """
 
     tool: str
@@ -50,14 +50,14 @@ class _Registry:
         self._tools: dict[tuple[str, str], tuple[types.CodeType | None, list[Declaration]]] = {}
         self._system: list[Declaration] = []
         self.places: set[tuple[str, int]] = set()
-        """Where something was declared, by file and line."""
+        """The places of all declarations: file and line."""
 
     def add_tool(self, declaration: Declaration, code: types.CodeType | None) -> None:
         place = declaration.module, declaration.tool
         with self._lock:
             earlier, declared = self._tools.get(place, (code, []))
-            # A notebook cell that is run again defines its tool anew, from new code. What is made inside a function shares
-            # its name with others that count as well.
+            # A notebook cell that runs again defines its tool anew, from new code. Tools that are made inside a function share
+            # a name with others that also count.
             if earlier is not code and "<" not in declaration.tool:
                 declared = []
             if declaration not in declared:
@@ -79,7 +79,7 @@ REGISTRY = _Registry()
 
 
 def requirement(item: object, allow_unknown: bool) -> Requirement:
-    """Make a requirement of a scope or a resource, as `requires_scopes` takes them.
+    """Build a requirement from a scope or a resource, as `requires_scopes` takes them.
 
     Raises:
         UnknownScopeError: The catalogue does not know the scope.
@@ -98,20 +98,20 @@ def requirement(item: object, allow_unknown: bool) -> Requirement:
 
 
 def is_resource(thing: object) -> bool:
-    """Return whether a thing is an MLflow resource."""
+    """Return whether an object is an MLflow resource."""
     resources = sys.modules.get("mlflow.models.resources")
     return resources is not None and isinstance(thing, resources.Resource)
 
 
 def require_resource(resource: object) -> None:
-    """Refuse what is no MLflow resource.
+    """Refuse an object that is not an MLflow resource.
 
     Raises:
-        PolicyError: It is none.
+        PolicyError: It is not an MLflow resource.
     """
     if not is_resource(resource):
         raise PolicyError(
-            f"A system resource is an MLflow resource, not a {type(resource).__name__}.",
+            f"A system resource must be an MLflow resource, not a {type(resource).__name__}.",
             remedy="Use the classes of mlflow.models.resources, such as DatabricksServingEndpoint('…').",
         )
 

@@ -30,23 +30,24 @@ R = TypeVar("R", bound="DatabricksResource")
 def requires_scopes(*scopes_or_resources: str | DatabricksResource, allow_unknown: bool = False) -> Callable[[F], F]:
     """Declare what a tool needs to act for the user.
 
-    The declaration is registered, so that the agent's policy holds it; checked before each call against what the user's
-    token says of itself; and the tool's client is narrowed to it. Also for a function that is handed its client.
+    The declaration has three effects. It is registered, so that the agent's policy contains it. It is compared, before each
+    call, with the scopes that the user's token states. And the tool's client is narrowed to it. It also works for a function
+    that receives its client as an argument.
 
     Args:
         scopes_or_resources: Scopes, in the spelling of either target, or MLflow resources
             (``mlflow.models.resources.Databricks…``), which imply their scopes.
-        allow_unknown: Take scopes that the catalogue does not know. They are declared as written.
+        allow_unknown: Whether to accept scopes that the catalogue does not know. They are declared as written.
 
     Raises:
-        UnknownScopeError: At decoration: the catalogue does not know a scope; the error names the nearest.
+        UnknownScopeError: At decoration: the catalogue does not know a scope. The error names the nearest one.
         PolicyError: At decoration: nothing is declared, or something that is neither a scope nor a resource.
         MissingScopeError: At the call: the user's token lacks scopes.
     """
     if not scopes_or_resources:
         raise PolicyError(
             "requires_scopes() declares nothing.",
-            remedy="Name the scopes or resources that the tool needs, or leave the decorator out.",
+            remedy="Name the scopes or resources that the tool needs, or remove the decorator.",
         )
     return declaring([requirement(item, allow_unknown) for item in scopes_or_resources], sys._getframe(1))
 
@@ -55,8 +56,8 @@ def declaring(needed: Sequence[Requirement], caller: types.FrameType) -> Callabl
     """Return a decorator that declares what a tool needs.
 
     Args:
-        needed: What it needs.
-        caller: Where the author declares it.
+        needed: The requirements.
+        caller: The frame of the author's declaration.
     """
     place, caller_s = _place(caller), str(caller.f_globals.get("__name__", ""))
 
@@ -72,11 +73,11 @@ def declaring(needed: Sequence[Requirement], caller: types.FrameType) -> Callabl
 
 
 def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0), name: str | None = None) -> Declaration:
-    """Return what a tool declares, for the policy. It declares something.
+    """Return a tool's declaration for the policy. The tool must declare something.
 
     Args:
         spec: The tool.
-        place: Where it is declared.
+        place: The file and the line of the declaration.
         name: The name that a framework calls it by.
     """
     assert spec.requirements is not None
@@ -92,10 +93,9 @@ def declaration_of(spec: ToolSpec, place: tuple[str, int] = ("", 0), name: str |
 
 
 def _declaring_module(spec: ToolSpec, caller: str) -> str:
-    """Return the function's own module, for the decorator may come from a helper.
+    """Return the function's own module, because the decorator may come from a helper.
 
-    The caller's, where what is decorated is a framework's object or somebody else's function: the package that it is from
-    declares nothing.
+    Return the caller's module for a framework's object or another package's function: that package declares nothing.
     """
     own = getattr(spec.fn, "__module__", None) or ""
     if spec.owner is not None or own.partition(".")[0] in sys.stdlib_module_names:
@@ -110,13 +110,13 @@ def system_resources(*resources: R) -> tuple[R, ...]:
         resources: MLflow resources (``mlflow.models.resources.Databricks…``).
 
     Returns:
-        The resources, as given.
+        The same resources.
 
     Raises:
-        PolicyError: Nothing is declared, or something that is no resource.
+        PolicyError: Nothing is declared, or something that is not a resource.
     """
     if not resources:
-        raise PolicyError("system_resources() declares nothing.", remedy="Name the resources, or leave the call out.")
+        raise PolicyError("system_resources() declares nothing.", remedy="Name the resources, or remove the call.")
     for resource in resources:
         require_resource(resource)
     caller = sys._getframe(1)

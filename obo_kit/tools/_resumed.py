@@ -1,6 +1,6 @@
-"""A tool that was interrupted in one user's request, and is resumed in another's (LangGraph's ``interrupt``).
+"""Check a tool that was interrupted in one user's request and is resumed in another's (LangGraph's ``interrupt``).
 
-It begins anew then, with the arguments that a model chose for the first user and the rights of the second.
+It then starts again, with the arguments that a model chose for the first user and the rights of the second.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 _MOST = 4096
 INTERRUPTED: dict[tuple[str, ...], UserIdentity] = {}
-"""Whose request a step was interrupted in, by step and tool; without a credential. The oldest go."""
+"""The user of the request that a step was interrupted in, by step and tool, without a credential. The oldest are dropped."""
 
 
 def note_interrupt(error: BaseException, tool: str, session: UserSession | None) -> None:
-    """Keep whose tool it is, where an error interrupts it for a person to decide."""
+    """Remember whose tool it is, if an error interrupts it so that a person can decide."""
     identity = session._lease.identity if session is not None else None
     if identity is None or not is_a(error, classes.GRAPH_INTERRUPT) or (step := graph_step()) is None:
         return
@@ -40,7 +40,7 @@ def note_interrupt(error: BaseException, tool: str, session: UserSession | None)
 
 
 def check_resumed(tool: str, session: UserSession) -> None:
-    """Refuse, or say in the log, that a tool goes on as another user than the one that it was interrupted for.
+    """Refuse, or log, that a tool goes on as another user than the one that it was interrupted for.
 
     Raises:
         IdentityMismatchError: It does, and ``OBO_KIT_RESUME`` is ``refuse``.
@@ -63,7 +63,7 @@ def check_resumed(tool: str, session: UserSession) -> None:
     if refuses:
         raise IdentityMismatchError(
             f"{what}, so it was not run.",
-            remedy="Let the user who began resume it: make session.cache_key a part of the thread_id. Without "
-            "OBO_KIT_RESUME=refuse it runs as the user who resumes it.",
+            remedy="Let the user who began resume it: make session.cache_key a part of the thread_id. To let it run as the "
+            "user who resumes it, unset OBO_KIT_RESUME.",
         )
-    logger.warning("%s: it runs as the latter. OBO_KIT_RESUME=refuse refuses that.", what)
+    logger.warning("%s: it runs as the latter. Set OBO_KIT_RESUME=refuse to refuse that.", what)

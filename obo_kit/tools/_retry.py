@@ -1,4 +1,4 @@
-"""Another attempt, where the last one failed for a reason that passes (rule 19)."""
+"""Try a tool again if the last attempt failed for a passing reason (rule 19)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Retry:
 
 
 def retry_of(retry: object, *, idempotent: bool) -> Retry | None:
-    """Read what an author asked for.
+    """Read the author's ``retry=``.
 
     Raises:
-        TypeError: It is none of the things that ``retry=`` takes.
+        TypeError: It is none of the values that ``retry=`` takes.
         ValueError: It would never end.
     """
     if retry is False:
         if idempotent:
-            raise TypeError("optional_tool(idempotent=True) goes with retry=…: nothing is repeated without it")
+            raise TypeError("optional_tool(idempotent=True) needs retry=…: nothing is repeated without it")
         return None
     import tenacity
 
@@ -56,7 +56,9 @@ def retry_of(retry: object, *, idempotent: bool) -> Retry | None:
         retry = _ATTEMPTS
     if isinstance(retry, int):
         if retry < 2:
-            raise ValueError(f"optional_tool(retry={retry}) is a number of attempts, the first included: 2 or more")
+            raise ValueError(
+                f"optional_tool(retry={retry}) must be a number of attempts, the first included: 2 or more"
+            )
         stop = tenacity.stop_after_attempt(retry) | tenacity.stop_after_delay(_SECONDS)
         wait = tenacity.wait_random_exponential(multiplier=0.5, max=4)
         retry = tenacity.Retrying(stop=stop, wait=wait)
@@ -84,7 +86,7 @@ class _Attempts:
         self._mark()
 
     def __iter__(self) -> Iterator[tuple[Seconds, tenacity.AttemptManager]]:
-        """Yield as many as the policy allows, then raise what the last one failed with."""
+        """Yield as many attempts as the policy allows, then raise the last one's failure."""
         attempts = self._retry.policy.copy(
             retry=self._retries,
             wait=self._wait,
@@ -106,7 +108,7 @@ class _Attempts:
         return self._may_repeat(_error_of(state)) and bool(self._retry.policy.retry(state))
 
     def _wait(self, state: tenacity.RetryCallState) -> Seconds:
-        """Return how long to wait. A policy that draws lots is asked once for each attempt."""
+        """Return how long to wait. A policy with random waits is asked only once for each attempt."""
         seconds = self._waits.get(state.attempt_number)
         if seconds is None:
             seconds = max(float(self._retry.policy.wait(state)), self._stated_by(_error_of(state)))
@@ -114,9 +116,9 @@ class _Attempts:
         return seconds
 
     def _stops(self, state: tenacity.RetryCallState) -> bool:
-        """Ask the policy about the moment at which the next attempt ends, should it last as long as this one did."""
+        """Ask the policy about the moment at which the next attempt would end, if it lasts as long as this one."""
         error = _error_of(state)
-        # A tool that raises TryAgain is not asked `_retries`.
+        # tenacity does not call `_retries` for a tool that raises TryAgain.
         if not self._may_repeat(error) or self._stated_by(error) > _LONGEST_WAIT:
             return True
         now, seconds = time.monotonic(), self._wait(state)
@@ -138,7 +140,7 @@ class _Attempts:
             return True
         if self._call.evidence.effects != self._effects:
             return False
-        # What the kit's clients did not see may have had any effect, but for the request that the exception names.
+        # A request that the kit's clients did not see may have had an effect, unless the exception names it as a read.
         return bool(self._new_outages()) or _only_read(error)
 
     def _go_on(self, state: tenacity.RetryCallState) -> None:
@@ -165,8 +167,10 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
 
 
 def is_passing(error: BaseException | None, depth: int = 0) -> bool:
-    """Check whether an exception tells of a failure that passes: too many requests, no service, no connection, no answer in
-    time. A group does where all of it does."""
+    """Check whether an exception is a passing failure: too many requests, no service, no connection, no answer in time.
+
+    A group is one if all of its exceptions are.
+    """
     if error is None or depth > MAX_DEPTH:
         return False
     if is_a(error, *_PASSING):
@@ -193,7 +197,7 @@ _LASTING_ERRORS = (*classes.REQUESTS_LASTING, classes.HTTPX_LASTING)
 
 
 def _only_read(error: BaseException | None, depth: int = 0) -> bool:
-    """Check whether the requests that an exception tells of, of whichever client, have no effect."""
+    """Check whether the requests that an exception names, of whichever client, have no effect."""
     if error is None or depth > MAX_DEPTH:
         return False
     method = method_of(error)
@@ -206,7 +210,7 @@ def _only_read(error: BaseException | None, depth: int = 0) -> bool:
 
 
 def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
-    """Return how long the platform asked to wait, as an exception tells it."""
+    """Return the wait that the platform asked for, as an exception states it."""
     if error is None or depth > MAX_DEPTH:
         return 0.0
     stated = getattr(error, "retry_after_secs", None)
@@ -220,7 +224,7 @@ def _stated_wait(error: BaseException | None, depth: int = 0) -> Seconds:
 
 
 def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
-    """Say in the log, and on the exception, what a tool had tried when it failed for want of an answer."""
+    """Report what a tool had tried when it failed without an answer, in the log and on the exception."""
     outages = call.evidence.outages
     if not outages or not is_passing(error):
         return
@@ -228,7 +232,7 @@ def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
         f"{call.tool}: {call.attempts} attempt{'s' * (call.attempts > 1)}, {len(outages)} failed requests; the last "
     )
     tried += f"was {outages[-1].method} {outages[-1].path}: {outages[-1].what}"
-    if call.outer is None:  # a tool that this one is called by tells it again
+    if call.outer is None:  # a tool that calls this one would report it again
         logger.warning("%s", tried)
     add_note = getattr(error, "add_note", None)  # since Python 3.11
     if add_note is not None:
@@ -236,7 +240,7 @@ def tell_what_was_tried(call: ToolCall, error: BaseException) -> None:
 
 
 def retrying(fn: Callable[..., Any], retry: Retry) -> Callable[..., Any]:
-    """Call a function again where its last attempt allows. What it gives back is of the kind that the function gives.
+    """Call a function again if its last attempt allows it. The result is of the kind that the function returns.
 
     It runs inside the frame of the tool's call. A stream is tried again until it has given its first item.
     """
@@ -293,7 +297,7 @@ def _stream(open_: _Open, retry: Retry) -> Generator[Any, Any, Any]:
 
 
 class _Begun(Generator[Any, Any, Any]):
-    """A generator whose first item was taken already, and is given first."""
+    """A generator whose first item was already taken, and comes first again."""
 
     def __init__(self, first: Any, steps: Generator[Any, Any, Any]) -> None:
         self._first = [first]

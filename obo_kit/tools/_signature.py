@@ -18,7 +18,7 @@ from obo_kit.tools._spec import Injection, Reading, Slot
 
 __all__: list[str] = []
 
-# Recognised by name: importing the classes would cost seconds, and an annotation may be a string that cannot be evaluated.
+# Recognised by name: importing the classes would take seconds, and an annotation may be text that cannot be evaluated.
 _KNOWN = frozenset({*CLIENT_TYPES, "UserSession"})
 _DEFAULT_PARAMETER = "client"
 _DEFAULT_TYPE = "WorkspaceClient"
@@ -33,7 +33,7 @@ def plain(fn: Any) -> Any:
 
 
 def read(fn: Any) -> Reading:
-    """Read a function's annotations, evaluated as far as they can be, and its signature with these."""
+    """Read a function's annotations, evaluated as far as possible, and its signature with these annotations."""
     function = plain(fn) if isinstance(fn, functools.partial) else fn
     space = getattr(function, "__globals__", {})
     local = function.__code__.co_freevars if isinstance(function, types.FunctionType) else ()
@@ -42,14 +42,14 @@ def read(fn: Any) -> Reading:
         hint = annotation
         if isinstance(annotation, str) and annotation not in local:
             hint = space.get(annotation, _BUILTINS.get(annotation))
-        # Most are classes, or the name of one: the rest goes the long way.
+        # Most are classes, or the name of one. Only the others need a full evaluation.
         hints[name] = hint if type(hint) is type else evaluated(annotation, function)
     return Reading(fn=fn, hints=hints, signature=_signature(fn, hints))
 
 
 def _signature(fn: Any, hints: dict[str, Any]) -> inspect.Signature:
     if type(fn) is types.FunctionType and not fn.__dict__:
-        # A copy that has the evaluated annotations: the parameters are made once.
+        # Use a copy that has the evaluated annotations, so that the parameters are made only once.
         copied = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
         copied.__kwdefaults__, copied.__annotations__ = fn.__kwdefaults__, hints
         return inspect.signature(copied, follow_wrapped=False)
@@ -57,7 +57,7 @@ def _signature(fn: Any, hints: dict[str, Any]) -> inspect.Signature:
     function, parameters = plain(fn), signature.parameters.values()
     for parameter in parameters:
         if parameter.name not in hints and parameter.annotation is not parameter.empty:
-            hints[parameter.name] = evaluated(parameter.annotation, function)  # of a signature that somebody set
+            hints[parameter.name] = evaluated(parameter.annotation, function)  # of a signature that was set by hand
     return signature.replace(
         parameters=[
             parameter.replace(annotation=hints.get(parameter.name, parameter.empty)) for parameter in parameters
@@ -67,7 +67,7 @@ def _signature(fn: Any, hints: dict[str, Any]) -> inspect.Signature:
 
 
 def evaluated(annotation: Any, fn: Any) -> Any:
-    """Evaluate one annotation of a function; one that cannot be stays as it is, and fails where it would have anyway."""
+    """Evaluate one annotation of a function. One that cannot be evaluated stays as it is, and fails where it would anyway."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
     holder: Any = SimpleNamespace(__annotations__={"it": annotation})
@@ -79,7 +79,7 @@ def evaluated(annotation: Any, fn: Any) -> Any:
 
 
 def client_type_of(annotation: Any, fn: Any) -> str | None:
-    """Return the name of the client type that an annotation asks for, if it does."""
+    """Return the name of the client type that an annotation asks for; `None` if it asks for none."""
     return _type_of(evaluated(annotation, fn))
 
 
@@ -114,7 +114,7 @@ def _type_in_text(text: str) -> str | None:
 def _type_in_tree(tree: ast.expr) -> str | None:
     if isinstance(tree, (ast.Name, ast.Attribute)):
         names = ast.unparse(tree).split(".")
-        # Many packages have a Connection: as a mere text, it must say whose it is.
+        # Many packages have a Connection, so the text must say which one it is.
         unclear = names[-1] == "Connection" and "sql" not in names[:-1]
         return names[-1] if names[-1] in _KNOWN and not unclear else None
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
@@ -163,12 +163,12 @@ def _wanted_by_name(reading: Reading) -> dict[str, str]:
     if parameter is None:
         raise TypeError(
             f"@with_user_client found no client parameter in {reading.name}(): annotate one with a client type "
-            f"({', '.join(sorted(_KNOWN))}), name it 'client', or say which with param=…"
+            f"({', '.join(sorted(_KNOWN))}), name it 'client', or pass its name as param=…"
         )
     if parameter.annotation not in (parameter.empty, Any, object):
         raise TypeError(
             f"@with_user_client does not know the type of the parameter 'client' of {reading.name}(): annotate it with "
-            f"{_DEFAULT_TYPE}, or say which parameter is meant with param=…"
+            f"{_DEFAULT_TYPE}, or pass the name of the intended parameter as param=…"
         )
     return {_DEFAULT_PARAMETER: _DEFAULT_TYPE}
 

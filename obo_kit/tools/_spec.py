@@ -1,4 +1,4 @@
-"""Records of a tool: what each decorator adds to it, and the framework's object that it belongs to."""
+"""Records of a tool: the part that each decorator adds, and the framework's object that the tool belongs to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 SPEC_ATTRIBUTE = "__obo_tool__"
-"""Where a tool's wrapper keeps its spec. Foreign wrappers copy it, as they copy all attributes of what they wrap."""
+"""The attribute in which a tool's wrapper keeps its spec. Foreign wrappers copy it with all other attributes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class Slot:
     name: str
     client_type: str
     index: int | None  # among the positional parameters; None for a keyword-only one
-    defaults: tuple[Any, ...] = ()  # of the parameters before it, where it cannot be passed by name
+    defaults: tuple[Any, ...] = ()  # of the parameters before it, if it cannot be passed by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +41,10 @@ class Injection:
     names: frozenset[str]
 
     def refuse_supplied(self, tool: str, kwargs: dict[str, Any]) -> None:
-        """Refuse a value for an injected parameter from the caller: the caller may be a model.
+        """Refuse a caller's value for an injected parameter: the caller may be a model.
 
         Raises:
-            TypeError: One was supplied.
+            TypeError: The caller passed one.
         """
         for name in self.names:
             if name in kwargs:
@@ -53,7 +53,7 @@ class Injection:
     def place(
         self, session: UserSession, call: ToolCall | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Put the clients where the function expects them, however the others were passed."""
+        """Insert the clients where the function expects them, however the other arguments were passed."""
         for slot in self.slots:
             client = session.get_named(slot.client_type, call)
             unsaid = slot.defaults[len(args) :]
@@ -78,7 +78,7 @@ class Requirement:
     """A scope, or a resource that implies its scopes. Exactly one of the two.
 
     Attributes:
-        scope: As the author wrote it.
+        scope: The scope as the author wrote it.
         resource: An MLflow ``DatabricksResource``.
         kind: The resource's entry in the catalogue.
     """
@@ -89,7 +89,7 @@ class Requirement:
 
     @functools.cached_property
     def spellings(self) -> tuple[tuple[str, ...], ...]:
-        """Return groups of scopes; any one group, held in full, is enough."""
+        """Return groups of scopes. A token that has all of any one group has enough."""
         if self.scope is not None:
             return ((self.scope,),)
         assert self.kind is not None
@@ -103,7 +103,7 @@ class Requirement:
 
     @functools.cached_property
     def sufficient(self) -> tuple[tuple[str, ...], ...]:
-        """Return the groups that leave nothing to be inferred; another spelling counts only where it covers the current one."""
+        """Return the groups that are surely enough. Another spelling counts only if it covers the current one."""
         if self.kind is None:
             return self.spellings
         named = {
@@ -120,7 +120,7 @@ class Requirement:
         )
 
     def missing(self, held: frozenset[str]) -> tuple[str, ...]:
-        """Return the scopes that a token lacks; empty where it holds them, or where that cannot be told."""
+        """Return the scopes that a token lacks; empty if it has them, or if that is unknown."""
         fallen_short: tuple[str, ...] | None = None
         for group in self.spellings:
             verdicts = {scope: verdict(held, scope) for scope in group}
@@ -133,13 +133,13 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """What one tool declares."""
+    """Everything that one tool declares."""
 
     items: tuple[Requirement, ...]
     module: str = ""
-    """The module that declares it."""
+    """The module of the declaration."""
     spellings: frozenset[str] = field(init=False)
-    """Every spelling of every declared scope: what a client is narrowed to (rule 23)."""
+    """Every spelling of every declared scope. A client is narrowed to these (rule 23)."""
     resources: tuple[tuple[ResourceKind, str], ...] = field(init=False)
     """The declared resources: kind and name."""
     scopes: tuple[str, ...] = field(init=False)
@@ -163,10 +163,10 @@ class Requirements:
         object.__setattr__(self, "scopes", tuple(sorted(scopes)))
 
     def check(self, tool: str, identity: UserIdentity) -> None:
-        """Compare the token with the declaration, before anything is sent.
+        """Compare the token with the declaration before anything is sent.
 
         Raises:
-            MissingScopeError: The token says what it holds, and scopes are missing: all of them are named.
+            MissingScopeError: The token states its scopes, and some are missing. The error names all of them.
         """
         held = identity.scopes
         if held is None:
@@ -174,7 +174,7 @@ class Requirements:
         missing = self._verdicts.get(held)
         if missing is None:
             missing = tuple(sorted({scope for item in self.items for scope in item.missing(held)}))
-            if len(self._verdicts) < 256:  # as many as there are sets of scopes, not of users
+            if len(self._verdicts) < 256:  # one entry per set of scopes, not per user
                 self._verdicts[held] = missing
         if missing:
             raise MissingScopeError(
@@ -188,7 +188,7 @@ def _deploy_remedy(source: str) -> str:
     if source == "apps":
         return (
             "Add the scopes to the app's user_api_scopes (obo_kit.app_config), stop and start the app, and let the user "
-            "consent anew."
+            "consent again."
         )
     return "Log the model again with obo_kit.log_model, which declares them, and deploy the new version."
 
@@ -203,9 +203,9 @@ class Entry:
     """One function that a framework calls on an object.
 
     Attributes:
-        fn: What it calls now.
-        install: Puts another function in its place, on this object alone.
-        shape: Shapes an answer in place of a denial for the framework. It may raise the framework's own error.
+        fn: The function that it calls now.
+        install: Replaces that function on this object only.
+        shape: Converts an answer in place of a denial to the framework's form. It may raise the framework's own error.
     """
 
     fn: Callable[..., Any]
@@ -218,24 +218,25 @@ def _nothing(spec: ToolSpec) -> None:
 
 
 CopyFor = Callable[[Any, "UserSession"], Any]
-"""Copies an object for one session: as it is, with the session's client in place of its own."""
+"""Copies an object for one session: unchanged, but with the session's client in place of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolObject:
-    """A framework's object, as the decorators see it.
+    """The decorators' view of a framework's object.
 
     Attributes:
         target: The object.
-        name: What the model calls it.
-        entries: What the framework calls on it.
-        items: The tools that it holds: each is decorated too.
-        makes_tools: Whether it makes tools later: they are decorated too.
-        takes_clients: Whether its functions can be given a client that its schema does not show.
-        copy_for: Copies it for a session, where it holds a client itself.
-        needs_session: Whether it keeps a session's client from one call to the next, so that a session of one call is none.
-        instead: What to do where neither gives it the user's client.
-        finish: Called once its functions are decorated: tells the object what else it has to know of it.
+        name: The name that the model calls it by.
+        entries: The functions that the framework calls on it.
+        items: The tools that it holds. Each is decorated too.
+        makes_tools: Whether it makes tools later. They are decorated too.
+        takes_clients: Whether its functions can receive a client that its schema does not show.
+        copy_for: Copies it for a session, if it holds a client itself.
+        needs_session: Whether it keeps a session's client from one call to the next, so that a session of one call is not
+            enough.
+        instead: What to do if neither way gives it the user's client.
+        finish: Called once its functions are decorated. It tells the object what else it needs to know.
     """
 
     target: Any
@@ -252,11 +253,11 @@ class ToolObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a function's annotations say, read once for all decorators.
+    """A function's annotations, read once for all decorators.
 
     Attributes:
         fn: The function.
-        hints: Its annotations, evaluated as far as they can be.
+        hints: Its annotations, evaluated as far as possible.
         signature: Its signature, with these annotations.
         hidden: The parameters that the signature does not show.
     """
@@ -272,7 +273,7 @@ class Reading:
         return str(getattr(self.fn, "__name__", repr(self.fn)))
 
     def without(self, hidden: frozenset[str]) -> Reading:
-        """Return what it says of the other parameters."""
+        """Return the reading of the other parameters."""
         if not hidden:
             return self
         hints, parameters = dict(self.hints), dict(self.signature.parameters)
@@ -292,22 +293,22 @@ class ToolSpec:
     injection: Injection | None = None
     requirements: Requirements | None = None
     fallback: Fallback | None = None
-    below: ToolSpec | None = None  # the same tool's spec, where a foreign decorator stands between the kit's
-    owner: ToolObject | None = None  # what it is a function of, where a framework's object was decorated
-    shape: Callable[[Any], Any] | None = None  # the owner's: shapes an answer in place of a denial for the framework
+    below: ToolSpec | None = None  # the same tool's spec, if a foreign decorator is between the kit's decorators
+    owner: ToolObject | None = None  # the framework's object that it is a function of, if one was decorated
+    shape: Callable[[Any], Any] | None = None  # the owner's: converts an answer in place of a denial
     label: str | None = None  # the name that `optional_tool` gives it
-    reading: Reading | None = None  # of the function that the first of the decorators was put on
+    reading: Reading | None = None  # of the function that the first decorator was put on
     wrappers: list[Any] = field(init=False, default_factory=list)
 
     def having(self, **parts: Any) -> ToolSpec:
-        """Return the tool with these parts in place of its own, and without wrappers: `dataclasses.replace`, in one call."""
+        """Return the tool with these parts replaced, and without wrappers: `dataclasses.replace`, in one call."""
         spec = object.__new__(ToolSpec)
         vars(spec).update(vars(self), **parts, wrappers=[])
         return spec
 
     @property
     def called(self) -> str:
-        """Return the tool's name at this moment: tools that a loop makes are named after they are decorated."""
+        """Return the tool's current name: tools that a loop makes get their names after they are decorated."""
         if self.label is not None or self.owner is not None or not self.wrappers:
             return self.label or self.name
         return str(getattr(self.wrappers[0], "__name__", self.name))
@@ -316,13 +317,13 @@ class ToolSpec:
 def spec_of(target: object) -> ToolSpec | None:
     """Return the spec of a tool; `None` for a function that the kit did not wrap itself.
 
-    A foreign wrapper copies the attributes of what it wraps, this one among them.
+    A foreign wrapper copies the attributes of the function that it wraps, including this one.
     """
     spec = getattr(target, SPEC_ATTRIBUTE, None)
     return spec if isinstance(spec, ToolSpec) and spec.wrappers[0] is target else None
 
 
 def inner_spec_of(target: object) -> ToolSpec | None:
-    """Return the spec of a tool, also below foreign wrappers that keep the attributes of what they wrap."""
+    """Return the spec of a tool, also below foreign wrappers that keep the attributes of the wrapped function."""
     spec = getattr(target, SPEC_ATTRIBUTE, None)
     return spec if isinstance(spec, ToolSpec) else None

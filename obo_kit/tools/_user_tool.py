@@ -29,7 +29,7 @@ F = TypeVar("F", bound="Decorated | list[Any]")
 
 
 class UserToolDecorator(Protocol):
-    """What ``user_tool(…)`` returns."""
+    """Returned by ``user_tool(…)``."""
 
     @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Callable[P, R]: ...
@@ -66,7 +66,7 @@ def user_tool(
     idempotent: bool = False,
     allow_unknown: bool = False,
 ) -> Any:
-    """Make a tool the user's: ``@optional_tool``, ``@requires_scopes`` and ``@with_user_client`` in one call.
+    """Make a tool act for the user: ``@optional_tool``, ``@requires_scopes`` and ``@with_user_client`` in one call.
 
     ::
 
@@ -76,9 +76,8 @@ def user_tool(
         search_faq = user_tool(VectorSearchRetrieverTool(index_name="main.support.faq"))
         tools = user_tool([search_faq, search_contracts])
 
-    A tool object that names what it reaches declares that by itself, where you name nothing: the index of a
-    ``VectorSearchRetrieverTool``, the address of an MCP server or toolkit. A function declares what you name, and is not
-    narrowed where you name nothing.
+    If you name nothing, a tool object declares what it reaches: a ``VectorSearchRetrieverTool`` its index, an MCP server or
+    toolkit its address. A function declares only what you name, and is not narrowed if you name nothing.
 
     Args:
         scopes_or_resources: What the tool needs, as for `requires_scopes`; or the function, the tool object or the list of

@@ -1,4 +1,4 @@
-"""`with_user_client`: gives the code the user's client, and hides it from whoever reads the signature (rules 12 and 13)."""
+"""`with_user_client`: pass the user's client to the code, and hide it from its signature (rules 12 and 13)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obo_kit.tools._adapters import Decorated
     from obo_kit.tools._spec import ToolSpec
 
-    # By shape: these clients come without types, so that naming their classes would tell a type checker nothing.
+    # By structure: these clients have no types, so naming their classes would tell a type checker nothing.
     class _SearchClient(Protocol):
         def get_index(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -60,7 +60,7 @@ class _Injected:
 
 
 INJECTED: Any = _Injected()
-"""A default for a client that does not come first, so that type checkers let callers leave it out::
+"""A default for a client that is not the first parameter, so that type checkers let callers omit it::
 
     @with_user_client
     def ask_sales(question: str, *, client: WorkspaceClient = INJECTED) -> str: ...
@@ -69,19 +69,19 @@ _NO_PARAMETER = Injection(slots=(), names=frozenset())
 
 
 class ClientScope(Scope["WorkspaceClient", None]):
-    """What ``with_user_client()`` returns: a decorator, and a context manager (sync and async)."""
+    """Returned by ``with_user_client()``: a decorator, and a sync and async context manager."""
 
     __slots__ = ("_param",)
-    in_use = "this block is in use: write `with with_user_client() as client:` where it is needed"
+    in_use = "this block is already in use: write `with with_user_client() as client:` at each place"
 
     def __init__(self, param: str | None) -> None:
         super().__init__()
         self._param = param
 
     def begin(self, block: FrameType) -> tuple[WorkspaceClient, Callable[[BaseException | None], None]]:
-        """Take the session's client, or that of a session of the block's own."""
+        """Return the session's client, or the client of a session that the block opens."""
         if self._param is not None:
-            raise TypeError("with_user_client(param=…) is a decorator; the context manager takes no param")
+            raise TypeError("with_user_client(param=…) is a decorator: the context manager takes no param")
         session, owned = session_for_tool("with_user_client block")
 
         def leave(_: BaseException | None) -> None:
@@ -108,11 +108,11 @@ class ClientScope(Scope["WorkspaceClient", None]):
 def _decorated(target: Any, param: str | None) -> Any:
     def change(spec: ToolSpec) -> ToolSpec:
         if spec.injection is not None:
-            raise TypeError(f"@with_user_client stands twice on {spec.name}()")
+            raise TypeError(f"@with_user_client is applied twice to {spec.name}()")
         if spec.owner is not None and spec.owner.copy_for is not None:
             if param is not None:
                 raise TypeError(
-                    f"with_user_client(param=…): the tool '{spec.name}' has a client, and no parameter for one"
+                    f"with_user_client(param=…): the tool '{spec.name}' holds a client, and has no parameter for one"
                 )
             return spec.having(fn=on_copy(spec.fn, spec.owner.copy_for), injection=_NO_PARAMETER)
         reading = read(spec.fn)
@@ -133,27 +133,27 @@ def with_user_client(*, param: str | None = ...) -> ClientScope: ...
 def with_user_client(target: Any = None, /, *, param: str | None = None) -> Any:
     """Give a function the client of the user who asks.
 
-    As decorator it fills every parameter annotated with a client type it knows (``WorkspaceClient``,
-    ``VectorSearchClient`` or ``AISearchClient``, ``DatabricksOpenAI``, ``AsyncDatabricksOpenAI``, ``UserSession``), else
-    the parameter named ``client``, and removes them from the signature, the annotations and the docstring: no schema made
-    of the function shows them, and a value supplied for one is refused. Put the client first, which is what type checkers
-    can express. As context manager: ``with with_user_client() as client:``.
+    As a decorator, it fills every parameter that is annotated with a client type it knows (``WorkspaceClient``,
+    ``VectorSearchClient`` or ``AISearchClient``, ``DatabricksOpenAI``, ``AsyncDatabricksOpenAI``, ``UserSession``), else the
+    parameter named ``client``. It removes them from the signature, the annotations and the docstring: no schema made from
+    the function shows them, and a caller's value for one is refused. Put the client first: only that can be expressed to
+    type checkers. As a context manager: ``with with_user_client() as client:``.
 
-    A tool object that holds a client itself is decorated in its place: the retriever tools of ``databricks_langchain`` and
-    ``databricks_openai``, ``McpServerToolkit``, ``DatabricksMultiServerMCPClient``, ``McpServer``. In each session one with
-    the user's client stands for it, as it is at the session's first call; its own client is not used for a call any more.
+    A tool object that holds a client itself is decorated in place: the retriever tools of ``databricks_langchain`` and
+    ``databricks_openai``, ``McpServerToolkit``, ``DatabricksMultiServerMCPClient``, ``McpServer``. In each session, a copy
+    with the user's client takes its place, made at the session's first call. Its own client is no longer used for calls.
 
-    The client lives as long as the session, and is the same for every tool of a request. Outside of any session each call
+    The client lives as long as the session, and is the same for every tool of a request. Outside of any session, each call
     has a session of its own, unless the process declares an entry point with ``@user_session`` (rule 7).
 
     Args:
-        target: The function or tool object, where it is used without arguments.
-        param: The parameter to fill, where neither its annotation nor its name says so.
+        target: The function or tool object, if the decorator takes no arguments.
+        param: The parameter to fill, if neither its annotation nor its name tells.
 
     Raises:
-        TypeError: At decoration: there is nothing to fill, or the target is no function and holds no client. At the call: the
-            caller supplied a value for the client.
+        TypeError: At decoration: there is nothing to fill, or the target is not a function and holds no client. At the call:
+            the caller passed a value for the client.
         NoUserIdentityError: At the call: there is no user to act for.
-        NoUserSessionError: At the call: outside of any session, where an entry point is declared.
+        NoUserSessionError: At the call: no session is open, and an entry point is declared.
     """
     return ClientScope(param) if target is None else _decorated(target, param)

@@ -1,7 +1,7 @@
-"""One wrapper per tool, whatever the order of the decorators (rules 12 and 13).
+"""Build one wrapper per tool, whatever the order of the decorators (rules 12 and 13).
 
-Each decorator adds its part to the tool's `ToolSpec`, and the wrapper is built anew over the author's own function. What
-then happens in a call is written once, in `_ToolRun`: fallback outermost, then the requirement, then the client.
+Each decorator adds its part to the tool's `ToolSpec`, and the wrapper is built anew over the author's own function. `_ToolRun`
+is the one place that says what happens in a call: fallback outermost, then the requirement, then the client.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _CACHED = type(functools.cache(len))
 
 
 def _function(target: Any, decorator: str) -> Callable[..., Any]:
-    """Return a function that a decorator can stand on.
+    """Return a function that a decorator can be put on.
 
     Raises:
-        TypeError: The target is none.
+        TypeError: The target is not a function.
     """
     if isinstance(target, _CACHED):
         raise TypeError(
-            f"@{decorator} stands above a cache, which would keep one user's answers for the next. Fix: leave it out, or "
+            f"@{decorator} is above a cache, which would keep one user's answers for the next. Fix: remove the cache, or "
             "cache below the tool, in a function that takes current_session().cache_key"
         )
     if not is_function(target):
@@ -77,15 +77,15 @@ def amend(target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -
 def _amended(
     target: Any, decorator: str, change: Callable[[ToolSpec], ToolSpec], **settings: Any
 ) -> tuple[ToolSpec, Any, ToolSpec | None]:
-    """Return a tool's spec with one decorator's part, the function that it was so far, and the spec it had so far."""
+    """Return a tool's spec with one decorator's part, its function so far, and its spec so far."""
     refuse_registered(target, decorator)
     below = inner_spec_of(target)
     if below is not None and below.wrappers[0] is target:
-        # Tools that a loop makes are named once they are decorated.
+        # Tools that a loop makes get their names after they are decorated.
         spec = below if below.name == target.__name__ else below.having(name=target.__name__)
     else:
         fn = target if type(target) is types.FunctionType else _function(target, decorator)
-        # What is declared below a foreign decorator holds above it too.
+        # Declarations below a foreign decorator also apply above it.
         spec = (
             ToolSpec(fn=fn, name=_name_of(fn))
             if below is None
@@ -95,13 +95,13 @@ def _amended(
 
 
 def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec], ToolSpec]) -> Any:
-    """Decorate a framework's object in its place: every function that the framework calls on it (rule 14)."""
+    """Decorate a framework's object in place: every function that the framework calls on it (rule 14)."""
     gives_client = decorator == "with_user_client"
     if gives_client and not owner.takes_clients and owner.copy_for is None:
         raise TypeError(
             f"@with_user_client cannot give a client to '{owner.name}', {_described(owner.target)}: {owner.instead}"
         )
-    # All of them are looked at before any is put in place: an object is never left half decorated.
+    # Check all of them before any is replaced, so that no object is left half decorated.
     amended = [
         _amended(entry.fn, decorator, change, name=owner.name, owner=owner, shape=entry.shape)
         for entry in owner.entries
@@ -111,14 +111,14 @@ def _amend_object(owner: ToolObject, decorator: str, change: Callable[[ToolSpec]
     for entry, (spec, previous, below) in zip(owner.entries, amended, strict=True):
         entry.install(_wrapped(spec, previous, below))
         owner.finish(spec)
-    if owner.makes_tools and not gives_client:  # what it makes has the client of what made it
+    if owner.makes_tools and not gives_client:  # tools that it makes already have its client
         decorate_later(owner.target, lambda item: amend(item, decorator, change))
     session = open_session(UserSession)
     return owner.target if session is None else session.adopt(owner.target)
 
 
 def acts_as_user(target: object) -> bool:
-    """Check whether an object that holds a client was decorated to act with the user's in its place."""
+    """Check whether an object that holds a client was decorated to act with the user's client instead."""
     specs = [inner_spec_of(method) for method in methods_of(target).values()]
     return any(
         spec.injection is not None and spec.owner is not None and spec.owner.copy_for is not None
@@ -135,7 +135,7 @@ def _wrapped(spec: ToolSpec, previous: Any, below: ToolSpec | None) -> Any:
     injection, fallback = spec.injection, spec.fallback
     retry = fallback.retry if fallback is not None else None
     wrapper = bound(spec.fn, functools.partial(_ToolRun, spec), retrying(spec.fn, retry) if retry is not None else None)
-    # From the wrapper below and not from the author's function: its name or docstring may have been set since.
+    # Copy from the wrapper below, not from the author's function: its name or docstring may have been set since.
     source = plain(previous) if isinstance(previous, functools.partial) else previous
     functools.update_wrapper(wrapper, source)
     if spec.label is not None:
@@ -146,9 +146,9 @@ def _wrapped(spec: ToolSpec, previous: Any, below: ToolSpec | None) -> Any:
     reading = spec.reading
     if reading is None or reading.fn is not spec.fn or reading.hidden != hidden:
         reading = read(spec.fn).without(hidden)
-        object.__setattr__(spec, "reading", reading)  # it is the spec's own: nobody else has it yet
+        object.__setattr__(spec, "reading", reading)  # the spec is new: nobody else has it yet
     public: Any = wrapper
-    # Evaluated, because frameworks evaluate what is left as text in this module's globals.
+    # Evaluated, because frameworks would evaluate text in this module's globals.
     public.__annotations__ = dict(reading.hints)
     public.__signature__ = reading.signature
     if injection is not None and source.__doc__ and (below is None or below.injection is not injection):
@@ -160,7 +160,7 @@ _NOTHING_HIDDEN: frozenset[str] = frozenset()
 
 
 class _Call(ToolCall):
-    """A tool's call, which knows the spec that it is for."""
+    """A tool's call that knows its spec."""
 
     __slots__ = ("spec",)
 
@@ -189,7 +189,7 @@ class _ToolRun(Run):
         self._owned = False
         self._call: ToolCall | None = None
         self._watch: Watch | None = None
-        self._left = False  # to the run around it
+        self._left = False  # whether the denial was left to the run around it
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         self._args = args
@@ -218,7 +218,7 @@ class _ToolRun(Run):
         if requirements is not None:
             requirements.check(call.tool, session.identity)
         if injection is not None:
-            token = FRAME.set(self.frame)  # a SQL connection is opened for the tool: it says what the tool declares
+            token = FRAME.set(self.frame)  # opening a SQL connection needs the tool's declaration
             try:
                 return injection.place(session, call, args, kwargs)
             finally:
@@ -241,7 +241,7 @@ class _ToolRun(Run):
         return RERAISE
 
     def interrupted(self, error: BaseException) -> None:
-        if not isinstance(error, GeneratorExit):  # who has had enough of a stream was not refused
+        if not isinstance(error, GeneratorExit):  # closing a stream early is not a refusal
             self._record(None, error)
 
     def inspect(self, value: Any) -> Any:
@@ -250,7 +250,7 @@ class _ToolRun(Run):
         fallback = self._spec.fallback
         if fallback is None or self._left:
             return value
-        if isinstance(value, BaseException):  # it was returned, and not raised
+        if isinstance(value, BaseException):  # it was returned, not raised
             return value
         denial = explain_in(value, self._call, self._session)
         if denial is None:
@@ -268,7 +268,7 @@ class _ToolRun(Run):
                 return self._spec.shape(value)
             return answer_framework(value, self._spec.fn, self._args, self._is_called, denial.error)
         except Exception as answer:
-            setattr(answer, _ANSWER, id(self._call))  # not to be explained again on its way out
+            setattr(answer, _ANSWER, id(self._call))  # so that it is not explained again on its way out
             raise
 
     def _is_called(self, thing: Any) -> bool:

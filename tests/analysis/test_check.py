@@ -322,7 +322,7 @@ def test_a_missing_declaration_is_written_and_nothing_else_changes(tmp_path, cas
     path.write_bytes(before.encode(encoding))
     done = run(path, "--fix", "--ignore", "OBO302")
     assert path.read_bytes().decode(encoding) == after
-    assert (done.exit_code, f"Mended {path}" in done.stderr) == (0, True), done.output
+    assert (done.exit_code, f"Fixed {path}" in done.stderr) == (0, True), done.output
     again = run(path, "--fix", "--ignore", "OBO302")
     assert (again.exit_code, again.stderr, path.read_bytes().decode(encoding)) == (0, "", after)
 

@@ -135,6 +135,6 @@ def test_a_developer_is_warned(workspace, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "obo_kit"), user_session():
         assert ask("q", None) == "carol"
         assert ask("r", None) == "carol"
-    assert [record.getMessage()[:29] for record in caplog.records if "cachetools" in record.getMessage()] == [
-        "For any user but a developer "
+    assert [record.getMessage()[:24] for record in caplog.records if "cachetools" in record.getMessage()] == [
+        "This is refused for any "
     ]

@@ -122,7 +122,7 @@ def test_a_tool_is_narrowed_to_what_it_declares(workspace, monkeypatch):
     def narrow(connection: Connection) -> None:
         raise AssertionError
 
-    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError, match="outside the scopes it declares"):
+    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError, match="outside the scopes that it declares"):
         narrow()
     assert len(workspace.log) == 0
 
@@ -141,7 +141,7 @@ def test_a_tool_is_narrowed_to_what_it_declares(workspace, monkeypatch):
 
 def test_the_warehouse_is_named_by_the_tool_or_the_environment(workspace, monkeypatch):
     with as_user(workspace, "alice") as session:
-        with pytest.raises(PolicyError, match=r"(?s)Nothing names the SQL warehouse.*DATABRICKS_WAREHOUSE_ID"):
+        with pytest.raises(PolicyError, match=r"(?s)No SQL warehouse is named.*DATABRICKS_WAREHOUSE_ID"):
             session.get(Connection)
 
         @requires_scopes(DatabricksSQLWarehouse("wh1"), DatabricksSQLWarehouse("wh2"))
@@ -200,7 +200,7 @@ def test_a_session_that_nobody_closed_asks_no_server(workspace, monkeypatch):
 def test_another_package_s_connection_is_no_client_of_ours(workspace):
     import sqlite3
 
-    with pytest.raises(TypeError, match="name it 'client', or say which"):
+    with pytest.raises(TypeError, match="name it 'client', or pass its name"):
 
         @with_user_client
         def read(connection: sqlite3.Connection) -> None: ...

@@ -90,7 +90,7 @@ MUTANTS = {
     "in-band keys of a server are evidence": Mutant(
         rule=16,
         module="obo_kit._upstream.errors",
-        old='kept.get("seal") != SEAL or ',
+        old='refusal.get("seal") != SEAL or ',
         new="",
         test="denials/test_bounds.py::test_keys_that_a_server_sends_of_itself_are_no_evidence",
     ),

@@ -226,17 +226,20 @@ def _written(tmp_path, change):
     ("change", "says"),
     [
         (lambda data: data.update(schema=2), "is of schema 2; this kit reads schema 1"),
-        (lambda data: data.pop("schema"), "is no recording"),
+        (lambda data: data.pop("schema"), "not a recording"),
         (lambda data: data.update(schema=True), "is of schema True"),
-        (lambda data: data.update(obo="on"), "its digest is another"),
+        (lambda data: data.update(obo="on"), "its digest differs"),
         (lambda data: data.update(recorded="yesterday"), "recorded"),
         (lambda data: data.update(host="adb-1.azuredatabricks.net"), "host"),
-        (lambda data: data["answers"][0].update(wording="Endpoint sales_x does not exist"), "no placeholder"),
+        (
+            lambda data: data["answers"][0].update(wording="Endpoint sales_x does not exist"),
+            "not replaced by placeholders",
+        ),
         (lambda data: data["answers"][0].update(headers=["x-secret"]), "not recorded"),
-        (lambda data: data["answers"][0].update(code="SALES_TEAM"), "no error code"),
-        (lambda data: data["answers"][0].update(claim="route:GET /api/?token=x"), "no claim"),
-        (lambda data: data["answers"][0].update(request="DELETE /api"), "no request"),
-        (lambda data: data["answers"][0].update(scopes=["zzz"]), "no scope"),
+        (lambda data: data["answers"][0].update(code="SALES_TEAM"), "not an error code"),
+        (lambda data: data["answers"][0].update(claim="route:GET /api/?token=x"), "not a claim"),
+        (lambda data: data["answers"][0].update(request="DELETE /api"), "not a request"),
+        (lambda data: data["answers"][0].update(scopes=["zzz"]), "not a scope"),
         (lambda data: data["answers"][0].update(content_type="application/sales"), "content_type"),
         (lambda data: data["answers"][0].update(status="403"), "status"),
     ],
@@ -250,7 +253,7 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path, change, says):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"{", "no JSON"), (b"[]", "no recording"), (b"[" * 10**5, "no JSON"), (b" " * (4 * 2**20 + 1), "larger")],
+    [(b"{", "not JSON"), (b"[]", "not a recording"), (b"[" * 10**5, "not JSON"), (b" " * (4 * 2**20 + 1), "larger")],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, content, says):
     path = tmp_path / "recording.json"

@@ -382,10 +382,10 @@ def _damaged(text):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_damaged, "its digest is another"),
+        (_damaged, "its digest differs"),
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "of schema 2; this kit reads schema 1"),
-        (lambda text: text[:-20], "is no JSON"),
-        (lambda text: "[]", "is no recording"),
+        (lambda text: text[:-20], "is not JSON"),
+        (lambda text: "[]", "not a recording"),
         (None, "cannot be read"),
     ],
 )

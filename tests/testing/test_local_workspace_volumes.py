@@ -297,7 +297,7 @@ def test_dbutils_lists_a_volume(workspace):
 
 def test_mistakes_of_the_author_are_said(workspace):
     for name in ("docs", "main.shop", "a.b.c.d", "a.b. c"):
-        with pytest.raises(ValueError, match="A volume is named"):
+        with pytest.raises(ValueError, match="The name of a volume is"):
             workspace.add_volume(name)
     with pytest.raises(ValueError, match="another volume"):
         workspace.add_volume("main.shop.docs")

@@ -585,7 +585,7 @@ def test_a_decorator_above_a_registration_is_refused(register, decorator):
     def stranger(fn):
         return functools.wraps(fn)(lambda *args: fn(*args))  # noqa: PLW0108 - a function of its own
 
-    message = rf"@{decorator} stands above .*never be reached\. Put @{decorator} below it\."
+    message = rf"@{decorator} is above .*never be reached\. Fix: put @{decorator} below it\."
     with pytest.raises(TypeError, match=message):
         decorators()[decorator](register(made()))
     with pytest.raises(TypeError, match=message):
@@ -599,7 +599,7 @@ def test_a_decorator_above_a_registration_is_refused(register, decorator):
 def test_a_server_inside_a_function_is_seen():
     """An app that is made by a function."""
     app = extra("fastapi", "FastAPI")()
-    with pytest.raises(TypeError, match="stands above the route's decorator"):
+    with pytest.raises(TypeError, match="is above the route's decorator"):
 
         @optional_tool
         @app.get("/")

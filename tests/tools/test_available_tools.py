@@ -271,11 +271,11 @@ def test_without_a_limit_it_waits(workspace):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: available_tools("docs"), TypeError, "a str is none"),
+        (lambda: available_tools("docs"), TypeError, "not a str"),
         (lambda: available_tools(space, timeout=0), ValueError, "above 0"),
         (lambda: available_tools(space, timeout=float("nan")), ValueError, "above 0"),
         (lambda: available_tools(space, on_outage="ignore"), ValueError, "'raise' or 'leave_out'"),  # type: ignore[arg-type]
-        (lambda: asyncio.run(available_tools_async(3)), TypeError, "a int is none"),  # type: ignore[arg-type]
+        (lambda: asyncio.run(available_tools_async(3)), TypeError, "not a int"),  # type: ignore[arg-type]
         (lambda: available_tools(space_later), TypeError, "available_tools_async"),
     ],
 )

@@ -196,7 +196,7 @@ def test_no_user_gives_the_fallback(workspace):
 def test_twice_is_refused(stack, twice):
     """A second fallback, or a second client, would not be used."""
     tool = decorated("function", stack, me)
-    with pytest.raises(TypeError, match="stands twice"):
+    with pytest.raises(TypeError, match="is applied twice"):
         DECORATORS[twice](tool)
 
 

@@ -202,7 +202,7 @@ def test_only_the_chosen_reasons_are_forgiven(reason):
         (lambda: optional_tool(on=set()), "forgive nothing"),
         (lambda: optional_tool(on={"access_denied"}), "set of DenialReason"),
         (lambda: optional_tool(on=R.ACCESS_DENIED), "set of DenialReason"),
-        (lambda: optional_tool(optional_tool(refuse)), "stands twice"),
+        (lambda: optional_tool(optional_tool(refuse)), "is applied twice"),
         (lambda: optional_tool("name")(refuse), "context manager"),
         (lambda: optional_tool(fallback="x").__enter__(), "decorator"),
         (lambda: optional_tool(object()), "put it below"),

@@ -301,7 +301,7 @@ def test_an_author_s_policy_is_told_of_each_pause(workspace):
         ({"retry": None}, TypeError, "not NoneType"),
         ({"retry": tenacity.Retrying()}, ValueError, "never end"),
         ({"retry": tenacity.AsyncRetrying(stop=tenacity.stop_after_attempt(2))}, TypeError, "coroutines too"),
-        ({"idempotent": True}, TypeError, "goes with retry"),
+        ({"idempotent": True}, TypeError, "needs retry"),
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )
@@ -312,7 +312,7 @@ def test_misuse_is_refused(settings, error, message):
 
 
 def test_a_block_cannot_be_run_again():
-    with pytest.raises(TypeError, match="a block cannot be run again"), optional_tool("block", retry=True):
+    with pytest.raises(TypeError, match="a block cannot run again"), optional_tool("block", retry=True):
         pass
 
 

@@ -596,7 +596,7 @@ def test_a_tool_object_that_is_refused_is_left_as_it_was(make):
     """House rule 4: at decoration."""
     tool = optional_tool(make())
     before = dict(vars(tool))
-    with pytest.raises(TypeError, match="stands twice"):
+    with pytest.raises(TypeError, match="is applied twice"):
         optional_tool(tool)
     assert vars(tool) == before
 

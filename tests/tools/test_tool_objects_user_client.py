@@ -597,7 +597,7 @@ def test_a_tool_that_holds_a_client_has_no_parameter_for_one(workspace, agent):
     tool = retriever("databricks_openai", agent)
     with pytest.raises(TypeError, match=r"param=.*'search'"):
         with_user_client(param="client")(tool)
-    with pytest.raises(TypeError, match="stands twice"):
+    with pytest.raises(TypeError, match="is applied twice"):
         with_user_client(with_user_client(tool))
 
 

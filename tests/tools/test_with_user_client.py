@@ -502,7 +502,7 @@ def test_an_unannotated_client_is_filled_by_its_name(alice):
         (lambda: with_user_client(param="x")(lambda client: None), "no such parameter"),
         (lambda: with_user_client(lambda *client: None), "cannot fill"),
         (lambda: with_user_client(param="rest")(lambda **rest: None), "cannot fill"),
-        (lambda: with_user_client(with_user_client(lambda client: None)), "stands twice"),
+        (lambda: with_user_client(with_user_client(lambda client: None)), "is applied twice"),
         (lambda: with_user_client(Shop), "not on the class Shop"),
         (lambda: with_user_client(object()), "put it below the decorator"),
         (lambda: with_user_client(3), "not on a int"),

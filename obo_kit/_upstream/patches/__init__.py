@@ -1,1 +1,1 @@
-"""Patches of other packages, a module for each: what the kit does there, it is handed as functions."""
+"""Patches of other packages, a module for each. What the kit does there is passed in as functions."""

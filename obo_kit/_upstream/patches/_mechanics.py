@@ -1,6 +1,6 @@
 """Patch a module when it is imported, once, and a class in place.
 
-Loading those packages takes longer than a request, so it is left to those who use them: here their import is waited for.
+Loading those packages takes longer than a request, so the kit does not load them. It waits until their users import them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATCHED = "obo_kit_patched"
 
 
 def once(patch: Callable[..., None]) -> Callable[..., None]:
-    """Have a patch leave alone a module that was patched before."""
+    """Make a patch skip a module that was patched before."""
 
     @functools.wraps(patch)
     def patch_once(module: Any, *parts: Any) -> None:
@@ -44,7 +44,7 @@ def when_imported(name: str, patch: Callable[[Any], None]) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Once, at the import of a module: have whoever would find it find it, and patch what was loaded."""
+    """Patches a module once, at its import: it lets the usual finder find the module, and patches what was loaded."""
 
     def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class _Finder(MetaPathFinder):
 
 
 def after_init(kind: Any, act: Callable[[Any], None]) -> None:
-    """Have a class call a function with each of its objects, once it is built."""
+    """Make a class call a function with each of its objects, once the object is built."""
     theirs = kind.__init__
 
     @functools.wraps(theirs)
@@ -83,12 +83,12 @@ def after_init(kind: Any, act: Callable[[Any], None]) -> None:
 def in_place_of(
     theirs: Callable[..., Any], whose: Callable[[Any], Any], make: Callable[[Any, bool], Any]
 ) -> Callable[..., Any]:
-    """Return a maker of HTTP clients that makes the user's for what is a user's, and what it made for all else.
+    """Return a maker of HTTP clients that builds the user's client for a user's object, and the original one otherwise.
 
     Args:
-        theirs: Makes a client of what it is called with.
-        whose: Returns the credentials of the user that this belongs to; `None` where it is none's.
-        make: Makes the client for these; told whether it is to follow redirects.
+        theirs: The original maker.
+        whose: Returns the credentials of the user that an object belongs to; `None` if it belongs to no user.
+        make: Makes the client for these credentials. Its second argument says whether to follow redirects.
     """
 
     @functools.wraps(theirs)
@@ -96,7 +96,7 @@ def in_place_of(
         credentials = whose(source)
         if credentials is None:
             return theirs(source, *args, **kwargs)
-        # The older ones cannot be asked, and follow none.
+        # The older versions cannot be asked, and do not follow redirects.
         follow = args[0] if args else kwargs.get("follow_redirects", theirs.__defaults__ is not None)
         return make(credentials, bool(follow))
 

@@ -14,7 +14,7 @@ MODULES = ("databricks.ai_search.client",)
 
 @once
 def patch(module: Any, adopt: Callable[[Any], None]) -> None:
-    """Hand over each client of the package's own class, once it is built.
+    """Pass on each client of the package's own class, once it is built.
 
     Args:
         module: One of `MODULES`, once it is loaded.

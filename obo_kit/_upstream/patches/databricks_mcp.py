@@ -1,4 +1,4 @@
-"""Patch the clients of `databricks_mcp`: they build their authentication themselves, and take none.
+"""Patch the clients of `databricks_mcp`: they build their authentication themselves, and accept none.
 
 Read in databricks-mcp 0.5 and 0.9.
 """
@@ -20,12 +20,12 @@ MODULES = ("databricks_mcp.mcp", "databricks_mcp.oauth_provider")
 def patch(
     module: Any, flow_of: Callable[[str, Any], Callable[[Any], Any] | None], client_for: Callable[[str, Any], Any]
 ) -> None:
-    """Have what the package builds from a session's client authenticate as the session's user.
+    """Make the package's objects authenticate as the session's user if they are built from a session's client.
 
     Args:
         module: One of `MODULES`, once it is loaded.
-        flow_of: Returns the method of an `httpx.Auth` that has this name, for a client; `None` leaves the client its own.
-        client_for: Returns the client for a `DatabricksMCPClient`, from its server's address and the client it was given.
+        flow_of: Returns the method of an `httpx.Auth` with this name, for a client; `None` leaves the client its own.
+        client_for: Returns the client for a `DatabricksMCPClient`, from its server's address and the client that it received.
     """
     if hasattr(module, "DatabricksMCPClient"):
         _patch_client(module.DatabricksMCPClient, client_for)

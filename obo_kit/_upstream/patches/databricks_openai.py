@@ -23,13 +23,13 @@ def patch(
     http_client: Callable[[str, Any, bool], Any],
     async_http_client: Callable[[str, Any, bool], Any],
 ) -> None:
-    """Have what the package makes from a user's client speak as the user.
+    """Make the package's objects send as the user if they are made from a user's client.
 
     Args:
         clients: One of `MODULES`, once it is loaded.
-        whose: Returns the credentials of the user whose client it is given; `None` for another's.
-        http_client: Makes an `httpx` client of a library, with credentials, that follows redirects or does not.
-        async_http_client: The same for an asynchronous one.
+        whose: Returns the credentials of the user that a client belongs to; `None` for any other client.
+        http_client: Makes an `httpx` client of a library, with credentials. Its last argument says whether to follow redirects.
+        async_http_client: The same for an asynchronous client.
     """
     library = clients.Client.__module__.partition(".")[0]
     clients._get_authorized_http_client = in_place_of(

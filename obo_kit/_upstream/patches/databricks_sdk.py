@@ -1,4 +1,4 @@
-"""Patch the Databricks SDK: what it makes from a session's client speaks as the session's user.
+"""Patch the Databricks SDK: objects that it makes from a session's client send as the session's user.
 
 Read in databricks-sdk 0.120 and 0.162.
 """
@@ -17,7 +17,7 @@ from obo_kit._upstream.patches._mechanics import after_init, in_place_of, once
 __all__: list[str] = []
 
 MODULES = ("databricks.sdk",)
-_HTTPX = "httpx"  # what its OpenAI clients speak
+_HTTPX = "httpx"  # the library of its OpenAI clients
 
 
 @once
@@ -27,25 +27,25 @@ def patch(
     attach: Callable[[Any, Any], None],
     http_client: Callable[[str, Any, bool], Any],
 ) -> None:
-    """Have what the SDK makes from a user's configuration speak as the user: API clients, files, OpenAI clients, `dbutils`.
+    """Make the SDK's objects of a user's configuration send as the user: API clients, files, OpenAI clients, `dbutils`.
 
     Args:
         sdk: One of `MODULES`, once it is loaded.
-        whose: Returns the credentials of the user whose configuration it is given; `None` for another's.
-        attach: Has a `requests` session speak with credentials.
-        http_client: Makes an `httpx` client of a library, with credentials, that follows redirects or does not.
+        whose: Returns the credentials of the user that a configuration belongs to; `None` for any other configuration.
+        attach: Makes a `requests` session send with credentials.
+        http_client: Makes an `httpx` client of a library, with credentials. Its last argument says whether to follow redirects.
     """
 
     def attach_api(client: Any) -> None:
         if (credentials := whose(client._cfg)) is not None:
-            # The SDK keeps its `requests` session in a private place, and offers no public one.
+            # The SDK keeps its `requests` session in a private attribute, and has no public one.
             attach(client._api_client._session, credentials)
 
     def attach_files(files: Any) -> None:
         if (credentials := whose(files._config)) is not None:
             session = files._cached_authenticated_session = requests.Session()
             attach(session, credentials)
-            # Asked for with headers of the configuration, past the fence; without an answer the SDK has an order of its own.
+            # This sends headers of the configuration, past the fence. Without an answer, the SDK uses an order of its own.
             files._fetch_endpoints = list
 
     mixins = "databricks.sdk.mixins"
@@ -60,7 +60,7 @@ def patch(
     make_dbutils = sdk._make_dbutils
 
     def dbutils(config: Any) -> Any:
-        # On a cluster the SDK hands out the runtime's own, which acts as the cluster's owner.
+        # On a cluster, the SDK returns the runtime's own `dbutils`, which acts as the cluster's owner.
         return make_dbutils(config) if whose(config) is None else sdk.dbutils.RemoteDbUtils(config)
 
     sdk._make_dbutils = dbutils

@@ -1,7 +1,7 @@
-"""Patch the streamable HTTP transport of `mcp`: a message is a part of the call that sends it.
+"""Patch the streamable HTTP transport of `mcp`, so that a message belongs to the call that sends it.
 
-`mcp` 1 sends all messages from tasks of the connection, which may be older than the tool that uses it (rule 23). `mcp` 2 has
-each message sent in its own context. Read in mcp 1.10, 1.24, 1.30 and 2.3.
+`mcp` 1 sends all messages from tasks of the connection, which may be older than the tool that uses it (rule 23). `mcp` 2 sends
+each message in its own context. Read in mcp 1.10, 1.24, 1.30 and 2.3.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _FRAME = "obo_kit_frame"
 
 @once
 def patch(module: Any, frame: ContextVar[Any]) -> None:
-    """Have the transport send each message with the frame of whoever made the message.
+    """Make the transport send each message with the frame of the code that made the message.
 
     Args:
         module: One of `MODULES`, once it is loaded.
-        frame: The variable of what is in force.
+        frame: The context variable of the frame.
     """
     if hasattr(module, "create_context_streams"):  # `mcp` 2
         return

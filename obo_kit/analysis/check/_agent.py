@@ -80,12 +80,12 @@ class Agent:
 
     @cached_property
     def _declaring(self) -> list[Module]:
-        """The modules of the agent that may declare something."""
+        """Return the modules of the agent that may declare something."""
         words = ("requires_scopes", "system_resources")
         return [helper for helper in (self.module, *self.helpers) if any(word in helper.text for word in words)]
 
     def around(self, node: ast.AST) -> Facts | None:
-        """The tool that a node is a part of."""
+        """Return the tool that a node is a part of."""
         for function in self.module.functions_around(node):
             facts = self.reader.facts(self.module, function)
             if facts.is_tool or facts.is_factory:
@@ -185,7 +185,7 @@ class Agent:
 
     @cached_property
     def _made(self) -> dict[ast.AST, list[ast.Call]]:
-        """The calls that make objects of the file's classes."""
+        """Return the calls that make objects of the file's classes."""
         made: dict[ast.AST, list[ast.Call]] = {}
         for call in self.module.calls:
             origin = self.module.origin(call.func)

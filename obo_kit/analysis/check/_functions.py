@@ -21,7 +21,7 @@ _FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
 
 @dataclass(eq=False, slots=True)
 class Facts:
-    """What the kit's decorators say about a function.
+    """The kit's decorators on a function.
 
     Attributes:
         kit: The decorators, by name, as written.

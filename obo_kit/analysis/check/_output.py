@@ -29,17 +29,17 @@ _SARIF: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 def _text(report: Report) -> str:
     lines: list[str] = []
     for finding in report.findings:
-        mends = "[*] " if finding.edits else ""
-        lines += [f"{_where(finding)}: {finding.code} {mends}{visible(finding.message, '')}", *_excerpt(finding)]
+        fixable_mark = "[*] " if finding.edits else ""
+        lines += [f"{_where(finding)}: {finding.code} {fixable_mark}{visible(finding.message, '')}", *_excerpt(finding)]
     codes = sorted({finding.code for finding in report.findings})
     lines += ["", "Fix:", *(f"  {code}: {RULES[code].fix}" for code in codes), ""]
-    count, mendable = len(report.findings), sum(bool(finding.edits) for finding in report.findings)
+    count, fixable = len(report.findings), sum(bool(finding.edits) for finding in report.findings)
     files = f"{report.files} file{'' if report.files == 1 else 's'}"
     if not count:
         return f"Nothing was found in {files}."
     lines.append(f"{count} found in {files}.")
-    if mendable:
-        lines.append(f"[*] `obo-kit check --fix` fixes {mendable} of them.")
+    if fixable:
+        lines.append(f"[*] `obo-kit check --fix` fixes {fixable} of them.")
     return "\n".join(lines)
 
 

@@ -79,7 +79,9 @@ class ValueReader(FunctionReader):
             case ast.Call():
                 return self._called(module, node, env)
             case ast.Subscript(value=whole, slice=ast.Slice()):
-                return [one for one in self.values(module, whole, env) if one.what == TOKEN]  # a part tells as well
+                return [
+                    value for value in self.values(module, whole, env) if value.what == TOKEN
+                ]  # a part tells as well
             case ast.Subscript(slice=key):
                 return user(TOKEN) if is_header(module.text_of(key)) else of_environment(module, node)
             case ast.Await(value=inner) | ast.NamedExpr(value=inner) | ast.Starred(value=inner):

@@ -126,7 +126,7 @@ class Project:
         return self._contents[path]
 
     def _imports(self, path: Path, content: bytes) -> Iterator[Path]:
-        """The files that a file may import, in the text of its ``import`` statements."""
+        """Yield the files that a file may import, by the text of its ``import`` statements."""
         folder = path.parent
         for base, names, whole in _IMPORT.findall(content):
             dotted = base.decode("ascii", "replace")
@@ -141,7 +141,7 @@ class Project:
             yield from self._paths(folder, f".{run.decode('ascii', 'replace')}")
 
     def _begins_here(self, folder: Path, dotted: str) -> bool:
-        """Whether the first part of an import lies in a folder, or is the package that the folder is."""
+        """Return whether the first part of an import is in a folder, or is the package that the folder is."""
         first = dotted.partition(".")[0]
         return not first or first == folder.name or first in self._names(folder)
 

@@ -184,7 +184,7 @@ def _about_users(
 
 
 def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
-    """The helper modules whose functions and classes a file hands what is the user's; all, where it is not plain which."""
+    """Return the helper modules that a file passes the user's client or token to; all of them, if that is unclear."""
     module = agent.module
     helpers: dict[Module, None] = {}
     for call in module.calls:

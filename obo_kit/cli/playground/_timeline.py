@@ -1,4 +1,4 @@
-"""What an agent does while it answers: the requests that the workspace saw, and the outcome of each tool."""
+"""The timeline of an agent's answer: the requests that the workspace saw, and the outcome of each tool."""
 
 from __future__ import annotations
 

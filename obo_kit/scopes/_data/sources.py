@@ -169,7 +169,8 @@ _DATES: Final = {
 
 
 def source_of(key: str) -> Source:
-    """The source of a key: one that is named above, or an anonymous report.
+    """Return the source of a key: one that is named above, or an anonymous report."""
+    """
 
     Raises:
         KeyError: It is neither.

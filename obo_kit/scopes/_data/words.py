@@ -1,7 +1,7 @@
-"""The facts: the words in which a REST API speaks. Data only.
+"""The facts: the vocabulary of a REST API. Data only.
 
-Ordinary words of English and of the platform, as the public documentation of its API uses them. Of a workspace's answers, a
-recording keeps these and nothing else (`obo_kit.scopes._placeholders`), so no name of anybody's may join them.
+These are ordinary words of English and of the platform, as the public documentation of its API uses them. A recording keeps
+only these words of a workspace's answers (`obo_kit.scopes._placeholders`), so no name of a person or an object may be added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["WORDS"]
 
-WORDS: Final[frozenset[str]] = frozenset(  # one a line, or in quotation marks, nobody would read them
+WORDS: Final[frozenset[str]] = frozenset(  # as one text: a list with a word per line could not be read
     """
 a able aborted about above absent absolute accepted accepts access accessed accessible accessing account accounts
 acl acls acquires across action activation active activities activity actor actual add added adding addition

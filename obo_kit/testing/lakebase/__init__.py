@@ -1,1 +1,1 @@
-"""Lakebase: an API that mints credentials, and a real Postgres behind a front that takes them as passwords."""
+"""Lakebase: an API that mints credentials, and a real Postgres behind a front that accepts them as passwords."""

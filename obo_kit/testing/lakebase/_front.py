@@ -1,7 +1,7 @@
-"""The front of a Lakebase instance: it takes TLS and a token, and hands the connection on to Postgres.
+"""The front of a Lakebase instance: it accepts TLS and a token, and passes the connection on to Postgres.
 
-Messages are those of Postgres's protocol, "Message Formats" in its documentation. Once a connection is signed in, what
-passes is not read any more.
+The messages are those of Postgres's protocol, "Message Formats" in its documentation. Once a connection is signed in, its
+messages are no longer read.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ PORT = 5432
 _START_LIMIT = 10.0
 _TLS, _GSS, _CANCEL = 80877103, 80877104, 80877102
 _PASSWORD = b"R" + struct.pack("!ii", 8, 3)
-_LIMIT = 64 * 1024  # of what comes before somebody has signed in, bytes
+_LIMIT = 64 * 1024  # the maximum number of bytes before a client has signed in
 _TRIES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignIn:
-    """What a client asks for.
+    """A client's request to sign in.
 
     Attributes:
         role: The Postgres role.
         database: The database.
-        password: What was sent as the password.
+        password: The password that was sent.
         connection: Client address and port.
-        at: When it connected, seconds since the epoch.
+        at: When it connected, in seconds since the epoch.
     """
 
     role: str
@@ -54,16 +54,16 @@ class SignIn:
 
 
 class Front:
-    """A listening socket, and the thread that serves it. Starts on construction.
+    """A listening socket, and the thread that serves it. Starts when constructed.
 
     Args:
-        check: Called with each `SignIn`, in a worker thread; raises RefusedError, or returns where Postgres listens.
-        signed_in: Called when Postgres has answered, with the SQLSTATE of its refusal; empty where it let the role in.
+        check: Called with each `SignIn`, in a worker thread. It raises RefusedError, or returns where Postgres listens.
+        signed_in: Called when Postgres has answered, with the SQLSTATE of its refusal; empty if it let the role in.
         backend: Returns where Postgres listens, for a client that cancels a statement.
         tls: The certificate to serve.
 
     Attributes:
-        host: The address it listens on. On Linux one of its own in 127.0.0.0/8, so that the port is Postgres's.
+        host: The address it listens on. On Linux, an address of its own in 127.0.0.0/8, so that the port is Postgres's.
         port: The port.
     """
 
@@ -87,7 +87,7 @@ class Front:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening, and cut off who is connected."""
+        """Stop listening, and cut off connected clients."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_START_LIMIT)
 
@@ -122,7 +122,7 @@ def _listen() -> socket.socket:
 
 
 class _Client(asyncio.Protocol):
-    """A client's connection, up to its password; `_Relay` takes it from there."""
+    """A client's connection until its password arrives; then `_Relay` takes over."""
 
     def __init__(self, front: Front, *, encrypted: bool = False) -> None:
         self._front = front
@@ -191,7 +191,7 @@ class _Client(asyncio.Protocol):
                 self._refuse(RefusedError("lakebase_unencrypted", role=asked.role, database=asked.database))
 
     def _take(self, start: int) -> bytes | None:
-        """Take the next message off what has arrived; ``start`` bytes come before its length."""
+        """Return the next message that has arrived in full; ``start`` bytes come before its length."""
         if len(self._buffer) < start + 4:
             return None
         (length,) = struct.unpack_from("!i", self._buffer, start)
@@ -222,7 +222,7 @@ class _Client(asyncio.Protocol):
         transport.pause_reading()
         transport.write(b"S")
         inner = _Client(self._front, encrypted=True)
-        with contextlib.suppress(OSError):  # the client left, or speaks no TLS
+        with contextlib.suppress(OSError):  # the client left, or does not speak TLS
             encrypted = await self._front.loop.start_tls(transport, inner, self._front.tls, server_side=True)
             if encrypted is not None:
                 inner.connection_made(encrypted)
@@ -252,7 +252,7 @@ class _Client(asyncio.Protocol):
         self._end()
 
     def _do(self, work: Any) -> None:
-        """Work on, while what arrives meanwhile waits."""
+        """Start work. Data that arrives meanwhile waits."""
         self._busy = True
         task = self._front.loop.create_task(work)
         self._front.tasks.add(task)
@@ -272,7 +272,7 @@ class _Client(asyncio.Protocol):
 
 
 class _Relay(asyncio.Protocol):
-    """The connection to Postgres of a client that has signed in: what comes is handed on, at the reader's pace."""
+    """The connection to Postgres for a client that has signed in. It passes data on at the reader's pace."""
 
     def __init__(self, client: asyncio.Transport, answered: Callable[[str], None]) -> None:
         self._client = client
@@ -302,12 +302,12 @@ class _Relay(asyncio.Protocol):
         self._client.resume_reading()
 
     def send(self, data: bytes) -> None:
-        """Hand something on to Postgres."""
+        """Pass data on to Postgres."""
         assert self._transport is not None
         self._transport.write(data)
 
     def pause(self) -> None:
-        """Let Postgres wait: the client does not read."""
+        """Make Postgres wait, because the client does not read."""
         assert self._transport is not None
         self._transport.pause_reading()
 
@@ -317,7 +317,7 @@ class _Relay(asyncio.Protocol):
         self._transport.resume_reading()
 
     def close(self) -> None:
-        """Leave: the client has."""
+        """Close the connection, because the client has left."""
         if self._transport is not None:
             self._transport.close()
 

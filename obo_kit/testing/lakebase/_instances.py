@@ -27,15 +27,15 @@ _ENDPOINT = "primary"
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One instance of a workspace. Lives as long as it.
+    """One instance of a workspace. Lives as long as the workspace.
 
     Attributes:
-        name: Its name; also its project's.
+        name: Its name; also its project's name.
         uid: Its id.
         database: Its database.
         roles: The roles that may sign in, with the kind of identity behind each.
         cluster: Its Postgres.
-        front: What its clients connect to.
+        front: The server that its clients connect to.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Instance:
 
     @property
     def endpoint(self) -> str:
-        """The full name of its endpoint."""
+        """Return the full name of its endpoint."""
         return f"projects/{self.name}/branches/{BRANCH}/endpoints/{_ENDPOINT}"
 
     @property
     def login(self) -> str:
-        """The scope of a credential for this instance. It opens nothing else."""
+        """Return the scope of a credential for this instance. It opens nothing else."""
         return f"lakebase-login:{self.uid}"
 
 

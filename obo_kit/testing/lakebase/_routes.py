@@ -1,4 +1,4 @@
-"""Lakebase: instances and projects as the API shows them, the credentials it mints, and who may sign in with one."""
+"""Lakebase: instances and projects as the API shows them, the credentials that it mints, and who may sign in with one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _HOUR = 3600.0
 
 
 class Lakebase(Service):
-    """The Lakebase instances of one workspace. Lives as long as it; thread-safe."""
+    """The Lakebase instances of one workspace. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -126,7 +126,7 @@ class Lakebase(Service):
         instance.roles[role] = self._kind(principal)
 
     def find(self, name: str) -> Instance:
-        """Return an instance. ValueError where there is none."""
+        """Return an instance. Raises ValueError if there is none of the name."""
         with self._lock:
             instance = self._instances.get(name)
             there = ", ".join(sorted(self._instances))
@@ -141,7 +141,7 @@ class Lakebase(Service):
             instance.cluster.stop()
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         instances, postgres = "/api/2.0/database/instances", "/api/2.0/postgres"
         project, branch = postgres + "/projects/{project}", postgres + "/projects/{project}/branches/{branch}"
         lists = {"endpoints": endpoint_body, "databases": database_body}
@@ -185,7 +185,7 @@ class Lakebase(Service):
             raise _Turned("lakebase_password", asked.role, error.caller) from None
         except RefusedError:
             raise RefusedError("lakebase_undecodable", role=asked.role) from None
-        # A token of the workspace is a password too, for a machine's at least: templates use it. The scope is inferred.
+        # A token of the workspace is also a password, at least a service principal's: templates use it. The scope is inferred.
         if not caller.scopes & {instance.login, "postgres", "all-apis"}:
             raise _Turned("lakebase_password", asked.role, caller)
         if asked.role not in {caller.principal.user_name, *caller.principal.groups}:
@@ -315,7 +315,7 @@ class Lakebase(Service):
 
 
 class _Turned(RefusedError):
-    """A sign-in with a token that names somebody, who may not sign in so."""
+    """A sign-in is refused although its token names somebody: they may not sign in this way."""
 
     def __init__(self, key: str, role: str, caller: Caller) -> None:
         super().__init__(key, role=role)
@@ -327,7 +327,7 @@ def _timestamp(seconds: float) -> str:
 
 
 def _lifetime(body: dict[str, Any]) -> float:
-    """Return the seconds that a credential is asked to live: 300 to 3600, as documented."""
+    """Return the requested life of a credential, in seconds: 300 to 3600, as documented."""
     ttl, expire_time = body.get("ttl"), body.get("expire_time")
     try:
         if ttl is not None:
@@ -344,7 +344,7 @@ def _lifetime(body: dict[str, Any]) -> float:
 
 
 def _tls() -> Callable[[str], ssl.SSLContext]:
-    """Return what makes a server's side of TLS for an address, with a certificate of its own."""
+    """Return a function that makes the server's side of TLS for an address, with a certificate of its own."""
     if importlib.util.find_spec("trustme") is None:
         msg = "Lakebase in the local workspace needs trustme"
         raise MissingExtraError(msg, extra="lakebase")
@@ -372,12 +372,12 @@ class LakebaseMixin(Mixin):
     def add_database_instance(
         self, name: str, *, roles: Iterable[str] = (), setup: str = "", database: str = "databricks_postgres"
     ) -> None:
-        """Add a Lakebase instance: a real Postgres, to which a credential of the user is the password.
+        """Add a Lakebase instance: a real Postgres that accepts a user's credential as the password.
 
         The API shows it as an instance (``client.database``) and as a project (``client.postgres``) whose branch is
-        ``production`` and whose endpoint is ``primary``. Clients connect with TLS to the host that it names, on
-        Linux on port 5432 as on the platform; elsewhere ask ``database_port``. Grants are those of Postgres, on roles named
-        by e-mail address or client id::
+        ``production`` and whose endpoint is ``primary``. Clients connect with TLS to the host that it names. On Linux, the
+        port is 5432, as on the platform; elsewhere, call ``database_port``. Grants are those of Postgres, on roles named by
+        e-mail address or client id::
 
             workspace.add_database_instance(
                 "shop",
@@ -385,20 +385,20 @@ class LakebaseMixin(Mixin):
                 setup='CREATE TABLE orders (item text); GRANT SELECT ON orders TO "alice@example.com"',
             )
 
-        Postgres starts when somebody first connects, which takes about a second, and ends with the workspace. Needs the
-        extra ``lakebase``. To cancel a statement from the workspace's own process, use psycopg's ``cancel_safe``: its
-        ``cancel`` stops every other thread, the workspace's too.
+        Postgres starts at the first connection, which takes about a second, and ends with the workspace. It needs the extra
+        ``lakebase``. To cancel a statement from the workspace's own process, use psycopg's ``cancel_safe``: its ``cancel``
+        blocks every other thread, including the workspace's.
 
         Args:
             name: Its name.
             roles: Users, service principals and groups that have a Postgres role.
             setup: SQL that its owner runs when it starts.
-            database: Name of its database.
+            database: The name of its database.
 
         Raises:
             ImportError: There is no Postgres: neither the extra's nor an ``initdb`` on the path.
             OSError: On Windows.
-            ValueError: The name is taken, or a role is for nobody.
+            ValueError: The name is taken, or a role belongs to nobody.
         """
         self._lakebase.add(name, roles=roles, setup=setup, database=database)
 
@@ -406,29 +406,29 @@ class LakebaseMixin(Mixin):
         """Give a user, service principal or group a Postgres role, as ``databricks_create_role`` does.
 
         Args:
-            principal: Who.
-            instance: Name of the instance.
+            principal: The user, service principal or group.
+            instance: The name of the instance.
 
         Raises:
-            ValueError: There is no such principal or instance, or they have a role.
+            ValueError: There is no such principal or instance, or they already have a role.
         """
         self._lakebase.add_role(principal, instance)
 
     def run_in_database(self, instance: str, sql: str) -> str:
-        """Run SQL as the owner of an instance's database, such as a GRANT or a look at what was written.
+        """Run SQL as the owner of an instance's database, for example a GRANT, or a query of what was written.
 
         Args:
-            instance: Name of the instance.
-            sql: Statements; what fails undoes them all.
+            instance: The name of the instance.
+            sql: Statements. If one fails, all of them are undone.
 
         Returns:
             The rows: a line each, with ``|`` between columns.
 
         Raises:
-            ValueError: There is no such instance, or Postgres refuses; says why.
+            ValueError: There is no such instance, or Postgres refuses. The message says why.
         """
         return self._lakebase.find(instance).cluster.run(sql)
 
     def database_port(self, instance: str) -> int:
-        """Return the port of an instance's host: 5432 on Linux. ValueError where there is no such instance."""
+        """Return the port of an instance's host: 5432 on Linux. Raises ValueError if there is no such instance."""
         return self._lakebase.find(instance).front.port

@@ -111,25 +111,25 @@ class Index:
         source_table = {"source_table": self.name + "_source", "pipeline_type": "TRIGGERED"}
         return {"delta_sync_index_spec": {**source_table, **embedding}}
 
-    def mend(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row as it is stored, with a vector. The ValueError says why a row does not fit."""
-        mended = dict(row)
-        unknown = sorted(set(mended) - set(self.columns))
+        completed = dict(row)
+        unknown = sorted(set(completed) - set(self.columns))
         if unknown:
             msg = f"has columns that the index lacks: {', '.join(unknown)}"
             raise ValueError(msg)
         needed = [self.primary_key, *([self.text_column] if self.vector_column is None else [])]
         for column in needed:
-            if mended.get(str(column)) is None:
+            if completed.get(str(column)) is None:
                 msg = f"needs a value in column {column!r}"
                 raise ValueError(msg)
         if self.vector_column is not None:
-            vector = mended.get(self.vector_column)
-            text = mended.get(self.text_column) if self.text_column else None
+            vector = completed.get(self.vector_column)
+            text = completed.get(self.text_column) if self.text_column else None
             if vector is None and text is not None and self.dimension == DIMENSION:
                 vector = embed([str(text)])[0]
-            mended[self.vector_column] = self.vector(vector)
-        return mended
+            completed[self.vector_column] = self.vector(vector)
+        return completed
 
     def vector(self, value: Any) -> list[float]:
         """Return a vector of this index. The ValueError says why a value is not one."""
@@ -179,17 +179,17 @@ def new_index(
         columns=columns,
         content=_Content(primary_key, text_column, vector_column),
     )
-    mended = []
+    completed = []
     for row in row_records:
         try:
-            mended.append(index.mend(row))
+            completed.append(index.complete(row))
         except ValueError as error:
             msg = f"Every row of index {name!r} {error}"
             raise ValueError(msg) from None
-    if len({str(row[primary_key]) for row in mended}) != len(mended):
+    if len({str(row[primary_key]) for row in completed}) != len(completed):
         msg = f"Column {primary_key!r} of index {name!r} has a repeated value, so it cannot be the primary key"
         raise ValueError(msg)
-    index.content.put(mended)
+    index.content.put(completed)
     return index
 
 

@@ -224,7 +224,7 @@ class Search(Service):
         good, failed = [], []
         for row in rows:
             try:
-                good.append(index.mend(row))
+                good.append(index.complete(row))
             except ValueError:
                 failed.append(str(row.get(index.primary_key)))
         index.content.put(good)

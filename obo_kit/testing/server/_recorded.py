@@ -1,4 +1,4 @@
-"""Answer in the words and forms of a recording: what was seen on a workspace, filled in with the names of this one."""
+"""Answer in the words and forms of a recording, filled in with the names of this workspace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorded", "RecordedSpeaker"]
 
-# The case of a recording that a decision of the local workspace is.
+# The case of a recording for each decision of the local workspace.
 _CASES: Mapping[str, str] = {
     "expired token": "expired",
     "invalid token": "invalid_token",
@@ -28,7 +28,7 @@ _CASES: Mapping[str, str] = {
     "no credential": "no_credential",
     "not found": "absent",
 }
-# Headers that every answer has, or that say how it is sent.
+# Headers that every answer has, or that only say how it is sent.
 _OF_THE_SERVER = frozenset({"content-type", "server", "strict-transport-security", "x-content-type-options"})
 _PLACEHOLDER = re.compile(
     r"(?P<request>\b(?:ReqId|RequestId|request[ _-]?id|trace[ _-]?id):? ?)<(?:id|number|name)>"
@@ -42,11 +42,11 @@ _QUOTED = re.compile(r"['\"`]([^'\"]+)['\"`]")
 
 
 class Recorded:
-    """A recording, ready to be looked up. Lives as long as its workspace; immutable.
+    """A recording that is ready for look-ups. Lives as long as its workspace; immutable.
 
     Args:
         recording: The recording.
-        workspace_id: Number of the workspace.
+        workspace_id: The number of the workspace.
     """
 
     def __init__(self, recording: Recording, workspace_id: str) -> None:
@@ -60,7 +60,7 @@ class Recorded:
                 self._refusals.setdefault(key, answer)
 
     def speaker(self, method: str, path: str, host: str) -> RecordedSpeaker:
-        """Return who words the refusals of a request."""
+        """Return the object that words the refusals of a request."""
         route = self._routes.find(method, path)
         known = self._routes.known_groups(route) if route is not None else ()
         return RecordedSpeaker(recorded=self, route=route, known=known, path=path, host=host)
@@ -72,7 +72,7 @@ class Recorded:
 
 @dataclass(kw_only=True)
 class RecordedSpeaker:
-    """Words the refusals of one request, and ends with it.
+    """Words the refusals of one request. Lives as long as the request.
 
     Attributes:
         recorded: The recording.
@@ -80,7 +80,7 @@ class RecordedSpeaker:
         known: What the catalogue says that the route asks for, where the local workspace does not know it.
         path: The path.
         host: Host and port of this workspace.
-        caller: Who asks, as far as that is known.
+        caller: The caller, as far as they are known.
         used: Whether an answer was the recording's.
     """
 
@@ -93,11 +93,11 @@ class RecordedSpeaker:
     used: bool = False
 
     def asks(self, known: Ask | None) -> Ask | None:
-        """Return what the route asks of a token: as recorded, and as known where nothing was."""
+        """Return the scopes that the route asks for: as recorded, else as known."""
         if self.route is None:
             return known
         if self._of_case(_NO_API) is not None and self._of_case("missing_scope") is None:
-            return None  # what is not there asks for nothing
+            return None  # a route that does not exist asks for nothing
         if not self.route.says_scopes:
             return known
         groups = observed_groups(known.groups if known is not None else self.known, self.route)
@@ -110,7 +110,7 @@ class RecordedSpeaker:
         )
 
     def check_served(self, method: str) -> None:
-        """Raise RefusedError where the workspace was seen to have no such route."""
+        """Raise RefusedError if the recorded workspace has no such route."""
         if self._of_case(_NO_API) is not None:
             raise RefusedError("no_such_api", method=method, path=self.path)
 
@@ -125,10 +125,10 @@ class RecordedSpeaker:
     def refusal(
         self, key: str, declared: Refusal, fields: Mapping[str, str], missing: tuple[str, ...]
     ) -> tuple[Refusal, str] | None:
-        """Return a refusal as it was recorded; None where it was not.
+        """Return a refusal as it was recorded; None if it was not.
 
-        What the workspace said on this route counts, then what it said of this refusal on another one. A refusal that
-        travels as data has no route: the route has let the request in.
+        The workspace's answer on this route counts first, then its answer for the same refusal on another route. A refusal
+        that travels as data has no route: the route has let the request in.
         """
         of_route = self._of_route(key, declared)
         answer = of_route or self.recorded.refusal(key)
@@ -136,7 +136,7 @@ class RecordedSpeaker:
             return None
         self.used = True
         filling = _Filling(self, fields, missing if of_route is None else ())
-        # Where the words differ by request, those of another request would mislead.
+        # If the words differ by request, those of another request would mislead.
         text = fields["detail"] if declared.text == "{detail}" else filling.text(answer.wording)
         return _as_recorded(declared, answer, text, filling), text
 
@@ -152,7 +152,7 @@ class RecordedSpeaker:
 
 def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: _Filling) -> Refusal:
     code = _code(answer.code, declared.code)
-    if declared.status == 200:  # as data: how it is sent belongs to the answer around it
+    if declared.status == 200:  # sent as data: its headers and form belong to the answer around it
         return replace(declared, code=code, standing="observed")
     usual = {name.lower(): value for name, value in declared.headers.items()}
     return replace(
@@ -168,14 +168,14 @@ def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: 
 
 
 def _code(recorded: str | None, declared: str | int) -> str | int:
-    """Return the code as the platform sends it, a number where it is one."""
+    """Return the code as the platform sends it; a number if it is one."""
     if recorded is None or recorded == "<name>":
         return declared
     return int(recorded) if recorded.isdecimal() else recorded
 
 
 def _header(name: str, text: str) -> str:
-    """Return a value for a header that was recorded by its name."""
+    """Return a value for a header that was recorded only by its name."""
     match name:
         case "x-databricks-reason-phrase":
             return text.partition("\n")[0].encode("latin-1", "replace").decode("latin-1")
@@ -187,7 +187,7 @@ def _header(name: str, text: str) -> str:
 
 
 class _Filling:
-    """Fills placeholders with the names of this workspace, of one refusal."""
+    """Fills placeholders with the names of this workspace and of one refusal."""
 
     def __init__(self, speaker: RecordedSpeaker, fields: Mapping[str, str], missing: tuple[str, ...]) -> None:
         self._missing = missing
@@ -199,17 +199,17 @@ class _Filling:
         self._ids = [fields["user_id"]] if "user_id" in fields else self._names
 
     def text(self, words: str) -> str:
-        """Return a text without placeholders. Of several names, each stands for the next; the last for all further ones."""
+        """Return a text without placeholders. Each name fills the next placeholder, and the last one all further ones."""
         names = iter(self._names)
         last = ""
 
-        def fill(found: re.Match[str]) -> str:
+        def fill(match: re.Match[str]) -> str:
             nonlocal last
-            if found["request"]:
-                return found["request"] + str(uuid.uuid4())
-            if found["scopes"]:
-                return ", ".join(self._missing) or _SCOPE.sub(r"\1", found["scopes"])
-            match found["kind"].lower():
+            if match["request"]:
+                return match["request"] + str(uuid.uuid4())
+            if match["scopes"]:
+                return ", ".join(self._missing) or _SCOPE.sub(r"\1", match["scopes"])
+            match match["kind"].lower():
                 case "name":
                     last = next(names, last)
                     return last
@@ -224,7 +224,7 @@ class _Filling:
         return _PLACEHOLDER.sub(fill, words)
 
     def detail(self, recorded: RecordedDetail) -> Mapping[str, Any]:
-        """Return an entry of ``details``: by its type, with the keys that were recorded."""
+        """Return an entry of ``details``: by its type, with the recorded keys."""
         entry: dict[str, Any] = {"@type": f"type.googleapis.com/google.rpc.{recorded.type}"}
         if recorded.type == "RequestInfo":
             return entry | {"request_id": str(uuid.uuid4()), "serving_data": ""}
@@ -237,7 +237,7 @@ class _Filling:
         return entry
 
     def _meant(self, key: str) -> str:
-        """Return what belongs under a key of the metadata."""
+        """Return the value for a key of the metadata."""
         if "scope" in key.lower():
             return ", ".join(self._missing)
         return next(iter(self._names), "") if re.search("name|resource|securable", key, re.IGNORECASE) else ""
@@ -248,7 +248,7 @@ class _Filling:
 
 
 def _names(fields: Mapping[str, str]) -> Iterator[str]:
-    """Yield the names that a refusal is about: its field for them, else what another field puts in quotation marks."""
+    """Yield the names that a refusal is about: from its field for them, else those in another field's quotation marks."""
     for field in ("name", "names"):
         if field in fields:
             yield fields[field].replace("`", "")

@@ -64,10 +64,10 @@ declare(
 )
 
 _LIMIT = 256 * 1024 * 1024
-"""Bytes of one file, or of one part of an upload."""
+"""The maximum number of bytes of a file, or of one part of an upload."""
 
 _BINARY = "application/octet-stream"
-# How the SDK knows, on AWS, that it has to ask for another address.
+# On AWS, the SDK recognises by this answer that it has to ask for another address.
 _EXPIRED = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -84,13 +84,13 @@ class _Volume:
     id: str
     comment: str
     files: dict[str, _File] = field(default_factory=dict)
-    # Paths in the volume, without a slash at either end. The volume itself is the empty one.
+    # Paths in the volume, without a slash at either end. The volume itself is the empty path.
     directories: set[str] = field(default_factory=lambda: {""})
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Upload:
-    """A file that comes in parts: where it goes, and whether it may replace one."""
+    """An upload in parts: where it goes, and whether it may replace a file."""
 
     volume: _Volume
     path: str
@@ -100,7 +100,7 @@ class _Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class _Address:
-    """An address that carries its own authorization, as those of cloud storage do."""
+    """An address that carries its own authorization, like those of cloud storage."""
 
     expires: float
     file: tuple[_Volume, str] | None = None
@@ -109,7 +109,7 @@ class _Address:
 
 
 class Volumes(Service):
-    """The volumes of one workspace and what is in them. Lives as long as it; thread-safe."""
+    """The volumes of one workspace and their files. Lives as long as the workspace; thread-safe."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -122,12 +122,12 @@ class Volumes(Service):
         """Add a volume; see ``LocalWorkspace.add_volume``."""
         parts = name.lower().split(".")
         if len(parts) != 3 or not all(re.fullmatch(r"[^\s./]+", part) for part in parts):
-            msg = f"A volume is named catalog.schema.volume, not {name!r}"
+            msg = f"The name of a volume is catalog.schema.volume, not {name!r}"
             raise ValueError(msg)
         volume = _Volume(name=name.lower(), id=secrets.token_hex(16), comment=comment)
         for path, content in files.items():
             if not path.strip("/") or ".." in path.split("/") or not isinstance(content, (str, bytes)):
-                msg = f"files= has the content of each file by its path in the volume, not {path!r}"
+                msg = f"files= takes the content of each file by its path in the volume, not {path!r}"
                 raise ValueError(msg)
             self._write(volume, path.strip("/"), content.encode() if isinstance(content, str) else content)
         self._core.grants.register("volume", volume.name)
@@ -146,13 +146,13 @@ class Volumes(Service):
         return file.content
 
     def apis(self) -> list[Api]:
-        """The routes."""
+        """Return the routes."""
         files, directories = "/api/2.0/fs/files/{path:path}", "/api/2.0/fs/directories/{path:path}"
         unity, storage = "/api/2.1/unity-catalog/volumes", "/local-storage/{address}"
         return [
             Api(method="GET", path=unity, handler=self._list),
             Api(method="GET", path=unity + "/{name}", handler=self._get),
-            # Starlette takes a HEAD for a GET where no route is for it alone.
+            # Without a route of its own, Starlette would treat a HEAD as a GET.
             Api(method="HEAD", path=files, handler=self._file_metadata),
             Api(method="GET", path=files, handler=self._download),
             Api(method="PUT", path=files, handler=self._upload, limit=_LIMIT),
@@ -332,9 +332,9 @@ class Volumes(Service):
     # ------------------------------------------------------------------ looking things up
 
     def _place(self, call: Call, path: str, *, write: bool = False) -> tuple[_Volume, str]:
-        """Return the volume that a path is in, and the path in it, if the caller may read it, or read and write it.
+        """Return the volume of a path, and the path in it, if the caller may read it, or read and write it.
 
-        Whoever writes needs READ VOLUME too, as was reported (fid:59127105578).
+        Writing needs READ VOLUME too, as was reported (fid:59127105578).
         """
         parts = path.strip("/").split("/")
         if len(parts) < 4 or parts[0] != "Volumes" or "" in parts or {".", ".."} & set(parts):
@@ -400,7 +400,7 @@ def _empty(status: int, headers: Mapping[str, str] | None = None) -> Answer:
 
 
 def _ranged(call: Call, file: _File) -> Answer:
-    """Answer with a file, or with the range of it that was asked for (RFC 9110, one range of bytes)."""
+    """Answer with a file, or with the requested range of it (RFC 9110, one range of bytes)."""
     since = call.headers.get("if-unmodified-since")
     if since is not None and int(file.modified) > parsedate_to_datetime(since).timestamp():
         return _empty(412)
@@ -446,20 +446,20 @@ class VolumesMixin(Mixin):
     _volumes = Part(Volumes)
 
     def add_volume(self, name: str, files: Mapping[str, str | bytes] | None = None, *, comment: str = "") -> None:
-        """Add a volume of Unity Catalog, whose files ``client.files`` reads with READ VOLUME and writes with WRITE VOLUME.
+        """Add a volume of Unity Catalog. ``client.files`` reads its files with READ VOLUME and writes them with WRITE VOLUME.
 
         Args:
             name: ``catalog.schema.volume``.
-            files: What is in it: content by path in the volume, such as ``{"faq/refunds.md": "…"}``. Text becomes UTF-8.
-            comment: What it is.
+            files: Its contents: content by path in the volume, such as ``{"faq/refunds.md": "…"}``. Text becomes UTF-8.
+            comment: Its description.
 
         Raises:
-            ValueError: The name is no such name or taken, or a path leads out of the volume.
+            ValueError: The name is malformed or taken, or a path leads out of the volume.
         """
         self._volumes.add(name, files or {}, comment=comment)
 
     def volume_file(self, path: str) -> bytes:
-        """Return the content of a file, for a test to look at what was written.
+        """Return the content of a file, so that a test can check what was written.
 
         Args:
             path: ``/Volumes/catalog/schema/volume/…``.

@@ -48,7 +48,7 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
         where = _sink(agent, call)
         if where and any(_token(agent, passed) for passed in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
-        elif where and any(_headers(agent, one) for one in arguments(call)):
+        elif where and any(_headers(agent, entry) for entry in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
         yield from _kept_by_method(agent, call)
     for store in module.stores:
