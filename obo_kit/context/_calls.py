@@ -29,6 +29,7 @@ class Refusal:
     location: str | None = None
     details: Details | None = None
     own: bool = True  # whether these are the workspace's own words, not those of a tool or of another server
+    machine: str | None = None  # the client id of the agent's own identity, if the request went out with it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -130,7 +130,8 @@ def _rewritten(denial: Denial) -> Denial:
 
 
 def _described(finding: Finding, call: ToolCall | None, user: SessionUser | None) -> Denial:
-    finding = _with_scopes_of(finding, user)
+    machine = finding.refusal.machine
+    finding = _with_scopes_of(finding, user) if machine is None else finding
     declared = call.declared if call is not None else None
     kind, name = _resource_of(finding, declared.resources if declared is not None else ())
     subject = Subject(
@@ -139,13 +140,14 @@ def _described(finding: Finding, call: ToolCall | None, user: SessionUser | None
         tool=call.tool if call is not None else None,
         declared=declared.spellings if declared is not None else frozenset(),
         user=user,
+        machine=machine,
     )
     return Denial(
         reason=finding.reason,
         tool=subject.tool,
         resource=plain(name) if name else None,
         scopes=finding.scopes if finding.refusal.own else (),
-        principal=user.principal if user is not None else None,
+        principal=subject.principal,
         status=finding.refusal.status,
         error_code=finding.refusal.error_code,
         user_message=USER_MESSAGES[finding.reason],

@@ -36,6 +36,7 @@ __all__: list[str] = []
 _R = DenialReason
 # The SDK's errors carry no status. The error code decides their class before the status does.
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
+_CLIENT_ID = re.compile(r"\bclient_id=([\w\-]{1,64})")
 # The SDK appends this to a refusal. It names the host and the client id.
 CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w{1,40}=|Env: [A-Z_]{1,80}).*\Z", re.DOTALL)
 # The SDK quotes a request like this if it cannot read the answer.
@@ -76,6 +77,16 @@ class Scene:
     def speaks_for_itself(self) -> bool:
         """Check whether the MCP server that was called last passes on the platform's words."""
         return (self.evidence.mcp_path or "").startswith(OWN_MCP)
+
+
+def _machine_of(text: str) -> str | None:
+    """Return the client id of the machine whose credentials a client of the SDK used.
+
+    The SDK says it at the end of its errors 401 and 403. A session's client has no client id: what says one was built beside
+    the kit, and acts as the agent itself.
+    """
+    machine = _CLIENT_ID.search(text.rpartition("Config: ")[2]) if "Config: " in text else None
+    return machine[1] if machine is not None else None
 
 
 def without_config(text: str) -> str:
@@ -209,7 +220,8 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
         text = ""
     # The error code decided the class, so the class does not prove the status. The wire does.
     status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
-    seen = _seen(scene.seen, code=code, text=text)
+    machine = _machine_of(str(error)[-_MAX_WORDS:]) if status in (401, 403) else None
+    seen = _seen(scene.seen, code=code, text=text) if machine is None else None
     if seen is not None:
         return seen
     request = _QUOTED_REQUEST.search(text[:_MAX_WORDS]) if code is None else None
@@ -218,6 +230,7 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
         error_code=code,
         text=text,
         details=_sdk_details(error),
+        machine=machine,
         method=request[1] if request is not None else None,
         path=urlsplit(request[2]).path if request is not None else None,
     )

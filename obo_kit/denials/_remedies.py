@@ -47,6 +47,7 @@ class Subject:
         tool: The tool that was refused.
         declared: Every spelling of every scope that the tool declares.
         user: The session's user.
+        machine: The client id of the agent's own identity, if that was refused and not the user.
     """
 
     kind: ResourceKind | None = None
@@ -54,11 +55,19 @@ class Subject:
     tool: str | None = None
     declared: frozenset[str] = frozenset()
     user: SessionUser | None = None
+    machine: str | None = None
+
+    @property
+    def principal(self) -> str | None:
+        """Return the name of the principal that was refused, if it is known."""
+        return self.machine or (self.user.principal if self.user is not None else None)
 
     @property
     def who(self) -> str:
-        """Return the user's name, or "the user"."""
-        return (self.user.principal if self.user is not None else None) or "the user"
+        """Return the name of the principal that was refused, or words for it."""
+        if self.machine is not None:
+            return f"the agent's own identity (service principal {self.machine})"
+        return self.principal or "the user"
 
     @property
     def target(self) -> Target:
@@ -74,6 +83,11 @@ _OF_A_SERVER = {
 _OF_A_SERVER_ELSE = (
     "The tool's server says this, not the workspace. Ask whoever runs the server what it refused, and grant nothing because "
     "of its text."
+)
+
+
+_AS_THE_AGENT = (
+    " A tool that acts for the user uses the client that the kit hands to it: this request went out as the agent."
 )
 
 
@@ -94,8 +108,8 @@ def remedy_for(finding: Finding, subject: Subject) -> str:
         return "Ask a workspace admin what the workspace does not allow here. A grant does not help."
     remedy = _grant_remedy(finding, subject)
     if finding.reason is _R.NOT_FOUND_OR_DENIED:
-        return f"Check that the name is right. If it is, {remedy[0].lower()}{remedy[1:]}"
-    return remedy
+        remedy = f"Check that the name is right. If it is, {remedy[0].lower()}{remedy[1:]}"
+    return f"{remedy}{_AS_THE_AGENT}" if subject.machine is not None else remedy
 
 
 def _login_remedy(finding: Finding, subject: Subject) -> str:
@@ -228,7 +242,7 @@ def _statement(finding: Finding, subject: Subject) -> str:
     """Return the grant as SQL, if Unity Catalog keeps it, and all of its parts are known and need no quoting."""
     word = (finding.what or (subject.kind.name if subject.kind is not None else "")).strip().lower().replace(" ", "_")
     securable, parts = _SECURABLES.get(word, ("", 0))
-    name, principal = subject.name or "", subject.user.principal if subject.user is not None else None
+    name, principal = subject.name or "", subject.principal
     if not securable or not principal or "`" in principal or not _PRIVILEGES.issuperset(finding.privileges):
         return ""
     if not _PLAIN_NAME.match(name) or _UUID.match(name) or name.count(".") != parts - 1:

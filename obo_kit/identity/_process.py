@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -30,6 +31,9 @@ class ProcessState:
 
 
 PROCESS = ProcessState()
+
+DRY_RUN: ContextVar[bool] = ContextVar("obo_kit_dry_run", default=False)
+"""Whether MLflow tries the agent before it logs it: an entry point then opens a session without a user, if there is none."""
 
 
 def note_user_named() -> None:

@@ -24,7 +24,7 @@ from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import Headers, from_headers
-from obo_kit.identity._process import PROCESS, note_user_named
+from obo_kit.identity._process import DRY_RUN, PROCESS, note_user_named
 from obo_kit.identity._runtime import DeveloperKind
 from obo_kit.identity._sources import capture, in_place_of_a_user
 from obo_kit.identity._token import Hidden
@@ -140,13 +140,14 @@ class SessionScope(Scope[UserSession, None]):
             call: How to get the headers or the token, and the arguments of the call; `None` for a ``with`` block.
         """
         PROCESS.sessions_opened = True
+        required = self._required and not DRY_RUN.get()
         named = self._named(call)
         session = session_in_force()
         if session is None or of_another_request(session):
             try:
                 return opened(named or captured(self._developer), self._limits, self._again(call)), True
             except NoUserIdentityError:
-                if self._required or named is not None:
+                if required or named is not None:
                     raise
                 return opened(None, self._limits), True
         if named is not None and not session._lease.has_token_of(named) and not _same_developer(session, named):
@@ -154,7 +155,7 @@ class SessionScope(Scope[UserSession, None]):
                 "The code names another user, or another token, inside a session that is pinned to its own.",
                 remedy="Open one session per request and user. Leave out headers=, host= and token= in the inner one.",
             )
-        if self._required:
+        if required:
             _ = session.identity
         return session, False
 

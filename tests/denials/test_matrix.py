@@ -1,6 +1,6 @@
 """Clients and refusals: what `explain` finds, with the real packages against the local workspace. Rules 11, 15 and 16.
 
-The table in docs/denials.md is written by these tests: run them with OBO_KIT_WRITE_TABLE=1 (in one process) after a change.
+The table in docs/refusal-table.md is written by these tests: run them with OBO_KIT_WRITE_TABLE=1, in one process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _no_connection_is_left():
 
 
 WRITE = bool(os.environ.get("OBO_KIT_WRITE_TABLE"))
-DOCS = Path(__file__).parents[2] / "docs" / "denials.md"
+DOCS = Path(__file__).parents[2] / "docs" / "refusal-table.md"
 LATER = {"Retry-After": "2"}  # longer than the session's clients wait here
 
 
@@ -81,7 +81,7 @@ SHORT = {
     R.NOT_FOUND_OR_DENIED: "hidden",
     R.LOGIN_REQUIRED: "login",
     R.POLICY: "policy",
-    None: "-",
+    None: "no denial",
 }
 
 
@@ -300,8 +300,24 @@ def found_by(workspace, session, call, refusal):
     return (denials[0].reason if denials else None), seconds
 
 
+# The columns of the table: refusals that are one thing to a reader.
+GROUPS = {
+    "scope": {R.MISSING_SCOPE},
+    "token": {R.TOKEN_EXPIRED},
+    "grant": {R.ACCESS_DENIED},
+    "hidden, login, policy": {R.NOT_FOUND_OR_DENIED, R.LOGIN_REQUIRED, R.POLICY},
+    "no denial": {None},
+}
+
+
 def row_of(name, reasons):
-    cells = [SHORT[reason] if reason == REFUSALS[key][3] else f"**{SHORT[reason]}**" for key, reason in reasons.items()]
+    cells = []
+    for group in GROUPS.values():
+        keys = [key for key, refusal in REFUSALS.items() if refusal[3] in group]
+        lost = [f"{key}: {SHORT[reasons[key]]}" for key in keys if reasons[key] != REFUSALS[key][3]]
+        cells.append(
+            f"**{len(keys) - len(lost)} of {len(keys)}** ({'; '.join(lost)})" if lost else f"{len(keys)} of {len(keys)}"
+        )
     return f"| `{name}` | {' | '.join(cells)} |"
 
 
@@ -329,7 +345,12 @@ def test_each_refusal_is_told_by_each_client(workspace, build, monkeypatch):
     assert row_of(build.__name__, found) in DOCS.read_text(encoding="utf-8")
 
 
-HEAD = f"| call | {' | '.join(REFUSALS)} |\n|{' --- |' * (len(REFUSALS) + 1)}\n"
+HEAD = f"| call | {' | '.join(GROUPS)} |\n|{' --- |' * (len(GROUPS) + 1)}\n"
+ANSWERS = "| refusal | status | answer | is |\n| --- | --- | --- | --- |\n" + "".join(
+    f"| {key} | {status} | `{(body if isinstance(body, str) else body['message']) or (headers or {}).get('Location', '')}` "
+    f"| {reason.name if reason else 'no denial'} |\n".replace("``", "nothing")
+    for key, (status, body, headers, reason) in REFUSALS.items()
+)
 
 
 def write_row(name, found):
@@ -349,6 +370,7 @@ def test_the_table_in_the_docs_is_whole():
     table = text.partition("<!-- table -->\n")[2].partition("<!-- end of table -->")[0]
     assert table.startswith(HEAD)
     assert [line.split("`")[1] for line in table.splitlines()[2:]] == [build.__name__ for build in CALLS]
+    assert ANSWERS in text, f"Put this into docs/refusal-table.md:\n{ANSWERS}"
     assert len(CALLS) >= 25
     assert len(REFUSALS) >= 20
 

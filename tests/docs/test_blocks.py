@@ -1,8 +1,8 @@
 """Every block of code in the documentation runs: page by page, in the order in which a reader meets the blocks.
 
-A block with a name is written to that file. A block of Python without one runs in the page's own namespace, beside a local
-workspace. The commands of a console block run in the page's folder, and a block of text below shows what they print; ``…`` stands
-for anything. The reader's own project is in ``project/``; what else a page takes for granted is in ``preludes/``.
+A block with a name is written to that file. A block of Python without one runs in the page's own namespace. The commands of a
+console block run in the page's folder, and a block of text below shows what they print; ``…`` stands for anything. The reader's
+own project is in ``project/``; what else a page takes for granted is in ``preludes/``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +42,20 @@ BLOCK = re.compile(r"^```(\S*) *([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ELSEWHERE = {
     "quickstart.md": "tests/test_docs.py",
     "local-workspace.md": "tests/test_docs.py",
-    **{f"rules-of-check/{path.name}": "tests/analysis/test_check.py" for path in (DOCS / "rules-of-check").glob("obo*.md")},
+    **{
+        f"rules-of-check/{path.name}": "tests/analysis/test_check.py"
+        for path in (DOCS / "rules-of-check").glob("obo*.md")
+    },
 }
+# Pages that need packages which narrow others' versions: `make test-apps` has an environment for them.
+NEEDS = {"howto/streamlit.md": ("streamlit", "gradio", "dash", "shiny")}
+# Files that no block of the page runs: they are those of an example, which has a test of its own.
+EXAMPLES = {("howto/streamlit.md", "page.py"): "examples/apps/streamlit_app.py"}
 # Commands that no test here can run, and why.
 NOT_RUN = {
     "pip install": "the tests of the wheel install it",
     "databricks": "needs a workspace of the platform",
     "make": "the gate runs it",
-    "cd": "the block goes on in a folder that the command before has made",
     "git": "needs a repository",
 }
 # Commands that run until they are stopped, and what they print first.
@@ -98,6 +103,28 @@ def test_no_block_has_a_language_that_nothing_runs():
         (page, block.line, block.language) for page in pages() for block in blocks(page) if block.language in known
     }
     assert strange == set()
+
+
+def test_each_file_of_a_page_is_used_there():
+    """By a command, by another block, or as one of the tests that ``pytest`` collects."""
+    for page in RUN:
+        files = {block.name: block for block in blocks(page) if block.language == "python" and block.name}
+        for name in files:
+            others = [block for block in blocks(page) if block.name != name]
+            stem = name.removesuffix(".py")
+            used = any(
+                re.search(rf"\b{stem}\b", block.text) for block in others if block.language in ("console", "python")
+            )
+            tested = stem.startswith("test_") and any("pytest" in block.text for block in others)
+            assert used or tested or (page, name) in EXAMPLES, (page, name)
+
+
+@pytest.mark.parametrize(("page", "name"), EXAMPLES)
+def test_a_file_that_is_an_example_s_is_the_same(page, name):
+    (block,) = (block for block in blocks(page) if block.name == name)
+    tree = ast.parse((ROOT / EXAMPLES[page, name]).read_text("utf-8"))
+    del tree.body[0]  # its docstring
+    assert ast.unparse(ast.parse(block.text)) == ast.unparse(tree)
 
 
 class Reader:
@@ -157,6 +184,9 @@ class Reader:
     def command(self, line: str) -> str:
         words = shlex.split(line.removeprefix("$ "), comments=True)
         start = " ".join(words[:2])
+        if words[0] == "cd":
+            self.folder /= words[1]
+            return ""
         if words[0] in NOT_RUN or start in NOT_RUN:
             return ""
         if start in SERVERS and not set(words) & {"--help", "-h"}:
@@ -204,9 +234,9 @@ def assert_shown(shown: str, printed: str) -> None:
 
 
 @pytest.fixture
-def environment(tmp_path, new_store) -> Iterator[dict[str, str]]:
+def environment(tmp_path, new_store) -> dict[str, str]:
     unwanted = ("cacheprovider", "hypothesispytest", "langsmith_plugin", "asyncio", "anyio", "cov", "randomly", "xdist")
-    yield {
+    return {
         **os.environ,
         "COLUMNS": "80",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -219,18 +249,28 @@ def environment(tmp_path, new_store) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_the_blocks_of_a_page_run(page, tmp_path, environment, monkeypatch, no_traces):
+def test_the_blocks_of_a_page_run(page, tmp_path, environment, monkeypatch):
+    for package in NEEDS.get(page, ()):
+        pytest.importorskip(package, reason="make test-apps")
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project)
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(STUBS))
     monkeypatch.syspath_prepend(str(project))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    import databricks
+    import mlflow
+
+    monkeypatch.setattr(databricks, "__path__", [*databricks.__path__, str(STUBS / "databricks")])
+    # Not with tracing switched off: then `log_model` waits for itself for ever, in MLflow's own lock (seen in 3.17).
+    uri = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(environment["MLFLOW_TRACKING_URI"])
     before = set(sys.modules)
     try:
         reader = Reader(page, project, environment)
         reader.read()
     finally:
+        mlflow.set_tracking_uri(uri)
         for name in set(sys.modules) - before:
             if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(project)):
                 del sys.modules[name]

@@ -1,7 +1,7 @@
 """Write the pages that are made from the code: the scope catalogue, the platform's sources, and a page per denial reason.
 
-``python tests/helpers/pages.py`` brings them up to date; tests/docs/test_pages.py compares. What a person writes stands outside of the
-marks, and is kept.
+``python tests/helpers/pages.py`` brings them up to date; tests/docs/test_pages.py compares. What a person writes stands outside
+of the marks, and is kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ def scope_catalogue() -> list[str]:
         grants = "; ".join(f"{grant.privilege} on {grant.on}" for grant in kind.grants) or "—"
         kinds.append((kind.title, *declared, grants, kind.confidence, known.seen(kind)[1].isoformat()))
     scopes = [
-        (f"`{scope.name}`", *(_standing(scope, target) for target in TARGETS), scope.confidence, str(known.seen(scope)[1]))
+        (
+            f"`{scope.name}`",
+            *(_standing(scope, target) for target in TARGETS),
+            scope.confidence,
+            str(known.seen(scope)[1]),
+        )
         for scope in sorted(known.scopes.values(), key=lambda scope: scope.name)
     ]
     disputes = [(", ".join(f"`{name}`" for name in it.about), it.one, it.other, it.stance) for it in known.disputes]
@@ -82,11 +87,11 @@ def sources() -> list[str]:
         key = f"[{source.key}]({source.url})" if source.url else source.key
         rows.append((key, source.what, source.as_of.isoformat() if source.as_of else "—"))
     anonymous = sum(key.startswith("fid:") for key in catalogue().sources)
+    more = "more are public files that were read through a search index, whose repository is not known."
     return [
         *_table(("source", "what it is", "as of"), rows),
         "",
-        f"{anonymous} more are public files that were read through a search index, whose repository is not known. `obo-kit scopes "
-        "--json` names them (`fid:…`).",
+        f"{anonymous} {more} `obo-kit scopes TERM --json` names them (`fid:…`).",
     ]
 
 
@@ -96,22 +101,18 @@ def sources() -> list[str]:
 def reason_facts(reason: DenialReason) -> list[str]:
     """Return what the code knows of a reason: its messages, its error, its level, and the texts that it is read from."""
     text = USER_MESSAGES[reason]
-    denial = Denial(reason=reason, user_message=text, detail="", remedy="", scopes=("sql",))
-    error = type(denial.error())
-    name = error.__name__ + (" (its `denial` says more)" if error is AccessDeniedError else "")
+    error = type(Denial(reason=reason, user_message=text, detail="", remedy="", scopes=("sql",)).error())
+    more = "; its `denial` says more" if error is AccessDeniedError else ""
     loud = reason in (DenialReason.NO_IDENTITY, DenialReason.MISSING_SCOPE, DenialReason.POLICY)
-    lines = [
-        *_table(
-            ("", ""),
-            [
-                ("in code", f"`DenialReason.{reason.name}`, `\"{reason.value}\"` in events and spans"),
-                ("what the user reads", f"*{text}*"),
-                ("raised without `optional_tool`", f"`{name}`" if "(" not in name else name.replace(error.__name__, f"`{error.__name__}`")),
-                ("in the log", "ERROR, once per tool" if loud else "INFO"),
-                ("`optional_tool` forgives it", "only if you say so: `on=frozenset(DenialReason)`" if reason is DenialReason.POLICY else "yes"),
-            ],
-        ),
+    forgiven = "only if you say so: `on=frozenset(DenialReason)`" if reason is DenialReason.POLICY else "yes"
+    rows = [
+        ("in code", f'`DenialReason.{reason.name}`; `"{reason.value}"` in events and spans'),
+        ("the user reads", f"*{text}*"),
+        ("as an exception", f"`{error.__name__}`{more}"),
+        ("in the log", "ERROR, once per tool" if loud else "INFO"),
+        ("`optional_tool` forgives it", forgiven),
     ]
+    lines = _table(("", ""), rows)
     samples = [text for text in TEXTS if text.reason is reason]
     if samples:
         lines += [

@@ -40,12 +40,15 @@ from mlflow.models.resources import (
 
 import obo_kit
 from obo_kit import (
+    DenialReason,
+    NoUserIdentityError,
     PolicyError,
     app_config,
     auth_policy,
     optional_tool,
     requires_scopes,
     system_resources,
+    user_session,
     with_user_client,
 )
 from obo_kit.scopes import SCOPES, translate
@@ -674,6 +677,24 @@ def test_the_log_is_as_it_was_after_a_dry_run():
         PROCESS.developer_said = True
         raise ValueError
     assert (logger.level, PROCESS.developer_said) == (before, False)
+
+
+def test_a_dry_run_needs_no_user_where_one_was_named_before():
+    """Rule 1: as in a notebook that tried a tool as somebody. Nobody stands in, and afterwards all is as strict as before."""
+    from obo_kit.policy._dry_run import silent_dry_run
+
+    @optional_tool(fallback=lambda denial: denial.reason)
+    @with_user_client
+    def whoami(client: WorkspaceClient) -> str:
+        return client.current_user.me().user_name
+
+    predict = user_session(whoami)
+    with user_session(host="https://a.cloud.databricks.com", token="a-token"):
+        pass
+    with silent_dry_run():
+        assert predict() is DenialReason.NO_IDENTITY
+    with pytest.raises(NoUserIdentityError):
+        predict()
 
 
 @pytest.mark.long

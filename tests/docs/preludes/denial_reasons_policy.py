@@ -1,0 +1,1 @@
+from obo_kit import DenialReason, optional_tool

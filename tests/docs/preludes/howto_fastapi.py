@@ -1,0 +1,3 @@
+import asyncio
+
+from obo_kit import user_session
