@@ -55,6 +55,7 @@ EXAMPLES = {("howto/streamlit.md", "page.py"): "examples/apps/streamlit_app.py"}
 NOT_RUN = {
     "pip install": "the tests of the wheel install it",
     "databricks": "needs a workspace of the platform",
+    "obo-kit verify": "needs a workspace of the platform, or what it answered",
     "make": "the gate runs it",
     "git": "needs a repository",
 }
