@@ -59,7 +59,7 @@ mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps LOCK=apps EXTRAS=testing $(VENV)-apps/apps.stamp
 	$(VENV)-apps/bin/python -m pytest -m "" tests/integrations/test_apps.py tests/integrations/test_advice.py tests/session/test_edges.py tests/session/test_servers.py tests/clients/test_shared_caches.py tests/testing/test_sql_connector.py \
-		tests/integrations/test_ported_data_app.py $(ARGS)
+		tests/integrations/test_ported_data_app.py 'tests/docs/test_blocks.py::test_the_blocks_of_a_page_run[howto/streamlit.md]' $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp
 	$(INSTALL) --editable ".[$(EXTRAS)]" --group apps
@@ -114,8 +114,9 @@ check: $(VENV)/check.stamp  ## style and types
 	$(BIN)/python -W ignore benchmarks/tool_calls.py
 
 docs: $(VENV)/docs.stamp  ## the documentation as a site, in build/site, and the playground, both opened in a browser
+	rm -rf build/site
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
-	$(BIN)/python -m pytest -m "" tests/docs tests/cli/test_playground_browser.py $(ARGS)
+	OBO_KIT_SITE=build/site $(BIN)/python -m pytest -m "" tests/docs/test_site.py tests/docs/test_pages.py tests/cli/test_playground_browser.py $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## against the documented recipes and a kept client, in the same run
 	$(BIN)/python benchmarks/requests_per_user.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import re
 import subprocess
 import sys
@@ -18,10 +19,13 @@ import obo_kit
 
 pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
+SURROUNDINGS = dict(os.environ)  # a test takes the kit's variables away
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    if "OBO_KIT_SITE" in SURROUNDINGS:  # built by `make docs`
+        return Path(SURROUNDINGS["OBO_KIT_SITE"]).resolve()
     pytest.importorskip("sphinx", reason="comes with the dependency group docs")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(folder)]

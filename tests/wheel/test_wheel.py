@@ -232,9 +232,16 @@ def test_each_integration_is_imported(with_all):
 
 def test_the_blocks_of_the_docs_run(with_all, tmp_path):
     """The suite's own test of them, far from the package's sources."""
-    for name in ("tests/conftest.py", "tests/test_docs.py", "docs", "README.md"):
+    names = ("preludes", "project", "stubs", "test_blocks.py")
+    for name in (
+        "tests/conftest.py",
+        "tests/test_docs.py",
+        *(f"tests/docs/{name}" for name in names),
+        "docs",
+        "README.md",
+    ):
         target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(exist_ok=True, parents=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
     (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
     options = ("-q", "-p", "no:obo_kit", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
