@@ -42,6 +42,7 @@ __all__ = [
     "TOOL_HEADER",
     "UserSession",
     "ConfigError",
+    "as_user_of",
     "MissingExtraError",
     "Document",
     "Place",
@@ -137,6 +138,14 @@ def title_of_route(method: str, path: str) -> str:
 
     route = route_for(method, path)
     return catalogue().kinds[route.kind].title if route is not None and route.kind is not None else "other"
+
+
+def as_user_of(token: str, host: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function, or a generator function, that runs in a session of the user whose token this is."""
+    from obo_kit.session._entry import user_session
+
+    wrapped: Callable[..., Any] = user_session(host=host, token=token)(function)
+    return wrapped
 
 
 def open_session() -> contextlib.AbstractContextManager[UserSession]:

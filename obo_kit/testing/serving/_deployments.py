@@ -7,7 +7,7 @@ import contextvars
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from obo_kit.testing.server._streams import DONE, Steps, sse, sse_error
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Agent", "Deployment", "InvocationError", "check_scopes", "grant_resources", "read_policy"]
+__all__ = ["Agent", "Deployment", "InvocationError", "check_scopes", "exchange", "grant_resources", "read_policy"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
@@ -194,14 +194,17 @@ class Agent:
                 self._workers.submit(finish)
 
     def _exchange(self, caller: Caller) -> str | None:
-        """Return the caller's token, exchanged for one with the policy's scopes; None if the policy asks for none.
-
-        Inferred: the new token may carry scopes that the caller's own token lacks, and it ends when that one ends.
-        """
+        """Return the caller's token, exchanged for one with the policy's scopes; None if the policy asks for none."""
         scopes = self._policy["user_auth_policy"].get("api_scopes") or ()
-        if not scopes:
-            return None
-        return self._directory.mint(caller.principal, scopes, caller.expires_at - time.time())
+        return exchange(self._directory, caller, scopes) if scopes else None
+
+
+def exchange(directory: Directory, caller: Caller, scopes: Iterable[str]) -> str:
+    """Return a token of the caller with the scopes of a policy.
+
+    Inferred: it may carry scopes that the caller's own token lacks, and it ends when that one ends.
+    """
+    return directory.mint(caller.principal, scopes, caller.expires_at - time.time())
 
 
 def read_policy(logged: Any) -> dict[str, Any]:

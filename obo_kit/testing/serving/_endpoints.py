@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import threading
 import uuid
@@ -14,7 +15,8 @@ from obo_kit.testing._refusals import RefusedError
 from obo_kit.testing.search._embedding import embed
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
-from obo_kit.testing.serving._models import ChatModel, Model, Reply, Script
+from obo_kit.testing.serving._deployments import check_scopes, exchange
+from obo_kit.testing.serving._models import ChatModel, FunctionAgent, Model, Reply, Script
 
 __all__ = ["EmbeddingModel", "Serving", "ServingMixin"]
 
@@ -42,19 +44,49 @@ class Serving(Service):
     """Serves the endpoints of one workspace. Lives as long as the workspace."""
 
     def __init__(self, core: Core) -> None:
+        self._core = core
         self._grants = core.grants
         self._pool = core.threads
         self._lock = threading.Lock()
         self._endpoints: dict[str, _Served] = {}
 
-    def add_model(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
-        """Serve a model. Raises ValueError if the name is taken or malformed, or the model is neither function nor script."""
+    def add_model(
+        self, name: str, model: ChatModel | Sequence[Reply | Exception], *, scopes: Iterable[str] | None = None
+    ) -> None:
+        """Serve a model, or an agent with these scopes. Errors as for ``LocalWorkspace.add_endpoint``."""
         if isinstance(model, (list, tuple)):
             model = Script(model)
         if not callable(model):
             msg = f"The model of endpoint {name!r} must be callable, or a list of answers, not {type(model).__name__}"
             raise ValueError(msg)
-        self.add(name, Model(name, model, self._pool))
+        if scopes is None:
+            self.add(name, Model(name, model, self._pool))
+        else:
+            self._add_agent(name, model, scopes)
+
+    def _add_agent(self, name: str, model: ChatModel, scopes: Iterable[str]) -> None:
+        if isinstance(scopes, str):
+            msg = f"user_api_scopes= takes names in a list, not the single string {scopes!r}"
+            raise ValueError(msg)
+        policy = {"user_auth_policy": {"api_scopes": list(scopes)}}
+        check_scopes(policy, name)
+        exchanged = functools.partial(exchange, self._core.directory)
+        self.add(
+            name,
+            FunctionAgent(
+                name,
+                model,
+                scopes=policy["user_auth_policy"]["api_scopes"],
+                exchange=exchanged,
+                host=self._core.host,
+            ),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            agents = [served for served in self._endpoints.values() if isinstance(served, FunctionAgent)]
+        for agent in agents:
+            agent.close()
 
     def add_embedding(self, name: str, model: EmbeddingModel = embed) -> None:
         """Serve an embedding model. Raises ValueError if the name is taken or malformed, or the model is not callable."""
@@ -190,8 +222,20 @@ class ServingMixin(Mixin):
 
     _serving = Part(Serving)
 
-    def add_endpoint(self, name: str, model: ChatModel | Sequence[Reply | Exception]) -> None:
+    def add_endpoint(
+        self,
+        name: str,
+        model: ChatModel | Sequence[Reply | Exception],
+        *,
+        user_api_scopes: Iterable[str] | None = None,
+    ) -> None:
         """Add a model serving endpoint for chat, completions and responses. Users need CAN QUERY on it.
+
+        With ``user_api_scopes`` it is an agent that acts as whoever asks, as one that was logged with a policy of these
+        scopes: the function runs in a session of the caller, whose token carries these scopes and no others. What its
+        tools call is in the log under the caller's name::
+
+            workspace.add_endpoint("orders-agent", lambda request: count_orders(), user_api_scopes=["sql"])
 
         Args:
             name: Its name.
@@ -200,11 +244,13 @@ class ServingMixin(Mixin):
                 assistant message with ``tool_calls``, or an iterator (such as a generator) of both, which a client that
                 streams gets as it is made. It runs in worker threads; what it raises is answered with 400. A list gives
                 such answers in turn; an exception in it is raised.
+            user_api_scopes: The scopes of the agent's policy. None for a model that calls nothing.
 
         Raises:
             ValueError: The name is malformed or taken, or the model is neither a function nor a list.
+            databricks.sdk.errors.InvalidParameterValue: Model Serving refuses one of the scopes.
         """
-        self._serving.add_model(name, model)
+        self._serving.add_model(name, model, scopes=user_api_scopes)
 
     def add_embedding_endpoint(self, name: str, model: EmbeddingModel | None = None) -> None:
         """Add a model serving endpoint for embeddings. Users need CAN QUERY on it.

@@ -14,24 +14,29 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
 from starlette.responses import StreamingResponse
 
+from obo_kit.testing._kit import as_user_of
 from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing.iam._directory import Caller
 from obo_kit.testing.server._api import Answer, Call
 from obo_kit.testing.server._streams import DONE, Steps, sse, sse_error
 
-__all__ = ["ChatModel", "Model", "Reply", "Script"]
+__all__ = ["ChatModel", "Exchange", "FunctionAgent", "Model", "Reply", "Script"]
 
 Reply = str | Mapping[str, Any] | Iterator[str | Mapping[str, Any]]
 """Text; an assistant message (``content``, ``tool_calls``); or an iterator of both, sent piece by piece."""
 
 ChatModel = Callable[[dict[str, Any]], Reply]
 """Takes the body of a chat request (``messages``, ``tools`` and so on), whichever protocol it came by."""
+
+Exchange = Callable[[Caller, Sequence[str]], str]
+"""Takes a caller and scopes, and returns a token of the same user with these."""
 
 # The number of characters of a tool call's arguments per event.
 _FRAGMENT = 16
@@ -60,23 +65,30 @@ class Model:
     """Serves one model. Lives as long as its workspace."""
 
     task = "llm/v1/chat"
-    pool: Executor | None = None
 
     def __init__(self, name: str, model: ChatModel, threads: Callable[[], Executor]) -> None:
         self._name = name
         self._model = model
         self._threads = threads
 
+    @property
+    def pool(self) -> Executor | None:
+        """The threads that it runs in; None for the workspace's."""
+        return None
+
     def describe(self) -> dict[str, Any]:
         """Return nothing: the endpoint describes only its name."""
         return {}
 
-    def invoke(self, _call: Call, body: dict[str, Any], /) -> Answer:
+    def _run(self, _call: Call, asked: dict[str, Any]) -> Iterator[_Piece]:
+        return _pieces(self._model(asked))
+
+    def invoke(self, call: Call, body: dict[str, Any], /) -> Answer:
         """Ask the model. Runs in a thread of the workspace."""
         shape = _shape(self._name, body)
 
         def pieces() -> Iterator[_Piece]:
-            return _pieces(self._model(shape.asked))
+            return self._run(call, shape.asked)
 
         try:
             if body.get("stream"):
@@ -100,6 +112,44 @@ class Model:
         finally:
             with contextlib.suppress(RuntimeError):  # the workspace is stopping
                 self._threads().submit(steps.close)
+
+
+class FunctionAgent(Model):
+    """Serves a function that acts as whoever asks, with a token of its own scopes. Lives as long as its workspace.
+
+    It calls the workspace while it runs, so it has threads of its own.
+    """
+
+    task = "agent/v1/chat"
+
+    def __init__(
+        self, name: str, model: ChatModel, *, scopes: Sequence[str], exchange: Exchange, host: Callable[[], str]
+    ) -> None:
+        self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="obo-kit-agent")
+        super().__init__(name, model, lambda: self._workers)
+        self._scopes = tuple(scopes)
+        self._exchange = exchange
+        self._host = host
+
+    @property
+    def pool(self) -> Executor | None:
+        """Its own threads."""
+        return self._workers
+
+    def describe(self) -> dict[str, Any]:
+        """Return its policy."""
+        return {"auth_policy": {"user_auth_policy": {"api_scopes": list(self._scopes)}}}
+
+    def close(self) -> None:
+        """End its threads."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, call: Call, asked: dict[str, Any]) -> Iterator[_Piece]:
+        def answer() -> Iterator[_Piece]:
+            yield from super(FunctionAgent, self)._run(call, asked)
+
+        pieces: Iterator[_Piece] = as_user_of(self._exchange(call.user, self._scopes), self._host(), answer)()
+        return pieces
 
 
 # ---------------------------------------------------------------------------------------------- what a model answers
