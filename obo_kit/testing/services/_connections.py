@@ -109,7 +109,9 @@ class Connections(Service):
 
     def __init__(self, core: Core) -> None:
         self._grants = core.grants
+        self._directory = core.directory
         self._host = core.host
+        core.engine.serve_http(self.call_from_statement)
         self._lock = threading.Lock()
         self._connections: dict[str, Connection] = {}
         # The credentials of users who have logged in, by connection and user name.
@@ -154,7 +156,11 @@ class Connections(Service):
                 on it (``connection_denied``), or has not logged in to it (``connection_login``). ``refusal`` and
                 ``message`` say which.
         """
-        connection = self.find(principal, name)
+        return self._logged_in(principal, self.find(principal, name))
+
+    def _logged_in(self, principal: Principal, connection: Connection) -> Connection:
+        """Return a connection with the principal's own credentials, if users log in to it."""
+        name = connection.name
         if not connection.login:
             return connection
         with self._lock:
@@ -163,6 +169,27 @@ class Connections(Service):
             url = f"{self._host()}/explore/connections/{name}"
             raise RefusedError("connection_login", user_id=principal.id, name=name, url=url)
         return Connection(name=name, url=connection.url, headers=headers, comment=connection.comment, login=True)
+
+    def call_from_statement(self, user_name: str, name: str, request: Mapping[str, str | None]) -> tuple[int, str]:
+        """Make the request of ``http_request``, and return its status and text.
+
+        The statement has checked USE CONNECTION: the caller's, or in a function its owner's (inferred). Raises
+        ValueError, with the platform's words and an SQLSTATE, if it cannot be made.
+        """
+        try:
+            connection = self._logged_in(self._directory.find(user_name), self._connections[name])
+            verb, body = str(request["method"]).upper(), request["json"]
+            if verb not in _METHODS:
+                raise RefusedError("invalid_parameter", detail=f"method must be one of {', '.join(_METHODS)}")
+            sent = {"Content-Type": "application/json"} if body is not None else {}
+            sent |= _members(request, "headers")
+            query, data = _members(request, "params"), (body or "").encode()
+            with _send(connection, verb, request["path"] or "", headers=sent, params=query, data=data) as response:
+                return response.status_code, response.text
+        except RefusedError as error:
+            state = "28000" if error.refusal.decision == "login required" else "22023"
+            msg = f"[{error.refusal.code}] {error.message} SQLSTATE: {state}"
+            raise ValueError(msg) from None
 
     def find(self, principal: Principal, name: str) -> Connection:
         """Return a connection to a principal who holds USE CONNECTION on it, logged in or not. Raises as ``use``."""
@@ -235,7 +262,7 @@ class Connections(Service):
         )
 
 
-def _forward(
+def _send(
     connection: Connection,
     method: str,
     path: str,
@@ -243,33 +270,44 @@ def _forward(
     headers: Mapping[str, str],
     params: Mapping[str, str],
     data: bytes,
-) -> Answer:
-    """Send a request on to the service, and return its answer as it comes: status, headers and body.
-
-    Inferred: the platform passes on the status of the service. The SDK takes the headers of the answer for the service's.
-    """
+) -> requests.Response:
+    """Send a request on to the service, and return its answer, to be closed. Raises RefusedError if there is none."""
     if any(part == ".." for part in re.split(r"[/\\]", unquote(path))):
         raise RefusedError("invalid_parameter", detail="path must not contain ..")
     sent = CaseInsensitiveDict({name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED})
     # Added last, so that no caller can replace the connection's credentials.
     sent.update(connection.headers)
     url = f"{connection.url}/{path.lstrip('/')}" if path.strip("/") else connection.url
-    # A new session each time: users share no cookies, and this machine's proxy and netrc settings do not apply.
-    session = requests.Session()
-    session.trust_env = False
-    try:
-        response = session.request(
-            method, url, params=params, data=data, headers=sent, timeout=_TIMEOUT, allow_redirects=False, stream=True
-        )
-    except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL):
-        session.close()
-        raise RefusedError("invalid_parameter", detail="Headers or path are not those of an HTTP request") from None
-    except requests.RequestException as error:
-        session.close()
-        raise RefusedError("connection_unreachable", name=connection.name, error=type(error).__name__) from error
+    # A new session each time: users share no cookies, and this machine's proxy and netrc settings do not apply. The answer
+    # keeps its connection.
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            return session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=sent,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            )
+        except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL):
+            raise RefusedError("invalid_parameter", detail="Headers or path are not those of an HTTP request") from None
+        except requests.RequestException as error:
+            raise RefusedError("connection_unreachable", name=connection.name, error=type(error).__name__) from error
+
+
+def _forward(connection: Connection, method: str, path: str, **request: Any) -> Answer:
+    """Send a request on to the service, and return its answer as it comes: status, headers and body.
+
+    Inferred: the platform passes on the status of the service. The SDK takes the headers of the answer for the service's.
+    """
+    response = _send(connection, method, path, **request)
 
     def pieces() -> Any:
-        with session, response:
+        with response:
             yield from response.iter_content(None)
 
     kept = {name: value for name, value in response.headers.items() if name.lower() not in _NOT_FORWARDED}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from obo_kit.testing.sql._http import HttpRequest
 
 __all__ = ["Access", "Function", "Parameter", "Session", "Store", "Table", "View", "quoted", "split_name"]
 
@@ -139,10 +139,13 @@ class Store:
         self.functions: dict[str, Function] = {}
         # The engine sets it: what a user sees of information_schema.
         self.metadata: Any = None
+        # The service of the connections sets it: what http_request does.
+        self.http: HttpRequest | None = None
         self._hidden = secrets.token_hex(8)
         self._lock = threading.RLock()
         self._connection: Any = None
         self._macros: set[str] = set()
+        self._calls_out = False
         self._closed = False
 
     def place(self, name: str) -> str:
@@ -174,7 +177,14 @@ class Store:
     def prepare(self, text: str) -> None:
         """Create the macros that a text calls."""
         from obo_kit.testing.sql._calls import macro_source, macros_in
+        from obo_kit.testing.sql._http import is_called, register
 
+        if self.http is not None and not self._calls_out and is_called(text):
+            with self._lock:
+                if not self._calls_out:
+                    self.cursor().close()
+                    register(self._connection, self.http)
+                    self._calls_out = True
         wanted = [name for name in macros_in(text) if name not in self._macros]
         if wanted:
             with self._lock, self.cursor() as cursor:

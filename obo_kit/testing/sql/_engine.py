@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from obo_kit.testing.iam._grants import Grants
     from obo_kit.testing.sql._databases import Access
     from obo_kit.testing.sql._dialect import UnreadableError
+    from obo_kit.testing.sql._http import HttpRequest
     from obo_kit.testing.sql._writes import Written
 
 __all__ = ["Column", "Engine", "Function", "Interrupt", "Outcome", "Parameter", "Session", "SqlRefusal", "split_name"]
@@ -168,6 +169,10 @@ class Engine:
         if loaded.policed:
             self._try(full, f"SELECT * FROM {_backticked(full)}", lambda: self._store.drop(full))  # noqa: S608  a checked name
         return full
+
+    def serve_http(self, request: HttpRequest) -> None:
+        """Give statements `http_request`: what it does."""
+        self._store.http = request
 
     def define(self, function: Function) -> None:
         """Add a function. Raises ValueError if the name is taken, the body is not readable, or names what does not exist."""
@@ -324,6 +329,8 @@ class Engine:
         """Refuse what is not granted. Missing objects were reported before, as the platform does."""
         for access in accesses:
             if not self._grants.exists(access.kind, access.name):
+                if access.kind == "uc_connection":
+                    raise _StatementError("sql_no_connection", name=access.name)
                 raise _StatementError("sql_missing", name=_backticked(access.name))
         for access in accesses:
             if access.privilege == "MANAGE" and self._grants.manages(principal, access.kind, access.name):
@@ -396,6 +403,9 @@ class Engine:
     def _explained(self, error: Exception) -> _StatementError:
         """Return the platform's error for a statement that DuckDB cannot run. The patterns are DuckDB's words."""
         detail = self._detail(error)
+        login = re.search(r"\[UNAUTHENTICATED\] .* SQLSTATE: 28000", detail)
+        if login is not None:
+            return _StatementError("sql_login", detail=login[0])
         own = re.search(r"\[[A-Z_]+\] .* SQLSTATE: \w{5}", detail)
         if own is not None:
             return _StatementError("sql_raised", detail=own[0])

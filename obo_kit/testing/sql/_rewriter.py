@@ -21,6 +21,7 @@ from obo_kit.testing.sql._databases import Access, Session
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
 from obo_kit.testing.sql._functions import rewrite_call
 from obo_kit.testing.sql._generators import GENERATORS, generated
+from obo_kit.testing.sql._http import http_request
 from obo_kit.testing.sql._nodes import (
     aliased,
     construct,
@@ -354,6 +355,8 @@ class Rewriter:
             groups = [exp.Literal.string(group) for group in sorted(self.principal.groups)]
             # DuckDB 1 does not accept an empty list.
             return exp.Paren(this=exp.In(this=arguments[0], expressions=groups)) if groups else exp.false()
+        if name == "http_request":
+            return http_request(self, arguments)
         if arguments:
             return None
         if name in _ME:

@@ -1,0 +1,76 @@
+"""``http_request``: a call of the service behind a connection of Unity Catalog, from a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import array, literal, typed_as
+from obo_kit.testing.sql._databases import Access
+from obo_kit.testing.sql._dialect import UnreadableError
+
+if TYPE_CHECKING:
+    from obo_kit.testing.sql._rewriter import Rewriter
+
+__all__ = ["HttpRequest", "http_request", "register"]
+
+HttpRequest = Callable[[str, str, Mapping[str, str | None]], tuple[int, str]]
+"""Takes a user name, a connection, and ``method``, ``path``, ``headers``, ``params`` and ``json`` (the last three as JSON).
+
+Returns status and text.
+
+It raises ValueError with the platform's words if the request cannot be made.
+"""
+
+_NAME = "workspace_http_request"
+_PARAMETERS = ("conn", "method", "path", "headers", "params", "json")
+_MAPS = ("headers", "params")
+
+
+def http_request(rewriter: Rewriter, arguments: list[exp.Expr]) -> exp.Expr:
+    """Return a call of `register`'s function, as the caller, whose USE CONNECTION is noted.
+
+    Raises UnreadableError if the arguments are none of its, or the connection is no constant.
+    """
+    named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
+    for name, value in zip(_PARAMETERS, (each for each in arguments if not isinstance(each, exp.Kwarg)), strict=False):
+        named.setdefault(name, value)
+    if len(named) != len(arguments) or set(named) - set(_PARAMETERS) or not {"conn", "method"} <= set(named):
+        raise UnreadableError("sql_arguments", f"The `http_request` takes: {', '.join(_PARAMETERS)}.")
+    connection = literal(named["conn"], "a connection")
+    if not rewriter.definer:
+        rewriter.accesses.append(Access(privilege="USE CONNECTION", kind="uc_connection", name=connection))
+    values = []
+    for name in _PARAMETERS[1:]:
+        value = named.get(name, exp.Literal.string("") if name == "path" else exp.null())
+        if name in _MAPS and not isinstance(value, exp.Null):
+            value = exp.Anonymous(this="to_json", expressions=[value])
+        values.append(typed_as(value, "VARCHAR"))
+    who, where = exp.Literal.string(rewriter.principal.user_name), exp.Literal.string(connection)
+    return exp.Anonymous(this=_NAME, expressions=[who, where, array(*values)])
+
+
+def is_called(text: str) -> bool:
+    """Check whether a text, as DuckDB gets it, calls the function."""
+    return f"{_NAME}(" in text
+
+
+def register(connection: Any, request: HttpRequest) -> None:
+    """Add the function to a database."""
+    import duckdb
+
+    def answer(user: Any, name: Any, values: Any) -> dict[str, Any]:
+        status, text = request(user, name, dict(zip(_PARAMETERS[1:], values, strict=True)))
+        return {"status_code": status, "text": text}
+
+    text = duckdb.type("VARCHAR")
+    connection.create_function(
+        _NAME,
+        answer,
+        [text, text, duckdb.list_type(text)],
+        duckdb.type("STRUCT(status_code INTEGER, text VARCHAR)"),
+        null_handling="special",
+        side_effects=True,
+    )
