@@ -62,7 +62,7 @@ def test_values_have_pythons_types(app):
         "d": Decimal("1.50"),
         "f": 2.5,
         "day": datetime.date(2026, 1, 2),
-        "ts": datetime.datetime(2026, 1, 2, 3, 4, 5),
+        "ts": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
         "s": "x",
         "a": [1, 2],
         "m": {"k": 1},

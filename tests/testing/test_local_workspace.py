@@ -503,7 +503,7 @@ def test_values_of_all_kinds_are_written_as_text(workspace):
     assert names[:5] == ["DATE", "TIMESTAMP", "DECIMAL", "ARRAY", "STRUCT"]
     assert answer.result.data_array[0][:6] == [
         "2026-01-02",
-        "2026-01-02T03:04:05.000",
+        "2026-01-02T03:04:05.000Z",
         "1.50",
         "[1, 2]",
         '{"a": 1}',

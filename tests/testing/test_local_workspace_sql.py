@@ -304,7 +304,7 @@ def test_linked_results_come_as_arrow_and_csv(workspace):
         "h": True,
         "i": "x,y",
         "j": datetime.date(2026, 1, 2),
-        "k": datetime.datetime(2026, 1, 2, 3, 4, 5),
+        "k": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
         "l": b"ab",
         "m": "[1, 2]",
         "n": None,

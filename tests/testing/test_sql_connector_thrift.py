@@ -97,7 +97,8 @@ def test_values_have_their_types(workspace, form):
     assert tuple(row)[:6] == (True, 7, 3000000000, 1.5, decimal.Decimal("12.50"), "text")
     assert row.nothing is None
     if form == "arrow":
-        assert (row.day, row["at"]) == (datetime.date(2026, 11, 28), datetime.datetime(2026, 11, 28, 10, 11, 12))
+        moment = datetime.datetime(2026, 11, 28, 10, 11, 12, tzinfo=datetime.timezone.utc)
+        assert (row.day, row["at"]) == (datetime.date(2026, 11, 28), moment)
 
 
 def test_results_come_as_arrow_and_in_pieces(workspace, monkeypatch):

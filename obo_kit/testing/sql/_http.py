@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlglot import exp
 
 from obo_kit.testing.sql._calls import array, literal, typed_as
-from obo_kit.testing.sql._databases import Access
 from obo_kit.testing.sql._dialect import UnreadableError
-
-if TYPE_CHECKING:
-    from obo_kit.testing.sql._rewriter import Rewriter
 
 __all__ = ["HttpRequest", "http_request", "register"]
 
@@ -29,8 +25,8 @@ _PARAMETERS = ("conn", "method", "path", "headers", "params", "json")
 _MAPS = ("headers", "params")
 
 
-def http_request(rewriter: Rewriter, arguments: list[exp.Expr]) -> exp.Expr:
-    """Return a call of `register`'s function, as the caller, whose USE CONNECTION is noted.
+def http_request(arguments: list[exp.Expr], user_name: str) -> tuple[str, exp.Expr]:
+    """Return the connection, and a call of `register`'s function as the user.
 
     Raises UnreadableError if the arguments are none of its, or the connection is no constant.
     """
@@ -40,16 +36,14 @@ def http_request(rewriter: Rewriter, arguments: list[exp.Expr]) -> exp.Expr:
     if len(named) != len(arguments) or set(named) - set(_PARAMETERS) or not {"conn", "method"} <= set(named):
         raise UnreadableError("sql_arguments", f"The `http_request` takes: {', '.join(_PARAMETERS)}.")
     connection = literal(named["conn"], "a connection")
-    if not rewriter.definer:
-        rewriter.accesses.append(Access(privilege="USE CONNECTION", kind="uc_connection", name=connection))
     values = []
     for name in _PARAMETERS[1:]:
         value = named.get(name, exp.Literal.string("") if name == "path" else exp.null())
         if name in _MAPS and not isinstance(value, exp.Null):
             value = exp.Anonymous(this="to_json", expressions=[value])
         values.append(typed_as(value, "VARCHAR"))
-    who, where = exp.Literal.string(rewriter.principal.user_name), exp.Literal.string(connection)
-    return exp.Anonymous(this=_NAME, expressions=[who, where, array(*values)])
+    who, where = exp.Literal.string(user_name), exp.Literal.string(connection)
+    return connection, exp.Anonymous(this=_NAME, expressions=[who, where, array(*values)])
 
 
 def is_called(text: str) -> bool:

@@ -117,7 +117,7 @@ def _arrow_file(outcome: Outcome, rows: tuple[tuple[str | None, ...], ...]) -> b
         "FLOAT": pa.float32(),
         "DOUBLE": pa.float64(),
         "DATE": pa.date32(),
-        "TIMESTAMP": pa.timestamp("us"),
+        "TIMESTAMP": pa.timestamp("us", tz="Etc/UTC"),
     }
     arrays = []
     for position, column in enumerate(outcome.columns):

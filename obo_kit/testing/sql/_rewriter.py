@@ -356,7 +356,10 @@ class Rewriter:
             # DuckDB 1 does not accept an empty list.
             return exp.Paren(this=exp.In(this=arguments[0], expressions=groups)) if groups else exp.false()
         if name == "http_request":
-            return http_request(self, arguments)
+            connection, result = http_request(arguments, self.principal.user_name)
+            if not self.definer:
+                self.accesses.append(Access(privilege="USE CONNECTION", kind="uc_connection", name=connection))
+            return result
         if arguments:
             return None
         if name in _ME:

@@ -118,7 +118,8 @@ def _interval_text(value: datetime.timedelta) -> str:
 _SCALARS: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (str, str),
     (bool, lambda value: "true" if value else "false"),
-    (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds")),
+    # With the Z that the platform adds to a TIMESTAMP (fid:45455947422). There is no TIMESTAMP_NTZ here.
+    (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds") + "Z"),
     (datetime.date, lambda value: value.isoformat()),
     (datetime.timedelta, _interval_text),
     (decimal.Decimal, lambda value: format(value, "f")),

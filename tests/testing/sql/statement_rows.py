@@ -69,7 +69,7 @@ def comparable(value):
         as_dict = getattr(value, "asDict", None)
         return comparable(as_dict()) if as_dict else [comparable(each) for each in value]
     if isinstance(value, datetime.datetime):
-        return value.isoformat(timespec="milliseconds")
+        return value.isoformat(timespec="milliseconds") + "Z"
     if isinstance(value, datetime.date):
         return value.isoformat()
     return round(float(value), 9) if isinstance(value, (float, decimal.Decimal)) else value
