@@ -95,7 +95,7 @@ $(VENV)/sql.stamp: $(VENV)/test.stamp
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
 	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_SOAK_STREAMS=20000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \
-		tests/session/test_soak.py tests/session/test_concurrency.py tests/clients/test_dropped_streams.py
+		tests/session/test_soak.py tests/session/test_interleavings.py tests/clients/test_dropped_streams.py
 
 fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
 	OBO_KIT_FUZZ=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q tests/testing/test_local_workspace_server.py -k no_request_brings

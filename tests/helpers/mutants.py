@@ -211,14 +211,14 @@ MUTANTS = {
         module="obo_kit.identity._credentials",
         old="        if self.closed:",
         new="        if False:",
-        test="session/test_concurrency.py::test_a_session_counts_as_closed_in_a_forked_child",
+        test="session/test_fork.py::test_a_session_counts_as_closed_in_a_forked_child",
     ),
     "a session stays open in a forked child": Mutant(
         rule=5,
         module="obo_kit.identity._credentials",
         old="return self._closed or self._process is not _process",
         new="return self._closed",
-        test="session/test_concurrency.py::test_a_session_counts_as_closed_in_a_forked_child",
+        test="session/test_fork.py::test_a_session_counts_as_closed_in_a_forked_child",
     ),
     "Model Serving without a token falls back": Mutant(
         rule=2,
@@ -395,7 +395,7 @@ MUTANTS = {
         module="obo_kit.context._wrapping",
         old="        finally:\n            FRAME.reset(token)\n        try:\n            payload = yield item",
         new="        finally:\n            pass\n        try:\n            payload = yield item",
-        test="session/test_session.py::test_interleaved_streams_stay_apart_and_leave_nothing_behind",
+        test="session/test_streams.py::test_interleaved_streams_stay_apart_and_leave_nothing_behind",
     ),
     "a closed session counts": Mutant(
         rule=6,
@@ -423,7 +423,7 @@ MUTANTS = {
         module="obo_kit.session._opening",
         old="if ended._lease.foreign:",
         new="if False:",
-        test="session/test_concurrency.py::test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user",
+        test="session/test_fork.py::test_a_pool_forked_inside_a_request_does_not_go_on_as_its_user",
     ),
     "headers outlive their request": Mutant(
         rule=4,
@@ -444,7 +444,7 @@ MUTANTS = {
         module="obo_kit.session._entry",
         old="        if self._owned and self._session is not None:\n            self._session.close()",
         new="        pass",
-        test="session/test_session.py::test_a_stream_s_session_ends_with_it_however_it_ends",
+        test="session/test_streams.py::test_a_stream_s_session_ends_with_it_however_it_ends",
     ),
     "another user inside is not noticed": Mutant(
         rule=6,
@@ -634,7 +634,7 @@ MUTANTS = {
         module="obo_kit.clients._connections",
         old="    os.register_at_fork(after_in_child=renew)",
         new="    pass",
-        test="session/test_concurrency.py::test_forked_workers_share_no_connection_and_no_answers",
+        test="session/test_fork.py::test_forked_workers_share_no_connection_and_no_answers",
     ),
     "every client asks the host who it is": Mutant(
         rule=10,
