@@ -262,7 +262,7 @@ def origin_of(url: str) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _is_private(host: str) -> bool:
-    """Can nobody on the way read what goes there?"""
+    """Return whether nobody on the way can read what goes to a host."""
     parts = urlsplit(host)
     name = parts.hostname or ""
     if parts.scheme == "https" or name == "localhost" or name.endswith(".localhost"):

@@ -329,7 +329,7 @@ def covers(held: str, needed: str) -> bool:
     """Check whether a token that carries ``held`` surely holds what ``needed`` stands for.
 
     True for equals; for a scope and what its name contains; for a family's heads and all their members; and for
-    ``all-apis`` and anything. Not transitive where a family's narrower or older names are in doubt: see ``verdict``.
+    ``all-apis`` and anything. Not transitive if a family's narrower or older names are in doubt: see ``verdict``.
     """
     if held in {needed, _ALL} or _contains(held, needed):
         return True

@@ -143,7 +143,7 @@ class ObservedRoutes:
         return None
 
     def known_groups(self, route: ObservedRoute) -> Groups:
-        """Return what the catalogue says that an observed route asks for; empty where it knows none."""
+        """Return the scopes that the catalogue has for an observed route; empty if it has none."""
         return self._known.get((route.methods, route.path), ())
 
 

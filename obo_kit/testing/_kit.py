@@ -111,14 +111,14 @@ def corrected_route(
 
 
 def recording_of(recording: str | os.PathLike[str] | Recording) -> Recording:
-    """Return a recording, read from its file where it is named. RecordingError where it cannot be used."""
+    """Return a recording; read it if it is the path of a file. Raises RecordingError if it cannot be used."""
     from obo_kit.scopes._recording import Recording, load
 
     return recording if isinstance(recording, Recording) else load(recording)
 
 
 def routes_of(recording: Recording) -> ObservedRoutes:
-    """Return what a recording shows of the catalogue's routes."""
+    """Return what a recording shows about the catalogue's routes."""
     from obo_kit.scopes import catalogue
     from obo_kit.scopes._observed import ObservedRoutes
 
@@ -126,7 +126,7 @@ def routes_of(recording: Recording) -> ObservedRoutes:
 
 
 def observed_groups(known: Groups, seen: ObservedRoute) -> Groups:
-    """Return what a route asks for, as it was seen."""
+    """Return the scopes that a route was observed to ask for."""
     from obo_kit.scopes._observed import corrected
 
     return corrected(known, seen)

@@ -224,12 +224,12 @@ class LocalWorkspace(
 
     @property
     def notice(self) -> str:
-        """``NOTICE``, and which recording the refusals are of, if there is one."""
+        """Return ``NOTICE``, and the recording that the refusals come from, if there is one."""
         seen = self.recording
         if seen is None:
             return self.NOTICE
         where = "a local workspace" if seen.cloud == "local" else "a workspace"
-        return f"{self.NOTICE} Where it has a recording, it answers as {where} did on {seen.recorded}."
+        return f"{self.NOTICE} Recorded refusals are those of {where} on {seen.recorded}."
 
     @property
     def latency(self) -> float:

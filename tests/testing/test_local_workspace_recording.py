@@ -365,7 +365,7 @@ def test_a_configuration_names_the_file_beside_it(tmp_path):
     dump(recording(answer("refusal:invalid_token", "invalid_token", wording="Token unknown")), folder / "seen.json")
     (folder / "shop.yaml").write_text("recording: seen.json\nusers: [alice]\n")
     with LocalWorkspace.from_config(folder / "shop.yaml") as workspace:
-        assert workspace.notice.endswith("it answers as a workspace did on 2026-12-01.")
+        assert workspace.notice.endswith("Recorded refusals are those of a workspace on 2026-12-01.")
         refused = requests.get(workspace.host + "/api/2.0/apps", headers={"Authorization": "Bearer x"}, timeout=10)
         assert refused.json()["message"] == "Token unknown"
         workspace.recording = None

@@ -269,7 +269,7 @@ def test_the_toolkit_of_unity_catalog_makes_tools_of_functions(workspace):
         (("main.shop.new", "main.shop.new()"), "names 'main.shop.new', which does not exist yet"),
         (("main.shop.new", "nothing(1)"), "does not fit"),
         (("main.shop.new", "(SELECT nothing FROM orders)"), "does not fit"),
-        (("main.shop.new", "1", {"a": "TEXTUAL"}), "no SQL type"),
+        (("main.shop.new", "1", {"a": "TEXTUAL"}), "not a SQL type"),
         (("main.shop.new", "1", {"a b": "INT"}), "plain name"),
         (("main.shop.new", "1", {"a": ""}), "SQL type"),
     ],

@@ -1,4 +1,4 @@
-"""Find the keywords that a call unpacks: ``WorkspaceClient(**options)``, where the dictionary is built in sight."""
+"""Find the keywords that a call unpacks: ``WorkspaceClient(**options)``, if the source shows how the dictionary is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Options:
 
 
 def options_of(module: Module, call: ast.Call) -> list[Options] | None:
-    """Return what may be unpacked into a call's keywords, place by place; ``None`` where it cannot be seen in full."""
+    """Return what may be unpacked into a call's keywords, place by place; ``None`` if the source does not show all of it."""
     options: list[Options] = []
     for keyword in call.keywords:
         parts = _parts(module, keyword.value) if keyword.arg is None else []

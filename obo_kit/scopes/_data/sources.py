@@ -138,7 +138,7 @@ _NAMED: Final = {
 }
 
 
-# The day that a source speaks of, where it bears one.
+# The day that a source describes, if it has one.
 _DATES: Final = {
     "D-MS": date(2026, 9, 21),
     "D-APPS-AUTH": date(2026, 9, 28),

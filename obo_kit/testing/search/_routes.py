@@ -344,7 +344,7 @@ def _written(count: int, failed: list[str]) -> Answer:
 
 
 def _no_number(text: str) -> float:
-    msg = f"{text} is no JSON"
+    msg = f"{text} is not JSON"
     raise ValueError(msg)
 
 

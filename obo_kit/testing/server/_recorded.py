@@ -76,8 +76,8 @@ class RecordedSpeaker:
 
     Attributes:
         recorded: The recording.
-        route: What it shows of the route; None where it shows nothing.
-        known: What the catalogue says that the route asks for, where the local workspace does not know it.
+        route: What it shows about the route; None if it shows nothing.
+        known: The scopes that the catalogue has for the route, for routes that the local workspace does not know.
         path: The path.
         host: Host and port of this workspace.
         caller: The caller, as far as they are known.

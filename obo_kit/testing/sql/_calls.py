@@ -159,7 +159,7 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
 def literal(value: Expr, what: str) -> str:
     if isinstance(value, exp.Literal):
         return str(value.this)
-    raise UnreadableError("sql_unsupported", f"{what} that is no constant is not served.")
+    raise UnreadableError("sql_unsupported", f"{what} must be a constant.")
 
 
 def _unit(value: Expr) -> str | None:
@@ -169,7 +169,7 @@ def _unit(value: Expr) -> str | None:
 def unit_of(value: Expr) -> str:
     unit = _unit(value)
     if unit is None:
-        raise UnreadableError("sql_arguments", f"{value.sql('databricks')} is no unit of time.")
+        raise UnreadableError("sql_arguments", f"{value.sql('databricks')} is not a unit of time.")
     return unit
 
 

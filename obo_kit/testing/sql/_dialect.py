@@ -110,4 +110,4 @@ def parse_type(text: str) -> exp.DataType:
         fields = kind.expressions if kind.is_type("STRUCT") else ()
         if all(isinstance(field, exp.ColumnDef) for field in fields) and (fields or not kind.is_type("STRUCT")):
             return kind
-    raise UnreadableError("sql_syntax", f"{text!r} is no SQL type.")
+    raise UnreadableError("sql_syntax", f"{text!r} is not a SQL type.")

@@ -59,7 +59,7 @@ def read_identifier(node: exp.Table) -> None:
         if not all(part is None or isinstance(part, exp.Identifier) for part in parts):
             raise ValueError
     except ValueError:
-        raise UnreadableError("sql_unsupported", "IDENTIFIER of what is no name is not served.") from None
+        raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.") from None
     for part, value in zip(("catalog", "db", "this"), parts, strict=True):
         node.set(part, value)
 
@@ -273,7 +273,7 @@ def _json_path(node: Expr) -> Expr:
 def _ignore_nulls(node: Expr) -> Expr:
     inner = node.this
     if not isinstance(inner, exp.Anonymous):
-        raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served where it stands.")
+        raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served here.")
     if isinstance(node.parent, exp.Window):
         # A node's children were rewritten before it. The library cannot express this in DuckDB.
         value = exp.Var(this=f"{duck_text(inner.expressions[0])} IGNORE NULLS")

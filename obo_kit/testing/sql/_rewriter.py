@@ -113,7 +113,7 @@ class Rewriter:
             self._change(node)
         for node in root.find_all(exp.Anonymous):
             if node.name.lower() in GENERATORS:
-                raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served where it stands.")
+                raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
         rewritten: Expr = root.this
         return rewritten
 

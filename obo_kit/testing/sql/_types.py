@@ -61,7 +61,7 @@ def duck_type(text: str) -> str:
     try:
         return duck_type_of(parse_type(text))
     except UnreadableError:
-        msg = f"{text!r} is no SQL type that the local workspace knows"
+        msg = f"{text!r} is not a SQL type that the local workspace knows"
         raise ValueError(msg) from None
 
 

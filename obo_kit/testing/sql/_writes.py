@@ -49,7 +49,7 @@ def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
 
 def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Table:
     if not isinstance(node, exp.Table) or isinstance(node.this, exp.Anonymous):
-        raise UnreadableError("sql_unsupported", "writing to what is no table is not served.")
+        raise UnreadableError("sql_unsupported", "writing is only served for tables.")
     name = rewriter.full_name(node)
     table = rewriter.store.tables.get(name)
     if table is None:

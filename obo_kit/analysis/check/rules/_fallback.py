@@ -45,7 +45,7 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
 
 
 def _without_token(agent: Agent, call: ast.Call) -> bool:
-    """Return whether ``WorkspaceClient(**options)`` has the user's token in its options only where there is one."""
+    """Return whether ``WorkspaceClient(**options)`` may lack the user's token in its options."""
     given_to = GIVEN_TO.get(official(agent.module, call.func), ())
     options = options_of(agent.module, call) if given_to and unpacks(call) else None
     if not options or any(keyword.arg in given_to for keyword in call.keywords):
@@ -64,7 +64,7 @@ def _is_user_s(agent: Agent, node: ast.expr) -> bool:
 
 
 def _where_token_is(agent: Agent, place: ast.AST, call: ast.Call) -> bool:
-    """Return whether a place is passed only where a condition finds the token, and without it the call is reached as well."""
+    """Return whether a place needs a condition that finds the token, while the call is also reached without it."""
     above_call = set(agent.module.ancestors(call))
     for above in agent.module.ancestors(place):
         if above in above_call:
@@ -138,7 +138,7 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
 
 
 def _is_left_out(agent: Agent, module: Module, node: ast.expr, depth: int = 0) -> bool:
-    """Return whether it is missing only where a caller leaves an argument out, and never for want of a token."""
+    """Return whether it is missing only if a caller omits an argument, and never because a token is missing."""
     bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
     if len(bindings) != 1 or not isinstance(bindings[0].node, ast.arg):
         return False
@@ -147,7 +147,7 @@ def _is_left_out(agent: Agent, module: Module, node: ast.expr, depth: int = 0) -
 
 
 def _may_be_nothing(agent: Agent, module: Module, node: ast.expr, depth: int) -> bool:
-    """Return whether an expression is a header, which may be missing, or a helper gives ``None`` in place of a client."""
+    """Return whether an expression is a header, which may be missing, or a helper that may return ``None`` for a client."""
     if any(value.what == TOKEN for value in agent.reader.values(module, node)):
         return True
     if isinstance(node, ast.Name):
@@ -279,7 +279,7 @@ def _no_auth_type(agent: Agent) -> Iterator[Hit]:
 
 
 def _keywords(module: Module, call: ast.Call) -> dict[str, ast.expr]:
-    """Return the keywords of a call, unpacked ones included; none where they cannot all be seen."""
+    """Return the keywords of a call, unpacked ones included; none if the source does not show all of them."""
     options = options_of(module, call)
     if options is None:
         return {}

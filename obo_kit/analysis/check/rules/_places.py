@@ -62,7 +62,7 @@ def _is_environment(module: Module, node: ast.expr) -> bool:
 
 
 def _is_app_state(node: ast.Attribute) -> bool:
-    """``request.app.state``."""
+    """Return whether an attribute is ``request.app.state``."""
     return node.attr == "state" and isinstance(node.value, ast.Attribute) and node.value.attr == "app"
 
 
