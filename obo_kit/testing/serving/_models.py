@@ -73,7 +73,7 @@ class Model:
 
     @property
     def pool(self) -> Executor | None:
-        """The threads that it runs in; None for the workspace's."""
+        """Return the threads that it runs in; None for the workspace's threads."""
         return None
 
     def describe(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class FunctionAgent(Model):
 
     @property
     def pool(self) -> Executor | None:
-        """Its own threads."""
+        """Return its own threads."""
         return self._workers
 
     def describe(self) -> dict[str, Any]:
