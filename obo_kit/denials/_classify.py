@@ -26,6 +26,7 @@ _R = DenialReason
 _CODES: dict[str, DenialReason] = {
     "PERMISSION_DENIED": _R.ACCESS_DENIED,
     "UNAUTHENTICATED": _R.TOKEN_EXPIRED,
+    "invalid_grant": _R.TOKEN_EXPIRED,  # OAuth (RFC 6749): what was given for a token is invalid, expired or revoked
 }
 _HIDDEN_CODE = re.compile(r"(?:\A|_)(?:DOES_NOT_EXIST|NOT_FOUND)\Z")
 _NO_DENIAL_CODES = frozenset(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from obo_kit.scopes._paths import fits, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from obo_kit.scopes._model import Route
     from obo_kit.scopes._recording import Answer, Recording
@@ -34,7 +34,7 @@ class ObservedRoute:
     Attributes:
         methods: HTTP methods; empty for any.
         path: The catalogue's template.
-        answers: The answer of each case; the first one, if a case was asked several times.
+        answers: Its answers, in the order of the recording.
         opened_by: The scopes of each token that passed.
         refused: The scopes of each token that was refused because of its scopes.
         named: The scopes that those refusals name.
@@ -42,7 +42,7 @@ class ObservedRoute:
 
     methods: frozenset[str]
     path: str
-    answers: Mapping[str, Answer] = field(hash=False)
+    answers: tuple[Answer, ...] = field(hash=False)
     opened_by: tuple[frozenset[str], ...]
     refused: tuple[frozenset[str], ...]
     named: tuple[str, ...]
@@ -51,6 +51,10 @@ class ObservedRoute:
     def key(self) -> str:
         """Return the route as a catalogue file writes it: ``GET /api/2.0/genie/``."""
         return " ".join([*sorted(self.methods), self.path])
+
+    def of_case(self, case: str) -> tuple[Answer, ...]:
+        """Return the answers of a case."""
+        return tuple(answer for answer in self.answers if answer.case == case)
 
     @property
     def openers(self) -> tuple[str, ...]:
@@ -91,15 +95,12 @@ def observed_routes(recording: Recording) -> tuple[ObservedRoute, ...]:
 
 def _observed(claim: str, answers: Sequence[Answer]) -> ObservedRoute:
     methods, path = split_claim(claim)
-    by_case: dict[str, Answer] = {}
-    for answer in answers:
-        by_case.setdefault(answer.case, answer)
     refused = [answer for answer in answers if answer.case == MISSING_SCOPE]
     passed = [answer for answer in answers if answer.case in _PASSED]
     return ObservedRoute(
         methods=methods,
         path=path,
-        answers=by_case,
+        answers=tuple(answers),
         opened_by=tuple(frozenset(answer.scopes or ()) - _LOGIN for answer in passed),
         refused=tuple(frozenset(answer.scopes or ()) - _LOGIN for answer in refused),
         named=_unique(scope for answer in refused for scope in answer.required_scopes if scope != "<name>"),

@@ -8,7 +8,7 @@ import pytest
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
-from databricks.sdk.errors import NotFound, PermissionDenied
+from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied
 
 from obo_kit import DenialReason, explain, user_session
 from obo_kit.scopes._recording import Answer, Detail, Recording, RecordingError, dump
@@ -411,3 +411,41 @@ def test_an_api_that_the_local_workspace_lacks_takes_each_spelling_that_the_cata
         for scope in ("alerts", "sql", "sql.alerts", "genie")
     }
     assert status == {"alerts": 200, "sql": 200, "sql.alerts": 200, "genie": 403}
+
+
+def test_of_several_refusals_on_a_route_each_comes_in_its_own_words(start):
+    workspace = start(
+        answer("refusal:statement_missing", "absent", status=404, code="NOT_FOUND", wording="No statement <id>"),
+        answer("refusal:session_missing", "absent", status=404, code="NOT_FOUND", wording="No session <id>"),
+        answer(f"route:{STATEMENTS}", "absent", status=404, code="NOT_FOUND", wording="No statement <id>"),
+    )
+    api = client(workspace).statement_execution
+    with pytest.raises(NotFound, match="No statement 7"):
+        api.get_statement("7")
+    refused = requests.post(
+        workspace.host + STATEMENTS,
+        headers={"Authorization": f"Bearer {workspace.token('alice')}"},
+        json={"statement": "SELECT 1", "warehouse_id": "a1b2c3", "session_id": "8"},
+        timeout=10,
+    )
+    assert refused.json()["message"] == "No session 8"
+
+
+def test_a_route_words_it_by_what_the_token_lacks(start):
+    claim = "route:POST /api/2.0/external-function"
+    workspace = start(
+        missing(claim, "catalog.connections", "model-serving", scopes=("sql",)),
+        missing(claim, scopes=("catalog.connections",), form="text", wording="Invalid token", code=None),
+    )
+    both = ask(workspace, "POST", "/api/2.0/external-function", scopes=["genie"])
+    assert both.json()["message"].startswith("Your token needs the scopes: catalog.connections, model-serving [ReqId: ")
+    assert ask(workspace, "POST", "/api/2.0/external-function", scopes=["catalog.connections"]).text == "Invalid token"
+
+
+def test_what_is_wrong_with_a_request_is_said_of_this_request(start):
+    workspace = start(
+        answer("refusal:invalid_parameter", "bad_request", status=400, code="BAD_REQUEST", wording="<name> is missing")
+    )
+    with pytest.raises(BadRequest, match="wait_timeout must be 0s, or between 5s and 50s") as refused:
+        client(workspace).statement_execution.execute_statement("SELECT 1", "a1b2c3", wait_timeout="2s")
+    assert refused.value.error_code == "BAD_REQUEST"

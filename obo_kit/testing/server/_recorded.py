@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ _PLACEHOLDER = re.compile(
 )
 _SCOPE = re.compile(r"<scope:([^<>]+)>")
 _NO_API = "no_api"
+_MISSING_SCOPE = "missing_scope"
 _QUOTED = re.compile(r"['\"`]([^'\"]+)['\"`]")
 
 
@@ -69,6 +70,16 @@ class Recorded:
         """Return the recorded answer of one of the workspace's own refusals."""
         return self._refusals.get(key)
 
+    def is_of_another(self, answer: RecordedAnswer, key: str) -> bool:
+        """Return whether an answer is what was recorded of another refusal, and not of this one."""
+        own = self._refusals.get(key)
+        words = (answer.status, answer.code, answer.wording)
+        return (
+            own is not None
+            and words != (own.status, own.code, own.wording)
+            and any(words == (other.status, other.code, other.wording) for other in self._refusals.values())
+        )
+
 
 @dataclass(kw_only=True)
 class RecordedSpeaker:
@@ -91,35 +102,35 @@ class RecordedSpeaker:
     host: str
     caller: Caller | None = None
     used: bool = False
+    _asked: Ask | None = None
 
     def asks(self, known: Ask | None) -> Ask | None:
         """Return the scopes that the route asks for: as recorded, else as known."""
         if self.route is None:
             return known
-        if self._of_case(_NO_API) is not None and self._of_case("missing_scope") is None:
+        if self._of_case(_NO_API) and not self._of_case(_MISSING_SCOPE):
             return None  # a route that does not exist asks for nothing
         if not self.route.says_scopes:
             return known
         groups = observed_groups(known.groups if known is not None else self.known, self.route)
-        return Ask(
+        self._asked = Ask(
             groups=groups,
             standing="observed",
             source=f"recording of {self.recorded.recording.recorded}",
             all_apis=(known is None or known.all_apis) and "all-apis" not in self.route.shut,
             words=known.words if known is not None else "json",
         )
+        return self._asked
 
     def check_served(self, method: str) -> None:
         """Raise RefusedError if the recorded workspace has no such route."""
-        if self._of_case(_NO_API) is not None:
+        if self._of_case(_NO_API):
             raise RefusedError("no_such_api", method=method, path=self.path)
 
     def shape(self) -> RecordedAnswer | None:
         """Return how the workspace answered a call that the local workspace does not serve; None if it was not seen to."""
-        answer = self._of_case("allowed")
-        if answer is None or answer.status >= 300:
-            return None
-        self.used = True
+        answer = next((answer for answer in self._of_case("allowed") if answer.status < 300), None)
+        self.used = self.used or answer is not None
         return answer
 
     def refusal(
@@ -130,24 +141,35 @@ class RecordedSpeaker:
         The workspace's answer on this route counts first, then its answer for the same refusal on another route. A refusal
         that travels as data has no route: the route has let the request in.
         """
-        of_route = self._of_route(key, declared)
+        of_route = self._of_route(key, declared, missing)
         answer = of_route or self.recorded.refusal(key)
         if answer is None:
             return None
         self.used = True
-        filling = _Filling(self, fields, missing if of_route is None else ())
-        # If the words differ by request, those of another request would mislead.
-        text = fields["detail"] if declared.text == "{detail}" else filling.text(answer.wording)
+        filling = _Filling(self, declared, fields, missing if of_route is None else ())
+        # What is wrong with a request, the words of another one would not say.
+        own = "{detail}" in declared.text and declared.decision == "bad request"
+        text = _filled(declared, fields) if own else filling.text(answer.wording)
         return _as_recorded(declared, answer, text, filling), text
 
-    def _of_route(self, key: str, declared: Refusal) -> RecordedAnswer | None:
+    def _of_route(self, key: str, declared: Refusal, missing: tuple[str, ...]) -> RecordedAnswer | None:
         if declared.status == 200:
             return None
-        absent = self._of_case(_NO_API) if key == "no_such_api" else None
-        return absent or self._of_case(_CASES.get(declared.decision, ""))
+        absent = self._of_case(_NO_API) if key == "no_such_api" else ()
+        answers = absent or self._of_case(_CASES.get(declared.decision, ""))
+        if missing:
+            # A route may word it otherwise for a token that lacks something else.
+            asked = self._asked
+            alike = [answer for answer in answers if asked and asked.missing(frozenset(answer.scopes or ())) == missing]
+            return next(iter((*alike, *answers)), None)
+        return next((answer for answer in answers if not self.recorded.is_of_another(answer, key)), None)
 
-    def _of_case(self, case: str) -> RecordedAnswer | None:
-        return self.route.answers.get(case) if self.route is not None else None
+    def _of_case(self, case: str) -> tuple[RecordedAnswer, ...]:
+        return self.route.of_case(case) if self.route is not None else ()
+
+
+def _filled(declared: Refusal, fields: Mapping[str, str]) -> str:
+    return declared.text.format_map({"request": str(uuid.uuid4()), **fields})
 
 
 def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: _Filling) -> Refusal:
@@ -189,13 +211,15 @@ def _header(name: str, text: str) -> str:
 class _Filling:
     """Fills placeholders with the names of this workspace and of one refusal."""
 
-    def __init__(self, speaker: RecordedSpeaker, fields: Mapping[str, str], missing: tuple[str, ...]) -> None:
+    def __init__(
+        self, speaker: RecordedSpeaker, declared: Refusal, fields: Mapping[str, str], missing: tuple[str, ...]
+    ) -> None:
         self._missing = missing
         self._user_id = fields.get("user_id") or (speaker.caller.principal.id if speaker.caller else "")
         self._workspace_id = speaker.recorded.workspace_id
         self._host = speaker.host
         self._mail = speaker.caller.principal.user_name if speaker.caller else "somebody@example.com"
-        self._names = list(_names(fields)) or [part for part in speaker.path.split("/") if part][-1:]
+        self._names = _names(declared, fields) or [part for part in speaker.path.split("/") if part][-1:]
         self._ids = [fields["user_id"]] if "user_id" in fields else self._names
 
     def text(self, words: str) -> str:
@@ -247,11 +271,10 @@ class _Filling:
         return next(filter(numbers, [*self._ids, *self._names, self._user_id]), self._workspace_id)
 
 
-def _names(fields: Mapping[str, str]) -> Iterator[str]:
-    """Yield the names that a refusal is about: from its field for them, else those in another field's quotation marks."""
+def _names(declared: Refusal, fields: Mapping[str, str]) -> list[str]:
+    """Return the names that a refusal is about: its field for them, else what its own words put in quotation marks."""
     for field in ("name", "names"):
         if field in fields:
-            yield fields[field].replace("`", "")
-            return
-    for text in fields.values():
-        yield from _QUOTED.findall(text)
+            return [fields[field].replace("`", "")]
+    quoted = _QUOTED.findall(_filled(declared, fields))
+    return quoted or [text for name, text in fields.items() if text and name not in ("detail", "scopes")]
