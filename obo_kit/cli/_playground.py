@@ -34,7 +34,8 @@ def playground(*, agent: str, config: str | None, target: Target | None, port: i
     """Serve a page on 127.0.0.1 to ask an AGENT as several users, and to see what really goes out. Ctrl-C ends it.
 
     AGENT is a file, the dotted name of a module, or a logged model (models:/agent/1). It runs as it is: a model in the
-    stand-in for Model Serving, an app (FastAPI, Starlette, MLflow's agent server) behind the stand-in for Databricks Apps.
+    stand-in for Model Serving, an app (FastAPI, Starlette, Flask, MLflow's agent server) behind the stand-in for Databricks
+    Apps. Pages (Streamlit, Gradio, Dash, Shiny) are not shown: test their tools with pytest.
 
     The address holds a token: nobody else on this machine can open the page.
     """

@@ -33,6 +33,8 @@ _APPS: Final = {
     "starlette": "Starlette",
     "streamlit": "Streamlit",
 }
+# Those whose programs draw a page, and answer no questions.
+_PAGES: Final = ("streamlit", "gradio", "dash", "shiny", "chainlit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,20 @@ def _modules_by_name(file: Path) -> dict[str, str]:
     return modules
 
 
+def _is_agent_server(module: str) -> bool:
+    return module.startswith("mlflow.genai.agent_server")
+
+
+def page_framework(path: str) -> str | None:
+    """Return the framework that draws a page in a file which serves no routes of its own; `None` if there is none."""
+    modules = set(_modules_by_name(Path(os.path.abspath(path))).values())
+    imported = {module.partition(".")[0] for module in modules}
+    serves = imported & {"fastapi", "flask", "starlette"} or any(map(_is_agent_server, modules))
+    if serves and not imported & {"dash", "streamlit"}:  # Dash's callbacks are Flask requests, and no questions
+        return None
+    return next((_APPS[package] for package in _PAGES if package in imported), None)
+
+
 def _tree(file: Path) -> ast.Module:
     try:
         return ast.parse(file.read_text("utf-8")) if file.suffix == ".py" else ast.Module([], [])
@@ -153,7 +169,7 @@ def target_of(path: str, *, sets_model: bool) -> tuple[Target, str] | None:
     file = Path(os.path.abspath(path))
     imported = _modules_by_name(file)
     for name in ("invoke", "stream", "AgentServer"):
-        if imported.get(name, "").startswith("mlflow.genai.agent_server"):
+        if _is_agent_server(imported.get(name, "")):
             return "apps", f"it uses {'@' if name.islower() else ''}{name} of MLflow's agent server"
     for module in imported.values():
         if module.partition(".")[0] in _APPS:

@@ -24,7 +24,7 @@ def test_an_agent_its_workspace_and_its_test_are_written(tmp_path, target):
     done = run(folder, "--for", target)
     assert done.exit_code == 0, done.output
     names = {path.name for path in folder.iterdir()}
-    assert {"agent.py", "workspace.yaml", "test_agent.py", "pytest.ini"} <= names
+    assert {"agent.py", "workspace.yaml", "test_agent.py", "conftest.py", "pytest.ini"} <= names
     assert names == {path.name for path in (STARTER / target).iterdir() if path.is_file()}
     for command in (f"cd {folder}", "pytest", "obo-kit playground agent.py", "obo-kit policy agent.py"):
         assert f"  {command}" in done.stdout

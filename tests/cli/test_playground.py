@@ -301,18 +301,88 @@ def test_a_question_is_a_message_or_the_object_it_is_written_as():
     assert request_of("{curly}") == {"input": [{"role": "user", "content": "{curly}"}]}
 
 
+# ---------------------------------------------------------------------------------------------- other applications
+
+FLASK = """
+from databricks.sdk import WorkspaceClient
+from flask import Flask, request
+
+from obo_kit import user_session, with_user_client
+
+app = Flask(__name__)
+
+
+@with_user_client
+def whoami(client: WorkspaceClient) -> str:
+    return client.current_user.me().user_name
+
+
+@app.get("/")
+@user_session(headers=lambda: request.headers)
+def answer():
+    return whoami()
+
+
+@app.post("/ask")
+@user_session(headers=lambda: request.headers)
+def ask():
+    return {"answer": f"{request.json['question']} {whoami()}"}
+
+
+@app.get("/items/<name>")
+def item(name): ...
+"""
+
+
+def test_a_flask_app_is_asked_as_its_users(tmp_path):
+    from obo_kit.cli.playground._agents import app_agent
+
+    (tmp_path / "flask_agent.py").write_text(FLASK)
+    with LocalWorkspace.from_config({"users": ["alice", "bob"]}) as workspace:
+        with app_agent(str(tmp_path / "flask_agent.py"), workspace) as agent:
+            assert agent.routes == ("POST /ask", "GET /")
+            for user in ("alice", "bob"):
+                assert list(agent.ask(user, ["sql"], "Who?", "POST /ask")) == [{"answer": f"Who? {user}@example.com"}]
+                (line,) = text_lines(agent.ask(user, ["sql"], "Who?", "GET /"))
+                assert line["text"] == f"{user}@example.com"
+        assert {record.user for record in workspace.log.filter(kind="user")} == {"alice", "bob"}
+
+
+@pytest.mark.parametrize(
+    ("imports", "page"),
+    [
+        ("import streamlit as st", "Streamlit"),
+        ("import gradio as gr\nimport mlflow", "Gradio"),
+        ("from dash import Dash\nfrom flask import request", "Dash"),
+        ("from shiny import App", "Shiny"),
+        ("import gradio\nfrom fastapi import FastAPI", None),
+        ("import gradio\nfrom mlflow.genai.agent_server import AgentServer", None),
+    ],
+)
+def test_a_page_is_refused_before_it_runs(tmp_path, imports, page):
+    from obo_kit.cli.playground._apps import refuse_pages
+
+    (tmp_path / "page.py").write_text(f"{imports}\nraise SystemExit('it ran')\n")
+    if page is None:
+        refuse_pages(str(tmp_path / "page.py"))
+        return
+    with pytest.raises(PolicyError, match=f"is a {page} page") as caught:
+        refuse_pages(str(tmp_path / "page.py"))
+    assert "pytest" in caught.value.remedy
+
+
 # ---------------------------------------------------------------------------------------------- the workspace
 
 
 def test_without_a_file_there_are_alice_and_bob_and_what_the_agent_declares():
-    config = _playground._furnished([("sql_warehouse", "w1"), ("serving_endpoint", "llm"), ("uc_table", "a.b.c")])
+    config = _playground._default_config([("sql_warehouse", "w1"), ("serving_endpoint", "llm"), ("uc_table", "a.b.c")])
     with LocalWorkspace.from_config(config) as workspace:
         assert workspace.users == ("alice", "bob")
         assert _playground._declared_grants([("sql_warehouse", "w1"), ("uc_table", "a.b.c")], workspace) == [
             ("CAN USE", "sql_warehouse", "w1")
         ]
         assert ("alice@example.com", "CAN QUERY", "serving_endpoint", "llm") in workspace._grants.entries()
-    assert LocalWorkspace.from_config(_playground._furnished([])).users == ("alice", "bob")
+    assert LocalWorkspace.from_config(_playground._default_config([])).users == ("alice", "bob")
 
 
 def test_the_file_of_the_workspace_is_looked_for_beside_the_agent_and_here(tmp_path, monkeypatch):
@@ -340,7 +410,7 @@ def test_a_file_without_an_application_is_refused(tmp_path):
     path.write_text("x = 1\n")
     with (
         LocalWorkspace.from_config({"users": ["alice"]}) as workspace,
-        pytest.raises(PolicyError, match="holds no ASGI application"),
+        pytest.raises(PolicyError, match="holds no application"),
         app_agent(str(path), workspace),
     ):
         pass

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from obo_kit.cli.playground._answers import request_of
-from obo_kit.exceptions import PolicyError
+from obo_kit.cli.playground._apps import application_of, refuse_pages, routes_of, served
 from obo_kit.policy._dry_run import silent_dry_run
 from obo_kit.policy._layout import layout_of, locate
 from obo_kit.policy._policy import auth_policy
-from obo_kit.testing.server._uvicorn import Server
 from obo_kit.testing.serving._deployments import check_scopes, grant_resources, read_policy
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["PRINCIPAL", "AgentAtWork", "app_agent", "is_logged", "model_agent"]
 
 PRINCIPAL: Final = "the agent itself"
-_NAMES: Final = ("app", "server", "application", "asgi_app")
-_PREFERRED: Final = ("POST /invocations", "POST /responses")
 
 
 class AgentAtWork(Protocol):
@@ -188,21 +185,20 @@ def app_agent(source: str, workspace: LocalWorkspace) -> Iterator[AgentAtWork]:
     """Run an app's file as Databricks Apps does.
 
     Args:
-        source: A Python file with an ASGI application: FastAPI, Starlette, or MLflow's agent server.
+        source: A Python file with an application: FastAPI, Starlette, Flask, or MLflow's agent server.
         workspace: The running workspace with its users.
 
     Raises:
-        PolicyError: The file has no such application.
+        PolicyError: The file has no such application, or draws a page.
     """
     path = locate(source)
+    refuse_pages(path)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_importable(path))
         runtime = stack.enter_context(workspace.as_app(service_principal=PRINCIPAL))
         stack.enter_context(_untraced())
-        app = _application(_loaded(path), path)
-        server = Server(app, lifespan="auto")
-        stack.callback(server.stop)
-        yield _App(f"http://127.0.0.1:{server.port}", _routes(app), runtime)
+        app = application_of(_loaded(path), path)
+        yield _App(stack.enter_context(served(app)), routes_of(app), runtime)
 
 
 def _loaded(path: str) -> Any:
@@ -216,30 +212,3 @@ def _loaded(path: str) -> Any:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _application(module: Any, path: str) -> Any:
-    from starlette.applications import Starlette
-
-    values = [getattr(module, name, None) for name in _NAMES] + list(vars(module).values())
-    for value in values:
-        for candidate in (value, getattr(value, "app", None)):
-            if isinstance(candidate, Starlette):
-                return candidate
-    raise PolicyError(
-        f"'{path}' holds no ASGI application that the playground could ask.",
-        remedy="Name it 'app'. The playground runs logged models, FastAPI, Starlette, and MLflow's agent server.",
-    )
-
-
-def _routes(app: Any) -> tuple[str, ...]:
-    """Return the routes of an application that answer questions: ``POST /invocations`` first, then the others."""
-    routes = [
-        f"{method} {route.path}"
-        for route in app.routes
-        for method in sorted(getattr(route, "methods", None) or ())
-        if method in ("GET", "POST")
-        and "{" not in route.path
-        and not route.path.startswith(("/docs", "/redoc", "/openapi"))
-    ]
-    return tuple(sorted(routes, key=lambda route: (route not in _PREFERRED, not route.startswith("POST"))))

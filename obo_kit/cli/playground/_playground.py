@@ -94,7 +94,7 @@ class Playground:
                 raise PolicyError(
                     "A logged model does not name any users to ask as.", remedy="Pass --config workspace.yaml."
                 )
-            config = _furnished(_resources(file.declarations))
+            config = _default_config(_resources(file.declarations))
         self.workspace = workspace = LocalWorkspace.from_config(config)
         stack.enter_context(workspace)
         if not workspace.users:
@@ -229,7 +229,7 @@ def _resources(declarations: Iterable[Any]) -> list[tuple[str, str]]:
     )
 
 
-def _furnished(resources: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _default_config(resources: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return a workspace with alice, who may use what the agent declares, and bob, who may not."""
     names: dict[str, list[str]] = {}
     for kind, name in resources:

@@ -85,12 +85,12 @@ _NAMED: Final = {
     "G-ONTOS-288": ("https://github.com/databrickslabs/ontos/pull/288", "Stale scope consent, 2026-04-23"),
     "G-ONTOS-599": ("https://github.com/databrickslabs/ontos/pull/599", "iam.* rejected in manifest"),
     "P-AGENTBRICKS": (
-        "https://pypi.org/project/databricks-agentbricks/0.7.0/",
-        "clients/apps_user_auth_client.py, runtime/mcp_auth.py (Databricks)",
+        "",
+        "The package databricks-agentbricks 0.7.0 (Databricks): clients/apps_user_auth_client.py, runtime/mcp_auth.py",
     ),
-    "P-APX": ("https://pypi.org/project/apx-agent/0.7.1/", "_resources.py, _managed_mcp.py"),
-    "P-MLFLOW": ("https://pypi.org/project/mlflow/3.17.2/", "mlflow/models/auth_policy.py"),
-    "P-MCP": ("https://pypi.org/project/databricks-mcp/0.9.2/", "databricks_mcp client"),
+    "P-APX": ("", "The package apx-agent 0.7.1: _resources.py, _managed_mcp.py"),
+    "P-MLFLOW": ("", "The package mlflow 3.17.2: mlflow/models/auth_policy.py"),
+    "P-MCP": ("", "The package databricks-mcp 0.9.2: the client"),
     "C-160960": (
         "https://community.databricks.com",
         "OBO with Unity AI Gateway and agents.deploy(), mid-2026 (td-p/160960, reply 160985)",
