@@ -81,7 +81,7 @@ def placeholders(text: str, seen: Iterable[str] = ()) -> str:
     """
     line = plain(text, _LIMIT)
     for name in sorted({plain(name, _LIMIT) for name in seen}, key=lambda name: (-len(name), name)):
-        if len(name) > 1 and name not in WORDS:
+        if len(name) > 1 and name not in WORDS and name.lower() in line.lower():
             flags = 0 if name.lower() in WORDS else re.IGNORECASE  # somebody's name is Grant
             line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _SEEN, line, flags=flags)
     line = _ADDRESS.sub("<host>", _LIST.sub(_listed, line))
@@ -100,8 +100,9 @@ def is_scope(name: str) -> bool:
 
 
 def scopes_in(text: str) -> tuple[str, ...]:
-    """Return the scopes that a text names after `placeholders`, in its order."""
-    return tuple(dict.fromkeys(re.findall(rf"<scope:({_SCOPE})>", text)))
+    """Return the scopes that a text lists first after `placeholders`, in its order."""
+    first = re.search(rf"<scope:{_SCOPE}>(?:(?:, ?| and )<scope:{_SCOPE}>)*", text)
+    return tuple(dict.fromkeys(re.findall(rf"<scope:({_SCOPE})>", first[0]))) if first is not None else ()
 
 
 def code_of(code: object) -> str | None:

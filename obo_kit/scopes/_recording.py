@@ -50,6 +50,7 @@ CASES: Final = {
     "invalid_token": "what was sent is not a token of the workspace",
     "expired": "the token has expired",
     "no_obo": "on-behalf-of-user authorization is off",
+    "policy": "the workspace, its network or its plan refuses whoever asks",
     "bad_request": "the request is refused because of its content",
     "no_api": "the workspace has no such API, or has switched it off",
     "rate_limited": "there were too many requests",
@@ -59,7 +60,7 @@ CASES: Final = {
 
 Case = Literal[
     "allowed", "missing_scope", "absent", "no_permission", "login_required", "no_credential", "invalid_token", "expired",
-    "no_obo", "bad_request", "no_api", "rate_limited", "unavailable",
+    "no_obo", "policy", "bad_request", "no_api", "rate_limited", "unavailable",
 ]  # fmt: skip
 
 HEADERS: Final = frozenset(

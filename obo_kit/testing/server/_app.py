@@ -25,14 +25,14 @@ from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._faults import Fault, Faults, fault_answer, send_faultily
 from obo_kit.testing.server._log import RequestLog, RequestRecord
 from obo_kit.testing.server._recorded import Recorded, RecordedSpeaker
-from obo_kit.testing.server._scopes import Ask, ScopeWords, asked_by
+from obo_kit.testing.server._scopes import Ask, ScopeWords, Words, asked_by
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from obo_kit.testing.iam._directory import Caller, Directory
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "missing_scope_key"]
 
 _logger = logging.getLogger("obo_kit.testing")
 
@@ -290,14 +290,24 @@ def _check_scopes(asks: Ask | None, request: Request, seen: _Seen, words: ScopeW
     else:
         return
     if missing:
-        here = asks.words if asks is not None else "json"
-        spoken = here if words == "reported" or here in {"invalid", "pat"} else words
-        key = _WORDS[spoken]
-        if here == "invalid" and missing != ("ai-gateway",):
-            key = _WORDS["json" if words == "reported" else words]
-        if key == "missing_scope" and path.startswith(_METADATA):
-            key = "missing_scope_uc"
+        key = missing_scope_key(path, asks.words if asks is not None else "json", missing, words)
         raise RefusedError(key, scopes=", ".join(missing), missing=missing)
+
+
+def missing_scope_key(path: str, here: Words, missing: tuple[str, ...], words: ScopeWords) -> str:
+    """Return the name of the refusal of a token without scopes.
+
+    Args:
+        path: What was asked for.
+        here: How its surface was reported to word it.
+        missing: The scopes that the token lacks.
+        words: How the workspace words it; see ``LocalWorkspace.missing_scope_words``.
+    """
+    spoken = here if words == "reported" or here in {"invalid", "pat"} else words
+    key = _WORDS[spoken]
+    if here == "invalid" and missing != ("ai-gateway",):
+        key = _WORDS["json" if words == "reported" else words]
+    return "missing_scope_uc" if key == "missing_scope" and path.startswith(_METADATA) else key
 
 
 def _record(request: Request, seen: _Seen, status: int, at: float, seconds: float) -> RequestRecord:

@@ -1,0 +1,177 @@
+"""Choose what to ask with which token: the fewest requests that tell what a claim says from what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from obo_kit.analysis.verify._login import Token
+from obo_kit.analysis.verify._obo import OBO_PROBES
+from obo_kit.analysis.verify._probe import Probe
+from obo_kit.analysis.verify._refusals import REFUSAL_PROBES, Provoked
+from obo_kit.analysis.verify._routes import ROUTE_PROBES, claim_of
+from obo_kit.scopes._lookup import Verdict, catalogue, route_verdict
+from obo_kit.scopes._model import Route
+
+__all__ = ["Asked", "Attempt", "Named", "narrow_scopes", "plan", "listed", "routes_by_claim"]
+
+_ALL: Final = frozenset({"all-apis"})
+Role = Literal["holds", "lacks", "lacks_last", "any"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What the developer names, by kind: no name of it is kept.
+
+    Attributes:
+        denied: What they may not use.
+        use: What they may use.
+    """
+
+    denied: Mapping[str, str]
+    use: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a request is to tell of a claim.
+
+    Attributes:
+        claim: The claim.
+        role: Whether its token holds what the claim says is needed, or lacks it.
+    """
+
+    claim: str
+    role: Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One request with one token, and all the claims that its answer bears on.
+
+    Attributes:
+        probe: The request.
+        token: Its token; None for one that is sent without, or with one that is made up.
+        asked: The claims.
+        intent: What it is to provoke.
+    """
+
+    probe: Probe
+    token: Token | None
+    asked: tuple[Asked, ...]
+    intent: str
+
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """What the token carries, as a recording has it; None where it does not say."""
+        return None if self.token is None or self.token.scopes is None else tuple(sorted(self.token.scopes))
+
+
+def routes_by_claim() -> dict[str, Route]:
+    """Return the routes of the catalogue in force that have a request, by their claims."""
+    known = {claim_of(route.methods, route.path): route for route in catalogue().routes}
+    return {claim: route for claim, route in known.items() if claim in ROUTE_PROBES}
+
+
+def narrow_scopes() -> tuple[tuple[str, ...], ...]:
+    """Return the sets of scopes that tokens are exchanged for: what each route asks for, and what it does not."""
+    wanted = {tuple(sorted(route.all_of or route.any_of[:1])) for route in routes_by_claim().values()}
+    wanted |= {tuple(sorted(route.all_of[:-1])) for route in routes_by_claim().values() if len(route.all_of) > 1}
+    return (("sql",), ("genie",), *sorted(wanted - {("sql",), ("genie",), ("all-apis",)}))
+
+
+def plan(tokens: Sequence[Token], named: Named, *, expired: Token | None = None) -> list[Attempt]:
+    """Return what to ask, in a fixed order: the developer's own token first, then routes, then refusals.
+
+    Args:
+        tokens: The developer's own, then the narrow ones in the order of preference.
+        named: What the developer names.
+        expired: A token that has expired.
+    """
+    own, *narrow = tokens
+    attempts: dict[tuple[object, str], Attempt] = {}
+
+    def add(probe: Probe, token: Token | None, asked: Asked, intent: str) -> None:
+        key = (probe.key, token.label if token is not None else "")
+        known = attempts.get(key)
+        attempts[key] = Attempt(
+            probe=probe,
+            token=token,
+            asked=(*(known.asked if known else ()), asked),
+            intent=known.intent if known else intent,
+        )
+
+    chosen: dict[tuple[str, Role], Token] = {}
+    for claim, route in routes_by_claim().items():
+        for role, token in _tokens_for(route, own, narrow):
+            chosen[claim, role] = token
+            intent = ROUTE_PROBES[claim].case if role == "holds" else "missing_scope"
+            add(ROUTE_PROBES[claim], token, Asked(claim=claim, role=role), intent)
+    for key, provoked in REFUSAL_PROBES.items():
+        _plan_refusal(f"refusal:{key}", provoked, chosen, named, own, expired, add)
+    return list(attempts.values())
+
+
+def _tokens_for(route: Route, own: Token, narrow: Sequence[Token]) -> Iterator[tuple[Role, Token]]:
+    """Yield the tokens to ask a route with: the narrowest that suffices, as the kit says, and one that does not."""
+    needed = frozenset(route.all_of)
+    suffices = [token for token in narrow if token.scopes is not None and _verdict(route, token) is Verdict.GRANTED]
+    suffices = [token for token in suffices if token.scopes is not None and token.scopes <= {*route.any_of, *needed}]
+    usable = own.scopes is None or _verdict(route, own) is not Verdict.MISSING
+    if suffices:
+        yield "holds", suffices[0]
+    elif usable:
+        yield "holds", own
+    for token in (*narrow, own):
+        if token.scopes is not None and _verdict(route, token) is Verdict.MISSING:
+            yield "lacks", token
+            break
+    if len(route.all_of) > 1:
+        for token in narrow:
+            if route_verdict(route, token.scopes)[1] == route.all_of[-1:]:
+                yield "lacks_last", token
+                break
+
+
+def _verdict(route: Route, token: Token) -> Verdict:
+    return route_verdict(route, token.scopes)[0]
+
+
+def _plan_refusal(  # noqa: PLR0917
+    claim: str,
+    provoked: Provoked,
+    chosen: Mapping[tuple[str, Role], Token],
+    named: Named,
+    own: Token,
+    expired: Token | None,
+    add: Callable[[Probe, Token | None, Asked, str], None],
+) -> None:
+    if provoked.route:
+        role: Role = {"": "holds", "all": "lacks", "last": "lacks_last"}[provoked.lacks]  # type: ignore[assignment]
+        token = chosen.get((f"route:{provoked.route}", role))
+        if token is not None:
+            of_route = ROUTE_PROBES[f"route:{provoked.route}"]
+            add(of_route, token, Asked(claim=claim, role=role), of_route.case if role == "holds" else "missing_scope")
+        return
+    if (probe := _named(provoked, named)) is None:
+        return
+    sent = {"chosen": own, "none": None, "made_up": None, "expired": expired}[probe.token]
+    if probe.token == "expired" and sent is None:  # noqa: S105
+        return
+    add(probe, sent, Asked(claim=claim, role="any"), probe.case)
+
+
+def _named(provoked: Provoked, named: Named) -> Probe | None:
+    """Return the request with what the developer names in it; None where they name nothing."""
+    if provoked.probe is None or not provoked.probe.needs_name:
+        return provoked.probe
+    name = named.denied.get(provoked.denied) or named.use.get(provoked.use)
+    return provoked.probe.of(name) if name is not None else None
+
+
+def listed(named: Named) -> list[Probe]:
+    """Return the whole list, with what the developer names in it: nothing else can be sent."""
+    more = (_named(provoked, named) for provoked in REFUSAL_PROBES.values())
+    probes = [*OBO_PROBES.values(), *ROUTE_PROBES.values(), *(probe for probe in more if probe is not None)]
+    return list({probe.key: probe for probe in probes}.values())

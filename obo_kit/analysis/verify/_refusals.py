@@ -1,0 +1,170 @@
+"""The list, second part: for each refusal of the local workspace the request that provokes it, or why none can be safe.
+
+Most are what a route's own request meets with. The others need something that only the developer can name: what they may not
+use (``denied``), what they may (``use``), or a token that has expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from obo_kit.analysis.verify._probe import ABSENT, ABSENT_ID, Probe, get, post
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["REFUSAL_PROBES", "UNSAFE_REFUSALS", "Provoked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provoked:
+    """How a refusal is provoked.
+
+    Attributes:
+        probe: The request; None where it is a route's own.
+        route: The route whose request meets with it.
+        lacks: Whether the token lacks the route's scopes: all of them, or the last one.
+        denied: The kind of a resource that the developer may not use, where one has to be named.
+        use: The kind of a resource that the developer may use, where one has to be named.
+        instead: Another refusal that a workspace may answer with in its place.
+    """
+
+    probe: Probe | None = None
+    route: str = ""
+    lacks: Literal["", "all", "last"] = ""
+    denied: str = ""
+    use: str = ""
+    instead: str = ""
+
+
+_ME: Final = "/api/2.0/preview/scim/v2/Me"
+_STATEMENTS: Final = "/api/2.0/sql/statements"
+_TOKEN: Final = "/oidc/v1/token"  # noqa: S105  a path
+_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS: Final = "urn:ietf:params:oauth:token-type:access_token"
+
+
+def _denied(kind: str, path: str, instead: str = "") -> Provoked:
+    return Provoked(probe=get(path, case="no_permission"), denied=kind, instead=instead)
+
+
+def _statement(sql: str, case: str = "bad_request", **more: str) -> Provoked:
+    body = {"warehouse_id": "{name}", "statement": sql, "wait_timeout": "30s", **more}
+    return Provoked(probe=post(_STATEMENTS, body, "fails", case), use="sql_warehouse")
+
+
+def _query(case: str, **body: object) -> Provoked:
+    body = {"query_text": "", "columns": [], "num_results": 1, **body}
+    probe = post("/api/2.0/vector-search/indexes/{name}/query", body, "incomplete", case)
+    return Provoked(probe=probe, use="vector_search_index")
+
+
+def _sign_in(fields: Mapping[str, str], case: str) -> Provoked:
+    return Provoked(probe=post(_TOKEN, fields, "refused", case, form="form", token="none"))  # noqa: S106
+
+
+REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
+    # --- the token
+    "credential_missing": Provoked(probe=get(_ME, case="no_credential", token="none")),  # noqa: S106
+    "invalid_token": Provoked(probe=get(_ME, case="invalid_token", token="made_up")),  # noqa: S106
+    "expired_token": Provoked(probe=get(_ME, case="expired", token="expired")),  # noqa: S106
+    "missing_scope": Provoked(route="GET /api/2.0/serving-endpoints", lacks="all"),
+    "missing_scope_text": Provoked(route="/api/2.0/sql/statements", lacks="all"),
+    "missing_scope_bare": Provoked(route="POST /serving-endpoints/{name}/invocations", lacks="all"),
+    "missing_scope_token": Provoked(route="/api/2.0/mcp/ai-search/{catalog}/{schema}", lacks="all"),
+    "missing_scope_uc": Provoked(route="GET /api/2.1/unity-catalog/tables", lacks="all"),
+    "missing_gateway_scope": Provoked(route="POST /serving-endpoints/responses", lacks="last"),
+    "oauth_client": _sign_in(
+        {"grant_type": "client_credentials", "client_id": ABSENT_ID, "client_secret": ABSENT, "scope": "all-apis"},
+        "invalid_token",
+    ),
+    "oauth_subject": _sign_in(
+        {"grant_type": _EXCHANGE, "subject_token": ABSENT, "subject_token_type": _ACCESS, "scope": "sql"},
+        "invalid_token",
+    ),
+    "oauth_grant_type": _sign_in({"grant_type": ABSENT}, "bad_request"),
+    # --- the request
+    "no_such_api": Provoked(probe=get("/api/2.0/obo-kit-verify/{absent}", case="no_api")),
+    "malformed": Provoked(probe=post(_STATEMENTS, "{", "unreadable", "bad_request", form="text")),
+    "invalid_parameter": Provoked(probe=post(_STATEMENTS, {}, "incomplete", "bad_request")),
+    "mcp_no_stream": Provoked(probe=get("/api/2.0/mcp/sql", case="bad_request")),
+    # --- what does not exist
+    "warehouse_missing": Provoked(route="GET /api/2.0/sql/warehouses"),
+    "statement_missing": Provoked(route="/api/2.0/sql/statements"),
+    "uc_missing": Provoked(route="/api/2.1/unity-catalog/"),
+    "table_missing": Provoked(route="GET /api/2.1/unity-catalog/tables"),
+    "function_missing": Provoked(route="/api/2.1/unity-catalog/functions"),
+    "connection_missing": Provoked(route="/api/2.1/unity-catalog/connections"),
+    "genie_missing": Provoked(route="/api/2.0/genie/"),
+    "index_missing": Provoked(route="GET /api/2.0/vector-search/indexes"),
+    "search_endpoint_missing": Provoked(route="GET /api/2.0/vector-search/endpoints"),
+    "serving_missing": Provoked(route="GET /api/2.0/serving-endpoints"),
+    "app_missing": Provoked(route="/api/2.0/apps"),
+    "mcp_tool_missing": Provoked(
+        probe=post(
+            "/api/2.0/mcp/sql",
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": ABSENT, "arguments": {}}},
+            "absent",
+        )
+    ),
+    # --- what the developer may not use
+    "warehouse_denied": _denied("sql_warehouse", "/api/2.0/sql/warehouses/{name}"),
+    "uc_lacks": _denied("uc_table", "/api/2.1/unity-catalog/tables/{name}"),
+    "genie_denied": _denied("genie_space", "/api/2.0/genie/spaces/{name}", "genie_forbidden"),
+    "genie_forbidden": _denied("genie_space", "/api/2.0/genie/spaces/{name}", "genie_denied"),
+    "index_denied": _denied("vector_search_index", "/api/2.0/vector-search/indexes/{name}"),
+    "search_endpoint_denied": _denied("vector_search_endpoint", "/api/2.0/vector-search/endpoints/{name}"),
+    "serving_denied": _denied("serving_endpoint", "/api/2.0/serving-endpoints/{name}"),
+    "app_denied": _denied("databricks_app", "/api/2.0/apps/{name}"),
+    "connection_denied": _denied("uc_connection", "/api/2.1/unity-catalog/connections/{name}"),
+    # --- statements that fail, on a warehouse that the developer names; nothing of anybody's is put into them
+    "session_missing": _statement("SELECT 1", "absent", session_id=ABSENT_ID),
+    "sql_missing": _statement(f"SELECT * FROM {ABSENT}.{ABSENT}.{ABSENT}", "absent"),  # noqa: S608
+    "sql_no_function": _statement(f"SELECT {ABSENT}()", "absent"),
+    "sql_no_table_function": _statement(f"SELECT * FROM {ABSENT}()", "absent"),  # noqa: S608
+    "sql_arguments": _statement("SELECT length('a', 'b')"),
+    "sql_types": _statement("SELECT length(array(1))"),
+    "sql_syntax": _statement("SELECT FROM WHERE"),
+    "sql_column": _statement(f"SELECT {ABSENT} FROM (SELECT 1 AS a)"),  # noqa: S608
+    "sql_cast": _statement("SELECT CAST('a' AS INT)"),
+    "sql_parameter": _statement(f"SELECT :{ABSENT}"),
+    "sql_raised": _statement(f"SELECT raise_error('{ABSENT}')"),
+    # --- queries that are refused, of an index that the developer names
+    "search_columns": _query("bad_request", columns=[ABSENT]),
+    "search_filter_operator": _query("bad_request", filters_json=f'{{"id {ABSENT}": 1}}'),
+}
+"""How each refusal is provoked."""
+
+_CHANGES: Final = "Only a request that changes something meets with it."
+_OURS: Final = "The local workspace says so of itself; no workspace does."
+_ASKS_GENIE: Final = "Only a question to a Genie space meets with it, and that starts a conversation."
+_ANYTHING: Final = "It stands for whatever else may fail: no request provokes it on purpose."
+
+UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
+    "app_bad_scope": _CHANGES,
+    "connection_login": "Only a call of the service behind a connection meets with it; who has logged in would call it.",
+    "connection_unreachable": "Only a call of the service behind a connection meets with it.",
+    "deploy_bad_scope": _CHANGES,
+    "genie_no_select": _ASKS_GENIE,
+    "genie_no_warehouse": _ASKS_GENIE,
+    "genie_not_manager": "It depends on a space that you may run and not manage; its list of conversations is others' data.",
+    "genie_scripted": _ASKS_GENIE,
+    "genie_sql_failed": _ASKS_GENIE,
+    "index_not_direct": _CHANGES,
+    "internal": _OURS,
+    "link_denied": "It is storage that answers, on a link that only a statement with a result hands out.",
+    "mcp_no_warehouse": "It depends on a user who may use no warehouse at all.",
+    "model_error": "Only a model that runs meets with it.",
+    "oauth_scope": "It would ask for a token that may do more than yours.",
+    "search_filter_form": "It depends on the type of an endpoint, which its requests do not name.",
+    "sql_exists": _CHANGES,
+    "sql_failed": _ANYTHING,
+    "sql_lacks": "A statement that reads a table would show its rows to whoever may read it after all.",
+    "sql_no_schema": "Only a statement that would create something meets with it.",
+    "sql_unsupported": _OURS,
+    "thrift_malformed": "The connector's own protocol: a body that is no call would reach a warehouse that may start.",
+    "thrift_missing": _OURS,
+    "too_large": "It would send more than a workspace takes.",
+}
+"""Why there is no request for the others."""
