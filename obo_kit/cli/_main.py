@@ -13,6 +13,7 @@ from obo_kit.cli._playground import playground
 from obo_kit.cli._policy import policy
 from obo_kit.cli._scopes import scopes
 from obo_kit.cli._terminal import colour
+from obo_kit.cli._verify import verify
 from obo_kit.cli._workspace import workspace
 
 __all__ = ["main"]
@@ -31,5 +32,5 @@ def main(context: click.Context) -> None:
     context.color = colour()
 
 
-for _command in (check, demo, doctor, init, playground, policy, scopes, workspace):
+for _command in (check, demo, doctor, init, playground, policy, scopes, verify, workspace):
     main.add_command(_command)

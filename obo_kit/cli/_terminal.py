@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["RefusedError", "colour", "fitted", "json_option", "print_json", "refusals", "working"]
+__all__ = ["RefusedError", "colour", "fitted", "json_option", "print_json", "progress", "refusals", "working"]
 
 
 def colour() -> bool | None:
@@ -66,6 +66,19 @@ def working(what: str) -> Iterator[None]:
         return
     with _console(sys.stderr).status(what):
         yield
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how much of a longer work is done: what is yielded takes the number done, and of how many."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def fitted(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["code_of", "is_placed", "is_scope", "placeholders", "scopes_in"]
 
 _LIMIT: Final = 2000
+_PASSES: Final = 6
 _SEEN: Final = "\ue000"  # of the private use area: marks a name of the list `seen` until its placeholder is set
 
 # Privileges, as the platform writes them: the only words that stay within quotation marks.
@@ -84,6 +85,16 @@ def placeholders(text: str, seen: Iterable[str] = ()) -> str:
         if len(name) > 1 and name not in WORDS and name.lower() in line.lower():
             flags = 0 if name.lower() in WORDS else re.IGNORECASE  # somebody's name is Grant
             line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _SEEN, line, flags=flags)
+    # A placeholder may make the text around it readable in another way: until nothing changes any more.
+    for _ in range(_PASSES):
+        placed = _once(line)
+        if placed == line:
+            return placed
+        line = placed
+    return "<name>"
+
+
+def _once(line: str) -> str:
     line = _ADDRESS.sub("<host>", _LIST.sub(_listed, line))
     line = " ".join("".join(map(_placed, _TOKEN.finditer(line))).split())
     return _RUN.sub("<name>", line)
@@ -141,7 +152,7 @@ def _quoted(text: str) -> str:
     """Return what may be within quotation marks: a privilege, or placeholders."""
     if not text.strip() or " ".join(text.lower().replace("_", " ").split()) in _PRIVILEGES:
         return text
-    return placeholders(text) if re.fullmatch(rf"{_PLACED}(?:(?:, ?| and ){_PLACED})*", text) else _value(text)
+    return _once(text) if re.fullmatch(rf"{_PLACED}(?:(?:, ?| and ){_PLACED})*", text) else _value(text)
 
 
 def _bracketed(text: str) -> str:
@@ -173,5 +184,5 @@ def _word(text: str) -> str:
 
 def _value(text: str) -> str:
     if re.fullmatch(_PLACED, text):
-        return placeholders(text)
+        return _once(text)
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(text)), "<name>")

@@ -25,7 +25,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("langchain", "openai", "mcp", "bundle", "testing")
-COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground", "init", "doctor")
+COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground", "init", "doctor", "verify")
 BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -159,27 +159,30 @@ class _Claim:
         if answer.case == "no_api":
             self.differ("api", "this API is there", answer.wording or f"{answer.status} {answer.code or ''}".strip())
             return False
-        if answer.case in ("policy", "invalid_token", "unavailable", "rate_limited"):
+        verdict, missing = route_verdict(route, answer.scopes)
+        if answer.case in _OTHER:
             self.inconclusive.append(f"The workspace refused it for another reason: {answer.wording or answer.status}")
             return False
-        verdict, missing = route_verdict(route, answer.scopes)
-        needed = _asked(route)
-        held = ", ".join(answer.scopes or ())
         if answer.case == "missing_scope":
-            if verdict is Verdict.GRANTED:
-                asks = ", ".join(answer.required_scopes) or "another one"
-                self.differ("scopes", f"a token with {held} suffices", f"it does not: the workspace asks for {asks}")
-            elif wrong := [name for name in answer.required_scopes if not _accepts(route, name)]:
-                self.differ("scopes", f"it asks for {needed}", f"it asks for {', '.join(wrong)}")
+            self._refused_scopes(route, answer, verdict)
             self._words_of(answer, missing or route.all_of or route.any_of[:1])
             return True
-        if verdict is Verdict.MISSING:
-            if answer.case == "no_permission":
-                self.inconclusive.append("You lack a grant here, and that was looked at before the scopes.")
-                return False
-            self.differ("scopes", f"it asks for {needed}", f"a token with {held} alone gets through")
-            return True
-        return verdict is Verdict.GRANTED and answer.scopes != ("all-apis",)
+        if verdict is not Verdict.MISSING:
+            return verdict is Verdict.GRANTED and answer.scopes != ("all-apis",)
+        if answer.case == "no_permission":
+            self.inconclusive.append("You lack a grant here, and that was looked at before the scopes.")
+            return False
+        held = ", ".join(answer.scopes or ())
+        self.differ("scopes", f"it asks for {_asked(route)}", f"a token with {held} alone gets through")
+        return True
+
+    def _refused_scopes(self, route: Route, answer: Answer, verdict: Verdict) -> None:
+        if verdict is Verdict.GRANTED:
+            asks = ", ".join(answer.required_scopes) or "another one"
+            held = ", ".join(answer.scopes or ())
+            self.differ("scopes", f"a token with {held} suffices", f"it does not: the workspace asks for {asks}")
+        elif wrong := [name for name in answer.required_scopes if not _accepts(route, name)]:
+            self.differ("scopes", f"it asks for {_asked(route)}", f"it asks for {', '.join(wrong)}")
 
     def _words_of(self, answer: Answer, missing: tuple[str, ...]) -> None:
         if self.kit is not None:
@@ -203,7 +206,7 @@ class _Claim:
         if answer.case == "missing_scope" and not provoked.lacks:
             asks = ", ".join(answer.required_scopes) or "another scope"
             return self.result(f"Your token does not get that far: it lacks {asks}.", proved=False)
-        if answer.case in ("policy", "rate_limited", "unavailable"):
+        if answer.case == "policy":
             return self.result(
                 f"The workspace refused it for another reason: {answer.wording or answer.status}", proved=False
             )
@@ -238,6 +241,9 @@ class _Claim:
         if expected.text != "{detail}" and not _pattern(expected.text).fullmatch(_normal(answer.wording)):
             self.differ("wording", placeholders(_filled(expected.text)), answer.wording or "nothing")
 
+
+# What says nothing of scopes.
+_OTHER: Final = frozenset({"invalid_token", "policy", "rate_limited", "unavailable"})
 
 # ---------------------------------------------------------------- words
 
@@ -291,7 +297,7 @@ def _needs(provoked: Provoked) -> str:
         title = catalogue().kinds[provoked.use].title
         return f"Name a {title} that you may use: --use {provoked.use}=NAME."
     route = routes_by_claim().get(f"route:{provoked.route}")
-    if provoked.lacks == "last" and route is not None:
+    if provoked.lacks == "lacks_last" and route is not None:
         return f"It takes a token with {', '.join(route.all_of[:-1])} and without {route.all_of[-1]}. " + how_to_narrow(
             ",".join(route.all_of[:-1])
         )

@@ -174,7 +174,7 @@ def _config(profile: str | None, host: str | None) -> Any:
 
     settings: dict[str, Any] = {name: value for name, value in (("profile", profile), ("host", host)) if value}
     try:
-        return Config(**settings, http_timeout_seconds=10, retry_timeout_seconds=5)
+        return Config(**settings, http_timeout_seconds=10, retry_timeout_seconds=2)
     except Exception as error:
         # The SDK's message names variables and files, and may hold more than that.
         raise NoUserIdentityError(
@@ -231,4 +231,5 @@ def _cloud(host: str) -> Cloud:
     name = urlsplit(host).hostname or ""
     if name == "localhost" or re.fullmatch(r"127(?:\.\d+){3}|::1", name):
         return "local"
-    return next((cloud for end, cloud in _CLOUDS.items() if name.endswith(end)), "unknown")
+    known: list[Cloud] = [cloud for end, cloud in _CLOUDS.items() if name.endswith(end)]
+    return known[0] if known else "unknown"

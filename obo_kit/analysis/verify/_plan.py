@@ -13,6 +13,7 @@ from obo_kit.analysis.verify._refusals import REFUSAL_PROBES, Provoked
 from obo_kit.analysis.verify._routes import ROUTE_PROBES, claim_of
 from obo_kit.scopes._lookup import Verdict, catalogue, route_verdict
 from obo_kit.scopes._model import Route
+from obo_kit.scopes._recording import Case
 
 __all__ = ["Asked", "Attempt", "Named", "narrow_scopes", "plan", "listed", "routes_by_claim"]
 
@@ -60,7 +61,7 @@ class Attempt:
     probe: Probe
     token: Token | None
     asked: tuple[Asked, ...]
-    intent: str
+    intent: Case
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
@@ -92,7 +93,7 @@ def plan(tokens: Sequence[Token], named: Named, *, expired: Token | None = None)
     own, *narrow = tokens
     attempts: dict[tuple[object, str], Attempt] = {}
 
-    def add(probe: Probe, token: Token | None, asked: Asked, intent: str) -> None:
+    def add(probe: Probe, token: Token | None, asked: Asked, intent: Case) -> None:
         key = (probe.key, token.label if token is not None else "")
         known = attempts.get(key)
         attempts[key] = Attempt(
@@ -106,7 +107,7 @@ def plan(tokens: Sequence[Token], named: Named, *, expired: Token | None = None)
     for claim, route in routes_by_claim().items():
         for role, token in _tokens_for(route, own, narrow):
             chosen[claim, role] = token
-            intent = ROUTE_PROBES[claim].case if role == "holds" else "missing_scope"
+            intent: Case = ROUTE_PROBES[claim].case if role == "holds" else "missing_scope"
             add(ROUTE_PROBES[claim], token, Asked(claim=claim, role=role), intent)
     for key, provoked in REFUSAL_PROBES.items():
         _plan_refusal(f"refusal:{key}", provoked, chosen, named, own, expired, add)
@@ -115,23 +116,26 @@ def plan(tokens: Sequence[Token], named: Named, *, expired: Token | None = None)
 
 def _tokens_for(route: Route, own: Token, narrow: Sequence[Token]) -> Iterator[tuple[Role, Token]]:
     """Yield the tokens to ask a route with: the narrowest that suffices, as the kit says, and one that does not."""
-    needed = frozenset(route.all_of)
-    suffices = [token for token in narrow if token.scopes is not None and _verdict(route, token) is Verdict.GRANTED]
-    suffices = [token for token in suffices if token.scopes is not None and token.scopes <= {*route.any_of, *needed}]
-    usable = own.scopes is None or _verdict(route, own) is not Verdict.MISSING
-    if suffices:
-        yield "holds", suffices[0]
-    elif usable:
-        yield "holds", own
-    for token in (*narrow, own):
-        if token.scopes is not None and _verdict(route, token) is Verdict.MISSING:
-            yield "lacks", token
-            break
-    if len(route.all_of) > 1:
-        for token in narrow:
-            if route_verdict(route, token.scopes)[1] == route.all_of[-1:]:
-                yield "lacks_last", token
-                break
+    known = [token for token in (*narrow, own) if token.scopes is not None]
+    lacks = [token for token in known if _verdict(route, token) is Verdict.MISSING]
+    suffices = [token for token in known if token in narrow and _suffices(route, token)]
+    last = [token for token in lacks if token in narrow and _lacks_last(route, token)]
+    roles: tuple[tuple[Role, list[Token]], ...] = (
+        ("holds", suffices or ([] if own in lacks else [own])),
+        ("lacks", lacks),
+        ("lacks_last", last),
+    )
+    yield from ((role, tokens[0]) for role, tokens in roles if tokens)  # pyright: ignore[reportReturnType]
+
+
+def _suffices(route: Route, token: Token) -> bool:
+    """Check whether a token carries what a route asks for, as the kit says, and nothing else."""
+    exact = {*route.any_of, *route.all_of}
+    return _verdict(route, token) is Verdict.GRANTED and exact.issuperset(token.scopes or ())
+
+
+def _lacks_last(route: Route, token: Token) -> bool:
+    return len(route.all_of) > 1 and route_verdict(route, token.scopes)[1] == route.all_of[-1:]
 
 
 def _verdict(route: Route, token: Token) -> Verdict:
@@ -145,10 +149,10 @@ def _plan_refusal(  # noqa: PLR0917
     named: Named,
     own: Token,
     expired: Token | None,
-    add: Callable[[Probe, Token | None, Asked, str], None],
+    add: Callable[[Probe, Token | None, Asked, Case], None],
 ) -> None:
     if provoked.route:
-        role: Role = {"": "holds", "all": "lacks", "last": "lacks_last"}[provoked.lacks]  # type: ignore[assignment]
+        role: Role = provoked.lacks or "holds"
         token = chosen.get((f"route:{provoked.route}", role))
         if token is not None:
             of_route = ROUTE_PROBES[f"route:{provoked.route}"]

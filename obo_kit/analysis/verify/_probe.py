@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from obo_kit.scopes._recording import Case
+
 __all__ = ["ABSENT", "ABSENT_ID", "SAFE", "Probe", "get", "post"]
 
 ABSENT: Final = "obo_kit_verify_absent"
@@ -52,7 +54,7 @@ class Probe:
     method: Literal["GET", "POST"]
     path: str
     safe: Safe
-    case: str = "absent"
+    case: Case = "absent"
     query: tuple[tuple[str, str], ...] = ()
     content: str = ""
     content_type: str = ""
@@ -99,12 +101,12 @@ class Probe:
         return self.method, self.target, self.body, self.token
 
 
-def get(path: str, *, case: str = "absent", query: Mapping[str, str] | None = None, **more: Any) -> Probe:
+def get(path: str, *, case: Case = "absent", query: Mapping[str, str] | None = None, **more: Any) -> Probe:
     """Return a GET of the list."""
     return Probe(method="GET", path=path, safe="reads", case=case, query=tuple((query or {}).items()), **more)
 
 
-def post(path: str, body: Any, safe: Safe, case: str = "absent", form: Body = "json", **more: Any) -> Probe:
+def post(path: str, body: Any, safe: Safe, case: Case = "absent", form: Body = "json", **more: Any) -> Probe:
     """Return a POST of the list."""
     written: Mapping[Body, Callable[[Any], str]] = {"json": json.dumps, "form": urlencode, "text": str}
     content = written[form](body)

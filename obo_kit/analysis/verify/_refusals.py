@@ -14,6 +14,8 @@ from obo_kit.analysis.verify._probe import ABSENT, ABSENT_ID, Probe, get, post
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from obo_kit.scopes._recording import Case
+
 __all__ = ["REFUSAL_PROBES", "UNSAFE_REFUSALS", "Provoked"]
 
 
@@ -32,7 +34,7 @@ class Provoked:
 
     probe: Probe | None = None
     route: str = ""
-    lacks: Literal["", "all", "last"] = ""
+    lacks: Literal["", "lacks", "lacks_last"] = ""
     denied: str = ""
     use: str = ""
     instead: str = ""
@@ -49,18 +51,12 @@ def _denied(kind: str, path: str, instead: str = "") -> Provoked:
     return Provoked(probe=get(path, case="no_permission"), denied=kind, instead=instead)
 
 
-def _statement(sql: str, case: str = "bad_request", **more: str) -> Provoked:
+def _statement(sql: str, case: Case = "bad_request", **more: str) -> Provoked:
     body = {"warehouse_id": "{name}", "statement": sql, "wait_timeout": "30s", **more}
     return Provoked(probe=post(_STATEMENTS, body, "fails", case), use="sql_warehouse")
 
 
-def _query(case: str, **body: object) -> Provoked:
-    body = {"query_text": "", "columns": [], "num_results": 1, **body}
-    probe = post("/api/2.0/vector-search/indexes/{name}/query", body, "incomplete", case)
-    return Provoked(probe=probe, use="vector_search_index")
-
-
-def _sign_in(fields: Mapping[str, str], case: str) -> Provoked:
+def _sign_in(fields: Mapping[str, str], case: Case) -> Provoked:
     return Provoked(probe=post(_TOKEN, fields, "refused", case, form="form", token="none"))  # noqa: S106
 
 
@@ -69,12 +65,12 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "credential_missing": Provoked(probe=get(_ME, case="no_credential", token="none")),  # noqa: S106
     "invalid_token": Provoked(probe=get(_ME, case="invalid_token", token="made_up")),  # noqa: S106
     "expired_token": Provoked(probe=get(_ME, case="expired", token="expired")),  # noqa: S106
-    "missing_scope": Provoked(route="GET /api/2.0/serving-endpoints", lacks="all"),
-    "missing_scope_text": Provoked(route="/api/2.0/sql/statements", lacks="all"),
-    "missing_scope_bare": Provoked(route="POST /serving-endpoints/{name}/invocations", lacks="all"),
-    "missing_scope_token": Provoked(route="/api/2.0/mcp/ai-search/{catalog}/{schema}", lacks="all"),
-    "missing_scope_uc": Provoked(route="GET /api/2.1/unity-catalog/tables", lacks="all"),
-    "missing_gateway_scope": Provoked(route="POST /serving-endpoints/responses", lacks="last"),
+    "missing_scope": Provoked(route="GET /api/2.0/serving-endpoints", lacks="lacks"),
+    "missing_scope_text": Provoked(route="/api/2.0/sql/statements", lacks="lacks"),
+    "missing_scope_bare": Provoked(route="POST /serving-endpoints/{name}/invocations", lacks="lacks"),
+    "missing_scope_token": Provoked(route="/api/2.0/mcp/ai-search/{catalog}/{schema}", lacks="lacks"),
+    "missing_scope_uc": Provoked(route="GET /api/2.1/unity-catalog/tables", lacks="lacks"),
+    "missing_gateway_scope": Provoked(route="POST /serving-endpoints/responses", lacks="lacks_last"),
     "oauth_client": _sign_in(
         {"grant_type": "client_credentials", "client_id": ABSENT_ID, "client_secret": ABSENT, "scope": "all-apis"},
         "invalid_token",
@@ -130,9 +126,16 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "sql_cast": _statement("SELECT CAST('a' AS INT)"),
     "sql_parameter": _statement(f"SELECT :{ABSENT}"),
     "sql_raised": _statement(f"SELECT raise_error('{ABSENT}')"),
-    # --- queries that are refused, of an index that the developer names
-    "search_columns": _query("bad_request", columns=[ABSENT]),
-    "search_filter_operator": _query("bad_request", filters_json=f'{{"id {ABSENT}": 1}}'),
+    # --- a query for a column that does not exist, of an index that the developer names
+    "search_columns": Provoked(
+        probe=post(
+            "/api/2.0/vector-search/indexes/{name}/query",
+            {"query_text": "", "columns": [ABSENT], "num_results": 1},
+            "absent",
+            "bad_request",
+        ),
+        use="vector_search_index",
+    ),
 }
 """How each refusal is provoked."""
 
@@ -158,6 +161,7 @@ UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "model_error": "Only a model that runs meets with it.",
     "oauth_scope": "It would ask for a token that may do more than yours.",
     "search_filter_form": "It depends on the type of an endpoint, which its requests do not name.",
+    "search_filter_operator": "It takes the name of a column of an index, which no request asks for.",
     "sql_exists": _CHANGES,
     "sql_failed": _ANYTHING,
     "sql_lacks": "A statement that reads a table would show its rows to whoever may read it after all.",

@@ -166,6 +166,11 @@ class Run:
         for name in (*self.named.denied.values(), *self.named.use.values()):
             self._see(name)
         raw = sender.send(_ME, self.login.token.header())
+        if raw.failed:
+            raise OutageError(
+                f"The workspace does not answer{f' (status {raw.status})' if raw.status else ''}.",
+                remedy="Look at the address and at your network, or try again later.",
+            )
         if raw.status == 401 or (raw.status == 403 and b"nvalid access token" in raw.body):
             raise NoUserIdentityError(
                 "The workspace does not take your token.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from obo_kit._upstream.answers import Answer as Words
@@ -14,26 +15,24 @@ from obo_kit.context._calls import Refusal
 from obo_kit.denials._classify import classify, says_why
 from obo_kit.exceptions import DenialReason
 from obo_kit.scopes._placeholders import code_of, is_scope, placeholders, scopes_in
-from obo_kit.scopes._recording import HEADERS, Answer, ContentType, Detail, DetailType
+from obo_kit.scopes._recording import HEADERS, Answer, Case, ContentType, Detail, DetailType, Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from obo_kit.analysis.verify._probe import Probe
     from obo_kit.analysis.verify._transport import Raw
-    from obo_kit.scopes._recording import Case, Form
 
 __all__ = ["names_in", "refusal_of", "shape_of"]
 
 _R = DenialReason
 _NO_API_CODES: Final = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED"})
-_OF_THE_TOKEN: Final = ("no_credential", "invalid_token", "expired")
 _LEADING: Final = re.compile(r"([A-Z]+(?:_[A-Z]+)+): ")
 _NAMED: Final = re.compile(r"(?:^|_)(?:name|id|title|email|username|display|value|path|host|url|uri)$")
 
 
 def shape_of(
-    raw: Raw, probe: Probe, *, claim: str, intent: str, scopes: Iterable[str] | None, seen: Iterable[str]
+    raw: Raw, probe: Probe, *, claim: str, intent: Case, scopes: Iterable[str] | None, seen: Iterable[str]
 ) -> Answer:
     """Return the shape of an answer.
 
@@ -150,43 +149,53 @@ def _led(words: Words) -> Words:
     return words if leading is None else Words(error_code=leading[1], text=words.text[leading.end() :])
 
 
-def _case(raw: Raw, probe: Probe, words: Words | None, intent: str) -> Case:
+# What an answer is, whatever it was to be.
+_BY_REASON: Final[Mapping[DenialReason, Case]] = {
+    _R.MISSING_SCOPE: "missing_scope",
+    _R.POLICY: "policy",
+    _R.LOGIN_REQUIRED: "login_required",
+}
+# What was to be provoked, where the answer does not say that it is something else.
+_OF_THE_TOKEN: Final[tuple[Case, ...]] = ("no_credential", "invalid_token", "expired")
+
+
+def _case(raw: Raw, probe: Probe, words: Words | None, intent: Case) -> Case:
     if words is None:
-        return "allowed"
-    if raw.status == 429:
-        return "rate_limited"
-    if raw.status == 0 or (raw.status >= 500 and raw.status != 501):
-        return "unavailable"
-    if words.error_code in _NO_API_CODES or raw.status == 501:
-        return "no_api"
+        return "allowed" if _form(raw) != "html" else "invalid_token"  # a page, to sign in
+    by_itself = _by_itself(raw, words)
+    if by_itself is not None:
+        return by_itself
     refusal = _refusal(raw, probe, words)
     finding = classify(refusal)
     reason = finding.reason if finding is not None else None
-    if reason is _R.MISSING_SCOPE:
-        return "missing_scope"
-    if reason is _R.POLICY:
-        return "policy"
-    if reason is _R.LOGIN_REQUIRED:
-        return "login_required"
+    if reason is not None and reason in _BY_REASON:
+        return _BY_REASON[reason]
     if intent in _OF_THE_TOKEN:
-        return intent  # type: ignore[return-value]
-    if reason is _R.TOKEN_EXPIRED and says_why(refusal):
+        return intent
+    told = raw.status < 400 or says_why(refusal)
+    if reason is _R.TOKEN_EXPIRED and told:
         return "invalid_token"
-    if intent == "missing_scope":
-        # Nobody knows these words. The token was to be refused, so it was for that, unless a code says otherwise.
-        bare = raw.status in (401, 403) and words.error_code in (None, "401", "403") and not says_why(refusal)
-        return "missing_scope" if bare else _by_status(raw, reason)
+    return _provoked(raw, words, intent, reason, told=told)
+
+
+def _by_itself(raw: Raw, words: Words) -> Case | None:
+    if raw.status == 429:
+        return "rate_limited"
+    if words.error_code in _NO_API_CODES or raw.status == 501:
+        return "no_api"
+    return "unavailable" if raw.status == 0 or raw.status >= 500 else None
+
+
+def _provoked(raw: Raw, words: Words, intent: Case, reason: DenialReason | None, *, told: bool) -> Case:
+    if intent == "missing_scope" and raw.status in (401, 403) and words.error_code in (None, "401", "403") and not told:
+        return intent  # nobody knows these words; that the token was to be refused tells
     if intent == "no_permission" and raw.status in (401, 403, 404):
-        return "no_permission"
-    return "bad_request" if intent == "bad_request" and raw.status < 401 else _by_status(raw, reason)
-
-
-def _by_status(raw: Raw, reason: DenialReason | None) -> Case:
+        return intent
+    if intent == "bad_request" and raw.status < 401:
+        return intent
     if reason is _R.ACCESS_DENIED or raw.status in (401, 403):
         return "no_permission"
-    if reason is _R.NOT_FOUND_OR_DENIED or raw.status == 404:
-        return "absent"
-    return "bad_request"
+    return "absent" if reason is _R.NOT_FOUND_OR_DENIED or raw.status == 404 else "bad_request"
 
 
 # ---------------------------------------------------------------- what it looks like

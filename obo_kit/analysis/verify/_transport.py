@@ -80,7 +80,14 @@ class _ListedOnly(HTTPAdapter):
         """
         parts = urlsplit(request.url or "")
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        body = request.body.encode() if isinstance(request.body, str) else bytes(request.body or b"")  # type: ignore[arg-type]
+        body = request.body or b""
+        body = (
+            body.encode()
+            if isinstance(body, str)
+            else body
+            if isinstance(body, bytes)
+            else b"(a stream, which is on no list)"
+        )
         listed = (request.method, target, body) in self._listed or self._exchanges_token(request.method, target, body)
         if _origin(request.url or "") != self._origin or not listed:
             raise OffListError(
