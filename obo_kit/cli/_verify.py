@@ -205,8 +205,8 @@ def _asked(run: Any, output: str | None) -> tuple[Recording, list[Result], Outco
             kept_at = time.monotonic()
 
     try:
-        with progress("Asking the workspace") as told:
-            run.keep, run.told = keep, told
+        with progress("Asking the workspace") as advance:
+            run.keep, run.progress = keep, advance
             outcome: Outcome = run.run()
     finally:
         keep(now=True)

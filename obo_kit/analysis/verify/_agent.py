@@ -65,7 +65,7 @@ class Need:
         resource: Its kind and name.
         state: ``"ready"``; ``"lacks"``: you lack a grant; ``"absent"``: it does not exist, or you may not know of it;
             ``"unclear"``: it exists, and the workspace does not say whether you may use it; ``"not_tried"``.
-        remedy: Who mends it and how.
+        remedy: Who can fix it, and how.
     """
 
     tool: str
@@ -85,7 +85,7 @@ class ScopeState:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of an agent's declarations.
+    """The state of an agent's declarations.
 
     Attributes:
         target: Where it runs.
@@ -107,7 +107,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Return whether the agent would work for this user."""
         states = {need.state for need in self.needs}
         scopes = {scope.state for scope in self.scopes}
         return not states & {"lacks", "absent"} and "missing" not in scopes and self.obo != "off"

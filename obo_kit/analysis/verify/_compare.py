@@ -25,7 +25,7 @@ Aspect = Literal["api", "scopes", "status", "code", "content type", "headers", "
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the kit says that a refusal is.
+    """A refusal as the kit describes it.
 
     Attributes:
         status: HTTP status.
@@ -46,7 +46,7 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """What the kit says of refusals.
+    """The refusals that the kit knows.
 
     Attributes:
         refusals: By their names.
@@ -68,7 +68,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a claim.
+    """The result of comparing one claim.
 
     Attributes:
         claim: The claim.

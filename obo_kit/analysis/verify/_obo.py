@@ -38,14 +38,14 @@ def on_or_off(bodies: Mapping[str, bytes]) -> tuple[State, str]:
         return "off", "the workspace allows no scope in users' tokens of apps (allowed_apps_user_api_scopes)"
     listed = _object(bodies.get("apps")).get("apps")
     apps = [app for app in listed if isinstance(app, dict)] if isinstance(listed, list) else []
-    told = [
+    configured = [
         (wanted, _scopes(app.get("effective_user_api_scopes")) or [])
         for app in apps
         if (wanted := _scopes(app.get("user_api_scopes")))
     ]
-    if any(set(wanted) <= set(effective) for wanted, effective in told):
+    if any(set(wanted) <= set(effective) for wanted, effective in configured):
         return "on", "the tokens of an app carry all the scopes that it is configured with"
-    if told:
+    if configured:
         return "off", "no app's tokens carry the scopes that it is configured with"
     if allowed:
         return "on", "the workspace allows scopes in users' tokens of apps (allowed_apps_user_api_scopes)"

@@ -23,7 +23,7 @@ Role = Literal["holds", "lacks", "lacks_last", "any"]
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """What the developer names, by kind: no name of it is kept.
+    """Resources that the developer names, by kind. No name of them is kept.
 
     Attributes:
         denied: What they may not use.
@@ -36,7 +36,7 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a request is to tell of a claim.
+    """The purpose of a request for one claim.
 
     Attributes:
         claim: The claim.
@@ -65,7 +65,7 @@ class Attempt:
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
-        """What the token carries, as a recording has it; None where it does not say."""
+        """Return the scopes of the token, sorted; None if it does not state them."""
         return None if self.token is None or self.token.scopes is None else tuple(sorted(self.token.scopes))
 
 

@@ -71,12 +71,12 @@ class Probe:
 
     @property
     def request(self) -> str:
-        """The method and the template of the path, as a recording has them."""
+        """Return the method and the template of the path, as a recording has them."""
         return f"{self.method} {self.path.replace('{absent_id}', '{id}').replace('{absent}', '{name}')}"
 
     @property
     def needs_name(self) -> bool:
-        """Whether the developer has to name something first."""
+        """Return whether the developer has to name something first."""
         return "{name}" in self.path or "{name}" in self.content
 
     def of(self, name: str) -> Probe:
@@ -85,14 +85,14 @@ class Probe:
 
     @property
     def target(self) -> str:
-        """The path and the query, as they are sent."""
+        """Return the path and the query, as they are sent."""
         fields = {"absent": ABSENT, "absent_id": ABSENT_ID, "name": quote(self.name, safe="")}
         path = _FIELD.sub(lambda found: fields[found[1]], self.path)
         return f"{path}?{urlencode(self.query)}" if self.query else path
 
     @property
     def body(self) -> bytes:
-        """The body, as it is sent."""
+        """Return the body, as it is sent."""
         return self.content.replace("{name}", json.dumps(self.name)[1:-1]).encode() if self.content else b""
 
     @property

@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         recording: What was answered.
@@ -78,7 +78,7 @@ class Run:
         expired: A token that has expired.
         before: What an earlier run was answered: it is not asked again.
         keep: Is called after each answer, to keep `recording`.
-        told: Is told of the progress: how many of how many.
+        progress: Is called with the number of attempts done, and of all.
     """
 
     login: Login
@@ -88,7 +88,7 @@ class Run:
     expired: Token | None = None
     before: Recording | None = None
     keep: Callable[[], object] = lambda: None
-    told: Callable[[int, int], object] = lambda _done, _all: None
+    progress: Callable[[int, int], object] = lambda _done, _all: None
     today: Callable[[], datetime.date] = datetime.date.today
     _answers: dict[tuple[Any, ...], Answer] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Run:
 
     @property
     def recording(self) -> Recording:
-        """What was answered so far."""
+        """Return the answers so far."""
         obo, _ = on_or_off(self._obo)
         before = self.before
         return Recording(
@@ -153,11 +153,11 @@ class Run:
                 break  # neither of the first two: this workspace exchanges none
         attempts = plan([self.login.token, *narrow], self.named, expired=self.expired)
         for number, attempt in enumerate(attempts):
-            self.told(number, len(attempts))
+            self.progress(number, len(attempts))
             if not all(self._has(attempt, asked.claim) for asked in attempt.asked):
                 self._ask(sender, attempt)
                 self.keep()
-        self.told(len(attempts), len(attempts))
+        self.progress(len(attempts), len(attempts))
         self._complete = not self._failed
 
     def _look_around(self, sender: Sender) -> None:

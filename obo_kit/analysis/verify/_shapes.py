@@ -172,10 +172,10 @@ def _case(raw: Raw, probe: Probe, words: Words | None, intent: Case) -> Case:
         return _BY_REASON[reason]
     if intent in _OF_THE_TOKEN:
         return intent
-    told = raw.status < 400 or says_why(refusal)
-    if reason is _R.TOKEN_EXPIRED and told:
+    explicit = raw.status < 400 or says_why(refusal)
+    if reason is _R.TOKEN_EXPIRED and explicit:
         return "invalid_token"
-    return _provoked(raw, words, intent, reason, told=told)
+    return _provoked(raw, words, intent, reason, explicit=explicit)
 
 
 def _by_itself(raw: Raw, words: Words) -> Case | None:
@@ -186,8 +186,13 @@ def _by_itself(raw: Raw, words: Words) -> Case | None:
     return "unavailable" if raw.status == 0 or raw.status >= 500 else None
 
 
-def _provoked(raw: Raw, words: Words, intent: Case, reason: DenialReason | None, *, told: bool) -> Case:
-    if intent == "missing_scope" and raw.status in (401, 403) and words.error_code in (None, "401", "403") and not told:
+def _provoked(raw: Raw, words: Words, intent: Case, reason: DenialReason | None, *, explicit: bool) -> Case:
+    if (
+        intent == "missing_scope"
+        and raw.status in (401, 403)
+        and words.error_code in (None, "401", "403")
+        and not explicit
+    ):
         return intent  # nobody knows these words; that the token was to be refused tells
     if intent == "no_permission" and raw.status in (401, 403, 404):
         return intent

@@ -59,7 +59,7 @@ class Raw:
 
     @property
     def failed(self) -> bool:
-        """Whether the workspace failed to answer, or would not yet."""
+        """Return whether the workspace failed to answer, or asked to wait."""
         return self.status in (0, 429, *_FAILED)
 
 
