@@ -125,7 +125,7 @@ def test_a_file_that_is_no_recording_is_not_overwritten(tmp_path):
         result = run(*RATE, "--output", str(tmp_path / "notes.json"))
         assert not workspace.log.filter(path="/api")
     assert result.exit_code == 1
-    assert "no recording" in result.output
+    assert "is not a recording" in result.output
     assert (tmp_path / "notes.json").read_text() == '{"my": "notes"}'
 
 
@@ -149,6 +149,7 @@ def test_a_recording_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 def test_an_agent_is_asked_for_by_itself(tmp_path):
     from test_verify_agent import HIDDEN, OWN, write
 
@@ -162,6 +163,7 @@ def test_an_agent_is_asked_for_by_itself(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_keeps_what_was_answered_and_the_next_run_goes_on(tmp_path, sent, recorded):

@@ -26,7 +26,7 @@ NAMED = Named(
         "databricks_app": "app-hidden",
         "uc_connection": "crm-hidden",
     },
-    use={"sql_warehouse": "w-own", "vector_search_index": "main.docs.index"},
+    use={"sql_warehouse": "w-own", "vector_search_index": "main.docs.index", "volume": "main.docs.files"},
 )
 KIT = kit_words()
 """What the kit says, read once: a test may change what a workspace says."""
@@ -71,7 +71,9 @@ def fill(running: LocalWorkspace) -> None:
     running.add_app("app-own", user_api_scopes=["sql"])
     running.add_app("app-hidden", user_api_scopes=["sql"])
     running.add_function("main.docs.twice", "x * 2", parameters={"x": "INT"}, returns="INT")
+    running.add_volume("main.docs.files", {"a.txt": "a"})
     for privilege, name in (
+        ("READ VOLUME", "main.docs.files"),
         ("CAN USE", "w-own"),
         ("SELECT", "main.docs.pages"),
         ("SELECT", "main.docs.index"),

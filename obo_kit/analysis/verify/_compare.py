@@ -168,7 +168,7 @@ class _Claim:
             self._words_of(answer, missing or route.all_of or route.any_of[:1])
             return True
         if verdict is not Verdict.MISSING:
-            return verdict is Verdict.GRANTED and answer.scopes != ("all-apis",)
+            return answer.scopes not in (None, ("all-apis",))
         if answer.case == "no_permission":
             self.inconclusive.append("You lack a grant here, and that was looked at before the scopes.")
             return False

@@ -18,7 +18,7 @@ from obo_kit.scopes._recording import Case
 __all__ = ["Asked", "Attempt", "Named", "narrow_scopes", "plan", "listed", "routes_by_claim"]
 
 _ALL: Final = frozenset({"all-apis"})
-Role = Literal["holds", "lacks", "lacks_last", "any"]
+Role = Literal["holds", "lacks", "lacks_last", "doubtful", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,31 +115,31 @@ def plan(tokens: Sequence[Token], named: Named, *, expired: Token | None = None)
 
 
 def _tokens_for(route: Route, own: Token, narrow: Sequence[Token]) -> Iterator[tuple[Role, Token]]:
-    """Yield the tokens to ask a route with: the narrowest that suffices, as the kit says, and one that does not."""
-    known = [token for token in (*narrow, own) if token.scopes is not None]
-    lacks = [token for token in known if _verdict(route, token) is Verdict.MISSING]
-    suffices = [token for token in known if token in narrow and _suffices(route, token)]
-    last = [token for token in lacks if token in narrow and _lacks_last(route, token)]
+    """Yield the tokens to ask a route with: the narrowest that suffices, as the kit says, and one that does not.
+
+    Where sources disagree whether a scope suffices, a token with it settles that.
+    """
+    lacks = _judged(route, (*narrow, own), Verdict.MISSING)
+    exact = {*route.any_of, *route.all_of}
+    suffices = [token for token in _judged(route, narrow, Verdict.GRANTED) if exact.issuperset(token.scopes or ())]
     roles: tuple[tuple[Role, list[Token]], ...] = (
         ("holds", suffices or ([] if own in lacks else [own])),
         ("lacks", lacks),
-        ("lacks_last", last),
+        ("lacks_last", [token for token in lacks if token in narrow and _lacks_last(route, token)]),
+        ("doubtful", _judged(route, narrow, Verdict.UNKNOWN) if route.doubtful else []),
     )
     yield from ((role, tokens[0]) for role, tokens in roles if tokens)  # pyright: ignore[reportReturnType]
 
 
-def _suffices(route: Route, token: Token) -> bool:
-    """Check whether a token carries what a route asks for, as the kit says, and nothing else."""
-    exact = {*route.any_of, *route.all_of}
-    return _verdict(route, token) is Verdict.GRANTED and exact.issuperset(token.scopes or ())
+def _judged(route: Route, tokens: Sequence[Token], judgement: Verdict) -> list[Token]:
+    """Return the tokens that state their scopes and of which the catalogue says this."""
+    return [
+        token for token in tokens if token.scopes is not None and route_verdict(route, token.scopes)[0] is judgement
+    ]
 
 
 def _lacks_last(route: Route, token: Token) -> bool:
     return len(route.all_of) > 1 and route_verdict(route, token.scopes)[1] == route.all_of[-1:]
-
-
-def _verdict(route: Route, token: Token) -> Verdict:
-    return route_verdict(route, token.scopes)[0]
 
 
 def _plan_refusal(  # noqa: PLR0917

@@ -42,7 +42,8 @@ class Probe:
 
     Attributes:
         method: GET or POST.
-        path: The path as a template: ``{absent}``, ``{absent_id}``, or ``{name}`` for what the developer names.
+        path: The path as a template: ``{absent}``, ``{absent_id}``; ``{name}`` for what the developer names, and
+            ``{volume}`` for the same as a path.
         safe: Why it changes nothing; see `SAFE`.
         case: What it provokes, where the token carries the scopes; a `Case`.
         query: The query.
@@ -66,7 +67,7 @@ class Probe:
             raise ValueError(f"A probe is a GET or a POST, not a {self.method}")
         if self.method == "GET" and (self.safe != "reads" or self.content):
             raise ValueError("A GET reads, and has no body")
-        if unknown := set(_FIELD.findall(self.path)) - {"absent", "absent_id", "name"}:
+        if unknown := set(_FIELD.findall(self.path)) - {"absent", "absent_id", "name", "volume"}:
             raise ValueError(f"There is no field {unknown}")
 
     @property
@@ -77,7 +78,7 @@ class Probe:
     @property
     def needs_name(self) -> bool:
         """Return whether the developer has to name something first."""
-        return "{name}" in self.path or "{name}" in self.content
+        return any(field in self.path + self.content for field in ("{name}", "{volume}"))
 
     def of(self, name: str) -> Probe:
         """Return the request for what the developer names."""
@@ -87,6 +88,7 @@ class Probe:
     def target(self) -> str:
         """Return the path and the query, as they are sent."""
         fields = {"absent": ABSENT, "absent_id": ABSENT_ID, "name": quote(self.name, safe="")}
+        fields["volume"] = "/".join(quote(part, safe="") for part in self.name.split("."))
         path = _FIELD.sub(lambda found: fields[found[1]], self.path)
         return f"{path}?{urlencode(self.query)}" if self.query else path
 

@@ -97,6 +97,9 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "search_endpoint_missing": Provoked(route="GET /api/2.0/vector-search/endpoints"),
     "serving_missing": Provoked(route="GET /api/2.0/serving-endpoints"),
     "app_missing": Provoked(route="/api/2.0/apps"),
+    "lakebase_missing": Provoked(route="/api/2.0/database"),
+    "file_missing": Provoked(probe=get("/api/2.0/fs/files/Volumes/{volume}/{absent}"), use="volume"),
+    "directory_missing": Provoked(probe=get("/api/2.0/fs/directories/Volumes/{volume}/{absent}"), use="volume"),
     "mcp_tool_missing": Provoked(
         probe=post(
             "/api/2.0/mcp/sql",
@@ -117,6 +120,10 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     # --- statements that fail, on a warehouse that the developer names; nothing of anybody's is put into them
     "session_missing": _statement("SELECT 1", "absent", session_id=ABSENT_ID),
     "sql_missing": _statement(f"SELECT * FROM {ABSENT}.{ABSENT}.{ABSENT}", "absent"),  # noqa: S608
+    "sql_no_connection": _statement(
+        f"SELECT http_request(conn => '{ABSENT}', method => 'GET', path => '/')",
+        "absent",
+    ),
     "sql_no_function": _statement(f"SELECT {ABSENT}()", "absent"),
     "sql_no_table_function": _statement(f"SELECT * FROM {ABSENT}()", "absent"),  # noqa: S608
     "sql_arguments": _statement("SELECT length('a', 'b')"),
@@ -142,13 +149,16 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
 _CHANGES: Final = "Only a request that changes something meets with it."
 _OURS: Final = "The local workspace says so of itself; no workspace does."
 _ASKS_GENIE: Final = "Only a question to a Genie space meets with it, and that starts a conversation."
+_POSTGRES: Final = "Postgres answers so to a connection of its own protocol, and the list is of the REST API."
 _ANYTHING: Final = "It stands for whatever else may fail: no request provokes it on purpose."
 
 UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "app_bad_scope": _CHANGES,
-    "connection_login": "Only a call of the service behind a connection meets with it; who has logged in would call it.",
+    "connection_login": "Only a call of the service behind a connection meets with it; whoever has logged in would call it.",
     "connection_unreachable": "Only a call of the service behind a connection meets with it.",
     "deploy_bad_scope": _CHANGES,
+    "directory_not_empty": _CHANGES,
+    "file_exists": _CHANGES,
     "genie_no_select": _ASKS_GENIE,
     "genie_no_warehouse": _ASKS_GENIE,
     "genie_not_manager": "It depends on a space that you may run and not manage; its list of conversations is others' data.",
@@ -156,6 +166,10 @@ UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "genie_sql_failed": _ASKS_GENIE,
     "index_not_direct": _CHANGES,
     "internal": _OURS,
+    "lakebase_broken": _OURS,
+    "lakebase_password": _POSTGRES,
+    "lakebase_undecodable": _POSTGRES,
+    "lakebase_unencrypted": _POSTGRES,
     "link_denied": "It is storage that answers, on a link that only a statement with a result hands out.",
     "mcp_no_warehouse": "It depends on a user who may use no warehouse at all.",
     "model_error": "Only a model that runs meets with it.",
@@ -164,6 +178,7 @@ UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "search_filter_operator": "It takes the name of a column of an index, which no request asks for.",
     "sql_exists": _CHANGES,
     "sql_failed": _ANYTHING,
+    "sql_login": "Only a call of the service behind a connection meets with it; whoever has logged in would call it.",
     "sql_lacks": "A statement that reads a table would show its rows to whoever may read it after all.",
     "sql_no_schema": "Only a statement that would create something meets with it.",
     "sql_unsupported": _OURS,

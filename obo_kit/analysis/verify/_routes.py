@@ -46,6 +46,7 @@ _READS: Final = (
     ("/api/2.0/fs/", "/api/2.0/fs/directories/Volumes/{absent}/{absent}/{absent}"),
     ("/api/2.0/apps", "/api/2.0/apps/obo-kit-verify-absent"),
     ("/api/2.0/postgres/", "/api/2.0/postgres/projects/{absent}"),
+    ("/api/2.0/database", "/api/2.0/database/instances/{absent}"),
     ("/api/2.1/knowledge-assistants", "/api/2.1/knowledge-assistants/{absent}"),
     ("/api/2.1/supervisor-agents", "/api/2.1/supervisor-agents/{absent}"),
     ("/api/2.0/multi-agent-supervisors", "/api/2.0/multi-agent-supervisors/{absent}"),

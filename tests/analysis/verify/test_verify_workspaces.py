@@ -235,6 +235,7 @@ SEEDS = [
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.__name__)
 @pytest.mark.usefixtures("patient")
 def test_every_difference_is_found_and_none_is_invented(seed, baseline, monkeypatch):
