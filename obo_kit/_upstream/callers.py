@@ -74,9 +74,9 @@ CALLERS: Final = (
 )
 
 
-_BY_PACKAGE: Final = {
-    package: [caller for caller in CALLERS if caller.package == package]
-    for package in {each.package for each in CALLERS}
+_BY_ROOT: Final = {
+    root: [caller for caller in CALLERS if caller.module.partition(".")[0] == root]
+    for root in {each.module.partition(".")[0] for each in CALLERS}
 }
 
 
@@ -90,7 +90,7 @@ def caller_of(frame: FrameType | None, args: tuple[Any, ...], is_this: Callable[
     outermost, depth = None, 0
     while frame is not None and depth < _DEPTH:
         module = str(frame.f_globals.get("__name__"))
-        for caller in _BY_PACKAGE.get(module.partition(".")[0], ()):
+        for caller in _BY_ROOT.get(module.partition(".")[0], ()):
             if module.startswith(caller.module):
                 things = (_owner(frame.f_locals.get(variable)) for variable in _VARIABLES)
                 outermost = next(

@@ -184,6 +184,7 @@ MODEL_SERVING_USER: Final = _class("ModelServingUserCredentials", "databricks_ai
 STARLETTE: Final = _class("Starlette", "starlette.applications", read_in=versions.STARLETTE)
 ROUTER: Final = _class("Router", "starlette.routing", read_in=versions.STARLETTE)
 FLASK: Final = _class("Flask", "flask", read_in=versions.FLASK)
+STRANDS_TOOL: Final = _class("DecoratedFunctionTool", "strands.tools.decorator", read_in="strands 1.62")
 PYDANTIC_AI_AGENT: Final = _class("AbstractAgent", "pydantic_ai.agent", read_in="pydantic-ai 2.68")
 
 TOOL_OBJECTS: Final[dict[str, tuple[Class, ...]]] = {

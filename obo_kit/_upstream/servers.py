@@ -20,6 +20,7 @@ from obo_kit._upstream.classes import (
     PYDANTIC_AI_AGENT,
     ROUTER,
     STARLETTE,
+    STRANDS_TOOL,
     Class,
 )
 
@@ -36,12 +37,14 @@ class Registry:
         decorator: The decorator that registers a function, in words.
         functions: Reads a server's functions: from public lists of Starlette and Flask, and from where the servers of MCP keep
             them, whose public lists name no functions.
+        threads: The starts of the names of the modules that call a function in a thread for it. The stack ends there.
     """
 
     package: str
     classes: tuple[Class, ...]
     decorator: str
     functions: Callable[[Any], Iterable[Any]]
+    threads: tuple[str, ...] = ()
 
 
 REGISTRIES = (
@@ -50,12 +53,21 @@ REGISTRIES = (
         classes=(MCP_SERVER,),
         decorator="the MCP server's @….tool()",
         functions=lambda server: [tool.fn for tool in server._tool_manager.list_tools()],
+        threads=("anyio.",),
     ),
     Registry(
         package="fastmcp",
         classes=(FASTMCP_SERVER,),
         decorator="the MCP server's @….tool",
         functions=lambda server: [getattr(tool, "fn", None) for tool in server.local_provider._components.values()],
+        threads=("anyio.",),
+    ),
+    Registry(
+        package="strands",
+        classes=(STRANDS_TOOL,),
+        decorator="Strands' @tool",
+        functions=lambda tool: [tool._tool_func],
+        threads=("concurrent.futures.", "opentelemetry.instrumentation.threading"),
     ),
     Registry(
         package="starlette",
@@ -144,14 +156,22 @@ def _holds(registry: Registry, server: Any, is_this: Callable[[Any], bool]) -> b
         return False
 
 
-def server_that_holds(fn: Any, is_this: Callable[[Any], bool]) -> str | None:
-    """Return the package of an MCP server that holds a function and has a name in the function's module."""
+def server_that_holds(fn: Any, is_this: Callable[[Any], bool], calling: str) -> str | None:
+    """Return the package that runs a function in a thread, if what holds it has a name in the function's module.
+
+    Args:
+        fn: The function.
+        is_this: Checks whether a thing is the tool that is made of it.
+        calling: The name of the module that calls it in the thread.
+    """
+    if not any(calling.startswith(registry.threads) for registry in REGISTRIES):
+        return None
     servers = _servers_of([getattr(inspect.unwrap(fn), "__globals__", {})])
     return next(
         (
             registry.package
             for registry, server in servers
-            if registry.package in TOOL_ERRORS and _holds(registry, server, is_this)
+            if calling.startswith(registry.threads) and _holds(registry, server, is_this)
         ),
         None,
     )

@@ -42,14 +42,12 @@ def answer_framework(
 def _server_above_a_thread(
     calling: FrameType | None, fn: Any, is_this: Callable[[Any], bool]
 ) -> tuple[str, Any] | None:
-    """Return the MCP server that runs the tool in a thread of its own (`mcp` 2).
+    """Return the framework that runs the tool in a thread of its own: an MCP server (`mcp` 2), or a tool of Strands.
 
-    The thread's stack ends there, and no context variable tells. So only servers that have a name in the function's own
-    module are examined.
+    The thread's stack ends there, and no context variable tells. So only what has a name in the function's own module is
+    examined.
     """
-    if calling is None or not str(calling.f_globals.get("__name__")).startswith("anyio."):
-        return None
-    package = server_that_holds(fn, is_this)
+    package = server_that_holds(fn, is_this, str(calling.f_globals.get("__name__"))) if calling is not None else None
     return (package, None) if package is not None else None
 
 

@@ -19,8 +19,11 @@ more_frameworks = pytest.importorskip("more_frameworks")
 
 DOCS = Path(__file__).parents[2] / "docs" / "frameworks.md"
 WRITE = os.environ.get("OBO_KIT_WRITE_DOCS") == "1"
-BEGIN, END = "<!-- more frameworks -->\n", "<!-- end of more frameworks -->"
-COLUMNS = ("client hidden", "sent by the model", "sync tool", "async tool", "denial")
+TABLES = {  # by the comment that stands above each in the docs
+    "what the model sees": ("client hidden", "docs kept", "sent by the model", "denial"),
+    "who acts": ("sync tool", "async tool", "stream", "resumed by another user"),
+}
+COLUMNS = tuple(column for columns in TABLES.values() for column in columns)
 DENIED = "What this tool uses does not exist, or you do not have access to it. Trying again will not help."
 NO_SESSION = "ran outside of any request's session"
 
@@ -88,6 +91,19 @@ async def client_hidden(framework, world):
     return "yes"
 
 
+async def docs_kept(framework, world):
+    """What the model is told of the tool: its description, and of each argument that is left."""
+    texts = set()
+    for kind in framework.kinds:
+        world.requests.clear()
+        await ask(framework, world, "alice", decorated(kind))
+        text = json.dumps(world.requests[0]["tools"])
+        assert "Find things." in text
+        texts.add("tool and arguments" if "What to find." in text and "How many." in text else "tool")
+    (kept,) = texts
+    return kept
+
+
 async def sent_by_the_model(framework, world):
     """Whatever the model sends for the client, nobody but the user asks the workspace."""
     (kind, *_) = framework.kinds
@@ -118,6 +134,40 @@ async def many_users(framework, world, kind):
     return "each user's own"
 
 
+async def stream(framework, world):
+    """The framework's own stream, for three users at the same time; carol may not."""
+    if not framework.streams:
+        return "—"
+    tool, users = decorated(framework.kinds[-1]), ("alice", "bob", "carol")
+
+    async def consume(number, user):
+        question = {"question": f"{number}"}
+        with as_user(world.workspace, user):
+            text = await framework.stream_run(world, tool, json.dumps(question))
+        return text or world.told_back(question)
+
+    world.requests.clear()
+    texts = await asyncio.gather(*(consume(number, user) for number, user in enumerate(users)))
+    for number, (user, text) in enumerate(zip(users, texts, strict=True)):
+        assert (DENIED if user == "carol" else f"{number} 3 for {user} in {SPACE}") in text
+    assert sorted(seen(world)) == sorted(users)
+    assert sum(body.get("stream", False) for body in world.requests) >= len(users)  # of its model, too
+    return "each user's own"
+
+
+async def resumed(framework, world):
+    """A conversation that alice begins, and bob and carol take up: each question is asked as who asks it."""
+    say = framework.conversation(world, decorated(framework.kinds[-1]))
+    for number, user in enumerate(("alice", "bob", "carol", "alice")):
+        question = {"question": f"{number}"}
+        with as_user(world.workspace, user):
+            text = await say(json.dumps(question))
+        expected = DENIED if user == "carol" else f"{number} 3 for {user} in {SPACE}"
+        assert expected in (text or world.told_back(question))
+    assert seen(world) == ["alice", "bob", "carol", "alice"]
+    return "as who asks"
+
+
 async def denial(framework, world):
     forms = {}
     for kind in framework.kinds:
@@ -132,9 +182,12 @@ async def denial(framework, world):
 
 CELLS = {
     "client hidden": client_hidden,
+    "docs kept": docs_kept,
     "sent by the model": sent_by_the_model,
     "sync tool": lambda framework, world: many_users(framework, world, "function"),
     "async tool": lambda framework, world: many_users(framework, world, "coroutine"),
+    "stream": stream,
+    "resumed by another user": resumed,
     "denial": denial,
 }
 
@@ -152,24 +205,31 @@ async def test_a_row_of_the_table_holds(world, framework):
 
 
 def rows():
-    table = DOCS.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
-    return {name: [version, *cells] for name, version, *cells in (split(line) for line in lines)}
+    """Each framework's version and cells, of both tables."""
+    found: dict[str, list[str]] = {}
+    for title in TABLES:
+        for line in table(title).splitlines()[2:]:
+            (name, _, version), *cells = (cell.strip().rpartition(" ") for cell in line.strip("|").split("|"))
+            found.setdefault(name, [version]).extend("".join(cell) for cell in cells)
+    return found
 
 
-def split(line):
-    name, _, version = line[0].rpartition(" ")
-    return [name, version, *line[1:]]
+def table(title):
+    return DOCS.read_text("utf-8").partition(f"<!-- {title} -->\n")[2].partition("<!-- end -->")[0]
 
 
 def write(name, row):
-    before, _, rest = DOCS.read_text("utf-8").partition(BEGIN)
-    table = rows() | {name: row}
-    head = f"| framework | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}\n"
-    order = [framework.title for framework in more_frameworks.BEYOND if framework.title in table]
-    lines = (f"| {' | '.join([f'{title} {table[title][0]}', *table[title][1:]])} |\n" for title in order)
-    DOCS.write_text(f"{before}{BEGIN}{head}{''.join(lines)}{END}{rest.partition(END)[2]}", "utf-8")
+    known = rows() | {name: row}
+    order = [framework.title for framework in more_frameworks.BEYOND if framework.title in known]
+    start = 1
+    for title, columns in TABLES.items():
+        cells = [(f"{each} {known[each][0]}", *known[each][start : start + len(columns)]) for each in order]
+        lines = [("framework", *columns), ("---",) * (len(columns) + 1), *cells]
+        text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        DOCS.write_text(DOCS.read_text("utf-8").replace(table(title), text), "utf-8")
+        start += len(columns)
 
 
 def test_the_table_has_a_row_of_each():
     assert list(rows()) == [framework.title for framework in more_frameworks.BEYOND]
+    assert all(len(row) == len(COLUMNS) + 1 for row in rows().values())

@@ -11,7 +11,8 @@ import importlib.metadata
 import json
 import os
 import re
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from frameworks import MODEL, Framework, Told, World
 from support import extra
@@ -20,6 +21,9 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("CREWAI_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("AGNO_TELEMETRY", "false")
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
+
+
+Conversation: TypeAlias = "Callable[[str], Awaitable[str | None]]"
 
 
 class Agents(World):
@@ -41,7 +45,7 @@ class Agents(World):
     def told_back(self, arguments: dict[str, Any]) -> str:
         for body in self.requests[::-1]:
             messages = body["messages"]
-            user = next((message for message in messages if message["role"] == "user"), None)
+            user = next((message for message in messages[::-1] if message["role"] == "user"), None)
             if user and messages[-1]["role"] == "tool" and _arguments(_text(user)) == json.dumps(arguments):
                 return _text(messages[-1])
         raise AssertionError("the model was told nothing back")
@@ -70,6 +74,7 @@ class Beyond(Framework):
     title: str
     package: str
     imports = ""
+    streams = True
 
     @property
     def module(self) -> str:
@@ -80,6 +85,14 @@ class Beyond(Framework):
         return importlib.metadata.version(self.package)
 
     async def run(self, world: Agents, tool: Any, question: str) -> Any:
+        raise NotImplementedError
+
+    async def stream_run(self, world: Agents, tool: Any, question: str) -> str | None:
+        """Let an agent answer in the framework's own stream; return what its model is told, if not in a message."""
+        raise NotImplementedError
+
+    def conversation(self, world: Agents, tool: Any) -> Conversation:
+        """Begin a conversation; return a function that asks in it, with all that was said before."""
         raise NotImplementedError
 
     async def ask(self, world, user, tool, arguments):
@@ -96,20 +109,37 @@ class PydanticAI(Beyond):
     title, package = "pydantic-ai", "pydantic-ai-slim"
     imports = "pydantic_ai"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool):
         Agent = extra("pydantic_ai", "Agent")
         from pydantic_ai.models.openai import OpenAIChatModel
         from pydantic_ai.providers.openai import OpenAIProvider
 
-        model = OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=world.url, api_key=world.key))
-        return await Agent(model, tools=[tool]).run(question)
+        agent = Agent(OpenAIChatModel(MODEL, provider=OpenAIProvider(base_url=world.url, api_key=world.key)))
+        agent.tool_plain(tool)
+        return agent
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).run(question)
+
+    async def stream_run(self, world, tool, question):
+        async with self.agent(world, tool).run_stream(question) as result:
+            async for _ in result.stream_text():
+                pass
+
+    def conversation(self, world, tool):
+        agent, history = self.agent(world, tool), []
+
+        async def say(question):
+            history[:] = (await agent.run(question, message_history=history)).all_messages()
+
+        return say
 
 
 class LlamaIndex(Beyond):
     title, package = "LlamaIndex", "llama-index-core"
     imports = "llama_index.core"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, *, streaming=False):
         FunctionTool = extra("llama_index.core.tools", "FunctionTool")
         from llama_index.core.agent.workflow import FunctionAgent
         from llama_index.llms.openai_like import OpenAILike
@@ -118,7 +148,28 @@ class LlamaIndex(Beyond):
             model=MODEL, api_base=world.url, api_key=world.key, is_chat_model=True, is_function_calling_model=True
         )
         made = FunctionTool.from_defaults(**{"async_fn" if asyncio.iscoroutinefunction(tool) else "fn": tool})
-        return await FunctionAgent(tools=[made], llm=llm, streaming=False).run(question)
+        return FunctionAgent(tools=[made], llm=llm, streaming=streaming)
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).run(question)
+
+    async def stream_run(self, world, tool, question):
+        handler = self.agent(world, tool, streaming=True).run(question)
+        async for _ in handler.stream_events():
+            pass
+        await handler
+
+    def conversation(self, world, tool):
+        agent, kept = self.agent(world, tool), {}
+
+        async def say(question):
+            from llama_index.core.workflow import Context
+
+            context = Context.from_dict(agent, kept["state"]) if kept else Context(agent)
+            await agent.run(question, ctx=context)
+            kept["state"] = context.to_dict()
+
+        return say
 
     def mark(self, text, result):
         return Told(text, error=result.tool_calls[0].tool_output.is_error)
@@ -128,15 +179,32 @@ class Strands(Beyond):
     title, package = "Strands", "strands-agents"
     imports = "strands"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, messages=()):
         make = extra("strands", "tool")
         from strands import Agent
         from strands.models.openai import OpenAIModel
 
         model = OpenAIModel(client_args={"base_url": world.url, "api_key": world.key}, model_id=MODEL)
-        agent = Agent(model=model, tools=[make(tool)], callback_handler=None)
+        return Agent(model=model, tools=[make(tool)], callback_handler=None, messages=[*messages])
+
+    async def run(self, world, tool, question):
+        agent = self.agent(world, tool)
         await agent.invoke_async(question)
         return agent.messages
+
+    async def stream_run(self, world, tool, question):
+        async for _ in self.agent(world, tool).stream_async(question):
+            pass
+
+    def conversation(self, world, tool):
+        messages: list[Any] = []
+
+        async def say(question):
+            agent = self.agent(world, tool, messages)
+            await agent.invoke_async(question)
+            messages[:] = agent.messages
+
+        return say
 
     def mark(self, text, result):
         (told,) = (part["toolResult"] for message in result for part in message["content"] if "toolResult" in part)
@@ -146,12 +214,29 @@ class Strands(Beyond):
 class Agno(Beyond):
     title, package = "Agno", "agno"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, **settings):
         Agent = extra("agno.agent", "Agent")
         from agno.models.openai.like import OpenAILike
 
         model = OpenAILike(id=MODEL, base_url=world.url, api_key=world.key)
-        return await Agent(model=model, tools=[tool], telemetry=False).arun(question)
+        return Agent(model=model, tools=[tool], telemetry=False, **settings)
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).arun(question)
+
+    async def stream_run(self, world, tool, question):
+        async for _ in self.agent(world, tool).arun(question, stream=True):
+            pass
+
+    def conversation(self, world, tool):
+        from agno.db.in_memory import InMemoryDb
+
+        agent = self.agent(world, tool, db=InMemoryDb(), add_history_to_context=True)
+
+        async def say(question):
+            await agent.arun(question, session_id="s")
+
+        return say
 
 
 class Smolagents(Beyond):
@@ -164,38 +249,79 @@ class Smolagents(Beyond):
         told = await self.run(world, tool, json.dumps(arguments))
         return Told(told, error=told.startswith("Error"))
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, **settings):
         make = extra("smolagents", "tool")
         from smolagents import OpenAIServerModel, ToolCallingAgent
 
         model = OpenAIServerModel(MODEL, api_base=world.url, api_key=world.key)
-        agent = ToolCallingAgent([make(tool)], model, max_steps=1, verbosity_level=0)
-        await asyncio.to_thread(agent.run, question)
-        step = next(step for step in agent.memory.steps if getattr(step, "tool_calls", None))
+        return ToolCallingAgent([make(tool)], model, max_steps=1, verbosity_level=0, **settings)
+
+    def observed(self, agent):
+        *_, step = (step for step in agent.memory.steps if getattr(step, "tool_calls", None))
         return step.observations if step.error is None else f"Error: {step.error}"
+
+    async def run(self, world, tool, question):
+        agent = self.agent(world, tool)
+        await asyncio.to_thread(agent.run, question)
+        return self.observed(agent)
+
+    async def stream_run(self, world, tool, question):
+        agent = self.agent(world, tool, stream_outputs=True)
+        await asyncio.to_thread(lambda: [*agent.run(question, stream=True)])
+        return self.observed(agent)
+
+    def conversation(self, world, tool):
+        agent = self.agent(world, tool)
+
+        async def say(question):
+            await asyncio.to_thread(agent.run, question, reset=False)
+            return self.observed(agent)
+
+        return say
 
 
 class Haystack(Beyond):
     title, package = "Haystack", "haystack-ai"
     imports = "haystack"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool):
         create = extra("haystack.tools", "create_tool_from_function")
         from haystack.components.agents import Agent
         from haystack.components.generators.chat import OpenAIChatGenerator
-        from haystack.dataclasses import ChatMessage
         from haystack.utils import Secret
 
         chat = OpenAIChatGenerator(api_key=Secret.from_token(world.key), model=MODEL, api_base_url=world.url)
         agent = Agent(chat_generator=chat, tools=[create(tool)])
         agent.warm_up()
-        return await agent.run_async(messages=[ChatMessage.from_user(question)])
+        return agent
+
+    def asked(self, question):
+        from haystack.dataclasses import ChatMessage
+
+        return ChatMessage.from_user(question)
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).run_async(messages=[self.asked(question)])
+
+    async def stream_run(self, world, tool, question):
+        async def ignore(chunk):
+            del chunk
+
+        await self.agent(world, tool).run_async(messages=[self.asked(question)], streaming_callback=ignore)
+
+    def conversation(self, world, tool):
+        agent, messages = self.agent(world, tool), []
+
+        async def say(question):
+            messages[:] = (await agent.run_async(messages=[*messages, self.asked(question)]))["messages"]
+
+        return say
 
 
 class SemanticKernel(Beyond):
     title, package = "Semantic Kernel", "semantic-kernel"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool):
         make = extra("semantic_kernel.functions", "kernel_function")
         from openai import AsyncOpenAI
         from semantic_kernel.agents import ChatCompletionAgent
@@ -205,22 +331,52 @@ class SemanticKernel(Beyond):
         client = AsyncOpenAI(api_key=world.key, base_url=world.url)
         service = OpenAIChatCompletion(ai_model_id=MODEL, async_client=client)
         function = KernelFunctionFromMethod(make(tool), plugin_name="p")
-        agent = ChatCompletionAgent(service=service, plugins=[KernelPlugin("p", functions=[function])])
-        return await agent.get_response(question)
+        return ChatCompletionAgent(service=service, plugins=[KernelPlugin("p", functions=[function])])
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).get_response(question)
+
+    async def stream_run(self, world, tool, question):
+        async for _ in self.agent(world, tool).invoke_stream(question):
+            pass
+
+    def conversation(self, world, tool):
+        agent, kept = self.agent(world, tool), {}
+
+        async def say(question):
+            kept["thread"] = (await agent.get_response(question, thread=kept.get("thread"))).thread
+
+        return say
 
 
 class CrewAI(Beyond):
     title, package = "CrewAI", "crewai"
     kinds = ("function",)
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, **settings):
         make = extra("crewai.tools", "tool")
         from crewai import LLM, Agent
 
-        llm = LLM(model=f"openai/{MODEL}", base_url=world.url, api_key=world.key)
-        agent = Agent(role="r", goal="g", backstory="b", llm=llm, tools=[make(tool)], max_iter=2, cache=False)
+        llm = LLM(model=f"openai/{MODEL}", base_url=world.url, api_key=world.key, **settings)
+        return Agent(role="r", goal="g", backstory="b", llm=llm, tools=[make(tool)], max_iter=2, cache=False)
+
+    async def run(self, world, tool, question):
+        agent = self.agent(world, tool)
         await asyncio.to_thread(agent.kickoff, question)
         return agent
+
+    async def stream_run(self, world, tool, question):
+        await asyncio.to_thread(self.agent(world, tool, stream=True).kickoff, question)
+
+    def conversation(self, world, tool):
+        agent, messages = self.agent(world, tool), []
+
+        async def say(question):
+            messages.append({"role": "user", "content": question})
+            answer = await asyncio.to_thread(agent.kickoff, [*messages])
+            messages.append({"role": "assistant", "content": answer.raw})
+
+        return say
 
     def mark(self, text, result):
         return Told(text, error=bool(result.last_tool_failures))
@@ -230,15 +386,31 @@ class ADK(Beyond):
     title, package = "Google ADK", "google-adk"
     imports = "litellm"  # which it loads with the first question: that takes longer than a test may
 
-    async def run(self, world, tool, question):
+    def runner(self, world, tool):
         FunctionTool = extra("google.adk.tools", "FunctionTool")
         from google.adk.agents import LlmAgent
         from google.adk.models.lite_llm import LiteLlm
         from google.adk.runners import InMemoryRunner
 
         model = LiteLlm(f"openai/{MODEL}", api_base=world.url, api_key=world.key)
-        runner = InMemoryRunner(LlmAgent(name="a", model=model, tools=[FunctionTool(tool)]), app_name="app")
-        return await runner.run_debug(question, quiet=True)
+        return InMemoryRunner(LlmAgent(name="a", model=model, tools=[FunctionTool(tool)]), app_name="app")
+
+    async def run(self, world, tool, question):
+        return await self.runner(world, tool).run_debug(question, quiet=True)
+
+    async def stream_run(self, world, tool, question):
+        from google.adk.agents.run_config import RunConfig, StreamingMode
+
+        settings = RunConfig(streaming_mode=StreamingMode.SSE)
+        await self.runner(world, tool).run_debug(question, quiet=True, run_config=settings)
+
+    def conversation(self, world, tool):
+        runner = self.runner(world, tool)
+
+        async def say(question):
+            await runner.run_debug(question, quiet=True)
+
+        return say
 
     def mark(self, text, result):
         answer = json.loads(text)
@@ -248,7 +420,7 @@ class ADK(Beyond):
 class AutoGen(Beyond):
     title, package = "AutoGen", "autogen-agentchat"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, **settings):
         FunctionTool = extra("autogen_core.tools", "FunctionTool")
         from autogen_agentchat.agents import AssistantAgent
         from autogen_ext.models.openai import OpenAIChatCompletionClient
@@ -258,8 +430,27 @@ class AutoGen(Beyond):
             "structured_output": False,
         }  # fmt: skip
         client = OpenAIChatCompletionClient(model=MODEL, base_url=world.url, api_key=world.key, model_info=info)
-        agent = AssistantAgent("a", client, tools=[FunctionTool(tool, "Find things.")], reflect_on_tool_use=True)
-        return await agent.run(task=question)
+        tools = [FunctionTool(tool, "Find things.")]
+        return AssistantAgent("a", client, tools=tools, reflect_on_tool_use=True, **settings)
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).run(task=question)
+
+    async def stream_run(self, world, tool, question):
+        async for _ in self.agent(world, tool, model_client_stream=True).run_stream(task=question):
+            pass
+
+    def conversation(self, world, tool):
+        kept: dict[str, Any] = {}
+
+        async def say(question):
+            agent = self.agent(world, tool)
+            if kept:
+                await agent.load_state(kept["state"])
+            await agent.run(task=question)
+            kept["state"] = await agent.save_state()
+
+        return say
 
     def mark(self, text, result):
         (told,) = (message.content[0] for message in result.messages if message.type == "ToolCallExecutionEvent")
@@ -269,31 +460,59 @@ class AutoGen(Beyond):
 class AG2(Beyond):
     title, package = "AG2", "ag2"
 
-    async def run(self, world, tool, question):
+    def agent(self, world, tool, **settings):
         Agent = extra("ag2", "Agent")
         from ag2.config import OpenAIConfig
 
-        config = OpenAIConfig(MODEL, api_key=world.key, base_url=world.url)
-        return await Agent("a", config=config, tools=[tool]).ask(question)
+        config = OpenAIConfig(MODEL, api_key=world.key, base_url=world.url, **settings)
+        return Agent("a", config=config, tools=[tool])
+
+    async def run(self, world, tool, question):
+        return await self.agent(world, tool).ask(question)
+
+    async def stream_run(self, world, tool, question):
+        await self.agent(world, tool, streaming=True).ask(question)
+
+    def conversation(self, world, tool):
+        agent, kept = self.agent(world, tool), {}
+
+        async def say(question):
+            kept["reply"] = await (kept["reply"] if kept else agent).ask(question)
+
+        return say
 
 
 class DSPy(Beyond):
-    title, package = "DSPy", "dspy"
+    """Its programs give their results as a whole: what it streams are the fields of an answer, and no tools."""
 
-    async def run(self, world, tool, question):
+    title, package = "DSPy", "dspy"
+    streams = False
+
+    async def answered(self, world, tool, messages):
         Tool = extra("dspy", "Tool")
         import dspy
 
         lm = dspy.LM(f"openai/{MODEL}", api_base=world.url, api_key=world.key, cache=False)
         made = Tool(tool)
-        request = await lm.aforward(
-            messages=[{"role": "user", "content": question}], tools=[made.format_as_litellm_function_call()]
-        )
+        request = await lm.aforward(messages=messages, tools=[made.format_as_litellm_function_call()])
         message = request.choices[0].message
         call = message.tool_calls[0]
         result = await made.acall(**json.loads(call.function.arguments))
-        told = {"role": "tool", "tool_call_id": call.id, "content": str(result)}
-        return await lm.aforward(messages=[{"role": "user", "content": question}, message.model_dump(), told])
+        messages += [message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": str(result)}]
+        return await lm.aforward(messages=messages)
+
+    async def run(self, world, tool, question):
+        return await self.answered(world, tool, [{"role": "user", "content": question}])
+
+    def conversation(self, world, tool):
+        messages: list[Any] = []
+
+        async def say(question):
+            messages.append({"role": "user", "content": question})
+            answer = await self.answered(world, tool, messages)
+            messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+
+        return say
 
 
 BEYOND = (

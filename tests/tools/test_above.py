@@ -28,6 +28,7 @@ from obo_kit import (
     user_tool,
     with_user_client,
 )
+from obo_kit.integrations._other_agents import ToolDeniedError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow's about its own type hints
@@ -398,6 +399,35 @@ def test_the_outermost_framework_decides(carol):
 
 
 # --- what the frameworks pass ---------------------------------------------------------------------------------------------
+
+
+FRAMEWORKS = {  # the modules that call a tool, and the attributes that they keep it in: these packages are not installed here
+    "strands.tools.decorator": "_tool_func",
+    "google.adk.tools.function_tool": "func",
+    "crewai.tools.structured_tool": "func",
+    "autogen_core.tools._function_tool": "_func",
+    "llama_index.core.tools.function_tool": "_fn",
+}
+
+
+@pytest.mark.parametrize("module", FRAMEWORKS)
+def test_the_framework_that_calls_is_known_by_its_module(carol, module):
+    """Each one's own form of a failed tool; tests/frameworks asks the frameworks themselves."""
+    tool = optional_tool(space)
+    framework: dict[str, object] = {"__name__": module}
+    exec(f"class Holder:\n    def run(self, **given):\n        return self.{FRAMEWORKS[module]}(**given)\n", framework)
+    holder = framework["Holder"]()
+    setattr(holder, FRAMEWORKS[module], tool)
+    forms = {
+        "strands": {"status": "error", "content": [{"text": DENIED}]},
+        "google": {"error": DENIED},
+        "crewai": DENIED,
+    }
+    if (form := forms.get(module.partition(".")[0])) is not None:
+        assert holder.run(question="x") == form
+    else:
+        with pytest.raises(ToolDeniedError, match=DENIED):
+            holder.run(question="x")
 
 
 def test_langchain_s_own_parameters_reach_the_tool(alice):
