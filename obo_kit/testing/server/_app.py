@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import json
 import logging
@@ -117,6 +118,7 @@ class Gate:
         self._log = log
         self._threads = threads
         self._routes: list[tuple[Route, Api]] = []
+        self._candidates = functools.lru_cache(maxsize=1024)(self._beginning)
         self._faults = faults
 
     def add(self, apis: Iterable[Api]) -> None:
@@ -125,6 +127,7 @@ class Gate:
             # Starlette only matches the path. The handler is called below, with a Call instead of a Request.
             asks = api.asks or asked_by(api.method, api.path)
             self._routes.append((Route(api.path, _not_called, methods=[api.method]), replace(api, asks=asks)))
+        self._candidates.cache_clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -219,11 +222,20 @@ class Gate:
         return await self._run(api, replace(call, method=method, path=path, params=params, query={}, raw=raw))
 
     def _match(self, scope: Scope) -> tuple[Api | None, Mapping[str, str]]:
-        for route, api in self._routes:
+        for route, api in self._candidates(scope["method"], *scope["path"].split("/")[1:4]):
             match, child = route.matches(scope)
             if match is Match.FULL:
                 return api, cast("Mapping[str, str]", child.get("path_params", {}))
         return None, {}
+
+    def _beginning(self, method: str, *start: str) -> tuple[tuple[Route, Api], ...]:
+        """Return the routes that a path with these first segments may have, in order."""
+        return tuple(
+            (route, api)
+            for route, api in self._routes
+            if method in (route.methods or ())
+            and all(part == segment or "{" in part for part, segment in zip(api.path.split("/")[1:4], start, strict=False))
+        )
 
     async def _run(self, api: Api, call: Call) -> Answer:
         if inspect.iscoroutinefunction(api.handler):
