@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,10 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["on_loopback"]
+__all__ = ["SITE", "on_loopback", "taught"]
+
+SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_site")
+"""The folder whose ``sitecustomize`` does the same in processes that start in a runtime."""
 
 _MODULE = "databricks.sql.client"
 _LOOPBACK = "127.0.0.1"
@@ -42,6 +46,12 @@ def on_loopback(host: str) -> Iterator[None]:
     finally:
         with _lock:
             _hosts.remove(host)
+
+
+def taught(host: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """Return the connector's module so that it finds a workspace, in a process that a runtime's block started."""
+    _hosts.append(host)
+    return _Finder().find_spec(_MODULE, path)
 
 
 def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, Any]:

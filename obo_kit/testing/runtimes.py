@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, Literal, TypeVar
 
 from obo_kit.testing._kit import REQUEST_HEADERS, RequestHeaders, new_process
-from obo_kit.testing._sql_addresses import on_loopback
+from obo_kit.testing._sql_addresses import SITE, on_loopback
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 
 __all__ = ["AppRuntime", "ModelServingRuntime", "app", "invoker", "model_serving", "notebook", "set_invoker"]
@@ -46,6 +46,7 @@ _VARIABLES = (
     "DB_MODEL_SERVING_HOST_URL",
     "IS_IN_DATABRICKS_MODEL_SERVING_ENV",
     "IS_IN_DB_MODEL_SERVING_ENV",
+    "PYTHONPATH",
 )
 # Scopes that an app's user tokens carry unasked: the catalogue's `always_granted_by`, and OpenID's.
 _APP_SCOPES = ("openid", "profile", "email", "offline_access", "iam.current-user:read", "iam.access-control:read")
@@ -327,7 +328,9 @@ def _surroundings(variables: Mapping[str, str], *, modules: bool) -> Iterator[No
     traced = _traces()
     try:
         # Without it, the SDK would read the developer's own ~/.databrickscfg, and send its token here.
-        wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, **variables}
+        folders = [SITE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        site = os.pathsep.join(dict.fromkeys(folders))
+        wanted = {"DATABRICKS_CONFIG_FILE": os.devnull, "PYTHONPATH": site, **variables}
         _replace(os.environ, {name: wanted.get(name) for name in _VARIABLES})
         _replace(sys.modules, _scoring_server() if modules else dict.fromkeys(_MODULES))
         with on_loopback(variables["DATABRICKS_HOST"]):

@@ -19,7 +19,12 @@ from test_apps import needs, streamlit
 from obo_kit.testing import LocalWorkspace
 
 pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow, pytest.mark.usefixtures("no_analytics")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.slow,
+    pytest.mark.timeout(180),  # a server starts, and its framework is imported
+    pytest.mark.usefixtures("no_analytics"),
+]
 
 PAGES = Path(__file__).parent / "data_templates"
 PATH = "/sql/1.0/warehouses/wh1"

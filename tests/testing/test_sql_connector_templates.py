@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from databricks.sdk.core import Config
@@ -143,3 +145,30 @@ def test_sqlalchemy_reads_tables_and_runs_statements_as_the_user(workspace):
         inspector = sqlalchemy.inspect(engine)
         assert inspector.get_table_names() == ["orders"]
         engine.dispose()
+
+
+SERVER = """
+from databricks import sql
+from databricks.sdk.core import Config
+
+cfg = Config()
+path = "/sql/1.0/warehouses/wh1"
+with (
+    sql.connect(server_hostname=cfg.host, http_path=path, credentials_provider=lambda: cfg.authenticate) as connection,
+    connection.cursor() as cursor,
+):
+    cursor.execute("SELECT 1 AS number")
+    print(cursor.fetchone().number)
+"""
+
+
+def test_a_server_in_a_process_of_its_own_finds_the_workspace_too(workspace, tmp_path, monkeypatch):
+    """As `streamlit run` or a worker is; what the environment's own sitecustomize does is done before."""
+    (tmp_path / "sitecustomize.py").write_text("print('the other')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with workspace.as_app(name="shop") as app:
+        workspace.grant(app.service_principal.name, "CAN USE", "wh1")
+        server = subprocess.run([sys.executable, "-c", SERVER], capture_output=True, text=True, timeout=50, check=False)
+    assert server.stdout.split("\n") == ["the other", "1", ""], server.stderr
+    assert {record.user for record in workspace.log.filter(path="/sql")} == {"shop"}
+    assert os.environ["PYTHONPATH"] == str(tmp_path)

@@ -234,7 +234,9 @@ class Gate:
             (route, api)
             for route, api in self._routes
             if method in (route.methods or ())
-            and all(part == segment or "{" in part for part, segment in zip(api.path.split("/")[1:4], start, strict=False))
+            and all(
+                part == segment or "{" in part for part, segment in zip(api.path.split("/")[1:4], start, strict=False)
+            )
         )
 
     async def _run(self, api: Api, call: Call) -> Answer:
