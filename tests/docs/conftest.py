@@ -1,0 +1,3 @@
+"""What the pages take for granted is a project of its own, whose tests run where the pages say so."""
+
+collect_ignore = ["project"]
