@@ -176,7 +176,6 @@ def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: 
     code = _code(answer.code, declared.code)
     if declared.status == 200:  # sent as data: its headers and form belong to the answer around it
         return replace(declared, code=code, standing="observed")
-    usual = {name.lower(): value for name, value in declared.headers.items()}
     return replace(
         declared,
         status=answer.status,
@@ -184,7 +183,7 @@ def _as_recorded(declared: Refusal, answer: RecordedAnswer, text: str, filling: 
         standing="observed",
         form="text" if answer.form == "other" else answer.form,
         content_type=answer.content_type,
-        headers={name: usual.get(name) or _header(name, text) for name in answer.headers if name not in _OF_THE_SERVER},
+        headers={name: _header(name, text) for name in answer.headers if name not in _OF_THE_SERVER},
         details=tuple(map(filling.detail, answer.details)),
     )
 
