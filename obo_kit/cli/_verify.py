@@ -63,6 +63,15 @@ _SHADES = {
 @click.option("--output", type=click.Path(dir_okay=False), help="Write the answers into this recording.")
 @click.option("--resume", is_flag=True, help="Go on with the recording of --output: what it holds is not asked again.")
 @click.option("--recording", "file", type=click.Path(dir_okay=False), help="Compare this recording, and ask nothing.")
+@click.option(
+    "--update",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write what the --recording shows of scopes into this catalogue file (obo_kit_catalogue.yaml).",
+)
+@click.option(
+    "--explain", is_flag=True, help="Show the answers of the --recording that explain() misreads, as an issue."
+)
 @click.option("--review", is_flag=True, help="Show all that the recording holds.")
 @click.option("--dry-run", is_flag=True, help="Show each request of the list, and why it is safe. Nothing is sent.")
 @click.option(
@@ -83,6 +92,8 @@ def verify(  # noqa: PLR0917
     output: str | None,
     resume: bool,
     file: str | None,
+    update: str | None,
+    explain: bool,
     review: bool,
     dry_run: bool,
     rate: float,
@@ -100,13 +111,14 @@ def verify(  # noqa: PLR0917
     Ends with 0 where all that was tried agrees, with 1 where something differs, and with 2 where you are not logged in.
     """
     _check_options(agent, file, output, resume=resume, review=review, dry_run=dry_run)
+    _check_uses(file, update, explain=explain, review=review)
     with _usage():
         named = _named(denied, use)
         if dry_run:
             _dry_run(named, in_json)
             return
         if file is not None:
-            _show_claims(_compared(_loaded(file)), in_json=in_json, review=review)
+            _use(_loaded(file), update, explain=explain, in_json=in_json, review=review)
             return
         with working("Signing in"):
             login, tokens, expired_token = _signed_in(profile, host, narrow, expired)
@@ -127,6 +139,24 @@ def verify(  # noqa: PLR0917
     )
     with _usage(), _interruptible():
         _show_claims(_asked(run, output), in_json=in_json, review=review)
+
+
+def _check_uses(file: str | None, update: str | None, *, explain: bool, review: bool) -> None:
+    uses = [update is not None, explain]
+    if any(uses) and (file is None or sum(uses) + review > 1):
+        raise click.UsageError("--update and --explain each take a --recording, and none of --review and each other.")
+
+
+def _use(recording: Recording, update: str | None, *, explain: bool, in_json: bool, review: bool) -> None:
+    """Do with a recording what the options say: compare it, unless they say something else."""
+    from obo_kit.cli._recording import check_explain, update_catalogue
+
+    if update is not None:
+        update_catalogue(recording, update, in_json=in_json)
+    elif not explain:
+        _show_claims(_compared(recording), in_json=in_json, review=review)
+    elif not check_explain(recording, in_json=in_json):
+        sys.exit(1)
 
 
 def _check_options(

@@ -122,6 +122,8 @@ def _tokens_for(route: Route, own: Token, narrow: Sequence[Token]) -> Iterator[t
     lacks = _judged(route, (*narrow, own), Verdict.MISSING)
     exact = {*route.any_of, *route.all_of}
     suffices = [token for token in _judged(route, narrow, Verdict.GRANTED) if exact.issuperset(token.scopes or ())]
+    wanted = frozenset(route.all_of or route.any_of[:1])
+    suffices.sort(key=lambda token: token.scopes != wanted)  # the scopes that a policy asks for come first
     roles: tuple[tuple[Role, list[Token]], ...] = (
         ("holds", suffices or ([] if own in lacks else [own])),
         ("lacks", lacks),
