@@ -1,4 +1,4 @@
-"""What `obo-kit verify` does with a recording: it writes the catalogue file, and checks `explain`."""
+"""Use a recording for `obo-kit verify`: write the catalogue file from it, and check `explain` against it."""
 
 from __future__ import annotations
 
