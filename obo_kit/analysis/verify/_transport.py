@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from obo_kit._utils.version import __version__
 from obo_kit.exceptions import OboError
@@ -26,6 +27,7 @@ TOKEN_PATH: Final = "/oidc/v1/token"  # noqa: S105  a path
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _BODY: Final = 64 * 1024
 _TIMEOUT: Final = (5.0, 20.0)  # to connect, and until the next bytes
+_LONGEST_ANSWER: Final = 30.0  # of all its bytes that are read
 _LONGEST_WAIT: Final = 30.0  # of what a Retry-After may ask for
 _BUSY: Final = (429, 503)
 _FAILED: Final = (500, 502, 503, 504)
@@ -60,7 +62,7 @@ class Raw:
     @property
     def failed(self) -> bool:
         """Return whether the workspace failed to answer, or asked to wait."""
-        return self.status in (0, 429, *_FAILED)
+        return self.status in (429, *_FAILED) or not 100 <= self.status <= 599
 
 
 class _ListedOnly(HTTPAdapter):
@@ -227,7 +229,7 @@ class Sender:
                     headers={name.lower(): value for name, value in response.headers.items()},
                     body=_read(response, stream=stream),
                 )
-        except requests.RequestException:
+        except (requests.RequestException, HTTPError):
             return Raw(status=0, headers={}, body=b"")
 
 
@@ -241,9 +243,10 @@ def _read(response: requests.Response, *, stream: bool) -> bytes:
     events = response.headers.get("content-type", "").startswith("text/event-stream")
     if events and not stream:
         return b""
-    read = b""
-    for chunk in response.iter_content(4096):
+    read, until = b"", time.monotonic() + _LONGEST_ANSWER
+    # As it arrives: whoever waits for a whole chunk waits as long as a server likes.
+    while chunk := response.raw.read1(4096, decode_content=True):
         read += chunk
-        if len(read) >= _BODY or (events and b"\n\n" in read.replace(b"\r\n", b"\n")):
+        if len(read) >= _BODY or time.monotonic() > until or (events and b"\n\n" in read.replace(b"\r\n", b"\n")):
             break
     return read[:_BODY]
