@@ -17,7 +17,7 @@ from obo_kit import optional_tool, requires_scopes, user_session, with_user_clie
 
 CALLS_TO_DECORATE = 119  # Python 3.11; fewer from 3.12 on, where comprehensions are no calls
 MODULES_OF_A_CALL = 10
-CHANGES_OF_MODULE = 30
+CHANGES_OF_MODULE = 25
 
 
 def find(client: WorkspaceClient, question: str, limit: int = 3) -> str:  # noqa: ARG001

@@ -103,11 +103,6 @@ class ToolCall:
         self._evidence: Evidence | None = None
 
     @property
-    def seen(self) -> list[Refusal]:
-        """Return the refusals so far, in order."""
-        return self.evidence.refusals
-
-    @property
     def evidence(self) -> Evidence:
         """Return the evidence of the outermost call: the caller of a tool may have to explain what it raises."""
         if self.outer is not None:
@@ -115,6 +110,11 @@ class ToolCall:
         if self._evidence is None:
             self._evidence = Evidence()
         return self._evidence
+
+    @property
+    def noted(self) -> Evidence | None:
+        """Return the evidence so far; `None` if nothing asked for it, so that nothing is in it."""
+        return self._evidence if self.outer is None else self.outer.noted
 
     def share(self, other: ToolCall) -> None:
         """Share another call's evidence, if this is an outermost call: it uses the other call's connection."""

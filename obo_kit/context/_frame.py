@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -21,13 +22,13 @@ class SessionUser:
         principal: The user's name, if it is known.
         host: The workspace; empty for a developer until first use.
         scopes: The scopes that limit the token; `None` if it does not say.
-        target: Where the agent runs: ``"model-serving"`` or ``"apps"``.
+        runs_in: Tells where the agent runs: ``"model-serving"`` or ``"apps"``. Only a few remedies ask.
     """
 
     principal: str | None
     host: str
     scopes: frozenset[str] | None
-    target: Target
+    runs_in: Callable[[], Target]
 
 
 class Session(Protocol):

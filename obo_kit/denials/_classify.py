@@ -129,8 +129,8 @@ def _text_of(refusal: Refusal) -> tuple[Text | None, re.Match[str] | None]:
     status, path, no_denial = refusal.status or 0, refusal.path or "", refusal.error_code in _NO_DENIAL_CODES
     words = matchable(refusal.text)
     lowered = words.lower()
-    for text in [text for needle, text in _needles(status) if needle in lowered]:
-        if (no_denial and not text.any_code) or not path.startswith(text.path):
+    for needle, text in _needles(status):
+        if needle not in lowered or (no_denial and not text.any_code) or not path.startswith(text.path):
             continue
         if (match := text.pattern.search(words)) is not None:
             return text, match
@@ -167,7 +167,10 @@ def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
 
 
 def _first(groups: Mapping[str, str], *names: str) -> str:
-    return next((groups[name] for name in names if name in groups), "")
+    for name in names:
+        if name in groups:
+            return groups[name]
+    return ""
 
 
 def _level(words: str) -> tuple[str, ...]:
@@ -176,6 +179,8 @@ def _level(words: str) -> tuple[str, ...]:
 
 
 def _listed(words: str, *, keep_spaces: bool = False) -> tuple[str, ...]:
+    if not words:
+        return ()
     parts: Sequence[str] = re.split(r",\s*(?:and\s+)?|\s+and\s+", words) if keep_spaces else _SEPARATORS.split(words)
     return tuple(part.replace("_", " ") if keep_spaces else part for part in parts if part)
 

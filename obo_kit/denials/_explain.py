@@ -33,7 +33,7 @@ _R = DenialReason
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
 _PLAIN = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
-"""Exceptions that count as a refusal only if the kit saw one on the wire, or if their text says so itself."""
+"""Types of values that are refusals only if the kit saw one on the wire, or if their text says so itself."""
 
 
 def explain(refused: object) -> Denial | None:
@@ -56,10 +56,12 @@ def explain(refused: object) -> Denial | None:
 
 def explain_in(refused: object, call: ToolCall | None, session: Session | None) -> Denial | None:
     """Explain a refusal inside a tool call of a session; see `explain`."""
-    evidence = call.evidence if call is not None else session.evidence if session is not None else Evidence()
-    says_so = isinstance(refused, str) and refused.startswith(GENIE_FAILED)
-    if type(refused) in _PLAIN and not evidence.refusals and not says_so:
-        return None  # most values that tools return
+    evidence = call.noted if call is not None else session.evidence if session is not None else None
+    if type(refused) in _PLAIN and (evidence is None or not evidence.refusals):
+        says_so = isinstance(refused, str) and refused.startswith(GENIE_FAILED)
+        if not says_so:
+            return None  # most values that tools return
+    evidence = evidence or Evidence()
     user = session.user if session is not None else None
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
     if not isinstance(refused, BaseException):

@@ -72,7 +72,7 @@ class Subject:
     @property
     def target(self) -> Target:
         """Return where the agent runs."""
-        return self.user.target if self.user is not None else TARGETS[0]
+        return self.user.runs_in() if self.user is not None else TARGETS[0]
 
 
 _OF_A_SERVER = {

@@ -161,8 +161,10 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
     """
     session = session_in_force()
     if session is not None:
-        check_request(session)
-        session._note_task()
+        if of_another_request(session):
+            check_request(session)
+        if session._task is not None:
+            session._note_task()
         return session, False
     if not opens or PROCESS.entry_point_declared or PROCESS.sessions_opened or ended_session(UserSession) is not None:
         raise _no_session(f"The tool '{tool}' ran outside of any request's session.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from obo_kit.context._calls import ToolCall
     from obo_kit.exceptions import Denial
+    from obo_kit.scopes._model import Target
 
 __all__ = ["UserSession"]
 
@@ -60,6 +61,10 @@ def running_task() -> Any:
     if asyncio is None or (loop := asyncio._get_running_loop()) is None:
         return None
     return asyncio.current_task(loop)
+
+
+def _target() -> Target:
+    return "apps" if in_apps() else "model-serving"
 
 
 class _StandIn:
@@ -123,9 +128,10 @@ class UserSession(Leased):
             NoUserIdentityError: The session was opened with ``required=False`` for a request without a user.
         """
         identity = self._lease.identity
-        if identity is None:
-            self._lease.credentials()  # raises: there is no user
-        return cast("UserIdentity", identity)
+        if identity is not None:
+            return identity
+        self._lease.credentials()  # raises: there is no user
+        return cast("UserIdentity", self._lease.identity)
 
     @property
     def user(self) -> SessionUser | None:
@@ -137,7 +143,7 @@ class UserSession(Leased):
             principal=identity.principal,
             host=identity.host,
             scopes=identity.scopes,
-            target="apps" if in_apps() else "model-serving",
+            runs_in=_target,
         )
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from types import SimpleNamespace
 
 import pytest
 from databricks.sdk import WorkspaceClient
@@ -12,7 +11,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.errors import DatabricksError, OperationFailed
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 from databricks.sdk.service.sql import StatementState
-from refusals import CALLS, QUESTION, R, as_call, ask, denied, look_at_space, query, sdk_search, search, select
+from refusals import CALLS, QUESTION, R, ask, call_with, denied, look_at_space, query, sdk_search, search, select
 from support import INDEX, LLM, SPACE, as_user
 
 from obo_kit import Denial, explain, optional_tool, user_session, with_user_client
@@ -209,11 +208,11 @@ def test_a_genie_message_that_failed_for_another_reason_is_no_denial(workspace):
 
 def test_a_failed_waiter_of_another_api_takes_no_evidence_of_genie_s():
     """Rule 16."""
-    call = SimpleNamespace(seen=[Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")])
+    seen = [Refusal(status=200, text="PERMISSION_DENIED: no", path="/api/2.0/genie/x")]
     from obo_kit.denials._explain import explain_in
 
-    assert explain_in(OperationFailed("failed to reach RUNNING, got State.ERROR"), as_call(call), None) is None
-    assert explain_in(OperationFailed("failed to reach COMPLETED, got MessageStatus.FAILED"), as_call(call), None)
+    assert explain_in(OperationFailed("failed to reach RUNNING, got State.ERROR"), call_with(seen), None) is None
+    assert explain_in(OperationFailed("failed to reach COMPLETED, got MessageStatus.FAILED"), call_with(seen), None)
 
 
 def test_the_last_failed_message_counts(workspace):
@@ -227,8 +226,8 @@ def test_the_last_failed_message_counts(workspace):
         Refusal(status=200, text="[PARSE_SYNTAX_ERROR] no", path="/api/2.0/genie/x"),
     ]
     error = OperationFailed("failed to reach COMPLETED, got MessageStatus.FAILED")
-    assert explain_in(error, as_call(SimpleNamespace(seen=failed)), None) is None
-    assert explain_in(error, as_call(SimpleNamespace(seen=failed[::-1])), None)
+    assert explain_in(error, call_with(failed), None) is None
+    assert explain_in(error, call_with(failed[::-1]), None)
 
 
 def test_a_client_of_the_author_s_own_is_explained_too(workspace):

@@ -11,7 +11,7 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.dashboards import GenieMessage, MessageError, MessageStatus
 from databricks.sdk.service.sql import StatementResponse, StatementState, StatementStatus
-from refusals import DENIAL_TEXT, R, as_call, denied, raised, sdk_error, statement
+from refusals import DENIAL_TEXT, R, call_with, denied, raised, sdk_error, statement
 from support import SPACE, as_user
 
 from obo_kit import explain, optional_tool, with_user_client
@@ -219,8 +219,8 @@ def test_a_key_error_of_the_bridge_is_a_failed_statement(workspace):
     exec("def poll(): raise KeyError('state')", space)
     with pytest.raises(KeyError) as caught:
         space["poll"]()
-    assert explain_in(caught.value, as_call(SimpleNamespace(seen=evidence)), None)
-    assert explain_in(KeyError("state"), as_call(SimpleNamespace(seen=evidence)), None) is None
+    assert explain_in(caught.value, call_with(evidence), None)
+    assert explain_in(KeyError("state"), call_with(evidence), None) is None
     assert explain(caught.value) is None
 
 

@@ -82,10 +82,11 @@ def select(client: WorkspaceClient, table: str = "main.support.tickets", warehou
 CALLS = [search, sdk_search, ask, look_at_space, query, select]
 
 
-def as_call(call):
-    made = ToolCall("tool", None)
-    made.evidence.refusals.extend(call.seen)
-    return made
+def call_with(refusals):
+    """A tool call whose clients saw these refusals."""
+    call = ToolCall("tool", None)
+    call.evidence.refusals.extend(refusals)
+    return call
 
 
 # --- what is answered, case by case ---------------------------------------------------------------------------------------
