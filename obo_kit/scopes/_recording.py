@@ -202,7 +202,7 @@ class Recording(_Model):
     recorded: Annotated[str, AfterValidator(_day)]
     cloud: Literal["aws", "azure", "gcp", "local", "unknown"] = "unknown"
     release: Placed | None = None
-    kit: Annotated[str, Field(pattern=r"^\d[A-Za-z0-9.+]{0,40}$")]
+    kit: Annotated[str, Field(pattern=r"^\d+(\.\d+){0,5}((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?$")]
     obo: Literal["on", "off", "unknown"] = "unknown"
     asked_as: Literal["user", "service_principal", "unknown"] = "unknown"
     complete: bool = True

@@ -230,6 +230,7 @@ def _written(tmp_path, change):
         (lambda data: data.update(schema=True), "is of schema True"),
         (lambda data: data.update(obo="on"), "its digest differs"),
         (lambda data: data.update(recorded="yesterday"), "recorded"),
+        (lambda data: data.update(kit="0.1.0+acme"), "kit"),
         (lambda data: data.update(host="adb-1.azuredatabricks.net"), "host"),
         (
             lambda data: data["answers"][0].update(wording="Endpoint sales_x does not exist"),

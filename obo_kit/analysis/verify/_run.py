@@ -130,7 +130,7 @@ class Run:
         return Recording(
             recorded=self.today().isoformat(),
             cloud=self.login.cloud,
-            kit=__version__,
+            kit=__version__.partition("+")[0],  # a local label may be a name
             obo=before.obo if before is not None and obo == "unknown" else obo,
             asked_as=self._asked_as,
             complete=self._complete and not self._stopped,
