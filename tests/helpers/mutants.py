@@ -38,6 +38,27 @@ class Mutant:
 
 
 MUTANTS = {
+    "verify sends what is not on its list": Mutant(
+        rule=8,
+        module="obo_kit.analysis.verify._transport",
+        old='if _origin(request.url or "") != self._origin or not listed:',
+        new='if _origin(request.url or "") != self._origin:',
+        test="analysis/verify/test_verify_list.py::test_a_sender_sends_only_its_list",
+    ),
+    "verify sends the token to another host": Mutant(
+        rule=8,
+        module="obo_kit.analysis.verify._transport",
+        old='if _origin(request.url or "") != self._origin or not listed:',
+        new="if not listed:",
+        test="analysis/verify/test_verify_list.py::test_the_transport_lets_nothing_else_out",
+    ),
+    "a recording keeps what stands in quotation marks": Mutant(
+        rule=8,
+        module="obo_kit.scopes._placeholders",
+        old=", text) else _value(text)",
+        new=", text) else text",
+        test="scopes/test_recording.py::test_nothing_of_a_workspace_survives",
+    ),
     "the playground's page gets a token that an agent answers with": Mutant(
         rule=8,
         module="obo_kit.cli.playground._answers",
