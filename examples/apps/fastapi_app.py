@@ -3,6 +3,7 @@
 Run: uvicorn --app-dir examples/apps fastapi_app:app
 """
 
+import asyncio
 from collections.abc import Iterator
 
 from databricks.sdk import WorkspaceClient
@@ -45,4 +46,4 @@ async def chat(websocket: WebSocket) -> None:
     await websocket.accept()
     async for _ in websocket.iter_text():
         async with user_session():  # per message: a session kept as long as the socket would outlive its token
-            await websocket.send_text(whoami())
+            await websocket.send_text(await asyncio.to_thread(whoami))  # the client waits, and the server goes on

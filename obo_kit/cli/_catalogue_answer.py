@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from obo_kit.cli._terminal import text_width
 from obo_kit.exceptions import PolicyError
 from obo_kit.scopes._lookup import _BUILT_IN, TARGETS, catalogue, nearest, route_for, same_family, scopes_of, search
 from obo_kit.scopes._model import ResourceKind, Scope
@@ -232,7 +233,7 @@ def _lines(label: str, texts: Iterable[str]) -> Iterator[str]:
     for number, text in enumerate(texts):
         yield textwrap.fill(
             text,
-            80,
+            text_width(),
             initial_indent=f"  {'' if number else label:<16} ",
             subsequent_indent=" " * 19,
             break_long_words=False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from obo_kit.cli._catalogue_answer import answer, as_text
-from obo_kit.cli._terminal import RefusedError, fitted, json_option, print_json, refusals
+from obo_kit.cli._terminal import RefusedError, fitted, json_option, print_json, refusals, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _listed(entries: dict[str, Any]) -> Iterator[str]:
     yield from fitted(rows)
     yield from ("", click.style("All scopes", bold=True))
     names = " ".join(scope["name"] for scope in entries["scopes"])
-    yield from textwrap.wrap(names, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    yield from textwrap.wrap(names, text_width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     if entries["file"]:
         yield from ("", f"With the entries of {entries['file']}.")
     yield from ("", "What one of them needs: obo-kit scopes TERM")

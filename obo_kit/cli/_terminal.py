@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["RefusedError", "colour", "fitted", "json_option", "print_json", "progress", "refusals", "working"]
+__all__ = [
+    "RefusedError",
+    "colour",
+    "fitted",
+    "json_option",
+    "print_json",
+    "progress",
+    "refusals",
+    "text_width",
+    "working",
+]
 
 
 def colour() -> bool | None:
@@ -79,6 +90,11 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def text_width() -> int:
+    """Return how wide lines of text may be: as the terminal, and 80 columns at most or if there is none."""
+    return max(40, min(80, shutil.get_terminal_size((80, 24)).columns))
 
 
 def fitted(rows: Sequence[tuple[str, ...]]) -> list[str]:

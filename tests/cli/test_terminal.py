@@ -120,6 +120,12 @@ def test_answers_of_scopes_fit_80_columns(words):
     assert max(map(len, printed.splitlines())) <= 80
 
 
+def test_answers_of_scopes_fit_a_narrow_terminal():
+    for words in ((), ("genie",)):
+        printed = CliRunner().invoke(main, ["scopes", *words], env={"COLUMNS": "60"}).output
+        assert max(map(len, printed.splitlines())) <= 60
+
+
 def test_scopes_without_a_term_is_a_short_list():
     from obo_kit.scopes import KINDS, SCOPES
 

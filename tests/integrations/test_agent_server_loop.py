@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import sys
@@ -76,3 +77,57 @@ def test_the_server_answers_while_two_users_wait_for_a_slow_tool(example):
         assert max(waits) < 1.0
         assert alice != bob
         assert {record.user for record in workspace.log.filter(kind="user")} == {"alice", "bob"}
+
+
+@pytest.mark.long
+async def test_a_websocket_of_the_fastapi_example_holds_up_nobody():
+    """Two users at once, each on a socket of their own; the loop is measured by a task that wants to run all the time."""
+    path = EXAMPLES / "apps" / "fastapi_app.py"
+    spec = importlib.util.spec_from_file_location("fastapi_app_of_a_test", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with LocalWorkspace() as workspace:
+        for user in ("alice", "bob"):
+            workspace.add_user(user)
+        with workspace.as_app() as runtime:
+
+            async def chat(user: str) -> str:
+                headers = [(key.lower().encode(), value.encode()) for key, value in runtime.headers(user).items()]
+                scope = {
+                    "type": "websocket",
+                    "path": "/chat",
+                    "headers": headers,
+                    "query_string": b"",
+                    "subprotocols": [],
+                }
+                told = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "?"}]
+                told.append({"type": "websocket.disconnect", "code": 1000})
+                said: list[dict] = []
+
+                async def receive() -> dict:
+                    return told.pop(0)
+
+                async def send(message: dict) -> None:
+                    said.append(message)
+
+                await module.app(scope, receive, send)
+                return said[1]["text"]
+
+            await chat("alice")  # what the first request of a process loads is no part of the measure
+            workspace.latency = 1.0
+            gaps: list[float] = []
+
+            async def tick() -> None:
+                while True:
+                    started = time.monotonic()
+                    await asyncio.sleep(0.01)
+                    gaps.append(time.monotonic() - started)
+
+            ticking = asyncio.create_task(tick())
+            started = time.monotonic()
+            answers = await asyncio.gather(chat("alice"), chat("bob"))
+            seconds = time.monotonic() - started
+            ticking.cancel()
+    assert answers == ["alice@example.com", "bob@example.com"]
+    assert 1.0 <= seconds < 2.0
+    assert max(gaps) < 0.7

@@ -3,28 +3,31 @@
 Run: uvicorn agent:app
 """
 
+import asyncio
+
 from databricks.sdk import WorkspaceClient
 from mcp.server.fastmcp import FastMCP
 from mlflow.models.resources import DatabricksSQLWarehouse
 from obo_kit import raise_for_denial, user_session, user_tool
 
 WAREHOUSE = "a1b2c3d4e5f6"
+REVENUE = "SELECT sum(total) FROM main.sales.revenue"
 
 mcp = FastMCP("sales", stateless_http=True, json_response=True)
 
 
 @mcp.tool()
 @user_tool("iam.current-user:read")
-def whoami(client: WorkspaceClient) -> str:
+async def whoami(client: WorkspaceClient) -> str:
     """Say who the user is."""
-    return client.current_user.me().user_name
+    return (await asyncio.to_thread(client.current_user.me)).user_name
 
 
 @mcp.tool()
 @user_tool(DatabricksSQLWarehouse(WAREHOUSE))
-def revenue(client: WorkspaceClient) -> str:
+async def revenue(client: WorkspaceClient) -> str:
     """Say how much was sold."""
-    response = client.statement_execution.execute_statement("SELECT sum(total) FROM main.sales.revenue", WAREHOUSE)
+    response = await asyncio.to_thread(client.statement_execution.execute_statement, REVENUE, WAREHOUSE)
     return raise_for_denial(response).result.data_array[0][0]
 
 

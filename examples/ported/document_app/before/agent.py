@@ -1,5 +1,6 @@
 """Apps, an agent that holds no conversation: questions about a document in, findings out, the model called as the user."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -52,14 +53,14 @@ def finding(question: str, document: str) -> dict[str, str]:
 @invoke()
 async def analyse(data: dict[str, Any]) -> dict[str, Any]:
     request = Request(**data)
-    return {"findings": [finding(one, request.document) for one in request.questions]}
+    return {"findings": [await asyncio.to_thread(finding, one, request.document) for one in request.questions]}
 
 
 @stream()
 async def analyse_in_turn(data: dict[str, Any]) -> AsyncIterator[dict[str, str]]:
     request = Request(**data)
     for one in request.questions:
-        yield finding(one, request.document)
+        yield await asyncio.to_thread(finding, one, request.document)
 
 
 server = AgentServer()

@@ -3,6 +3,7 @@
 Run: uvicorn agent:app
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 WAREHOUSE = "a1b2c3d4e5f6"
+REVENUE = "SELECT sum(total) FROM main.sales.revenue"
 HEADERS: ContextVar[dict[str, str]] = ContextVar("headers")
 
 mcp = FastMCP("sales", stateless_http=True, json_response=True)
@@ -29,20 +31,20 @@ def get_user_workspace_client() -> WorkspaceClient:
 
 
 @mcp.tool()
-def whoami() -> str:
+async def whoami() -> str:
     """Say who the user is."""
     try:
-        return get_user_workspace_client().current_user.me().user_name
+        return (await asyncio.to_thread(get_user_workspace_client().current_user.me)).user_name
     except Exception as error:
         return f"Error: {error}"
 
 
 @mcp.tool()
-def revenue() -> str:
+async def revenue() -> str:
     """Say how much was sold."""
     try:
         client = get_user_workspace_client()
-        response = client.statement_execution.execute_statement("SELECT sum(total) FROM main.sales.revenue", WAREHOUSE)
+        response = await asyncio.to_thread(client.statement_execution.execute_statement, REVENUE, WAREHOUSE)
         if response.status.error:
             return f"Error: {response.status.error.message}"
         return response.result.data_array[0][0]
