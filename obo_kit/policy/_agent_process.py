@@ -226,6 +226,8 @@ def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict
     remedy = own.remedy if own is not None else None
     if isinstance(cause, NameError) and (notebook or Path(path).read_text("utf-8").startswith("# Databricks notebook")):
         remedy = _BY_NOTEBOOK_ONLY
+    if isinstance(cause, ModuleNotFoundError) and cause.name and _is_elsewhere(cause.name, path):
+        remedy = f"Install the package that has '{cause.name}' in the environment that this runs in."
     where = None
     if at is not None:
         where = notebook.place(at[1] or 1) if notebook and at[0] == path else f"{at[0]}:{at[1]}"
@@ -235,6 +237,13 @@ def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict
         "at": where,
         "refused": False,
     }
+
+
+def _is_elsewhere(module: str, path: str) -> bool:
+    """Return whether no folder above an agent file has a module, so that it must come from a package."""
+    root = module.partition(".")[0]
+    above = Path(path).resolve().parents
+    return not any((folder / root).exists() or (folder / f"{root}.py").exists() for folder in above)
 
 
 def main() -> None:

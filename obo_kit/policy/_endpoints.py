@@ -19,6 +19,9 @@ __all__: list[str] = []
 # Models that use the agent's own client unless they receive another, and the arguments that name their endpoint.
 _BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
 _CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI")
+# The SDK makes a client of `openai` itself, which has the workspace's address.
+_OF_WORKSPACE: Final = "/serving-endpoints"
+_MADE_BY_SDK: Final = "serving_endpoints.get_open_ai_client"
 _ASKED: Final = ("completions.create", "responses.create", "embeddings.create", "responses.stream")
 
 
@@ -89,19 +92,22 @@ def _is_agents_sdk(call: ast.Call, names: Names) -> bool:
 
 def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return _name(node.func, names) in _CLIENTS and not node.args and not node.keywords
+        made = _name(node.func, names) in _CLIENTS or ast.unparse(node.func).endswith(_MADE_BY_SDK)
+        return made and not node.args and not node.keywords
     try:
         value: Any = names.value(node)
     except UnreadableError:
-        made = [
+        values = [
             assigned.value
             for assigned in ast.walk(function)
             if isinstance(node, ast.Name)
             and isinstance(assigned, ast.Assign)
             and [ast.unparse(target) for target in assigned.targets] == [node.id]
         ]
-        return len(made) == 1 and isinstance(made[0], ast.Call) and _is_own_client(made[0], names, function)
-    return any(cls.__name__ in _CLIENTS for cls in type(value).__mro__)
+        return len(values) == 1 and isinstance(values[0], ast.Call) and _is_own_client(values[0], names, function)
+    return any(cls.__name__ in _CLIENTS for cls in type(value).__mro__) or _OF_WORKSPACE in str(
+        getattr(value, "base_url", "")
+    )
 
 
 def _name(node: ast.expr, names: Names) -> str:

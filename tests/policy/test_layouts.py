@@ -74,6 +74,22 @@ TEMPLATES = {
         "apps",
         ["databricks-claude"],
     ),
+    "openai-client-of-the-sdk": (
+        {
+            "agent_server/utils.py": TOOL,
+            "agent_server/agent.py": (
+                "from databricks.sdk import WorkspaceClient\nfrom mlflow.genai.agent_server import invoke\n"
+                "from agent_server.utils import ask\n"
+                "w = WorkspaceClient()\nclient = w.serving_endpoints.get_open_ai_client()\n"
+                "def step(messages):\n"
+                "    return client.chat.completions.create(model='databricks-claude', messages=messages)\n"
+                "@invoke()\nasync def handler(request): return ask(), step([])\n"
+            ),
+        },
+        "agent_server/agent.py",
+        "apps",
+        ["databricks-claude"],
+    ),
     "multi-agent": (
         {
             "databricks.yml": "bundle: {name: agents}\n",
@@ -255,3 +271,15 @@ def test_loading_has_a_time_limit(write, monkeypatch):
     with pytest.raises(PolicyError, match=r"was not loaded within 0.5 seconds") as caught:
         app_config("agent.py")
     assert '__name__ == "__main__"' in caught.value.remedy
+
+
+@pytest.mark.timeout(180)
+def test_a_package_that_is_missing_is_to_be_installed(write):
+    """Unlike a module of the project's own, which only lies elsewhere."""
+    write({"agent.py": "import surely_not_installed\n", "app/agent.py": "import lies.elsewhere\n", "lies/other.py": ""})
+    with pytest.raises(PolicyError, match="No module named 'surely_not_installed'") as caught:
+        app_config("agent.py")
+    assert "Install the package that has 'surely_not_installed'" in caught.value.remedy
+    with pytest.raises(PolicyError, match="No module named 'lies") as caught:
+        app_config("app/agent.py")
+    assert "Install" not in caught.value.remedy
