@@ -16,6 +16,9 @@ from obo_kit.cli._verify import kit_words
 
 OF_THE_SDK = "/.well-known/databricks-config"  # which it asks of every host, without a token
 NAMED = Named(denied=DENIED, use=USE)
+AS_THE_KIT_SAYS: list[set[str]] = []  # what stays untried there, once it has been asked
+
+pytestmark = pytest.mark.timeout(240)  # each is hundreds of requests
 
 
 @pytest.fixture
@@ -90,5 +93,7 @@ def test_all_differences_at_once_are_found_and_no_other(verified):
 def test_each_difference_is_found_and_none_is_invented(name, verified):
     results = checked(SEEDED[name], verified)
     # What stays untried is what stays so on a workspace as the kit says, and what the difference hides.
-    hidden = untried(results) - untried(checked(Seeded(), verified))
+    if not AS_THE_KIT_SAYS:
+        AS_THE_KIT_SAYS.append(untried(checked(Seeded(), verified)))
+    hidden = untried(results) - AS_THE_KIT_SAYS[0]
     assert [results[claim].why for claim in hidden if "does not get that far" not in results[claim].why] == []
