@@ -188,7 +188,7 @@ STRANDS_TOOL: Final = _class("DecoratedFunctionTool", "strands.tools.decorator",
 PYDANTIC_AI_AGENT: Final = _class("AbstractAgent", "pydantic_ai.agent", read_in="pydantic-ai 2.68")
 
 TOOL_OBJECTS: Final[dict[str, tuple[Class, ...]]] = {
-    "langchain_core": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT, UC_TOOLKIT),
-    "openai": (AGENTS_TOOL, AGENTS_SERVER, OPENAI_RETRIEVER, OPENAI_TOOL, OPENAI_TOOLKIT),
+    "langchain_core": (LANGCHAIN_TOOL, LANGCHAIN_MCP_CLIENT),
+    "openai": (AGENTS_TOOL, AGENTS_SERVER, OPENAI_RETRIEVER, OPENAI_TOOL, OPENAI_TOOLKIT, UC_TOOLKIT),
 }
 """The classes of tools, and of objects that make or hold them, by the integration that knows them."""

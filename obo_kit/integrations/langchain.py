@@ -37,9 +37,7 @@ def tool_object(target: Any) -> ToolObject:
     """Return the decorators' view of a tool, or of an object that makes or holds tools."""
     tool_name = str(getattr(target, "name", None) or type(target).__name__)
     if not isinstance(target, BaseTool):
-        if hasattr(target, "get_tools"):
-            return _of_client(target, tool_name)
-        return ToolObject(target=target, name=tool_name, items=target.tools, instead=RUN_FUNCTIONS)
+        return _of_client(target, tool_name)
     shape = functools.partial(_answer_of, target)
     if hasattr(target, "func"):
         entries = [

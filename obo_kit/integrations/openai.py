@@ -20,6 +20,7 @@ from obo_kit.context._frame import current_call
 from obo_kit.denials import explain
 from obo_kit.integrations._retriever import retriever_of
 from obo_kit.integrations._schema import without
+from obo_kit.session._session import RUN_FUNCTIONS
 from obo_kit.tools._adapters import (
     attribute,
     listing,
@@ -53,6 +54,8 @@ def tool_object(target: Any) -> ToolObject:
             copy_for=_toolkit_of,
             finish=lambda _: _raise_refusals(target.databricks_mcp_client),
         )
+    if is_a(target, classes.UC_TOOLKIT):  # of either framework: it holds tools, and needs no package of theirs
+        return ToolObject(target=target, name=name, items=target.tools, instead=RUN_FUNCTIONS)
     if is_a(target, classes.OPENAI_TOOL):
         return ToolObject(
             target=target,

@@ -24,6 +24,7 @@ from obo_kit import (
     user_session,
     with_user_client,
 )
+from obo_kit._utils.plugins import PLUGINS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # the frameworks' own
@@ -580,8 +581,9 @@ def test_every_tool_of_a_unity_catalog_toolkit_is_decorated():
     assert same.invoke(called("main__s__f", question="x")).status == "error"
 
 
-def test_the_specs_of_an_openai_unity_catalog_toolkit_hold_no_function():
-    """House rule 4."""
+def test_the_specs_of_an_openai_unity_catalog_toolkit_hold_no_function(monkeypatch):
+    """House rule 4: said without LangChain, which it does not need."""
+    monkeypatch.setitem(PLUGINS, "langchain_core", "not.installed")
     build = extra("unitycatalog.ai.openai.toolkit", "UCFunctionToolkit")
     toolkit = build.model_construct(tools_dict={"main.s.f": {"type": "function", "function": {"name": "f"}}})
     with pytest.raises(TypeError, match="not on a dict"):
