@@ -14,6 +14,7 @@ from obo_kit.identity._user import (
     LEEWAY,
     TokenState,
     check_private,
+    drop_credential,
     resolve,
     same_token,
     same_user,
@@ -76,10 +77,12 @@ class Lease(Confidential):
         identity: The user; `None` for a session without one.
         limits: How long the session's clients wait.
         again: Captures the user again once the token has expired; `None` if no runtime can be asked.
+        alone: Whether nobody else has the identity, as a source may: its credential then ends with the lease, in its place.
     """
 
     __slots__ = (
         "_again",
+        "_alone",
         "_asked_at",
         "_asking",
         "_closed",
@@ -91,13 +94,19 @@ class Lease(Confidential):
     )
 
     def __init__(
-        self, identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+        self,
+        identity: UserIdentity | None,
+        limits: Limits,
+        again: Callable[[], UserIdentity] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._identity = identity
         self._opened_as = identity
         self._again = again
         self._asking = threading.RLock()  # reentrant: a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
+        self._alone = alone
         self._closed = False
         self._process = _process
         self.limits = limits
@@ -236,6 +245,9 @@ class Lease(Confidential):
         """End the lease and drop the token. Closing it twice does nothing."""
         self._closed = True
         opened_as, identity = self._opened_as, self._identity
+        if self._alone and opened_as is identity and identity is not None:
+            drop_credential(identity)
+            return
         if identity is not None:
             self._identity = without_credential(identity)
         if opened_as is identity:

@@ -150,6 +150,11 @@ def of_process_token(identity: UserIdentity) -> UserIdentity:
     return identity
 
 
+def drop_credential(identity: UserIdentity) -> None:
+    """Take the credential from an identity for good."""
+    object.__setattr__(identity, "_credential", None)
+
+
 def without_credential(identity: UserIdentity) -> UserIdentity:
     """Return a copy that describes the user, and holds no credential."""
     if identity._credential is None:

@@ -145,7 +145,9 @@ class SessionScope(Scope[UserSession, None]):
         session = session_in_force()
         if session is None or of_another_request(session):
             try:
-                return opened(named or captured(self._developer), self._limits, self._again(call)), True
+                identity = named or captured(self._developer)
+                alone = named is not None and named.source != "developer"
+                return opened(identity, self._limits, self._again(call), alone=alone), True
             except NoUserIdentityError:
                 if required or named is not None:
                     raise

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from obo_kit.context._frame import FRAME, ended_session, open_session
+from obo_kit.context._frame import FRAME, Frame, ended_session, open_session
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, NoUserSessionError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import (
@@ -55,8 +55,12 @@ def session_in_force() -> UserSession | None:
     Raises:
         IdentityMismatchError: The code runs in a stream whose ``with`` block belongs to another user than the outer session.
     """
+    frame = FRAME.get()
+    if not BLOCKS and type(frame) is Frame:  # as in most calls: there is nothing else to ask
+        open_here = frame.session
+        return open_here if isinstance(open_here, UserSession) and not open_here._lease.closed else None
     session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
-    left = isinstance(FRAME.get(), StreamFrame) and left_behind()
+    left = isinstance(frame, StreamFrame) and left_behind()
     if block is not None and of_another_request(block):
         block = None  # the stream waits for a request that it sent within this process
     if block is None:
@@ -201,15 +205,19 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
 
 
 def opened(
-    identity: UserIdentity | None, limits: Limits, again: Callable[[], UserIdentity] | None = None
+    identity: UserIdentity | None,
+    limits: Limits,
+    again: Callable[[], UserIdentity] | None = None,
+    *,
+    alone: bool = False,
 ) -> UserSession:
-    """Open a session of a user, or without a user.
+    """Open a session of a user, or without a user. ``alone``: nobody else has the identity.
 
     Raises:
         NoUserIdentityError: The runtime may have returned another request's token.
         TokenExpiredError: The token has expired, and the runtime has no new one.
     """
-    session = UserSession(identity, limits, again)
+    session = UserSession(identity, limits, again, alone=alone)
     try:
         session._lease.check_entry()
         if identity is not None and from_process_token(identity):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from obo_kit._utils.html import html_table
 from obo_kit.context._calls import Evidence
-from obo_kit.context._frame import SessionUser, current_call
+from obo_kit.context._frame import FRAME, Frame, SessionUser, current_call
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Leased, Limits
 from obo_kit.identity._headers import request_served
 from obo_kit.identity._process import OPEN_SESSIONS
@@ -104,12 +104,14 @@ class UserSession(Leased):
         identity: UserIdentity | None,
         limits: Limits = DEFAULT_LIMITS,
         again: Callable[[], UserIdentity] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
-        self._lease = Lease(identity, limits, again)
+        self._lease = Lease(identity, limits, again, alone=alone)
         self._clients: dict[tuple[str, str, int], Any] = {}
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
-        self._evidence = Evidence()
+        self._evidence: Evidence | None = None
         self._lock = threading.RLock()
         self._request = Hidden(request_served())  # the request that the session was opened in, if a server knows it
         task = running_task()
@@ -149,6 +151,9 @@ class UserSession(Leased):
     @property
     def evidence(self) -> Evidence:
         """Return what the session's clients saw on the wire outside of any tool call."""
+        if self._evidence is None:
+            with self._lock:
+                self._evidence = self._evidence or Evidence()
         return self._evidence
 
     def _note_task(self) -> None:
@@ -241,7 +246,11 @@ class UserSession(Leased):
             way_round = _CARRY_NO_USER.get(name, f"it knows {', '.join(CLIENT_TYPES)} and UserSession")
             raise TypeError(f"obo_kit builds no {name}; {way_round}")
         if name == "Connection":
-            return self._connection()
+            token = FRAME.set(Frame(self, call))  # opening a SQL connection needs the tool's declaration
+            try:
+                return self._connection()
+            finally:
+                FRAME.reset(token)
         with self._lock:
             if key not in self._clients:
                 lease = self._lease.narrowed(call) if narrowed else self._lease

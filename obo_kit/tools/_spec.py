@@ -311,7 +311,7 @@ class ToolSpec:
         """Return the tool's current name: tools that a loop makes get their names after they are decorated."""
         if self.label is not None or self.owner is not None or not self.wrappers:
             return self.label or self.name
-        return str(getattr(self.wrappers[0], "__name__", self.name))
+        return str(self.wrappers[0].__name__)
 
 
 def spec_of(target: object) -> ToolSpec | None:

@@ -210,7 +210,8 @@ class _ToolRun(Run):
             injection.refuse_supplied(call.tool, kwargs)
         lasting = spec.injection is not None and spec.owner is not None and spec.owner.needs_session
         session, self._owned = session_for_tool(call.tool, opens=not lasting)
-        session._ends_with_call |= self._owned
+        if self._owned:
+            session._ends_with_call = True
         self._session = session
         self.frame = Frame(session, call)
         if INTERRUPTED:
@@ -218,11 +219,7 @@ class _ToolRun(Run):
         if requirements is not None:
             requirements.check(call.tool, session.identity)
         if injection is not None:
-            token = FRAME.set(self.frame)  # opening a SQL connection needs the tool's declaration
-            try:
-                return injection.place(session, call, args, kwargs)
-            finally:
-                FRAME.reset(token)
+            return injection.place(session, call, args, kwargs)
         return args, kwargs
 
     def recover(self, error: BaseException) -> Any:
