@@ -77,18 +77,17 @@ class Lease(Confidential):
         identity: The user; `None` for a session without one.
         limits: How long the session's clients wait.
         again: Captures the user again once the token has expired; `None` if no runtime can be asked.
-        alone: Whether nobody else has the identity, as a source may: its credential then ends with the lease, in its place.
     """
 
     __slots__ = (
         "_again",
-        "_alone",
         "_asked_at",
         "_asking",
         "_closed",
         "_identity",
         "_opened_as",
         "_process",
+        "alone",
         "limits",
         "narrowing",
     )
@@ -98,15 +97,14 @@ class Lease(Confidential):
         identity: UserIdentity | None,
         limits: Limits,
         again: Callable[[], UserIdentity] | None = None,
-        *,
-        alone: bool = False,
     ) -> None:
         self._identity = identity
         self._opened_as = identity
         self._again = again
         self._asking = threading.RLock()  # reentrant: a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
-        self._alone = alone
+        self.alone = False
+        """Whether nobody else has the identity, as a source may. Then its credential is dropped in its place."""
         self._closed = False
         self._process = _process
         self.limits = limits
@@ -245,7 +243,7 @@ class Lease(Confidential):
         """End the lease and drop the token. Closing it twice does nothing."""
         self._closed = True
         opened_as, identity = self._opened_as, self._identity
-        if self._alone and opened_as is identity and identity is not None:
+        if self.alone and opened_as is identity and identity is not None:
             drop_credential(identity)
             return
         if identity is not None:

@@ -217,7 +217,8 @@ def opened(
         NoUserIdentityError: The runtime may have returned another request's token.
         TokenExpiredError: The token has expired, and the runtime has no new one.
     """
-    session = UserSession(identity, limits, again, alone=alone)
+    session = UserSession(identity, limits, again)
+    session._lease.alone = alone
     try:
         session._lease.check_entry()
         if identity is not None and from_process_token(identity):

@@ -104,10 +104,8 @@ class UserSession(Leased):
         identity: UserIdentity | None,
         limits: Limits = DEFAULT_LIMITS,
         again: Callable[[], UserIdentity] | None = None,
-        *,
-        alone: bool = False,
     ) -> None:
-        self._lease = Lease(identity, limits, again, alone=alone)
+        self._lease = Lease(identity, limits, again)
         self._clients: dict[tuple[str, str, int], Any] = {}
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []

@@ -544,6 +544,13 @@ MUTANTS = {
         new="if False:",
         test="session/test_edges.py::test_a_source_s_user_counts_as_named",
     ),
+    "a deployment asks for its developer": Mutant(
+        rule=2,
+        module="obo_kit.identity._sources",
+        old='    where = deployed_in() if developer == "person" else None\n',
+        new="    where = None\n",
+        test="session/test_edges.py::test_nowhere_deployed_is_a_laptop",
+    ),
     "a machine is a developer": Mutant(
         rule=2,
         module="obo_kit.identity._sources",
@@ -828,6 +835,76 @@ MUTANTS = {
 }
 
 
+EDGES = {
+    "who lost the session is nobody": (
+        "a with block's session does not make bare tools strict",
+        "a tool outside captures anew",
+        "a developer acts where users were named",
+        "a process that a request starts acts as the developer",
+        "a machine is a developer",
+    ),
+    "a user's token in a request is that user, and a deployment is no laptop": (
+        "a deployed agent is a laptop",
+        "a suspended stream's block is in force",
+        "headers outlive their request",
+    ),
+    "a request opens its own session": (
+        "a request goes on in the session around it",
+        "the agent server's request joins the session around it",
+        "a worker that outlives its request is not told of",
+    ),
+    "claims that nobody verified authorize nothing": (
+        "another user inside is not noticed",
+        "an unverified name opens a cache",
+        "tokens that say nothing are one user's",
+    ),
+    "the guard follows the client": (
+        "a client leaves its tool in a plain thread",
+        "a derived client has a way of its own",
+        "a message to an MCP server is its connection's",
+        "what the catalogue does not know is let through",
+    ),
+    "the token goes nowhere else": (
+        "the token goes wherever the request goes",
+        "the token goes to any app",
+        "the token goes over plain http",
+        "a configuration is turned to another host",
+        "a client that copied the session's token goes its own way",
+    ),
+    "nothing leaves the client for the runtime's credentials": ("dbutils are the runtime's",),
+    "no token in any frame or pickle": (
+        "frames hold the token",
+        "answers hold the request with the token",
+        "what hides a token can be pickled",
+    ),
+    "texts are bounded": ("texts are matched whole",),
+    "others' words stay others' words": (
+        "any link to sign in at",
+        "a tool's text names a grant",
+        "in-band keys of a server are evidence",
+        "control characters reach the log",
+    ),
+    "the right words at each edge": (
+        "every framework is told the same",
+        "an expired token opens a session",
+        "a synchronous MCP client sends nobody",
+        "anybody resumes a tool",
+    ),
+    "answers are not shared by caches": (
+        "a cache gives one user's answer to the next",
+        "all users make one key of a cache",
+        "a memoizer goes on without the user",
+        "a retriever tool keeps the token that it copied",
+    ),
+    "a developer stands in on a laptop alone": ("a deployment asks for its developer",),
+    "fallbacks are fresh, and files are no traps": (
+        "a fallback object is shared",
+        "a catalogue file that links elsewhere is read",
+    ),
+}
+"""The promises at the edges of identity, each with the mutants that break it."""
+
+
 def stale() -> list[str]:
     """Return, for each mutant that no longer applies, what has changed: the code that it breaks, or the test."""
     reasons = []
@@ -839,6 +916,7 @@ def stale() -> list[str]:
             TESTS / test
         ).read_text("utf-8"):
             reasons.append(f"{name}: there is no test {mutant.test}")
+    reasons += [f"{edge}: there is no mutant {name!r}" for edge in EDGES for name in EDGES[edge] if name not in MUTANTS]
     return reasons
 
 
