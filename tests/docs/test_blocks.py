@@ -27,7 +27,7 @@ pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-ki
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(240),  # a page is many commands, some of which load MLflow
+    pytest.mark.timeout(900),  # a page is many commands, some of which load MLflow, and CI machines are busy
     pytest.mark.filterwarnings("ignore"),  # the packages' own
 ]
 
@@ -58,6 +58,7 @@ NOT_RUN = {
     "databricks": "needs a workspace of the platform",
     "obo-kit verify": "needs a workspace of the platform, or what it answered",
     "make": "the gate runs it",
+    "obo-kit demo": "the tests of the wheel run it, and the gate",
     "git": "needs a repository",
 }
 # Commands that run until they are stopped, and what they print first.
