@@ -49,7 +49,7 @@ _TOKEN: Final = re.compile(
     r"|(?<!\w)(?P<mark>['\"`])(?P<quoted>[^'\"`]*)(?P=mark)(?!\w)"
     r"|\[(?P<bracketed>[^\[\]]*)\]"
     r"|(?P<url>\b[a-z][a-z0-9+.\-]{1,20}://[^\s'\"<>]+)"
-    r"|(?P<sqlstate>\bSQLSTATE:? [0-9A-Z]{5}(?!\w))"
+    r"|(?P<sqlstate>(?-i:\bSQLSTATE:? [0-9A-Z]{5})(?!\w|[^\s\w]\w))"
     r"|(?P<word>[^\s'\"`<>()\[\]{},;:=!?&|]+(?:'(?:s|t)(?!\w))?)"
     r"|(?P<between>[\s'\"()\[\]{},;:=!?&|])"
     r"|(?P<other>.)",

@@ -107,6 +107,7 @@ def _parts_that_tell(secret):
 @given(carrier=_carriers, secret=_secrets, ahead=_secrets, seen=st.booleans())
 @settings(max_examples=400, deadline=None)
 @example(carrier="scopes: {x}", secret="zzz.sql", ahead="y", seen=False)
+@example(carrier="SQLSTATE: {x}", secret="eyJ00-00000000000000000.eyJ.x", ahead="y", seen=False)
 @example(carrier="User {x} may", secret="Grant", ahead="y", seen=True)
 def test_nothing_of_a_workspace_survives(carrier, secret, ahead, seen):
     text = f"{ahead} {carrier.format_map(_Filled(secret))} {secret}"
