@@ -59,7 +59,7 @@ _hosts = st.one_of(
 )
 _mails = st.tuples(_words, _words).map(lambda parts: f"{parts[0]}@{parts[1]}.com")
 _ids = st.one_of(
-    st.uuids().map(str), st.integers(10**3, 10**16).map(str), st.integers(0, 2**128 - 1).map("{:032x}".format)
+    st.uuids().map(str), st.integers(10**5, 10**16).map(str), st.integers(0, 2**128 - 1).map("{:032x}".format)
 )
 _secrets = st.one_of(_tokens, _names, _hosts, _mails, _ids)
 _carriers = st.sampled_from(
