@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import importlib.util
@@ -92,17 +91,20 @@ def _run(*command: str | Path, text: str | None = None) -> str:
     return result.stdout.strip()
 
 
+# This process's ends of pipes to shells that remove a folder when this process is gone.
+_pipes: list[int] = []
+
+
 @functools.cache
 def _template() -> Path:
     """Return a fresh data folder to copy. It is made once per process, because that takes most of a start's time."""
-    folder, process = _folder(), os.getpid()
-    # Not in a fork of this process: it may exit earlier.
-
-    def remove() -> None:
-        if os.getpid() == process:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
+    folder = _folder()
+    # Not by atexit: a worker of a test run ends without it, and a fork of this process must not do it.
+    ours, theirs = os.pipe()[::-1]
+    remove = 'trap "" INT TERM; exec 3<&0; { cat <&3 >/dev/null; rm -rf "$0"; } >/dev/null 2>&1 &'
+    subprocess.run(["/bin/sh", "-c", remove, str(folder)], stdin=theirs, check=True, cwd="/", **_account())  # noqa: S603  our own program
+    os.close(theirs)
+    _pipes.append(ours)
     data = folder / "data"
     options = ("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
     _run(_binaries() / "initdb", "-D", data, "-U", OWNER, *options)
