@@ -82,6 +82,7 @@ class Front:
         self.tls = tls(self.host)
         self.loop = asyncio.new_event_loop()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.transports: set[asyncio.Transport] = set()
         self._listening = listening
         self._thread = threading.Thread(target=self._serve, name=f"obo-kit-lakebase-{self.port}", daemon=True)
         self._thread.start()
@@ -101,9 +102,12 @@ class Front:
             server.close()
             for task in self.tasks:
                 task.cancel()
+            for transport in list(self.transports):
+                transport.abort()
             with contextlib.suppress(Exception):
                 loop.run_until_complete(asyncio.gather(*self.tasks, return_exceptions=True))
                 loop.run_until_complete(loop.shutdown_default_executor())
+                loop.run_until_complete(asyncio.sleep(0.01))  # the transports close
             loop.close()
 
 
@@ -136,10 +140,13 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._front.transports.add(self._transport)
         if self._buffer:
             self.data_received(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._front.transports.discard(self._transport)
         if self._relay is not None:
             self._relay.close()
 
@@ -231,7 +238,7 @@ class _Client(asyncio.Protocol):
         asked = self._asked(password)
         try:
             address = await self._front.loop.run_in_executor(None, self._front.check, asked)
-            relay = _Relay(transport, lambda state: self._front.signed_in(asked, state))
+            relay = _Relay(self._front, transport, lambda state: self._front.signed_in(asked, state))
             await self._front.loop.create_unix_connection(lambda: relay, address)
         except RefusedError as error:
             self._refuse(error)
@@ -274,7 +281,8 @@ class _Client(asyncio.Protocol):
 class _Relay(asyncio.Protocol):
     """The connection to Postgres for a client that has signed in. It passes data on at the reader's pace."""
 
-    def __init__(self, client: asyncio.Transport, answered: Callable[[str], None]) -> None:
+    def __init__(self, front: Front, client: asyncio.Transport, answered: Callable[[str], None]) -> None:
+        self._front = front
         self._client = client
         self._answered: Callable[[str], None] | None = answered
         self._beginning = b""
@@ -282,6 +290,7 @@ class _Relay(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._front.transports.add(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._answered is not None:
@@ -293,6 +302,8 @@ class _Relay(asyncio.Protocol):
         self._client.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._front.transports.discard(self._transport)
         self._client.close()
 
     def pause_writing(self) -> None:
