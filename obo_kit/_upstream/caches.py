@@ -2,7 +2,7 @@
 
 On a miss, a cache runs its function in the thread or task of the caller, so its own frame shows the key. LangGraph runs tools
 in threads and tasks of its own, and says in a context variable which task of a graph it is. `functools.lru_cache` has no frame.
-Read in streamlit 1.40 and 1.67, langgraph 1.2, joblib 1.6, cachetools 7.3, diskcache 5.6, aiocache 0.12.
+Read in streamlit 1.67, langgraph 1.2, joblib 1.6, cachetools 7.3, diskcache 5.6, aiocache 0.12.
 """
 
 from __future__ import annotations

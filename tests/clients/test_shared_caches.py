@@ -34,7 +34,11 @@ def cachetools(function, tmp_path):
     return module.cached(module.LRUCache(8), key=lambda question, user, _client=None: (question, user))(function)
 
 
-CACHES = [streamlit, resource, joblib, cachetools]
+def diskcache(function, tmp_path):
+    return pytest.importorskip("diskcache").Cache(str(tmp_path)).memoize(ignore={"_client"})(function)
+
+
+CACHES = [streamlit, resource, joblib, cachetools, diskcache]
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -126,6 +130,27 @@ def test_langgraph_s_cache_policy_is_refused(workspace, is_async):
             assert by_user({"question": "q"})["answer"] == name
     with as_user(workspace, "alice"):
         assert graph(None)({"question": "q"})["answer"] == "alice"
+
+
+async def test_aiocache_is_refused_until_its_key_holds_the_user(workspace):
+    cached = pytest.importorskip("aiocache").cached
+
+    @with_user_client
+    async def who(client, question: str) -> str:
+        return me(client)
+
+    @cached()
+    async def ask(question, user):
+        return await who(question)
+
+    for name in ("alice", "bob"):
+        async with as_user(workspace, name):
+            with pytest.raises(IdentityMismatchError, match="aiocache keeps what 'ask' returns"):
+                await ask("q", None)
+    for name in ("alice", "bob", "alice"):
+        async with as_user(workspace, name):
+            assert await ask("q", current_session().identity.principal) == name
+    assert callers(workspace) == ["alice", "bob"]
 
 
 def test_a_developer_is_warned(workspace, tmp_path, monkeypatch, caplog):
