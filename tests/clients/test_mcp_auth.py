@@ -390,7 +390,7 @@ def test_a_refusal_behind_another_redirect_is_not_lost(workspace):
             answer = await client.post(f"{workspace.host}{MCP}", json={})
         call = current_call()
         assert call is not None
-        return answer.status_code, [one.status for one in call.seen]
+        return answer.status_code, [refusal.status for refusal in call.evidence.refusals]
 
     with as_user(workspace, "alice") as session:
         assert asyncio.run(ask(bearer(session))) == (403, [403])

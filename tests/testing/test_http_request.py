@@ -156,7 +156,7 @@ def test_users_log_in(workspace):
         ("conn => 'crm', method => 'GET', path => '/../x'", "must not contain .."),
         ("conn => 'crm'", "takes: conn, method"),
         ("conn => 'crm', method => 'GET', body => 'x'", "takes: conn, method"),
-        ("conn => lower('crm'), method => 'GET'", "that is no constant"),
+        ("conn => lower('crm'), method => 'GET'", "a connection must be a constant"),
     ],
 )
 def test_what_cannot_be_called(workspace, call, text):

@@ -568,7 +568,8 @@ def test_no_request_brings_the_server_down(full, fuzzed, data):
         method, full.host + path, data=body, headers=headers, params=query, timeout=30, allow_redirects=False
     )
     assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400 and method != "HEAD":
+    # A cloud's storage, which signed addresses lead to, refuses in XML.
+    if answer.status_code >= 400 and method != "HEAD" and answer.headers["content-type"] != "application/xml":
         refusal = answer.json()
         assert refusal.keys() - {"details"} in ({"error_code", "message"}, {"error", "error_description"})
     records = full.log.entries[before:]
