@@ -15,7 +15,7 @@ import pytest
 
 from obo_kit.testing import LocalWorkspace
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow  # run against the wheel: `make test-wheel`
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 

@@ -26,7 +26,7 @@ import pytest
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.slow,  # they run against the wheel: `make test-wheel`
     pytest.mark.timeout(900),  # a page is many commands, some of which load MLflow, and CI machines are busy
     pytest.mark.filterwarnings("ignore"),  # the packages' own
 ]

@@ -67,10 +67,14 @@ class Environment:
         assert run(self._uv, "venv", "--quiet", "--python", python, folder / "venv", cwd=folder).returncode == 0
 
     def install(self, *extras: str) -> None:
-        wheel = f"{self._wheel}[{','.join(extras)}]" if extras else str(self._wheel)
+        """Install the wheel, with extras."""
+        self.add(f"{self._wheel}[{','.join(extras)}]" if extras else str(self._wheel))
+
+    def add(self, *packages: str) -> None:
+        """Install packages in the versions of the lock."""
         options = ("--quiet", "--compile-bytecode", "--python", self.bin / "python")
         done = run(
-            self._uv, "pip", "install", *options, "--constraint", ROOT / "locks" / "test.txt", wheel, cwd=self.work
+            self._uv, "pip", "install", *options, "--constraint", ROOT / "locks" / "test.txt", *packages, cwd=self.work
         )
         assert done.returncode == 0, done.stderr
         checked = run(self._uv, "pip", "check", "--python", self.bin / "python", cwd=self.work)
@@ -231,7 +235,10 @@ def test_each_integration_is_imported(with_all):
 
 
 def test_the_blocks_of_the_docs_run(with_all, tmp_path):
-    """The suite's own test of them, far from the package's sources."""
+    """The suite's own test of them, far from the package's sources; on the newest Python, because it takes minutes."""
+    if with_all.python("import sys; print(sys.version_info >= (3, 11))").stdout.strip() != "True":
+        pytest.skip("the newest Python runs them")
+    with_all.add("pytest-xdist", "pytest-timeout")
     names = ("preludes", "project", "stubs", "test_blocks.py")
     for name in (
         "tests/conftest.py",
@@ -244,7 +251,21 @@ def test_the_blocks_of_the_docs_run(with_all, tmp_path):
         target.parent.mkdir(exist_ok=True, parents=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
     (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
-    options = ("-q", "-p", "no:obo_kit", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
+    options = (
+        "-q",
+        "-n",
+        "auto",
+        "--dist",
+        "load",
+        "-p",
+        "no:obo_kit",
+        "-W",
+        "ignore",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+    )
     done = with_all.run("python", "-m", "pytest", *options, str(tmp_path / "tests"))
     assert done.returncode == 0, done.stdout[-4000:]
 
