@@ -322,7 +322,7 @@ def _violation(
         return ScopeViolationError(
             f"{outside}: the catalogue does not know this path.",
             remedy="Use an API that `obo-kit scopes` lists, or add this one to the project's catalogue file "
-            "(docs/scopes.md). With OBO_KIT_SCOPE_GUARD=warn, the call passes with a warning.",
+            "(obo_kit_catalogue.yaml, docs/policy.md). With OBO_KIT_SCOPE_GUARD=warn, the call passes with a warning.",
             scopes=(),
         )
     verdict, missing = route_verdict(route, declared.spellings)
