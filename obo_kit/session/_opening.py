@@ -57,8 +57,7 @@ def session_in_force() -> UserSession | None:
     """
     frame = FRAME.get()
     if not BLOCKS and type(frame) is Frame:  # as in most calls: there is nothing else to ask
-        open_here = frame.session
-        return open_here if isinstance(open_here, UserSession) and not open_here._lease.closed else None
+        return open_session(UserSession)
     session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
     left = isinstance(frame, StreamFrame) and left_behind()
     if block is not None and of_another_request(block):
