@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -156,7 +157,10 @@ def in_a_process(method):
     context = multiprocessing.get_context(method)
     answers = context.Queue()
     process = context.Process(target=spawned.answer, args=(answers,))
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        # A page that another test ran may stand in its place, and the new process would run it.
+        patch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+        process.start()
     try:
         return answers.get(timeout=60)
     finally:
