@@ -168,7 +168,8 @@ def _indent(data: Any) -> dict[str, int]:
 
 
 def _is_block_list(value: Any) -> bool:
-    return isinstance(value, list) and not value.fa.flow_style()  # type: ignore[attr-defined]
+    style: Any = getattr(value, "fa", None)  # of `ruamel.yaml`'s lists
+    return isinstance(value, list) and not style.flow_style()
 
 
 def _check_reads(text: str, path: Path) -> None:

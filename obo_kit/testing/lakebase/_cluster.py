@@ -128,7 +128,7 @@ class Cluster:
         self._roles = roles
         self._lock = threading.RLock()
         self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
 
     @property
     def socket(self) -> str:
