@@ -11,7 +11,7 @@ LOCKED = $(if $(LOCK),--constraint locks/$(LOCK).txt --build-constraint locks/te
 INSTALL ?= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(LOCKED)
 EXTRAS ?= testing,lakebase,langchain,openai,mcp
 
-.PHONY: demo test test-long test-newest test-wheel lock mutants test-apps test-sql test-frameworks test-sets soak fuzz examples check docs bench bench-workspace clean
+.PHONY: demo test test-long coverage test-newest test-wheel lock mutants test-apps test-sql test-frameworks test-sets soak fuzz examples check docs bench bench-workspace clean
 
 $(VENV)/demo.stamp: pyproject.toml $(LOCK:%=locks/%.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version} is too old. Fix: make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'
@@ -44,6 +44,10 @@ test: $(VENV)/test.stamp  ## the tests
 
 test-long: $(VENV)/test.stamp  ## what takes seconds each: agent files in processes of their own, whole ports, soaks
 	$(BIN)/python -m pytest -m long -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage:  ## the branches that both groups reach: at least 95 %
+	$(MAKE) test ARGS="--cov --cov-report="
+	$(MAKE) test-long ARGS="--cov --cov-append --cov-report=term --cov-fail-under=95"
 
 test-newest:  ## the same, with the newest of everything
 	rm -rf $(VENV)-newest
