@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from obo_kit.cli._terminal import RefusedError, fitted, json_option, print_json, progress, refusals, working
+from obo_kit.cli._terminal import RefusedError, fitted, json_option, print_json, progress, refusals, text_width, working
 from obo_kit.exceptions import NoUserIdentityError
 from obo_kit.scopes._lookup import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from obo_kit.analysis.verify._agent import Report
     from obo_kit.analysis.verify._compare import Kit, Result
@@ -138,7 +138,8 @@ def verify(  # noqa: PLR0917
         before=earlier if resume else None,
     )
     with _usage(), _interruptible():
-        _show_claims(_asked(run, output), in_json=in_json, review=review)
+        outcome = _asked(run, output)
+        _show_claims(outcome.recording, outcome, in_json=in_json, review=review)
 
 
 def _check_uses(file: str | None, update: str | None, *, explain: bool, review: bool) -> None:
@@ -154,7 +155,7 @@ def _use(recording: Recording, update: str | None, *, explain: bool, in_json: bo
     if update is not None:
         update_catalogue(recording, update, in_json=in_json)
     elif not explain:
-        _show_claims(_compared(recording), in_json=in_json, review=review)
+        _show_claims(recording, None, in_json=in_json, review=review)
     elif not check_explain(recording, in_json=in_json):
         sys.exit(1)
 
@@ -223,7 +224,7 @@ def _loaded(path: str) -> Recording:
 # ---------------------------------------------------------------- asking
 
 
-def _asked(run: Any, output: str | None) -> tuple[Recording, list[Result], Outcome]:
+def _asked(run: Any, output: str | None) -> Outcome:
     from obo_kit.scopes._recording import dump
 
     kept_at = time.monotonic()
@@ -240,16 +241,7 @@ def _asked(run: Any, output: str | None) -> tuple[Recording, list[Result], Outco
             outcome: Outcome = run.run()
     finally:
         keep(now=True)
-    recording, results, _ = _compared(outcome.recording, outcome.failed)
-    return recording, results, outcome
-
-
-def _compared(
-    recording: Recording, failed: Mapping[str, str] | None = None
-) -> tuple[Recording, list[Result], Outcome | None]:
-    from obo_kit.analysis.verify._compare import compare
-
-    return recording, compare(recording, kit_words(), failed), None
+    return outcome
 
 
 def kit_words() -> Kit | None:
@@ -341,8 +333,11 @@ def _dry_run(named: Named, in_json: bool) -> None:
     click.echo(f"{len(rows)} requests, with any token that you name. Nothing was sent.")
 
 
-def _show_claims(compared: Any, *, in_json: bool, review: bool) -> None:
-    recording, results, outcome = compared
+def _show_claims(recording: Recording, outcome: Outcome | None, *, in_json: bool, review: bool) -> None:
+    """Compare a recording with what the kit says, and show it. ``outcome``: what was asked for it just now."""
+    from obo_kit.analysis.verify._compare import compare
+
+    results = compare(recording, kit_words(), outcome.failed if outcome is not None else None)
     counts = Counter(result.status for result in results)
     stopped = outcome.stopped if outcome is not None else ""
     if in_json:
@@ -405,7 +400,9 @@ def _alike(results: Sequence[Result]) -> list[list[Result]]:
 def _show_group(group: Sequence[Result]) -> None:
     first = group[0]
     mark = click.style(f"{first.status.replace('_', ' '):<9}", fg=_SHADES[first.status])
-    names = textwrap.wrap(", ".join(result.claim.partition(":")[2] for result in group), 88, break_long_words=False)
+    names = textwrap.wrap(
+        ", ".join(result.claim.partition(":")[2] for result in group), text_width() - 12, break_long_words=False
+    )
     click.echo(f"  {mark} " + ("\n" + " " * 12).join(names))
     for difference in first.differences:
         for who, what in (("the kit says", difference.kit), ("the workspace says", difference.workspace)):
@@ -415,7 +412,9 @@ def _show_group(group: Sequence[Result]) -> None:
 
 
 def _show_indented(text: str) -> None:
-    click.echo(textwrap.fill(text, 100, initial_indent=" " * 12, subsequent_indent=" " * 14, break_long_words=False))
+    click.echo(
+        textwrap.fill(text, text_width(), initial_indent=" " * 12, subsequent_indent=" " * 14, break_long_words=False)
+    )
 
 
 def _show_review(recording: Recording) -> None:
@@ -445,7 +444,7 @@ def _agent(agent: str, target: Target | None, login: Login, *, rate: float, in_j
 
 
 def _show_agent(report: Report) -> None:
-    click.echo(_WHOSE[report.asked_as].replace("are the answers", "answers are"))
+    click.echo(_WHOSE[report.asked_as])
     rows = [("TOOL", "RESOURCE", "IS", "WHAT TO DO")]
     for need in report.needs:
         rows.append((need.tool, need.resource, need.state.replace("_", " "), need.remedy or "-"))

@@ -40,7 +40,7 @@ def test_it_says_what_differs_what_agrees_and_what_was_not_tried(recorded):
     assert "These are the answers to you." in result.output
     assert "the workspace says: No API found for '<name>'" in result.output
     assert "agrees" in result.output
-    assert "--denied uc_table=NAME" in result.output
+    assert "--denied uc_table=NAME" in " ".join(result.output.split())
     assert "Only a request that changes something meets with it." in result.output
     assert not any(secret in result.output for secret in secrets)
     assert not any(secret in path.read_text() for secret in secrets)
@@ -151,11 +151,11 @@ def test_a_recording_that_is_none_is_refused(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(180)
 def test_an_agent_is_asked_for_by_itself(tmp_path):
-    from test_verify_agent import HIDDEN, OWN, write
+    from verifying import HIDDEN, OWN, write_agent
 
     with verifying.workspace():
-        ready = run(write(tmp_path, OWN), *RATE)
-        told = json.loads(run(write(tmp_path, HIDDEN), *RATE, "--json").stdout)
+        ready = run(write_agent(tmp_path, OWN), *RATE)
+        told = json.loads(run(write_agent(tmp_path, HIDDEN), *RATE, "--json").stdout)
     assert ready.exit_code == 0, ready.output
     assert "It would work for you today." in ready.output
     assert told["ok"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from unittest import mock
 
@@ -121,3 +122,70 @@ def changed(after: dict[str, tuple], before: dict[str, tuple]) -> dict[str, set[
         for claim in after
         if after[claim] != before[claim]
     }
+
+
+# --- an agent that declares one of everything, with what alice may use, or what is hidden from her
+
+AGENT = '''
+from databricks.sdk import WorkspaceClient
+from mlflow.models.resources import (
+    DatabricksApp, DatabricksFunction, DatabricksGenieSpace, DatabricksServingEndpoint, DatabricksSQLWarehouse,
+    DatabricksTable, DatabricksUCConnection, DatabricksVectorSearchIndex,
+)
+from mlflow.models import set_model
+from mlflow.pyfunc import ResponsesAgent
+from obo_kit import requires_scopes, system_resources, with_user_client
+
+system_resources(DatabricksServingEndpoint({llm!r}))
+
+
+@requires_scopes(DatabricksGenieSpace({space!r}), DatabricksSQLWarehouse({warehouse!r}))
+@with_user_client
+def ask_sales(client: WorkspaceClient, question: str) -> str:
+    """Ask."""
+    return ""
+
+
+@requires_scopes(DatabricksVectorSearchIndex({index!r}), DatabricksServingEndpoint({endpoint!r}))
+@with_user_client
+def search(client: WorkspaceClient, question: str) -> str:
+    """Search."""
+    return ""
+
+
+@requires_scopes(DatabricksUCConnection({connection!r}))
+@with_user_client
+def crm(client: WorkspaceClient, question: str) -> str:
+    """Ask the CRM."""
+    return ""
+
+
+class Agent(ResponsesAgent):
+    def predict(self, request):
+        return ask_sales("x") + search("x") + crm("x")
+
+
+set_model(Agent())
+'''
+OWN = {
+    "llm": "llm-own",
+    "space": "01own",
+    "warehouse": "w-own",
+    "index": "main.docs.index",
+    "endpoint": "llm-own",
+    "connection": "crm-own",
+}
+HIDDEN = {
+    "llm": "llm-hidden",
+    "space": "01hidden",
+    "warehouse": "w-hidden",
+    "index": "finance.pay.index",
+    "endpoint": "llm-gone",
+    "connection": "crm-hidden",
+}
+
+
+def write_agent(tmp_path, names):
+    path = tmp_path / "agent.py"
+    path.write_text(textwrap.dedent(AGENT).format(**names))
+    return str(path)

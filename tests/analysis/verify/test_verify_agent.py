@@ -3,80 +3,16 @@
 from __future__ import annotations
 
 import os
-import textwrap
 
 import pytest
 import verifying
+from verifying import HIDDEN, OWN, write_agent
 
 from obo_kit.analysis.verify._agent import verify_agent
 from obo_kit.analysis.verify._login import sign_in
 from obo_kit.exceptions import PolicyError
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
-
-AGENT = '''
-from databricks.sdk import WorkspaceClient
-from mlflow.models.resources import (
-    DatabricksApp, DatabricksFunction, DatabricksGenieSpace, DatabricksServingEndpoint, DatabricksSQLWarehouse,
-    DatabricksTable, DatabricksUCConnection, DatabricksVectorSearchIndex,
-)
-from mlflow.models import set_model
-from mlflow.pyfunc import ResponsesAgent
-from obo_kit import requires_scopes, system_resources, with_user_client
-
-system_resources(DatabricksServingEndpoint({llm!r}))
-
-
-@requires_scopes(DatabricksGenieSpace({space!r}), DatabricksSQLWarehouse({warehouse!r}))
-@with_user_client
-def ask_sales(client: WorkspaceClient, question: str) -> str:
-    """Ask."""
-    return ""
-
-
-@requires_scopes(DatabricksVectorSearchIndex({index!r}), DatabricksServingEndpoint({endpoint!r}))
-@with_user_client
-def search(client: WorkspaceClient, question: str) -> str:
-    """Search."""
-    return ""
-
-
-@requires_scopes(DatabricksUCConnection({connection!r}))
-@with_user_client
-def crm(client: WorkspaceClient, question: str) -> str:
-    """Ask the CRM."""
-    return ""
-
-
-class Agent(ResponsesAgent):
-    def predict(self, request):
-        return ask_sales("x") + search("x") + crm("x")
-
-
-set_model(Agent())
-'''
-OWN = {
-    "llm": "llm-own",
-    "space": "01own",
-    "warehouse": "w-own",
-    "index": "main.docs.index",
-    "endpoint": "llm-own",
-    "connection": "crm-own",
-}
-HIDDEN = {
-    "llm": "llm-hidden",
-    "space": "01hidden",
-    "warehouse": "w-hidden",
-    "index": "finance.pay.index",
-    "endpoint": "llm-gone",
-    "connection": "crm-hidden",
-}
-
-
-def write(tmp_path, names):
-    path = tmp_path / "agent.py"
-    path.write_text(textwrap.dedent(AGENT).format(**names))
-    return str(path)
 
 
 def states(report):
@@ -85,7 +21,7 @@ def states(report):
 
 def test_an_agent_whose_user_may_use_everything_would_work(tmp_path):
     with verifying.workspace() as workspace:
-        report = verify_agent(write(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
         log = workspace.log.entries
     assert states(report) == {
         ("ask_sales", "01own"): "ready",
@@ -107,7 +43,7 @@ def test_an_agent_whose_user_may_use_everything_would_work(tmp_path):
 
 def test_what_the_user_lacks_is_named_with_who_can_mend_it(tmp_path):
     with verifying.workspace():
-        report = verify_agent(write(tmp_path, HIDDEN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, HIDDEN), sign_in(), rate=1000)
     told = states(report)
     assert told == {
         ("ask_sales", "01hidden"): "absent",  # the platform hides what one may not see
@@ -127,7 +63,7 @@ def test_what_the_user_lacks_is_named_with_who_can_mend_it(tmp_path):
 def test_an_app_is_asked_whether_users_tokens_reach_it(tmp_path):
     apps = [{"name": "a", "user_api_scopes": ["sql"], "effective_user_api_scopes": []}]
     with verifying.workspace() as workspace:
-        agent = write(tmp_path, OWN)
+        agent = write_agent(tmp_path, OWN)
         on = verify_agent(agent, sign_in(), target="apps", rate=1000)
         workspace.add_fault(status=200, body={"apps": apps}, path_prefix="/api/2.0/apps", times=1)
         off = verify_agent(agent, sign_in(), target="apps", rate=1000)
@@ -138,7 +74,7 @@ def test_an_app_is_asked_whether_users_tokens_reach_it(tmp_path):
 def test_a_token_that_lacks_a_scope_is_told_of(tmp_path):
     with verifying.workspace() as workspace:
         os.environ["DATABRICKS_TOKEN"] = workspace.token("alice", scopes=["genie", "sql", "iam.current-user:read"])
-        report = verify_agent(write(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
     missing = {scope.name for scope in report.scopes if scope.state == "missing"}
     assert "genie" not in missing
     assert missing
@@ -149,7 +85,7 @@ def test_an_outage_is_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr("obo_kit.analysis.verify._transport._wait", lambda _raw, _attempt: 0.01)
     with verifying.workspace() as workspace:
         workspace.add_fault(status=500, path_prefix="/api/2.0/sql/warehouses", times=None)
-        report = verify_agent(write(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
     assert states(report)["ask_sales", "w-own"] == "not_tried"
 
 
@@ -159,7 +95,7 @@ def test_privileges_that_are_not_shown_are_not_taken_for_granted(tmp_path):
         workspace.add_fault(
             status=200, body=nothing, path_prefix="/api/2.1/unity-catalog/effective-permissions/connection", times=None
         )
-        report = verify_agent(write(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
     need = next(need for need in report.needs if need.tool == "crm")
     assert need.state == "unclear"
     assert "USE CONNECTION" in need.remedy
