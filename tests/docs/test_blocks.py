@@ -2,7 +2,7 @@
 
 A block with a name is written to that file. A block of Python without one runs in the page's own namespace. The commands of a
 console block run in the page's folder, and a block of text below shows what they print; ``…`` stands for anything. The reader's
-own project is in ``project/``; what else a page takes for granted is in ``preludes/``.
+own project is ``project/`` with the agent that ``obo-kit init`` writes; what else a page takes for granted is in ``preludes/``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from obo_kit.cli._examples import example
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
@@ -259,6 +261,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, environment, monkeypatch):
         pytest.importorskip(package, reason="make test-apps")
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project)
+    shutil.copy(example("starter") / "model-serving" / "agent.py", project)
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(STUBS))
     monkeypatch.syspath_prepend(str(project))
