@@ -29,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:unclosed <(socket|ssl):ResourceWarning")
 
 
+# The project that the pages take for granted: its tests run where the pages say so.
+collect_ignore = ["docs/project"]
+
 # The files that take longest, so that with several workers none of them is begun last.
 _LONG = (
     "test_mutants",

@@ -49,9 +49,9 @@ def check(
 ) -> None:
     """Read the agents in PATHS, files or folders, without running them, and say what goes wrong with users and scopes.
 
-    Files are modules (.py) and notebooks (.ipynb, or exported as source); '-' is the standard input. Ends with 0 where
-    nothing is found, 1 where something is, and 2 where the call is wrong, where there was nothing to check, or where a file
-    that was named cannot be read.
+    Files are modules (.py) and notebooks (.ipynb, or exported as source); '-' is the standard input. Ends with 0 if
+    it finds nothing, and with 1 if it finds something. Ends with 2 if the call is wrong, if there is nothing to check, or if it
+    cannot read a file that you named.
     """
     if in_json and (style not in ("text", "json") or count):
         raise click.UsageError(f"--json stands for --format json: leave out --format {style} and --statistics.")
@@ -79,9 +79,7 @@ def check(
         )
         report = _fixed(read) if write_fixes else read()
     if not report.files and not report.unreadable:
-        raise click.UsageError(
-            "There is no .py and no .ipynb file to check. Files of tests count only where they are named."
-        )
+        raise click.UsageError("There is no .py and no .ipynb file to check. Test files count only if you name them.")
     click.echo(statistics_of(report) if count else FORMATS["json" if in_json else style](report))
     for path, why in report.unreadable:
         click.echo(visible(f"{path}: {why}", ""), err=True)

@@ -23,7 +23,11 @@ _MARKS = {"ok": ("ok     ", "green"), "note": ("note   ", "yellow"), "problem": 
 
 @click.command(short_help="Say what is wrong with machine, deployment and file.")
 @click.argument("agent", required=False)
-@click.option("--target", type=click.Choice(TARGETS), help="Where it will run; by default, what the file is made for.")
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="The runtime; by default, the one that the file is made for.",
+)
 @json_option
 def doctor(*, agent: str | None, target: Target | None, in_json: bool) -> None:
     """Say what is wrong with this machine, with this deployment, and with an AGENT's file.

@@ -24,7 +24,12 @@ _NEXT = (
 @click.command(short_help="Write an agent, its workspace and its test.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
 @click.option(
-    "--for", "target", type=click.Choice(TARGETS), default=TARGETS[0], show_default=True, help="Where it will run."
+    "--for",
+    "target",
+    type=click.Choice(TARGETS),
+    default=TARGETS[0],
+    show_default=True,
+    help="The runtime of the agent.",
 )
 @json_option
 def init(*, folder: Path, target: str, in_json: bool) -> None:

@@ -23,7 +23,11 @@ _OF_JSON = ("table", "json", "mlflow")  # what --json goes with: the first stand
 
 @click.command(short_help="Show an agent's tools, scopes, resources and identities.")
 @click.argument("agent", type=click.Path(dir_okay=False))
-@click.option("--target", type=click.Choice(TARGETS), help="Where it will run; by default, what the file is made for.")
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="The runtime; by default, the one that the file is made for.",
+)
 @click.option("--naming", type=click.Choice(("current", "granular")), default="current", show_default=True)
 @click.option(
     "--format",
@@ -150,7 +154,7 @@ def _update(
     except OSError as error:
         msg = f"{file} cannot be written: {error.strerror}. It is as it was. Fix: make it writable."
         raise RefusedError(msg) from None
-    click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent anew.", err=in_json)
+    click.echo(f"{file} is updated. Deploy it, stop and start the app, and let users consent again.", err=in_json)
 
 
 def _show(update: Update, file: str) -> None:

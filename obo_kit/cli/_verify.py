@@ -44,19 +44,19 @@ _SHADES = {
 
 @click.command(short_help="Ask your workspace whether it is as the kit says; changes nothing.")
 @click.argument("agent", required=False)
-@click.option("--profile", help="The profile that you are logged in with; by default, what the environment names.")
-@click.option("--host", help="The workspace, where neither a profile nor the environment names it.")
+@click.option("--profile", help="The profile that you are logged in with; by default, the environment's.")
+@click.option("--host", help="The workspace, if neither a profile nor the environment names it.")
 @click.option(
-    "--target", type=click.Choice(TARGETS), help="Where AGENT will run; by default, what the file is made for."
+    "--target", type=click.Choice(TARGETS), help="The runtime of AGENT; by default, the one that the file is made for."
 )
 @click.option(
     "--token-with",
     "narrow",
     multiple=True,
     metavar="SCOPES=SOURCE",
-    help="A token with these scopes alone: of a profile, or env:VARIABLE. Two such tokens tell the scopes of every route.",
+    help="A token with only these scopes: a profile's, or env:VARIABLE. Two such tokens show the scopes of every route.",
 )
-@click.option("--exchange", is_flag=True, help="Exchange your token for narrower ones, where the workspace does that.")
+@click.option("--exchange", is_flag=True, help="Exchange your token for narrower ones, if the workspace does that.")
 @click.option("--expired", metavar="SOURCE", help="A token of yours that has expired: a profile, or env:VARIABLE.")
 @click.option("--denied", multiple=True, metavar="KIND=NAME", help="Something that exists and that you may not use.")
 @click.option("--use", multiple=True, metavar="KIND=NAME", help="A warehouse or an index that you may use.")
@@ -102,13 +102,13 @@ def verify(  # noqa: PLR0917
 ) -> None:
     """Ask your workspace whether it is as the kit says, as the developer who is logged in.
 
-    With an AGENT: whether it would work for you today. Which of its resources exist, what you lack, and whether users' tokens
-    reach it.
+    With an AGENT, it says whether the agent would work for you today: which of its resources exist, what you lack, and
+    whether users' tokens reach it.
 
-    Without: what the kit claims of the platform, scope by scope and refusal by refusal. Each request is on a list: it reads,
-    or it is refused before it acts (--dry-run shows all). What is written down (--output) holds no name, id or host.
+    Without one, it checks what the kit claims of the platform, scope by scope and refusal by refusal. Each request is on a
+    list: it reads, or it is refused before it acts (--dry-run shows all). A recording (--output) holds no name, id or host.
 
-    Ends with 0 where all that was tried agrees, with 1 where something differs, and with 2 where you are not logged in.
+    Ends with 0 if everything that it tried agrees, with 1 if something differs, and with 2 if you are not logged in.
     """
     _check_options(agent, file, output, resume=resume, review=review, dry_run=dry_run)
     _check_uses(file, update, explain=explain, review=review)

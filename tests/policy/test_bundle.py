@@ -356,7 +356,7 @@ def test_the_command_checks_updates_and_is_then_content(bundle, tmp_path, monkey
     assert bundle.read_text() == BUNDLE
     done = run()
     assert done.exit_code == 0, done.output
-    assert "consent anew" in done.output
+    assert "consent again" in done.output
     assert "'my-warehouse' stays" in done.stderr
     assert app_of(bundle.read_text())["user_api_scopes"] == ["genie"]
     assert (run("--check").exit_code, run().exit_code) == (0, 0)

@@ -239,7 +239,7 @@ def test_the_blocks_of_the_docs_run(with_all, tmp_path):
     if with_all.python("import sys; print(sys.version_info >= (3, 11))").stdout.strip() != "True":
         pytest.skip("the newest Python runs them")
     with_all.add("pytest-xdist", "pytest-timeout")
-    names = ("conftest.py", "preludes", "project", "stubs", "test_blocks.py")
+    names = ("preludes", "project", "stubs", "test_blocks.py")
     for name in (
         "tests/conftest.py",
         "tests/test_docs.py",
