@@ -306,13 +306,13 @@ class Volumes(Service):
     def _stored(self, call: Call) -> Answer:
         address = self._addresses.get(call.params["address"])
         if address is None or address.file is None or address.expires < time.time():
-            return Answer(content=Response(_EXPIRED, 403, media_type="application/xml"), decision="expired token")
+            return _no_longer_signed(address)
         return _ranged(call, self._file(*address.file))
 
     def _store_part(self, call: Call) -> Answer:
         address = self._addresses.get(call.params["address"])
         if address is None or address.upload is None or address.expires < time.time():
-            return Answer(content=Response(_EXPIRED, 403, media_type="application/xml"), decision="expired token")
+            return _no_longer_signed(address)
         return self._part(address.upload, str(address.number), call.raw)
 
     @staticmethod
@@ -468,3 +468,9 @@ class VolumesMixin(Mixin):
             ValueError: There is no such file.
         """
         return self._volumes.content(path)
+
+
+def _no_longer_signed(address: _Address | None) -> Answer:
+    """Refuse an address as a cloud's storage does, which says the same of a guessed one and of one that has expired."""
+    decision = "invalid token" if address is None else "expired token"
+    return Answer(content=Response(_EXPIRED, 403, media_type="application/xml"), decision=decision)
