@@ -67,12 +67,12 @@ def retriever(module, client):
 
 
 def langchain_tool(session):
-    (tool,) = available_tools(lambda client: retriever("databricks_langchain", client))
+    (tool,) = available_tools(lambda client: retriever("databricks_langchain", client), timeout=60)
     return lambda: tool.invoke("refund")
 
 
 def openai_tool(session):
-    (tool,) = available_tools(lambda client: retriever("databricks_openai", client))
+    (tool,) = available_tools(lambda client: retriever("databricks_openai", client), timeout=60)
     return lambda: tool.execute("refund")
 
 
