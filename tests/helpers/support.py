@@ -36,6 +36,18 @@ def extra(module: str, name: str) -> Any:
         return getattr(pytest.importorskip(module, reason=f"{module} is an extra"), name)
 
 
+def mcp_server(*tools):
+    """Return a FastMCP server with some tools."""
+    try:
+        from mcp.server import MCPServer as FastMCP
+    except ImportError:  # its name before mcp 2
+        FastMCP = extra("mcp.server.fastmcp", "FastMCP")
+    made = FastMCP("test")
+    for tool in tools:
+        made.tool()(tool)
+    return made
+
+
 def of_mcp_1(module: str, name: str) -> Any:
     """The same for what does not work with `mcp` 2 yet, though it may be installed beside it."""
     try:

@@ -1,7 +1,4 @@
-"""What stands above a tool: what frameworks pass to it, what they make of a denial, and orders that would do nothing.
-
-Rules 13 and 19 of the design.
-"""
+"""What stands above a tool: what frameworks pass to it, and what they make of a denial (rules 13 and 19)."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ import inspect
 import json
 import subprocess
 import sys
-import warnings
 from typing import Annotated
 
 import pytest
 from databricks.sdk import WorkspaceClient
-from support import SPACE, as_user, callers, calls, extra, me
+from support import SPACE, as_user, callers, calls, extra, mcp_server, me
 
 from obo_kit import (
     AccessDeniedError,
@@ -25,14 +21,9 @@ from obo_kit import (
     optional_tool,
     requires_scopes,
     user_session,
-    user_tool,
     with_user_client,
 )
 from obo_kit.integrations._other_agents import ToolDeniedError
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow's about its own type hints
-    from mlflow.genai.agent_server import server as agent_server
 
 DENIED = "What this tool uses does not exist, or you do not have access to it. Trying again will not help."
 
@@ -311,17 +302,6 @@ async def count_async(client: WorkspaceClient, question: str) -> list[int]:
     return [len(await asyncio.to_thread(title, client))]
 
 
-def mcp_server(*tools):
-    try:
-        from mcp.server import MCPServer as FastMCP
-    except ImportError:  # its name before mcp 2
-        FastMCP = extra("mcp.server.fastmcp", "FastMCP")
-    made = FastMCP("test")
-    for tool in tools:
-        made.tool()(tool)
-    return made
-
-
 @pytest.fixture
 def served():
     """An MCP server with a name in this module, as an author has it."""
@@ -535,132 +515,16 @@ def test_fastapi_s_dependencies_reach_the_tool(workspace):
             assert asking.get(path, headers=proxy.headers("bob")).json() == "bob GET dep q"
 
 
-# --- orders that would do nothing ------------------------------------------------------------------------------------------
-
-
-def decorators():
-    return {
-        "with_user_client": with_user_client,
-        "requires_scopes": requires_scopes("genie"),
-        "optional_tool": optional_tool,
-        "user_session": user_session,
-    }
-
-
-def agent_server_invoke(fn):
-    agent_server._invoke_function = None
-    return agent_server.invoke()(fn)
-
-
-def agent_server_stream(fn):
-    agent_server._stream_function = None
-    return agent_server.stream()(fn)
-
-
-def mcp_tool(fn):
-    globals()["named_server"] = mcp_server()
-    return globals()["named_server"].tool()(fn)
-
-
-def fastmcp_tool(fn):
-    globals()["named_server"] = extra("fastmcp", "FastMCP")("test")
-    return globals()["named_server"].tool(fn)
-
-
-def fastapi_route(fn):
-    globals()["named_server"] = extra("fastapi", "FastAPI")()
-    return globals()["named_server"].get("/")(fn)
-
-
-def fastapi_router(fn):
-    globals()["named_server"] = extra("fastapi", "APIRouter")()
-    return globals()["named_server"].get("/")(fn)
-
-
-def flask_route(fn):
-    globals()["named_server"] = extra("flask", "Flask")("test")
-    return globals()["named_server"].get("/")(fn)
-
-
-REGISTRATIONS = (
-    agent_server_invoke,
-    agent_server_stream,
-    mcp_tool,
-    fastmcp_tool,
-    fastapi_route,
-    fastapi_router,
-    flask_route,
-)
-
-
-@pytest.fixture
-def nothing_registered():
-    yield
-    agent_server._invoke_function = agent_server._stream_function = None
-    globals().pop("named_server", None)
-
-
-@pytest.mark.parametrize("register", REGISTRATIONS, ids=lambda register: register.__name__)
-@pytest.mark.parametrize("decorator", decorators())
-@pytest.mark.usefixtures("nothing_registered")
-def test_a_decorator_above_a_registration_is_refused(register, decorator):
-    """It would never be reached, in silence; also through a stranger, and above another one that is well placed."""
-
-    def made():
-        def tool(client=None, question: str = "x"):
-            """Ask."""
-
-        return tool
-
-    def stranger(fn):
-        return functools.wraps(fn)(lambda *args: fn(*args))  # noqa: PLW0108 - a function of its own
-
-    message = rf"@{decorator} is above .*never be reached\. Fix: put @{decorator} below it\."
-    with pytest.raises(TypeError, match=message):
-        decorators()[decorator](register(made()))
-    with pytest.raises(TypeError, match=message):
-        decorators()[decorator](stranger(register(made())))
-    well_placed = requires_scopes("sql")(made()) if decorator != "requires_scopes" else optional_tool(made())
-    with pytest.raises(TypeError, match=message):
-        decorators()[decorator](register(well_placed))
-    register(decorators()[decorator](made()))  # the documented order
-
-
-def test_a_server_inside_a_function_is_seen():
-    """An app that is made by a function."""
-    app = extra("fastapi", "FastAPI")()
-    with pytest.raises(TypeError, match="is above the route's decorator"):
-
-        @optional_tool
-        @app.get("/")
-        def tool(): ...
-
-
-def test_a_server_that_keeps_its_functions_elsewhere_does_no_harm(monkeypatch):
-    """Another version of a framework."""
-    app = extra("fastapi", "FastAPI")()
-    app.get("/")(unseen := lambda: None)
-    monkeypatch.setattr(type(app), "routes", property(lambda self: 1 / 0))
-    assert optional_tool(unseen)() is None
-
-
-def test_another_function_of_a_server_s_module_is_not_refused():
-    app = extra("fastapi", "FastAPI")()
-    app.get("/")(lambda: None)
-    assert optional_tool(lambda: "ours")() == "ours"
-
-
 # --- servers and packages ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("nothing_registered")
 def test_an_mcp_server_on_apps_serves_each_user_as_themselves(workspace):
     """Rules 2 and 13: over HTTP; a session of MCP's that outlives a request has no user of the kit's."""
     from starlette.testclient import TestClient
 
     from obo_kit.integrations.asgi import UserHeadersMiddleware
 
-    server = globals()["named_server"] = mcp_server(optional_tool(space))
+    server = mcp_server(optional_tool(space))
     settings = {"stateless_http": True, "json_response": True}
     if hasattr(server, "settings") and hasattr(server.settings, "stateless_http"):  # mcp 1
         server.settings.stateless_http = server.settings.json_response = True
@@ -688,14 +552,13 @@ def test_an_mcp_server_on_apps_serves_each_user_as_themselves(workspace):
     assert [record.user for record in calls(workspace)] == ["alice", "bob", "carol"]
 
 
-@pytest.mark.usefixtures("nothing_registered")
 def test_a_session_of_mcp_s_does_not_lend_a_user_to_whoever_asks_in_it_later(workspace):
     """Rule 4: such a session outlives the request that began it."""
     from starlette.testclient import TestClient
 
     from obo_kit.integrations.asgi import UserHeadersMiddleware
 
-    server = globals()["named_server"] = mcp_server(optional_tool(space))
+    server = mcp_server(optional_tool(space))
     settings = {"json_response": True}
     if hasattr(server, "settings") and hasattr(server.settings, "json_response"):  # mcp 1
         server.settings.json_response = True
@@ -782,44 +645,3 @@ def test_mlflow_s_trace_may_stand_on_either_side(workspace, order, tmp_path, mon
         mlflow.set_tracking_uri(before)
     assert [set(inputs) for inputs in spans] == [{"question"} | ({"client"} if order == "below" else set())]
     assert token not in str(spans)
-
-
-# --- what is no function ------------------------------------------------------------------------------------------------------
-
-
-class ToolObject:
-    """As some frameworks make of a function: called like one, and bound to an instance like one."""
-
-    def __init__(self, fn):
-        functools.update_wrapper(self, fn)
-        self.fn = fn
-
-    def __get__(self, instance, owner=None):
-        return self if instance is None else ToolObject(functools.partial(self.fn, instance))
-
-    def __call__(self, *args, **kwargs):
-        return self.fn(*args, **kwargs)
-
-
-def marked(fn):
-    """As Semantic Kernel marks a function."""
-    fn.__kernel_function__ = True
-    return fn
-
-
-@pytest.mark.parametrize("make", [ToolObject, functools.lru_cache, functools.cache, functools.singledispatch, marked])
-@pytest.mark.parametrize(
-    "decorator", [with_user_client, requires_scopes("genie"), optional_tool, user_tool("genie"), user_session]
-)
-def test_what_a_framework_makes_of_a_function_is_refused_at_decoration(make, decorator):
-    """Rule 13: above it the kit would do nothing, or be copied away."""
-
-    def find(client: WorkspaceClient, question: str) -> str:
-        return "x"
-
-    if make is functools.singledispatch:  # a function of its own, which calls the others
-        decorator(make(find))
-        return
-    cached = make in (functools.lru_cache, functools.cache) and decorator is not user_session
-    with pytest.raises(TypeError, match="cache_key" if cached else r"[Pp]ut (it|@\w+) below"):
-        decorator(make(find))
