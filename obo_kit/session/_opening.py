@@ -26,6 +26,7 @@ from obo_kit.identity._sources import capture
 from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import UserIdentity, from_process_token, same_user
 from obo_kit.session._advice import advice, where_the_headers_are
+from obo_kit.session._queues import does_others_work, watch_queues
 from obo_kit.session._session import UserSession
 from obo_kit.session._streams import BLOCKS, StreamFrame, block_on_the_stack, left_behind
 
@@ -98,7 +99,18 @@ def check_request(session: UserSession) -> None:
     )
 
 
+_OTHERS_WORK = (
+    "This task was started in one request, and took from a queue what another request put there: it has no user."
+)
+_OTHERS_WORK_FIX = (
+    "Put obo_kit.propagate(fn) into the queue: it carries the session of the request that puts it there. Or name the user "
+    "where the work is taken: user_session(headers=…). Start workers when the server starts, outside of any request."
+)
+
+
 def _no_session(message: str) -> NoUserSessionError:
+    if does_others_work():
+        return NoUserSessionError(_OTHERS_WORK, remedy=_OTHERS_WORK_FIX)
     if ended_session(UserSession) is not None:
         return NoUserSessionError(
             "This work was started by a request that has ended or that another process serves, and so has lost its session.",
@@ -180,6 +192,8 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
     Raises:
         NoUserIdentityError: There is no user, or it is in doubt who it is.
     """
+    if does_others_work():
+        raise NoUserIdentityError(_OTHERS_WORK, remedy=_OTHERS_WORK_FIX)
     try:
         identity = capture(developer)
     except NoUserIdentityError as error:
@@ -218,6 +232,8 @@ def opened(
     """
     session = UserSession(identity, limits, again)
     session._lease.alone = alone
+    if session._task is not None:
+        watch_queues()
     try:
         session._lease.check_entry()
         if identity is not None and from_process_token(identity):

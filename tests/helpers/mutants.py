@@ -360,6 +360,29 @@ MUTANTS = {
         new="return None in (first.principal, second.principal) or first.principal == second.principal",
         test="identity/test_long_requests.py::test_in_doubt_about_whose_a_new_token_is_it_is_nobody_s",
     ),
+    "a worker acts as whoever started it for whatever is in its queue": Mutant(
+        rule=6,
+        module="obo_kit.session._queues",
+        old="worker.others = session is not worker.session and not (",
+        new="worker.others = False and not (",
+        test="session/test_edges.py::test_a_worker_is_nobody_for_what_another_request_put_into_its_queue",
+    ),
+    "a queue is not watched where its item is waited for in a task": Mutant(
+        rule=6,
+        module="obo_kit._upstream.patches.queues",
+        old="return get(self) if note is None else noted(self, note)",
+        new="return get(self)",
+        test="session/test_edges.py::test_a_worker_is_nobody_for_what_another_request_put_into_its_queue",
+    ),
+    "a worker opens its starter's session anew for another's work": Mutant(
+        rule=6,
+        module="obo_kit.session._opening",
+        old="""    if does_others_work():
+        raise NoUserIdentityError""",
+        new="""    if False:
+        raise NoUserIdentityError""",
+        test="session/test_edges.py::test_a_worker_is_nobody_for_what_another_request_put_into_its_queue",
+    ),
     "a worker that outlives its request is not told of": Mutant(
         rule=6,
         module="obo_kit.session._session",
@@ -851,6 +874,7 @@ EDGES = {
     "a request opens its own session": (
         "a request goes on in the session around it",
         "the agent server's request joins the session around it",
+        "a worker acts as whoever started it for whatever is in its queue",
         "a worker that outlives its request is not told of",
     ),
     "claims that nobody verified authorize nothing": (

@@ -26,6 +26,7 @@ from obo_kit import (
     TokenExpiredError,
     UserIdentity,
     current_session,
+    propagate,
     register_identity_source,
     user_session,
     with_user_client,
@@ -511,6 +512,118 @@ def test_a_worker_that_a_request_started_is_told_of_and_has_no_user_afterwards(w
     said = [record.getMessage() for record in caplog.records if record.name == "obo_kit.session._session"]
     assert len(said) == (not waited_for)
     assert all("lazy_worker' was started in a request" in line for line in said)
+
+
+async def _next(jobs):
+    return await jobs.get()
+
+
+async def _next_in_time(jobs):
+    return await asyncio.wait_for(jobs.get(), 30)
+
+
+async def _next_in_a_task(jobs):
+    return await asyncio.create_task(jobs.get())
+
+
+async def _next_polled(jobs):
+    while jobs.empty():
+        await asyncio.sleep(0.001)
+    return jobs.get_nowait()
+
+
+async def _in_a_thread(work):
+    return await asyncio.to_thread(work)
+
+
+async def _in_a_task(work):
+    async def task():
+        return work()
+
+    return await asyncio.create_task(task())
+
+
+async def _here(work):
+    return work()
+
+
+@pytest.mark.parametrize(
+    ("take", "run"),
+    [(_next, _in_a_thread), (_next_in_time, _here), (_next_in_a_task, _in_a_task), (_next_polled, _here)],
+)
+def test_a_worker_is_nobody_for_what_another_request_put_into_its_queue(workspace, machine, take, run):
+    """Rules 6 and 7: what a task takes from a queue belongs to the request that put it there, whoever started the task."""
+
+    async def worker(jobs):
+        while True:
+            work, answer = await take(jobs)
+            try:
+                answer.set_result(await run(work))
+            except OboError as error:
+                answer.set_result(type(error).__name__)
+
+    async def ask(jobs, work):
+        answer = asyncio.get_running_loop().create_future()
+        await jobs.put((work, answer))
+        return await answer
+
+    async def alice(jobs, begun, bob_is_done):
+        async with as_user(workspace, "alice"):
+            client = current_session().client
+            kept.append(lambda: me(client))
+            started = asyncio.create_task(worker(jobs))
+            answers = [await ask(jobs, whoami)]
+            begun.set()
+            await bob_is_done.wait()
+            answers.append(await ask(jobs, whoami))
+            started.cancel()
+            return answers
+
+    async def bob(jobs, begun, bob_is_done):
+        await begun.wait()
+        async with as_user(workspace, "bob"):
+            works = (whoami, kept[0], predict, propagate(whoami))
+            answers = [await ask(jobs, work) for work in works]
+        bob_is_done.set()
+        return answers
+
+    async def both():
+        shared = asyncio.Queue(), asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(alice(*shared), bob(*shared))
+
+    kept = []
+    refused = ["NoUserSessionError", "IdentityMismatchError", "NoUserIdentityError"]
+    assert asyncio.run(both()) == [["alice", "alice"], [*refused, "bob"]]
+    assert callers(workspace) == ["alice", "bob", "alice"]
+
+
+def test_what_is_no_work_in_a_queue_takes_no_session_away(workspace, machine):
+    """Rule 6: a resource that comes back to its pool belongs to nobody, and a request may take what another one sends it."""
+
+    class Browser:
+        pass
+
+    async def tool(pool):
+        browser = await pool.get()
+        await asyncio.sleep(0.001)
+        pool.put_nowait(browser)
+        return await asyncio.create_task(_here(whoami))
+
+    async def request(name, pool, tokens, mine, others):
+        async with as_user(workspace, name):
+            await others.put(f"from {name}")
+            answers = await asyncio.gather(*(tool(pool) for _ in range(4)), *(tool(tokens) for _ in range(4)))
+            return {*answers, *(whoami() for _ in [await mine.get()])}
+
+    async def both():
+        pool, tokens, alice, bob = (asyncio.Queue() for _ in range(4))
+        pool.put_nowait(Browser())
+        tokens.put_nowait(None)
+        return await asyncio.gather(
+            request("alice", pool, tokens, alice, bob), request("bob", pool, tokens, bob, alice)
+        )
+
+    assert asyncio.run(both()) == [{"alice"}, {"bob"}]
 
 
 def test_a_context_manager_of_a_generator_is_for_whoever_enters_it(workspace, machine):
