@@ -25,6 +25,7 @@ from obo_kit import (
     TokenExpiredError,
     UserIdentity,
     current_session,
+    propagate,
     requires_scopes,
     user_session,
     with_user_client,
@@ -237,6 +238,32 @@ class Interleavings(RuleBasedStateMachine):
         request.context.run(contextvars.copy_context).run(served)
         self.runtime.identity = before
         assert request.context.run(whoami) == request.name
+        self.expected += [name, request.name]
+
+    @rule(request=requests, name=users)
+    def hand_work_to_a_worker(self, request, name):
+        """Rules 6 and 7: the worker's own request put it into the queue, or another one did, with its session or without."""
+
+        async def worker(jobs, answers):
+            while True:
+                (work,) = await jobs.get()
+                try:
+                    answers.put_nowait(work())
+                except NoUserSessionError:
+                    answers.put_nowait(None)
+
+        async def run():
+            jobs, answers = asyncio.Queue(), asyncio.Queue()
+            started = request.context.run(asyncio.ensure_future, worker(jobs, answers))
+            async with as_user(self.workspace, name):
+                jobs.put_nowait((whoami,))
+                jobs.put_nowait((propagate(whoami),))
+                assert [await answers.get(), await answers.get()] == [None, name]
+            request.context.run(jobs.put_nowait, (whoami,))
+            assert await answers.get() == request.name
+            started.cancel()
+
+        asyncio.run(run())
         self.expected += [name, request.name]
 
     @rule(request=requests)
