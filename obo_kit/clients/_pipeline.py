@@ -72,7 +72,7 @@ class Exchange:
             ScopeViolationError: The tool called an API outside the scopes that it declares.
         """
         host, _ = lease.credentials()
-        _refuse_another_s(lease)
+        refuse_another_s(lease)
         refuse_shared_cache(lease)
         self._lease, self._method, self.url = lease, method, url
         self._path = urlsplit(url).path
@@ -180,8 +180,12 @@ def _failure(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"error_code": code_of(code), "text": str(text or "")[:_MAX_TEXT], "sql_state": state}
 
 
-def _refuse_another_s(lease: Lease) -> None:
-    """Refuse a client that one request kept and another uses while both are served (rule 5)."""
+def refuse_another_s(lease: Lease) -> None:
+    """Refuse a client that one request kept and another uses while both are served (rule 5).
+
+    Raises:
+        IdentityMismatchError: The code runs in another session than the client's.
+    """
     frame = FRAME.get()
     session = frame.session if frame is not None else None
     if frame is None or session is None or session.closed or session._owns(lease) or frame.suspended:

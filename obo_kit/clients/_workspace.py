@@ -20,6 +20,7 @@ from databricks.sdk.oauth import Token
 from obo_kit._utils.version import __version__
 from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import patch_clients
+from obo_kit.clients._pipeline import refuse_another_s
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import Leased, LeasedToken
 from obo_kit.identity._user import origin_of
@@ -74,7 +75,9 @@ class _UserConfig(_HermeticConfig):
     @property
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the current token: some clients copy it when they are built. Nothing here keeps one."""
-        return LeasedToken(self._lease)
+        token = LeasedToken(self._lease)
+        refuse_another_s(self._lease)
+        return token
 
     def authenticate(self) -> dict[str, str]:
         """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""
@@ -147,12 +150,17 @@ class _Credentials(CredentialsStrategy):
         return "pat"
 
     def __call__(self, cfg: Config) -> OAuthCredentialsProvider:
-        lease = self._lease
+        return OAuthCredentialsProvider(self._header, self._oauth_token)
 
-        return OAuthCredentialsProvider(
-            lease.header,
-            lambda: Token(access_token=lease.credentials()[1], token_type="Bearer"),  # noqa: S106
-        )
+    def _header(self) -> dict[str, str]:
+        header = self._lease.header()
+        refuse_another_s(self._lease)
+        return header
+
+    def _oauth_token(self) -> Token:
+        token = Token(access_token=self._lease.credentials()[1], token_type="Bearer")  # noqa: S106
+        refuse_another_s(self._lease)
+        return token
 
 
 class _Patience(threading.local):

@@ -98,7 +98,8 @@ def _values_of(headers: Hidden) -> tuple[list[Hidden], list[Hidden]] | None:
     try:
         pairs: Iterable[Any] = headers.value.items() if hasattr(headers.value, "items") else headers.value
         for name, value in pairs:
-            key = _header_text(name).lower()
+            key = _header_text(name)
+            key = key.lower() if key.isascii() else ""  # a Kelvin sign is a K in lower case
             if key in values and value is not None:
                 text = _header_text(value)
                 values[key][text] = Hidden(text)

@@ -37,6 +37,9 @@ class Confidential:
     def __deepcopy__(self, memo: Any, /) -> NoReturn:
         self.__reduce_ex__(4)
 
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(4)
+
 
 class Hidden(Confidential):
     """Keeps a token out of the local variables of the frames that raise: crash reporters print those (rule 8)."""

@@ -16,6 +16,7 @@ from support import INDEX, as_user, calls
 
 from obo_kit import (
     DenialReason,
+    IdentityMismatchError,
     ScopeViolationError,
     SessionClosedError,
     audit,
@@ -171,6 +172,30 @@ def test_a_client_that_another_request_keeps_is_refused_while_both_are_served(wo
         assert {record.user for record in calls(workspace)} == {"alice"}
     finally:
         alice.run(scope.__exit__, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda config: config.authenticate(),
+        lambda config: f"Bearer {config.token}",
+        lambda config: config.oauth_token(),
+    ],
+    ids=["header", "token", "oauth token"],
+)
+def test_the_credentials_of_a_client_that_another_request_keeps_are_refused(workspace, take):
+    """Rule 5: for code that sends requests by itself, as for the client's own."""
+    alice = contextvars.Context()
+    scope = as_user(workspace, "alice")
+    config = alice.run(scope.__enter__).client.config
+    try:
+        assert alice.run(take, config)
+        with as_user(workspace, "bob"), pytest.raises(IdentityMismatchError):
+            take(config)
+    finally:
+        alice.run(scope.__exit__, None, None, None)
+    with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        take(config)
 
 
 def everything_in(error):

@@ -412,10 +412,20 @@ MUTANTS = {
         new="",
         test="clients/test_shared_caches.py::test_a_cache_that_does_not_know_the_user_is_refused[cachetools]",
     ),
+    "a client that another request keeps gives its header away": Mutant(
+        rule=5,
+        module="obo_kit.clients._workspace",
+        old="""        header = self._lease.header()
+        refuse_another_s(self._lease)
+""",
+        new="""        header = self._lease.header()
+""",
+        test="clients/test_scope_guard.py::test_the_credentials_of_a_client_that_another_request_keeps_are_refused",
+    ),
     "a kept client acts for another request": Mutant(
         rule=5,
         module="obo_kit.clients._pipeline",
-        old="        _refuse_another_s(lease)\n",
+        old="        refuse_another_s(lease)\n",
         new="",
         test="clients/test_scope_guard.py::test_a_client_that_another_request_keeps_is_refused_while_both_are_served"
         "[workspace_client]",

@@ -10,6 +10,7 @@ import copy
 import gc
 import json
 import logging
+import operator
 import pickle
 import socket
 import threading
@@ -583,6 +584,13 @@ def test_no_hook_or_trace_of_the_agents_sdk_sees_the_token(workspace):
 def test_a_lease_cannot_be_pickled(workspace):
     """Rule 8: it is what every client of a session holds, so that no way through their insides is left."""
     with as_user(workspace, "alice") as session:
-        for copied in (pickle.dumps, cloudpickle.dumps, copy.copy, copy.deepcopy):
-            with pytest.raises(TypeError, match="credential"):
-                copied(session._lease)
+        for copied in (
+            pickle.dumps,
+            cloudpickle.dumps,
+            copy.copy,
+            copy.deepcopy,
+            operator.methodcaller("__getstate__"),
+        ):
+            for holder in (session._lease, session.identity._credential):
+                with pytest.raises(TypeError, match="credential"):
+                    copied(holder)
