@@ -109,10 +109,18 @@ def _joblib(variables: Any) -> Cached:
     return Cached("joblib.Memory", memorized.func.__name__, key)
 
 
-def _cachetools(variables: Any) -> Cached | None:
-    if "self" in variables:
-        return None  # a method's cache is kept where its object says, which may belong to one user
+def _cachetools(variables: Any) -> Cached:
     return Cached("cachetools", variables["func"].__name__, (variables["k"],))
+
+
+def _cachetools_method(variables: Any) -> Cached:
+    """Read a method's cache. Its object tells users apart if it holds the user, as a helper of one request does."""
+    owner = variables["self"]
+    owner = getattr(owner, "_obj", owner)
+    cache = variables["c"] if "c" in variables else variables["cache"]
+    kept = [value for value in getattr(owner, "__dict__", {}).values() if value is not cache]
+    key = variables["k"] if "k" in variables else variables["key"]
+    return Cached("cachetools", variables["method"].__name__, (key, kept))
 
 
 def _diskcache(variables: Any) -> Cached:
@@ -129,7 +137,11 @@ _READERS: dict[tuple[Any, str], Callable[[Any], Cached | None]] = {
     ("langgraph.pregel._retry", "run_with_retry"): _langgraph,
     ("langgraph.pregel._retry", "arun_with_retry"): _langgraph,
     ("joblib.memory", "_cached_call"): _joblib,
-    ("cachetools", "wrapper"): _cachetools,
+    ("cachetools", "wrapper"): lambda variables: (_cachetools_method if "self" in variables else _cachetools)(
+        variables
+    ),
+    ("cachetools._cachedmethod", "wrapper"): _cachetools_method,
+    ("cachetools._cachedmethod", "__call__"): _cachetools_method,
     ("cachetools._cached", "wrapper"): _cachetools,
     ("diskcache.core", "wrapper"): _diskcache,
     ("aiocache.decorators", "decorator"): _aiocache,

@@ -34,11 +34,29 @@ def cachetools(function, tmp_path):
     return module.cached(module.LRUCache(8), key=lambda question, user, _client=None: (question, user))(function)
 
 
+def cachetools_method(function, tmp_path, **options):
+    """The method of an object that all requests share, as an agent is."""
+    module = pytest.importorskip("cachetools", reason="comes with mlflow")
+    stored, method = module.LRUCache(8), lambda self, *args, **kwargs: function(*args, **kwargs)
+    method.__name__ = function.__name__
+
+    class Agent:
+        ask = module.cachedmethod(
+            lambda self: stored, key=lambda self, question, user, _client=None: (question, user), **options
+        )(method)
+
+    return Agent().ask
+
+
+def counted_cachetools_method(function, tmp_path):
+    return cachetools_method(function, tmp_path, info=True)
+
+
 def diskcache(function, tmp_path):
     return pytest.importorskip("diskcache").Cache(str(tmp_path)).memoize(ignore={"_client"})(function)
 
 
-CACHES = [streamlit, resource, joblib, cachetools, diskcache]
+CACHES = [streamlit, resource, joblib, cachetools, cachetools_method, counted_cachetools_method, diskcache]
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -55,6 +73,25 @@ def test_a_cache_that_does_not_know_the_user_is_refused(workspace, tmp_path, cac
             with pytest.raises(IdentityMismatchError, match="'ask'"):
                 cached("q", "somebody", _client=session.client)
     assert callers(workspace) == []
+
+
+def test_a_cached_method_of_an_object_of_one_user_answers(workspace):
+    """As a helper that is made in each request: what it holds tells users apart, though its key does not."""
+    module = pytest.importorskip("cachetools", reason="comes with mlflow")
+
+    class Helper:
+        def __init__(self, client):
+            self.client, self.stored = client, {}
+
+        @module.cachedmethod(lambda self: self.stored)
+        def ask(self, question):
+            return me(self.client)
+
+    for name in ("alice", "bob"):
+        with as_user(workspace, name) as session:
+            helper = Helper(session.client)
+            assert [helper.ask("q"), helper.ask("q")] == [name, name]
+    assert callers(workspace) == ["alice", "bob"]
 
 
 @pytest.mark.parametrize("cache", CACHES)

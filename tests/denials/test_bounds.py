@@ -117,6 +117,26 @@ def test_a_large_group_of_exceptions_is_given_up():
     assert time.perf_counter() - started < 1
 
 
+class Unreadable(Exception):
+    """As httpx's errors are, which raise where they have no request yet."""
+
+    @property
+    def response(self):
+        raise RuntimeError("no answer yet")
+
+
+def test_what_cannot_be_read_is_no_denial():
+    error = Unreadable("x")
+    assert explain(error) is None
+
+    @optional_tool
+    def tool():
+        raise error
+
+    with pytest.raises(Unreadable):
+        tool()
+
+
 # --- others' words -----------------------------------------------------------------------------------------------------------
 
 

@@ -412,6 +412,13 @@ MUTANTS = {
         new="",
         test="clients/test_shared_caches.py::test_a_cache_that_does_not_know_the_user_is_refused[cachetools]",
     ),
+    "a method's cache gives one user's answer to the next": Mutant(
+        rule=4,
+        module="obo_kit._upstream.caches",
+        old='    ("cachetools._cachedmethod", "wrapper"): _cachetools_method,\n',
+        new="",
+        test="clients/test_shared_caches.py::test_a_cache_that_does_not_know_the_user_is_refused[cachetools_method]",
+    ),
     "a client that another request keeps gives its header away": Mutant(
         rule=5,
         module="obo_kit.clients._workspace",
