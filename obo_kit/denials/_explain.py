@@ -64,17 +64,20 @@ def explain_in(refused: object, call: ToolCall | None, session: Session | None) 
     evidence = evidence or Evidence()
     user = session.user if session is not None else None
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
+    finding = _found(refused, evidence, scene)
+    return _rewritten(_described(finding, call, user)) if finding is not None else None
+
+
+def _found(refused: object, evidence: Evidence, scene: Scene) -> Finding | None:
     try:
         if not isinstance(refused, BaseException):
-            finding = of_value(refused, scene)
-        elif tells_nothing(refused):
-            finding = classify(evidence.last) if evidence.last is not None else None
-        else:
-            finding = of_exception(refused, scene)
+            return of_value(refused, scene)
+        if tells_nothing(refused):
+            return classify(evidence.last) if evidence.last is not None else None
+        return of_exception(refused, scene)
     except Exception as error:  # an attribute or a text of theirs that raises: their error must not become this one
         logger.debug("A %s cannot be read: %s", type(refused).__name__, type(error).__name__)
         return None
-    return _rewritten(_described(finding, call, user)) if finding is not None else None
 
 
 def raise_for_denial(value: T, /) -> T:

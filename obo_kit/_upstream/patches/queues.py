@@ -34,28 +34,29 @@ def patch(module: Any, putter: Callable[[], Any], taking: Callable[[FrameType], 
     queue = module.Queue
     put, get, get_now = queue.put_nowait, queue.get, queue.get_nowait
 
+    of_get = get.__code__
+
     @functools.wraps(put)
     def put_nowait(self: Any, item: Any) -> None:
         put(self, item)
-        by, waiting = putter(), vars(self).setdefault(_BY, {})
-        if by is not None and (item is None or isinstance(item, int) or _was_out(self, item)):
-            by = None  # a resource that comes back to its pool, not a piece of work
-        if by is not None or id(item) in waiting:
-            waiting.setdefault(id(item), []).append(by)
+        by = putter()
+        if by is not None or self.__dict__.get(_BY):
+            _note_putter(self.__dict__, item, by)
 
     @functools.wraps(get_now)
     def get_nowait(self: Any) -> Any:
-        item, caller = get_now(self), sys._getframe(1)
-        by = vars(self)[_LATEST] = _put_by(self, item)
-        if putter() is not None:
-            _note_out(self, item)
-        if caller.f_code is not get.__code__ and (note := taking(caller)) is not None:
+        item = get_now(self)
+        by = self.__dict__[_LATEST] = _putter_of(self.__dict__, item)
+        if type(item) not in _WORK and putter() is not None:
+            _note_out(self.__dict__, item)
+        caller = sys._getframe(1)
+        if caller.f_code is not of_get and (note := taking(caller)) is not None:
             note(by)
         return item
 
     async def noted(self: Any, note: Callable[[Any], None]) -> Any:
         item = await get(self)
-        note(vars(self)[_LATEST])
+        note(self.__dict__[_LATEST])
         return item
 
     @functools.wraps(get)
@@ -67,22 +68,33 @@ def patch(module: Any, putter: Callable[[], Any], taking: Callable[[FrameType], 
     queue.put_nowait, queue.get_nowait, queue.get = put_nowait, get_nowait, get_later
 
 
-def _put_by(queue: Any, item: Any) -> Any:
-    waiting = vars(queue).get(_BY)
-    if not waiting or id(item) not in waiting:
+_WORK = frozenset({str, bytes, int, float, bool, tuple, list, dict, type(None)})
+"""Types that no weak reference can be had to: they are work, not resources."""
+_SIGNALS = frozenset({int, bool, type(None)})
+"""Types of items that say nothing: tokens of a limit, and the end of a queue."""
+
+
+def _note_putter(queue: dict[str, Any], item: Any, by: Any) -> None:
+    waiting = queue.setdefault(_BY, {})
+    if type(item) in _SIGNALS or (_OUT in queue and queue[_OUT].get(id(item)) is item):
+        by = None  # a resource that comes back to its pool, not a piece of work
+    others = waiting.get(id(item), ())  # the same object may be in a queue more than once
+    if by is not None or others:
+        waiting[id(item)] = (*others, by)
+
+
+def _putter_of(queue: dict[str, Any], item: Any) -> Any:
+    waiting = queue.get(_BY)
+    if not waiting:
         return None
-    putters = waiting[id(item)]
-    by = putters.pop(0)
-    if not putters:
-        del waiting[id(item)]
+    by, *others = waiting.pop(id(item), (None,))
+    if others:
+        waiting[id(item)] = tuple(others)
     return by
 
 
-def _note_out(queue: Any, item: Any) -> None:
-    with contextlib.suppress(TypeError):  # text, numbers and tuples are work, not resources
-        vars(queue).setdefault(_OUT, weakref.WeakValueDictionary())[id(item)] = item
-
-
-def _was_out(queue: Any, item: Any) -> bool:
-    out = vars(queue).get(_OUT)
-    return out is not None and out.get(id(item)) is item
+def _note_out(queue: dict[str, Any], item: Any) -> None:
+    if _OUT not in queue:
+        queue[_OUT] = weakref.WeakValueDictionary()
+    with contextlib.suppress(TypeError):
+        queue[_OUT][id(item)] = item
