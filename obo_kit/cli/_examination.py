@@ -109,7 +109,7 @@ def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
 
 
 def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[str]:
-    """Yield the packages whose versions are outside of the required range."""
+    """Yield the packages whose versions are outside the required range."""
     for requirement in requirements:
         version = versions[requirement.name]
         if version is not None and not requirement.specifier.contains(version, prereleases=True):
@@ -170,7 +170,7 @@ def deployment(agent: str | None, target: Target | None) -> list[Finding]:
     user = {
         True: "you stand for the user" if elsewhere else "there is a user",
         False: "this request has no user",
-        None: "outside of a request",
+        None: "outside a request",
     }[report.user]
     findings = [Finding("ok", f"This runs in {where}; {user}.")]
     findings += [Finding("problem", problem) for problem in report.problems]

@@ -40,7 +40,7 @@ __all__: list[str] = []
 logger = logging.getLogger(__name__)
 
 _MAX_EVIDENCE = 50
-_MAX_OF_SESSION = 20  # the number of refusals that are kept outside of any tool call
+_MAX_OF_SESSION = 20  # the number of refusals that are kept outside any tool call
 _MAX_TEXT = 8000
 _AN_APP = "/api/2.0/apps/name"
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")

@@ -46,7 +46,7 @@ class Session(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """Return what the session's clients saw on the wire outside of any tool call."""
+        """Return what the session's clients saw on the wire outside any tool call."""
         ...
 
     def _owns(self, lease: object) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditFinding", "AuditReport", "ToolAudit", "audit"]
 
-_OUTSIDE = "(outside of any tool)"
+_OUTSIDE = "(outside any tool)"
 _SHOWN_SEGMENTS = 4
 
 
@@ -36,7 +36,7 @@ class AuditFinding:
 
     Attributes:
         kind: ``"unused"``: declared, never used. ``"undeclared"``: used but not declared, so it would fail.
-        tool: The tool's name; `None` for code outside of any tool.
+        tool: The tool's name; `None` for code outside any tool.
         what: The declaration, as the author wrote it; or the request, as the catalogue's template of it.
         scopes: The scopes in question, sorted.
         remedy: How to fix it, in one line.
@@ -58,7 +58,7 @@ class ToolAudit:
     """The declarations and the actions of one tool.
 
     Attributes:
-        tool: The tool's name; `None` for code outside of any tool.
+        tool: The tool's name; `None` for code outside any tool.
         calls: The number of calls for each outcome (`ToolEvent.outcome`).
         declared: What it declares, as the author wrote it.
         used: The part of it that its requests needed.
@@ -143,7 +143,7 @@ class AuditReport:
 
     @property
     def tools(self) -> tuple[ToolAudit, ...]:
-        """Return every tool that was called or sent a request, by name; last, the code outside of any tool."""
+        """Return every tool that was called or sent a request, by name; last, the code outside any tool."""
         with self._lock:
             return tuple(
                 ToolAudit(
@@ -179,7 +179,7 @@ class AuditReport:
     def would_fail(self) -> tuple[AuditFinding, ...]:
         """Return what is used but not declared. It fails once the token, or the tool's client, has only declared scopes.
 
-        A tool that declares nothing is not narrowed (rule 23). Its requests, and those outside of any tool, are compared with
+        A tool that declares nothing is not narrowed (rule 23). Its requests, and those outside any tool, are compared with
         everything that the tools of this process declare together, as in the policy.
         """
         with self._lock:

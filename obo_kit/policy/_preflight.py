@@ -34,7 +34,7 @@ class Preflight:
         runtime: Where this runs: ``"model-serving"``, ``"apps"`` or ``"elsewhere"``.
         made_for: The target that the policy was made for; `None` if it fits any runtime.
         user: Whether there is a user to act for: true; false (a request without a user: on-behalf-of-user authorization is
-            off); or `None` (outside of a request, where nobody can tell).
+            off); or `None` (outside a request, where nobody can tell).
         scopes: Each declared scope, and whether the user's token carries it: granted, missing or unknown.
         problems: Each problem with its fix; empty if there is none.
     """
@@ -60,7 +60,7 @@ class Preflight:
         }
 
     def __str__(self) -> str:
-        user = {True: "there is one", False: "none in this request", None: "unknown outside of a request"}[self.user]
+        user = {True: "there is one", False: "none in this request", None: "unknown outside a request"}[self.user]
         lines = [
             f"obo_kit preflight: {'ok' if self else 'not ok'}",
             f"  runtime   {self.runtime}{f', policy made for {self.made_for}' if self.made_for else ''}",

@@ -69,7 +69,7 @@ _RUN: Final = re.compile(rf"(?=(?:{_VALUE}[ .\-/]*)*<name>){_VALUE}(?:[ .\-/]*{_
 def placeholders(text: str, seen: Iterable[str] = ()) -> str:
     """Return a text of the workspace with placeholders for everything of its own: names, ids, hosts, mails and numbers.
 
-    A word stays if it is in the list, and outside of quotation marks and brackets. A list of scopes stays if their parts are
+    A word stays if it is in the list, and outside quotation marks and brackets. A list of scopes stays if their parts are
     ordinary words: a scope may be newer than the catalogue. Applying it twice changes nothing more.
 
     Args:

@@ -15,7 +15,7 @@ _BY_FRAMEWORK = {
     "fastapi": "Make the dependency that opens the session `async def` (a sync one runs in a thread of its own, where the "
     "endpoint does not see it), or use Depends(obo_kit.integrations.fastapi.user_dependency()). In a thread of your own, "
     "use obo_kit.propagate(fn).",
-    "streamlit": "Open the session inside the callback or fragment itself: Streamlit runs both outside of the script's "
+    "streamlit": "Open the session inside the callback or fragment itself: Streamlit runs both outside the script's "
     "`with` block. Decorate it: @user_session(headers=lambda: st.context.headers).",
     "gradio": "Decorate the event's function: @user_session(headers=lambda request: request.headers). A `with` block across "
     "a yield covers only the first step.",
@@ -30,7 +30,7 @@ _BY_FRAMEWORK = {
 _HEADERS = {
     "streamlit": "@user_session(headers=lambda: st.context.headers) on the script's function, the callback or the fragment",
     "gradio": "a parameter request: gr.Request, and @user_session(headers=lambda request: request.headers) on the event's "
-    "function: Gradio runs it in a queue, outside of any middleware, also where its app is mounted in another",
+    "function: Gradio runs it in a queue, outside any middleware, also where its app is mounted in another",
     "flask": "@user_session(headers=lambda: request.headers) on the view",
     "mcp": "@user_session(headers=lambda ctx: ctx.request_context.request.headers) on the tool, or stateless_http=True: a "
     "stateful MCP server runs tools in the task that the connection began, with the context of its first request",

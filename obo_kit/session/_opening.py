@@ -182,7 +182,7 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
             session._note_task()
         return session, False
     if not opens or PROCESS.entry_point_declared or PROCESS.sessions_opened or ended_session(UserSession) is not None:
-        raise _no_session(f"The tool '{tool}' ran outside of any request's session.")
+        raise _no_session(f"The tool '{tool}' ran outside any request's session.")
     return opened(captured(), DEFAULT_LIMITS, capture), True
 
 

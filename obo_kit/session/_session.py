@@ -55,9 +55,9 @@ _MOST_SAID = 256
 
 
 def running_task() -> Any:
-    """Return the running task; `None` outside of an event loop."""
+    """Return the running task; `None` outside an event loop."""
     asyncio: Any = sys.modules.get("asyncio")
-    # This runs in every session, mostly outside of loops, where asking asyncio for the task costs an exception.
+    # This runs in every session, mostly outside loops, where asking asyncio for the task costs an exception.
     if asyncio is None or (loop := asyncio._get_running_loop()) is None:
         return None
     return asyncio.current_task(loop)
@@ -148,7 +148,7 @@ class UserSession(Leased):
 
     @property
     def evidence(self) -> Evidence:
-        """Return what the session's clients saw on the wire outside of any tool call."""
+        """Return what the session's clients saw on the wire outside any tool call."""
         if self._evidence is None:
             with self._lock:
                 self._evidence = self._evidence or Evidence()
@@ -157,7 +157,7 @@ class UserSession(Leased):
     def _note_task(self) -> None:
         """Remember a task that uses the session and did not open it."""
         if self._task is None:
-            return  # opened outside of any event loop, like most sessions in threads
+            return  # opened outside any event loop, like most sessions in threads
         task = running_task()
         if task is None or id(task) == self._latest or self._task() is task:
             return
@@ -177,7 +177,7 @@ class UserSession(Leased):
             _said.add(name)
             logger.warning(
                 "The task '%s' was started in a request, acted as its user, and goes on after it. If it does other "
-                "requests' work, it did that as this user, too. Start workers when the server starts, outside of any request.",
+                "requests' work, it did that as this user, too. Start workers when the server starts, outside any request.",
                 name,
             )
 

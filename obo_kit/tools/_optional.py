@@ -185,7 +185,7 @@ def optional_tool(
             with its own ``stop`` and ``wait``; its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured
             up to 60 seconds; if it asks for more, there is no further attempt. These are
             never repeated: a denial, a stream that has given an item, an attempt that sent a request which may have had an
-            effect, and a failure outside of the kit's clients.
+            effect, and a failure outside the kit's clients.
         idempotent: Whether running the tool twice does no harm. It is then repeated even if it wrote, or used other clients.
 
     Raises:

@@ -104,7 +104,7 @@ def defaults(function: Function) -> dict[ast.arg, ast.expr]:
 
 
 def children(node: ast.AST) -> list[ast.AST]:
-    """Return the nodes right inside of a node that have a place in the text, in its order: no contexts, no operators."""
+    """Return the nodes right inside a node that have a place in the text, in its order: no contexts, no operators."""
     nodes: list[ast.AST] = []
     for name in _FIELDS[node.__class__]:
         inside = getattr(node, name)
@@ -126,7 +126,7 @@ def walk(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
 
 
 def inside_of(node: ast.AST) -> list[ast.AST]:
-    """Return what is right inside of a node; of a function, its body."""
+    """Return what is right inside a node; of a function, its body."""
     if isinstance(node, FUNCTIONS):
         return [*node.body] if isinstance(node.body, list) else [node.body]
     return children(node)

@@ -88,7 +88,7 @@ def sql_type(duck: str) -> tuple[str, str]:
 
 
 def _split(text: str) -> list[str]:
-    """Split a text at the commas outside of brackets and quotes."""
+    """Split a text at the commas outside brackets and quotes."""
     parts, depth, quoted = [""], 0, False
     for letter in text:
         quoted ^= letter == '"'

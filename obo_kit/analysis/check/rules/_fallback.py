@@ -24,9 +24,9 @@ _ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | 
 @rule(
     "OBO105",
     "A user's client falls back to the agent's own",
-    why="If the token is missing, or building the client fails, the request goes on as the agent's service principal: a caller "
-    "without a token may see what the agent may see.",
-    fix="Refuse instead: raise if there is no token. `@user_session` and `@with_user_client` do, in every runtime.",
+    why="If the token is missing, or building the client fails, the request continues as the agent's service principal. A "
+    "caller without a token then sees everything that the agent may see.",
+    fix="Raise if there is no token. `@user_session` and `@with_user_client` do that in every runtime.",
 )
 def _falls_back(agent: Agent) -> Iterator[Hit]:
     for second in _outcomes(agent):

@@ -17,8 +17,8 @@ __all__: list[str] = []
 @rule(
     "OBO103",
     "The user's client, token or answer outlives the request",
-    why="What is kept on `self`, in a global or in a cache is still there in the next request, of another user. The kit's own "
-    "clients refuse to work by then; others act as the wrong user.",
+    why="An object on `self`, in a global or in a cache is still there in the next user's request. The kit's own clients then "
+    "refuse to work. Other clients act as the wrong user.",
     fix="Keep it in a local variable, or call `current_session()` wherever you need it: it has one client per request.",
 )
 def _kept(agent: Agent) -> Iterator[Hit]:

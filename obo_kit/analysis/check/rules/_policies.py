@@ -16,8 +16,8 @@ __all__: list[str] = []
 @rule(
     "OBO401",
     "System authorization for a resource that is declared per user",
-    why="With both in the policy, the agent may reach the resource for everybody, whatever the user may do, and nothing says "
-    "which of the two was meant.",
+    why="With both in the policy, the agent may reach the resource for every user, even for one without access. Nothing says "
+    "which of the two you meant.",
     fix="Choose one: `requires_scopes` if each user's own permission counts, `system_resources` if all users share the "
     "agent's.",
 )

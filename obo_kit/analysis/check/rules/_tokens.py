@@ -37,8 +37,8 @@ _TOOLS: Final = frozenset({"function_tool", "tool"})
 @rule(
     "OBO108",
     "The user's token leaves the request",
-    why="Anybody who finds the token in a log, in a page, in a session's state or in an answer can act as the user until it "
-    "expires. What the model receives is also written into traces.",
+    why="Until the token expires, anybody who finds it can act as the user: in a log, in a page, in a session's state or in an "
+    "answer. Everything that the model receives is also written to traces.",
     fix="Name the user (`current_session().identity.principal`), never the token. If a client needs the token, pass the client "
     "on.",
 )

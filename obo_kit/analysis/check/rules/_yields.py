@@ -21,9 +21,9 @@ _MANAGERS: Final = frozenset({"asynccontextmanager", "contextmanager", "fixture"
 @rule(
     "OBO111",
     "A session is held across a `yield`",
-    why="The block acts as its user while the generator's own code runs, and as nobody between its steps: the code that "
-    "consumes the stream, and threads and tasks that a later step starts, have no user. A stream that nobody finishes leaves "
-    "its session open.",
+    why="The block applies only while the generator's own code runs. Between its steps there is no user: not for the code that "
+    "consumes the stream, and not for threads and tasks that a later step starts. If nobody finishes the stream, its session "
+    "stays open.",
     fix="Put `@user_session(headers=lambda request: request.headers)` on the generator. For a FastAPI dependency, use "
     "`Depends(user_dependency())` of `obo_kit.integrations.fastapi`.",
 )
