@@ -1,7 +1,11 @@
 """Shiny: a session's connection has the headers, so the token ages until the page is loaded again.
 
+Shiny runs outputs in its event loop. A tool that waits runs in a thread, which keeps the session.
+
 Run: shiny run examples/apps/shiny_app.py
 """
+
+import asyncio
 
 from databricks.sdk import WorkspaceClient
 from shiny import App, Inputs, Outputs, Session, render, ui
@@ -17,8 +21,8 @@ def whoami(client: WorkspaceClient) -> str:
 def server(input: Inputs, output: Outputs, session: Session) -> None:
     @render.text
     @user_session(headers=lambda: session.http_conn.headers)
-    def answer() -> str:
-        return whoami()
+    async def answer() -> str:
+        return await asyncio.to_thread(whoami)
 
 
 app = App(ui.page_fluid(ui.output_text("answer")), server)

@@ -1,6 +1,6 @@
 """Names in other packages that the kit relies on, besides the public and documented ones, and why.
 
-If one of them is renamed, nothing changes but the kit's behaviour. So `tests/upstream/` looks each of them up in what is
+If one of them is renamed, nothing changes but the kit's behavior. So `tests/upstream/` looks each of them up in what is
 installed, tests a rename of each, and compares the versions with `locks/`.
 """
 

@@ -1,4 +1,4 @@
-"""Recognise the messages of clients that have lost the refusal that they met."""
+"""Recognize the messages of clients that have lost the refusal that they met."""
 
 from __future__ import annotations
 

@@ -181,10 +181,10 @@ TEXTS: tuple[Text, ...] = (
     _text(
         "external_access",
         _R.POLICY,
-        ("outside databricks", "external data access", "external access"),
-        r"\bfrom outside Databricks\b|\bexternal (?:data )?access\b.{0,80}?(?:denied|disabled|not enabled|not allowed)",
+        ("outside of databricks", "external data access", "external access"),
+        r"\bfrom outside of Databricks\b|\bexternal (?:data )?access\b.{0,80}?(?:denied|disabled|not enabled|not allowed)",
         (200, *_REFUSED),
-        "Request to generate access credential for table 't' from outside Databricks Unity Catalog enabled compute "
+        "Request to generate access credential for table 't' from outside of Databricks Unity Catalog enabled compute "
         "environment is denied for security.",
         "reported: unitycatalog#2",
         remedy=_EXTERNAL,

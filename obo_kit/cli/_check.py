@@ -34,7 +34,7 @@ __all__ = ["check"]
 @click.option(
     "--stdin-filename", type=click.Path(path_type=Path), default=Path("stdin.py"), help="What '-' stands for."
 )
-@click.option("--statistics", "count", is_flag=True, help="Say how often each rule is broken, and not where.")
+@click.option("--statistics", "count", is_flag=True, help="Count how often each rule is broken, without the places.")
 def check(
     *,
     paths: tuple[Path, ...],
@@ -68,7 +68,7 @@ def check(
 
         stdin = (stdin_filename, sys.stdin.buffer.read()) if len(named) < len(paths) else None
         if write_fixes and stdin is not None:
-            raise click.UsageError("--fix writes into files, and '-' is none.")
+            raise click.UsageError("--fix writes to files, and '-' is not a file.")
         read = functools.partial(
             _runner.check,
             named,
@@ -79,7 +79,7 @@ def check(
         )
         report = _fixed(read) if write_fixes else read()
     if not report.files and not report.unreadable:
-        raise click.UsageError("There is no .py and no .ipynb file to check. Test files count only if you name them.")
+        raise click.UsageError("There are no .py or .ipynb files to check. Test files count only if you name them.")
     click.echo(statistics_of(report) if count else FORMATS["json" if in_json else style](report))
     for path, why in report.unreadable:
         click.echo(visible(f"{path}: {why}", ""), err=True)

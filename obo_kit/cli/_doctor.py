@@ -21,7 +21,7 @@ __all__ = ["doctor"]
 _MARKS = {"ok": ("ok     ", "green"), "note": ("note   ", "yellow"), "problem": ("problem", "red")}
 
 
-@click.command(short_help="Say what is wrong with machine, deployment and file.")
+@click.command(short_help="Find what is wrong with machine, deployment and file.")
 @click.argument("agent", required=False)
 @click.option(
     "--target",

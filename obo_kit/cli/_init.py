@@ -40,7 +40,7 @@ def init(*, folder: Path, target: str, in_json: bool) -> None:
     templates = sorted(path for path in (example("starter") / target).iterdir() if path.is_file())
     taken = [path.name for path in templates if (folder / path.name).exists()]
     if taken:
-        raise RefusedError(f"{', '.join(taken)} is there already. Fix: choose another folder: obo-kit init my-agent.")
+        raise RefusedError(f"{', '.join(taken)} already exists. Fix: choose another folder: obo-kit init my-agent.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = [str(shutil.copyfile(path, folder / path.name)) for path in templates]

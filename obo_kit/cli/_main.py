@@ -12,7 +12,7 @@ from obo_kit.cli._init import init
 from obo_kit.cli._playground import playground
 from obo_kit.cli._policy import policy
 from obo_kit.cli._scopes import scopes
-from obo_kit.cli._terminal import colour
+from obo_kit.cli._terminal import color
 from obo_kit.cli._verify import verify
 from obo_kit.cli._workspace import workspace
 
@@ -29,7 +29,7 @@ Completion with the tab key, in bash (zsh_source and fish_source likewise):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Auth middleware for Databricks agents that act on behalf of the user who asks."""
-    context.color = colour()
+    context.color = color()
 
 
 for _command in (check, demo, doctor, init, playground, policy, scopes, verify, workspace):

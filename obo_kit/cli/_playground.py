@@ -27,7 +27,7 @@ __all__ = ["playground"]
     "--config", type=click.Path(exists=True, dir_okay=False), help="The workspace; workspace.yaml by default."
 )
 @click.option("--target", type=click.Choice(TARGETS), help="Where it runs; by default, what the file is made for.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; one that is free by default.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page; by default, a free one.")
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @json_option
 def playground(*, agent: str, config: str | None, target: Target | None, port: int, show: bool, in_json: bool) -> None:
@@ -48,7 +48,7 @@ def playground(*, agent: str, config: str | None, target: Target | None, port: i
             click.launch(served.url)
         while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
             pass
-    click.echo("The playground has ended.", err=in_json)
+    click.echo("The playground has stopped.", err=in_json)
 
 
 @contextlib.contextmanager

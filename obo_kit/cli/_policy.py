@@ -39,10 +39,10 @@ _OF_JSON = ("table", "json", "mlflow")  # what --json goes with: the first stand
 )
 @json_option
 @click.option(
-    "--update", type=click.Path(exists=True, dir_okay=False), help="Put it into this databricks.yml, in place."
+    "--update", type=click.Path(exists=True, dir_okay=False), help="Write it into this databricks.yml."
 )
-@click.option("--app", help="The app's key in the bundle; needed where there are several.")
-@click.option("--check", is_flag=True, help="With --update: write nothing, and fail where the file has drifted.")
+@click.option("--app", help="The app's key in the bundle, if there are several.")
+@click.option("--check", is_flag=True, help="With --update: write nothing, and fail if the file has drifted.")
 @click.option("--allow-empty", is_flag=True, help="With --update: let the app lose all its scopes, or declare nothing.")
 def policy(
     *,
@@ -159,9 +159,9 @@ def _update(
 
 def _show(update: Update, file: str) -> None:
     for scope in update.removed:
-        click.echo(f"The app's scope '{scope}' goes, which the agent does not declare.", err=True)
+        click.echo(f"The app's scope '{scope}' is removed: the agent does not declare it.", err=True)
     for name in update.undeclared:
-        click.echo(f"The app's resource '{name}' stays, which the agent does not declare.", err=True)
+        click.echo(f"The app's resource '{name}' stays, although the agent does not declare it.", err=True)
     if not update.changed:
         click.echo(f"{file} holds what the agent declares.")
     for line in update.diff().splitlines():

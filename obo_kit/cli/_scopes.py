@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["scopes"]
 
 
-@click.command(short_help="Say which scope a resource or a path needs.")
+@click.command(short_help="Show which scope a resource or a path needs.")
 @click.argument("term", nargs=-1)
 @json_option
 def scopes(*, term: tuple[str, ...], in_json: bool) -> None:

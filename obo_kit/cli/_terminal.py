@@ -1,4 +1,4 @@
-"""The parts that all commands share: colour, tables, progress, ``--json``, and refusals without a traceback."""
+"""The parts that all commands share: color, tables, progress, ``--json``, and refusals without a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RefusedError",
-    "colour",
+    "color",
     "fitted",
     "json_option",
     "print_json",
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 
-def colour() -> bool | None:
-    """Return whether to print colours: no with ``NO_COLOR``, yes with ``FORCE_COLOR``, else None: only on a terminal."""
+def color() -> bool | None:
+    """Return whether to print colors: no with ``NO_COLOR``, yes with ``FORCE_COLOR``, else None: only on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     return True if os.environ.get("FORCE_COLOR") else None
@@ -47,7 +47,7 @@ class RefusedError(click.ClickException):
         """Print it on standard error."""
         head, fix, rest = visible(self.format_message(), "\n\t").rpartition("Fix: ")
         what = click.style("Error: ", fg="red", bold=True) + head
-        click.echo(what + click.style(fix, fg="green", bold=True) + rest, file=file, err=True, color=colour())
+        click.echo(what + click.style(fix, fg="green", bold=True) + rest, file=file, err=True, color=color())
 
 
 @contextlib.contextmanager

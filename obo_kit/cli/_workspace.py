@@ -28,10 +28,10 @@ _VARIABLE = {"sh": ("export ", "{}={}", " "), "powershell": ("", '$env:{} = "{}"
 
 @click.command(short_help="Run a local workspace that Databricks clients talk to.")
 @click.option(
-    "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="What is in it: a YAML file."
+    "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="The workspace's contents: a YAML file."
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; one that is free by default."
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; by default, a free one."
 )
 @click.option("--host", type=click.Choice(["127.0.0.1"]), default="127.0.0.1", hidden=True, expose_value=False)
 @click.option(
@@ -66,7 +66,7 @@ def workspace(
             click.echo(_for_shell(credentials, shell) if tokens else "tokens: start it with --tokens\n")
         while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
             pass
-    click.echo("The local workspace has ended.", err=in_json)
+    click.echo("The local workspace has stopped.", err=in_json)
 
 
 @contextlib.contextmanager

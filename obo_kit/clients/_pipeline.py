@@ -191,7 +191,7 @@ def refuse_another_s(lease: Lease) -> None:
     if frame is None or session is None or session.closed or session._owns(lease) or frame.suspended:
         return
     raise IdentityMismatchError(
-        "This client acts as the user of another request than the one that it is used in, so nothing was sent.",
+        "This client belongs to the user of another request, so nothing was sent.",
         remedy="Get the client inside each request (with_user_client), and keep none on self, in a global or in a cache.",
     )
 

@@ -1,4 +1,4 @@
-"""Explain refusals: recognise them in exceptions and values, and say who can fix them."""
+"""Explain refusals: recognize them in exceptions and values, and say who can fix them."""
 
 from obo_kit.denials._explain import explain, explain_in, raise_for_denial, rewrite_denials
 

@@ -61,7 +61,7 @@ class _ModelServing:
         # identity, which in an app is the app's service principal.
         if strategy.auth_type() != "model_serving_user_credentials":
             raise NoUserIdentityError(
-                "This is Model Serving, but its official credentials class does not recognise it.",
+                "This is Model Serving, but its official credentials class does not recognize it.",
                 remedy="Leave IS_IN_DB_MODEL_SERVING_ENV as the platform sets it: true, in lower case.",
             )
         seen: Any = SimpleNamespace(host=None)

@@ -286,7 +286,7 @@ def check_private(host: str) -> None:
     """
     if not _is_private(host):
         raise NoUserIdentityError(
-            f"{host} is plain http, so the user's token would go there for everybody on the way to read.",
+            f"{host} is plain http: anybody on the network could read the user's token.",
             remedy="Write the workspace's URL with https://.",
         )
 

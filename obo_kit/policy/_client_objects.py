@@ -1,7 +1,7 @@
 """Read from an agent's client objects which resources they reach, and as whom.
 
 An object that is built while an agent file loads acts with system authorization, unless it received a client of the user's.
-Objects are recognised by their class names: nothing is imported for that, and nothing is sent.
+Objects are recognized by their class names: nothing is imported for that, and nothing is sent.
 """
 
 from __future__ import annotations

@@ -34,10 +34,10 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     known = inspect.signature(mlflow.pyfunc.log_model).parameters
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        flavour = next((name for name in unknown if name.endswith("_model")), None)
-        if flavour is not None:
+        flavor = next((name for name in unknown if name.endswith("_model")), None)
+        if flavor is not None:
             raise PolicyError(
-                f"'{flavour}' belongs to an MLflow flavour that takes no auth_policy, so such an agent has no user.",
+                f"'{flavor}' belongs to an MLflow flavor that takes no auth_policy, so such an agent has no user.",
                 remedy=_PYFUNC,
             )
         raise PolicyError(
@@ -75,7 +75,7 @@ def check_model(agent: AgentFile, path: str | os.PathLike[str]) -> None:
         )
     if not agent.loads:
         raise PolicyError(
-            f"'{os.fspath(path)}' sets a {agent.model}, which MLflow's pyfunc cannot log. The flavour that can takes no "
+            f"'{os.fspath(path)}' sets a {agent.model}, which MLflow's pyfunc cannot log. The flavor that can takes no "
             "auth_policy, so such an agent would have no user.",
             remedy="Set a ResponsesAgent (or another PythonModel) that calls it.",
         )

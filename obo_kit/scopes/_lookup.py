@@ -218,7 +218,7 @@ def search(term: str) -> list[Scope | ResourceKind]:
 
 
 def kind_of(resource: object) -> ResourceKind:
-    """Return the kind of an MLflow resource. It is recognised by its class names; mlflow is not imported.
+    """Return the kind of an MLflow resource. It is recognized by its class names; mlflow is not imported.
 
     Raises:
         PolicyError: No kind in the catalogue fits the type of ``resource``.

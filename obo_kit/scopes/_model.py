@@ -40,7 +40,7 @@ TARGETS: tuple[Target, ...] = ("model-serving", "apps")
 
 
 class Verdict(enum.Enum):
-    """The judgement of a token's scopes. There are three values, because a spelling that nobody has seen proves nothing."""
+    """The judgment of a token's scopes. There are three values, because a spelling that nobody has seen proves nothing."""
 
     GRANTED = "granted"
     MISSING = "missing"

@@ -83,7 +83,7 @@ def local_workspace(obo_workspace_config: Any) -> Iterator[LocalWorkspace]:
 
 @pytest.fixture
 def obo_runtime() -> Literal["model-serving", "apps", "notebook"]:
-    """Return the runtime that ``as_user`` puts the process in. Override it, or parametrise it directly."""
+    """Return the runtime that ``as_user`` puts the process in. Override it, or parametrize it directly."""
     return "model-serving"
 
 

@@ -1,7 +1,7 @@
 """Adapt tool objects that already exist, at the points where their frameworks call them (rule 14).
 
 `obo_kit.integrations` knows the frameworks' objects. A module there is loaded when the first object of its framework comes
-along. Objects are recognised by their classes' names, so that no framework is loaded to look for them.
+along. Objects are recognized by their classes' names, so that no framework is loaded to look for them.
 """
 
 from __future__ import annotations

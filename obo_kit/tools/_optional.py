@@ -182,7 +182,7 @@ def optional_tool(
         retry: Whether to try again after a passing failure (429, 503, no connection, no answer in time) that the kit's
             clients saw on the wire. ``True`` makes up to 3 attempts; an int sets the number of attempts. In both cases, no
             attempt begins that would end more than 10 seconds after the first one began. Or pass a ``tenacity.Retrying``
-            with its own ``stop`` and ``wait``; its ``retry`` may only narrow what is repeated. ``Retry-After`` is honoured
+            with its own ``stop`` and ``wait``; its ``retry`` may only narrow what is repeated. ``Retry-After`` is honored
             up to 60 seconds; if it asks for more, there is no further attempt. These are
             never repeated: a denial, a stream that has given an item, an attempt that sent a request which may have had an
             effect, and a failure outside the kit's clients.

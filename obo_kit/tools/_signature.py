@@ -18,7 +18,7 @@ from obo_kit.tools._spec import Injection, Reading, Slot
 
 __all__: list[str] = []
 
-# Recognised by name: importing the classes would take seconds, and an annotation may be text that cannot be evaluated.
+# Recognized by name: importing the classes would take seconds, and an annotation may be text that cannot be evaluated.
 _KNOWN = frozenset({*CLIENT_TYPES, "UserSession"})
 _DEFAULT_PARAMETER = "client"
 _DEFAULT_TYPE = "WorkspaceClient"

@@ -96,7 +96,7 @@ def test_other_files_and_nothing_at_all_are_errors(tmp_path):
     done = run(tmp_path / "agent.txt")
     assert (done.exit_code, "files to check end in .py or .ipynb" in done.stderr) == (2, True)
     done = run(tmp_path)
-    assert (done.exit_code, "There is no .py and no .ipynb file to check" in done.output) == (2, True)
+    assert (done.exit_code, "There are no .py or .ipynb files to check" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize(

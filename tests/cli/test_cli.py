@@ -216,7 +216,7 @@ def test_a_workspace_runs_until_it_is_told_to_end(config, number):
         rest, _ = process.communicate(timeout=10)
         assert process.returncode == 0
         assert re.search(r"^alice +200 +allowed +GET /api/2.0/sql/warehouses/wh1$", rest, re.MULTILINE)
-        assert rest.endswith("The local workspace has ended.\n")
+        assert rest.endswith("The local workspace has stopped.\n")
         assert token not in rest
 
 

@@ -115,7 +115,7 @@ def test_a_deployment_without_a_user_is_a_problem():
     workspace = pytest.importorskip("duckdb") and LocalWorkspace.from_config({"users": ["alice"]})
     with workspace, workspace.as_model_serving():
         (finding,) = _examination.deployment(None, None)
-        assert finding.what == "This runs in Model Serving; outside of a request."
+        assert finding.what == "This runs in Model Serving; outside a request."
     with workspace_with_app() as runtime, runtime.user("alice"):
         (finding,) = _examination.deployment(None, None)
         assert finding.what == "This runs in Databricks Apps; there is a user."

@@ -52,7 +52,7 @@ def test_this_folder_is_the_default(tmp_path, monkeypatch):
 def test_no_file_is_overwritten(tmp_path):
     (tmp_path / "agent.py").write_text("mine")
     done = run(tmp_path)
-    assert (done.exit_code, "agent.py is there already. Fix: choose another folder" in done.stderr) == (1, True)
+    assert (done.exit_code, "agent.py already exists. Fix: choose another folder" in done.stderr) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["agent.py"]
     assert (tmp_path / "agent.py").read_text() == "mine"
 

@@ -39,7 +39,7 @@ def url(request):
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in said) == (0, False), said
-    assert said.endswith("The playground has ended.\n")
+    assert said.endswith("The playground has stopped.\n")
 
 
 @pytest.fixture(params=["light", "dark"])

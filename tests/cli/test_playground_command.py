@@ -59,7 +59,7 @@ class _Block:
 def test_the_address_is_printed_for_people_and_for_scripts(served):
     done = CliRunner().invoke(main, ["playground", "agent.py", "--target", "apps", "--port", "8123"])
     assert "Open http://127.0.0.1:1/token/" in done.stdout
-    assert done.stdout.endswith("The playground has ended.\n")
+    assert done.stdout.endswith("The playground has stopped.\n")
     assert served[1] == [("agent.py", {"config": None, "target": "apps", "port": 8123}), "stopped"]
     done = CliRunner().invoke(main, ["playground", "agent.py", "--json"])
     assert json.loads(done.stdout) == {"url": "http://127.0.0.1:1/token/", "users": ["alice", "bob"]}

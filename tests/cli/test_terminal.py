@@ -56,7 +56,7 @@ def test_a_shell_completes_commands_and_options(shell):
     assert done.stdout.split() == ["plain,workspace"]
 
 
-# ---------------------------------------------------------------------------------------------- colour
+# ---------------------------------------------------------------------------------------------- color
 
 
 def on_a_terminal(*arguments: str, **environment: str) -> str:
@@ -82,7 +82,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_a_terminal_gets_colours_and_no_color_and_pipes_none():
+def test_a_terminal_gets_colors_and_no_color_and_pipes_none():
     assert ESCAPE in on_a_terminal("scopes", "genie")
     assert ESCAPE in on_a_terminal("scopes", "qqqq")
     assert ESCAPE not in on_a_terminal("scopes", "genie", NO_COLOR="1")

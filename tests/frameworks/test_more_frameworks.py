@@ -25,7 +25,7 @@ TABLES = {  # by the comment that stands above each in the docs
 }
 COLUMNS = tuple(column for columns in TABLES.values() for column in columns)
 DENIED = "What this tool uses does not exist, or you do not have access to it. Trying again will not help."
-NO_SESSION = "ran outside of any request's session"
+NO_SESSION = "ran outside any request's session"
 
 pytestmark = [
     pytest.mark.slow,

@@ -276,7 +276,7 @@ def test_it_reads_as_text_and_as_json_and_holds_no_token(mixed):
         "    calls     1 allowed",
         "    declared  genie, jobs",
         "    used      genie",
-        "  (outside of any tool)",
+        "  (outside any tool)",
         "Would fail (used, not declared):",
         "  strays: GET /api/2.0/sql/warehouses (sql). Declare @requires_scopes('sql') on 'strays', or leave the request out.",
         "Least privilege (declared, never used):",

@@ -808,7 +808,7 @@ def test_a_file_of_an_app_s_needs_no_model(project, here):
         ({"python_model": object()}, "cannot log a object", "set_model"),
         (
             {"lc_model": "agent.py"},
-            "'lc_model' belongs to an MLflow flavour that takes no auth_policy",
+            "'lc_model' belongs to an MLflow flavor that takes no auth_policy",
             "python_model=",
         ),
         (
@@ -872,7 +872,7 @@ def test_helpers_that_would_be_missing_are_named(tmp_path, monkeypatch):
 
 
 def test_a_model_that_pyfunc_cannot_log_is_refused(project):
-    """A flavour that can log it takes no `auth_policy`."""
+    """A flavor that can log it takes no `auth_policy`."""
     from obo_kit.policy._log_checks import check_model
 
     agent = _agent_file.AgentFile(declarations=[], model="CompiledStateGraph", loads=False, helpers={})

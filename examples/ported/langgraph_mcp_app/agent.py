@@ -20,6 +20,7 @@ from obo_kit import available_tools_async, requires_scopes, user_session
 LLM = "chat-model"
 SPACE = "01f0ea87c0de"
 CONTRACTS = "main.legal.contracts"
+AGENT = WorkspaceClient()  # made once: making it asks the workspace, and the event loop would wait
 
 
 def mcp_server(name: str, path: str, client: WorkspaceClient) -> DatabricksMultiServerMCPClient:
@@ -38,7 +39,8 @@ async def search_tools(client: WorkspaceClient):
 
 
 async def make_graph():
-    return create_agent(ChatDatabricks(endpoint=LLM), await available_tools_async(genie_tools, search_tools))
+    model = ChatDatabricks(endpoint=LLM, workspace_client=AGENT)
+    return create_agent(model, await available_tools_async(genie_tools, search_tools))
 
 
 @invoke()

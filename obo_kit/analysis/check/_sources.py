@@ -27,7 +27,7 @@ _RUN: Final = re.compile(
     r"[ \t]*(?:# MAGIC )?%run[ \t]+[\"']?\./(?P<module>[A-Za-z_]\w*)(?:\.py|\.ipynb)?[\"']?[ \t]*$"
 )
 _EXPORTED: Final = "# Databricks notebook source"
-# Grammar of later Python versions, and a pattern that recognises it.
+# Grammar of later Python versions, and a pattern that recognizes it.
 _LATER: Final = (
     ((3, 14), "except without parentheses", re.compile(r"^[ \t]*except[ \t]+\w[\w.]*[ \t]*,[^:()]*:", re.MULTILINE)),
     ((3, 14), "a template string", re.compile(r"(?<![\w])[rR]?t[rR]?[\"']")),

@@ -269,7 +269,7 @@ class Super:
 
 @dataclass(frozen=True)
 class Scope:
-    """The inside a function, called on an object."""
+    """The inside of a function, called on an object."""
 
     function: Function
     owner: Instance | None = None

@@ -20,7 +20,7 @@ __all__ = ["Answer", "Api", "Call", "Handler"]
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One authorised request, as a handler sees it.
+    """One authorized request, as a handler sees it.
 
     Attributes:
         caller: The sender; None on routes that need no token.

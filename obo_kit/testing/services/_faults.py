@@ -38,7 +38,7 @@ class FaultsMixin(Mixin):
         ``"slow_stream"``       sends the answer in pieces, ``seconds`` before each
         ``"truncated_body"``    sends half of the body (of a stream: of its first event), then hangs up
         ``"reset"``             resets the connection, without an answer
-        ``"login_redirect"``    redirects to ``/login.html``, as an unauthenticated browser is
+        ``"login_redirect"``    redirects to ``/login.html``, as for a browser that is not signed in
         ``"login_page"``        answers 200 with that page
         ``"expired_token"``     the token of the request has expired, for good; a fresh one of the same user works
         ``"ip_access_list"``    the workspace's IP access list blocks the address

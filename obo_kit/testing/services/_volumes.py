@@ -67,7 +67,7 @@ _LIMIT = 256 * 1024 * 1024
 """The maximum number of bytes of a file, or of one part of an upload."""
 
 _BINARY = "application/octet-stream"
-# On AWS, the SDK recognises by this answer that it has to ask for another address.
+# On AWS, the SDK recognizes by this answer that it has to ask for another address.
 _EXPIRED = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
