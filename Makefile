@@ -62,7 +62,7 @@ mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a
 
 test-apps:  ## the app frameworks, and servers with several workers, in an environment of their own
 	$(MAKE) VENV=$(VENV)-apps LOCK=apps EXTRAS=testing $(VENV)-apps/apps.stamp
-	$(VENV)-apps/bin/python -m pytest -m "" -n auto --dist loadfile tests/integrations/test_apps.py tests/integrations/test_advice.py tests/session/test_edges.py tests/session/test_servers.py tests/clients/test_shared_caches.py tests/testing/test_sql_connector.py \
+	$(VENV)-apps/bin/python -m pytest -m "" -n auto --dist loadfile tests/integrations/test_apps.py tests/integrations/test_examples_at_once.py tests/integrations/test_advice.py tests/session/test_edges.py tests/session/test_servers.py tests/clients/test_shared_caches.py tests/testing/test_sql_connector.py \
 		tests/integrations/test_ported_data_app.py tests/integrations/test_data_templates.py 'tests/docs/test_blocks.py::test_the_blocks_of_a_page_run[howto/streamlit.md]' $(ARGS)
 
 $(VENV)/apps.stamp: $(VENV)/test.stamp

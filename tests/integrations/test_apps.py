@@ -129,17 +129,20 @@ def shiny() -> Iterator[Ask]:
     needs("shiny")
     from starlette.testclient import TestClient
 
-    client = TestClient(example("shiny_app").app)
     begin = {".clientdata_output_answer_hidden": False, ".clientdata_url_search": ""}
 
-    def ask(headers: dict[str, str]) -> str:
-        with client.websocket_connect("/websocket/", headers=headers) as page:
-            page.send_text(json.dumps({"method": "init", "data": begin}))
-            while "values" not in (said := json.loads(page.receive_text())) or not (said["values"] or said["errors"]):
-                pass
-            return json.dumps(said)
+    with TestClient(example("shiny_app").app) as client:  # one event loop for all
 
-    yield ask
+        def ask(headers: dict[str, str]) -> str:
+            with client.websocket_connect("/websocket/", headers=headers) as page:
+                page.send_text(json.dumps({"method": "init", "data": begin}))
+                while "values" not in (said := json.loads(page.receive_text())) or not (
+                    said["values"] or said["errors"]
+                ):
+                    pass
+                return json.dumps(said)
+
+        yield ask
 
 
 @contextlib.contextmanager

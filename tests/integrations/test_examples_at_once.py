@@ -23,8 +23,7 @@ pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-ki
 pytest.importorskip("fastapi", reason="MLflow's agent server")
 
 import ported
-from test_apps import APPS, HEAVY, no_analytics
-from test_ported_apps import EXPECTED, TEXTS, served
+from test_apps import APPS, HEAVY, no_analytics, streamlit
 
 from obo_kit.testing import LocalWorkspace
 
@@ -81,6 +80,8 @@ def starter(stream: bool) -> Iterator[Any]:
 @contextlib.contextmanager
 def port(name: str) -> Iterator[Any]:
     """One of examples/ported that is an app."""
+    from test_ported_apps import EXPECTED, TEXTS, served
+
     with ported.running_workspace() as workspace, workspace.as_app(service_principal="app") as runtime:
         scopes = ported.by_hand(name)["app_config"]["user_api_scopes"]
         with served(name, "agent") as (_, ask):
@@ -93,12 +94,31 @@ def port(name: str) -> Iterator[Any]:
             yield workspace, lambda user: ask(runtime.headers(user, scopes=scopes), False), check
 
 
+@contextlib.contextmanager
+def data_page() -> Iterator[Any]:
+    """The one of examples/ported that is a page of Streamlit."""
+    from test_ported_data_app import EXPECTED, SQL, TOTALS
+
+    with ported.running_workspace() as workspace, workspace.as_app(service_principal="app") as runtime:
+        workspace.grant("bob", "CAN USE", ported.WAREHOUSE)
+        with streamlit(ported.source("data_app")) as ask:
+
+            def check(user: str, answer: str) -> None:
+                says, decisions = EXPECTED[user]
+                assert {line for line in says | TOTALS if line in answer} == says
+                assert ported.what_it_saw(workspace, user, {SQL}) == {SQL: decisions}
+
+            yield workspace, lambda user: ask(runtime.headers(user, scopes=["sql"])), check
+
+
 EXAMPLES: dict[str, Any] = {
     **{name: partial(page, name) for name in APPS},
     "starter": partial(starter, False),
     "starter, streaming": partial(starter, True),
-    **{f"ported {name}": partial(port, name) for name in EXPECTED},
+    **{f"ported {path.parent.name}": partial(port, path.parent.name) for path in ported.PORTED.glob("*_app/agent.py")},
+    "ported data_app": data_page,
 }
+_PAGES = {*HEAVY, "ported data_app"}
 
 
 @contextlib.contextmanager
@@ -117,7 +137,7 @@ def blocking_reads() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else pytest.mark.long) for name in EXAMPLES]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in _PAGES else pytest.mark.long) for name in EXAMPLES]
 )
 def test_two_users_at_once_get_their_own_and_no_event_loop_waits(name):
     with EXAMPLES[name]() as (workspace, ask, check):

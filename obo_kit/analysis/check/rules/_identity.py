@@ -64,7 +64,7 @@ _AMBIENT: Final = frozenset({"WorkspaceClient"} | SEARCH | CARRY_NO_USER | BUILT
     why="A client that is built without the user's identity takes the credentials of its surroundings: the agent's service "
     "principal's, or a developer's. The tool then answers with what the agent may see.",
     fix="Take the client from `@with_user_client`, and pass it on: `workspace_client=client`. Reach shared resources outside "
-    "of the tool, and declare them with `system_resources`.",
+    "the tool, and declare them with `system_resources`.",
 )
 def _ambient_in_a_tool(agent: Agent) -> Iterator[Hit]:
     kinds = [item.requirement.kind for *_, item in agent.system if item.requirement is not None]
