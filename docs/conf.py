@@ -26,6 +26,7 @@ suppress_warnings = ["misc.highlighting_failure"]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 intersphinx_mapping: dict[str, tuple[str, str | None]] = {}  # built without a network
@@ -33,5 +34,6 @@ intersphinx_mapping: dict[str, tuple[str, str | None]] = {}  # built without a n
 html_theme = "furo"
 html_title = f"obo_kit {release}"
 html_static_path = ["_static"]
+html_css_files = ["obo_kit.css"]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

@@ -38,9 +38,7 @@ _OF_JSON = ("table", "json", "mlflow")  # what --json goes with: the first stand
     help="A table or a picture (text, mermaid) for people; what MLflow or an app's databricks.yml takes; or plain JSON.",
 )
 @json_option
-@click.option(
-    "--update", type=click.Path(exists=True, dir_okay=False), help="Write it into this databricks.yml."
-)
+@click.option("--update", type=click.Path(exists=True, dir_okay=False), help="Write it into this databricks.yml.")
 @click.option("--app", help="The app's key in the bundle, if there are several.")
 @click.option("--check", is_flag=True, help="With --update: write nothing, and fail if the file has drifted.")
 @click.option("--allow-empty", is_flag=True, help="With --update: let the app lose all its scopes, or declare nothing.")

@@ -24,15 +24,17 @@ __all__ = ["asked_to_end", "workspace"]
 
 # How a shell sets variables: what comes first, one of them, what stands between two.
 _VARIABLE = {"sh": ("export ", "{}={}", " "), "powershell": ("", '$env:{} = "{}"', "; ")}
+_SQL_CONNECTOR = "databricks-sql-connector, beside the lines of a user"
 
 
 @click.command(short_help="Run a local workspace that Databricks clients talk to.")
 @click.option(
-    "--config", required=True, type=click.Path(exists=True, dir_okay=False), help="The workspace's contents: a YAML file."
+    "--config",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="The workspace's contents: a YAML file.",
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; by default, a free one."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; by default, a free one.")
 @click.option("--host", type=click.Choice(["127.0.0.1"]), default="127.0.0.1", hidden=True, expose_value=False)
 @click.option(
     "--tokens", is_flag=True, help="Print a token per user, as lines for a shell. They open this stand-in alone."
@@ -52,18 +54,21 @@ def workspace(
 ) -> None:
     """Run a local workspace: a stand-in on loopback that Databricks clients talk to. Ctrl-C ends it.
 
-    With --json it prints an object with its host and users (and, with --tokens, their variables), and with --log an object
-    per request, one a line.
+    With --tokens it prints lines for another shell: one per user, and one with which databricks-sql-connector finds the
+    workspace there, over HTTP. With --json it prints an object with the same, and with --log an object per request.
     """
     with asked_to_end() as over, started(config, port=port) as made:
         if show_log:
             made.log.listen(lambda record: click.echo(_request_json(record) if in_json else _request(record)))
         credentials = _credentials(made, token_hours * 3600) if tokens else {}
+        connector = _sql_connector(made) if tokens else {}
         if in_json:
-            click.echo(json.dumps({"host": made.host, "users": made.users, "credentials": credentials}))
+            shown = {"host": made.host, "users": made.users, "credentials": credentials, "sql_connector": connector}
+            click.echo(json.dumps(shown))
         else:
             click.echo(f"{made.notice}\n\nhost   {made.host}\nusers  {', '.join(made.users) or 'none'}")
-            click.echo(_for_shell(credentials, shell) if tokens else "tokens: start it with --tokens\n")
+            lines = {_SQL_CONNECTOR: connector} if connector else {}
+            click.echo(_for_shell({**lines, **credentials}, shell) if tokens else "tokens: start it with --tokens\n")
         while not over.wait(1.0):  # a wait without an end cannot be interrupted everywhere
             pass
     click.echo("The local workspace has stopped.", err=in_json)
@@ -126,6 +131,24 @@ def _credentials(made: LocalWorkspace, seconds: float) -> dict[str, dict[str, st
             "DATABRICKS_CLIENT_SECRET": principal.client_secret,
         }
     return {name: {"DATABRICKS_HOST": made.host, **variables} for name, variables in credentials.items()}
+
+
+def _sql_connector(made: LocalWorkspace) -> dict[str, str]:
+    """Return the variables with which databricks-sql-connector finds a workspace from another process.
+
+    The connector itself only speaks HTTPS, on port 443.
+    """
+    from obo_kit.testing._sql_addresses import SITE
+
+    warehouses = made._grants.names("sql_warehouse")
+    if not warehouses:
+        return {}
+    folders = [SITE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "DATABRICKS_SERVER_HOSTNAME": made.host.partition("://")[2],
+        "DATABRICKS_HTTP_PATH": f"/sql/1.0/warehouses/{warehouses[0]}",
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
 
 
 def _for_shell(credentials: dict[str, dict[str, str]], shell: str) -> str:

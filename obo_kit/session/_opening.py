@@ -104,7 +104,7 @@ _OTHERS_WORK = (
 )
 _OTHERS_WORK_FIX = (
     "Put obo_kit.propagate(fn) into the queue: it carries the session of the request that puts it there. Or name the user "
-    "where the work is taken: user_session(headers=…). Start workers when the server starts, outside of any request."
+    "where the work is taken: user_session(headers=…). Start workers when the server starts, outside any request."
 )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from obo_kit._utils.html import html_table
 from obo_kit.context._calls import Evidence
 from obo_kit.context._frame import FRAME, Frame, SessionUser, current_call
+from obo_kit.exceptions import Denial
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Lease, Leased, Limits
 from obo_kit.identity._headers import request_served
 from obo_kit.identity._process import OPEN_SESSIONS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
 
     from obo_kit.context._calls import ToolCall
-    from obo_kit.exceptions import Denial
     from obo_kit.scopes._model import Target
 
 __all__ = ["UserSession"]
@@ -76,6 +76,20 @@ class _StandIn:
         self.target = target
         self.built: tuple[Any, ...] = ()
         self.lock = threading.RLock()  # reentrant: a finalizer may ask again on the same thread
+
+
+class _Denials(tuple[Denial, ...]):
+    """The refusals of a session, in order. A notebook shows a table."""
+
+    __slots__ = ()
+
+    def table(self, title: str = "") -> str:
+        """Return an HTML table of the refusals, with the fix of each."""
+        rows = [(denial.reason.value, denial.tool, denial.resource, denial.detail, denial.remedy) for denial in self]
+        return html_table(("reason", "tool", "resource", "detail", "fix"), rows, title=title)
+
+    def _repr_html_(self) -> str:
+        return self.table()
 
 
 class UserSession(Leased):
@@ -310,7 +324,7 @@ class UserSession(Leased):
     @property
     def denials(self) -> Sequence[Denial]:
         """Return the refusals so far, in order."""
-        return tuple(self._denials)
+        return _Denials(self._denials)
 
     def note_denial(self, denial: Denial) -> None:
         """Record a refusal on the session."""
@@ -350,7 +364,4 @@ class UserSession(Leased):
         return f"<UserSession of {self._lease.identity!r}{', closed' if self.closed else ''}>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            (denial.reason.value, denial.tool, denial.resource, denial.detail, denial.remedy) for denial in self.denials
-        ]
-        return html_table(("reason", "tool", "resource", "detail", "fix"), rows, title=repr(self))
+        return _Denials(self._denials).table(title=repr(self))

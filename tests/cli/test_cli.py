@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -218,6 +220,26 @@ def test_a_workspace_runs_until_it_is_told_to_end(config, number):
         assert re.search(r"^alice +200 +allowed +GET /api/2.0/sql/warehouses/wh1$", rest, re.MULTILINE)
         assert rest.endswith("The local workspace has stopped.\n")
         assert token not in rest
+
+
+def test_another_shell_reaches_the_workspace_and_its_sql_connector_too(config):
+    """The lines are run as they are printed. The script is one for the platform: it knows nothing of a port or of HTTP."""
+    pytest.importorskip("databricks.sql", reason="databricks-sql-connector")
+    script = """
+        import os
+        from databricks import sql
+        from databricks.sdk import WorkspaceClient
+        print(WorkspaceClient().current_user.me().user_name)
+        host, path = os.environ["DATABRICKS_SERVER_HOSTNAME"], os.environ["DATABRICKS_HTTP_PATH"]
+        with sql.connect(host, path, os.environ["DATABRICKS_TOKEN"]) as connection, connection.cursor() as cursor:
+            print(cursor.execute("SELECT current_user()").fetchone()[0])
+    """
+    with served("--config", config, "--tokens") as (_, printed):
+        lines = re.findall(r"# (?:alice|databricks-sql-connector.*)\n(export .*)", printed)
+        assert len(lines) == 2
+        shell = "\n".join([*lines, shlex.join([sys.executable, "-c", textwrap.dedent(script)])])
+        done = subprocess.run(["sh", "-c", shell], check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["alice@example.com"] * 2, done.stderr
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ EXAMPLES: dict[str, Any] = {
     "ported data_app": data_page,
 }
 _PAGES = {*HEAVY, "ported data_app"}
+_A_LOOP_PER_REQUEST = {"Dash"}  # in the request's own thread, where nobody else is served
 
 
 @contextlib.contextmanager
@@ -149,4 +150,4 @@ def test_two_users_at_once_get_their_own_and_no_event_loop_waits(name):
             for user, answer in zip(USERS, pool.map(ask, USERS), strict=True):
                 check(user, answer)
         assert {record.user for record in workspace.log.filter(kind="user")} == set(USERS)
-        assert not reads, reads[0]
+        assert name in _A_LOOP_PER_REQUEST or not reads, reads[0]

@@ -138,6 +138,7 @@ def test_a_session_shows_its_denials_in_a_notebook(workspace):
         ask()
         markup = session._repr_html_()
     assert {"missing_scope", "ask"} & set(cells(markup))
+    assert cells(session.denials._repr_html_()) == cells(markup)[1:]
     assert "alice@example.com" in cells(markup)[0]
     assert token not in markup
 
