@@ -97,23 +97,27 @@ def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
     fix = f'pip install "{name}"'
     versions = {requirement.name: _version(requirement.name) for requirement in requirements}
     missing = ", ".join(package for package, version in versions.items() if version is None)
-    unfit = "; ".join(_unfit(requirements, versions))
+    unfit = dict(_unfit(requirements, versions))
     if not missing and not unfit:
         yield Finding("ok", f"{name}: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
     elif missing and extra:
-        yield Finding("note", f"{name} is not installed; it would bring {missing}.", f"{fix}, if you need it.")
+        replaced = f", and replace {', '.join(unfit)}" if unfit else ""
+        yield Finding(
+            "note", f"{name} is not installed; it would bring {missing}{replaced}.", f"{fix}, if you need it."
+        )
     elif missing:
         yield Finding("problem", f"The kit lacks {missing}.", fix)
-    if unfit:
-        yield Finding("note" if extra and missing else "problem", f"{name} is installed with {unfit}.", fix)
+    if unfit and not (extra and missing):
+        needs = "; ".join(f"{package}, but needs {required}" for package, required in unfit.items())
+        yield Finding("problem", f"{name} is installed with {needs}.", fix)
 
 
-def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[str]:
-    """Yield the packages whose versions are outside the required range."""
+def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Yield the packages whose versions are outside the required range, each with the range."""
     for requirement in requirements:
         version = versions[requirement.name]
         if version is not None and not requirement.specifier.contains(version, prereleases=True):
-            yield f"{requirement.name} {version}, and not {requirement.specifier}"
+            yield f"{requirement.name} {version}", str(requirement.specifier)
 
 
 def _version(package: str) -> str | None:

@@ -384,7 +384,7 @@ def test_for_people(agent):
     ]
     assert f"  OBO301: {RULES['OBO301'].fix}" in lines
     assert lines[-2:] == ["1 found in 1 file.", "[*] `obo-kit check --fix` fixes 1 of them."]
-    assert run(agent, "--ignore", "OBO3").stdout == "Nothing was found in 1 file.\n"
+    assert run(agent, "--ignore", "OBO3").stdout == "No mistakes found in 1 file.\n"
 
 
 def test_for_programs(agent):

@@ -49,7 +49,7 @@ def test_the_environment_of_the_suite_is_healthy():
 
 
 def test_a_package_that_is_missing_or_too_old_is_a_problem_where_the_kit_needs_it(monkeypatch):
-    versions = {"click": None, "mlflow": "3.1.0", "duckdb": None, "databricks-mcp": "0.1"}
+    versions = {"click": None, "mlflow": "3.1.0", "duckdb": None, "pytest": "1.0", "databricks-mcp": "0.1"}
     real = importlib.metadata.version
 
     def version(name):
@@ -64,10 +64,11 @@ def test_a_package_that_is_missing_or_too_old_is_a_problem_where_the_kit_needs_i
     wrong = {finding["what"]: finding["fix"] for finding in problems(report["machine"])}
     assert wrong == {
         "The kit lacks click.": 'pip install "obo-kit"',
-        "obo-kit is installed with mlflow 3.1.0, and not >=3.10.1.": 'pip install "obo-kit"',
-        "obo-kit[mcp] is installed with databricks-mcp 0.1, and not >=0.5.": 'pip install "obo-kit[mcp]"',
+        "obo-kit is installed with mlflow 3.1.0, but needs >=3.10.1.": 'pip install "obo-kit"',
+        "obo-kit[mcp] is installed with databricks-mcp 0.1, but needs >=0.5.": 'pip install "obo-kit[mcp]"',
     }
-    assert any("obo-kit[testing] is not installed; it would bring duckdb" in one["what"] for one in report["machine"])
+    said = "obo-kit[testing] is not installed; it would bring duckdb, and replace pytest 1.0."
+    assert said in {finding["what"] for finding in report["machine"]}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def _text(report: Report) -> str:
     count, fixable = len(report.findings), sum(bool(finding.edits) for finding in report.findings)
     files = f"{report.files} file{'' if report.files == 1 else 's'}"
     if not count:
-        return f"Nothing was found in {files}."
+        return f"No mistakes found in {files}."
     lines.append(f"{count} found in {files}.")
     if fixable:
         lines.append(f"[*] `obo-kit check --fix` fixes {fixable} of them.")

@@ -110,7 +110,7 @@ function requestItem(line) {
     ["scope needed", line.scopes_needed.join(" or ")],
     ["scopes held", line.scopes_held === null ? "" : line.scopes_held.join(", ") || "none"],
     ["scope missing", line.scopes_missing.join(", ")],
-    ["grant needed", line.grants.join("; ")],
+    ["grant for the API", line.grants.join("; ")],
     ["decision", allowed ? "" : `${line.decision} (${line.status})`],
   ]);
 }
