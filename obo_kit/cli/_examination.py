@@ -98,18 +98,16 @@ def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
     versions = {requirement.name: _version(requirement.name) for requirement in requirements}
     missing = ", ".join(package for package, version in versions.items() if version is None)
     unfit = dict(_unfit(requirements, versions))
+    if missing and extra:
+        brought = f"{missing}, and replace {', '.join(unfit)}" if unfit else missing
+        yield Finding("note", f"{name} is not installed; it would bring {brought}.", f"{fix}, if you need it.")
+        return
+    if missing:
+        yield Finding("problem", f"The kit lacks {missing}.", fix)
+    for package, needed in unfit.items():
+        yield Finding("problem", f"{name} is installed with {package}, but needs {needed}.", fix)
     if not missing and not unfit:
         yield Finding("ok", f"{name}: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
-    elif missing and extra:
-        replaced = f", and replace {', '.join(unfit)}" if unfit else ""
-        yield Finding(
-            "note", f"{name} is not installed; it would bring {missing}{replaced}.", f"{fix}, if you need it."
-        )
-    elif missing:
-        yield Finding("problem", f"The kit lacks {missing}.", fix)
-    if unfit and not (extra and missing):
-        needs = "; ".join(f"{package}, but needs {required}" for package, required in unfit.items())
-        yield Finding("problem", f"{name} is installed with {needs}.", fix)
 
 
 def _unfit(requirements: list[Requirement], versions: dict[str, str | None]) -> Iterator[tuple[str, str]]:
