@@ -188,6 +188,11 @@ class Denial:
 
     def __post_init__(self) -> None:
         """Keep others' control characters out of terminals and logs."""
+        texts = (
+            f"{self.tool}{self.resource}{self.principal}{self.error_code}{self.user_message}{self.detail}{self.remedy}"
+        )
+        if texts.isprintable():
+            return
         for name in ("tool", "resource", "principal", "error_code", "user_message", "detail", "remedy"):
             value = getattr(self, name)
             if isinstance(value, str) and not value.isprintable():

@@ -52,10 +52,11 @@ def is_failure_in_disguise(error: object) -> bool:
 
 def tells_nothing(error: object) -> bool:
     """Check whether it is an MCP client's error that does not say what the client met: then only the wire tells."""
-    if is_failure_in_disguise(error):
-        return True
-    if not is_a(error, classes.STREAM_CLOSED, classes.STREAM_BROKEN):
-        return False  # these are raised for the next message, after a refused one got no answer
+    if not is_a(error, classes.CANCELLED_ERROR, classes.STREAM_CLOSED, classes.STREAM_BROKEN):
+        return False
+    if is_a(error, classes.CANCELLED_ERROR):
+        return is_failure_in_disguise(error)
+    # A closed stream is raised for the next message, after a refused one got no answer.
     trace = cast("BaseException", error).__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):

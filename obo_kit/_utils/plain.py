@@ -22,7 +22,11 @@ def plain(text: str, limit: int = 500) -> str:
     Takes time linear in ``limit``, however long the text is.
     """
     text = text[: 4 * limit]
-    return " ".join((text if text.isprintable() else _CONTROLS.sub(" ", text)).split())[:limit]
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    elif "  " not in text and text == text.strip():
+        return text[:limit]  # in a printable text only the space is white space
+    return " ".join(text.split())[:limit]
 
 
 def visible(text: str, keep: str = "\t") -> str:

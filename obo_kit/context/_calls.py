@@ -16,7 +16,7 @@ TOOL_HEADER = "X-Obo-Kit-Tool"
 it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Refusal:
     """A refusal as it came over the wire, kept for clients that lose parts of it (rule 16)."""
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from obo_kit._upstream.answers import quoted_answer
 from obo_kit._upstream.texts import NETWORK_REMEDY, TEXTS, is_login, is_private_link, matchable
 from obo_kit.exceptions import DenialReason
-from obo_kit.scopes._lookup import route_for
+from obo_kit.scopes._lookup import match_route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from obo_kit._upstream.texts import Text
     from obo_kit.context._calls import Refusal
@@ -52,7 +52,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 STATEMENT_TAKEN = 200
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Finding:
     """The classification of a refusal.
 
@@ -81,7 +81,7 @@ class Finding:
 
 def route_of(refusal: Refusal) -> Route | None:
     """Return the catalogue's route for the refused request."""
-    return route_for(refusal.method, refusal.path) if refusal.method and refusal.path else None
+    return match_route(refusal.method, refusal.path).route if refusal.method and refusal.path else None
 
 
 def classify(refusal: Refusal) -> Finding | None:
@@ -143,15 +143,12 @@ def _needles(status: int) -> tuple[tuple[str, Text], ...]:
     return tuple((needle, text) for text in TEXTS if status in text.statuses for needle in text.needles)
 
 
-_SEPARATORS = re.compile(r",\s*and\s+|\s+and\s+|,\s*|\s+")
-
-
 def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
     assert text.reason is not None
     groups = {name: value.strip() for name, value in match.groupdict().items() if value}
     name = _first(groups, "name", "name_2", "name_3", "name_4").replace("`", "")
     level = text.privilege or _first(groups, "level", "level_2").upper()
-    privileges = _listed(groups.get("privilege", ""), keep_spaces=True) or _level(level)
+    privileges = _privileges(groups.get("privilege", "")) or _level(level)
     remedy = text.remedy.replace("{name}", f"'{name}'" if name else "that the answer names") or None
     return Finding(
         reason=text.reason,
@@ -161,7 +158,9 @@ def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
         name=name or None,
         privileges=privileges,
         url=groups.get("url", "").rstrip(".,;)") or None,
-        scopes=tuple(sorted(set(_listed(groups.get("scopes", ""))))),
+        scopes=tuple(sorted({scope for scope in groups["scopes"].replace(",", " ").split() if scope != "and"}))
+        if "scopes" in groups
+        else (),
         remedy=remedy,
     )
 
@@ -178,11 +177,10 @@ def _level(words: str) -> tuple[str, ...]:
     return (words if words.startswith("CAN ") or words == "SELECT" else f"CAN {words}",) if words else ()
 
 
-def _listed(words: str, *, keep_spaces: bool = False) -> tuple[str, ...]:
-    if not words:
-        return ()
-    parts: Sequence[str] = re.split(r",\s*(?:and\s+)?|\s+and\s+", words) if keep_spaces else _SEPARATORS.split(words)
-    return tuple(part.replace("_", " ") if keep_spaces else part for part in parts if part)
+def _privileges(words: str) -> tuple[str, ...]:
+    """Return the privileges in a list such as ``SELECT, MODIFY and USE_SCHEMA``."""
+    parts = words.replace("_", " ").replace(" and ", ",").split(",")
+    return tuple([part.strip() for part in parts if part.strip()])
 
 
 def _by_details(refusal: Refusal) -> DenialReason | None:
@@ -212,7 +210,7 @@ def _completed(finding: Finding) -> Finding:
             finding,
             what=finding.what or details.kind,
             name=finding.name or details.resource,
-            privileges=finding.privileges or _listed(details.privilege or "", keep_spaces=True),
+            privileges=finding.privileges or _privileges(details.privilege or ""),
         )
     if finding.reason is _R.MISSING_SCOPE and not finding.scopes:
         route = route_of(finding.refusal)

@@ -197,7 +197,7 @@ def _resource_of(finding: Finding, declared: Sequence[Resource]) -> tuple[Resour
 
 def _asked_for(finding: Finding, declared: Sequence[Resource]) -> Sequence[Resource]:
     """Return the declared resources that the path names."""
-    if finding.kind or finding.refusal.status == STATEMENT_TAKEN:
+    if not declared or finding.kind or finding.refusal.status == STATEMENT_TAKEN:
         return ()
     segments = _segments(finding)
     return [resource for resource in declared if resource[1] in segments]

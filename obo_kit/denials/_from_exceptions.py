@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,13 +102,10 @@ def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding 
         return None
     if isinstance(error, errors.OboError):
         return _of_own(error)
-    finding = _of_postgres(error) or _of_bridge(error)
-    if finding is not None:
-        return finding
     for read in _READERS:
-        refusal = read(error, scene)
-        if refusal is not None:
-            return classify(refusal)
+        result = read(error, scene)
+        if result is not None:
+            return result if isinstance(result, Finding) else classify(result)
     leaves = leaves_of(error)
     if not leaves:
         return of_exception(error.__cause__, scene, depth + 1) if error.__cause__ is not None else None
@@ -120,6 +118,14 @@ def of_exception(error: BaseException, scene: Scene, depth: int = 0) -> Finding 
     return findings[0]
 
 
+_OWN: tuple[tuple[type[errors.OboError], DenialReason], ...] = (
+    (errors.NoUserIdentityError, _R.NO_IDENTITY),
+    (errors.TokenExpiredError, _R.TOKEN_EXPIRED),
+    (errors.MissingScopeError, _R.MISSING_SCOPE),
+    (errors.ScopeViolationError, _R.SCOPE_VIOLATION),
+)
+
+
 def _of_own(error: errors.OboError) -> Finding | None:
     if isinstance(error, errors.AccessDeniedError):
         denial = error.denial
@@ -129,12 +135,7 @@ def _of_own(error: errors.OboError) -> Finding | None:
             name=denial.resource,
             remedy=denial.remedy,
         )
-    for kind, reason in (
-        (errors.NoUserIdentityError, _R.NO_IDENTITY),
-        (errors.TokenExpiredError, _R.TOKEN_EXPIRED),
-        (errors.MissingScopeError, _R.MISSING_SCOPE),
-        (errors.ScopeViolationError, _R.SCOPE_VIOLATION),
-    ):
+    for kind, reason in _OWN:
         if isinstance(error, kind):
             scopes = tuple(getattr(error, "scopes", ()))
             return Finding(
@@ -158,8 +159,9 @@ _PG_GRANT = (
 _PG_NEW_ROLE = "Ask the owner of the Lakebase database to create a Postgres role for the user."
 
 
-def _of_postgres(error: BaseException) -> Finding | None:
+def _of_postgres(error: BaseException, scene: Scene) -> Finding | None:
     """Read Lakebase's refusal from a Postgres client's error, by its SQLSTATE; by its text if no statement was reached."""
+    del scene
     if package_of(error) not in _POSTGRES:
         return None
     state = str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
@@ -202,8 +204,9 @@ _NO_USER_REMEDY = (
 )
 
 
-def _of_bridge(error: BaseException) -> Finding | None:
+def _of_bridge(error: BaseException, scene: Scene) -> Finding | None:
     """Read the plain exception with which the bridge says that it found no user token in Model Serving."""
+    del scene
     if type(error) not in (ValueError, RuntimeError):
         return None
     text = str(error)[:_MAX_WORDS]
@@ -215,12 +218,11 @@ def _of_bridge(error: BaseException) -> Finding | None:
 def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     if not is_a(error, classes.SDK_ERROR):
         return None
-    text, code = without_config(str(error)[:_MAX_WORDS]), code_of(getattr(error, "error_code", None))
+    words, code = str(error), code_of(getattr(error, "error_code", None))
+    text, status = without_config(words[:_MAX_WORDS]), _sdk_status(type(error))
     if SDK_NO_MESSAGE.pattern.match(text):
         text = ""
-    # The error code decided the class, so the class does not prove the status. The wire does.
-    status = next((_SDK_STATUS[base.__name__] for base in type(error).__mro__ if base.__name__ in _SDK_STATUS), None)
-    machine = _machine_of(str(error)[-_MAX_WORDS:]) if status in (401, 403) else None
+    machine = _machine_of(words[-_MAX_WORDS:]) if status in (401, 403) else None
     seen = _seen(scene.seen, code=code, text=text) if machine is None else None
     if seen is not None:
         return seen
@@ -234,6 +236,12 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
         method=request[1] if request is not None else None,
         path=urlsplit(request[2]).path if request is not None else None,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _sdk_status(kind: type) -> int | None:
+    """Return the status that a class stands for. The error code decided the class, so it proves no status: the wire does."""
+    return next((_SDK_STATUS[base.__name__] for base in kind.__mro__ if base.__name__ in _SDK_STATUS), None)
 
 
 def _sdk_details(error: Any) -> Details | None:
@@ -443,6 +451,9 @@ def _seen(
     Either text may contain the other: a client may add words, or pick the message out of the body.
     """
 
+    if not evidence:
+        return None
+
     def is_told_of(seen: Refusal) -> bool:
         if seen.status in (200, *REDIRECTS) or (status is not None and seen.status != status):
             return False
@@ -475,9 +486,11 @@ def _phrase(status: int | None) -> str:
         return ""
 
 
-_READERS: tuple[Callable[[BaseException, Scene], Refusal | None], ...] = (
-    _from_login,
+_READERS: tuple[Callable[[BaseException, Scene], Refusal | Finding | None], ...] = (
     _from_sdk,
+    _of_postgres,
+    _of_bridge,
+    _from_login,
     _from_sql_connector,
     _from_mlflow,
     _from_waiter,

@@ -37,7 +37,7 @@ USER_MESSAGES: dict[DenialReason, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Subject:
     """The refused object, the user and the tool.
 
@@ -219,7 +219,9 @@ def _object_of(finding: Finding, subject: Subject) -> str:
     word, name = _word_of(finding, subject.kind), subject.name
     if name and is_id(name):
         return f"the {word or 'object'} with the id '{name}'"
-    return " ".join(part for part in ("the" if word else "", word, f"'{name}'" if name else "") if part)
+    if not name:
+        return f"the {word}" if word else ""
+    return f"the {word} '{name}'" if word else f"'{name}'"
 
 
 def _listed(grants: Sequence[Grant]) -> str:
