@@ -252,7 +252,9 @@ def test_a_missing_scope_is_spelled_for_where_it_runs(workspace, monkeypatch, so
 def test_a_scope_that_the_target_cannot_grant_is_said_to_be_out_of_reach(workspace):
     """Rule 17."""
     workspace.add_fault(
-        status=403, body={"error_code": 403, "message": "Provided OAuth token does not have required scopes: postgres"}
+        status=403,
+        body={"error_code": 403, "message": "Provided OAuth token does not have required scopes: postgres"},
+        path_prefix="/api/2.0/genie",
     )
     with workspace.as_model_serving() as runtime, runtime.user("alice"), user_session():
         denial = denied(with_user_client(lambda client: client.genie.get_space(SPACE)))
