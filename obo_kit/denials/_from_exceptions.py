@@ -219,7 +219,8 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     if not is_a(error, classes.SDK_ERROR):
         return None
     words, code = str(error), code_of(getattr(error, "error_code", None))
-    text, status = without_config(words[:_MAX_WORDS]), _sdk_status(type(error))
+    kind: Any = type(error)
+    text, status = without_config(words[:_MAX_WORDS]), _sdk_status(kind)
     if SDK_NO_MESSAGE.pattern.match(text):
         text = ""
     machine = _machine_of(words[-_MAX_WORDS:]) if status in (401, 403) else None
