@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from obo_kit._utils.plugins import PLUGINS
 from obo_kit._utils.version import __version__
-from obo_kit.exceptions import (
-    AccessDeniedError,
-    Denial,
-    DenialReason,
-    IdentityMismatchError,
-    MissingScopeError,
-    NoUserIdentityError,
-    NoUserSessionError,
-    OboError,
-    PolicyError,
-    ScopeViolationError,
-    SessionClosedError,
-    TokenExpiredError,
-    UnknownScopeError,
-)
 
 if TYPE_CHECKING:
     from obo_kit.denials import explain, raise_for_denial, rewrite_denials
+    from obo_kit.exceptions import (
+        AccessDeniedError,
+        Denial,
+        DenialReason,
+        IdentityMismatchError,
+        MissingScopeError,
+        NoUserIdentityError,
+        NoUserSessionError,
+        OboError,
+        PolicyError,
+        ScopeViolationError,
+        SessionClosedError,
+        TokenExpiredError,
+        UnknownScopeError,
+    )
     from obo_kit.identity._credentials import Limits
     from obo_kit.identity._sources import IdentitySource, register_identity_source
     from obo_kit.identity._user import UserIdentity
@@ -50,6 +50,21 @@ _HOMES = {
     "identity._credentials": ("Limits",),
     "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
     "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
+    "exceptions": (
+        "AccessDeniedError",
+        "Denial",
+        "DenialReason",
+        "IdentityMismatchError",
+        "MissingScopeError",
+        "NoUserIdentityError",
+        "NoUserSessionError",
+        "OboError",
+        "PolicyError",
+        "ScopeViolationError",
+        "SessionClosedError",
+        "TokenExpiredError",
+        "UnknownScopeError",
+    ),
     "denials": ("explain", "raise_for_denial", "rewrite_denials"),
     "identity._sources": ("IdentitySource", "register_identity_source"),
     "identity._user": ("UserIdentity",),

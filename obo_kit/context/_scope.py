@@ -36,7 +36,7 @@ class Scope(Generic[T, E]):
         raise NotImplementedError
 
     def _enter(self, block: FrameType) -> T:
-        if not self._free.acquire(blocking=False):
+        if not self._free.acquire(False):
             raise RuntimeError(self.in_use)
         try:
             value, self._leave = self.begin(block)

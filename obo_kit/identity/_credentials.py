@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import RLock
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class Lease(Confidential):
         self._identity = identity
         self._opened_as = identity
         self._again = again
-        self._asking = threading.RLock()  # reentrant: a finalizer may ask while this thread asks
+        self._asking = RLock()  # reentrant: a finalizer may ask while this thread asks
         self._asked_at = float("-inf")
         self.alone = False
         """Whether nobody else has the identity, as a source may. Then its credential is dropped in its place."""

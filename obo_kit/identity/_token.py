@@ -131,7 +131,7 @@ def text_in(value: object) -> str | None:
 
 def scopes_in(claims: Mapping[str, Any]) -> frozenset[str] | None:
     """Return the scopes that a token states; `None` if it states none."""
-    stated = claims.get("scope", claims.get("scp"))
+    stated = claims["scope"] if "scope" in claims else claims.get("scp")
     if isinstance(stated, str):
         return frozenset(stated.split())
     if isinstance(stated, list):
@@ -141,7 +141,9 @@ def scopes_in(claims: Mapping[str, Any]) -> frozenset[str] | None:
 
 def expiry_in(claims: Mapping[str, Any]) -> datetime | None:
     """Return when a token expires, as its claims say."""
+    if "exp" not in claims:
+        return None
     try:
         return datetime.fromtimestamp(float(claims["exp"]), timezone.utc)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):
         return None

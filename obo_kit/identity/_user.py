@@ -116,16 +116,16 @@ def from_hidden(
 ) -> UserIdentity:
     """Build an identity as `UserIdentity.from_token` does, from a token that is in no frame's local variables."""
     check_token(token, source)
-    claims = claims_of(token)
+    claims, host = claims_of(token), _checked_host(host, source)
     identity = UserIdentity(
         principal=principal or text_in(claims.get("sub")),
-        host=_checked_host(host, source),
+        host=host,
         source=source,
         scopes=scopes_in(claims),
         expires_at=expiry_in(claims),
         verified=verified,
     )
-    return give(identity, Pinned(identity.host, token.value), fingerprint=fingerprint_of(identity.host, token))
+    return give(identity, Pinned(host, token.value), fingerprint=fingerprint_of(host, token))
 
 
 def give(

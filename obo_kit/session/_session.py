@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
+from _thread import RLock  # `threading.RLock` is a function that calls it
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -124,7 +125,7 @@ class UserSession(Leased):
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
         self._evidence: Evidence | None = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._request = Hidden(request_served())  # the request that the session was opened in, if a server knows it
         task = running_task()
         self._task = weakref.ref(task) if task is not None else None
