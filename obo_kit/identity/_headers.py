@@ -134,10 +134,7 @@ def request_headers() -> Hidden | None:
 
 def request_served() -> Any:
     """Return the server's object for the request being served, to tell requests apart; `None` without a request."""
-    request = REQUEST_HEADERS.get()
-    if request is None and AGENT_SERVER not in sys.modules:
-        return None  # no server keeps a request
-    headers = agent_server_headers()
+    request, headers = REQUEST_HEADERS.get(), agent_server_headers()
     if request is None or (request.value is not None and headers not in (None, request.around.value)):
         return headers
     return request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from obo_kit.context._frame import FRAME, Frame, ended_session, open_session
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError, NoUserSessionError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import (
+    AGENT_SERVER,
     REQUEST_HEADERS,
     from_headers,
     names_a_user,
@@ -73,6 +75,8 @@ def session_in_force() -> UserSession | None:
 
 def of_another_request(session: UserSession) -> bool:
     """Return whether the request being served here is not the one that the session was opened in (rule 6)."""
+    if REQUEST_HEADERS.get() is None and AGENT_SERVER not in sys.modules:
+        return False  # no server keeps a request
     request = request_served()
     return request is not None and request is not session._request.value
 
