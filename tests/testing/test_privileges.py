@@ -349,7 +349,7 @@ def test_lists_and_information_schema_show_what_the_user_sees(workspace):
         assert rows(sql(workspace, "bob", statement)) == [], statement
     assert "42501" in message(sql(workspace, "bob", "DESCRIBE main.shop.orders"))
     assert "0A000" in message(sql(workspace, "bob", "SHOW PARTITIONS main.shop.orders"))
-    assert "42P01" in message(sql(workspace, "bob", "SELECT * FROM main.information_schema.volumes"))
+    assert "42P01" in message(sql(workspace, "bob", "SELECT * FROM main.information_schema.nosuch"))
     extended = rows(sql(workspace, "alice", "DESCRIBE TABLE EXTENDED main.shop.orders"))
     assert ["Type", "MANAGED", ""] in extended
     plan = rows(sql(workspace, "alice", "EXPLAIN SELECT * FROM main.shop.orders"))[0][0]

@@ -13,6 +13,7 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import UnsupportedError
 
 from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._routines import ROUTINES
 
 __all__ = [
     "array",
@@ -82,28 +83,31 @@ def macro_source(name: str) -> str:
 
 @functools.cache
 def macros_of(name: str) -> tuple[str, ...]:
-    """Return a macro and the macros that it calls, in the order to create them."""
+    """Return a macro and the macros and routines that it calls, in the order to create them."""
+    if name in ROUTINES:
+        return (name,)
     inner = dict.fromkeys(re.findall(r"\bspark_\w+", macro_source(name)))
     below = (each for used in inner if used != name for each in macros_of(used))
     return (*dict.fromkeys(below), name)
 
 
 def macros_in(text: str) -> list[str]:
-    """Return the macros that a text calls, in the order to create them."""
+    """Return the macros and routines that a text calls, in the order to create them."""
     return list(
         dict.fromkeys(
             each
             for name in dict.fromkeys(re.findall(r"\bspark_\w+(?=\()", text))
-            if name in _macros()
+            if name in _macros() or name in ROUTINES
             for each in macros_of(name)
         )
     )
 
 
 def call(name: str, *arguments: Expr | str | int | None) -> exp.Anonymous:
-    """Return a call of a function of DuckDB, or of a macro if there is one of the name."""
-    full = f"spark_{name}" if f"spark_{name}" in _macros() else name
-    return exp.Anonymous(this=full, expressions=[exp.convert(each) for each in arguments])
+    """Return a call of a function of DuckDB, or of a macro or routine if there is one of the name."""
+    return exp.Anonymous(
+        this=f"spark_{name}" if is_macro(name) else name, expressions=[exp.convert(each) for each in arguments]
+    )
 
 
 # ---------------------------------------------------------------------------------------------- types
@@ -192,7 +196,10 @@ def interval(node: exp.Interval) -> Expr:
             raise UnreadableError("sql_unsupported", f"INTERVAL {text!r} {span} is not served.")
         sign = "-" if text.startswith("-") else ""
         parts = " ".join(f"{sign}{number} {name}" for name, number in match.groupdict().items() if number)
-        return exp.Cast(this=exp.Literal.string(parts), to=exp.DataType.build("INTERVAL", dialect="duckdb"))
+        result = typed_as(exp.Literal.string(parts), "INTERVAL")
+        if span == "YEAR TO MONTH":
+            result.meta["months"] = True
+        return result
     if unit is None or unit.name.lower() not in _UNITS:
         raise UnreadableError("sql_unsupported", f"{node.sql('databricks')} is not served.")
     if isinstance(value, exp.Literal) and re.fullmatch(r"-?\d+(\.\d+)?", value.name):
@@ -221,5 +228,5 @@ def array(*values: Expr) -> exp.Anonymous:
 
 
 def is_macro(name: str) -> bool:
-    """Check whether there is a macro for a function of the name."""
-    return f"spark_{name}" in _macros()
+    """Check whether there is a macro or routine for a function of the name."""
+    return f"spark_{name}" in _macros() or f"spark_{name}" in ROUTINES

@@ -175,9 +175,10 @@ class Store:
             return self._connection.cursor()
 
     def prepare(self, text: str) -> None:
-        """Create the macros that a text calls."""
+        """Create the macros and routines that a text calls."""
         from obo_kit.testing.sql._calls import macro_source, macros_in
         from obo_kit.testing.sql._http import is_called, register
+        from obo_kit.testing.sql._routines import ROUTINES, register_routine
 
         if self.http is not None and not self._calls_out and is_called(text):
             with self._lock:
@@ -189,7 +190,10 @@ class Store:
         if wanted:
             with self._lock, self.cursor() as cursor:
                 for name in wanted:
-                    cursor.execute(macro_source(name))
+                    if name in ROUTINES:
+                        register_routine(self._connection, name)
+                    else:
+                        cursor.execute(macro_source(name))
                     self._macros.add(name)
 
     def load(self, name: str, rows: Any) -> dict[str, str]:

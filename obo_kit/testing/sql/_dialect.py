@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from sqlglot import exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
 
 __all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
 
@@ -50,6 +51,8 @@ class UnreadableError(Exception):
 
 class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
     FUNCTIONS: ClassVar[Any] = {}
+    # GROUP BY window(…) is a call.
+    QUERY_MODIFIER_TOKENS: ClassVar[Any] = Databricks.Parser.QUERY_MODIFIER_TOKENS - {TokenType.WINDOW}
     # Otherwise array(…)[0] would be read as the array of 0.
     ARRAY_CONSTRUCTORS: ClassVar[Any] = {}
     FUNCTION_PARSERS: ClassVar[Any] = {
@@ -58,6 +61,17 @@ class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
     NO_PAREN_FUNCTION_PARSERS: ClassVar[Any] = {
         name: parser for name, parser in Databricks.Parser.NO_PAREN_FUNCTION_PARSERS.items() if name in {"ANY", "CASE"}
     }
+
+    def _parse_describe(self) -> exp.Describe:
+        """Parse DESCRIBE; the library does not read these words after it."""
+        if self._match_text_seq("CATALOG"):
+            return exp.Describe(this=self._parse_table(), kind="CATALOG")
+        if self._match_text_seq("QUERY"):
+            return exp.Describe(this=self._parse_statement(), kind="QUERY")
+        if self._match_text_seq("DETAIL"):
+            return exp.Describe(this=self._parse_table(), style="DETAIL")
+        result: exp.Describe = super()._parse_describe()
+        return result
 
 
 class LAKEHOUSE(Databricks):
@@ -78,6 +92,9 @@ def parse(sql: str) -> exp.Expr:
 
 @functools.lru_cache(maxsize=512)
 def _parsed(sql: str) -> exp.Expr:
+    files = re.match(r"\s*(LIST|PUT|GET|REMOVE)\s*['\"]", sql, re.IGNORECASE)
+    if files is not None:
+        raise UnreadableError("sql_unsupported", f"{files[1].upper()} is not served.")
     try:
         text = re.sub(r"^\s*TABLE\b", "SELECT * FROM ", sql, flags=re.IGNORECASE)
         trees = [tree for tree in LAKEHOUSE().parse(text) if tree is not None and not isinstance(tree, exp.Semicolon)]
@@ -95,6 +112,9 @@ def _first_error(error: SqlglotError) -> str:
     if not errors:
         return "The statement cannot be read."
     first = errors[0]
+    if "<class" in first["description"]:
+        # The library names its own classes.
+        first = {**first, "description": "Syntax error"}
     near = f" at or near '{first['highlight']}'" if first.get("highlight") else ""
     return f"{first['description'].rstrip('.')}{near}. (line {first['line']}, pos {first['col']})"
 

@@ -319,6 +319,11 @@ class Engine:
         if isinstance(tree, exp.Use):
             _use(tree, session)
             return Outcome()
+        if isinstance(tree, exp.Describe) and isinstance(tree.this, exp.Query):
+            query = re.sub(r"^\s*DESC(RIBE)?\s+(QUERY\s+)?", "", sql, flags=re.IGNORECASE)
+            return _described(
+                self._run(principal, query, parameters=parameters, session=session, limit=1, interrupt=interrupt)
+            )
         if isinstance(tree, exp.Describe):
             return _listed(self._store.metadata.describe(principal, tree, session))
         if what == "SHOW":
@@ -406,15 +411,26 @@ class Engine:
         login = re.search(r"\[UNAUTHENTICATED\] .* SQLSTATE: 28000", detail)
         if login is not None:
             return _StatementError("sql_login", detail=login[0])
-        own = re.search(r"\[[A-Z_]+\] .* SQLSTATE: \w{5}", detail)
+        own = re.search(r"\[[A-Z_.]+\] .* SQLSTATE: \w{5}", detail)
         if own is not None:
             return _StatementError("sql_raised", detail=own[0])
         for pattern, key in (
             (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
             (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
             (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
+            (r"^Binder Error: (?P<detail>.*must appear in the GROUP BY clause.*)", "sql_aggregation"),
+            (r"^Binder Error: (?P<detail>Set operations .*)", "sql_set_columns"),
+            (r"^Invalid Input Error: (?P<detail>More than one row returned by a subquery.*)", "sql_scalar"),
             (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
+            (r"^Out of Range Error: (?P<detail>Overflow in .*)", "sql_overflow"),
+            (r"^Conversion Error: (?P<detail>Type \w+ with value .* out of range.*)", "sql_cast_overflow"),
+            (r"^Conversion Error: (?P<detail>.* to type DECIMAL.* out of range.*)", "sql_range"),
             (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
+            (
+                r"^Binder Error: (?P<detail>Cannot compare values.*|No function matches.*|Could not choose.*)",
+                "sql_types",
+            ),
+            (r"^Binder Error: (?P<detail>Referenced table .*)", "sql_column"),
         ):
             match = re.search(pattern, detail, re.IGNORECASE)
             if match is not None:
@@ -436,6 +452,12 @@ def _listed(listing: tuple[Sequence[str], Sequence[Sequence[str | None]]]) -> Ou
     names, rows = listing
     columns = tuple(Column(name=name, type_text="STRING", type_name="STRING") for name in names)
     return Outcome(columns=columns, rows=tuple(map(tuple, rows)))
+
+
+def _described(outcome: Outcome) -> Outcome:
+    """Return the columns of an outcome, as DESCRIBE lists them."""
+    rows = [(column.name, column.type_text.lower(), None) for column in outcome.columns]
+    return _listed((("col_name", "data_type", "comment"), rows))
 
 
 def _use(tree: exp.Use, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -13,8 +14,9 @@ from sqlglot import exp
 from obo_kit.testing.sql._calls import array, call, cast, date_part, duck_type, is_macro, literal, typed_as, unit_of
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._patterns import formatted, strptime_format
+from obo_kit.testing.sql._routines import number_digits
 
-__all__ = ["rewrite_call"]
+__all__ = ["UNSERVED_TABLES", "rewrite_call"]
 
 Expr = exp.Expr
 
@@ -39,7 +41,7 @@ _RENAMED = {
     "kurtosis": "kurtosis_pop", "date_part": "datepart", "every": "bool_and",
     "first": "first", "last": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
     "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
-    "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring", "to_char": "to_char",
+    "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring",
     "to_varchar": "to_char", "try_mod": "try_mod", "ucase": "upper", "user": "current_user", "session_user": "current_user",
     "approx_percentile": "percentile_approx", "string_agg": "listagg", "unnest": "unnest", "curdate": "current_date",
     "now": "current_timestamp", "localtimestamp": "current_timestamp", "getdate": "current_timestamp",
@@ -52,6 +54,22 @@ _CASTS = frozenset(
     }
 )  # fmt: skip  # functions named like the type that they cast to
 
+# Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
+_UNSERVED = re.compile(
+    r"(ai|bitmap|cloud_files|h3|hll|kll|st|theta|tuple|variant|vector|xpath)_\w+"
+    r"|(try_)?(aes_(de|en)crypt|avg|base32|make_\w+|parse_url|reflect|secret|sum|url_decode|validate_utf8)"
+    r"|(from|schema_of|to)_(csv|variant|variant_agg|xml)|(from|to|try_to)_(avro|base32|binary|protobuf|time)"
+    r"|(make|to)_timestamp_(ltz|ntz)|make_(time|valid_utf8)|try_variant_\w+|approx_top_k\w*|collat(e|ion)s?|count_min_sketch"
+    r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hash|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
+    r"|jaro_winkler\w*|java_method|luhn_check|map_zip_with|measure|monotonically_increasing_id|quote|randn|randstr|session_window"
+    r"|sentences|shiftrightunsigned|shuffle|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
+    r"|unix_nanos|version|window_time|xpath|xxhash64"
+)
+# The same of functions that return rows.
+UNSERVED_TABLES = re.compile(
+    r"read_\w+|table_changes|event_log|list_secrets|vector_search|remote_query|sql_keywords|cloud_files_state|ai_\w+|variant_explode\w*"
+)
+
 
 # ---------------------------------------------------------------------------------------------- calls
 
@@ -59,6 +77,8 @@ _CASTS = frozenset(
 def rewrite_call(node: exp.Anonymous) -> Expr | None:
     """Return a call in DuckDB's form; None if there is no such function."""
     name = _RENAMED.get(node.name.lower(), node.name.lower())
+    if name in {"grouping", "grouping_id"}:
+        return _grouping(name, node.expressions, node)
     rewrite = _REWRITES.get(name)
     if rewrite is not None:
         try:
@@ -71,6 +91,8 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
         return call(name, *node.expressions)
     if name in _SAME or name in {"arg_max", "arg_min", "approx_count_distinct"}:
         return exp.Anonymous(this=name, expressions=node.expressions)
+    if _UNSERVED.fullmatch(name):
+        raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
     return None
 
 
@@ -136,6 +158,12 @@ def _array(*values: Expr) -> Expr:
     return array(*values)
 
 
+def _array_sort(values: Expr, compare: Expr | None = None) -> Expr:
+    if compare is not None:
+        raise UnreadableError("sql_unsupported", "array_sort with a function is not served.")
+    return call("array_sort", values)
+
+
 def _elt(at: Expr, *values: Expr) -> Expr:
     return call("try_element_at", array(*values), at)
 
@@ -156,11 +184,24 @@ def _map(*values: Expr) -> Expr:
 def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
     if options is not None:
         raise UnreadableError("sql_unsupported", "from_json with options is not served.")
-    duck = duck_type(parse_type(literal(schema, "a schema")))
+    kind = parse_type(literal(schema, "a schema"))
     text = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
-    if "MAP(" in duck:
-        return exp.TryCast(this=text, to=exp.DataType.build(duck, dialect="duckdb"))
-    return call("json_transform", text, exp.Literal.string(_structure(parse_type(str(schema.this)))))
+    if "MAP(" in duck_type(kind):
+        return exp.TryCast(this=text, to=exp.DataType.build(duck_type(kind), dialect="duckdb"))
+    if kind.is_type("STRUCT"):
+        # What is not JSON makes a struct of nulls, not null.
+        text = exp.Case(
+            ifs=[exp.If(this=exp.Is(this=value.copy(), expression=exp.null()), true=exp.null())],
+            default=call("coalesce", text, typed_as(exp.Literal.string("{}"), "JSON")),
+        )
+    return call("json_transform", text, exp.Literal.string(_structure(kind)))
+
+
+def _variant_get(value: Expr, path: Expr, kind: Expr | None = None, *, attempt: bool = False) -> Expr:
+    if kind is None:
+        return call("json_extract", value, path)
+    wanted = parse_type(literal(kind, "a type"))
+    return cast(call("json_extract_string", value, path), wanted, attempt=attempt)
 
 
 def _structure(kind: exp.DataType) -> str:
@@ -200,6 +241,35 @@ def _parsed(kind: str, *, attempt: bool = False) -> Callable[..., Expr]:
         return exp.Cast(this=moment, to=exp.DataType.build(kind, dialect="duckdb"))
 
     return rewrite
+
+
+def _number(*, attempt: bool = False) -> Callable[[Expr, Expr], Expr]:
+    def rewrite(value: Expr, pattern: Expr) -> Expr:
+        try:
+            digits, after = number_digits(literal(pattern, "a number format"))
+        except ValueError as error:
+            raise UnreadableError("sql_unsupported", f"{error}.") from None
+        number = call("try_to_number" if attempt else "to_number", value, pattern)
+        return typed_as(number, f"DECIMAL({digits}, {after})")
+
+    return rewrite
+
+
+def _to_char(value: Expr, pattern: Expr) -> Expr:
+    with contextlib.suppress(ValueError):
+        number_digits(literal(pattern, "a pattern"))
+        raise UnreadableError("sql_unsupported", "to_char with a number format is not served.")
+    return _date_format(value, pattern)
+
+
+def _window(moment: Expr, size: Expr, *others: Expr) -> Expr:
+    text = literal(size, "the size of a window")
+    match = re.fullmatch(
+        r"(?:interval )?(\d+) ((?:week|day|hour|minute|second|millisecond|microsecond)s?)", text.lower()
+    )
+    if match is None or others:
+        raise UnreadableError("sql_unsupported", "only tumbling windows of a fixed size are served.")
+    return call("window", moment, typed_as(exp.Literal.string(f"{match[1]} {match[2]}"), "INTERVAL"))
 
 
 def _unix_timestamp(value: Expr | None = None, pattern: Expr | None = None) -> Expr:
@@ -263,7 +333,9 @@ def _transform(values: Expr, function: Expr) -> Expr:
     return call(
         "list_transform",
         values,
-        _body(function, {1: lambda node: exp.Paren(this=exp.Sub(this=node.copy(), expression=exp.Literal.number(1)))}),
+        _body(
+            function, {1: lambda node: typed_as(exp.Sub(this=node.copy(), expression=exp.Literal.number(1)), "INTEGER")}
+        ),
     )
 
 
@@ -348,6 +420,23 @@ def _count_if(value: Expr) -> Expr:
     return _count(exp.Case(ifs=[exp.If(this=value, true=exp.Literal.number(1))]))
 
 
+def _grouping(name: str, arguments: list[Expr], node: Expr) -> Expr:
+    """Return which of the grouping columns a row sums up, as a bit per column. Without arguments: of all columns."""
+    if not arguments:
+        select = node.find_ancestor(exp.Select)
+        group = select.args.get("group") if select is not None else None
+        columns = (
+            []
+            if group is None
+            else [each for each in group.find_all(exp.Column) if each.find_ancestor(exp.Select) is select]
+        )
+        arguments = list({column.sql(): column.copy() for column in columns}.values())
+    if not arguments:
+        raise UnreadableError("sql_arguments", f"The `{name}` needs GROUP BY.")
+    bits = exp.Anonymous(this="grouping", expressions=arguments)
+    return typed_as(bits, "TINYINT" if name == "grouping" else "BIGINT")
+
+
 def _nulls_too(name: str) -> Callable[..., Expr]:
     def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
         if ignore is not None and ignore.sql().upper() == "TRUE":
@@ -367,8 +456,8 @@ def _percentile(name: str) -> Callable[..., Expr]:
 
 
 _REWRITES: dict[str, Callable[..., Expr]] = {
-    "array": _array, "arrays_zip": _arrays_zip, "concat": _concat, "concat_ws": _concat_ws, "count": _count,
-    "date_add": _date_add,
+    "array": _array, "array_sort": _array_sort, "arrays_zip": _arrays_zip, "concat": _concat,
+    "concat_ws": _concat_ws, "count": _count, "date_add": _date_add,
     "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": _quantified("any"),
     "elt": _elt,
     "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
@@ -379,8 +468,10 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
     "percentile_approx": _percentile("quantile_disc"), "reduce": _reduce, "round": _round, "struct": _struct,
     "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
+    "to_char": _to_char, "to_number": _number(), "try_to_number": _number(attempt=True),
     "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
     "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
-    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "zip_with": _zip_with,
+    "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
+    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window, "zip_with": _zip_with,
     **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in _CASTS},
 }  # fmt: skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, call, literal
+from obo_kit.testing.sql._calls import array, call, literal, typed_as
 
 __all__ = ["GENERATORS", "generated"]
 
 Expr = exp.Expr
 
 GENERATORS = frozenset(
-    {"explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack"}
+    {"explode", "explode_outer", "inline", "inline_outer", "json_tuple", "posexplode", "posexplode_outer", "stack"}
 )
 
 
@@ -23,6 +23,12 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
         width = -(-(len(arguments) - 1) // rows)
         cells = [*arguments[1:], *[exp.null()] * (rows * width - len(arguments) + 1)]
         return [(f"col{at}", call("unnest", array(*cells[at::width]))) for at in range(width)]
+    if name == "json_tuple":
+        text, *keys = arguments
+        return [
+            (f"c{at}", call("json_extract_string", text.copy(), f'$."{literal(key, "a key of json_tuple")}"'))
+            for at, key in enumerate(keys)
+        ]
     (value,) = arguments
     if name == "inline":
         return [
@@ -48,7 +54,7 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
         ]
     if name == "posexplode":
         at = call("unnest", call("range", call("len", items.copy())))
-        return [("pos", at), *columns]
+        return [("pos", typed_as(at, "INTEGER")), *columns]
     return columns
 
 

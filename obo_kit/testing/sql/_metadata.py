@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._information_schema import TABLES, relation
 from obo_kit.testing.sql._types import sql_type
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["Listing", "Metadata"]
 Rows = list[tuple[str | None, ...]]
 Listing = tuple[tuple[str, ...], Rows]
 """Names of columns, all of type text, and rows."""
+Cells = dict[str, str | None]
+"""Values of a row by column."""
 
 _PART = r"(?:`[^`]+`|[\w-]+)"
 _NAME = rf"({_PART}(?:\.{_PART}){{0,2}})"
@@ -31,11 +34,13 @@ _SHOW = {
     "schemas": rf"(?:SCHEMAS|DATABASES)(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "tables": rf"TABLES(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
+    "extended": rf"TABLE\s+EXTENDED(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
+    "create": rf"CREATE\s+TABLE\s+{_NAME}",
+    "volumes": rf"VOLUMES(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "columns": rf"COLUMNS\s+(?:IN|FROM)\s+{_NAME}(?:\s+(?:IN|FROM)\s+{_NAME})?",
     "functions": rf"USER\s+FUNCTIONS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?{_NAME}",
 }
-_INFORMATION = ("catalogs", "schemata", "tables", "columns", "routines")
 
 
 class Metadata:
@@ -52,6 +57,10 @@ class Metadata:
     def _functions(self, principal: Principal) -> list[str]:
         return [name for name in sorted(self._store.functions) if self._grants.sees(principal, "function", name)]
 
+    def volumes(self, principal: Principal) -> list[str]:
+        """Return the full names of the volumes that a user sees, sorted."""
+        return [name for name in self._grants.names("volume") if self._grants.sees(principal, "volume", name)]
+
     def schemas(self, principal: Principal) -> list[str]:
         """Return the full names of the schemas that a user sees, sorted."""
         return [name for name in self._grants.names("schema") if self._grants.sees(principal, "schema", name)]
@@ -63,58 +72,95 @@ class Metadata:
     # ------------------------------------------------------------------ information_schema
 
     def information(self, principal: Principal, name: str) -> exp.Expr:
-        """Return a table of ``information_schema`` as a query. Raises UnreadableError if there is none."""
+        """Return a table of ``information_schema`` as a query. Raises UnreadableError if there is none.
+
+        A table about something that the local workspace does not have (views, constraints, tags) is empty.
+        """
         catalog, _, table = name.split(".")
-        if table not in _INFORMATION:
+        if table not in TABLES:
             raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in name.split(".")))
-        columns, rows = getattr(self, f"_{table}")(principal, "" if catalog == "system" else catalog)
-        names = [exp.to_identifier(column, quoted=True) for column in columns]
-        values = [_row(row, columns) for row in rows] or [exp.Tuple(expressions=[_text(None) for _ in columns])]
-        source = exp.Values(
-            expressions=values, alias=exp.TableAlias(this=exp.to_identifier("rows", quoted=True), columns=names)
-        )
-        query = exp.Select(expressions=[exp.Column(this=each.copy()) for each in names]).from_(source)
-        return query if rows else query.where(exp.false())
+        contents = getattr(self, f"_{table}", None)
+        rows: Iterable[Cells] = contents(principal) if contents is not None else ()
+        return relation(table, (row for row in rows if catalog in {"system", next(iter(row.values()))}))
 
-    def _catalogs(self, principal: Principal, catalog: str) -> Listing:
-        rows: Rows = [(name, self._grants.owner("catalog", name)) for name in self.catalogs(principal)]
-        return ("catalog_name", "catalog_owner"), [row for row in rows if not catalog or row[0] == catalog]
+    def _catalogs(self, principal: Principal) -> Iterator[Cells]:
+        for name in self.catalogs(principal):
+            yield {"catalog_name": name, "catalog_owner": self._grants.owner("catalog", name)}
 
-    def _schemata(self, principal: Principal, catalog: str) -> Listing:
-        names = [name.split(".") for name in self.schemas(principal)]
-        rows: Rows = [(parent, name, self._grants.owner("schema", f"{parent}.{name}")) for parent, name in names]
-        return ("catalog_name", "schema_name", "schema_owner"), _within(rows, catalog)
+    def _schemata(self, principal: Principal) -> Iterator[Cells]:
+        for full in self.schemas(principal):
+            catalog, name = full.split(".")
+            yield {"catalog_name": catalog, "schema_name": name, "schema_owner": self._grants.owner("schema", full)}
 
-    def _tables(self, principal: Principal, catalog: str) -> Listing:
-        rows: Rows = [
-            (*name.split("."), "MANAGED", self._grants.owner("table", name), "DELTA") for name in self.tables(principal)
-        ]
-        names = ("table_catalog", "table_schema", "table_name", "table_type", "table_owner", "data_source_format")
-        return names, _within(rows, catalog)
+    def _tables(self, principal: Principal) -> Iterator[Cells]:
+        for name in self.tables(principal):
+            details = {"table_type": "MANAGED", "is_insertable_into": "YES", "commit_action": "PRESERVE"}
+            owner = self._grants.owner("table", name)
+            yield {**_named("table", name), **details, "table_owner": owner, "data_source_format": "DELTA"}
 
-    def _columns(self, principal: Principal, catalog: str) -> Listing:
-        rows: Rows = [
-            (*name.split("."), column, str(at), "YES", sql_type(duck)[1], sql_type(duck)[0].lower())
-            for name in self.tables(principal)
-            for at, (column, duck) in enumerate(self._store.tables[name].types.items())
-        ]
-        names = (
-            "table_catalog",
-            "table_schema",
-            "table_name",
-            "column_name",
-            "ordinal_position",
-            "is_nullable",
-            "data_type",
-            "full_data_type",
-        )
-        return names, _within(rows, catalog)
+    def _columns(self, principal: Principal) -> Iterator[Cells]:
+        for name in self.tables(principal):
+            for at, (column, duck) in enumerate(self._store.tables[name].types.items(), 1):
+                yield {
+                    **_named("table", name),
+                    "column_name": column,
+                    "ordinal_position": str(at),
+                    "is_nullable": "YES",
+                    "is_updatable": "YES",
+                    **_data(*sql_type(duck)),
+                }
 
-    def _routines(self, principal: Principal, catalog: str) -> Listing:
-        rows: Rows = [(*name.split("."), "FUNCTION", "SQL") for name in self._functions(principal)]
-        return ("routine_catalog", "routine_schema", "routine_name", "routine_type", "routine_body"), _within(
-            rows, catalog
-        )
+    def _table_privileges(self, principal: Principal) -> Iterator[Cells]:
+        for name in self.tables(principal):
+            for who, privilege, place, _ in self._grants.listed("table", name, inherited=True):
+                if who in {principal.user_name, *principal.groups} or self._grants.manages(principal, "table", name):
+                    inherited = "NONE" if place == "table" else place.upper()
+                    yield {
+                        **_named("table", name),
+                        "grantee": who,
+                        "privilege_type": privilege.replace(" ", "_"),
+                        "is_grantable": "NO",
+                        "inherited_from": inherited,
+                    }
+
+    def _volumes(self, principal: Principal) -> Iterator[Cells]:
+        for name in self.volumes(principal):
+            owner = self._grants.owner("volume", name)
+            yield {**_named("volume", name), "volume_type": "MANAGED", "volume_owner": owner}
+
+    def _routines(self, principal: Principal) -> Iterator[Cells]:
+        for name in self._functions(principal):
+            function = self._store.functions[name]
+            returns = function.returns if isinstance(function.returns, str) else "TABLE"
+            yield {
+                **_named("routine", name),
+                **dict(zip(("specific_catalog", "specific_schema", "specific_name"), name.split("."), strict=True)),
+                "routine_owner": self._grants.owner("function", name),
+                "routine_type": "FUNCTION",
+                "data_type": returns.partition("(")[0].upper(),
+                "full_data_type": returns.lower(),
+                "routine_body": "SQL",
+                "security_type": "DEFINER",
+                "comment": function.comment or None,
+            }
+
+    def _parameters(self, principal: Principal) -> Iterator[Cells]:
+        for name in self._functions(principal):
+            for at, parameter in enumerate(self._store.functions[name].parameters, 1):
+                yield {
+                    **dict(zip(("specific_catalog", "specific_schema", "specific_name"), name.split("."), strict=True)),
+                    "ordinal_position": str(at),
+                    "parameter_mode": "IN",
+                    "is_result": "NO",
+                    "parameter_name": parameter.name,
+                    "data_type": parameter.type_text.partition("(")[0].upper(),
+                    "full_data_type": parameter.type_text.lower(),
+                    "parameter_default": parameter.default,
+                    "comment": parameter.comment or None,
+                }
+
+    def _information_schema_catalog_name(self, principal: Principal) -> Iterator[Cells]:
+        return ({"catalog_name": name} for name in self.catalogs(principal))
 
     # ------------------------------------------------------------------ SHOW and DESCRIBE
 
@@ -139,6 +185,34 @@ class Metadata:
         rows: Rows = [(schema, table, "false") for schema, table in self._in(self.tables(principal), place)]
         rows += [("", view, "true") for view in session.views]
         return ("database", "tableName", "isTemporary"), _matching(rows, like, at=1)
+
+    def _show_extended(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
+        columns, rows = self._show_tables(principal, session, name, like)
+        place = _place(name, session)
+        return (*columns, "information"), [
+            (*row, self._information_text(f"{place}.{row[1]}")) for row in rows if row[2] == "false"
+        ]
+
+    def _information_text(self, name: str) -> str:
+        kinds = self._store.tables[name].types.items()
+        lines = [f"{label}: {value}" for label, value in self._details(name).items() if value]
+        lines += [
+            "Schema: root",
+            *(f" |-- {column}: {sql_type(duck)[0].lower()} (nullable = true)" for column, duck in kinds),
+        ]
+        return "\n".join([*lines, "", ""])
+
+    def _show_create(self, principal: Principal, session: Session, name: str) -> Listing:
+        table = self._seen(principal, name, session)
+        columns = ",\n".join(
+            f"  {column} {sql_type(duck)[0]}" for column, duck in self._store.tables[table].types.items()
+        )
+        return ("createtab_stmt",), [(f"CREATE TABLE {table} (\n{columns})\nUSING delta\n",)]
+
+    def _show_volumes(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
+        return ("database", "volume_name"), _matching(
+            list(self._in(self.volumes(principal), _place(name, session))), like, at=1
+        )
 
     def _show_views(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
         rows: Rows = [("", view, "true", "false") for view in session.views]
@@ -169,7 +243,7 @@ class Metadata:
     def describe(self, principal: Principal, tree: exp.Describe, session: Session) -> Listing:
         """Return a table's columns in the platform's form, and more if EXTENDED asks for it."""
         target, kind = tree.this, str(tree.args.get("kind") or "TABLE").upper()
-        style = str(tree.args.get("style") or "").upper()
+        style = "AS JSON" if tree.args.get("as_json") else str(tree.args.get("style") or "").upper()
         if (
             not isinstance(target, exp.Table)
             or kind not in {"TABLE", "SCHEMA", "DATABASE", "CATALOG"}
@@ -184,26 +258,22 @@ class Metadata:
             (column, sql_type(duck)[0].lower(), None) for column, duck in self._store.tables[name].types.items()
         ]
         if style:
-            catalog, schema, table = name.split(".")
-            details = {
-                "Catalog": catalog,
-                "Database": schema,
-                "Table": table,
-                "Type": "MANAGED",
-                "Provider": "delta",
-                "Owner": self._grants.owner("table", name),
-            }
             rows += [
                 ("", "", ""),
                 ("# Detailed Table Information", "", ""),
-                *((key, value, "") for key, value in details.items()),
+                *((key, value, "") for key, value in self._details(name).items()),
             ]
         return ("col_name", "data_type", "comment"), rows
+
+    def _details(self, name: str) -> Cells:
+        catalog, schema, table = name.split(".")
+        place: Cells = {"Catalog": catalog, "Database": schema, "Table": table}
+        return {**place, "Type": "MANAGED", "Provider": "delta", "Owner": self._grants.owner("table", name)}
 
     def _describe_place(self, principal: Principal, kind: str, parts: list[str], session: Session) -> Listing:
         name = ".".join([*([session.catalog] if kind == "schema" and len(parts) == 1 else []), *parts]).lower()
         if name not in (self.schemas(principal) if kind == "schema" else self.catalogs(principal)):
-            raise UnreadableError("sql_no_schema", ".".join(f"`{part}`" for part in name.split(".")))
+            raise UnreadableError(f"sql_no_{kind}", ".".join(f"`{part}`" for part in name.split(".")))
         labels = ("Catalog Name", "Namespace Name") if kind == "schema" else ("Catalog Name",)
         rows: Rows = [*zip(labels, name.split("."), strict=True), ("Owner", self._grants.owner(kind, name))]
         return ("info_name", "info_value") if kind == "catalog" else (
@@ -246,19 +316,20 @@ def _matching(rows: Rows, like: str | None, *, at: int = 0) -> Rows:
     return [row for row in rows if any(fnmatch.fnmatchcase(str(row[at]).lower(), pattern) for pattern in patterns)]
 
 
-def _within(rows: Rows, catalog: str) -> Rows:
-    return [row for row in rows if not catalog or row[0] == catalog]
+def _named(kind: str, name: str) -> Cells:
+    return dict(zip((f"{kind}_catalog", f"{kind}_schema", f"{kind}_name"), name.split("."), strict=True))
 
 
-def _text(value: str | None) -> exp.Expr:
-    literal = exp.null() if value is None else exp.Literal.string(value)
-    return exp.Cast(this=literal, to=exp.DataType.build("TEXT"))
-
-
-def _row(row: Sequence[str | None], columns: Sequence[str]) -> exp.Tuple:
-    return exp.Tuple(
-        expressions=[
-            exp.Literal.number(int(str(value))) if column == "ordinal_position" else _text(value)
-            for value, column in zip(row, columns, strict=True)
-        ]
-    )
+def _data(type_text: str, type_name: str) -> Cells:
+    """Return what ``information_schema`` says of a type."""
+    bits = {"BYTE": "8", "SHORT": "16", "INT": "32", "LONG": "64", "FLOAT": "24", "DOUBLE": "53"}
+    numbers = re.findall(r"\d+", type_text) if type_name == "DECIMAL" else [bits.get(type_name), None]
+    whole = type_name in {"BYTE", "SHORT", "INT", "LONG"}
+    return {
+        "data_type": type_name,
+        "full_data_type": type_text.lower(),
+        "numeric_precision": numbers[0],
+        "numeric_precision_radix": "10" if type_name == "DECIMAL" else "2" if numbers[0] else None,
+        "numeric_scale": "0" if whole else numbers[1],
+        "datetime_precision": {"DATE": "0", "TIMESTAMP": "3"}.get(type_name),
+    }

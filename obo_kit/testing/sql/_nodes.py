@@ -35,8 +35,9 @@ _DATES = frozenset(
 )
 # Calls that return text.
 _TEXTS = frozenset(
-    "json_extract_string spark_get_json_object spark_regexp_extract spark_substring spark_split_part".split()  # noqa: SIM905
+    "json_extract_string spark_path spark_get_json_object spark_regexp_extract spark_substring spark_split_part".split()  # noqa: SIM905
 )
+_RANKS = frozenset({"dense_rank", "ntile", "rank", "row_number"})
 _DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
 
 
@@ -189,11 +190,13 @@ def _binary(name: str) -> Callable[[Expr], Expr]:
 
 
 def _days(node: Expr) -> bool:
+    if isinstance(node, (exp.Anonymous, exp.Cast)):
+        return node.name == "spark_make_interval" or "months" in node.meta
     return isinstance(node, exp.Interval) and node.unit is not None and node.unit.name.upper().rstrip("S") in _DAYS
 
 
 def _add(node: Expr) -> Expr | None:
-    _multiply(node)
+    _numbers(node)
     if _days(node.expression) and not isinstance(node.this, exp.Interval):
         return _shifted(exp.Add, node.this, node.expression)
     if _days(node.this) and not isinstance(node.expression, exp.Interval):
@@ -202,7 +205,7 @@ def _add(node: Expr) -> Expr | None:
 
 
 def _subtract(node: Expr) -> Expr | None:
-    _multiply(node)
+    _numbers(node)
     if isinstance(node.this, (exp.Literal, exp.Interval)) or isinstance(node.expression, exp.Literal):
         return None
     if isinstance(node.expression, exp.Interval) and not _days(node.expression):
@@ -267,7 +270,10 @@ def _json_path(node: Expr) -> Expr:
             path += f"[{part.this}]"
         else:
             raise UnreadableError("sql_unsupported", "a wildcard in a JSON path is not served.")
-    return call("json_extract_string", node.this, exp.Literal.string(path))
+    # A part of a VARIANT is a VARIANT, until a cast makes a value of it.
+    return call(
+        "json_extract_string" if isinstance(node.parent, exp.Cast) else "path", node.this, exp.Literal.string(path)
+    )
 
 
 def _ignore_nulls(node: Expr) -> Expr:
@@ -306,14 +312,22 @@ def _tuple(node: exp.Tuple) -> Expr | None:
     )
 
 
-def _multiply(node: Expr) -> Expr | None:
+def _numbers(node: Expr) -> Expr | None:
     """Treat text among numbers as a number."""
     for side, other in (("this", node.expression), ("expression", node.this)):
-        value = node.args[side]
-        if isinstance(value, exp.Anonymous) and value.name in _TEXTS:
-            whole = isinstance(other, exp.Literal) and other.is_int
+        value, whole = node.args[side], isinstance(other, exp.Literal) and other.is_int
+        number = isinstance(other, exp.Literal) and not other.is_string
+        if (isinstance(value, exp.Anonymous) and value.name in _TEXTS) or (number and _is_string(value)):
             node.set(side, typed_as(call("whole", value), "BIGINT") if whole else typed_as(value, "DOUBLE"))
+        elif _is_string(value) and _is_string(other) and not isinstance(node, exp.Predicate):
+            node.set(side, typed_as(value, "DOUBLE"))
+        elif number and value.meta.get("text"):
+            node.set(side, call("numeric" if whole else "fraction", value))
     return None
+
+
+def _is_string(value: Expr) -> bool:
+    return isinstance(value, exp.Literal) and value.is_string
 
 
 def _merge_filters(node: Expr) -> Expr | None:
@@ -366,11 +380,25 @@ def _values(node: Expr) -> Expr | None:
 
 
 def _group(node: Expr) -> Expr | None:
+    for window in node.expressions:
+        if isinstance(window, exp.Anonymous) and window.name == "spark_window" and isinstance(node.parent, exp.Select):
+            _name_window(node.parent, window)
     for name, class_ in (("rollup", exp.Rollup), ("cube", exp.Cube)):
         if node.args.get(name):
             node.set("expressions", [class_(expressions=node.expressions)])
             node.set(name, None)
     return None
+
+
+def _name_window(select: exp.Select, window: Expr) -> None:
+    """Let the columns of a statement that groups by a window name it ``window``."""
+    for column in [each for value in select.expressions for each in value.find_all(exp.Column)]:
+        if column.table.lower() == "window":
+            part = call("struct_extract", window.copy(), column.name.lower())
+            alias = exp.to_identifier(column.name, quoted=True)
+            column.replace(exp.Alias(this=part, alias=alias) if column.parent is select else part)
+        elif column.name.lower() == "window" and not column.table:
+            column.replace(window.copy())
 
 
 def _pivot(node: Expr) -> Expr | None:
@@ -400,13 +428,20 @@ def _hex(node: Expr) -> Expr:
 
 
 def _window(node: Expr) -> Expr | None:
-    if isinstance(node.this, exp.Anonymous) and node.this.name.startswith("spark_"):
-        raise UnreadableError("sql_unsupported", f"{node.this.name.removeprefix('spark_')} OVER is not served.")
-    return None
+    name = node.this.name if isinstance(node.this, exp.Anonymous) else ""
+    if name.startswith("spark_"):
+        raise UnreadableError("sql_unsupported", f"{name.removeprefix('spark_')} OVER is not served.")
+    return typed_as(node.copy(), "INTEGER") if name in _RANKS else None
+
+
+def _any(node: Expr) -> Expr | None:
+    """Tell the aggregate ``any(…)`` from the quantifier."""
+    return None if isinstance(node.parent, exp.Binary) else call("bool_or", *node.this.flatten())
 
 
 CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Add: _add,
+    exp.Any: _any,
     exp.Bracket: _bracket,
     exp.Concat: _concat,
     exp.CTE: _cte,
@@ -424,7 +459,13 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Interval: interval,
     exp.JSONExtract: _json_path,
     exp.Like: _like,
-    exp.Mul: _multiply,
+    exp.Mul: _numbers,
+    exp.EQ: _numbers,
+    exp.NEQ: _numbers,
+    exp.GT: _numbers,
+    exp.GTE: _numbers,
+    exp.LT: _numbers,
+    exp.LTE: _numbers,
     exp.Mod: _binary("mod"),
     exp.Overlay: _overlay,
     exp.Pivot: _pivot,

@@ -21,6 +21,7 @@ _LETTERS = {
 _PARSED = {
     **{letters: layout.replace("%-", "%") for letters, layout in _LETTERS.items() if layout[0] == "%"},
     "SSS": "%g",
+    **dict.fromkeys(("x", "xx", "xxx", "Z"), "%z"),
 }
 _PIECE = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
 

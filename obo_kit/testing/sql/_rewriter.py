@@ -19,7 +19,7 @@ from obo_kit.testing.sql import _nodes
 from obo_kit.testing.sql._calls import call, cast
 from obo_kit.testing.sql._databases import Access, Session
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
-from obo_kit.testing.sql._functions import rewrite_call
+from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
 from obo_kit.testing.sql._generators import GENERATORS, generated
 from obo_kit.testing.sql._http import http_request
 from obo_kit.testing.sql._nodes import (
@@ -105,6 +105,7 @@ class Rewriter:
         nodes = [node for node in root.bfs() if node is not root]
         _check_served(nodes, _NODES | WRITING if writing else _NODES)
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
+        self._texts = self._text_columns(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
             name_columns(select)
@@ -116,6 +117,12 @@ class Rewriter:
                 raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
         rewritten: Expr = root.this
         return rewritten
+
+    def _text_columns(self, nodes: list[Expr]) -> set[str]:
+        """Return the columns of the statement's tables that are text wherever they occur."""
+        tables = [self.store.tables.get(self.full_name(node)) for node in nodes if isinstance(node, exp.Table)]
+        kinds = [(name.lower(), kind) for table in tables if table for name, kind in table.types.items()]
+        return {name for name, kind in kinds if kind == "VARCHAR"} - {name for name, kind in kinds if kind != "VARCHAR"}
 
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
@@ -244,6 +251,8 @@ class Rewriter:
         if name in GENERATORS:
             columns = alias.columns if alias is not None else []
             return derived(self._generated(function, [each.name for each in columns]), node, name)
+        if UNSERVED_TABLES.fullmatch(name):
+            raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
         raise UnreadableError("sql_no_table_function", function.name)
 
     def lateral(self, node: exp.Lateral) -> Expr | None:
@@ -452,6 +461,7 @@ class Rewriter:
 
     def column(self, node: exp.Column) -> Expr | None:
         """Rewrite a column that is qualified by its table's full name: the table is known by its alias."""
+        node.meta["text"] = node.name.lower() in self._texts
         if node.args.get("db"):
             place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])
             if ".".join(str(getattr(part, "name", part)).lower() for part in place) in self._places:

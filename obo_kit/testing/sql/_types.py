@@ -115,7 +115,7 @@ def _interval_text(value: datetime.timedelta) -> str:
     return f"{sign}{value.days} {hours:02}:{rest // 60:02}:{rest % 60:02}.{value.microseconds:06}000"
 
 
-_SCALARS: tuple[tuple[type, Callable[[Any], str]], ...] = (
+_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (str, str),
     (bool, lambda value: "true" if value else "false"),
     # With the Z that the platform adds to a TIMESTAMP (fid:45455947422). There is no TIMESTAMP_NTZ here.
@@ -124,9 +124,13 @@ _SCALARS: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (datetime.timedelta, _interval_text),
     (decimal.Decimal, lambda value: format(value, "f")),
     (bytes, lambda value: base64.b64encode(value).decode()),
-    (list, lambda value: json.dumps(value, default=text_of)),
-    (dict, lambda value: json.dumps(value, default=text_of)),
+    ((list, dict), lambda value: json.dumps(value, default=_inner)),
 )
+
+
+def _inner(value: Any) -> Any:
+    """Return a value within an array, map or struct as JSON has it."""
+    return float(value) if isinstance(value, decimal.Decimal) else text_of(value)
 
 
 def text_of(value: Any) -> str | None:

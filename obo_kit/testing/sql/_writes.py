@@ -253,6 +253,15 @@ def _truncate(tree: exp.TruncateTable, rewriter: Rewriter, _: Grants) -> Run:
     return run
 
 
+# The refusal of what does not exist, per kind; of a table for the others.
+_ABSENT = {
+    "catalog": "sql_no_catalog",
+    "function": "sql_no_function",
+    "schema": "sql_no_schema",
+    "volume": "sql_no_volume",
+}
+
+
 def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
     """Return a function that runs GRANT or REVOKE. Raises UnreadableError if it is not served, or not allowed."""
     match = _GRANT.fullmatch(sql)
@@ -264,7 +273,7 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
     name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
     kind = "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind
     if not grants.exists(kind, name):
-        raise UnreadableError("sql_no_schema" if count < 3 else "sql_missing", _backticked(name))
+        raise UnreadableError(_ABSENT.get(kind, "sql_missing"), _backticked(name))
     if not grants.manages(principal, kind, name):
         raise UnreadableError("sql_lacks", lack_text(("MANAGE", kind, name)))
     change = grants.grant if match["verb"].upper() == "GRANT" else grants.revoke

@@ -40,6 +40,9 @@ CREATE MACRO spark_e() AS exp(1);
 CREATE MACRO spark_hypot(a, b) AS sqrt(a * a + b * b);
 CREATE MACRO spark_factorial(n) AS CASE WHEN n BETWEEN 0 AND 20 THEN CAST(factorial(CAST(n AS INTEGER)) AS BIGINT) END;
 CREATE MACRO spark_width_bucket(v, low, high, n) AS CAST(CASE WHEN v < low THEN 0 WHEN v >= high THEN n + 1 ELSE floor((v - low) / (high - low) * n) + 1 END AS BIGINT);
+CREATE MACRO spark_skewness(a) AS CASE WHEN var_pop(a) = 0 THEN NULL WHEN count(a) = 2 THEN 0.0 ELSE skewness(a) * (count(a) - 2) / sqrt(count(a) * (count(a) - 1)) END;
+CREATE MACRO spark_numeric(a VARCHAR) AS CAST(spark_whole(a) AS BIGINT), (a) AS a;
+CREATE MACRO spark_fraction(a VARCHAR) AS CAST(a AS DOUBLE), (a) AS a;
 CREATE MACRO spark_shiftleft(a, n) AS a << n;
 CREATE MACRO spark_shiftright(a, n) AS a >> n;
 CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
@@ -112,7 +115,7 @@ CREATE MACRO spark_regexp_instr(a, p) AS CASE WHEN regexp_matches(a, p) THEN CAS
 CREATE MACRO spark_startswith(a, b) AS starts_with(a, b);
 CREATE MACRO spark_endswith(a, b) AS ends_with(a, b);
 CREATE MACRO spark_contains(a, b) AS contains(a, b);
-CREATE MACRO spark_format_number(a, n) AS CASE WHEN n < 0 THEN NULL ELSE format('{:,.' || n || 'f}', round_even(CAST(a AS DOUBLE), n)) END;
+CREATE MACRO spark_format_number(a, p VARCHAR) AS spark_number_by_pattern(CAST(a AS VARCHAR), p), (a, n) AS CASE WHEN n < 0 THEN NULL ELSE format('{:,.' || n || 'f}', round_even(CAST(a AS DOUBLE), n)) END;
 CREATE MACRO spark_base64(a BLOB) AS to_base64(a), (a) AS to_base64(encode(CAST(a AS VARCHAR)));
 CREATE MACRO spark_unbase64(a) AS from_base64(a);
 CREATE MACRO spark_sha(a) AS sha1(a);
@@ -128,6 +131,9 @@ CREATE MACRO spark_parse_url(u, part) AS CASE part WHEN 'HOST' THEN nullif(regex
 CREATE MACRO spark_mask(a) AS regexp_replace(regexp_replace(regexp_replace(a, '[A-Z]', 'X', 'g'), '[a-z]', 'x', 'g'), '[0-9]', 'n', 'g');
 CREATE MACRO spark_uuid() AS CAST(uuid() AS VARCHAR);
 CREATE MACRO spark_levenshtein(a, b) AS CAST(levenshtein(a, b) AS INTEGER);
+CREATE MACRO spark_crc32(a BLOB) AS spark_crc32_bytes(a), (a) AS spark_crc32_bytes(encode(CAST(a AS VARCHAR)));
+CREATE MACRO spark_to_number(a, p) AS spark_parsed_number(CAST(a AS VARCHAR), p);
+CREATE MACRO spark_try_to_number(a, p) AS spark_try_parsed_number(CAST(a AS VARCHAR), p);
 
 -- ------------------------------------------------------------------------------------------------ dates and times
 CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) + i, (a, i) AS a + i;
@@ -137,7 +143,8 @@ CREATE MACRO spark_no_cast(a, kind) AS error('[CAST_INVALID_INPUT] The value '''
 CREATE MACRO spark_day_text(a) AS CASE WHEN regexp_full_match(trim(a), '\d{4}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{4}-\d{1,2}') THEN trim(a) || '-01' ELSE trim(a) END;
 CREATE MACRO spark_try_date(a) AS coalesce(TRY_CAST(a AS DATE), TRY_CAST(regexp_replace(spark_day_text(CAST(a AS VARCHAR)), '[T ].*$', '') AS DATE));
 CREATE MACRO spark_date(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_date(a), spark_no_cast(a, 'DATE')) END;
-CREATE MACRO spark_try_timestamp(a) AS coalesce(TRY_CAST(a AS TIMESTAMP), TRY_CAST(spark_day_text(CAST(a AS VARCHAR)) AS TIMESTAMP), CASE WHEN typeof(a) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(a AS DOUBLE) * 1000000 AS BIGINT)) END);
+CREATE MACRO spark_moment(a) AS timezone('UTC', TRY_CAST(a AS TIMESTAMPTZ));
+CREATE MACRO spark_try_timestamp(a) AS coalesce(spark_moment(a), spark_moment(spark_day_text(CAST(a AS VARCHAR))), CASE WHEN typeof(a) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(a AS DOUBLE) * 1000000 AS BIGINT)) END);
 CREATE MACRO spark_timestamp(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_timestamp(a), spark_no_cast(a, 'TIMESTAMP')) END;
 CREATE MACRO spark_to_date(a) AS spark_date(a);
 CREATE MACRO spark_to_timestamp(a) AS spark_timestamp(a);
@@ -163,10 +170,11 @@ CREATE MACRO spark_months_between(a, b) AS spark_months(a, b, true), (a, b, off)
 CREATE MACRO spark_unit(u) AS CASE upper(u) WHEN 'YYYY' THEN 'year' WHEN 'YY' THEN 'year' WHEN 'YEAR' THEN 'year' WHEN 'QUARTER' THEN 'quarter' WHEN 'MONTH' THEN 'month' WHEN 'MON' THEN 'month' WHEN 'MM' THEN 'month' WHEN 'WEEK' THEN 'week' WHEN 'DAY' THEN 'day' WHEN 'DD' THEN 'day' WHEN 'HOUR' THEN 'hour' WHEN 'MINUTE' THEN 'minute' WHEN 'SECOND' THEN 'second' WHEN 'MILLISECOND' THEN 'millisecond' WHEN 'MICROSECOND' THEN 'microsecond' END;
 CREATE MACRO spark_date_trunc(u, a) AS CASE WHEN spark_unit(u) IS NOT NULL THEN CAST(date_trunc(coalesce(spark_unit(u), 'day'), spark_timestamp(a)) AS TIMESTAMP) END;
 CREATE MACRO spark_trunc(a, u) AS CASE WHEN spark_unit(u) IN ('year', 'quarter', 'month', 'week') THEN CAST(date_trunc(coalesce(spark_unit(u), 'day'), spark_timestamp(a)) AS DATE) END;
-CREATE MACRO spark_year(a) AS CAST(year(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_step(a) AS TRY_CAST(CAST(a AS VARCHAR) AS INTERVAL);
+CREATE MACRO spark_year(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN year(spark_step(a)) ELSE year(spark_date(a)) END AS INTEGER);
 CREATE MACRO spark_quarter(a) AS CAST(quarter(spark_date(a)) AS INTEGER);
-CREATE MACRO spark_month(a) AS CAST(month(spark_date(a)) AS INTEGER);
-CREATE MACRO spark_day(a) AS CAST(day(spark_date(a)) AS INTEGER);
+CREATE MACRO spark_month(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN month(spark_step(a)) ELSE month(spark_date(a)) END AS INTEGER);
+CREATE MACRO spark_day(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN day(spark_step(a)) ELSE day(spark_date(a)) END AS INTEGER);
 CREATE MACRO spark_dayofmonth(a) AS CAST(day(spark_date(a)) AS INTEGER);
 CREATE MACRO spark_dayofyear(a) AS CAST(dayofyear(spark_date(a)) AS INTEGER);
 CREATE MACRO spark_dayofweek(a) AS CAST(dayofweek(spark_date(a)) + 1 AS INTEGER);
@@ -174,14 +182,17 @@ CREATE MACRO spark_weekday(a) AS CAST(isodow(spark_date(a)) - 1 AS INTEGER);
 CREATE MACRO spark_dayofweek_iso(a) AS CAST(isodow(spark_date(a)) AS INTEGER);
 CREATE MACRO spark_weekofyear(a) AS CAST(week(spark_date(a)) AS INTEGER);
 CREATE MACRO spark_yearofweek(a) AS CAST(isoyear(spark_date(a)) AS INTEGER);
-CREATE MACRO spark_hour(a) AS CAST(hour(spark_timestamp(a)) AS INTEGER);
-CREATE MACRO spark_minute(a) AS CAST(minute(spark_timestamp(a)) AS INTEGER);
+CREATE MACRO spark_hour(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN hour(spark_step(a)) ELSE hour(spark_timestamp(a)) END AS INTEGER);
+CREATE MACRO spark_minute(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN minute(spark_step(a)) ELSE minute(spark_timestamp(a)) END AS INTEGER);
 CREATE MACRO spark_second(a) AS CAST(second(spark_timestamp(a)) AS INTEGER);
-CREATE MACRO spark_seconds(a) AS CAST(second(spark_timestamp(a)) + (microsecond(spark_timestamp(a)) % 1000000) / 1000000 AS DECIMAL(8, 6));
+CREATE MACRO spark_seconds(a) AS CAST(CASE WHEN typeof(a) = 'INTERVAL' THEN microsecond(spark_step(a)) / 1000000 ELSE second(spark_timestamp(a)) + (microsecond(spark_timestamp(a)) % 1000000) / 1000000 END AS DECIMAL(8, 6));
 CREATE MACRO spark_dayname(a) AS left(dayname(spark_date(a)), 3);
 CREATE MACRO spark_monthname(a) AS left(monthname(spark_date(a)), 3);
 CREATE MACRO spark_make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT));
 CREATE MACRO spark_make_timestamp(y, mo, d, h, mi, s) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
+CREATE MACRO spark_make_interval(y) AS to_years(y), (y, mo) AS to_years(y) + to_months(mo), (y, mo, w) AS to_years(y) + to_months(mo) + to_weeks(w), (y, mo, w, d) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d),
+    (y, mo, w, d, h) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h), (y, mo, w, d, h, mi) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi), (y, mo, w, d, h, mi, s) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi) + to_seconds(s);
+CREATE MACRO spark_window(a, size) AS {'start': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size)), 'end': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size) + epoch_us(size))};
 CREATE MACRO spark_unix_timestamp(a) AS CAST(floor(epoch(spark_timestamp(a))) AS BIGINT);
 CREATE MACRO spark_to_unix_timestamp(a) AS spark_unix_timestamp(a);
 CREATE MACRO spark_unix_seconds(a) AS CAST(floor(epoch(spark_timestamp(a))) AS BIGINT);
@@ -225,7 +236,7 @@ CREATE MACRO spark_array_size(a) AS CAST(len(a) AS INTEGER);
 CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN true WHEN len(a) > 0 AND len(b) > 0 AND len(list_filter(list_concat(a, b), lambda x: x IS NULL)) > 0 THEN NULL ELSE list_has_any(a, b) END;
 CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
 CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN error('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
-CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
+CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a INTEGER, b INTEGER) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]), (a INTEGER, b INTEGER, s INTEGER) AS CAST(generate_series(a, b, s) AS INTEGER[]), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
     (a DATE, b DATE, s INTERVAL) AS CAST(generate_series(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS generate_series(a, b, s), (a, b, s) AS generate_series(a, b, s);
 CREATE MACRO spark_any(t) AS CASE WHEN list_contains(t, true) THEN true WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN false END;
 CREATE MACRO spark_every(t) AS CASE WHEN list_contains(t, false) THEN false WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN true END;
@@ -239,9 +250,9 @@ CREATE MACRO spark_to_json(a) AS CAST(CASE WHEN typeof(a) LIKE 'STRUCT%' AND typ
 CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN error('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
 CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
-CREATE MACRO spark_parse_json(a) AS CAST(a AS JSON);
+CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_extract(a, p) AS VARCHAR) ELSE json_extract_string(a, p) END;
+CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(a AS JSON) ELSE error('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
 CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
 
 -- ------------------------------------------------------------------------------------------------ types
-CREATE MACRO spark_type_name(t) AS CASE t WHEN 'INTEGER' THEN 'int' WHEN 'BIGINT' THEN 'bigint' WHEN 'HUGEINT' THEN 'bigint' WHEN 'SMALLINT' THEN 'smallint' WHEN 'TINYINT' THEN 'tinyint' WHEN 'VARCHAR' THEN 'string' WHEN 'BLOB' THEN 'binary' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'DOUBLE' THEN 'double' WHEN 'FLOAT' THEN 'float' WHEN 'DATE' THEN 'date' WHEN 'TIMESTAMP' THEN 'timestamp' WHEN '"NULL"' THEN 'void' ELSE CASE WHEN t LIKE 'DECIMAL(%' AND t NOT LIKE '%]' THEN lower(t) ELSE error('[UNSUPPORTED_FEATURE] The local workspace does not serve typeof for ' || t || ' SQLSTATE: 0A000') END END;
-CREATE MACRO spark_typeof(a) AS CASE WHEN typeof(a) LIKE '%[]' AND typeof(a) NOT LIKE '%[][]' THEN 'array<' || spark_type_name(left(typeof(a), length(typeof(a)) - 2)) || '>' ELSE spark_type_name(typeof(a)) END;
+CREATE MACRO spark_typeof(a) AS spark_type_name(typeof(a));

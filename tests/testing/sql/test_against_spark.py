@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java"),
     pytest.mark.filterwarnings("ignore"),
+    # Spark takes a minute to start on a busy machine.
+    pytest.mark.timeout(600),
 ]
 
 sys.path.insert(0, str(Path(__file__).parent))

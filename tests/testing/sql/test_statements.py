@@ -124,6 +124,15 @@ def test_types_are_written_as_the_platform_writes_them(workspace):
         ("SELECT percentile(amount, 0.5, 2) FROM orders", "frequency"),
         ("SELECT from_json('{}', 'a TEXTUAL')", "TEXTUAL"),
         ("SELECT interval '1 x'", "INTERVAL|interval"),
+        ("SELECT ai_query('model', 'hi')", "ai_query"),
+        ("SELECT version()", "version"),
+        ("SELECT histogram_numeric(id, 5) FROM orders", "histogram_numeric"),
+        ("SELECT * FROM read_files('/Volumes/main/shop/v/x.csv')", "read_files"),
+        ("LIST '/Volumes/main/shop/v'", "LIST"),
+        ("DESCRIBE DETAIL orders", "DETAIL"),
+        ("DESCRIBE TABLE EXTENDED orders AS JSON", "AS JSON"),
+        ("SELECT window(ts, '1 month') FROM orders", "windows"),
+        ("SELECT to_char(454, '999')", "to_char"),
     ],
 )
 def test_what_is_not_served_is_refused_by_its_name(workspace, statement, construct):

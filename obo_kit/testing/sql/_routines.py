@@ -1,0 +1,193 @@
+"""Functions of Databricks SQL that need a program, not an expression: DuckDB calls them once per row."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["ROUTINES", "number_digits", "register_routine"]
+
+_SOUNDEX = {
+    letter: str(digit)
+    for digit, letters in enumerate(("BFPV", "CGJKQSXZ", "DT", "L", "MN", "R"), 1)
+    for letter in letters
+}
+
+
+def _soundex(text: str) -> str:
+    word = text.upper()
+    if not re.match(r"[A-Z]", word):
+        return text
+    code, before = word[0], _SOUNDEX.get(word[0], "")
+    for letter in word[1:]:
+        digit = _SOUNDEX.get(letter, "")
+        if digit and digit != before:
+            code += digit
+        # H and W do not separate letters of one sound; vowels do.
+        before = before if letter in "HW" else digit
+    return code[:4].ljust(4, "0")
+
+
+# ---------------------------------------------------------------------------------------------- numbers by a format
+
+
+def number_digits(pattern: str) -> tuple[int, int]:
+    """Return the digits of a number format, and those after its point. Raises ValueError if it is not a number format."""
+    match = re.fullmatch(r"(?:MI|S)?\$?([09G,]*)(?:[.D]([09]*))?\$?(?:MI|S|PR)?", pattern.upper())
+    if match is None or not re.search("[09]", pattern):
+        msg = f"{pattern!r} is not a number format"
+        raise ValueError(msg)
+    after = len(match[2] or "")
+    return len(re.sub("[G,]", "", match[1])) + after, after
+
+
+def _shape(pattern: str) -> tuple[list[str], str]:
+    """Return the groups of digits before the point, and the digits after it."""
+    before, _, after = re.sub(r"MI|S|PR|\$", "", pattern.upper()).replace("D", ".").partition(".")
+    return before.replace("G", ",").split(","), after
+
+
+def _parsed_number(text: str, pattern: str) -> str | None:
+    groups, after = _shape(pattern)
+    sign, body = _sign(text.strip(), pattern.upper())
+    whole, point, part = body.partition(".")
+    fits = re.fullmatch(_whole_pattern(groups), whole) and re.fullmatch(rf"\d{{0,{len(after)}}}", part)
+    if not fits or (point and not after) or not (whole or part):
+        return None
+    return sign + (whole.replace(",", "") or "0") + point + part
+
+
+def _sign(body: str, pattern: str) -> tuple[str, str]:
+    """Return the sign of a number, and its text without sign and currency."""
+    sign = ""
+    if pattern.startswith(("MI", "S")) and body.startswith(("+", "-")):
+        sign, body = body[0], body[1:]
+    elif pattern.endswith(("MI", "S")) and body.endswith(("+", "-")):
+        sign, body = body[-1], body[:-1]
+    elif pattern.endswith("PR") and body.startswith("<") and body.endswith(">"):
+        sign, body = "-", body[1:-1]
+    return sign.replace("+", ""), body.replace("$", "", 1) if "$" in pattern else body
+
+
+def _whole_pattern(groups: list[str]) -> str:
+    """Return a pattern of the digits before the point; a format that starts with 9 takes fewer of them."""
+    full = ",".join(rf"\d{{{len(group)}}}" for group in groups)
+    if groups[0].startswith("0"):
+        return full
+    fewer = [
+        ",".join(
+            [
+                rf"\d{{{0 if at == len(groups) - 1 else 1},{len(group)}}}",
+                *(rf"\d{{{len(each)}}}" for each in groups[at + 1 :]),
+            ]
+        )
+        for at, group in enumerate(groups)
+    ]
+    return "|".join([full, *fewer])
+
+
+def _to_number(text: str, pattern: str) -> str:
+    number = _parsed_number(text, pattern)
+    if number is None:
+        msg = (
+            f"[INVALID_FORMAT.MISMATCH_INPUT] The format is invalid: '{pattern}'. "
+            f"The input \"STRING\" '{text}' does not match the format. SQLSTATE: 42601"
+        )
+        raise ValueError(msg)
+    return number
+
+
+# ---------------------------------------------------------------------------------------------- format_number
+
+
+def _format_number(text: str, pattern: str) -> str:
+    """Write a number by a pattern such as ``#,###.00``."""
+    match = re.fullmatch(r"([^#0,.]*)([#,]*)([0,]*)(?:\.(0*)(#*))?([^#0,.]*)", pattern)
+    if match is None or "'" in pattern or "%" in pattern:
+        msg = f"[UNSUPPORTED_FEATURE] The local workspace does not serve the pattern {pattern} of format_number SQLSTATE: 0A000"
+        raise ValueError(msg)
+    prefix, _, required, fixed, optional, suffix = (each or "" for each in match.groups())
+    number = decimal.Decimal(text)
+    step = decimal.Decimal(1).scaleb(-len(fixed + optional))
+    digits = format(abs(number).quantize(step, decimal.ROUND_HALF_EVEN), "f")
+    whole, _, part = digits.partition(".")
+    whole = whole.lstrip("0").rjust(required.count("0"), "0")
+    if "," in pattern.partition(".")[0]:
+        whole = re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", whole)
+    part = part[: len(fixed)] + part[len(fixed) :].rstrip("0")
+    sign = "-" if number < 0 and re.search("[1-9]", digits) else ""
+    return f"{sign}{prefix}{whole or ('' if part else '0')}{'.' + part if part else ''}{suffix}"
+
+
+# ---------------------------------------------------------------------------------------------- schemas
+
+
+def _schema_of_json(text: str) -> str:
+    try:
+        return _schema(json.loads(text))
+    except ValueError:
+        return "STRING"
+
+
+def _schema(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"STRUCT<{', '.join(f'{name}: {_schema(value[name])}' for name in sorted(value))}>"
+    if isinstance(value, list):
+        kinds = {_schema(each) for each in value if each is not None} or {"STRING"}
+        if kinds == {"BIGINT", "DOUBLE"}:
+            return "ARRAY<DOUBLE>"
+        if len(kinds) > 1:
+            raise ValueError(_UNEVEN)
+        return f"ARRAY<{kinds.pop()}>"
+    for kind, name in ((bool, "BOOLEAN"), (int, "BIGINT"), (float, "DOUBLE")):
+        if isinstance(value, kind):
+            return name
+    return "STRING"
+
+
+_UNEVEN = (
+    "[UNSUPPORTED_FEATURE] The local workspace does not serve schema_of_json of arrays of several types SQLSTATE: 0A000"
+)
+
+
+def _typeof(duck: str) -> str:
+    from obo_kit.testing.sql._types import sql_type
+
+    return re.sub(r"(?<=[:,]) ", "", sql_type(duck)[0]).lower()
+
+
+_TEXT = "VARCHAR"
+# Function, DuckDB's types of its arguments, and of its result. Null gives null.
+ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
+    "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),
+    "spark_parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),
+    "spark_try_parsed_number": (_parsed_number, (_TEXT, _TEXT), _TEXT),
+    "spark_schema_of_json": (_schema_of_json, (_TEXT,), _TEXT),
+    "spark_soundex": (_soundex, (_TEXT,), _TEXT),
+    "spark_type_name": (_typeof, (_TEXT,), _TEXT),
+}
+
+
+def register_routine(connection: Any, name: str) -> None:
+    """Add a function to a database."""
+    import duckdb
+
+    function, takes, returns = ROUTINES[name]
+    # DuckDB counts the parameters. It calls the function with null only so that it may also return null.
+    by_count = (
+        lambda a: None if a is None else function(a),
+        lambda a, b: None if a is None or b is None else function(a, b),
+        lambda a, b, c: None if a is None or b is None or c is None else function(a, b, c),
+    )
+    connection.create_function(
+        name,
+        by_count[len(takes) - 1],
+        [duckdb.type(each) for each in takes],
+        duckdb.type(returns),
+        null_handling="special",
+    )
