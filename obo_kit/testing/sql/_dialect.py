@@ -11,10 +11,9 @@ import logging
 import re
 from typing import Any, ClassVar
 
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 __all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
 

@@ -185,7 +185,7 @@ def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
     if options is not None:
         raise UnreadableError("sql_unsupported", "from_json with options is not served.")
     kind = parse_type(literal(schema, "a schema"))
-    text = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
+    text: Expr = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
     if "MAP(" in duck_type(kind):
         return exp.TryCast(this=text, to=exp.DataType.build(duck_type(kind), dialect="duckdb"))
     if kind.is_type("STRUCT"):

@@ -136,16 +136,17 @@ CREATE MACRO spark_to_number(a, p) AS spark_parsed_number(CAST(a AS VARCHAR), p)
 CREATE MACRO spark_try_to_number(a, p) AS spark_try_parsed_number(CAST(a AS VARCHAR), p);
 
 -- ------------------------------------------------------------------------------------------------ dates and times
+-- A macro repeats its argument wherever it names it. A lambda names it once: calls within calls do not multiply.
 CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) + i, (a, i) AS a + i;
 CREATE MACRO spark_minus(a DATE, i INTERVAL) AS CAST(a - i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) - i,
     (a DATE, i DATE) AS to_days(CAST(a - i AS INTEGER)), (a, i) AS a - i;
 CREATE MACRO spark_no_cast(a, kind) AS error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to "' || kind || '" because it is malformed. Correct the value as per the syntax, or change its target type. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018');
-CREATE MACRO spark_day_text(a) AS CASE WHEN regexp_full_match(trim(a), '\d{4}') THEN trim(a) || '-01-01' WHEN regexp_full_match(trim(a), '\d{4}-\d{1,2}') THEN trim(a) || '-01' ELSE trim(a) END;
-CREATE MACRO spark_try_date(a) AS coalesce(TRY_CAST(a AS DATE), TRY_CAST(regexp_replace(spark_day_text(CAST(a AS VARCHAR)), '[T ].*$', '') AS DATE));
-CREATE MACRO spark_date(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_date(a), spark_no_cast(a, 'DATE')) END;
+CREATE MACRO spark_day_text(a) AS regexp_replace(regexp_replace(trim(a), '^(\d{4})$', '\1-01-01'), '^(\d{4}-\d{1,2})$', '\1-01');
+CREATE MACRO spark_try_date(a) AS list_transform([a], lambda it: coalesce(TRY_CAST(it AS DATE), TRY_CAST(regexp_replace(spark_day_text(CAST(it AS VARCHAR)), '[T ].*$', '') AS DATE)))[1];
+CREATE MACRO spark_date(a) AS list_transform([a], lambda it: CASE WHEN it IS NULL THEN NULL ELSE coalesce(spark_try_date(it), spark_no_cast(it, 'DATE')) END)[1];
 CREATE MACRO spark_moment(a) AS timezone('UTC', TRY_CAST(a AS TIMESTAMPTZ));
-CREATE MACRO spark_try_timestamp(a) AS coalesce(spark_moment(a), spark_moment(spark_day_text(CAST(a AS VARCHAR))), CASE WHEN typeof(a) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(a AS DOUBLE) * 1000000 AS BIGINT)) END);
-CREATE MACRO spark_timestamp(a) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(spark_try_timestamp(a), spark_no_cast(a, 'TIMESTAMP')) END;
+CREATE MACRO spark_try_timestamp(a) AS list_transform([a], lambda it: coalesce(spark_moment(it), spark_moment(spark_day_text(CAST(it AS VARCHAR))), CASE WHEN typeof(it) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(it AS DOUBLE) * 1000000 AS BIGINT)) END))[1];
+CREATE MACRO spark_timestamp(a) AS list_transform([a], lambda it: CASE WHEN it IS NULL THEN NULL ELSE coalesce(spark_try_timestamp(it), spark_no_cast(it, 'TIMESTAMP')) END)[1];
 CREATE MACRO spark_to_date(a) AS spark_date(a);
 CREATE MACRO spark_to_timestamp(a) AS spark_timestamp(a);
 CREATE MACRO spark_try_to_date(a) AS spark_try_date(a);
@@ -158,14 +159,14 @@ CREATE MACRO spark_add_months(a, n) AS CAST(spark_date(a) + to_months(CAST(n AS 
 CREATE MACRO spark_calendar_months(a, b) AS (year(b) - year(a)) * 12 + month(b) - month(a);
 CREATE MACRO spark_since_month(a) AS day(a) * 86400000000 + (epoch_us(a) - epoch_us(date_trunc('day', a)));
 CREATE MACRO spark_months_passed(a, b) AS spark_calendar_months(a, b) - CASE WHEN spark_calendar_months(a, b) > 0 AND spark_since_month(b) < spark_since_month(a) THEN 1 WHEN spark_calendar_months(a, b) < 0 AND spark_since_month(b) > spark_since_month(a) THEN -1 ELSE 0 END;
-CREATE MACRO spark_timestampdiff(u, a, b) AS CAST(CASE u WHEN 'month' THEN spark_months_passed(spark_timestamp(a), spark_timestamp(b)) WHEN 'quarter' THEN trunc(spark_months_passed(spark_timestamp(a), spark_timestamp(b)) / 3) WHEN 'year' THEN trunc(spark_months_passed(spark_timestamp(a), spark_timestamp(b)) / 12) ELSE date_sub(u, spark_timestamp(a), spark_timestamp(b)) END AS BIGINT);
+CREATE MACRO spark_timestampdiff(u, a, b) AS list_transform([{'a': spark_timestamp(a), 'b': spark_timestamp(b)}], lambda pair: CAST(CASE u WHEN 'month' THEN spark_months_passed(pair.a, pair.b) WHEN 'quarter' THEN trunc(spark_months_passed(pair.a, pair.b) / 3) WHEN 'year' THEN trunc(spark_months_passed(pair.a, pair.b) / 12) ELSE date_sub(u, pair.a, pair.b) END AS BIGINT))[1];
 CREATE MACRO spark_last_day(a) AS last_day(spark_date(a));
 CREATE MACRO spark_weekday_number(n) AS list_position(['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU'], upper(left(n, 2)));
 CREATE MACRO spark_next_day(a, n) AS CAST(spark_date(a) + CAST((spark_weekday_number(n) - isodow(spark_date(a)) + 6) % 7 + 1 AS INTEGER) AS DATE);
-CREATE MACRO spark_months(a, b, off) AS CASE
-    WHEN day(spark_timestamp(a)) = day(spark_timestamp(b)) OR (spark_date(a) = last_day(spark_date(a)) AND spark_date(b) = last_day(spark_date(b)))
-    THEN CAST((year(spark_timestamp(a)) - year(spark_timestamp(b))) * 12 + month(spark_timestamp(a)) - month(spark_timestamp(b)) AS DOUBLE)
-    ELSE round((year(spark_timestamp(a)) - year(spark_timestamp(b))) * 12 + month(spark_timestamp(a)) - month(spark_timestamp(b)) + (day(spark_timestamp(a)) - day(spark_timestamp(b)) + (epoch(spark_timestamp(a)) % 86400 - epoch(spark_timestamp(b)) % 86400) / 86400) / 31, CASE WHEN off THEN 8 ELSE 15 END) END;
+CREATE MACRO spark_months(a, b, off) AS list_transform([{'a': spark_timestamp(a), 'b': spark_timestamp(b)}], lambda pair: CASE
+    WHEN day(pair.a) = day(pair.b) OR (CAST(pair.a AS DATE) = last_day(pair.a) AND CAST(pair.b AS DATE) = last_day(pair.b))
+    THEN CAST((year(pair.a) - year(pair.b)) * 12 + month(pair.a) - month(pair.b) AS DOUBLE)
+    ELSE round((year(pair.a) - year(pair.b)) * 12 + month(pair.a) - month(pair.b) + (day(pair.a) - day(pair.b) + (epoch(pair.a) % 86400 - epoch(pair.b) % 86400) / 86400) / 31, CASE WHEN off THEN 8 ELSE 15 END) END)[1];
 CREATE MACRO spark_months_between(a, b) AS spark_months(a, b, true), (a, b, off) AS spark_months(a, b, off);
 CREATE MACRO spark_unit(u) AS CASE upper(u) WHEN 'YYYY' THEN 'year' WHEN 'YY' THEN 'year' WHEN 'YEAR' THEN 'year' WHEN 'QUARTER' THEN 'quarter' WHEN 'MONTH' THEN 'month' WHEN 'MON' THEN 'month' WHEN 'MM' THEN 'month' WHEN 'WEEK' THEN 'week' WHEN 'DAY' THEN 'day' WHEN 'DD' THEN 'day' WHEN 'HOUR' THEN 'hour' WHEN 'MINUTE' THEN 'minute' WHEN 'SECOND' THEN 'second' WHEN 'MILLISECOND' THEN 'millisecond' WHEN 'MICROSECOND' THEN 'microsecond' END;
 CREATE MACRO spark_date_trunc(u, a) AS CASE WHEN spark_unit(u) IS NOT NULL THEN CAST(date_trunc(coalesce(spark_unit(u), 'day'), spark_timestamp(a)) AS TIMESTAMP) END;
