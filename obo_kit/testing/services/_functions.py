@@ -15,7 +15,7 @@ from obo_kit.testing.server._pages import page
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.services._permissions import check_granted
 from obo_kit.testing.sql._engine import Function, Outcome, Parameter, split_name
-from obo_kit.testing.sql._types import duck_type, sql_type, text_of, type_json
+from obo_kit.testing.sql._types import sql_type, text_of, type_json
 
 __all__ = ["Function", "Functions", "FunctionsMixin", "Parameter"]
 
@@ -134,7 +134,7 @@ def _parameter(function: str, name: str, text: str) -> Parameter:
     if match is None or not _PLAIN.fullmatch(name):
         msg = f"Parameter {name!r} of function {function!r} needs a plain name and a SQL type, as in 'STRING', not {text!r}"
         raise ValueError(msg)
-    type_text, _ = sql_type(duck_type(match["type"]))
+    type_text, _ = sql_type(_duck_type(match["type"]))
     comment = (match["comment"] or "").replace("''", "'")
     return Parameter(name=name.lower(), type_text=type_text, default=match["default"], comment=comment)
 
@@ -142,7 +142,7 @@ def _parameter(function: str, name: str, text: str) -> Parameter:
 def _returns(function: str, text: str) -> str | tuple[Parameter, ...]:
     table = _TABLE.fullmatch(text.strip())
     if table is None:
-        return sql_type(duck_type(text))[0]
+        return sql_type(_duck_type(text))[0]
     # Commas inside DECIMAL(10, 2) do not divide columns.
     columns = re.split(r",(?![^(]*\))", table[1])
     return tuple(_parameter(function, *column.strip().partition(" ")[::2]) for column in columns)
@@ -196,7 +196,7 @@ def _parameters(parameters: tuple[Parameter, ...]) -> list[dict[str, Any]]:
 
 
 def _base(type_text: str) -> str:
-    return sql_type(duck_type(type_text))[1]
+    return sql_type(_duck_type(type_text))[1]
 
 
 class FunctionsMixin(Mixin):
@@ -231,3 +231,15 @@ class FunctionsMixin(Mixin):
             ValueError: The name is unusable or taken, or the SQL does not fit.
         """
         self._functions.add(name, body, parameters=parameters or {}, returns=returns, comment=comment)
+
+
+def _duck_type(text: str) -> str:
+    """Return DuckDB's name of a Databricks type. Raises ValueError if it is not served here."""
+    from obo_kit.testing.sql._calls import duck_type as duck_type_of
+    from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+
+    try:
+        return duck_type_of(parse_type(text))
+    except UnreadableError:
+        msg = f"{text!r} is not a SQL type that the local workspace knows"
+        raise ValueError(msg) from None

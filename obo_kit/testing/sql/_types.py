@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Column", "duck_type", "sql_type", "text_of", "type_json"]
+__all__ = ["Column", "sql_type", "text_of", "type_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,6 @@ _TYPES = {
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|(\w+)) (.+)')
 # Spark's JSON names of types that differ from the lower-case name.
 _JSON = {"INT": "integer", "BIGINT": "long", "SMALLINT": "short", "TINYINT": "byte"}
-
-
-def duck_type(text: str) -> str:
-    """Return DuckDB's name of a Databricks type. Raises ValueError if it is not served here."""
-    from obo_kit.testing.sql._calls import duck_type as duck_type_of
-    from obo_kit.testing.sql._dialect import UnreadableError, parse_type
-
-    try:
-        return duck_type_of(parse_type(text))
-    except UnreadableError:
-        msg = f"{text!r} is not a SQL type that the local workspace knows"
-        raise ValueError(msg) from None
 
 
 def sql_type(duck: str) -> tuple[str, str]:
