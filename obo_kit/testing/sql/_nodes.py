@@ -319,8 +319,6 @@ def _numbers(node: Expr) -> Expr | None:
         number = isinstance(other, exp.Literal) and not other.is_string
         if (isinstance(value, exp.Anonymous) and value.name in _TEXTS) or (number and _is_string(value)):
             node.set(side, typed_as(call("whole", value), "BIGINT") if whole else typed_as(value, "DOUBLE"))
-        elif _is_string(value) and _is_string(other) and not isinstance(node, exp.Predicate):
-            node.set(side, typed_as(value, "DOUBLE"))
         elif number and value.meta.get("text"):
             node.set(side, call("numeric" if whole else "fraction", value))
     return None
