@@ -107,6 +107,15 @@ def _shaped(
     return response
 
 
+@functools.lru_cache(maxsize=1024)
+def _route(method: str, path: str) -> Route:
+    """Return what matches a path: nothing of a workspace is in it, so that each one need not compile it anew.
+
+    Starlette only matches the path. The handler is called by the gate, with a Call instead of a Request.
+    """
+    return Route(path, _not_called, methods=[method])
+
+
 class Gate:
     """The ASGI application. Lives as long as the workspace."""
 
@@ -124,9 +133,8 @@ class Gate:
     def add(self, apis: Iterable[Api]) -> None:
         """Add routes."""
         for api in apis:
-            # Starlette only matches the path. The handler is called below, with a Call instead of a Request.
             asks = api.asks or asked_by(api.method, api.path)
-            self._routes.append((Route(api.path, _not_called, methods=[api.method]), replace(api, asks=asks)))
+            self._routes.append((_route(api.method, api.path), replace(api, asks=asks)))
         self._candidates.cache_clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ inferred from names. The first spelling is the one that a refusal names, as the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Literal
@@ -271,6 +272,7 @@ def _fitting(method: str, path: str) -> Iterator[Ask]:
             yield asked
 
 
+@functools.lru_cache(maxsize=1024)
 def asked_by(method: str, path: str) -> Ask | None:
     """Return the scopes that a path asks for; None if nothing is known, so that any valid token passes.
 
