@@ -32,7 +32,7 @@ def workspace():
 
 
 def run(workspace, statement, **kwargs):
-    return sql(workspace, "alice", statement, catalog="main", schema="shop", **kwargs)
+    return sql(workspace, "alice", statement, catalog="main", schema="shop", wait_timeout="50s", **kwargs)
 
 
 @pytest.mark.parametrize("case", STATEMENTS, ids=lambda case: case["sql"][:60])
