@@ -103,8 +103,8 @@ _OTHERS_WORK = (
     "This task was started in one request, and took from a queue what another request put there: it has no user."
 )
 _OTHERS_WORK_FIX = (
-    "Put obo_kit.propagate(fn) into the queue: it carries the session of the request that puts it there. Or name the user "
-    "where the work is taken: user_session(headers=…). Start workers when the server starts, outside any request."
+    "Let the item carry its request's headers, and name the user where the work is taken: user_session(headers=…). Start "
+    "workers when the server starts, outside of any request."
 )
 
 
