@@ -19,7 +19,7 @@ from obo_kit.exceptions import NoUserIdentityError
 from obo_kit.scopes._lookup import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from obo_kit.analysis.verify._agent import Report
     from obo_kit.analysis.verify._compare import Kit, Result
@@ -120,11 +120,11 @@ def verify(  # noqa: PLR0917
         if file is not None:
             _use(_loaded(file), update, explain=explain, in_json=in_json, review=review)
             return
+        if agent is not None:
+            _agent(agent, target, lambda: _sign_in(profile, host), rate=rate, in_json=in_json)
+            return
         with working("Signing in"):
             login, tokens, expired_token = _signed_in(profile, host, narrow, expired)
-        if agent is not None:
-            _agent(agent, target, login, rate=rate, in_json=in_json)
-            return
         # Read in any case: what is no recording is nothing to write over.
         earlier = _loaded(output) if output is not None and Path(output).exists() else None
     from obo_kit.analysis.verify._run import Options, Run
@@ -207,10 +207,16 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _signed_in(profile: str | None, host: str | None, narrow: Sequence[str], expired: str | None) -> Any:
-    from obo_kit.analysis.verify._login import expired_token, narrow_token, sign_in
+def _sign_in(profile: str | None, host: str | None) -> Login:
+    from obo_kit.analysis.verify._login import sign_in
 
-    login = sign_in(profile=profile, host=host)
+    return sign_in(profile=profile, host=host)
+
+
+def _signed_in(profile: str | None, host: str | None, narrow: Sequence[str], expired: str | None) -> Any:
+    from obo_kit.analysis.verify._login import expired_token, narrow_token
+
+    login = _sign_in(profile, host)
     tokens = [narrow_token(text, login) for text in narrow]
     return login, tokens, expired_token(expired, login) if expired is not None else None
 
@@ -359,8 +365,10 @@ def _as_json(
     value: dict[str, Any] = {
         "recorded": recording.recorded,
         "cloud": recording.cloud,
+        "release": recording.release.model_dump(mode="json") if recording.release is not None else None,
         "asked_as": recording.asked_as,
         "obo": recording.obo,
+        "obo_model_serving": recording.obo_model_serving,
         "complete": recording.complete,
         "requests": outcome.sent if outcome is not None else 0,
         "claims": [dataclasses.asdict(result) for result in results],
@@ -376,7 +384,9 @@ _WHOSE = {
 
 
 def _show_results(recording: Recording, results: Sequence[Result]) -> None:
-    click.echo(_WHOSE[recording.asked_as])
+    release = f"; it {recording.release}" if recording.release is not None else ""
+    click.echo(f"Recorded on {recording.recorded}, cloud: {recording.cloud}{release}.")
+    click.echo(textwrap.fill(_WHOSE[recording.asked_as], text_width()))
     known = {"route": "Routes and their scopes", "refusal": "Refusals", "obo": "On-behalf-of-user authorization"}
     for kind, title in known.items():
         of_kind = [result for result in results if result.claim.startswith(f"{kind}:")]
@@ -431,11 +441,11 @@ def _show_review(recording: Recording) -> None:
     click.echo()
 
 
-def _agent(agent: str, target: Target | None, login: Login, *, rate: float, in_json: bool) -> None:
+def _agent(agent: str, target: Target | None, sign_in: Callable[[], Login], *, rate: float, in_json: bool) -> None:
     from obo_kit.analysis.verify._agent import verify_agent
 
     with working(f"Asking for what {agent} declares"):
-        report = verify_agent(agent, login, target=target, rate=rate)
+        report = verify_agent(agent, sign_in, target=target, rate=rate)
     if in_json:
         print_json(dataclasses.asdict(report) | {"ok": report.ok})
     else:
@@ -444,7 +454,7 @@ def _agent(agent: str, target: Target | None, login: Login, *, rate: float, in_j
 
 
 def _show_agent(report: Report) -> None:
-    click.echo(_WHOSE[report.asked_as])
+    click.echo(textwrap.fill(_WHOSE[report.asked_as], text_width()))
     rows = [("TOOL", "RESOURCE", "IS", "WHAT TO DO")]
     for need in report.needs:
         rows.append((need.tool, need.resource, need.state.replace("_", " "), need.remedy or "-"))
@@ -452,5 +462,5 @@ def _show_agent(report: Report) -> None:
     click.echo()
     for scope in report.scopes:
         click.echo(f"scope {scope.name}: {scope.state}{f'. {scope.why}' if scope.why else ''}")
-    click.echo(f"on-behalf-of-user authorization: {report.obo}; {report.obo_why}")
+    click.echo(textwrap.fill(f"on-behalf-of-user authorization: {report.obo}. {report.obo_why}", text_width()))
     click.echo("It would work for you today." if report.ok else "It would not work for you today; see above.")

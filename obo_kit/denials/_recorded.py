@@ -115,7 +115,7 @@ def _filled(text: str) -> str:
 
 def as_issue(recording: Recording, wrong: Iterable[Misread]) -> str:
     """Return the wrongly classified answers as the text of an issue, in Markdown: forms with placeholders, and nothing else."""
-    release = f", release {recording.release}" if recording.release else ""
+    release = f", which {recording.release}" if recording.release is not None else ""
     lines = [
         f"`explain` misreads these answers (obo-kit {recording.kit}, {recording.cloud}{release}, {recording.recorded}):"
     ]

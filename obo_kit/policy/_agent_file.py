@@ -29,6 +29,7 @@ from obo_kit.tools._spec import Requirement
 
 if TYPE_CHECKING:
     from obo_kit.scopes._lookup import Target
+    from obo_kit.scopes._model import ResourceKind
 
 __all__: list[str] = []
 
@@ -54,13 +55,24 @@ class AgentFile:
     uncounted: tuple[str, ...] = ()
 
 
-def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), model_config: Any = None) -> AgentFile:
+@dataclass(frozen=True, kw_only=True)
+class NamedResource:
+    """A resource by its name, where MLflow's own object is not needed: loading MLflow takes seconds."""
+
+    kind: ResourceKind
+    name: str
+
+
+def collect(
+    path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), model_config: Any = None, by_name: bool = False
+) -> AgentFile:
     """Load an agent file in a process of its own, and collect what it declares.
 
     Args:
         path: A Python file, a notebook exported as source, an ``.ipynb``, or the dotted name of a module.
         code_paths: As for MLflow's ``log_model``.
         model_config: As for MLflow's ``log_model``.
+        by_name: Whether its resources are only named (`NamedResource`).
 
     Raises:
         PolicyError: The file does not exist, loading it fails, or its declarations cannot be determined.
@@ -84,7 +96,7 @@ def collect(path: str | os.PathLike[str], *, code_paths: Iterable[Any] = (), mod
             raise _error(request["path"], result)
         _kept.keep(key, result, begun)
     return AgentFile(
-        declarations=[_read(entry) for entry in result["declarations"]],
+        declarations=[_read(entry, by_name=by_name) for entry in result["declarations"]],
         model=result["model"],
         loads=result["loads"],
         helpers=result["helpers"],
@@ -126,9 +138,6 @@ def _in_a_process(request: Mapping[str, Any]) -> dict[str, Any]:
                 assert process.stdin is not None
                 with process.stdin as stdin:
                     stdin.write(json.dumps({**request, "answer": str(answer)}).encode())
-                # Needed for the answer; loading it takes as long here as it does there.
-                # The answer needs this import. Loading it here takes no extra time while the other process loads it too.
-
                 _await(process, answer, request["path"])
         if not answer.exists():
             raise PolicyError(
@@ -197,10 +206,26 @@ def as_json(declaration: Declaration) -> dict[str, Any]:
         "servers": [resource.name for resource in named if isinstance(resource, McpServer)],
         "resources": [resource.to_dict() for resource in named if not isinstance(resource, McpServer)],
         "system": [resource.to_dict() for resource in declaration.system],
+        "names": [_named(resource) for resource in named if not isinstance(resource, McpServer)],
+        "system_names": [_named(resource) for resource in declaration.system],
     }
 
 
-def _read(entry: Mapping[str, Any]) -> Declaration:
+def _named(resource: Any) -> tuple[str, str]:
+    return kind_of(resource).name, str(resource.name)
+
+
+def _read(entry: Mapping[str, Any], *, by_name: bool) -> Declaration:
+    if by_name:
+        resources, system = (
+            [NamedResource(kind=catalogue().kinds[kind], name=name) for kind, name in entry[key]]
+            for key in ("names", "system_names")
+        )
+    else:
+        resources, system = (
+            [resource for written in entry[key] for resource in resources_in({"databricks": written})]
+            for key in ("resources", "system")
+        )
     return Declaration(
         tool=entry["tool"],
         module=entry["module"],
@@ -208,12 +233,11 @@ def _read(entry: Mapping[str, Any]) -> Declaration:
             *(Requirement(scope=scope) for scope in entry["scopes"]),
             *(requirement_of(McpServer(name=name)) for name in entry["servers"]),
             *(
-                Requirement(resource=resource, kind=kind_of(resource))
-                for written in entry["resources"]
-                for resource in resources_in({"databricks": written})
+                Requirement(resource=resource, kind=resource.kind if by_name else kind_of(resource))
+                for resource in resources
             ),
         ),
-        system=tuple(resource for written in entry["system"] for resource in resources_in({"databricks": written})),
+        system=tuple(system),
     )
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -31,6 +32,7 @@ __all__ = [
     "Detail",
     "Recording",
     "RecordingError",
+    "Release",
     "digest_of",
     "dump",
     "load",
@@ -182,6 +184,25 @@ class Answer(_Model):
         return self
 
 
+class Release(_Model):
+    """The release of a workspace, as far as it says. No API tells a number of the platform's own.
+
+    Attributes:
+        runtime: The newest Databricks Runtime that it offers, as ``"17.3"``.
+        sql: The version of Databricks SQL on a warehouse that the developer named, as ``"2026.30"``.
+        why: Why there is no ``runtime``: the request was not sent, was refused, failed, or had an answer of another form.
+    """
+
+    runtime: Annotated[str, Field(pattern=r"^\d{1,2}\.\d{1,2}$")] | None = None
+    sql: Annotated[str, Field(pattern=r"^\d{4}\.\d{1,2}$")] | None = None
+    why: Literal["not_asked", "refused", "failed", "unreadable"] | None = None
+
+    def __str__(self) -> str:
+        why = (self.why or "not_asked").replace("_", " ")
+        runtime = f"offers Databricks Runtime {self.runtime}" if self.runtime else f"tells no release ({why})"
+        return f"{runtime}, and runs Databricks SQL {self.sql}" if self.sql else runtime
+
+
 class Recording(_Model):
     """The answers of one workspace on one day.
 
@@ -189,9 +210,10 @@ class Recording(_Model):
         schema_version: The version of the schema; ``schema`` in the file.
         recorded: The day, as ``"2026-12-01"``.
         cloud: Where the workspace runs; ``"local"`` for one on this machine.
-        release: The platform's name of its release, or None if it does not say.
+        release: Its release; None in a recording of a version of the kit that did not ask.
         kit: The version of ``obo-kit``.
-        obo: Whether on-behalf-of-user authorization is on.
+        obo: Whether on-behalf-of-user authorization is on for Databricks Apps.
+        obo_model_serving: The same for Model Serving.
         asked_as: The kind of token that was used: a user's, or a service principal's.
         complete: Whether all requests were sent.
         answers: By claim, then case, then request.
@@ -201,9 +223,10 @@ class Recording(_Model):
     schema_version: Annotated[Literal[1], Field(alias="schema")] = SCHEMA
     recorded: Annotated[str, AfterValidator(_day)]
     cloud: Literal["aws", "azure", "gcp", "local", "unknown"] = "unknown"
-    release: Placed | None = None
+    release: Release | None = None
     kit: Annotated[str, Field(pattern=r"^\d+(\.\d+){0,5}((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?$")]
     obo: Literal["on", "off", "unknown"] = "unknown"
+    obo_model_serving: Literal["on", "off", "unknown"] = "unknown"
     asked_as: Literal["user", "service_principal", "unknown"] = "unknown"
     complete: bool = True
     answers: tuple[Answer, ...] = ()
@@ -226,13 +249,14 @@ class Recording(_Model):
 
 def digest_of(recording: Recording) -> str:
     """Return the hash of a recording's content: SHA-256 of its JSON without ``digest``, sorted, without white space."""
-    content = json.dumps(
-        recording.model_dump(mode="json", by_alias=True, exclude={"digest"}),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-    )
-    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+    return _digest(recording.model_dump(mode="json", by_alias=True))
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    """Return the hash of what is in a file: a later version of the kit may know fields that it lacks."""
+    content = {key: value for key, value in data.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def load(path: str | os.PathLike[str]) -> Recording:
@@ -262,7 +286,7 @@ def load(path: str | os.PathLike[str]) -> Recording:
             remedy="Record it again with `obo-kit verify --output`, or use the version of the kit that wrote it.",
         )
     recording = _checked(data, name)
-    if recording.digest != digest_of(recording):
+    if recording.digest != _digest(data):
         raise RecordingError(
             f"'{name}' was changed after it was written: its digest differs.",
             remedy="Record it again: a recording must not be edited by hand.",

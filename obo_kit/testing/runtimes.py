@@ -66,10 +66,13 @@ class ModelServingRuntime:
         token_source: The place where the platform puts the invoker's token.
     """
 
-    def __init__(self, mint: Mint, service_principal: ServicePrincipal, token_source: TokenSource) -> None:
+    def __init__(
+        self, mint: Mint, service_principal: ServicePrincipal, token_source: TokenSource, obo: Callable[[], bool]
+    ) -> None:
         self.service_principal = service_principal
         self.token_source: TokenSource = token_source
         self._mint = mint
+        self._obo = obo
         self._open = True
 
     @contextlib.contextmanager
@@ -93,7 +96,8 @@ class ModelServingRuntime:
             ValueError: There is no such user.
         """
         _check_open(self._open)
-        with invoker(self._mint(name, scopes=scopes, expires_in=expires_in), self.token_source):
+        token = self._mint(name, scopes=scopes, expires_in=expires_in)
+        with invoker(token if self._obo() else None, self.token_source):
             yield {}
 
 
@@ -176,7 +180,7 @@ class AppRuntime:
 
 @contextlib.contextmanager
 def model_serving(
-    mint: Mint, service_principal: ServicePrincipal, host: str, token_source: TokenSource
+    mint: Mint, service_principal: ServicePrincipal, host: str, token_source: TokenSource, obo: Callable[[], bool]
 ) -> Iterator[ModelServingRuntime]:
     """Act as Model Serving for the block."""
     if token_source not in {"request", "process"}:
@@ -191,7 +195,7 @@ def model_serving(
     }
     fetched = token_source == _PER_REQUEST
     with _runtime(variables, modules=fetched), invoker(None, _PER_REQUEST):
-        runtime = ModelServingRuntime(mint, service_principal, token_source)
+        runtime = ModelServingRuntime(mint, service_principal, token_source, obo)
         try:
             yield runtime
         finally:

@@ -34,6 +34,7 @@ from obo_kit.testing.services._functions import FunctionsMixin
 from obo_kit.testing.services._genie import GenieMixin
 from obo_kit.testing.services._oauth import IdentityMixin
 from obo_kit.testing.services._permissions import PermissionsMixin
+from obo_kit.testing.services._platform import PlatformMixin
 from obo_kit.testing.services._tables import TablesMixin
 from obo_kit.testing.services._volumes import VolumesMixin
 from obo_kit.testing.services._warehouses import WarehousesMixin
@@ -54,6 +55,7 @@ class LocalWorkspace(
     # A configuration file is read in this order: a section comes after those that it needs.
     IdentityMixin,
     PermissionsMixin,
+    PlatformMixin,
     TablesMixin,
     VolumesMixin,
     FunctionsMixin,
@@ -268,8 +270,9 @@ class LocalWorkspace(
     def recording(self, recording: str | os.PathLike[str] | Recording | None) -> None:
         self._gate.recorded = None if recording is None else Recorded(recording_of(recording), self.workspace_id)
 
-    def _obo(self) -> bool:
-        return self.recording is None or self.recording.obo != "off"
+    def _obo(self, target: str) -> bool:
+        seen = self.recording
+        return seen is None or (seen.obo if target == "apps" else seen.obo_model_serving) != "off"
 
     def _threads(self) -> Executor:
         assert self._pool is not None
@@ -293,7 +296,8 @@ class LocalWorkspace(
         """
         from obo_kit.testing.runtimes import model_serving
 
-        return model_serving(self.token, self._credentials(service_principal or "agent"), self.host, token_source)
+        credentials = self._credentials(service_principal or "agent")
+        return model_serving(self.token, credentials, self.host, token_source, lambda: self._obo("model-serving"))
 
     def as_app(
         self, *, service_principal: str | None = None, name: str = "local-app"
@@ -314,7 +318,7 @@ class LocalWorkspace(
             name=name,
             host=self.host,
             workspace_id=self.workspace_id,
-            obo=self._obo,
+            obo=lambda: self._obo("apps"),
         )
 
     def as_notebook(

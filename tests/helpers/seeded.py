@@ -6,8 +6,11 @@ local workspace does not serve answers from a recording.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import pytest
 
 from obo_kit.analysis.verify._plan import routes_by_claim
 from obo_kit.analysis.verify._routes import ROUTE_PROBES
@@ -17,45 +20,7 @@ from obo_kit.testing import LocalWorkspace
 from obo_kit.testing._refusals import REFUSALS
 from obo_kit.testing.server._app import missing_scope_key
 from obo_kit.testing.server._scopes import asked_by
-
-USER = "alice"
-DENIED = {
-    "sql_warehouse": "denied1",
-    "uc_table": "main.hr.salaries",
-    "genie_space": "01f0denied",
-    "vector_search_index": "main.hr.notes",
-    "vector_search_endpoint": "denied-search",
-    "serving_endpoint": "denied-llm",
-    "databricks_app": "denied-app",
-    "uc_connection": "denied_crm",
-}
-USE = {"sql_warehouse": "a1b2c3", "vector_search_index": "main.shop.faq"}
-
-
-def furnished(recording: Recording | None = None) -> LocalWorkspace:
-    """Return a workspace, not started yet, with something of each kind that alice may use or may not."""
-    workspace = LocalWorkspace(recording=recording)
-    workspace.missing_scope_words = "reported"
-    workspace.add_user(USER)
-    workspace.add_warehouse(USE["sql_warehouse"])
-    workspace.grant(USER, "CAN USE", USE["sql_warehouse"])
-    workspace.add_warehouse(DENIED["sql_warehouse"])
-    workspace.add_table(DENIED["uc_table"], [{"id": 1}])
-    workspace.add_table("main.shop.orders", [{"id": 1}])
-    rows = [{"id": 1, "text": "x"}]
-    workspace.add_index(USE["vector_search_index"], rows, primary_key="id", text_column="text")
-    endpoint = DENIED["vector_search_endpoint"]
-    workspace.add_index(DENIED["vector_search_index"], rows, primary_key="id", text_column="text", endpoint=endpoint)
-    workspace.grant(USER, "SELECT", USE["vector_search_index"])
-    workspace.add_genie_space(
-        DENIED["genie_space"], warehouse_id=USE["sql_warehouse"], tables=["main.shop.orders"], answers={}
-    )
-    workspace.add_endpoint(DENIED["serving_endpoint"], lambda _body: "Hello.")
-    workspace.add_app(DENIED["databricks_app"])
-    workspace.add_app("shop", user_api_scopes=["sql"])
-    workspace.grant(USER, "CAN USE", "shop")
-    workspace.add_connection(DENIED["uc_connection"], "http://127.0.0.1:9")
-    return workspace
+from obo_kit.testing.services._genie import Genie
 
 
 def filled(key: str, *scopes: str) -> str:
@@ -98,6 +63,12 @@ def missing_scope(claim: str, *scopes: str, **changes: object) -> Answer:
     return refusal(key, claim, "missing_scope", scopes, request=probe.request, **changes)
 
 
+def opened(claim: str, scope: str) -> Answer:
+    """Return what a token with another scope alone was answered that got through."""
+    probe = ROUTE_PROBES[claim]
+    return Answer(claim=claim, request=probe.request, case="allowed", scopes=(scope,), status=200, form="json")
+
+
 def as_the_kit_says() -> list[Answer]:
     """Return the answers of the APIs that the local workspace does not serve, or of which it asks other scopes."""
     gate, answers = LocalWorkspace()._gate, []
@@ -120,7 +91,7 @@ def as_the_kit_says() -> list[Answer]:
     return answers
 
 
-def recording(*answers: Answer, obo: str = "on") -> Recording:
+def recording(*answers: Answer, obo: str = "on", obo_model_serving: str = "on") -> Recording:
     """Return a recording of a workspace as the kit says, but for these answers."""
     own = {(answer.claim, answer.case) for answer in answers}
     changed = {answer.claim for answer in answers if answer.claim.startswith("route:")}
@@ -129,7 +100,8 @@ def recording(*answers: Answer, obo: str = "on") -> Recording:
         for answer in as_the_kit_says()
         if (answer.claim, answer.case) not in own and not (answer.claim in changed and answer.case == "missing_scope")
     ]
-    return Recording(recorded="2026-12-01", kit="0.1.0", cloud="local", obo=obo, answers=(*rest, *answers)).signed()
+    shared = {"recorded": "2026-12-01", "kit": "0.1.0", "cloud": "local"}
+    return Recording(**shared, obo=obo, obo_model_serving=obo_model_serving, answers=(*rest, *answers)).signed()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,22 +110,26 @@ class Seeded:
 
     Attributes:
         answers: What it answers otherwise than the kit says.
-        obo: Whether on-behalf-of-user authorization is on.
+        obo: Whether on-behalf-of-user authorization is on for apps.
+        obo_model_serving: The same for Model Serving.
         differs: What `verify` must find, and nothing else: the aspects, by claim.
-        spoil: Arms the faults of a workspace.
+        untried: What it cannot find out here, but could on a workspace as the kit says; a part of the reason, by claim.
+        spoil: Changes a running workspace in another way than a recording can.
         alone: Whether it cannot be one with the others.
     """
 
     answers: tuple[Answer, ...] = ()
     obo: str = "on"
+    obo_model_serving: str = "on"
     differs: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    spoil: Callable[[LocalWorkspace], object] = lambda _workspace: None
+    untried: Mapping[str, str] = field(default_factory=dict)
+    spoil: Callable[[LocalWorkspace, pytest.MonkeyPatch], object] = lambda _workspace, _patch: None
     alone: bool = False
 
     @property
     def recording(self) -> Recording:
         """All that it answers, as a recording."""
-        return recording(*self.answers, obo=self.obo)
+        return recording(*self.answers, obo=self.obo, obo_model_serving=self.obo_model_serving)
 
 
 def _routes(aspects: str, *routes: str) -> dict[str, frozenset[str]]:
@@ -168,15 +144,68 @@ def _no_api(route: str) -> Answer:
     return refusal("no_such_api", f"route:{route}", "no_api", request=ROUTE_PROBES[f"route:{route}"].request)
 
 
-def _outage(workspace: LocalWorkspace) -> None:
+def _outage(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
     workspace.add_fault("status", status=503, path_prefix="/api/2.0/permissions", times=None)
     workspace.add_fault("reset", path_prefix="/api/2.0/genie", times=None)
     workspace.add_fault("status", status=500, path_prefix="/api/2.1/jobs", times=None)
 
 
-def _limits(workspace: LocalWorkspace) -> None:
+def _resets(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    for after in (5, 50, 100):
+        workspace.add_fault("reset", after=after, times=1)
+    workspace.add_fault("status", status=503, after=150, times=2)
+
+
+def _limits(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
     for prefix in ("/api/2.0/sql", "/api/2.0/mcp", "/api/2.1/unity-catalog"):
         workspace.add_fault("status", status=429, headers={"Retry-After": "0"}, path_prefix=prefix, after=1, times=2)
+
+
+def _unheard_of(_workspace: LocalWorkspace, patch: pytest.MonkeyPatch) -> None:
+    """Refuse tokens in words that `explain` does not know: that they were to be refused is all that tells."""
+    other = dataclasses.replace(REFUSALS["missing_scope_text"], text="Computer says no")
+    patch.setitem(REFUSALS, "missing_scope_text", other)
+
+
+def _shown_spaces(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    spaces = workspace._core.service(Genie)._spaces
+    spaces["01hidden"] = dataclasses.replace(spaces["01hidden"], hidden=False)
+
+
+_GONE = (
+    "/api/2.0/genie/spaces/{space}",
+    "/api/2.0/sql/statements/{statement}",
+    "/api/2.0/vector-search/indexes/{index}",
+)
+
+
+def _unserved(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    workspace._gate._routes = [(route, api) for route, api in workspace._gate._routes if api.path not in _GONE]
+
+
+def _pages(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    """Let a proxy answer for some paths: with a page, and with another one that says no."""
+    workspace.add_fault("login_page", path_prefix="/api/2.1/unity-catalog/functions", times=None)
+    page = "<html><title>Blocked</title>Your organization does not allow this.</html>"
+    html = {"Content-Type": "text/html"}
+    workspace.add_fault("status", status=403, body=page, headers=html, path_prefix="/api/2.1/jobs", times=None)
+
+
+def _blocked(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    workspace.add_fault("ip_access_list", after=120, times=None)
+
+
+def _behind_a_proxy(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    workspace.add_fault("login_page", after=120, times=None)
+
+
+def _expired(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    """Let the developer's own token expire where it is used for the first time after the routes."""
+    workspace.add_fault("expired_token", path_prefix="/api/2.0/genie/spaces/01hidden", times=1)
+
+
+def _narrow_expired(workspace: LocalWorkspace, _patch: pytest.MonkeyPatch) -> None:
+    workspace.add_fault("expired_token", path_prefix="/api/2.0/lakeview", times=1)
 
 
 WORDS = {
@@ -214,10 +243,12 @@ SEEDED: Mapping[str, Seeded] = {
             missing_scope("route:POST /api/2.0/vector-search/indexes/{name}/scan", "vectorsearch.vector-search-indexes",
                           scopes=("vector-search",)),
             missing_scope("route:POST /api/2.0/external-function", "catalog.connections", "sql"),
+            opened("route:/api/2.1/unity-catalog/connections", "genie"),
         ),
         differs=_routes(
             "scopes", "/api/2.0/lakeview", "GET /api/2.1/unity-catalog/schemas",
             "POST /api/2.0/vector-search/indexes/{name}/scan", "POST /api/2.0/external-function",
+            "/api/2.1/unity-catalog/connections",
         ),
     ),
     "plain text": Seeded(
@@ -251,9 +282,17 @@ SEEDED: Mapping[str, Seeded] = {
         ),
         differs=_refusals("code", "index_missing", "connection_denied", "sql_syntax", "expired_token"),
     ),
-    "without OBO": Seeded(obo="off", differs={"obo:apps": frozenset({"obo"})}),
-    "rate limits": Seeded(spoil=_limits, alone=True),
-    "an outage": Seeded(spoil=_outage, alone=True),
+    "another content type": Seeded(
+        answers=(
+            _changed("uc_missing", content_type="application/scim+json"),
+            _changed("app_missing", content_type="application/octet-stream"),
+        ),
+        differs=_refusals("content type", "uc_missing", "app_missing"),
+    ),
+    "without OBO on Apps": Seeded(obo="off", differs={"obo:apps": frozenset({"obo"})}),
+    "without OBO on Model Serving": Seeded(
+        obo_model_serving="off", differs={"obo:model-serving": frozenset({"obo"})}
+    ),
     "other headers": Seeded(
         answers=(
             _changed("search_endpoint_missing", headers=("content-type", "retry-after", "x-databricks-org-id", "x-request-id")),
@@ -261,5 +300,40 @@ SEEDED: Mapping[str, Seeded] = {
         ),
         differs=_refusals("headers", "invalid_token"),
     ),
+    "words that nobody knows": Seeded(
+        spoil=_unheard_of, alone=True,
+        differs=_refusals("wording", "missing_scope_text")
+        | _routes(
+            "wording", "/ai-gateway/", "/api/2.0/database", "/api/2.0/postgres/", "/api/2.0/sql/statements",
+            "/sql/1.0/warehouses", "GET /api/2.1/unity-catalog/catalogs", "POST /serving-endpoints/chat/completions",
+            "POST /serving-endpoints/completions", "POST /serving-endpoints/embeddings",
+        ),
+    ),
+    "routes that are not served": Seeded(
+        spoil=_unserved, alone=True,
+        differs=_refusals("code+wording", "genie_denied", "genie_missing", "index_missing", "statement_missing")
+        | _refusals("status+code+wording", "genie_forbidden", "index_denied")
+        | _routes(
+            "api", "/api/2.0/genie/", "/api/2.0/mcp/genie", "/api/2.0/sql/statements",
+            "GET /api/2.0/vector-search/indexes",
+        ),
+    ),
+    "spaces that are not hidden": Seeded(
+        spoil=_shown_spaces, alone=True, untried={"refusal:genie_denied": "as genie_forbidden says"},
+    ),
+    "rate limits": Seeded(spoil=_limits, alone=True),
+    "resets": Seeded(spoil=_resets, alone=True),
+    "an outage": Seeded(spoil=_outage, alone=True),
+    "pages of a proxy": Seeded(
+        spoil=_pages, alone=True,
+        untried={
+            "refusal:function_missing": "a page of HTML", "route:/api/2.1/unity-catalog/functions": "a page of HTML",
+            "route:/api/2.1/jobs/": "a page of HTML",
+        },
+    ),
+    "an IP access list": Seeded(spoil=_blocked, alone=True),
+    "a proxy in the middle": Seeded(spoil=_behind_a_proxy, alone=True),
+    "an expired developer": Seeded(spoil=_expired, alone=True),
+    "an expired narrow token": Seeded(spoil=_narrow_expired, alone=True),
 }  # fmt: skip
-"""The ten, by what is other about them."""
+"""All of them, by what is other about them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import string
@@ -27,7 +28,7 @@ from obo_kit.scopes._placeholders import (
     placeholders,
     scopes_in,
 )
-from obo_kit.scopes._recording import CASES, Answer, Case, Recording, RecordingError, digest_of, dump, load
+from obo_kit.scopes._recording import CASES, Answer, Case, Recording, RecordingError, Release, digest_of, dump, load
 from obo_kit.testing._refusals import REFUSALS
 
 _PLACEHOLDER = re.compile(r"<(?:name|id|host|mail|number|scope:([a-z0-9.:\-]+))>")
@@ -289,7 +290,7 @@ def test_what_was_written_stays_where_the_next_cannot_be(tmp_path, monkeypatch):
 
 
 def test_an_unclean_recording_is_not_written(tmp_path):
-    unclean = _recording().model_copy(update={"release": "sales_x"})
+    unclean = _recording().model_copy(update={"release": Release.model_construct(runtime="sales_x")})
     with pytest.raises(RecordingError):
         dump(unclean, tmp_path / "recording.json")
     assert not list(tmp_path.iterdir())
@@ -302,3 +303,14 @@ def test_each_case_is_described():
 def test_the_package_does_not_load_pydantic_for_it():
     code = "import sys, obo_kit, obo_kit.scopes; obo_kit.scopes.catalogue(); assert 'pydantic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recording_that_lacks_a_field_of_a_later_version_is_read(tmp_path):
+    path = tmp_path / "recording.json"
+    dump(Recording(recorded="2026-12-01", kit="0.1.0"), path)
+    data = json.loads(path.read_text())
+    for name in ("obo_model_serving", "digest"):
+        del data[name]
+    written = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    path.write_text(json.dumps(data | {"digest": f"sha256:{hashlib.sha256(written.encode()).hexdigest()}"}))
+    assert load(path).obo_model_serving == "unknown"

@@ -184,7 +184,14 @@ def test_details_come_by_type_and_keys(start):
 
 def test_what_the_workspace_said_on_a_route_counts_before_what_it_said_elsewhere(start):
     workspace = start(
-        answer("refusal:serving_missing", "absent", status=404, code="NOT_FOUND", wording="Not found: <name>"),
+        answer(
+            "refusal:serving_missing",
+            "absent",
+            request="POST /serving-endpoints/{name}/invocations",
+            status=404,
+            code="NOT_FOUND",
+            wording="Not found: <name>",
+        ),
         answer("route:GET /api/2.0/serving-endpoints", "absent", status=410, code="NOT_FOUND", wording="Gone: <name>"),
     )
     here = ask(workspace, "GET", "/api/2.0/serving-endpoints/x")

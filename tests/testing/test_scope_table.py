@@ -19,6 +19,16 @@ DIFFERENCES: dict[str, tuple[frozenset[str], str]] = {
         "the catalogue concludes it from the family of genie; no source names it for this address",
     ),
     "/api/2.0/sql/history": (frozenset({"sql.query-history"}), "concluded from the parent's name; no source says so"),
+    **dict.fromkeys(
+        (
+            *(f"/api/2.1/unity-catalog/{part}" for part in ("shares", "recipients", "providers", "public")),
+            *(f"/api/{version}/data-sharing" for version in ("2.0", "2.1")),
+        ),
+        (
+            frozenset({"unity-catalog"}),
+            "the catalogue takes the parent's scope as well; the API's pages name sharing alone",
+        ),
+    ),
     "/serving-endpoints/responses": (
         frozenset({"serving.serving-endpoints"}),
         "the catalogue doubts the older name here; the workspace lets it in, as it does for chat/completions",

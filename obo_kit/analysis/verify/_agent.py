@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from obo_kit._utils.plain import plain, visible
 from obo_kit.analysis.verify._login import whose
-from obo_kit.analysis.verify._obo import NO_WAY, OBO_PROBES, on_or_off
+from obo_kit.analysis.verify._obo import OBO_PROBES, on_or_off
 from obo_kit.analysis.verify._probe import Probe, get
 from obo_kit.analysis.verify._routes import ROUTE_PROBES
 from obo_kit.analysis.verify._shapes import refusal_of
@@ -18,11 +19,11 @@ from obo_kit.denials._remedies import Subject, remedy_for
 from obo_kit.exceptions import DenialReason
 from obo_kit.policy._agent_file import collect
 from obo_kit.policy._policy import _user_scopes
-from obo_kit.scopes._lookup import Verdict, kind_of, verdict
+from obo_kit.scopes._lookup import Verdict, verdict
 from obo_kit.tools._registry import declarations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from obo_kit.analysis.verify._login import Login
     from obo_kit.analysis.verify._obo import State
@@ -113,21 +114,33 @@ class Report:
         return not states & {"lacks", "absent"} and "missing" not in scopes and self.obo != "off"
 
 
-def verify_agent(agent: str, login: Login, *, target: Target | None = None, rate: float = 10.0) -> Report:
+def verify_agent(
+    agent: str, sign_in: Callable[[], Login], *, target: Target | None = None, rate: float = 10.0
+) -> Report:
     """Ask the workspace for everything that an agent declares. It only reads.
 
+    Args:
+        agent: The agent file.
+        sign_in: Signs in, while the file is collected in a process of its own: each takes seconds.
+        target: Where the agent runs; by default, what the file is made for.
+        rate: Requests a second, at most.
+
     Raises:
+        NoUserIdentityError: Nobody is signed in.
         PolicyError: The agent cannot be collected, or its target cannot grant what it declares.
         OutageError: The workspace does not answer.
     """
-    collected = collect(agent)
+    with ThreadPoolExecutor(1, thread_name_prefix="obo-kit-collect") as threads:
+        collecting = threads.submit(collect, agent, by_name=True)
+        login = sign_in()
+        collected = collecting.result()
     place = target or (collected.target[0] if collected.target is not None else "model-serving")
     requirements, system = declarations(collected.declarations)
     resources = [(visible(tool, ""), item.kind, item.resource) for tool, item in requirements if item.kind is not None]
-    resources += [("(the agent)", kind_of(resource), resource) for resource in system]
+    resources += [("(the agent)", resource.kind, resource) for resource in system]
     scopes = _user_scopes(requirements, place, "current")
     named = [(tool, kind, str(resource.name)) for tool, kind, resource in resources]
-    sender = Sender(login.host, _list_of(named), rate=rate, budget=50 + 4 * len(named))
+    sender = Sender(login.host, _list_of(place, named), rate=rate, budget=50 + 4 * len(named))
     asking = _Asking(sender, login)
     try:
         me = asking.body(_ME)
@@ -147,9 +160,9 @@ def verify_agent(agent: str, login: Login, *, target: Target | None = None, rate
     )
 
 
-def _list_of(named: Iterable[tuple[str, ResourceKind, str]]) -> Iterator[Probe]:
+def _list_of(target: Target, named: Iterable[tuple[str, ResourceKind, str]]) -> Iterator[Probe]:
     """Yield the list: what the agent names, and nothing else."""
-    yield from (_ME, *OBO_PROBES.values())
+    yield from (_ME, *OBO_PROBES[target].values())
     for _, kind, name in named:
         for probe in (_READS.get(kind.name), _PRIVILEGES[kind.name][1] if kind.name in _PRIVILEGES else None):
             if probe is not None:
@@ -168,10 +181,8 @@ def _scope(name: str, login: Login) -> ScopeState:
 
 
 def _obo(asking: _Asking, target: Target) -> tuple[State, str]:
-    if target == "model-serving":
-        return "unknown", NO_WAY[0].lower() + NO_WAY[1:]
-    answers = {name: asking.raw(probe) for name, probe in OBO_PROBES.items()}
-    return on_or_off({name: raw.body for name, raw in answers.items() if raw.status == 200})
+    answers = {name: asking.raw(probe) for name, probe in OBO_PROBES[target].items()}
+    return on_or_off({name: raw.body for name, raw in answers.items() if raw.status == 200}, target)
 
 
 class _Asking:

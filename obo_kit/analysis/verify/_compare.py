@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from obo_kit.analysis.verify._login import how_to_narrow
-from obo_kit.analysis.verify._obo import NO_WAY
+from obo_kit.analysis.verify._obo import LOOK_UP
 from obo_kit.analysis.verify._plan import routes_by_claim
 from obo_kit.analysis.verify._refusals import REFUSAL_PROBES, UNSAFE_REFUSALS, Provoked
 from obo_kit.analysis.verify._routes import ROUTE_PROBES, UNSAFE_ROUTES, claim_of
-from obo_kit.scopes._lookup import Verdict, catalogue, covers, route_verdict
+from obo_kit.scopes._lookup import Target, Verdict, catalogue, covers, route_verdict
 from obo_kit.scopes._model import Route
 from obo_kit.scopes._placeholders import placeholders
 from obo_kit.scopes._recording import HEADERS, Answer, Recording
@@ -110,17 +110,18 @@ def _all_routes() -> dict[str, Route]:
 
 
 def _obo(recording: Recording) -> Iterator[Result]:
-    needed, off = "users' tokens reach apps", "on-behalf-of-user authorization for apps is off"
-    if recording.obo == "off":
-        yield Result(
-            claim="obo:apps", status="differs", differences=(Difference(aspect="obo", kit=needed, workspace=off),)
-        )
-    elif recording.obo == "on":
-        yield Result(claim="obo:apps", status="agrees")
-    else:
-        why = "No app that you may see has user_api_scopes, and you may not read the setting allowed_apps_user_api_scopes."
-        yield Result(claim="obo:apps", status="not_tried", why=why)
-    yield Result(claim="obo:model-serving", status="not_tried", why=NO_WAY)
+    states: tuple[tuple[Target, str], ...] = (("apps", recording.obo), ("model-serving", recording.obo_model_serving))
+    for target, state in states:
+        claim = f"obo:{target}"
+        if state == "unknown":
+            yield Result(claim=claim, status="not_tried", why=LOOK_UP[target])
+        elif state == "on":
+            yield Result(claim=claim, status="agrees")
+        else:
+            off = Difference(
+                aspect="obo", kit="users' tokens reach agents", workspace="they do not: it is switched off"
+            )
+            yield Result(claim=claim, status="differs", differences=(off,))
 
 
 @dataclass
@@ -158,6 +159,9 @@ class _Claim:
         """Compare one answer, and return whether it proves what the route asks for."""
         if answer.case == "no_api":
             self.differ("api", "this API is there", answer.wording or f"{answer.status} {answer.code or ''}".strip())
+            return False
+        if answer.form == "html":
+            self.inconclusive.append(_PAGE)
             return False
         verdict, missing = route_verdict(route, answer.scopes)
         if answer.case in _OTHER:
@@ -206,6 +210,8 @@ class _Claim:
         if answer.case == "missing_scope" and not provoked.lacks:
             asks = ", ".join(answer.required_scopes) or "another scope"
             return self.result(f"Your token does not get that far: it lacks {asks}.", proved=False)
+        if answer.form == "html":
+            return self.result(_PAGE, proved=False)
         if answer.case == "policy":
             return self.result(
                 f"The workspace refused it for another reason: {answer.wording or answer.status}", proved=False
@@ -242,6 +248,7 @@ class _Claim:
             self.differ("wording", placeholders(_filled(expected.text)), answer.wording or "nothing")
 
 
+_PAGE: Final = "It was answered with a page of HTML: a proxy on the way may have sent it."
 # What says nothing of scopes.
 _OTHER: Final = frozenset({"invalid_token", "policy", "rate_limited", "unavailable"})
 

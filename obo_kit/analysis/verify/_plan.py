@@ -10,12 +10,13 @@ from obo_kit.analysis.verify._login import Token
 from obo_kit.analysis.verify._obo import OBO_PROBES
 from obo_kit.analysis.verify._probe import Probe
 from obo_kit.analysis.verify._refusals import REFUSAL_PROBES, Provoked
+from obo_kit.analysis.verify._release import RUNTIMES, SQL_VERSION
 from obo_kit.analysis.verify._routes import ROUTE_PROBES, claim_of
 from obo_kit.scopes._lookup import Verdict, catalogue, route_verdict
 from obo_kit.scopes._model import Route
 from obo_kit.scopes._recording import Case
 
-__all__ = ["Asked", "Attempt", "Named", "narrow_scopes", "plan", "listed", "routes_by_claim"]
+__all__ = ["Asked", "Attempt", "Named", "narrow_scopes", "plan", "listed", "routes_by_claim", "sql_version"]
 
 _ALL: Final = frozenset({"all-apis"})
 Role = Literal["holds", "lacks", "lacks_last", "doubtful", "any"]
@@ -176,8 +177,17 @@ def _named(provoked: Provoked, named: Named) -> Probe | None:
     return provoked.probe.of(name) if name is not None else None
 
 
+def sql_version(named: Named) -> Probe | None:
+    """Return the statement that asks a warehouse for its version; None where the developer names no warehouse."""
+    warehouse = named.use.get("sql_warehouse")
+    return SQL_VERSION.of(warehouse) if warehouse is not None else None
+
+
 def listed(named: Named) -> list[Probe]:
     """Return the whole list, with what the developer names in it: nothing else can be sent."""
     more = (_named(provoked, named) for provoked in REFUSAL_PROBES.values())
-    probes = [*OBO_PROBES.values(), *ROUTE_PROBES.values(), *(probe for probe in more if probe is not None)]
+    of_obo = (probe for probes in OBO_PROBES.values() for probe in probes.values())
+    probes = [RUNTIMES, *of_obo, *ROUTE_PROBES.values(), *(probe for probe in more if probe is not None)]
+    if (version := sql_version(named)) is not None:
+        probes.append(version)
     return list({probe.key: probe for probe in probes}.values())

@@ -20,7 +20,7 @@ ABSENT: Final = "obo_kit_verify_absent"
 ABSENT_ID: Final = "00000000-0000-4000-8000-0b00b00b00b0"
 """The same as an id."""
 
-Safe = Literal["reads", "absent", "unreadable", "incomplete", "refused", "narrows", "fails"]
+Safe = Literal["reads", "absent", "unreadable", "incomplete", "refused", "narrows", "statement"]
 SAFE: Final[Mapping[Safe, str]] = {
     "reads": "It reads.",
     "absent": f"It names what does not exist ({ABSENT}), so that there is nothing it could act on.",
@@ -28,7 +28,7 @@ SAFE: Final[Mapping[Safe, str]] = {
     "incomplete": "Its body lacks what it would need to act.",
     "refused": "Its credentials are made up, so that nobody is signed in.",
     "narrows": "It exchanges your token for one that may do less. That one is kept nowhere, and ends by itself.",
-    "fails": "A statement that reads no table and fails, on the warehouse that you name; it may start it.",
+    "statement": "A statement that reads no table, on the warehouse that you name; the warehouse may start for it.",
 }
 """Why a request of the list changes nothing. A POST needs another reason than ``reads``, unless its API only reads by POST."""
 

@@ -53,7 +53,7 @@ def _denied(kind: str, path: str, instead: str = "") -> Provoked:
 
 def _statement(sql: str, case: Case = "bad_request", **more: str) -> Provoked:
     body = {"warehouse_id": "{name}", "statement": sql, "wait_timeout": "30s", **more}
-    return Provoked(probe=post(_STATEMENTS, body, "fails", case), use="sql_warehouse")
+    return Provoked(probe=post(_STATEMENTS, body, "statement", case), use="sql_warehouse")
 
 
 def _sign_in(fields: Mapping[str, str], case: Case) -> Provoked:
@@ -98,6 +98,7 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "serving_missing": Provoked(route="GET /api/2.0/serving-endpoints"),
     "app_missing": Provoked(route="/api/2.0/apps"),
     "lakebase_missing": Provoked(route="/api/2.0/database"),
+    "setting_missing": Provoked(route="/api/2.1/settings"),
     "file_missing": Provoked(probe=get("/api/2.0/fs/files/Volumes/{volume}/{absent}"), use="volume"),
     "directory_missing": Provoked(probe=get("/api/2.0/fs/directories/Volumes/{volume}/{absent}"), use="volume"),
     "mcp_tool_missing": Provoked(

@@ -78,6 +78,7 @@ _READS: Final = (
     ("/api/2.0/unity-catalog", "/api/2.0/unity-catalog/connections/{absent}"),
     ("/api/2.1/data-sharing", "/api/2.1/data-sharing/providers/{absent}/shares/{absent}"),
     ("/api/2.1/quality-monitoring", "/api/2.1/quality-monitoring/tables/{absent}.{absent}.{absent}/monitor"),
+    ("/api/2.1/settings", "/api/2.1/settings/{absent}"),
     ("/api/2.1/tag-policies", "/api/2.1/tag-policies/{absent}"),
     ("/api/2.1/unity-catalog/providers", "/api/2.1/unity-catalog/providers/{absent}"),
     (

@@ -10,26 +10,32 @@ from typing import TYPE_CHECKING, Any, Final
 from obo_kit._utils.version import __version__
 from obo_kit.analysis.verify._login import exchanged, whose
 from obo_kit.analysis.verify._obo import OBO_PROBES, on_or_off
-from obo_kit.analysis.verify._plan import listed, narrow_scopes, plan
+from obo_kit.analysis.verify._plan import listed, narrow_scopes, plan, sql_version
+from obo_kit.analysis.verify._release import RUNTIMES, release_of
 from obo_kit.analysis.verify._routes import ROUTE_PROBES
-from obo_kit.analysis.verify._shapes import names_in, shape_of
+from obo_kit.analysis.verify._shapes import form_of, names_in, refusal_of, shape_of
 from obo_kit.analysis.verify._transport import BudgetError, OutageError, Sender
-from obo_kit.exceptions import NoUserIdentityError
+from obo_kit.denials._classify import classify
+from obo_kit.exceptions import DenialReason, NoUserIdentityError, OboError
+from obo_kit.scopes._placeholders import placeholders
 from obo_kit.scopes._recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from obo_kit.analysis.verify._login import Login, Token
     from obo_kit.analysis.verify._plan import Attempt, Named
     from obo_kit.analysis.verify._transport import Raw
-    from obo_kit.scopes._recording import Answer
+    from obo_kit.scopes._recording import Answer, Case
 
 __all__ = ["Options", "Outcome", "Run"]
 
 _MADE_UP: Final = f"Bearer dapi{'0' * 32}"
 _ME: Final = ROUTE_PROBES["route:GET /api/2.0/preview/scim/v2/Me"]
 _NAMES: Final = 5000
+# Answers that may be about the token or the network, instead of the request.
+_MOST_HELD: Final = 5
+_DOUBTS: Final[frozenset[Case]] = frozenset({"expired", "invalid_token", "policy"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,11 @@ class Run:
     _answers: dict[tuple[Any, ...], Answer] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
     _seen: dict[str, None] = field(default_factory=dict)
+    # By token: answers that may be about it, until it is seen to work after them.
+    _held: dict[str, tuple[Token, list[Answer]]] = field(default_factory=dict)
     _obo: dict[str, bytes] = field(default_factory=dict)
+    _runtimes: Raw | None = None
+    _sql_version: Raw | None = None
     _asked_as: Any = "unknown"
     _stopped: str = ""
 
@@ -125,13 +135,18 @@ class Run:
     @property
     def recording(self) -> Recording:
         """Return the answers so far."""
-        obo, _ = on_or_off(self._obo)
         before = self.before
+        obo, obo_model_serving = (on_or_off(self._obo, target)[0] for target in ("apps", "model-serving"))
+        if before is not None:
+            obo = before.obo if obo == "unknown" else obo
+            obo_model_serving = before.obo_model_serving if obo_model_serving == "unknown" else obo_model_serving
         return Recording(
             recorded=self.today().isoformat(),
             cloud=self.login.cloud,
+            release=release_of(self._runtimes, self._sql_version),
             kit=__version__.partition("+")[0],  # a local label may be a name
-            obo=before.obo if before is not None and obo == "unknown" else obo,
+            obo=obo,
+            obo_model_serving=obo_model_serving,
             asked_as=self._asked_as,
             complete=self._complete and not self._stopped,
             answers=tuple(self._answers.values()),
@@ -157,11 +172,16 @@ class Run:
             if not all(self._has(attempt, asked.claim) for asked in attempt.asked):
                 self._ask(sender, attempt)
                 self.keep()
+        for label in [*self._held]:
+            self._settle(sender, label)
+        # At last: a warehouse that had to start is running by now.
+        if (version := sql_version(self.named)) is not None:
+            self._sql_version = sender.send(version, self.login.token.header())
         self.progress(len(attempts), len(attempts))
         self._complete = not self._failed
 
     def _look_around(self, sender: Sender) -> None:
-        """Ask who asks, and whether apps get users' tokens. Of these answers only that is kept."""
+        """Ask who asks, which release it is, and whether agents get users' tokens. Of these answers only that is kept."""
         self._see(self.login.host.partition("://")[2])
         for name in (*self.named.denied.values(), *self.named.use.values()):
             self._see(name)
@@ -171,18 +191,16 @@ class Run:
                 f"The workspace does not answer{f' (status {raw.status})' if raw.status else ''}.",
                 remedy="Look at the address and at your network, or try again later.",
             )
-        if raw.status == 401 or (raw.status == 403 and b"nvalid access token" in raw.body):
-            raise NoUserIdentityError(
-                "The workspace does not take your token.",
-                remedy="Run `databricks auth login --host HOST`, and pass its --profile.",
-            )
+        if (lost := _lost(raw)) is not None:
+            raise lost
         self._remember(raw)
         self._asked_as = whose(_parsed(raw), self.login)
-        for name, probe in OBO_PROBES.items():
+        for name, probe in (each for probes in OBO_PROBES.values() for each in probes.items()):
             raw = sender.send(probe, self.login.token.header())
             self._remember(raw)
             if raw.status == 200:
                 self._obo[name] = raw.body
+        self._runtimes = sender.send(RUNTIMES, self.login.token.header())
 
     def _ask(self, sender: Sender, attempt: Attempt) -> None:
         raw = sender.send(attempt.probe, self._authorization(attempt))
@@ -190,17 +208,46 @@ class Run:
             why = "It was refused for too many requests." if raw.status == 429 else "The workspace failed to answer it."
             self._failed.update({asked.claim: why for asked in attempt.asked})
             return
-        self._remember(raw)
-        for asked in attempt.asked:
-            answer = shape_of(
+        answers = [
+            shape_of(
                 raw,
                 attempt.probe,
                 claim=asked.claim,
                 intent=attempt.intent,
                 scopes=attempt.scopes,
-                seen=self._seen,
+                seen=(*self._seen, *names_in(raw.body)),
             )
-            self._answers[_key(answer)] = answer
+            for asked in attempt.asked
+        ]
+        self._remember(raw)
+        doubtful = any(answer.form == "html" or answer.case in _DOUBTS for answer in answers)
+        if attempt.token is None or attempt.token is self.expired:
+            self._keep(answers)
+        elif not doubtful:  # so the token works, and it worked before
+            self._keep([*self._held.pop(attempt.token.label, (attempt.token, []))[1], *answers])
+        else:
+            _, held = self._held.setdefault(attempt.token.label, (attempt.token, []))
+            held += answers
+            if len(held) >= _MOST_HELD:
+                self._settle(sender, attempt.token.label)
+
+    def _keep(self, answers: Iterable[Answer]) -> None:
+        self._answers.update({_key(answer): answer for answer in answers})
+
+    def _settle(self, sender: Sender, label: str) -> None:
+        """Keep the answers that were held back if their token still works.
+
+        Raises:
+            OutageError: The developer's own does not, or the network may not reach the workspace any more.
+        """
+        token, held = self._held.pop(label)
+        lost = _lost(sender.send(_ME, token.header()))
+        if lost is None:
+            self._keep(held)
+        elif token is self.login.token or not isinstance(lost, NoUserIdentityError):
+            raise OutageError(lost.message, remedy=f"{lost.remedy} Then run the same command again with --resume.")
+        else:
+            self._failed.update({answer.claim: f"Your token with {label} does not work any more." for answer in held})
 
     def _authorization(self, attempt: Attempt) -> str | None:
         if attempt.token is not None:
@@ -221,6 +268,28 @@ class Run:
 
 def _key(answer: Answer) -> tuple[Any, ...]:
     return answer.claim, answer.request, answer.scopes
+
+
+def _lost(raw: Raw) -> OboError | None:
+    """Return why the one who asks does not get through to the workspace, as the answer to `_ME` says; None if they do."""
+    if form_of(raw) == "html":
+        return OutageError(
+            "A page of HTML answers, as a proxy sends it, and not the API.",
+            remedy="Look at the address and at your network.",
+        )
+    refusal = refusal_of(raw, _ME)
+    finding = classify(refusal) if refusal is not None else None
+    if finding is not None and finding.reason is DenialReason.POLICY:
+        return OutageError(
+            f"The workspace lets nobody in from here: {placeholders(finding.refusal.text)}",
+            remedy="Ask an admin, or use the network that it allows.",
+        )
+    if raw.status == 401 or (finding is not None and finding.reason is DenialReason.TOKEN_EXPIRED):
+        return NoUserIdentityError(
+            "The workspace does not take your token.",
+            remedy="Run `databricks auth login --host HOST`, and pass its --profile.",
+        )
+    return None
 
 
 def _parsed(raw: Raw) -> object:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from obo_kit.analysis.verify._probe import Probe
     from obo_kit.analysis.verify._transport import Raw
 
-__all__ = ["names_in", "refusal_of", "shape_of"]
+__all__ = ["form_of", "names_in", "refusal_of", "shape_of"]
 
 _R = DenialReason
 _NO_API_CODES: Final = frozenset({"ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED"})
@@ -56,7 +56,7 @@ def shape_of(
         status=raw.status,
         content_type=_content_type(raw),
         headers=tuple(sorted(HEADERS.intersection(raw.headers))),
-        form=_form(raw),
+        form=form_of(raw),
         code=code_of(words.error_code) if words is not None and refused else None,
         wording=wording,
         details=tuple(_details(raw)) if refused else (),
@@ -161,7 +161,7 @@ _OF_THE_TOKEN: Final[tuple[Case, ...]] = ("no_credential", "invalid_token", "exp
 
 def _case(raw: Raw, probe: Probe, words: Words | None, intent: Case) -> Case:
     if words is None:
-        return "allowed" if _form(raw) != "html" else "invalid_token"  # a page, to sign in
+        return "allowed" if form_of(raw) != "html" else "invalid_token"  # a page, to sign in
     by_itself = _by_itself(raw, words)
     if by_itself is not None:
         return by_itself
@@ -214,7 +214,8 @@ def _content_type(raw: Raw) -> ContentType | None:
     return known.get(named, "<other>")
 
 
-def _form(raw: Raw) -> Form:
+def form_of(raw: Raw) -> Form:
+    """Return the form of a body."""
     text = raw.body.strip()
     if not text:
         return "empty"

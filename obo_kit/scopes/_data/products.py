@@ -70,6 +70,7 @@ PRODUCTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "/api/2.1/data-sharing": _SHARING,
         "/api/2.1/marketplace-consumer": ("marketplace",),
         "/api/2.1/quality-monitoring": (*_UC, "qualitymonitor"),
+        "/api/2.1/settings": ("settings",),
         "/api/2.1/tag-policies": ("tags",),
         "/api/2.1/unity-catalog/providers": _SHARING,
         "/api/2.1/unity-catalog/public": _SHARING,

@@ -70,6 +70,11 @@ class Recorded:
         """Return the recorded answer of one of the workspace's own refusals."""
         return self._refusals.get(key)
 
+    def is_on(self, answer: RecordedAnswer, route: ObservedRoute | None) -> bool:
+        """Return whether an answer was recorded on a route."""
+        method, _, path = answer.request.partition(" ")
+        return route is not None and self._routes.find(method, path) is route
+
     def is_of_another(self, answer: RecordedAnswer, key: str) -> bool:
         """Return whether an answer is what was recorded of another refusal, and not of this one."""
         own = self._refusals.get(key)
@@ -138,11 +143,16 @@ class RecordedSpeaker:
     ) -> tuple[Refusal, str] | None:
         """Return a refusal as it was recorded; None if it was not.
 
-        The workspace's answer on this route counts first, then its answer for the same refusal on another route. A refusal
+        The workspace's answer for the same refusal on this route counts first, then another one on this route, then that for
+        the same refusal on another route. A refusal
         that travels as data has no route: the route has let the request in.
         """
-        of_route = self._of_route(key, declared, missing)
-        answer = of_route or self.recorded.refusal(key)
+        own = self.recorded.refusal(key)
+        if own is not None and not missing and self.recorded.is_on(own, self.route):
+            of_route: RecordedAnswer | None = own
+        else:
+            of_route = self._of_route(key, declared, missing)
+        answer = of_route or own
         if answer is None:
             return None
         self.used = True

@@ -214,6 +214,19 @@ ROUTE_SCOPES: tuple[tuple[str, str, Ask], ...] = (
         ask("model-serving | unity-catalog", standing="reported", source="fid:68862795987"),
     ),
     ("*", "/api/2.1/unity-catalog/iceberg", ask("all-apis", standing="reported", source="G-BHAVINK")),
+    # ------------------------------------------------------------------ sharing
+    *(
+        (
+            "*",
+            f"/api/2.1/unity-catalog/{part}",
+            ask("sharing", standing="documented", source="docs.databricks.com/api/sharing/v1"),
+        )
+        for part in ("shares", "recipients", "providers", "public")
+    ),
+    *(
+        ("*", f"/api/{version}/data-sharing", ask("sharing", standing="inferred", source="as unity-catalog/shares"))
+        for version in ("2.0", "2.1")
+    ),
     # ------------------------------------------------------------------ the rest
     (
         "GET",
@@ -244,6 +257,12 @@ ROUTE_SCOPES: tuple[tuple[str, str, Ask], ...] = (
     ("*", "/api/2.0/multi-agent-supervisors", ask("all-apis", standing="reported", source="fid:55646881965")),
     ("*", "/api/2.1/jobs", ask("jobs", standing="reported", source="G-APPKIT-265")),
     ("*", "/api/2.2/jobs", ask("jobs", standing="inferred", source="as /api/2.1/jobs")),
+    (
+        "*",
+        "/api/2.1/clusters",
+        ask("clusters", standing="documented", source="docs.databricks.com/api/clusters/v2/list-spark-versions"),
+    ),
+    ("*", "/api/2.1/settings", ask("settings", standing="documented", source="docs.databricks.com/api/settings/v2")),
     ("POST", "/api/2.0/token/create", ask("authentication", standing="reported", source="fid:61964634769")),
 )
 

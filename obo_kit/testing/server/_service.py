@@ -62,7 +62,7 @@ class Core:
         log: The request log.
         host: The address of the workspace. Raises RuntimeError while it does not run.
         threads: The threads for work that would block the event loop.
-        obo: Whether users' tokens carry the scopes that an app is configured with.
+        obo: Tells of ``"apps"`` and ``"model-serving"`` whether users' tokens reach what runs there.
         inner: Answers a further request as part of one, for the same caller.
     """
 
@@ -74,7 +74,7 @@ class Core:
     log: RequestLog
     host: Callable[[], str]
     threads: Callable[[], Executor]
-    obo: Callable[[], bool]
+    obo: Callable[[str], bool]
     inner: Callable[[Call, str, str, bytes], Awaitable[Answer]]
     _services: dict[type[Service], Service] = field(default_factory=dict)
 

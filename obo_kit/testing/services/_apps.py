@@ -113,7 +113,7 @@ class Apps(Service):
         return Answer(content=self._shown(app))
 
     def _shown(self, app: dict[str, Any]) -> dict[str, Any]:
-        return app if self._obo() else {**app, "effective_user_api_scopes": list(_ALWAYS)}
+        return app if self._obo("apps") else {**app, "effective_user_api_scopes": list(_ALWAYS)}
 
 
 class AppsMixin(Mixin):

@@ -8,6 +8,9 @@ CREATE MACRO spark_assert_true(a) AS CASE WHEN a THEN NULL ELSE spark_raise_erro
 CREATE MACRO spark_by_zero() AS error('[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. SQLSTATE: 22012');
 CREATE MACRO spark_no_index(i, n) AS error('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
 
+-- The values are the documentation's example.
+CREATE MACRO spark_current_version() AS {'dbr_version': NULL::VARCHAR, 'dbsql_version': '2022.25', 'u_build_hash': '', 'r_build_hash': ''};
+
 -- ------------------------------------------------------------------------------------------------ numbers
 CREATE MACRO spark_precision(a, digits) AS coalesce(digits, CASE typeof(a) WHEN 'TINYINT' THEN 3 WHEN 'SMALLINT' THEN 5 WHEN 'INTEGER' THEN 10 WHEN 'BIGINT' THEN 20 WHEN 'HUGEINT' THEN 20 ELSE coalesce(TRY_CAST(regexp_extract(typeof(a), '\((\d+),', 1) AS INTEGER), 0) END);
 CREATE MACRO spark_scale(a) AS coalesce(TRY_CAST(regexp_extract(typeof(a), ',(\d+)\)', 1) AS INTEGER), 0);

@@ -10,13 +10,14 @@ import pytest
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 
-from seeded import DENIED, SEEDED, USE, USER, Seeded, furnished
+import verifying
+from seeded import SEEDED, Seeded
+from verifying import NAMED
 
-from obo_kit.analysis.verify._login import expired_token, sign_in
-from obo_kit.analysis.verify._plan import Named, listed
+from obo_kit.analysis.verify._plan import listed
 from obo_kit.analysis.verify._refusals import REFUSAL_PROBES
 from obo_kit.analysis.verify._routes import ROUTE_PROBES
-from obo_kit.analysis.verify._run import Options, Run
+from obo_kit.analysis.verify._run import Options
 from obo_kit.denials._recorded import as_issue, misread
 from obo_kit.scopes import ROUTES
 from obo_kit.scopes._recording import dump, load
@@ -26,7 +27,6 @@ FOLDER = Path(__file__).parents[3] / "recordings"
 FILES = sorted(FOLDER.glob("*.json"))
 LOCAL = FOLDER / "local.json"
 WRITE = bool(os.environ.get("OBO_KIT_WRITE_RECORDING"))
-NAMED = Named(denied=DENIED, use=USE)
 
 pytestmark = pytest.mark.timeout(240)  # some are hundreds of requests
 
@@ -65,27 +65,22 @@ def test_explain_tells_each_answer_of_an_accepted_recording_apart(path):
     assert as_issue(recording, misread(recording)).splitlines()[1:] == []
 
 
-@pytest.fixture
-def record(monkeypatch):
+def record(recording=None):
     """Record a workspace; returns the recording, and what must not be in it."""
-
-    def recorded(recording=None):
-        with furnished(recording) as workspace:
-            monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
-            monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token(USER))
-            monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "pat")
-            monkeypatch.setenv("EXPIRED", workspace.token(USER, expires_in=-5))
-            login = sign_in()
-            expired = expired_token("env:EXPIRED", login)
-            options = Options(exchange=True, rate=10_000)
-            outcome = Run(login=login, narrow=(), named=NAMED, expired=expired, options=options).run()
-            secrets = [workspace.host, workspace.workspace_id, USER, "salaries", *DENIED.values(), *USE.values()]
-            return outcome.recording, secrets
-
-    return recorded
+    with verifying.workspace(recording=recording) as workspace:
+        outcome = verifying.asked(options=Options(exchange=True, rate=10_000))
+        secrets = [
+            workspace.host,
+            workspace.workspace_id,
+            "alice",
+            "salaries",
+            *NAMED.denied.values(),
+            *NAMED.use.values(),
+        ]
+        return outcome.recording, secrets
 
 
-def test_a_recording_of_the_local_workspace_would_be_accepted_as_such(record, tmp_path):
+def test_a_recording_of_the_local_workspace_would_be_accepted_as_such(tmp_path):
     """The file is written anew with OBO_KIT_WRITE_RECORDING=1. Nothing in it was observed."""
     recording, secrets = record()
     path = LOCAL if WRITE else tmp_path / "local.json"
@@ -95,7 +90,7 @@ def test_a_recording_of_the_local_workspace_would_be_accepted_as_such(record, tm
     assert as_issue(written, misread(written)).splitlines()[1:] == []
 
 
-def test_what_is_recorded_of_a_workspace_that_answers_as_recorded_is_the_same(record):
+def test_what_is_recorded_of_a_workspace_that_answers_as_recorded_is_the_same():
     before = load(LOCAL)
     again, _ = record(before)
     same = {(answer.claim, answer.request, answer.scopes): answer for answer in again.answers}
@@ -106,7 +101,7 @@ def test_what_is_recorded_of_a_workspace_that_answers_as_recorded_is_the_same(re
 
 
 @pytest.mark.long
-def test_so_it_is_with_a_workspace_that_differs_in_all_ways(record):
+def test_so_it_is_with_a_workspace_that_differs_in_all_ways():
     answers = [answer for seeded in SEEDED.values() if not seeded.alone for answer in seeded.answers]
     before, _ = record(Seeded(answers=tuple(answers), obo="off").recording)
     again, _ = record(before)

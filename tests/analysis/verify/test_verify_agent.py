@@ -21,7 +21,7 @@ def states(report):
 
 def test_an_agent_whose_user_may_use_everything_would_work(tmp_path):
     with verifying.workspace() as workspace:
-        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in, rate=1000)
         log = workspace.log.entries
     assert states(report) == {
         ("ask_sales", "01own"): "ready",
@@ -35,15 +35,14 @@ def test_an_agent_whose_user_may_use_everything_would_work(tmp_path):
     assert report.target == "model-serving"
     assert report.asked_as == "user"
     assert {scope.state for scope in report.scopes} == {"granted"}
-    assert report.obo == "unknown"
-    assert "preflight" in report.obo_why
+    assert (report.obo, report.obo_why) == ("on", "The workspace's setting agents_obo is on.")
     assert {record.method for record in log} == {"GET"}
     assert len(log) <= 12  # a second at 50 ms, beside the collection of the file
 
 
 def test_what_the_user_lacks_is_named_with_who_can_mend_it(tmp_path):
     with verifying.workspace():
-        report = verify_agent(write_agent(tmp_path, HIDDEN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, HIDDEN), sign_in, rate=1000)
     told = states(report)
     assert told == {
         ("ask_sales", "01hidden"): "absent",  # the platform hides what one may not see
@@ -64,9 +63,9 @@ def test_an_app_is_asked_whether_users_tokens_reach_it(tmp_path):
     apps = [{"name": "a", "user_api_scopes": ["sql"], "effective_user_api_scopes": []}]
     with verifying.workspace() as workspace:
         agent = write_agent(tmp_path, OWN)
-        on = verify_agent(agent, sign_in(), target="apps", rate=1000)
+        on = verify_agent(agent, sign_in, target="apps", rate=1000)
         workspace.add_fault(status=200, body={"apps": apps}, path_prefix="/api/2.0/apps", times=1)
-        off = verify_agent(agent, sign_in(), target="apps", rate=1000)
+        off = verify_agent(agent, sign_in, target="apps", rate=1000)
     assert (on.obo, on.ok) == ("on", True)
     assert (off.obo, off.ok) == ("off", False)
 
@@ -74,7 +73,7 @@ def test_an_app_is_asked_whether_users_tokens_reach_it(tmp_path):
 def test_a_token_that_lacks_a_scope_is_told_of(tmp_path):
     with verifying.workspace() as workspace:
         os.environ["DATABRICKS_TOKEN"] = workspace.token("alice", scopes=["genie", "sql", "iam.current-user:read"])
-        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in, rate=1000)
     missing = {scope.name for scope in report.scopes if scope.state == "missing"}
     assert "genie" not in missing
     assert missing
@@ -85,7 +84,7 @@ def test_an_outage_is_no_answer(tmp_path, monkeypatch):
     monkeypatch.setattr("obo_kit.analysis.verify._transport._wait", lambda _raw, _attempt: 0.01)
     with verifying.workspace() as workspace:
         workspace.add_fault(status=500, path_prefix="/api/2.0/sql/warehouses", times=None)
-        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in, rate=1000)
     assert states(report)["ask_sales", "w-own"] == "not_tried"
 
 
@@ -95,7 +94,7 @@ def test_privileges_that_are_not_shown_are_not_taken_for_granted(tmp_path):
         workspace.add_fault(
             status=200, body=nothing, path_prefix="/api/2.1/unity-catalog/effective-permissions/connection", times=None
         )
-        report = verify_agent(write_agent(tmp_path, OWN), sign_in(), rate=1000)
+        report = verify_agent(write_agent(tmp_path, OWN), sign_in, rate=1000)
     need = next(need for need in report.needs if need.tool == "crm")
     assert need.state == "unclear"
     assert "USE CONNECTION" in need.remedy
@@ -106,8 +105,6 @@ def test_a_file_that_cannot_be_collected_sends_nothing(tmp_path):
     path = tmp_path / "agent.py"
     path.write_text("raise RuntimeError('no')")
     with verifying.workspace() as workspace:
-        login = sign_in()
-        workspace.log.clear()
         with pytest.raises(PolicyError):
-            verify_agent(str(path), login)
-        assert not len(workspace.log)
+            verify_agent(str(path), sign_in)
+        assert {record.path for record in workspace.log} <= {"/.well-known/databricks-config"}

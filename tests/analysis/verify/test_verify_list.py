@@ -30,7 +30,7 @@ def test_each_route_has_a_request_or_a_reason():
     claims = {claim_of(route.methods, route.path) for route in ROUTES}
     assert claims == ROUTE_PROBES.keys() | UNSAFE_ROUTES.keys()
     assert not ROUTE_PROBES.keys() & UNSAFE_ROUTES.keys()
-    assert len(claims) >= 136
+    assert len(claims) >= 137
     assert all(reason.endswith(".") for reason in UNSAFE_ROUTES.values())
     assert len(UNSAFE_ROUTES) == 5  # a route that only changing requests reach
 
@@ -75,7 +75,7 @@ def test_a_request_of_the_list_changes_nothing(probe):
         case "refused":
             assert absent
             assert probe.token == "none"
-        case "fails":
+        case "statement":
             statement = json.loads(body)["statement"]
             assert statement.startswith("SELECT")
             assert not re.search(r"\b(?:INSERT|UPDATE|DELETE|CREATE|DROP|MERGE|CALL|;)\b", statement)
@@ -111,7 +111,7 @@ def test_a_name_stays_a_part_of_the_path(name):
     probe = get("/api/2.0/genie/spaces/{name}").of(name)
     assert probe.target.startswith("/api/2.0/genie/spaces/")
     assert not set("?#/ ") & set(probe.target.removeprefix("/api/2.0/genie/spaces/"))
-    statement = post("/x", {"warehouse_id": "{name}"}, "fails").of(name)
+    statement = post("/x", {"warehouse_id": "{name}"}, "statement").of(name)
     assert json.loads(statement.body)["warehouse_id"] == name
 
 
@@ -187,9 +187,9 @@ def test_redirects_cookies_and_passwords_of_this_machine_are_left_alone(tmp_path
         (tmp_path / ".netrc").write_text("machine 127.0.0.1\nlogin alice\npassword secret\n")
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
         login, _, _ = verifying.tokens()
-        sender = Sender(workspace.host, list(OBO_PROBES.values()), rate=1000)
-        redirected = sender.send(OBO_PROBES["apps"], login.token.header())
-        allowed = sender.send(OBO_PROBES["apps"], login.token.header())
+        sender = Sender(workspace.host, list(OBO_PROBES["apps"].values()), rate=1000)
+        redirected = sender.send(OBO_PROBES["apps"]["apps"], login.token.header())
+        allowed = sender.send(OBO_PROBES["apps"]["apps"], login.token.header())
         sender.close()
         records = workspace.log.filter(path="/api/2.0/apps")
         assert redirected.status == 302
@@ -215,26 +215,51 @@ def _apps(*apps):
     ).encode()
 
 
+def _allowed(*scopes):
+    return json.dumps({"effective_allowed_apps_user_api_scopes": {"allowed_scopes": scopes}}).encode()
+
+
+def _preview(value):
+    return json.dumps({"effective_boolean_val": {"value": value}}).encode()
+
+
 @pytest.mark.parametrize(
     ("bodies", "state"),
     [
         ({}, "unknown"),
-        ({"apps": b"<html>", "setting": b"["}, "unknown"),
+        ({"apps": b"<html>", "allowed": b"["}, "unknown"),
         ({"apps": _apps()}, "unknown"),
         ({"apps": _apps(([], []))}, "unknown"),
         ({"apps": _apps((["sql"], ["sql", "iam.current-user:read"]))}, "on"),
         ({"apps": _apps((["sql"], ["iam.current-user:read"]))}, "off"),
         ({"apps": _apps((["sql"], []), (["genie"], ["genie"]))}, "on"),
-        ({"setting": b'{"effective_allowed_apps_user_api_scopes": {"allowed_scopes": []}}'}, "off"),
-        ({"setting": b'{"effective_allowed_apps_user_api_scopes": {"allowed_scopes": ["*"]}}'}, "on"),
-        (
-            {
-                "setting": b'{"effective_allowed_apps_user_api_scopes": {"allowed_scopes": ["*"]}}',
-                "apps": _apps((["sql"], [])),
-            },
-            "off",
-        ),
+        ({"allowed": _allowed()}, "off"),
+        ({"allowed": _allowed("*")}, "on"),
+        ({"allowed": _allowed("*"), "apps": _apps((["sql"], []))}, "off"),
+        ({"enable_obo_user_apps": _preview(True)}, "on"),
+        ({"enable_obo_user_apps": _preview(False)}, "off"),
+        ({"enable_obo_user_apps": _preview(False), "allowed": _allowed("*")}, "off"),
+        ({"enable_obo_user_apps": _preview(False), "apps": _apps((["sql"], ["sql"]))}, "on"),
+        ({"enable_obo_user_apps": b'{"effective_boolean_val": {}}'}, "unknown"),
+        ({"agents_obo": _preview(False)}, "unknown"),
     ],
 )
 def test_whether_tokens_reach_apps(bodies, state):
-    assert on_or_off(bodies)[0] == state
+    assert on_or_off(bodies, "apps")[0] == state
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        (None, "unknown"),
+        (b"{}", "unknown"),
+        (b"{", "unknown"),
+        (b'{"effective_boolean_val": {"value": "yes"}}', "unknown"),
+        (b'{"effective_boolean_val": {"value": true}}', "on"),
+        (b'{"effective_boolean_val": {"value": false}}', "off"),
+    ],
+)
+def test_whether_tokens_reach_models(body, state):
+    told, why = on_or_off({"agents_obo": body} if body is not None else {}, "model-serving")
+    assert told == state
+    assert ("Previews" in why) == (state == "unknown")

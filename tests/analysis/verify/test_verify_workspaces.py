@@ -9,16 +9,17 @@ import time
 
 import pytest
 import verifying
+from seeded import SEEDED, Seeded
 
+from obo_kit.analysis.verify._compare import compare
 from obo_kit.analysis.verify._plan import listed
 from obo_kit.analysis.verify._refusals import REFUSAL_PROBES
 from obo_kit.analysis.verify._run import Options, Run
 from obo_kit.scopes._recording import dump, load
 from obo_kit.testing._refusals import REFUSALS
-from obo_kit.testing.server._scopes import ask
-from obo_kit.testing.services._genie import Genie
 
 SIGN_IN = {("GET", "/.well-known/databricks-config")}
+EVERYTHING = Options(rate=5000, patience=1.5, exchange=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def patient(monkeypatch):
 
 def only_the_list(log) -> bool:
     allowed = {(probe.method, probe.target.partition("?")[0]) for probe in listed(verifying.NAMED)} | SIGN_IN
+    allowed.add(("POST", "/oidc/v1/token"))
     return {(record.method, record.path) for record in log} <= allowed
 
 
@@ -96,179 +98,75 @@ def test_it_says_the_same_twice(baseline):
 # ---------------------------------------------------------------- workspaces that differ on purpose
 
 
-def _reword(monkeypatch, key, **changes):
-    monkeypatch.setitem(REFUSALS, key, dataclasses.replace(REFUSALS[key], **changes))
-
-
-def _asks(workspace, start, asks):
-    """Let the routes under a path ask for other scopes."""
-    workspace._gate._routes = [
-        (route, dataclasses.replace(api, asks=asks) if api.path.startswith(start) else api)
-        for route, api in workspace._gate._routes
-    ]
-
-
-def other_words(workspace, monkeypatch):
-    _reword(monkeypatch, "warehouse_missing", text="There is no warehouse {name} in this workspace.")
-    _reword(monkeypatch, "serving_missing", text="The given endpoint does not exist.")
-    _reword(monkeypatch, "credential_missing", text="Please sign in. [ReqId: {request}]")
-    return {f"refusal:{key}": {"wording"} for key in ("warehouse_missing", "serving_missing", "credential_missing")}
-
-
-def other_forms(workspace, monkeypatch):
-    _reword(monkeypatch, "index_missing", form="text")
-    _reword(monkeypatch, "app_missing", status=403, code="PERMISSION_DENIED")
-    _reword(monkeypatch, "invalid_token", status=401, headers={})
-    _reword(monkeypatch, "connection_missing", code="RESOURCE_DOES_NOT_EXIST")
+def aspects(results):
+    """The claims that differ, and how."""
     return {
-        "refusal:index_missing": {"content type", "code"},
-        "refusal:app_missing": {"status", "code"},
-        "refusal:invalid_token": {"status", "headers"},
-        "refusal:connection_missing": {"code"},
+        claim: frozenset(aspect for aspect, _ in differences)
+        for claim, (status, differences) in results.items()
+        if status == "differs"
     }
 
 
-def other_scopes(workspace, monkeypatch):
-    _asks(workspace, "/api/2.0/serving-endpoints", ask("dashboards", standing="reported", source=""))
-    # Beside the catalogue's, others may do: only a token with them could tell.
-    _asks(workspace, "/api/2.0/apps", ask("apps | apps.apps | settings", standing="reported", source=""))
-    # With the catalogue's scope, nobody gets as far as the absent endpoint.
-    return {"route:GET /api/2.0/serving-endpoints": {"scopes"}, "refusal:serving_missing": set()}
+def checked(seeded, monkeypatch):
+    """Verify a workspace, and check what was found and what was sent; return the results."""
+    with verifying.workspace(recording=seeded.recording) as workspace:
+        seeded.spoil(workspace, monkeypatch)
+        outcome = verifying.asked(options=EVERYTHING)
+        assert aspects(verifying.results(outcome)) == seeded.differs
+        assert outcome.sent <= 400
+        assert only_the_list(workspace.log)
+        if outcome.stopped or not outcome.recording.complete:
+            # It goes on where it stopped, and asks nothing twice.
+            workspace.clear_faults()
+            workspace.log.clear()
+            os.environ["DATABRICKS_TOKEN"] = workspace.token("alice")
+            again = verifying.asked(options=EVERYTHING, before=outcome.recording)
+            assert not again.stopped
+            assert again.sent < 400
+            outcome = again
+    results = verifying.results(outcome)
+    assert aspects(results) == seeded.differs
+    return {result.claim: result for result in compare(outcome.recording, verifying.KIT, outcome.failed)}
 
 
-def scopes_that_are_not_asked_for(workspace, monkeypatch):
-    anything = ask("genie | sql | model-serving | all-apis", standing="reported", source="")
-    _asks(workspace, "/api/2.1/unity-catalog/connections", anything)
-    _asks(workspace, "/api/2.0/vector-search/endpoints/{endpoint}/indexes", anything)
-    return {
-        "route:/api/2.1/unity-catalog/connections": {"scopes"},
-        "route:/api/2.0/vector-search/endpoints/{endpoint}/indexes": {"scopes"},
-    }
+def untried(results):
+    return {claim for claim, result in results.items() if result.status == "not_tried"}
 
 
-def plain_text(workspace, monkeypatch):
-    _reword(monkeypatch, "missing_scope", text="Invalid scope, required scopes: {scopes}", form="text")
-    return "missing_scope"
+def test_all_differences_at_once_are_found_and_no_other(monkeypatch):
+    together = [seeded for seeded in SEEDED.values() if not seeded.alone]
+    answers = tuple(answer for seeded in together for answer in seeded.answers)
+    differs = {}
+    for seeded in together:
+        for claim, found in seeded.differs.items():
+            differs[claim] = differs.get(claim, frozenset()) | found
+    checked(Seeded(answers=answers, obo="off", obo_model_serving="off", differs=differs), monkeypatch)
 
 
-def bare_text(workspace, monkeypatch):
-    _reword(monkeypatch, "missing_scope_text", text="Invalid scope")
-    return "missing_scope_text"
-
-
-def unheard_of_words(workspace, monkeypatch):
-    """`explain` does not know these: that the token was refused is all that tells."""
-    _reword(monkeypatch, "missing_scope_text", text="Computer says no")
-    return "missing_scope_text"
-
-
-def missing_routes(workspace, monkeypatch):
-    gone = (
-        "/api/2.0/genie/spaces/{space}",
-        "/api/2.0/sql/statements/{statement}",
-        "/api/2.0/vector-search/indexes/{index}",
-    )
-    workspace._gate._routes = [(route, api) for route, api in workspace._gate._routes if api.path not in gone]
-    return {
-        "route:/api/2.0/genie/": {"api"},
-        "route:/api/2.0/mcp/genie": {"api"},  # asks for the space
-        "route:/api/2.0/sql/statements": {"api"},
-        "route:GET /api/2.0/vector-search/indexes": {"api"},
-        "refusal:genie_missing": {"code", "wording"},
-        "refusal:genie_denied": {"code", "wording"},
-        "refusal:genie_forbidden": {"status", "code", "wording"},
-        "refusal:statement_missing": {"code", "wording"},
-        "refusal:index_missing": {"code", "wording"},
-        "refusal:index_denied": {"status", "code", "wording"},
-    }
-
-
-def rate_limits(workspace, monkeypatch):
-    for after in range(0, 200, 20):
-        workspace.add_fault(status=429, headers={"Retry-After": "0"}, after=after, times=1)
-    return {}
-
-
-def resets(workspace, monkeypatch):
-    for after in (5, 50, 100):
-        workspace.add_fault("reset", after=after, times=1)
-    workspace.add_fault(status=503, after=150, times=2)
-    return {}
-
-
-def without_obo(workspace, monkeypatch):
-    apps = [{"name": "app-own", "user_api_scopes": ["sql"], "effective_user_api_scopes": ["iam.current-user:read"]}]
-    workspace.add_fault(status=200, body={"apps": apps}, path_prefix="/api/2.0/apps", times=1)
-    return {"obo:apps": {"obo"}}
-
-
-def spaces_that_are_not_hidden(workspace, monkeypatch):
-    spaces = workspace._core.service(Genie)._spaces
-    spaces["01hidden"] = dataclasses.replace(spaces["01hidden"], hidden=False)
-    return {"refusal:genie_denied": set(), "refusal:genie_forbidden": set()}
-
-
-def a_login_page(workspace, monkeypatch):
-    workspace.add_fault("login_page", path_prefix="/api/2.1/unity-catalog/functions", times=None)
-    # A page says nothing of scopes.
-    return {
-        "refusal:function_missing": {"status", "code", "content type", "wording"},
-        "route:/api/2.1/unity-catalog/functions": set(),
-    }
-
-
-SEEDS = [
-    other_words,
-    other_forms,
-    other_scopes,
-    scopes_that_are_not_asked_for,
-    plain_text,
-    bare_text,
-    unheard_of_words,
-    missing_routes,
-    rate_limits,
-    resets,
-    without_obo,
-    spaces_that_are_not_hidden,
-    a_login_page,
-]
+@pytest.fixture(scope="module")
+def as_the_kit_says():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return untried(checked(Seeded(), monkeypatch))
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.__name__)
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", SEEDED)
 @pytest.mark.usefixtures("patient")
-def test_every_difference_is_found_and_none_is_invented(seed, baseline, monkeypatch):
-    before, results, _ = baseline
-    with verifying.workspace() as workspace:
-        expected = seed(workspace, monkeypatch)
-        outcome = verifying.asked()
-        log = workspace.log.entries
-    if isinstance(expected, str):
-        expected = _worded(expected, before)
-    assert verifying.changed(verifying.results(outcome), results) == expected
-    assert not outcome.stopped
-    assert len(log) <= 400
-    assert only_the_list(log)
-
-
-def _worded(key, before):
-    """The claims that a workspace refused in the words of one of its refusals, which are others now."""
-    text = verifying.KIT.refusals[key].text.partition("{")[0]
-    aspects = {"content type", "code", "wording"} if key == "missing_scope" else {"wording"}
-    words = [answer for answer in before.recording.answers if answer.case == "missing_scope"]
-    return {
-        answer.claim: aspects
-        for answer in words
-        if answer.wording.startswith(text) and "reach them" not in answer.wording
-    }
+def test_each_difference_is_found_and_none_is_invented(name, as_the_kit_says, monkeypatch):
+    results = checked(SEEDED[name], monkeypatch)
+    hidden = untried(results) - as_the_kit_says
+    told = {claim: results[claim].why for claim in hidden if "does not get that far" not in results[claim].why}
+    assert told.keys() == SEEDED[name].untried.keys()
+    assert all(part in told[claim] for claim, part in SEEDED[name].untried.items())
 
 
 @pytest.mark.long
 def test_the_recording_of_a_workspace_stands_for_it(baseline, monkeypatch, tmp_path):
     """A local workspace that answers by a recording is found to differ as the recorded one was."""
-    with verifying.workspace() as workspace:
-        other_words(workspace, monkeypatch)
+    other = dataclasses.replace(REFUSALS["warehouse_missing"], text="There is no warehouse {name} here.")
+    monkeypatch.setitem(REFUSALS, "warehouse_missing", other)
+    with verifying.workspace():
         outcome = verifying.asked()
     monkeypatch.undo()
     dump(outcome.recording, tmp_path / "recording.json")
