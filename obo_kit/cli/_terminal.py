@@ -27,6 +27,7 @@ __all__ = [
     "json_option",
     "print_json",
     "progress",
+    "recording_option",
     "refusals",
     "text_width",
     "working",
@@ -62,6 +63,12 @@ def refusals() -> Iterator[None]:
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json``, which is the same for every command: one value on standard output, words on standard error."""
     return click.option("--json", "in_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def recording_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--recording``, for the commands that run a local workspace."""
+    words = "Refuse in the words and forms of this recording of your workspace (see `obo-kit verify`)."
+    return click.option("--recording", type=click.Path(exists=True, dir_okay=False), help=words)(command)
 
 
 def print_json(value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from obo_kit._utils.plain import visible
-from obo_kit.cli._terminal import RefusedError, json_option, refusals, working
+from obo_kit.cli._terminal import RefusedError, json_option, recording_option, refusals, working
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,7 @@ _SQL_CONNECTOR = "databricks-sql-connector, beside the lines of a user"
     type=click.Path(exists=True, dir_okay=False),
     help="The workspace's contents: a YAML file.",
 )
+@recording_option
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; by default, a free one.")
 @click.option("--host", type=click.Choice(["127.0.0.1"]), default="127.0.0.1", hidden=True, expose_value=False)
 @click.option(
@@ -50,14 +51,22 @@ _SQL_CONNECTOR = "databricks-sql-connector, beside the lines of a user"
 @json_option
 @click.option("--log", "show_log", is_flag=True, help="Print the requests as they come.")
 def workspace(
-    *, config: str, port: int, tokens: bool, shell: str, token_hours: float, in_json: bool, show_log: bool
+    *,
+    config: str,
+    recording: str | None,
+    port: int,
+    tokens: bool,
+    shell: str,
+    token_hours: float,
+    in_json: bool,
+    show_log: bool,
 ) -> None:
     """Run a local workspace: a stand-in on loopback that Databricks clients talk to. Ctrl-C ends it.
 
     With --tokens it prints lines for another shell: one per user, and one with which databricks-sql-connector finds the
     workspace there, over HTTP. With --json it prints an object with the same, and with --log an object per request.
     """
-    with asked_to_end() as over, started(config, port=port) as made:
+    with asked_to_end() as over, started(config, port=port, recording=recording) as made:
         if show_log:
             made.log.listen(lambda record: click.echo(_request_json(record) if in_json else _request(record)))
         credentials = _credentials(made, token_hours * 3600) if tokens else {}
@@ -75,7 +84,7 @@ def workspace(
 
 
 @contextlib.contextmanager
-def started(config: Any, *, port: int = 0) -> Iterator[LocalWorkspace]:
+def started(config: Any, *, port: int = 0, recording: str | None = None) -> Iterator[LocalWorkspace]:
     """Run a local workspace for the block.
 
     Raises:
@@ -85,7 +94,10 @@ def started(config: Any, *, port: int = 0) -> Iterator[LocalWorkspace]:
         from obo_kit.testing import LocalWorkspace
 
         with refused_start(port):
-            workspace = LocalWorkspace.from_config(config, port=port).start()
+            workspace = LocalWorkspace.from_config(config, port=port)
+            if recording is not None:
+                workspace.recording = recording
+            workspace.start()
     try:
         yield workspace
     finally:

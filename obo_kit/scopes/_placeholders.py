@@ -49,7 +49,8 @@ _TOKEN: Final = re.compile(
     r"|(?<!\w)(?P<mark>['\"`])(?P<quoted>[^'\"`]*)(?P=mark)(?!\w)"
     r"|\[(?P<bracketed>[^\[\]]*)\]"
     r"|(?P<url>\b[a-z][a-z0-9+.\-]{1,20}://[^\s'\"<>]+)"
-    r"|(?P<sqlstate>(?-i:\bSQLSTATE:? [0-9A-Z]{5})(?!\w|[^\s\w]\w))"
+    r"|(?P<sqlstate>(?-i:\bSQLSTATE:? (?:[0-5][0-9A-Z]|HV|KD|P0|XX)[0-9A-Z]{3})(?!\w|[^\s\w]\w))"
+    r"|(?P<code>(?-i:\A[A-Z]+(?:_[A-Z]+)+(?=: )))"
     r"|(?P<word>[^\s'\"`<>()\[\]{},;:=!?&|]+(?:'(?:s|t)(?!\w))?)"
     r"|(?P<between>[\s'\"()\[\]{},;:=!?&|])"
     r"|(?P<other>.)",
@@ -60,6 +61,10 @@ _KINDS: Final = (
     ("<number>", re.compile(r"[+\-]?\d[\d.,]*%?")),
     ("<host>", re.compile(r"(?:[\w\-]+\.){1,8}(?:com|net|org|us|cn|local)(?::\d+)?", re.IGNORECASE)),
     ("<id>", re.compile(r"(?=\D*\d)[0-9a-f\-]{6,}", re.IGNORECASE)),
+)
+# Words that are names, too, where they do not begin a sentence.
+_NAMES: Final = re.compile(
+    r"(?<=[\w>] )(?:Best|Case|Day|Field|Fields|Grant|Head|Key|Lock|Long|May|Max|Page|Post|Price|Short|Will)(?![\w>])"
 )
 _ADDRESS: Final = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?!\w)")
 _VALUE: Final = r"<(?:name|id|number)>"
@@ -95,7 +100,7 @@ def placeholders(text: str, seen: Iterable[str] = ()) -> str:
 
 
 def _once(line: str) -> str:
-    line = _ADDRESS.sub("<host>", _LIST.sub(_listed, line))
+    line = _NAMES.sub("<name>", _ADDRESS.sub("<host>", _LIST.sub(_listed, line)))
     line = " ".join("".join(map(_placed, _TOKEN.finditer(line))).split())
     return _RUN.sub("<name>", line)
 
@@ -143,6 +148,8 @@ def _placed(token: re.Match[str]) -> str:
         return f"[{_bracketed(token['bracketed'])}]"
     if token["url"] is not None:
         return "<host>"
+    if token["code"] is not None:
+        return text if code_of(text) == text else "<name>"
     if token["word"] is not None:
         return _word(text)
     return text if token["sqlstate"] is not None or token["between"] is not None else " "
@@ -175,9 +182,9 @@ def _word(text: str) -> str:
     plain_case = stem in {lower, lower.capitalize(), stem.upper()}
     if (lower in WORDS and plain_case) or lower in _COMPOUND:
         return text
-    if re.fullmatch(r"[a-z]+(?:/[a-z]+)+", lower) and WORDS.issuperset(lower.split("/")):
+    if re.fullmatch(r"[a-z]+/[a-z]+", lower) and WORDS.issuperset(lower.split("/")):
         return text
-    if re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+", stem) and code_of(stem) != "<name>":
+    if stem == stem.upper() and lower.replace("_", " ") in _PRIVILEGES:
         return text
     return _value(bare) + rest
 

@@ -278,6 +278,18 @@ def test_tokens_are_printed_on_request_alone(config):
 
 
 @pytest.mark.usefixtures("at_once")
+def test_a_workspace_refuses_in_the_words_of_a_recording(config, tmp_path):
+    recording = str(Path(__file__).parents[2] / "recordings" / "local.json")
+    assert (
+        "Recorded refusals are those of a local workspace"
+        in run("workspace", "--config", config, "--recording", recording).output
+    )
+    (tmp_path / "none.json").write_text("{}")
+    none = run("workspace", "--config", config, "--recording", str(tmp_path / "none.json"))
+    assert (none.exit_code, "Fix:" in none.output, "Traceback" in none.output) == (1, True, False)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_port_of_ones_own_choice_is_used_and_one_that_is_taken_refused(config):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -57,10 +58,13 @@ class _Block:
 
 
 def test_the_address_is_printed_for_people_and_for_scripts(served):
-    done = CliRunner().invoke(main, ["playground", "agent.py", "--target", "apps", "--port", "8123"])
+    seen = str(Path(__file__).parents[2] / "recordings" / "local.json")
+    done = CliRunner().invoke(
+        main, ["playground", "agent.py", "--target", "apps", "--port", "8123", "--recording", seen]
+    )
     assert "Open http://127.0.0.1:1/token/" in done.stdout
     assert done.stdout.endswith("The playground has stopped.\n")
-    assert served[1] == [("agent.py", {"config": None, "target": "apps", "port": 8123}), "stopped"]
+    assert served[1] == [("agent.py", {"config": None, "recording": seen, "target": "apps", "port": 8123}), "stopped"]
     done = CliRunner().invoke(main, ["playground", "agent.py", "--json"])
     assert json.loads(done.stdout) == {"url": "http://127.0.0.1:1/token/", "users": ["alice", "bob"]}
 

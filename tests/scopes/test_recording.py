@@ -314,3 +314,20 @@ def test_a_recording_that_lacks_a_field_of_a_later_version_is_read(tmp_path):
     written = json.dumps(data, sort_keys=True, separators=(",", ":"))
     path.write_text(json.dumps(data | {"digest": f"sha256:{hashlib.sha256(written.encode()).hexdigest()}"}))
     assert load(path).obo_model_serving == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("the USER_DATA_ACCESS group", "the <name> group"),
+        ("PERMISSION_DENIED: User lacks USE_CATALOG", "PERMISSION_DENIED: User lacks USE_CATALOG"),
+        ("User Grant May does not have access", "User <name> does not have access"),
+        ("Grant CAN USE on Table Page", "Grant CAN USE on Table <name>"),
+        ("SQLSTATE: QZJXV", "SQLSTATE: <name>"),
+        ("SQLSTATE: 42P01", "SQLSTATE: 42P01"),
+        ("users/data/file is absent", "<name> is absent"),
+        ("read/write", "read/write"),
+    ],
+)
+def test_names_that_consist_of_ordinary_words(words, kept):
+    assert placeholders(words) == kept

@@ -10,7 +10,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied
 
-from obo_kit import DenialReason, explain, user_session
+from obo_kit import DenialReason, NoUserIdentityError, explain, user_session
 from obo_kit.scopes._recording import Answer, Detail, Recording, RecordingError, dump
 from obo_kit.testing import ConfigError, LocalWorkspace
 
@@ -183,26 +183,20 @@ def test_details_come_by_type_and_keys(start):
 
 
 def test_what_the_workspace_said_on_a_route_counts_before_what_it_said_elsewhere(start):
+    elsewhere = answer("refusal:serving_missing", "absent", status=404, code="NOT_FOUND", wording="Not found: <name>")
     workspace = start(
-        answer(
-            "refusal:serving_missing",
-            "absent",
-            request="POST /serving-endpoints/{name}/invocations",
-            status=404,
-            code="NOT_FOUND",
-            wording="Not found: <name>",
-        ),
+        elsewhere.model_copy(update={"request": "POST /serving-endpoints/{name}/invocations"}),
         answer("route:GET /api/2.0/serving-endpoints", "absent", status=410, code="NOT_FOUND", wording="Gone: <name>"),
     )
     here = ask(workspace, "GET", "/api/2.0/serving-endpoints/x")
     assert (here.status_code, here.json()["message"]) == (410, "Gone: x")
-    elsewhere = requests.post(
+    there = requests.post(
         workspace.host + "/serving-endpoints/x/invocations",
         headers={"Authorization": f"Bearer {workspace.token('alice')}"},
         json={"prompt": "x"},
         timeout=10,
     )
-    assert (elsewhere.status_code, elsewhere.json()["message"]) == (404, "Not found: x")
+    assert (there.status_code, there.json()["message"]) == (404, "Not found: x")
 
 
 def test_an_expired_token_and_none_at_all_are_refused_as_recorded(start):
@@ -456,3 +450,27 @@ def test_what_is_wrong_with_a_request_is_said_of_this_request(start):
     with pytest.raises(BadRequest, match="wait_timeout must be 0s, or between 5s and 50s") as refused:
         client(workspace).statement_execution.execute_statement("SELECT 1", "a1b2c3", wait_timeout="2s")
     assert refused.value.error_code == "BAD_REQUEST"
+
+
+def test_a_request_has_its_own_answer_where_its_route_has_another(start):
+    own = answer("refusal:directory_missing", "absent", status=404, code="NOT_FOUND", wording="The directory is gone")
+    workspace = start(
+        own.model_copy(update={"request": "GET /api/2.0/fs/directories/Volumes/{volume}/{name}"}),
+        answer("route:GET /api/2.0/fs/", "absent", status=404, code="NOT_FOUND", wording="Volume <name> is not there"),
+    )
+    workspace.add_volume("main.shop.files", {"a.txt": "a"})
+    workspace.grant("alice", "READ VOLUME", "main.shop.files")
+    absent = ask(workspace, "GET", "/api/2.0/fs/directories/Volumes/main/shop/files/x")
+    assert absent.json()["message"] == "The directory is gone"
+
+
+def test_without_obo_on_model_serving_no_token_arrives(start):
+    workspace = start(obo_model_serving="off")
+    with (
+        workspace.as_model_serving() as runtime,
+        runtime.user("alice"),
+        pytest.raises(NoUserIdentityError),
+        user_session(),
+    ):
+        pass
+    assert workspace.recording.obo == "unknown"

@@ -41,6 +41,7 @@ class Playground:
         agent: An agent file, the dotted name of a module, or a logged model, as for ``mlflow.pyfunc.load_model``.
         config: The contents of the workspace, as for ``LocalWorkspace.from_config``. By default the file ``workspace.yaml``
             beside the agent or here; without one, alice, bob, and the warehouses and models that the agent declares.
+        recording: A recording whose words the workspace uses to refuse; by default, what the configuration says.
         target: Where the agent runs; by default the target that its file is meant for.
         port: The port of the page; 0 for a free one.
 
@@ -50,6 +51,7 @@ class Playground:
     Raises:
         PolicyError: The agent cannot run. Raised when it starts.
         ConfigError: The workspace's file has a mistake. Raised when it starts.
+        RecordingError: The recording cannot be used. Raised when it starts.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Playground:
         agent: str,
         *,
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        recording: str | os.PathLike[str] | None = None,
         target: Target | None = None,
         port: int = 0,
     ) -> None:
         self.url = ""
         self._agent = agent
         self._config = config
+        self._recording = recording
         self._target: Target | None = target
         self._port = port
         self._stack = contextlib.ExitStack()
@@ -96,6 +100,8 @@ class Playground:
                 )
             config = _default_config(_resources(file.declarations))
         self.workspace = workspace = LocalWorkspace.from_config(config)
+        if self._recording is not None:
+            workspace.recording = self._recording
         stack.enter_context(workspace)
         if not workspace.users:
             raise PolicyError("The workspace has no users to ask as.", remedy="Add users: [alice, bob] to its file.")

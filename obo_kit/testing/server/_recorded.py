@@ -158,8 +158,8 @@ class RecordedSpeaker:
         self.used = True
         filling = _Filling(self, declared, fields, missing if of_route is None else ())
         # What is wrong with a request, the words of another one would not say.
-        own = "{detail}" in declared.text and declared.decision == "bad request"
-        text = _filled(declared, fields) if own else filling.text(answer.wording)
+        of_request = "{detail}" in declared.text and declared.decision == "bad request"
+        text = _filled(declared, fields) if of_request else filling.text(answer.wording)
         return _as_recorded(declared, answer, text, filling), text
 
     def _of_route(self, key: str, declared: Refusal, missing: tuple[str, ...]) -> RecordedAnswer | None:
