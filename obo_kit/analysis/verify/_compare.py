@@ -207,15 +207,8 @@ class _Claim:
                 'The kit\'s own words come with its local workspace: pip install "obo-kit[testing]".', proved=False
             )
         answer = self.answers[0]
-        if answer.case == "missing_scope" and not provoked.lacks:
-            asks = ", ".join(answer.required_scopes) or "another scope"
-            return self.result(f"Your token does not get that far: it lacks {asks}.", proved=False)
-        if answer.form == "html":
-            return self.result(_PAGE, proved=False)
-        if answer.case == "policy":
-            return self.result(
-                f"The workspace refused it for another reason: {answer.wording or answer.status}", proved=False
-            )
+        if why := _about_something_else(answer, provoked):
+            return self.result(why, proved=False)
         expected = self.kit.refusals[key]
         if answer.case == "allowed":
             self.differ("answer", f"{expected.status} {expected.code}", f"{answer.status}: no refusal")
@@ -287,6 +280,18 @@ def _accepts(route: Route, scope: str) -> bool:
 
 
 # ---------------------------------------------------------------- what was not tried
+
+
+def _about_something_else(answer: Answer, provoked: Provoked) -> str:
+    """Return why an answer says nothing about the refusal that was to be provoked; empty if it does."""
+    if answer.form == "html":
+        return _PAGE
+    if answer.case == "missing_scope" and not provoked.lacks:
+        asks = ", ".join(answer.required_scopes) or "another scope"
+        return f"Your token does not get that far: it lacks {asks}."
+    if answer.case == "policy":
+        return f"The workspace refused it for another reason: {answer.wording or answer.status}"
+    return ""
 
 
 def _no_narrow_token(route: Route) -> str:
