@@ -36,7 +36,7 @@ LOOK_UP: Final[Mapping[Target, str]] = {
     "model-serving": "You may not read the workspace's setting agents_obo. Look it up, or ask an admin: your user menu, "
     'Previews, "Agent Framework: On-Behalf-Of-User Authorization".',
 }
-"""Where to see it when the workspace does not say."""
+"""The way to look it up when the workspace does not say."""
 
 
 def on_or_off(bodies: Mapping[str, bytes], target: Target) -> tuple[State, str]:
