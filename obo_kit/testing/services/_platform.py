@@ -1,4 +1,4 @@
-"""What the workspace says of itself: its settings, and the runtimes that it offers."""
+"""The settings of the workspace, and the runtimes that it offers."""
 
 from __future__ import annotations
 
