@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Callable
 from typing import Any
 
 __all__: list[str] = []
@@ -26,3 +27,11 @@ def is_function(thing: Any) -> bool:
     `inspect.isroutine` does not do: it accepts any object with a ``__get__``, such as some frameworks' tool objects.
     """
     return isinstance(thing, _FUNCTIONS) or type(thing).__name__ == "cython_function_or_method"
+
+
+def quietly(ask: Callable[[Any], Any], value: Any, otherwise: Any = None) -> Any:
+    """Ask about any object at all. Some answer by loading themselves or by failing, as a proxy outside of its request does."""
+    try:
+        return ask(value)
+    except Exception:
+        return otherwise

@@ -6,6 +6,7 @@ import importlib.machinery
 import os
 import sys
 import sysconfig
+from collections.abc import Iterable
 
 __all__: list[str] = []
 
@@ -62,3 +63,13 @@ def would_be_author_s(name: str) -> bool:
         return False
     places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
     return bool(places) and not any(is_library(place and os.path.join(place, "")) for place in places)
+
+
+def file_of(name: str, folders: Iterable[str]) -> str | None:
+    """Return the source of a module in the first of these folders that has it; its packages need no ``__init__.py``."""
+    for folder in folders:
+        path = os.path.join(folder, *name.split("."))
+        for file in (os.path.join(path, "__init__.py"), f"{path}.py"):
+            if os.path.isfile(file):
+                return file
+    return None

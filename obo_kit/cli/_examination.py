@@ -228,9 +228,7 @@ def file(agent: str, target: Target | None) -> list[Finding]:
         (target, "you say so") if target else collected.target or ("model-serving", "nothing in it says where it runs")
     )
     findings = [Finding("ok", f"'{agent}' is for {place}, as {why}.")]
-    findings += [
-        Finding("note", f"Not counted: {line}.", "Declare it with system_resources(…).") for line in collected.uncounted
-    ]
+    findings += [Finding("note", f"Not counted: {what}.", advice) for what, advice in collected.uncounted]
     findings += _declared(agent, place, collected)
     return [*findings, *_checked(agent)]
 

@@ -89,8 +89,8 @@ def _target(agent: str, target: Target | None, style: str = "bundle") -> Target:
     from obo_kit.policy._agent_file import collect
 
     file = collect(agent)
-    for line in file.uncounted:
-        click.echo(f"Not counted: {line}. Declare it with system_resources(…) if the agent reaches it.", err=True)
+    for what, advice in file.uncounted:
+        click.echo(f"Not counted: {what}. {advice}", err=True)
     if target is None:
         target, why = file.target or (TARGETS[0], "nothing in it says where it runs")
         if style not in ("json", "mlflow"):  # which name it themselves, and go to a program

@@ -44,7 +44,7 @@ class AgentFile:
         loads: Whether MLflow's pyfunc can log and load such a model.
         helpers: The author's own modules that it imports: name and file.
         target: Where it is meant to run, and the reason; `None` if nothing in the file tells.
-        uncounted: What could not be counted, in words.
+        uncounted: What could not be counted, and what to do about it.
     """
 
     declarations: list[Declaration]
@@ -52,7 +52,7 @@ class AgentFile:
     loads: bool
     helpers: dict[str, str]
     target: tuple[Target, str] | None = None
-    uncounted: tuple[str, ...] = ()
+    uncounted: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def collect(
         loads=result["loads"],
         helpers=result["helpers"],
         target=target_of(request["path"], sets_model=result["model"] is not None),
-        uncounted=tuple(result["uncounted"]),
+        uncounted=tuple((what, advice) for what, advice in result["uncounted"]),
     )
 
 
@@ -189,7 +189,7 @@ def _error(path: str, failure: Mapping[str, Any]) -> PolicyError:
         return PolicyError(failure["error"], remedy=failure["remedy"])
     place = f"See {failure['at']}" if failure["at"] else "See the agent file: MLflow loads it the same way"
     return PolicyError(
-        f"'{path}' raised {failure['error'].rstrip('.')} when it was loaded.",
+        f"Loading '{path}' raised {failure['error'].rstrip('.')}.",
         remedy=f"{place}. {failure['remedy'] or ''}".rstrip(),
     )
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
+import threading
 import traceback
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from obo_kit._upstream.mlflow_models import load_model_code, module_of_model_code
 from obo_kit._utils.user_code import is_author_s, is_library
 from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
-from obo_kit.policy._layout import STAND_IN
+from obo_kit.policy._layout import STAND_IN, page_framework
 from obo_kit.policy._stand_in import describe
 
 __all__: list[str] = []
@@ -36,6 +41,7 @@ def _place(error: BaseException) -> tuple[str, int | None] | None:
 
 # --- notebooks ------------------------------------------------------------------------------------------------------------
 
+_EXPORTED = "# Databricks notebook"
 _BY_NOTEBOOK_ONLY = (
     "MLflow loads the file without a notebook, so 'spark', 'display' and the names from %run are missing. Import what the file "
     "needs, and move the rest to other cells or files."
@@ -70,6 +76,23 @@ def _plain(lines: list[str]) -> list[str]:
     return [f"# {text}" if whole or text.lstrip().startswith(("%", "!", "?")) else text for text in lines]
 
 
+_RUN = re.compile(r"# (?:MAGIC )?%run[ \t]+(.+?)[ \t]*$", re.MULTILINE)
+
+
+def _run_by_notebook(path: str, notebook: _Notebook | None) -> Iterator[tuple[str, str]]:
+    """Yield what a notebook runs with ``%run``, with an advice. MLflow, which loads the file, does not run it."""
+    text = Path(path).read_text("utf-8")
+    if notebook is None and not text.startswith(_EXPORTED):
+        return
+    for run in _RUN.finditer(text):
+        line = text.count("\n", 0, run.start()) + 1
+        place = notebook.place(line) if notebook is not None else f"{path}:{line}"
+        yield (
+            f"{place} takes names from '{run[1]}' with %run, which MLflow does not do when it loads the file",
+            "Import what the agent needs from a module instead.",
+        )
+
+
 # --- what loading depends on ----------------------------------------------------------------------------------------------
 
 _OUTSIDE = {
@@ -90,10 +113,25 @@ def _loading_a_library(frame: types.FrameType | None) -> bool:
     return frame is not None and is_library(frame.f_code.co_filename)
 
 
+class _ServingError(BaseException):
+    """The last statement of an agent file starts a server and would not return. Nothing after it was to be run."""
+
+
+def _would_serve(path: str, address: Any) -> bool:
+    """Return whether an address is bound by the last statement of an agent file, in the thread that loads it."""
+    if not isinstance(address, tuple) or not address[1] or threading.current_thread() is not threading.main_thread():
+        return False  # a socket of this machine only; or any free port, as event loops take for themselves on Windows
+    frame: types.FrameType | None = sys._getframe(2)
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != (os.path.abspath(path), "<module>"):
+        frame = frame.f_back
+    return frame is not None and frame.f_lineno >= ast.parse(Path(path).read_text("utf-8")).body[-1].lineno
+
+
 class _Watch:
     """Records the files that are read from now on, and whether the network or another process is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.read: dict[str, None] = {}
         self.listed: dict[str, None] = {}
         self.asked_outside = False
@@ -106,6 +144,8 @@ class _Watch:
                 remedy="Build what sends the request inside the user's request, or set DATABRICKS_HOST and credentials for the "
                 "collection.",
             )
+        if event == "socket.bind" and _would_serve(self.path, args[1]):
+            raise _ServingError
         if event == "open":
             path, mode, flags = args
             writes = flags & (os.O_WRONLY | os.O_RDWR) if mode is None else mode.startswith(("w", "a", "x"))
@@ -155,6 +195,8 @@ def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set
         return *_load_as(dotted, path, model_config), before
     try:
         model = load_model_code(path, model_config)
+    except _ServingError:
+        model = None
     except MlflowException as error:
         if _is_page_without_user(error.__cause__, path):
             return _page(before), None, before
@@ -189,19 +231,21 @@ def _load_as(dotted: str, path: str, model_config: Any) -> tuple[Any, Any]:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[dotted] = importlib.util.module_from_spec(spec)
-    with _config_context(model_config), _mock_dbutils(module.__dict__):
+    with _config_context(model_config), _mock_dbutils(module.__dict__), contextlib.suppress(_ServingError):
         spec.loader.exec_module(module)
     if parent is not None:
         setattr(parent, leaf, module)
     return module, mlflow.models.model.__mlflow_model__
 
 
-def _collected(path: str, model_config: Any, watch: _Watch, dotted: str = "") -> dict[str, Any]:
+def _collected(
+    path: str, model_config: Any, watch: _Watch, dotted: str = "", notebook: _Notebook | None = None
+) -> dict[str, Any]:
     from obo_kit.policy._agent_file import as_json
     from obo_kit.policy._log_checks import is_pyfunc
     from obo_kit.policy._reachable import reached_declarations
 
-    uncounted: list[str] = []
+    uncounted: list[tuple[str, str]] = []
     describe(uncounted)
     module, model, before = _load(path, model_config, dotted)
     try:
@@ -209,6 +253,7 @@ def _collected(path: str, model_config: Any, watch: _Watch, dotted: str = "") ->
     except OboError as error:
         return {"error": error.message, "remedy": error.remedy, "refused": True}
     helpers = _helpers(module, before)
+    uncounted += _run_by_notebook(path, notebook)
     return {
         "declarations": [as_json(declaration) for declaration in declarations],
         "model": type(model).__name__ if model is not None else None,
@@ -221,18 +266,19 @@ def _collected(path: str, model_config: Any, watch: _Watch, dotted: str = "") ->
 
 def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict[str, Any]:
     cause = error.__cause__ or error
-    own = cause if isinstance(cause, OboError) else None
+    text, _, remedy = str(cause).partition("\nFix: ")  # as the kit's own errors say it, also inside of a client's
     at = _place(cause)
-    remedy = own.remedy if own is not None else None
-    if isinstance(cause, NameError) and (notebook or Path(path).read_text("utf-8").startswith("# Databricks notebook")):
+    if not remedy and page_framework(path) == "Streamlit":
+        remedy = 'A page runs with a user, and here is none: put what draws it below `if __name__ == "__main__":`.'
+    if isinstance(cause, NameError) and (notebook or Path(path).read_text("utf-8").startswith(_EXPORTED)):
         remedy = _BY_NOTEBOOK_ONLY
     if isinstance(cause, ModuleNotFoundError) and cause.name and _is_elsewhere(cause.name, path):
         remedy = f"Install the package that has '{cause.name}' in the environment that this runs in."
-    where = None
+    message, where = text.partition("\n\n")[0], None
     if at is not None:
         where = notebook.place(at[1] or 1) if notebook and at[0] == path else f"{at[0]}:{at[1]}"
     return {
-        "error": f"{type(cause).__name__}: {own.message if own is not None else cause}",
+        "error": f"{type(cause).__name__}: {message}",
         "remedy": remedy,
         "at": where,
         "refused": False,
@@ -250,14 +296,14 @@ def main() -> None:
     """Read what to collect from standard input. Write the declarations to the file that is named there."""
     request = json.load(sys.stdin)
     sys.path[:] = request["sys_path"]
-    watch = _Watch()
     path, notebook = request["path"], None
+    watch = _Watch(path)
     answer: dict[str, Any]
     try:
         if path.endswith(".ipynb"):
             notebook = _Notebook(path)
-            path = notebook.write(os.path.dirname(request["answer"]))
-        answer = _collected(path, request["model_config"], watch, request["name"])
+            path = watch.path = notebook.write(os.path.dirname(request["answer"]))
+        answer = _collected(path, request["model_config"], watch, request["name"], notebook)
     except BaseException as error:
         answer = _failed(error, path, notebook)
     written = Path(request["answer"]).with_suffix(".part")

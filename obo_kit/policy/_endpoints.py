@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import operator
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from obo_kit._upstream.client_objects import default_openai_client
+from obo_kit._utils.functions import quietly
 from obo_kit.policy._uncalled import Names, UnreadableError
 from obo_kit.scopes._lookup import KINDS
 
 __all__: list[str] = []
 
+DECLARE: Final = "Declare it with system_resources(…) if the agent reaches it."
 # Models that use the agent's own client unless they receive another, and the arguments that name their endpoint.
 _BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
 _CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI")
@@ -106,16 +109,13 @@ def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:
         ]
         return len(values) == 1 and isinstance(values[0], ast.Call) and _is_own_client(values[0], names, function)
     return any(cls.__name__ in _CLIENTS for cls in type(value).__mro__) or _OF_WORKSPACE in str(
-        getattr(value, "base_url", "")
+        quietly(operator.attrgetter("base_url"), value)
     )
 
 
 def _name(node: ast.expr, names: Names) -> str:
-    try:
-        value = names.value(node)
-    except UnreadableError:
-        return ""
-    return value.__name__ if isinstance(value, type) else ""
+    value = quietly(names.value, node)
+    return value.__name__ if issubclass(type(value), type) else ""
 
 
 def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: str) -> Endpoint:

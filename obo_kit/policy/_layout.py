@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from obo_kit._utils.user_code import file_of
 from obo_kit.exceptions import PolicyError
 
 if TYPE_CHECKING:
@@ -64,17 +65,9 @@ def locate(source: str | os.PathLike[str]) -> str:
     if os.path.isfile(text):
         return text
     dotted = text.partition(":")[0]
-    if os.sep not in dotted and all(part.isidentifier() for part in dotted.split(".")):
-        folders: list[str] | None = ["", os.getcwd(), os.path.join(os.getcwd(), "src")]
-        for search in (folders, None):
-            spec = None
-            places, name = search, ""
-            for part in dotted.split("."):
-                name = f"{name}.{part}" if name else part
-                spec = PathFinder.find_spec(name, places)
-                places = list(spec.submodule_search_locations or ()) if spec is not None else []
-            if spec is not None and spec.has_location and os.path.isfile(str(spec.origin)):
-                return os.path.relpath(str(spec.origin)) if search is not None else str(spec.origin)
+    is_name = os.sep not in dotted and all(part.isidentifier() for part in dotted.split("."))
+    if is_name and (file := file_of(dotted, ["", "src", *sys.path])) is not None:
+        return file
     raise PolicyError(
         f"There is no agent file '{text}'.",
         remedy="Pass the path of the Python file that calls set_model() or that the app runs, or its dotted name.",
@@ -85,12 +78,12 @@ def layout_of(path: str) -> Layout:
     """Return the package that a file belongs to, as ``__init__.py`` and the file's own imports show it."""
     file = Path(os.path.abspath(path))
     above = list(file.parents)
-    depth = _depth_of_package(file, above)
+    started = next((folder for folder in above if any((folder / name).exists() for name in _ROOT_FILES)), None)
+    project = [started, started / "src"] if started is not None else []
+    depth = _depth_of_package(file, above, project)
     names = [folder.name for folder in above[:depth]][::-1]
     leaf = [] if file.stem == "__init__" else [file.stem]
     whole = [*names, *leaf] if names and all(part.isidentifier() for part in [*names, file.stem]) else []
-    started = next((folder for folder in above if any((folder / name).exists() for name in _ROOT_FILES)), None)
-    project = [started, started / "src"] if started is not None else []
     return Layout(
         path=path,
         name=".".join(whole),
@@ -99,7 +92,7 @@ def layout_of(path: str) -> Layout:
     )
 
 
-def _depth_of_package(file: Path, above: list[Path]) -> int:
+def _depth_of_package(file: Path, above: list[Path], project: list[Path]) -> int:
     """Return how many of the folders above a file are its packages."""
     imported, depth = _imports(file)
     while depth < len(above) and (above[depth] / "__init__.py").is_file() and above[depth].name.isidentifier():
@@ -108,7 +101,8 @@ def _depth_of_package(file: Path, above: list[Path]) -> int:
         inside = [name.split(".")[1] for name in imported if name.startswith(f"{folder.name}.")]
         if any((folder / part).is_dir() or (folder / f"{part}.py").is_file() for part in inside):
             depth = max(depth, number + 1)  # `from agent_server.utils import …` in agent_server/agent.py
-    return depth
+    begins = next((above.index(folder) for folder in project[1:] if folder in above), 0)  # in src, also a namespace's
+    return max(depth, begins) if depth else 0
 
 
 def _imports(file: Path) -> tuple[set[str], int]:

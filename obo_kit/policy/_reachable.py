@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.policy._client_objects import Found, declared_by, found_in
-from obo_kit.policy._endpoints import endpoints_in, resource
+from obo_kit.policy._endpoints import DECLARE, endpoints_in, resource
 from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
 from obo_kit.tools._adapters import methods_of
 from obo_kit.tools._registry import REGISTRY, Declaration
@@ -76,15 +77,15 @@ class _Walk:
     def run(self) -> None:
         while self.queue and len(self._seen) < _MAX_NODES:
             value = self.queue.popleft()
-            if isinstance(value, _ATOMS) or id(value) in self._seen:
+            if id(value) in self._seen or quietly(_is_atom, value, True):
                 continue
             self._seen[id(value)] = value
-            self.queue.extend(part for part in self._held_by(value) if not isinstance(part, _ATOMS))
+            self.queue.extend(part for part in self._held_by(value) if type(part) not in _ATOMS)
         # Only at the end: an object may come before the one whose user's client replaces its own.
         self.reached.clients += [
             client
             for value in self._clients
-            if (client := _quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
+            if (client := quietly(functools.partial(found_in, user=id(value) in self._user_s), value)) is not None
         ]
 
     def _is_own(self, module: str) -> bool:
@@ -173,12 +174,12 @@ class _Walk:
         root = cls.__module__.partition(".")[0]
         if root in sys.stdlib_module_names and cls.__module__ not in ("types", "functools", "__main__"):
             return []  # a lock, a logger, a path
-        client = _quietly(found_in, value)
+        client = quietly(found_in, value)
         if client is not None:
             self._clients.append(value)
-        if _quietly(acts_as_user, value):
+        if quietly(acts_as_user, value):
             self._user_s.update(map(id, (value,) if client is not None else _parts(value)))
-        spec = _quietly(inner_spec_of, value)
+        spec = quietly(inner_spec_of, value)
         if spec is not None:
             self._note(spec)
         if client is not None and root != "agents":
@@ -195,12 +196,17 @@ class _Walk:
 
     def _name_inside(self, value: Any, members: Iterable[Any]) -> None:
         """Remember a framework's name for the tool that its object holds."""
-        inside = [spec for spec in map(spec_of, members) if spec is not None]
+        inside = [spec for member in members if (spec := quietly(spec_of, member)) is not None]
         name = inspect.getattr_static(
             value, "name", None
         )  # reading a computed attribute would run code that nobody called
         if isinstance(name, str) and name and len(inside) == 1:
             self._names[id(inside[0])] = name
+
+
+def _is_atom(value: Any) -> bool:
+    """Return whether a value holds nothing to follow. A proxy outside of its request fails: it holds nothing either."""
+    return isinstance(value, _ATOMS)
 
 
 def _line(step: dis.Instruction) -> int | None:
@@ -221,14 +227,6 @@ def _parts_of_python_s(value: Any) -> list[Any] | None:
     if isinstance(value, (staticmethod, classmethod, functools.cached_property, functools.partialmethod, property)):
         return [getattr(value, name, None) for name in ("__func__", "func", "fget")]
     return None
-
-
-def _quietly(ask: Any, value: Any) -> Any:
-    """Ask about any object at all. Some objects answer by loading themselves, or by failing."""
-    try:
-        return ask(value)
-    except Exception:
-        return None
 
 
 def _attributes(value: Any) -> Iterator[Any]:
@@ -269,7 +267,7 @@ def _cell(cell: Any) -> Any:
 
 
 def reached_declarations(
-    roots: Iterable[Any], *, file: str | None = None, uncounted: list[str] | None = None
+    roots: Iterable[Any], *, file: str | None = None, uncounted: list[tuple[str, str]] | None = None
 ) -> list[Declaration]:
     """Return what an agent declares, wherever it begins.
 
@@ -277,7 +275,7 @@ def reached_declarations(
         roots: Its module, its model, or its tools.
         file: Its file, if it was loaded in a process of its own. Then everything that the file itself declares counts, and so
             do the system resources of every module that it made the process load.
-        uncounted: Receives what could not be counted, in words.
+        uncounted: Receives what could not be counted, and what to do about it.
 
     Raises:
         PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
@@ -313,7 +311,9 @@ def _named(item: Requirement) -> tuple[str, str]:
     return ("", item.scope or "") if item.kind is None else (item.kind.name, str(item.resource.name))
 
 
-def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: list[str]) -> Iterator[Declaration]:
+def _asked_for(
+    reached: Reached, declared: Iterable[Declaration], uncounted: list[tuple[str, str]]
+) -> Iterator[Declaration]:
     """Yield the endpoints that functions name, except those that a tool declares for its user."""
     users = {
         str(item.resource.name)
@@ -323,9 +323,8 @@ def _asked_for(reached: Reached, declared: Iterable[Declaration], uncounted: lis
     }
     for endpoint in endpoints_in(reached.functions):
         if endpoint.name is None:
-            uncounted.append(
-                f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}"
-            )
+            what = f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}"
+            uncounted.append((what, DECLARE))
         elif endpoint.name not in users and (named := resource(endpoint.name)):
             yield Declaration(tool="", module="", system=tuple(named))
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from obo_kit.policy._endpoints import DECLARE
 from obo_kit.policy._layout import STAND_IN
 
 __all__: list[str] = []
@@ -22,11 +23,11 @@ _INDEX: Final = re.compile(r"/api/2\.0/vector-search/(?:endpoints/[^/]+/)?indexe
 _SPACE: Final = re.compile(r"/api/2\.0/genie/spaces/([^/]+)/?")
 
 
-def describe(uncounted: list[str]) -> None:
+def describe(uncounted: list[tuple[str, str]]) -> None:
     """Answer for the host that stands in for a workspace, from now on.
 
     Args:
-        uncounted: Receives what only a workspace could tell, in words.
+        uncounted: Receives what only a workspace could tell, and what to do about it.
     """
     from requests import Response
     from requests.adapters import HTTPAdapter
@@ -50,13 +51,16 @@ def describe(uncounted: list[str]) -> None:
     HTTPAdapter.send = answered  # type: ignore[method-assign]
 
 
-def _described(path: str, uncounted: list[str]) -> dict[str, Any] | None:
+def _described(path: str, uncounted: list[tuple[str, str]]) -> dict[str, Any] | None:
     if (space := _SPACE.fullmatch(path)) is not None:
         return {"space_id": space[1], "title": space[1], "description": ""}
     index = _INDEX.fullmatch(path)
     if index is None:
         return None
-    note = f"the index '{index[1]}' may embed questions with an endpoint of its own, which only a workspace tells"
+    note = (
+        f"the index '{index[1]}' may embed questions with an endpoint of its own, which only a workspace tells",
+        DECLARE,
+    )
     if note not in uncounted:
         uncounted.append(note)
     return _index(index[1], of_its_own_vectors=_names_a_text_column())

@@ -9,16 +9,16 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import linecache
+import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from obo_kit._utils.user_code import would_be_author_s
+from obo_kit._utils.user_code import file_of, would_be_author_s
 from obo_kit.exceptions import OboError, PolicyError
 from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
 from obo_kit.tools._requires import requires_scopes, system_resources
@@ -97,8 +97,8 @@ def _declared(call: ast.Call, names: Names, tool: str, file: str) -> Iterator[De
         unknown = any(names.option(each) for each in call.keywords if each.arg in ("allow_unknown", None))
     except UnreadableError as error:
         raise PolicyError(
-            f"{file}:{call.lineno} declares scopes or resources inside '{names.outermost}', which only a request calls, in "
-            f"terms that cannot be read without running it: {error}.",
+            f"{file}:{call.lineno} declares scopes or resources inside '{names.outermost}', which loading the file does not "
+            f"call, in terms that cannot be read without running it: {error}.",
             remedy=f"Put requires_scopes(…) on '{names.outermost}' itself, or assign the scopes and resources to names at the "
             "top of the module and use those names here.",
         ) from None
@@ -209,7 +209,7 @@ class Names:
     def _resource(self, call: ast.Call) -> Any:
         """Return an MLflow resource: the class is MLflow's, and its name is read."""
         cls = self.value(call.func)
-        if not (isinstance(cls, type) and cls.__module__ == "mlflow.models.resources"):
+        if not (issubclass(type(cls), type) and cls.__module__ == "mlflow.models.resources"):
             return _MISSING
         arguments = [item for argument in call.args for item in self.items(argument)]
         if any(keyword.arg is None for keyword in call.keywords):
@@ -231,16 +231,24 @@ def _module(name: str) -> Any:
 
 def _attribute(value: Any, name: str) -> Any:
     """Return an attribute that is simply stored: no property runs, and no ``__getattr__``."""
-    if isinstance(value, types.ModuleType):
+    if issubclass(type(value), types.ModuleType):
         if value.__name__.partition(".")[0] in ("obo_kit", "mlflow"):  # they load their names on first use
             return getattr(value, name, _MISSING)
         return vars(value).get(name, sys.modules.get(f"{value.__name__}.{name}", _MISSING))
     attribute: Any = _MISSING
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         attribute = next((vars(cls)[name] for cls in value.__mro__ if name in vars(cls)), _MISSING)
-    elif value is not _MISSING and isinstance(members := getattr(value, "__dict__", None), dict):
-        attribute = members.get(name, _MISSING)
+    elif value is not _MISSING:
+        attribute = _members(value).get(name, _MISSING)
     return _MISSING if hasattr(type(attribute), "__get__") else attribute
+
+
+def _members(value: Any) -> dict[str, Any]:
+    try:
+        members = object.__getattribute__(value, "__dict__")  # no proxy's own, which is there only in a request
+    except AttributeError:
+        return {}
+    return members if type(members) is dict else {}
 
 
 def _element(value: Any, key: Any) -> Any:
@@ -268,8 +276,8 @@ def refuse_unloaded(name: str, wanted: tuple[str, ...], place: str) -> None:
     for module in (name, *(f"{name}.{part}" for part in wanted)):
         if (declaring := _declaring(module, set())) is not None:
             raise PolicyError(
-                f"{place} imports '{module}' inside a function that only a request calls. The declarations of '{declaring}' "
-                "are not counted, because nothing loads it before.",
+                f"{place} imports '{module}' inside a function that loading the file does not call. The declarations of "
+                f"'{declaring}' are not counted, because nothing loads it before.",
                 remedy=f"Import '{module}' at the top of the module, or of the agent file.",
             )
 
@@ -293,19 +301,11 @@ def _declaring(name: str, seen: set[str]) -> str | None:
 
 def _source_of(name: str) -> tuple[str, str]:
     """Return the source of an own module that is not loaded, and the package that its relative imports start from."""
-    if not would_be_author_s(name):
+    file = file_of(name, sys.path) if would_be_author_s(name) else None
+    if file is None:
         return "", ""
-    root, *inside = name.split(".")
-    spec = importlib.machinery.PathFinder.find_spec(root)
-    for part in inside:
-        if spec is None or spec.submodule_search_locations is None:
-            return "", ""
-        root = f"{root}.{part}"
-        spec = importlib.machinery.PathFinder.find_spec(root, list(spec.submodule_search_locations))
-    if spec is None or not spec.has_location or not str(spec.origin).endswith(".py"):
-        return "", ""
-    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-    return Path(str(spec.origin)).read_text("utf-8", "replace"), package
+    package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
+    return Path(file).read_text("utf-8", "replace"), package
 
 
 def _imports_of(source: str, package: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ examples/documentation: alice is answered the same, carol is refused, and the se
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import threading
@@ -23,10 +24,24 @@ pytestmark = [
     pytest.mark.usefixtures("no_traces"),
 ]
 FOLDER = Path(__file__).parents[2] / "examples" / "documentation"
-ROWS = (
-    "retriever_of_langchain", "retriever_of_openai", "search", "model", "warehouse", "connection", "genie_agent", "genie",
-    "genie_of_the_sdk", "mcp",
-)  # fmt: skip
+# Each resource of the page with the clients that it names for it: the function of the example, and what it calls.
+DOCUMENTED = {
+    "vector search index": {
+        "retriever_of_langchain": "databricks_langchain.VectorSearchRetrieverTool",
+        "retriever_of_openai": "databricks_openai.VectorSearchRetrieverTool",
+        "search": "VectorSearchClient",
+    },
+    "model serving endpoint": {"model": "client.serving_endpoints.query"},
+    "SQL warehouse": {"warehouse": "client.statement_execution.execute_statement"},
+    "UC connection": {"connection": "client.serving_endpoints.http_request"},
+    "Genie space": {
+        "genie_agent": "databricks_langchain.genie.GenieAgent",
+        "genie": "databricks_ai_bridge.genie.Genie",
+        "genie_of_the_sdk": "client.genie.start_conversation_and_wait",
+    },
+    "MCP server": {"mcp": "databricks_mcp.DatabricksMCPClient"},
+}
+ROWS = [row for clients in DOCUMENTED.values() for row in clients]
 SCOPES = ["all-apis", "ai-search"]
 
 
@@ -114,6 +129,30 @@ def test_each_client_acts_as_the_user_by_hand_and_with_the_kit(shared, target, b
         assert getattr(after, row)() == after.NO
         assert len(session.denials) == 1
     assert seen(shared) <= {"carol"}
+
+
+_BUILT_BY_HAND = {"on_model_serving", "on_apps", "search_on_model_serving", "search_on_apps"}
+
+
+@pytest.mark.parametrize("form", ["before", "after"])
+def test_every_client_of_the_page_has_an_example_and_every_example_one_of_them(form):
+    """The list above is the page's; the examples run in the test before this one."""
+    tree = ast.parse((FOLDER / f"{form}.py").read_text("utf-8"))
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert functions.keys() - _BUILT_BY_HAND == set(ROWS)
+    for clients in DOCUMENTED.values():
+        for row, client in clients.items():
+            node = functions[row]
+            named = {imported.get(part.id, part.id) for part in ast.walk(node) if isinstance(part, ast.Name)} | {
+                ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Attribute)
+            }
+            assert any(name == client or name.endswith(f".{client}") for name in named), (row, client)
 
 
 def test_the_policy_is_collected_for_both_targets(before, after):

@@ -172,7 +172,7 @@ def test_a_declaration_that_cannot_be_read_is_refused(project, inside):
     """Rule 22: nothing is left out in silence."""
     project.write(agent=f"{HEAD}\ndef make(scope, space=None):\n    {inside}\n{TAIL}")
     with pytest.raises(
-        PolicyError, match=r"agent.py:\d declares .* inside 'make', which only a request calls"
+        PolicyError, match=r"agent.py:\d declares .* inside 'make', which loading the file does not call"
     ) as caught:
         project.collect()
     assert "Put requires_scopes(…) on 'make' itself" in caught.value.remedy
@@ -257,7 +257,7 @@ def test_nothing_runs_that_nobody_called(project, case, here):
     )
     project.forget()
     ask = (lambda: auth_policy([__import__("agent").make])) if here else project.collect
-    with pytest.raises(PolicyError, match=r"agent.py:9 declares .* only a request calls") as caught:
+    with pytest.raises(PolicyError, match=r"agent.py:9 declares .* loading the file does not call") as caught:
         ask()
     assert "assign the scopes and resources to names at the top of the module" in str(caught.value)
     assert sys.modules["traps"].LAUNCHED == []
@@ -759,7 +759,7 @@ def test_what_a_file_asks_while_it_is_loaded_is_seen(tmp_path):
     script.write_text(
         "import json, os, sys\n"
         "from obo_kit.policy._agent_process import _Watch\n"
-        "watch = _Watch()\n"
+        "watch = _Watch(__file__)\n"
         "import library\n"
         "assert not watch.asked_outside\n"
         "open('read.txt'); open('written.txt', 'w'); os.listdir('.'); os.close(os.open('read.txt', os.O_RDONLY))\n"

@@ -45,6 +45,15 @@ def llm():
 @user_session
 async def handler(request): return llm().invoke(ask())
 """
+PROXY = """
+class Proxy:
+    def refuse(self, *args):
+        raise RuntimeError("outside of a request")
+    __getattribute__ = __eq__ = __hash__ = __bool__ = __iter__ = __len__ = __call__ = __repr__ = __str__ = refuse
+    __class__ = property(refuse)
+
+request = Proxy()
+"""
 # The shape of each official template, with the file that is asked about, the target, and the endpoints that it names.
 TEMPLATES = {
     "langgraph": (
@@ -150,6 +159,58 @@ TEMPLATES = {
         "apps",
         [],
     ),
+    "namespaces-of-src": (
+        {
+            "pyproject.toml": "",
+            ".env": "ACME_ENDPOINT=databricks-claude\n",
+            # `agents` is also the name of an installed package, `acme.agents` is not.
+            "src/acme/agents/shared/tools.py": TOOL,
+            "src/acme/agents/support/settings.py": (
+                "from pydantic_settings import BaseSettings, SettingsConfigDict\n"
+                "class Settings(BaseSettings):\n"
+                "    model_config = SettingsConfigDict(env_file='.env', env_prefix='ACME_')\n    endpoint: str\n"
+                "settings = Settings()\n"
+            ),
+            "src/acme/agents/support/agent.py": SERVER.format(
+                imports="from ..shared.tools import ask\nfrom .settings import settings"
+            ).replace('"databricks-gpt-5-2"', "settings.endpoint"),
+        },
+        "src/acme/agents/support/agent.py",
+        "apps",
+        ["databricks-claude"],
+    ),
+    "app-that-starts-its-server": (
+        {
+            "pyproject.toml": "",
+            "apps/agent/app.yaml": "",
+            "apps/agent/app/routers/chat.py": TOOL
+            + "\nfrom fastapi import APIRouter\nrouter = APIRouter()\n@router.get('/')\ndef chat(): return ask()\n",
+            "apps/agent/app/main.py": (
+                "import uvicorn\nfrom fastapi import FastAPI\nfrom app.routers.chat import router\n"
+                "def create_app():\n    app = FastAPI()\n    app.include_router(router)\n    return app\n"
+                "uvicorn.run('app.main:create_app', factory=True, port=18321)\n"
+            ),
+        },
+        "apps/agent/app/main.py",
+        "apps",
+        [],
+    ),
+    "app-that-reads-the-framework-s-request": (
+        {
+            "app.yaml": "",
+            "tools.py": TOOL,
+            "proxies.py": PROXY,
+            "app.py": "from flask import Flask\nfrom proxies import request\nfrom tools import ask\n"
+            "class Page:\n    inside = request\n"
+            "page = Page()\n"
+            "def route():\n    request.get.chat.completions.create(model='x')\n"
+            "    return ask(request.args), request(model='x'), page.inside.args.get('x')\n",
+            "flask.py": "class Flask: ...\n",
+        },
+        "app.py",
+        "apps",
+        [],
+    ),
     "notebook": (
         {
             "agent.py": "# Databricks notebook source\n# MAGIC %pip install obo-kit\n# COMMAND ----------\n"
@@ -210,6 +271,8 @@ def test_every_official_layout_is_loaded_as_it_runs(write, template):
 @pytest.mark.timeout(180)
 def test_a_dotted_name_is_a_file_too(write):
     write(TEMPLATES["multi-agent"][0])
+    write(TEMPLATES["namespaces-of-src"][0])
+    assert locate("acme.agents.support.agent") == "src/acme/agents/support/agent.py"
     assert locate("agents.app") == locate("agents.app:app") == "src/agents/app.py"
     assert app_config("agents.app")["user_api_scopes"] == ["genie"]
     with pytest.raises(PolicyError, match=r"There is no agent file 'agents.nothing'"):
@@ -225,10 +288,12 @@ def test_a_dotted_name_is_a_file_too(write):
         ("a/b/c.py", "from a.b import e", "a.b.c"),
         ("a/b/e.py", "from a.b import e", "a.b.e"),
         ("my-app/agent.py", "from . import x", ""),
+        ("src/a/b/c.py", "from . import x", "a.b.c"),
+        ("src/agent.py", "import os", ""),
     ],
 )
 def test_a_file_is_a_module_of_the_package_that_its_imports_name(write, name, text, dotted):
-    write({name: text})
+    write({name: text, "pyproject.toml": ""})
     assert layout_of(name).name == dotted
 
 
@@ -263,6 +328,35 @@ def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
     with pytest.raises(PolicyError, match="The file sends a request to a workspace while it is loaded") as caught:
         app_config("agent.py")
     assert "agent.py:2" in caught.value.remedy
+
+
+@pytest.mark.timeout(180)
+def test_what_a_notebook_takes_from_another_by_run_is_said(write):
+    """MLflow loads the file without it, so its tools are no tools of the agent."""
+    write({**TEMPLATES["notebook"][0], "tools.py": TOOL})
+    agent = Path("agent.py")
+    agent.write_text(agent.read_text("utf-8").replace("# COMMAND", "# MAGIC %run ./tools\n# COMMAND"), "utf-8")
+    done = CliRunner().invoke(main, ["policy", "agent.py"])
+    assert "Not counted: agent.py:3 takes names from './tools' with %run, which MLflow does not do" in done.stderr
+    assert "Import what the agent needs from a module instead" in done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_a_page_that_asks_for_its_user_while_it_is_loaded_says_what_to_do(write):
+    write(
+        {
+            "streamlit.py": "class context:\n    headers = {}\n",
+            "app.py": "import streamlit as st\nfrom databricks.sdk import WorkspaceClient\n"
+            "token = st.context.headers['X-Forwarded-Access-Token']\n",
+            "asks.py": "import streamlit as st\nfrom databricks.sdk import WorkspaceClient\n"
+            "WorkspaceClient().current_user.me()\n",
+        }
+    )
+    with pytest.raises(PolicyError, match=r"(?s)Loading 'app.py' raised KeyError: .*app.py:3.*__main__"):
+        app_config("app.py")
+    with pytest.raises(PolicyError) as caught:
+        app_config("asks.py")
+    assert str(caught.value).count("Fix: ") == 1
 
 
 def test_loading_has_a_time_limit(write, monkeypatch):

@@ -194,7 +194,7 @@ def _made(reader: Values, module: Module, call: ast.Call, name: str, env: Env) -
     deciding = _deciding(module, call, name)
     if any(value.who == "user" for part in deciding for value in reader.values(module, part, env)):
         return Value("user", what)
-    ambient = not deciding and _is_neutral(call, positions=name in SEARCH)
+    ambient = not deciding and _is_neutral(module, call, positions=name in SEARCH)
     return Value("agent" if ambient or _on_own_config(reader, module, call, env) else "given", what)
 
 
@@ -206,10 +206,13 @@ def _deciding(module: Module, call: ast.Call, name: str) -> list[ast.expr]:
     return deciding + (call.args[1:2] if name in SEARCH else [])
 
 
-def _is_neutral(call: ast.Call, positions: int) -> bool:
+def _is_neutral(module: Module, call: ast.Call, positions: int) -> bool:
     """Return whether no argument of a client decides who acts."""
-    passed = {keyword.arg for keyword in call.keywords if not is_nothing(keyword.value)}
-    return not unpacks(call) and len(call.args) <= positions and passed <= NEUTRAL
+    options = options_of(module, call)
+    if options is None or len(call.args) > positions:
+        return False
+    passed = {keyword.arg for keyword in call.keywords if keyword.arg is not None and not is_nothing(keyword.value)}
+    return {*passed, *(key for item in options for key in item.keywords)} <= NEUTRAL
 
 
 def _on_own_config(reader: Values, module: Module, call: ast.Call, env: Env) -> bool:

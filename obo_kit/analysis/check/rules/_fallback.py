@@ -204,11 +204,33 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
             return False
     if any(_asks(agent, above) for above in (*above_second, *above_first)):
         return True
+    if any(_handles_missing_token(agent, above, second) for above in above_second):
+        return True
+    return _handles_error(above_first, first, second)
+
+
+def _handles_error(above_first: list[ast.AST], first: ast.AST, second: ast.AST) -> bool:
+    """Return whether an error at the first place leads to the second."""
     for above in above_first:
         if isinstance(above, TRIES):
             caught = {node for handler in above.handlers for node in ast.walk(handler)}
             return first not in caught and (second in caught or second not in set(ast.walk(above)))
     return False
+
+
+def _handles_missing_token(agent: Agent, above: ast.AST, second: ast.AST) -> bool:
+    """Return whether a place handles the error of ``token = headers["x-forwarded-access-token"]``."""
+    if not (isinstance(second, ast.Return) and isinstance(above, TRIES)):
+        return False
+    if not any(second in set(ast.walk(handler)) for handler in above.handlers):
+        return False
+    return any(
+        value.who == "user" and value.what == TOKEN
+        for statement in above.body
+        for node in ast.walk(statement)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
+        for value in agent.reader.values(agent.module, node.value)
+    )
 
 
 def _looks_where_it_runs(module: Module, test: ast.expr) -> bool:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last
 from obo_kit.analysis.check.rules._places import PUTS, is_cache, stays
@@ -79,10 +80,17 @@ def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
     )
     if client is not None:
         yield Hit(node=place, message=f"The cache keeps {whose(client)}, which '{name}' returns.")
-    elif any("token" in parameter.arg.lower() for parameter in parameters(function)) and _client_of_parameter(
-        agent, function
+    elif (
+        not _keeps_results_only(module, place)
+        and any("token" in parameter.arg.lower() for parameter in parameters(function))
+        and _client_of_parameter(agent, function)
     ):
         yield Hit(node=place, message=f"The cache keeps the tokens that '{name}' is called with, and their clients.")
+
+
+def _keeps_results_only(module: Module, place: ast.expr) -> bool:
+    """Return whether it is Streamlit's cache of data, which hashes the arguments and copies the results."""
+    return last(module.dotted(place.func if isinstance(place, ast.Call) else place)) == "cache_data"
 
 
 def _client_of_parameter(agent: Agent, function: Function) -> bool:

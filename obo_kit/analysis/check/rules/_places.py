@@ -46,7 +46,7 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
         if isinstance(base, ast.Attribute):
             owner = agent.reader.owner(module, base.value)
             if owner is not None:
-                return _ON_OBJECT if agent.lives_long(owner) or _is_class(module, base.value) else ""
+                return _of_owner(agent, owner, base, into=item or base is not target)
             if _is_app_state(base):
                 return "on the application, which outlives the request"
         base = base.value
@@ -90,6 +90,26 @@ def _of_local(agent: Agent, binding: Binding) -> str:
     if binding.how == "value" and isinstance(value, (ast.Attribute, ast.Name)):
         return stays(agent, value, item=True)
     return ""
+
+
+def _of_owner(agent: Agent, owner: ast.ClassDef, attribute: ast.Attribute, *, into: bool) -> str:
+    """Describe an attribute of an object, or what a value is put into there."""
+    if into and _is_shared(owner, attribute.attr):
+        return "on the class, which all its objects share"
+    return _ON_OBJECT if agent.lives_long(owner) or _is_class(agent.module, attribute.value) else ""
+
+
+def _is_shared(owner: ast.ClassDef, name: str) -> bool:
+    """Return whether ``answers = {}`` stands in the body of a class, and no method gives an object one of its own."""
+    given = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    if owner.bases or any(node.attr == name for node in given):  # pydantic's models copy what stands in their bodies
+        return False
+    return any(
+        ast.unparse(statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]) == name
+        and isinstance(statement.value, (ast.Dict, ast.List, ast.Set))
+        for statement in owner.body
+        if isinstance(statement, (ast.AnnAssign, ast.Assign))
+    )
 
 
 def _is_class(module: Module, node: ast.expr) -> bool:
