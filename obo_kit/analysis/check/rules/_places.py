@@ -101,8 +101,8 @@ def _of_owner(agent: Agent, owner: ast.ClassDef, attribute: ast.Attribute, *, in
 
 def _is_shared(owner: ast.ClassDef, name: str) -> bool:
     """Return whether ``answers = {}`` stands in the body of a class, and no method gives an object one of its own."""
-    given = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
-    if owner.bases or any(node.attr == name for node in given):  # pydantic's models copy what stands in their bodies
+    stores = [node for node in ast.walk(owner) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    if owner.bases or any(node.attr == name for node in stores):  # pydantic's models copy what stands in their bodies
         return False
     return any(
         ast.unparse(statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]) == name
