@@ -1,6 +1,6 @@
 """Every example for an app, asked by two users at once: each gets their own answer, and no event loop waits for a request.
 
-The agents for Model Serving are asked at once in test_ported_serving.py and by `make demo`.
+The agents for Model Serving are asked at once in test_ported_serving.py.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Agents for Model Serving that were ported to the kit (examples/ported): logged with MLflow, served, and asked by three
-users, streaming and not. What counts is what the server saw."""
+users at once, streaming and not. What counts is what the server saw."""
 
 from __future__ import annotations
 
 import json
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def log(workspace: LocalWorkspace, name: str, module: Any, folder: Any) -> str:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_ported_agent_is_logged_served_and_asked_by_three_users(workspace, name, tmp_path):
+def test_a_ported_agent_is_logged_served_and_asked_by_three_users_at_once(workspace, name, tmp_path):
     """Rules 4, 15 and 22: each is answered with their own, the denied with a reason, within the policy that was collected."""
     module = load(name)
     assert collected(module) == by_hand(name)
@@ -127,14 +128,16 @@ def test_a_ported_agent_is_logged_served_and_asked_by_three_users(workspace, nam
         assert agent.auth_policy["user_auth_policy"] == by_hand(name)["auth_policy"]["user_auth_policy"]
         for user in USERS:
             workspace.grant(user, "CAN QUERY", name)
-            token = workspace.token(user, scopes=["model-serving"])
-            says, used = EXPECTED[name][user]
-            for ask in (agent.invoke, lambda *request: list(agent.stream(*request))):
-                workspace.log.clear()
-                answer = json.dumps(ask(token, asked(name)))
+        tokens = [workspace.token(user, scopes=["model-serving"]) for user in USERS]
+        for ask in (agent.invoke, lambda *request: list(agent.stream(*request))):
+            workspace.log.clear()
+            with ThreadPoolExecutor(len(USERS)) as pool:
+                answers = list(pool.map(lambda token, ask=ask: json.dumps(ask(token, asked(name))), tokens))
+            for user, answer in zip(USERS, answers, strict=True):
+                says, used = EXPECTED[name][user]
                 assert {text for text in says | DATA if text in answer} == says
                 assert what_it_saw(workspace, user, used) == used
-                assert {record.user for record in workspace.log} <= {user, name, None}
+            assert {record.user for record in workspace.log} <= {*USERS, name, None}
 
 
 def test_mlflow_traces_after_a_runtime_as_it_did_before(workspace):
