@@ -166,7 +166,7 @@ def test_a_client_that_another_request_keeps_is_refused_while_both_are_served(wo
         with as_user(workspace, "bob"), quiet(), pytest.raises(BaseException) as refused:
             use()
         assert calls(workspace) == []
-        assert "acts as the user of another request" in everything_in(refused.value)
+        assert "belongs to the user of another request" in everything_in(refused.value)
         with quiet():
             alice.run(use)
         assert {record.user for record in calls(workspace)} == {"alice"}

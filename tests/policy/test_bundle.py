@@ -388,9 +388,9 @@ def test_a_file_that_is_not_the_agent_takes_no_scope_away(bundle, tmp_path, decl
         assert "would lose sql" in wrong.output
     assert bundle.read_text("utf-8") == BUNDLE
     drifted = run("--check", "--allow-empty")
-    assert (drifted.exit_code, "scope 'sql' goes" in drifted.stderr) == (1, True)
+    assert (drifted.exit_code, "scope 'sql' is removed" in drifted.stderr) == (1, True)
     done = run("--allow-empty")
-    assert (done.exit_code, "scope 'sql' goes" in done.stderr) == (0, True)
+    assert (done.exit_code, "scope 'sql' is removed" in done.stderr) == (0, True)
     assert app_of(bundle.read_text("utf-8")).get("user_api_scopes") == []
 
 

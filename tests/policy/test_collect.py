@@ -86,7 +86,7 @@ def project(tmp_path, monkeypatch):
             if "error" in found:
                 raise _agent_file._error(path, found)
             found = json.loads(json.dumps(found))
-            requirements, system = declarations(_agent_file._read(one) for one in found["declarations"])
+            requirements, system = declarations(_agent_file._read(one, by_name=False) for one in found["declarations"])
             scopes = policy._user_scopes(requirements, "model-serving", "current")
             return list(scopes), by_kind(policy._policy(scopes, system).to_dict())
 

@@ -1,6 +1,6 @@
 """Patch `asyncio.Queue`, so that an item remembers the request that put it there.
 
-Read in Python 3.10 to 3.14: `put` and `get` end with `put_nowait` and `get_nowait`.
+Read in Python 3.10, 3.11, 3.12 and 3.13: `put` and `get` end with `put_nowait` and `get_nowait`.
 """
 
 from __future__ import annotations

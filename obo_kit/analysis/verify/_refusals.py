@@ -132,6 +132,12 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "sql_syntax": _statement("SELECT FROM WHERE"),
     "sql_column": _statement(f"SELECT {ABSENT} FROM (SELECT 1 AS a)"),  # noqa: S608
     "sql_cast": _statement("SELECT CAST('a' AS INT)"),
+    "sql_aggregation": _statement("SELECT a, count(*) FROM (SELECT 1 AS a)"),
+    "sql_cast_overflow": _statement("SELECT CAST(300 AS TINYINT)"),
+    "sql_overflow": _statement("SELECT CAST(9223372036854775807 AS BIGINT) + 1"),
+    "sql_range": _statement("SELECT CAST(1234.5 AS DECIMAL(3, 1))"),
+    "sql_scalar": _statement("SELECT (SELECT * FROM VALUES (1), (2))"),
+    "sql_set_columns": _statement("SELECT 1 UNION SELECT 1, 2"),
     "sql_parameter": _statement(f"SELECT :{ABSENT}"),
     "sql_raised": _statement(f"SELECT raise_error('{ABSENT}')"),
     # --- a query for a column that does not exist, of an index that the developer names
@@ -181,6 +187,8 @@ UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "sql_failed": _ANYTHING,
     "sql_login": "Only a call of the service behind a connection meets with it; whoever has logged in would call it.",
     "sql_lacks": "A statement that reads a table would show its rows to whoever may read it after all.",
+    "sql_no_catalog": "Only a statement that would create something meets with it.",
+    "sql_no_volume": "Only a statement that would grant something meets with it.",
     "sql_no_schema": "Only a statement that would create something meets with it.",
     "sql_unsupported": _OURS,
     "thrift_malformed": "The connector's own protocol: a body that is no call would reach a warehouse that may start.",
