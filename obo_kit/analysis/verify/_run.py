@@ -136,7 +136,8 @@ class Run:
     def recording(self) -> Recording:
         """Return the answers so far."""
         before = self.before
-        obo, obo_model_serving = (on_or_off(self._obo, target)[0] for target in ("apps", "model-serving"))
+        obo, _ = on_or_off(self._obo, "apps")
+        obo_model_serving, _ = on_or_off(self._obo, "model-serving")
         if before is not None:
             obo = before.obo if obo == "unknown" else obo
             obo_model_serving = before.obo_model_serving if obo_model_serving == "unknown" else obo_model_serving
