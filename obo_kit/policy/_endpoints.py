@@ -46,7 +46,8 @@ class Endpoint:
 def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iterator[Endpoint]:
     """Yield the endpoints that functions name and ask as the agent itself.
 
-    A model that receives a client is left out: only running the call would tell whose client it is.
+    A model that receives a client is left out, unless the client is a global of the module: only running the call would tell
+    whose client it is.
 
     Args:
         functions: The functions that the agent reaches, by their code.
@@ -69,8 +70,8 @@ def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iter
 
 def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
     """Return the arguments that name the endpoint; none if a call asks no endpoint, or not as the agent."""
-    keywords = {keyword.arg for keyword in call.keywords}
-    if keywords & {"workspace_client", "client", None}:
+    clients = [keyword.value for keyword in call.keywords if keyword.arg in ("workspace_client", "client", None)]
+    if not all(_is_of_module(client, names) for client in clients):
         return ()
     called = _name(call.func, names)
     if called in _BUILT:
@@ -83,6 +84,12 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
     while isinstance(root, ast.Attribute):
         root = root.value
     return ("model",) if _is_own_client(root, names, function) else ()
+
+
+def _is_of_module(client: ast.expr, names: Names) -> bool:
+    """Return whether a client belongs to the module: it is the agent's own, since a user's lives as long as a request."""
+    value = quietly(names.value, client)
+    return any(cls.__name__ == "WorkspaceClient" for cls in type(value).__mro__)
 
 
 def _is_agents_sdk(call: ast.Call, names: Names) -> bool:

@@ -313,6 +313,10 @@ def test_what_could_not_be_counted_is_said(write):
             "agent.py": "from databricks_langchain import ChatDatabricks\nfrom fastapi import FastAPI\n"
             "def llm(name, client):\n"
             "    return ChatDatabricks(endpoint=name), ChatDatabricks(endpoint='users', workspace_client=client)\n"
+            "def own():\n"
+            "    return ChatDatabricks(endpoint='shared', workspace_client=OWN)\n"
+            "from databricks.sdk import WorkspaceClient\n"
+            "OWN = WorkspaceClient()\n"
         }
     )
     done = CliRunner().invoke(main, ["policy", "agent.py", "--format", "bundle"])
@@ -320,6 +324,7 @@ def test_what_could_not_be_counted_is_said(write):
     assert "Not counted: " in done.stderr
     assert "agent.py:4 asks a model, and only running it tells which endpoint" in done.stderr
     assert "users" not in done.stdout
+    assert "shared" in done.stdout  # a client of the module is the agent's own
 
 
 @pytest.mark.timeout(180)

@@ -54,7 +54,8 @@ from obo_kit import (
 from obo_kit.scopes import SCOPES, translate
 from obo_kit.tools._registry import REGISTRY
 
-pytestmark = pytest.mark.usefixtures("registry")
+# The fixtures start a process for each agent.
+pytestmark = [pytest.mark.usefixtures("registry"), pytest.mark.timeout(180)]
 
 
 def declaring(*what: Any, name: str = "tool") -> Any:
