@@ -127,6 +127,9 @@ def gradio() -> Iterator[Ask]:
 @contextlib.contextmanager
 def shiny() -> Iterator[Ask]:
     needs("shiny")
+    from shiny.reactive import _core
+
+    _core._reactive_environment._lock = None  # one for each process: it may be of the loop that another test had
     from starlette.testclient import TestClient
 
     begin = {".clientdata_output_answer_hidden": False, ".clientdata_url_search": ""}

@@ -80,6 +80,9 @@ def dash() -> Iterator[Ask]:
 @contextmanager
 def shiny() -> Iterator[Ask]:
     needs("shiny")
+    from shiny.reactive import _core
+
+    _core._reactive_environment._lock = None  # one for each process: it may be of the loop that another test had
     from starlette.testclient import TestClient
 
     client = TestClient(page("shiny_page").app)

@@ -28,7 +28,7 @@ EXTRAS = ("langchain", "openai", "mcp", "bundle", "testing")
 COMMANDS = ("demo", "policy", "check", "scopes", "workspace", "playground", "init", "doctor", "verify")
 BLOCK = re.compile(r"^```(\w*) *(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def clean() -> dict[str, str]:
