@@ -45,26 +45,11 @@ if TYPE_CHECKING:
     from obo_kit.tools._user_tool import user_tool
     from obo_kit.tools._with_client import INJECTED, with_user_client
 
-_HOMES = {
+_HOMES: dict[str, tuple[str, ...]] = {
     "policy._audit": ("AuditReport", "audit"),
     "identity._credentials": ("Limits",),
     "tools._available": ("AvailableTools", "available_tools", "available_tools_async"),
     "instrumentation._events": ("ToolEvent", "capture_events", "on_event"),
-    "exceptions": (
-        "AccessDeniedError",
-        "Denial",
-        "DenialReason",
-        "IdentityMismatchError",
-        "MissingScopeError",
-        "NoUserIdentityError",
-        "NoUserSessionError",
-        "OboError",
-        "PolicyError",
-        "ScopeViolationError",
-        "SessionClosedError",
-        "TokenExpiredError",
-        "UnknownScopeError",
-    ),
     "denials": ("explain", "raise_for_denial", "rewrite_denials"),
     "identity._sources": ("IdentitySource", "register_identity_source"),
     "identity._user": ("UserIdentity",),
@@ -92,7 +77,6 @@ PLUGINS.update(
         ("strands", "google.adk", "crewai", "autogen_core", "llama_index"), "obo_kit.integrations._other_agents"
     ),
 )
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessDeniedError",
@@ -140,6 +124,8 @@ __all__ = [
     "user_tool",
     "with_user_client",
 ]
+_HOMES["exceptions"] = tuple(name for name in __all__ if name.endswith("Error") or name.startswith("Denial"))
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -74,7 +74,7 @@ def test_what_is_public_can_be_imported_and_is_offered():
 
 def test_type_checkers_are_told_the_same():
     """The names for type checkers are those that are imported lazily."""
-    source = inspect.getsource(obo_kit).split("if TYPE_CHECKING:")[1].split("_HOMES =")[0]
+    source = inspect.getsource(obo_kit).split("if TYPE_CHECKING:")[1].split("_HOMES:")[0]
     told = {
         name.strip(" ,\n)")
         for line in source.replace("(", ",").split("import")
