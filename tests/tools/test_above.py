@@ -518,13 +518,14 @@ def test_fastapi_s_dependencies_reach_the_tool(workspace):
 # --- servers and packages ---------------------------------------------------------------------------------------------------
 
 
-def test_an_mcp_server_on_apps_serves_each_user_as_themselves(workspace):
+def test_an_mcp_server_on_apps_serves_each_user_as_themselves(workspace, monkeypatch):
     """Rules 2 and 13: over HTTP; a session of MCP's that outlives a request has no user of the kit's."""
     from starlette.testclient import TestClient
 
     from obo_kit.integrations.asgi import UserHeadersMiddleware
 
     server = mcp_server(optional_tool(space))
+    monkeypatch.setitem(globals(), "named_server", server)  # as an author has it: `mcp` 2 calls it in a thread
     settings = {"stateless_http": True, "json_response": True}
     if hasattr(server, "settings") and hasattr(server.settings, "stateless_http"):  # mcp 1
         server.settings.stateless_http = server.settings.json_response = True
