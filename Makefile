@@ -53,8 +53,11 @@ test-newest:  ## the same, with the newest of everything
 	rm -rf $(VENV)-newest
 	$(MAKE) VENV=$(VENV)-newest LOCK= test test-long
 
-test-wheel: $(VENV)/test.stamp  ## the wheel, alone, in environments of its own; OBO_KIT_PYTHONS="…" names the interpreters
+$(VENV)/build.stamp: $(VENV)/test.stamp
 	$(INSTALL) --group build
+	@touch $@
+
+test-wheel: $(VENV)/build.stamp  ## the wheel, alone, in environments of its own; OBO_KIT_PYTHONS="…" names the interpreters
 	$(BIN)/python -m pytest -m "" tests/wheel $(ARGS)
 
 mutants: $(VENV)/test.stamp  ## breaks each security rule on purpose, and sees a test fail
