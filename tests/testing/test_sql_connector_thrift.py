@@ -101,6 +101,19 @@ def test_values_have_their_types(workspace, form):
         assert (row.day, row["at"]) == (datetime.date(2026, 11, 28), moment)
 
 
+def test_quotients_and_averages_of_decimals_are_decimals(workspace, form):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT CAST(1 AS DECIMAL(10, 2)) / 3 AS q, avg(x) AS a, sum(x) AS s FROM VALUES (1.10), (2.25) AS t(x)"
+        )
+        assert [each[:2] + each[4:6] for each in cursor.description] == [
+            ("q", "decimal", 14, 6),
+            ("a", "decimal", 7, 6),
+            ("s", "decimal", 13, 2),
+        ]
+        assert [str(each) for each in cursor.fetchone()] == ["0.333333", "1.675000", "3.35"]
+
+
 def test_results_come_as_arrow_and_in_pieces(workspace, monkeypatch):
     monkeypatch.setattr(workspace._connector, "batch", 400)
     with connect(workspace, "alice") as connection, connection.cursor() as cursor:

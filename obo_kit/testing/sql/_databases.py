@@ -196,6 +196,15 @@ class Store:
                         cursor.execute(macro_source(name))
                     self._macros.add(name)
 
+    def bind(self, text: str) -> None:
+        """Read a text as if to run it. Raises duckdb.Error if it cannot run."""
+        self.prepare(text)
+        with self.cursor() as cursor:
+            if re.match(r"\s*(SELECT|WITH|\(|VALUES|FROM)\b|\s*\(", text):
+                cursor.sql(text)
+            else:
+                cursor.execute(f"EXPLAIN {text}")
+
     def load(self, name: str, rows: Any) -> dict[str, str]:
         """Replace a table with an arrow table, and return its types."""
         with self._lock, self.cursor() as cursor:

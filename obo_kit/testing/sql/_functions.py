@@ -472,6 +472,7 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
     "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
     "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
-    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window, "zip_with": _zip_with,
+    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window,
+    "zeroifnull": lambda value: call("coalesce", value, 0), "zip_with": _zip_with,
     **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in _CASTS},
 }  # fmt: skip

@@ -180,11 +180,6 @@ def _concat(node: Expr) -> Expr:
     return exp.Literal.string("".join(each.name for each in node.expressions))
 
 
-def _divide(node: Expr) -> Expr:
-    digits = len(node.expression.name) if isinstance(node.expression, exp.Literal) and node.expression.is_int else None
-    return call("divide", node.this, node.expression, digits)
-
-
 def _binary(name: str) -> Callable[[Expr], Expr]:
     return lambda node: call(name, node.this, node.expression)
 
@@ -444,7 +439,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Concat: _concat,
     exp.CTE: _cte,
     exp.Cast: _cast_node,
-    exp.Div: _divide,
+    exp.Div: _binary("divide"),
     exp.Extract: lambda node: date_part(node.this, node.expression),
     exp.Filter: _merge_filters,
     exp.Group: _group,

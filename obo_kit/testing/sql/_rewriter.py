@@ -19,6 +19,7 @@ from obo_kit.testing.sql import _nodes
 from obo_kit.testing.sql._calls import call, cast
 from obo_kit.testing.sql._databases import Access, Session
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
+from obo_kit.testing.sql._exact import exact
 from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
 from obo_kit.testing.sql._generators import GENERATORS, generated
 from obo_kit.testing.sql._http import http_request
@@ -78,6 +79,12 @@ def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
             raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
 
 
+def _check_generators(root: Expr) -> None:
+    for node in root.find_all(exp.Anonymous):
+        if node.name.lower() in GENERATORS:
+            raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
+
+
 @dataclass(kw_only=True)
 class Rewriter:
     """Rewrites one statement, and records the accesses that it needs.
@@ -112,11 +119,10 @@ class Rewriter:
         self._fill(nodes)
         for node in reversed(list(root.bfs())):
             self._change(node)
-        for node in root.find_all(exp.Anonymous):
-            if node.name.lower() in GENERATORS:
-                raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
+        _check_generators(root)
         rewritten: Expr = root.this
-        return rewritten
+        # What is inserted into another statement gets its types there.
+        return exact(self.store, rewritten, self.tables) if not self.depth else rewritten
 
     def _text_columns(self, nodes: list[Expr]) -> set[str]:
         """Return the columns of the statement's tables that are text wherever they occur."""

@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from obo_kit.testing.sql._decimals import computed
+from obo_kit.testing.sql._notes import noted
+
 __all__ = ["ROUTINES", "number_digits", "register_routine"]
 
 _SOUNDEX = {
@@ -163,7 +166,9 @@ def _typeof(duck: str) -> str:
 _TEXT = "VARCHAR"
 # Function, DuckDB's types of its arguments, and of its result. Null gives null.
 ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "spark_computed": (computed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
+    "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
     "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),
     "spark_parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),
     "spark_try_parsed_number": (_parsed_number, (_TEXT, _TEXT), _TEXT),

@@ -12,12 +12,10 @@ CREATE MACRO spark_no_index(i, n) AS error('[INVALID_ARRAY_INDEX] The index ' ||
 CREATE MACRO spark_current_version() AS {'dbr_version': NULL::VARCHAR, 'dbsql_version': '2022.25', 'u_build_hash': '', 'r_build_hash': ''};
 
 -- ------------------------------------------------------------------------------------------------ numbers
-CREATE MACRO spark_precision(a, digits) AS coalesce(digits, CASE typeof(a) WHEN 'TINYINT' THEN 3 WHEN 'SMALLINT' THEN 5 WHEN 'INTEGER' THEN 10 WHEN 'BIGINT' THEN 20 WHEN 'HUGEINT' THEN 20 ELSE coalesce(TRY_CAST(regexp_extract(typeof(a), '\((\d+),', 1) AS INTEGER), 0) END);
-CREATE MACRO spark_scale(a) AS coalesce(TRY_CAST(regexp_extract(typeof(a), ',(\d+)\)', 1) AS INTEGER), 0);
-CREATE MACRO spark_quotient(a, b, digits) AS CASE WHEN (typeof(a) LIKE 'DECIMAL%' OR typeof(b) LIKE 'DECIMAL%') AND typeof(a) NOT IN ('DOUBLE', 'FLOAT', 'VARCHAR') AND typeof(b) NOT IN ('DOUBLE', 'FLOAT', 'VARCHAR')
-    THEN round(CAST(a AS DOUBLE) / CAST(b AS DOUBLE), CAST(greatest(6, spark_scale(a) + spark_precision(b, digits) + 1) AS INTEGER)) ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END;
-CREATE MACRO spark_divide(a, b, digits) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN CASE WHEN a IS NULL THEN NULL ELSE spark_by_zero() END ELSE spark_quotient(a, b, digits) END;
-CREATE MACRO spark_try_divide(a, b) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN NULL ELSE spark_quotient(a, b, NULL) END;
+-- The type of a value is told to a routine when the statement is bound, and the routine tells the type to go on with.
+CREATE MACRO spark_noted(place, a) AS list_transform([a], lambda it: cast_to_type(NULL, json_transform('null', spark_note(place, typeof(it)))))[1];
+CREATE MACRO spark_divide(a, b) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN CASE WHEN a IS NULL THEN NULL ELSE spark_by_zero() END ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END;
+CREATE MACRO spark_try_divide(a, b) AS CASE WHEN CAST(b AS DOUBLE) = 0 THEN NULL ELSE CAST(a AS DOUBLE) / CAST(b AS DOUBLE) END;
 CREATE MACRO spark_mod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE a % nullif(b, 0) END;
 CREATE MACRO spark_try_mod(a, b) AS a % nullif(b, 0);
 CREATE MACRO spark_pmod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() WHEN a % nullif(b, 0) < 0 THEN (a % nullif(b, 0) + b) % nullif(b, 0) ELSE a % nullif(b, 0) END;
@@ -25,8 +23,9 @@ CREATE MACRO spark_div(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE CAST(t
 CREATE MACRO spark_try_add(a, b) AS TRY(a + b);
 CREATE MACRO spark_try_subtract(a, b) AS TRY(a - b);
 CREATE MACRO spark_try_multiply(a, b) AS TRY(a * b);
-CREATE MACRO spark_ceil(a) AS CAST(ceil(a) AS BIGINT), (a, n) AS ceil(a * pow(10, n)) / pow(10, n);
-CREATE MACRO spark_floor(a) AS CAST(floor(a) AS BIGINT), (a, n) AS floor(a * pow(10, n)) / pow(10, n);
+-- To a place, they are computed as DECIMAL (_exact).
+CREATE MACRO spark_ceil(a) AS CAST(ceil(a) AS BIGINT), (a, n) AS ceil(a);
+CREATE MACRO spark_floor(a) AS CAST(floor(a) AS BIGINT), (a, n) AS floor(a);
 CREATE MACRO spark_bround(a) AS round_even(a, 0), (a, n) AS round_even(a, n);
 CREATE MACRO spark_rint(a) AS round_even(CAST(a AS DOUBLE), 0);
 CREATE MACRO spark_ln(a) AS CASE WHEN a > 0 THEN ln(a) END;
@@ -73,7 +72,6 @@ CREATE MACRO spark_nvl(a, b) AS coalesce(a, b);
 CREATE MACRO spark_ifnull(a, b) AS coalesce(a, b);
 CREATE MACRO spark_nvl2(a, b, c) AS CASE WHEN a IS NOT NULL THEN b ELSE c END;
 CREATE MACRO spark_nullifzero(a) AS nullif(a, 0);
-CREATE MACRO spark_zeroifnull(a) AS coalesce(a, 0);
 CREATE MACRO spark_isnull(a) AS a IS NULL;
 CREATE MACRO spark_isnotnull(a) AS a IS NOT NULL;
 CREATE MACRO spark_equal_null(a, b) AS a IS NOT DISTINCT FROM b;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import re
 import sys
 from pathlib import Path
 
@@ -101,6 +103,164 @@ def test_types_are_written_as_the_platform_writes_them(workspace):
     ]
 
 
+_D = "CAST({} AS DECIMAL({}, {}))".format
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind", "value"),
+    [
+        # Operators: precision and scale by the documentation of DECIMAL, values by Spark.
+        (f"{_D(1.1, 10, 2)} + {_D(2.25, 5, 1)}", "DECIMAL(11,2)", "3.40"),
+        (f"{_D(10.5, 10, 2)} + 1", "DECIMAL(11,2)", "11.50"),
+        (f"{_D(10.5, 10, 2)} + CAST(1 AS INT)", "DECIMAL(13,2)", "11.50"),
+        (f"{_D(10.5, 10, 2)} - CAST(1 AS BIGINT)", "DECIMAL(23,2)", "9.50"),
+        (f"{_D(10.5, 10, 2)} * 100", "DECIMAL(14,2)", "1050.00"),
+        (f"{_D(1.5, 38, 10)} * {_D(2.5, 38, 10)}", "DECIMAL(38,6)", "3.750000"),
+        (f"{_D(1.5, 38, 18)} + {_D(2.5, 38, 2)}", "DECIMAL(38,6)", "4.000000"),
+        (f"{_D(1, 10, 2)} / {_D(3, 10, 2)}", "DECIMAL(23,13)", "0.3333333333333"),
+        (f"{_D(1, 38, 10)} / {_D(3, 38, 10)}", "DECIMAL(38,6)", "0.333333"),
+        (f"{_D(10, 18, 2)} / 3", "DECIMAL(22,6)", "3.333333"),
+        (f"{_D(10, 18, 2)} / CAST(3 AS BIGINT)", "DECIMAL(38,22)", "3.3333333333333333333333"),
+        (f"1 / {_D(8, 4, 1)}", "DECIMAL(8,6)", "0.125000"),
+        (f"{_D(10.5, 10, 2)} % {_D(4.25, 5, 3)}", "DECIMAL(5,3)", "2.000"),
+        (f"{_D(7.5, 10, 2)} DIV {_D(0.4, 3, 1)}", "BIGINT", "18"),
+        ("0.05 * 2", "DECIMAL(4,2)", "0.10"),
+        ("19.99 / 1.19", "DECIMAL(10,6)", "16.798319"),
+        ("1.5 * -5", "DECIMAL(4,1)", "-7.5"),
+        # Beside an approximate number, it is one too.
+        (f"{_D(1.5, 10, 2)} * 2.0D", "DOUBLE", "3.0"),
+        (f"{_D(1.1, 10, 2)} * CAST(2 AS FLOAT)", "DOUBLE", "2.2"),
+        ("7 / 2", "DOUBLE", "3.5"),
+        (f"{_D(1.5, 10, 2)} + NULL", "DECIMAL(11,2)", None),
+        # Functions.
+        (f"round({_D(2.345, 10, 3)}, 2)", "DECIMAL(10,2)", "2.35"),
+        (f"round({_D(99, 2, 0)}, -2)", "DECIMAL(3,0)", "100"),
+        (f"bround({_D(2.345, 10, 3)}, 2)", "DECIMAL(10,2)", "2.34"),
+        (f"ceil({_D(2.1, 5, 2)})", "DECIMAL(4,0)", "3"),
+        (f"floor({_D(2.149, 5, 3)}, 2)", "DECIMAL(5,2)", "2.14"),
+        ("ceil(12345, -2)", "DECIMAL(11,0)", "12400"),
+        ("floor(3.1415D, 2)", "DECIMAL(18,2)", "3.14"),
+        ("ceil(2.7D)", "BIGINT", "3"),
+        (f"pmod({_D(-7.5, 5, 2)}, 2)", "DECIMAL(3,2)", "0.50"),
+        (f"coalesce({_D(1.5, 10, 2)}, 0)", "DECIMAL(12,2)", "1.50"),
+        (f"zeroifnull({_D(1.5, 5, 2)})", "DECIMAL(12,2)", "1.50"),
+        (f"CASE WHEN true THEN {_D(1.5, 10, 2)} ELSE CAST(2 AS BIGINT) END", "DECIMAL(22,2)", "1.50"),
+        (f"try_divide({_D(1, 10, 2)}, 0)", "DECIMAL(14,6)", None),
+        (f"try_multiply({_D('9' * 38, 38, 0)}, 10)", "DECIMAL(38,0)", None),
+        ("extract(SECOND FROM TIMESTAMP'2026-01-01 00:00:01.5') / 2", "DECIMAL(10,8)", "0.75000000"),
+        ("round(1.1 + 2.22 + 3.333 + 4 + 5 + 6 + 7 + 8 + 9 + 10, 1)", "DECIMAL(12,1)", "55.7"),
+        ("transform(array(1.5), v -> v / 2)[0]", "DECIMAL(7,6)", "0.750000"),
+        # Aggregates of x: 1.10, 2.25, 2.25, and y: 3, 4, 5.
+        ("avg(x)", "DECIMAL(14,6)", "1.866667"),
+        ("sum(x)", "DECIMAL(20,2)", "5.60"),
+        ("avg(DISTINCT x)", "DECIMAL(14,6)", "1.675000"),
+        ("avg(x) FILTER (WHERE y > 3)", "DECIMAL(14,6)", "2.250000"),
+        ("avg(x) FILTER (WHERE y > 9)", "DECIMAL(14,6)", None),
+        ("sum(x) / count(*)", "DECIMAL(38,20)", "1.86666666666666666667"),
+        ("avg(x * y)", "DECIMAL(25,6)", "7.850000"),
+        ("sum(CASE WHEN y > 3 THEN x ELSE 0 END)", "DECIMAL(22,2)", "4.50"),
+        ("avg(CAST(y AS DECIMAL(38, 18)))", "DECIMAL(38,22)", "4.0000000000000000000000"),
+        ("avg(y)", "DOUBLE", "4.0"),
+        ("percentile(x, 0.25)", "DOUBLE", "1.675"),
+        ("median(x)", "DOUBLE", "2.25"),
+        ("max(x) OVER () - avg(x) OVER (ORDER BY y)", "DECIMAL(15,6)", "1.150000"),
+    ],
+)
+def test_decimals_have_the_documented_precision_and_scale(workspace, expression, kind, value):
+    rows = (
+        "VALUES (CAST(1.10 AS DECIMAL(10, 2)), 3), (CAST(2.25 AS DECIMAL(10, 2)), 4), (CAST(2.25 AS DECIMAL(10, 2)), 5)"
+    )
+    answer = run(workspace, f"SELECT {expression} AS z FROM {rows} AS t(x, y) LIMIT 1")
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error
+    (column,) = answer.manifest.schema.columns
+    assert (column.type_text, answer.result.data_array[0][0]) == (kind, value)
+    if kind.startswith("DECIMAL"):
+        assert f"DECIMAL({column.type_precision},{column.type_scale})" == kind
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        (f"SELECT {_D('9' * 38, 38, 0)} * 10", "NUMERIC_VALUE_OUT_OF_RANGE"),
+        (f"SELECT {_D('9' * 38, 38, 0)} + 1", "NUMERIC_VALUE_OUT_OF_RANGE"),
+        (f"SELECT {_D(1, 10, 2)} / 0", "DIVIDE_BY_ZERO"),
+        (f"SELECT {_D(1, 10, 2)} % 0", "DIVIDE_BY_ZERO"),
+        (f"SELECT {_D('1' * 20, 22, 2)} DIV 1", "ARITHMETIC_OVERFLOW"),
+        (
+            "SELECT * FROM (SELECT 'a' AS k, 1.5 AS v) PIVOT (avg(v) FOR k IN ('a'))",
+            "UNSUPPORTED_FEATURE.*avg of DECIMAL",
+        ),
+        ("SELECT missing / 3, 1.5 FROM orders", "UNRESOLVED_COLUMN"),
+    ],
+)
+def test_decimals_that_cannot_be_had_are_refused(workspace, statement, error):
+    answer = run(workspace, statement)
+    assert answer.status.state is StatementState.FAILED, answer.result
+    assert re.match(rf"\[{error}", answer.status.error.message), answer.status.error.message
+
+
+@pytest.mark.parametrize(
+    ("statement", "kinds", "rows"),
+    [
+        (
+            "SELECT x / 2 AS h, count(*) FROM prices GROUP BY x / 2 HAVING sum(x) / 2 > 0.6 ORDER BY h",
+            ["DECIMAL(8,6)", "BIGINT"],
+            [["11.125000", "1"]],
+        ),
+        (
+            "WITH a AS (SELECT x / 3 AS q FROM prices WHERE id = 1) SELECT q * 2, (SELECT max(q) / 7 FROM a) FROM a",
+            ["DECIMAL(10,6)", "DECIMAL(10,8)"],
+            [["0.733334", "0.05238100"]],
+        ),
+        ("SELECT third(x) * 2 FROM prices WHERE id = 2", ["DECIMAL(14,4)"], [["14.8334"]]),
+        ("SELECT x / 3 FROM mine", ["DECIMAL(8,6)"], [["0.366667"]]),
+        (
+            "SELECT * FROM (SELECT 'a' AS k, x FROM prices) PIVOT (sum(x * 2) FOR k IN ('a'))",
+            ["DECIMAL(16,2)"],
+            [["46.70"]],
+        ),
+    ],
+)
+def test_decimals_of_tables_keep_their_rules_through_a_statement(prices, statement, kinds, rows):
+    answer = run(prices, statement)
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error
+    assert [column.type_text for column in answer.manifest.schema.columns] == kinds
+    assert answer.result.data_array == rows
+
+
+def test_what_is_written_is_computed_as_what_is_read(prices):
+    run(prices, "CREATE TABLE thirds AS SELECT id, x / 3 AS y, sum(x) AS z, avg(x) AS a FROM prices GROUP BY ALL")
+    columns = run(prices, "DESCRIBE thirds").result.data_array
+    assert [column[1] for column in columns] == ["bigint", "decimal(8,6)", "decimal(14,2)", "decimal(8,6)"]
+    run(prices, "INSERT INTO thirds VALUES (3, 2.0 / 3, 0, 0)")
+    run(prices, "UPDATE thirds SET y = y / 7 WHERE z / 2 > 1")
+    merge = "WHEN MATCHED THEN UPDATE SET a = p.x / 7"
+    run(prices, f"MERGE INTO thirds USING prices AS p ON thirds.id = p.id AND p.x / 2 > 1 {merge}")
+    found = run(prices, "SELECT y, a FROM thirds ORDER BY id").result.data_array
+    assert found == [["0.366667", "1.100000"], ["1.059524", "3.178571"], ["0.666667", "0.000000"]]
+
+
+@pytest.fixture(scope="module")
+def prices():
+    with LocalWorkspace() as workspace:
+        workspace.add_user("alice")
+        workspace.add_warehouse("wh1")
+        rows = [{"id": 1, "x": decimal.Decimal("1.10")}, {"id": 2, "x": decimal.Decimal("22.25")}]
+        workspace.add_table("main.shop.prices", rows)
+        workspace.add_table("main.shop.mine", rows, row_filter="x / 3 < 5 AND current_user() LIKE 'alice%'")
+        types = {"parameters": {"v": "DECIMAL(10, 2)"}, "returns": "DECIMAL(12, 4)"}
+        workspace.add_function("main.shop.third", "v / 3", **types)
+        for privilege, securable in (
+            ("CAN USE", "wh1"),
+            ("SELECT", "main.shop.prices"),
+            ("SELECT", "main.shop.mine"),
+            ("EXECUTE", "main.shop.third"),
+            ("CREATE TABLE", "main.shop"),
+        ):
+            workspace.grant("alice", privilege, securable)
+        yield workspace
+
+
 @pytest.mark.parametrize(
     ("statement", "construct"),
     [
@@ -136,8 +296,6 @@ def test_types_are_written_as_the_platform_writes_them(workspace):
     ],
 )
 def test_what_is_not_served_is_refused_by_its_name(workspace, statement, construct):
-    import re
-
     answer = run(workspace, statement)
     assert answer.status.state is StatementState.FAILED, answer.result
     text = answer.status.error.message
