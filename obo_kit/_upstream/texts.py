@@ -60,6 +60,16 @@ _BINDING = "Ask the catalog's owner to bind the catalog to this workspace. A gra
 # answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
 TEXTS: tuple[Text, ...] = (
     _text(
+        "missing_scope_json",
+        _R.MISSING_SCOPE,
+        "required scope",
+        r"(?:(?:do(?:es)? not have|lacks?|(?:is )?missing|without)(?: the)? required scopes?\b|\brequired scopes?(?=:))"
+        rf"(?:{_SCOPES})?",
+        (200, *_REFUSED),
+        "Provided OAuth token does not have required scopes: model-serving, model-serving-inference [ReqId: 0]",
+        "reported: G-APPKIT-265, G-ONTOS-288, solana-mcp-official#116, fid:69389892685",
+    ),
+    _text(
         "connection_login",
         _R.LOGIN_REQUIRED,
         "credential for user identity",
@@ -213,16 +223,6 @@ TEXTS: tuple[Text, ...] = (
         remedy=_FEATURE,
     ),
     # --- scopes
-    _text(
-        "missing_scope_json",
-        _R.MISSING_SCOPE,
-        "required scope",
-        r"(?:(?:do(?:es)? not have|lacks?|(?:is )?missing|without)(?: the)? required scopes?\b|\brequired scopes?(?=:))"
-        rf"(?:{_SCOPES})?",
-        (200, *_REFUSED),
-        "Provided OAuth token does not have required scopes: model-serving, model-serving-inference [ReqId: 0]",
-        "reported: G-APPKIT-265, G-ONTOS-288, solana-mcp-official#116, fid:69389892685",
-    ),
     _text(
         "missing_scope_plain",
         _R.MISSING_SCOPE,

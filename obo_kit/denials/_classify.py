@@ -13,7 +13,7 @@ from obo_kit.exceptions import DenialReason
 from obo_kit.scopes._lookup import match_route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from obo_kit._upstream.texts import Text
     from obo_kit.context._calls import Refusal
@@ -146,27 +146,32 @@ def _needles(status: int) -> tuple[tuple[str, Text], ...]:
 def _by_text(refusal: Refusal, text: Text, match: re.Match[str]) -> Finding:
     assert text.reason is not None
     groups = {name: value.strip() for name, value in match.groupdict().items() if value}
-    name = _first(groups, "name", "name_2", "name_3", "name_4").replace("`", "")
-    level = text.privilege or _first(groups, "level", "level_2").upper()
-    privileges = _privileges(groups.get("privilege", "")) or _level(level)
-    remedy = text.remedy.replace("{name}", f"'{name}'" if name else "that the answer names") or None
+    name = _first(groups, _NAMES).replace("`", "")
+    privileges = _privileges(groups["privilege"]) if "privilege" in groups else ()
     return Finding(
         reason=text.reason,
         refusal=refusal,
         kind=text.kind or None,
         what=groups.get("what"),
         name=name or None,
-        privileges=privileges,
-        url=groups.get("url", "").rstrip(".,;)") or None,
-        scopes=tuple(sorted({scope for scope in groups["scopes"].replace(",", " ").split() if scope != "and"}))
-        if "scopes" in groups
-        else (),
-        remedy=remedy,
+        privileges=privileges or _level(text.privilege or _first(groups, _LEVELS).upper()),
+        url=groups["url"].rstrip(".,;)") or None if "url" in groups else None,
+        scopes=_scopes(groups["scopes"]) if "scopes" in groups else (),
+        remedy=text.remedy.replace("{name}", f"'{name}'" if name else "that the answer names") or None,
     )
 
 
-def _first(groups: Mapping[str, str], *names: str) -> str:
-    for name in names:
+_NAMES = ("name", "name_2", "name_3", "name_4")
+_LEVELS = ("level", "level_2")
+
+
+def _scopes(words: str) -> tuple[str, ...]:
+    """Return the scopes in a list such as ``genie, sql and files``, sorted."""
+    return tuple(sorted({scope for scope in words.replace(",", " ").split() if scope != "and"}))
+
+
+def _first(groups: Mapping[str, str], names: Sequence[str]) -> str:
+    for name in names if groups else ():
         if name in groups:
             return groups[name]
     return ""

@@ -30,6 +30,7 @@ __all__ = ["explain", "raise_for_denial", "rewrite_denials"]
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _R = DenialReason
+_NOTHING_SEEN = Evidence()
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
 _PLAIN = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
@@ -61,7 +62,7 @@ def explain_in(refused: object, call: ToolCall | None, session: Session | None) 
         says_so = isinstance(refused, str) and refused.startswith(GENIE_FAILED)
         if not says_so:
             return None  # most values that tools return
-    evidence = evidence or Evidence()
+    evidence = evidence or _NOTHING_SEEN
     user = session.user if session is not None else None
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
     finding = _found(refused, evidence, scene)

@@ -177,12 +177,13 @@ _PRIVILEGES = frozenset(
     | {"CREATE MODEL", "CREATE MATERIALIZED VIEW", "EXTERNAL USE SCHEMA", "WRITE FILES", "CREATE EXTERNAL TABLE"}
 )
 _PLAIN_NAME = re.compile(r"[\w.\-]+\Z")
+_UUID_LENGTH = 36
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
 
 def is_id(name: str) -> bool:
     """Check whether a name is an id that only the platform knows."""
-    return _UUID.match(name) is not None
+    return len(name) == _UUID_LENGTH and _UUID.match(name) is not None
 
 
 # The platform's words that mean something else elsewhere.

@@ -196,6 +196,8 @@ class Watch:
 
 def watch(call: ToolCall) -> Watch | None:
     """Begin to watch a call; return `None` if nothing listens."""
+    if not _hooks.all and "mlflow" not in sys.modules:
+        return None
     span, own = _span_of(call.tool) if _in_a_span() else (None, False)
     return Watch(call, span, own) if _hooks.all or span is not None else None
 

@@ -47,7 +47,9 @@ def spellings(scopes: Sequence[str], route: Route | None, target: Target) -> lis
                 return [accepted[0] if options is named else narrowest(accepted)]
     spelled: list[str] = []
     for scope in scopes:
-        spelled.extend(s for s in translated(scope, target) if not any(same_family(s, other) for other in spelled))
+        for name in translated(scope, target):
+            if not spelled or not any(same_family(name, other) for other in spelled):
+                spelled.append(name)
     return spelled
 
 
@@ -67,7 +69,8 @@ def for_route(route: Route, missing: Sequence[str], target: Target) -> list[str]
 
 def widening(scopes: Sequence[str], spelled: Sequence[str]) -> list[str]:
     """Return the scopes in ``spelled`` that open more than ``scopes``."""
-    return [scope for scope in spelled if any(covers(scope, other) and not covers(other, scope) for other in scopes)]
+    others = [scope for scope in spelled if scope not in scopes]
+    return [scope for scope in others if any(covers(scope, other) and not covers(other, scope) for other in scopes)]
 
 
 def is_wider(spelled: Sequence[str], route: Route) -> bool:

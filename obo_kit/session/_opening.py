@@ -58,7 +58,8 @@ def session_in_force() -> UserSession | None:
     """
     frame = FRAME.get()
     if not BLOCKS and type(frame) is Frame:  # as in most calls: there is nothing else to ask
-        return open_session(UserSession)
+        current = frame.session
+        return current if type(current) is UserSession and not current._lease.closed else None
     session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
     left = isinstance(frame, StreamFrame) and left_behind()
     if block is not None and of_another_request(block):
@@ -176,7 +177,7 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
     """
     session = session_in_force()
     if session is not None:
-        if of_another_request(session):
+        if AGENT_SERVER in sys.modules or REQUEST_HEADERS.get() is not None:  # a server keeps a request
             check_request(session)
         if session._task is not None:
             session._note_task()

@@ -245,9 +245,10 @@ class UserSession(Leased):
             name: The name of the type.
             call: The tool call that the client is for. The client stays narrowed to what that tool declares.
         """
-        self._lease.check()
-        narrowed = call is not None and call.declared is not None
-        key = (name, call.tool, id(call.declared)) if narrowed and call is not None else (name, "", 0)
+        if self._lease.closed:
+            self._lease.check()  # raises
+        declared = call.declared if call is not None else None
+        key = (name, call.tool, id(declared)) if call is not None and declared is not None else (name, "", 0)
         client = self._clients.get(key)
         if client is not None:
             return client
@@ -266,7 +267,7 @@ class UserSession(Leased):
                 FRAME.reset(token)
         with self._lock:
             if key not in self._clients:
-                lease = self._lease.narrowed(call) if narrowed else self._lease
+                lease = self._lease.narrowed(call) if declared is not None else self._lease
                 self._clients[key] = build(name, lease, lambda other: self.get_named(other, call))
             return self._clients[key]
 

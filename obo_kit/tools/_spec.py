@@ -56,6 +56,9 @@ class Injection:
         """Insert the clients where the function expects them, however the other arguments were passed."""
         for slot in self.slots:
             client = session.get_named(slot.client_type, call)
+            if slot.index == 0:  # as most authors write it
+                args = (client, *args)
+                continue
             unsaid = slot.defaults[len(args) :]
             if unsaid and inspect.Parameter.empty not in unsaid:
                 args = (*args, *unsaid)
@@ -311,7 +314,8 @@ class ToolSpec:
         """Return the tool's current name: tools that a loop makes get their names after they are decorated."""
         if self.label is not None or self.owner is not None or not self.wrappers:
             return self.label or self.name
-        return str(self.wrappers[0].__name__)
+        name: str = self.wrappers[0].__name__
+        return name
 
 
 def spec_of(target: object) -> ToolSpec | None:

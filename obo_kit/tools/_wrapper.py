@@ -163,16 +163,15 @@ class _Call(ToolCall):
     """A tool's call that knows its spec."""
 
     __slots__ = ("spec",)
-
-    def __init__(self, spec: ToolSpec, outer: ToolCall | None) -> None:
-        super().__init__(spec.called, spec.requirements, outer)
-        self.spec = spec
+    spec: ToolSpec
 
 
 def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
     if isinstance(outer, _Call) and (outer.spec.below is spec or _of_same_object(outer.spec, spec)):
         return outer  # the same tool, below a foreign decorator
-    return _Call(spec, outer)
+    call = _Call(spec.called, spec.requirements, outer)
+    call.spec = spec
+    return call
 
 
 def _of_same_object(spec: ToolSpec, other: ToolSpec) -> bool:
@@ -206,9 +205,9 @@ class _ToolRun(Run):
             self._session = frame.session_as(UserSession) if frame is not None else None
             self.frame = Frame(self._session, call)
             return args, kwargs
-        if injection is not None:
+        if injection is not None and kwargs:
             injection.refuse_supplied(call.tool, kwargs)
-        lasting = spec.injection is not None and spec.owner is not None and spec.owner.needs_session
+        lasting = spec.owner is not None and injection is not None and spec.owner.needs_session
         session, self._owned = session_for_tool(call.tool, opens=not lasting)
         if self._owned:
             session._ends_with_call = True
@@ -242,7 +241,7 @@ class _ToolRun(Run):
             self._record(None, error)
 
     def inspect(self, value: Any) -> Any:
-        if self._spec.injection is not None and self._session is not None:
+        if type(value) is not str and self._spec.injection is not None and self._session is not None:
             self._session.adopt(value)
         fallback = self._spec.fallback
         if fallback is None or self._left:
