@@ -59,7 +59,7 @@ def test_defaults_are_readable_in_help():
     for package in map(importlib.import_module, ("obo_kit", "obo_kit.testing", "obo_kit.scopes", "obo_kit.analysis")):
         for name in package.__all__:
             if inspect.isroutine(thing := getattr(package, name)) or inspect.isclass(thing):
-                assert not re.search(r" at 0x|<function", pydoc.plain(pydoc.render_doc(thing))), name
+                assert not re.search(r" at 0x|<function|<factory>", pydoc.plain(pydoc.render_doc(thing))), name
     assert "fallback: 'Any' = <the denial's user_message>" in str(inspect.signature(obo_kit.optional_tool))
     assert "on: 'AbstractSet[DenialReason]' = <all reasons but POLICY>" in str(inspect.signature(obo_kit.optional_tool))
 

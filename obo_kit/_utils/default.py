@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Default"]
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["NONE", "Default"]
 
 
 class Default:
@@ -15,3 +18,28 @@ class Default:
 
     def __repr__(self) -> str:
         return self._text
+
+
+class _NoEntries(Mapping[str, Any]):
+    """A mapping without entries that a dataclass takes as a default, so that ``help()`` shows it as ``{}``."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+
+NONE: Mapping[str, Any] = _NoEntries()
+"""A mapping without entries."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import signal
 import sys
 import textwrap
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _KEPT_EVERY = 2.0  # seconds
+_OTHERS = ("databricks.sdk", "requests", "urllib3")  # who sends for the command
 _SHADES = {
     "agrees": "green",
     "differs": "red",
@@ -112,7 +115,7 @@ def verify(  # noqa: PLR0917
     """
     _check_options(agent, file, output, resume=resume, review=review, dry_run=dry_run)
     _check_uses(file, update, explain=explain, review=review)
-    with _usage():
+    with _usage(), _others_silent():
         named = _named(denied, use)
         if dry_run:
             _dry_run(named, in_json)
@@ -137,7 +140,7 @@ def verify(  # noqa: PLR0917
         options=Options(rate=rate, budget=budget, exchange=exchange),
         before=earlier if resume else None,
     )
-    with _usage(), _interruptible():
+    with _usage(), _others_silent(), _interruptible():
         outcome = _asked(run, output)
         _show_claims(outcome.recording, outcome, in_json=in_json, review=review)
 
@@ -185,6 +188,22 @@ def _usage() -> Iterator[None]:
             yield
         except NoUserIdentityError as error:
             raise _NotLoggedInError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _others_silent() -> Iterator[None]:
+    """Keep the packages below from logging and warning: their lines hold the host, and answers as they came."""
+    loggers = [logging.getLogger(name) for name in _OTHERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _named(denied: Sequence[str], use: Sequence[str]) -> Named:

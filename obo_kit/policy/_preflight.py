@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from obo_kit._utils.default import NONE
 from obo_kit.context._frame import open_session
 from obo_kit.exceptions import NoUserIdentityError, OboError
 from obo_kit.identity._runtime import in_apps, in_model_serving
@@ -42,7 +43,7 @@ class Preflight:
     runtime: Runtime
     made_for: Target | None
     user: bool | None
-    scopes: Mapping[str, Verdict] = field(default_factory=lambda: MappingProxyType({}))
+    scopes: Mapping[str, Verdict] = NONE
     problems: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from obo_kit._utils.default import NONE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
@@ -179,7 +181,7 @@ class Route:
     note: str = ""
     doubtful: tuple[str, ...] = ()
     exact: bool = False
-    instead: Mapping[str, str] = field(hash=False, default_factory=dict)
+    instead: Mapping[str, str] = field(hash=False, default=NONE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -162,26 +162,20 @@ def test_an_agent_is_asked_for_by_itself(tmp_path):
     assert {need["state"] for need in told["needs"]} == {"absent", "lacks", "unclear"}
 
 
+def in_a_process(path):
+    output = ("--output", str(path), "--denied", "sql_warehouse=w-hidden")
+    return [sys.executable, "-m", "obo_kit", "verify", *NARROW, *output]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_keeps_what_was_answered_and_the_next_run_goes_on(tmp_path, sent, recorded):
     path = tmp_path / "recording.json"
-    command = [
-        sys.executable,
-        "-m",
-        "obo_kit",
-        "verify",
-        *NARROW,
-        "--output",
-        str(path),
-        "--denied",
-        "sql_warehouse=w-hidden",
-    ]
     with verifying.workspace(latency=0.01) as workspace:
         with subprocess.Popen(
-            [*command, "--rate", "40"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*in_a_process(path), "--rate", "40"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             deadline = time.monotonic() + 40
             while len(workspace.log) < 30 and time.monotonic() < deadline:
@@ -201,6 +195,36 @@ def test_an_interruption_keeps_what_was_answered_and_the_next_run_goes_on(tmp_pa
     whole = load(path)
     assert whole.complete
     assert whole.answers == load(recorded[0]).answers
+    assert again < recorded[3] - 15
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_a_run_that_is_killed_leaves_a_whole_recording_and_the_next_run_goes_on(tmp_path, recorded):
+    """Nobody can clean up after SIGKILL: at every moment, the file is whole or is not there."""
+    path = tmp_path / "recording.json"
+    sizes = set()
+    with verifying.workspace(latency=0.01) as workspace:
+        command = [*in_a_process(path), "--rate", "25"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 60
+            while len(sizes) < 3 and time.monotonic() < deadline:
+                if path.exists():
+                    sizes.add(len(load(path).answers))
+                time.sleep(0.002)
+            process.kill()
+            _, errors = process.communicate(timeout=20)
+        assert process.returncode != 0
+        assert b"Traceback" not in errors
+        partial = load(path)
+        assert not partial.complete
+        assert len(partial.answers) >= 20
+        workspace.log.clear()
+        workspace.latency = 0
+        run(*RATE, *NARROW, "--output", str(path), "--resume", "--denied", "sql_warehouse=w-hidden")
+        again = len(workspace.log)
+    assert load(path).complete
+    assert load(path).answers == load(recorded[0]).answers
     assert again < recorded[3] - 15
 
 
