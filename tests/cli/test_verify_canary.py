@@ -45,7 +45,7 @@ def workspace(raw):
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_GET
 
         def log_message(self, *_):
             pass
