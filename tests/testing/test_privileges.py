@@ -169,12 +169,67 @@ def test_grant_and_revoke_statements_change_the_same_grants(workspace):
         ("GRANT SELECT ON TABLE main.shop.absent TO bob", "42P01"),
         ("GRANT SELECT ON SCHEMA main.absent TO bob", "42704"),
         ("GRANT SELECT ON MODEL main.shop.files TO bob", "0A000"),
+        ("ALTER TABLE main.shop.orders OWNER TO bob", "MANAGE on Table 'main.shop.orders'"),
     ],
 )
 def test_nobody_grants_what_is_not_theirs(workspace, statement, text):
     workspace.grant("bob", "SELECT", "main.shop.orders")
     assert text in message(sql(workspace, "bob", statement))
     assert "42501" in message(sql(workspace, "alice", READ))
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("GRANT SELECT ON TABLE main.shop.orders TO `dave@example.com`", "Could not find principal with name dave@"),
+        ("GRANT MODIFY, FLY ON TABLE main.shop.orders TO bob", "the privilege FLY on a table is not served"),
+        ("ALTER SCHEMA main.shop OWNER TO dave", "Could not find principal with name dave"),
+        ("ALTER SCHEMA main.shop SET MANAGED LOCATION 'x'", "ALTER is not served"),
+    ],
+)
+def test_a_grant_to_nobody_or_of_nothing_changes_nothing_and_names_nobody_else(workspace, statement, text):
+    workspace.grant("alice", "MANAGE", "main")
+    said = message(sql(workspace, "alice", statement))
+    assert text in said
+    assert "carol" not in said
+    assert "42501" in message(sql(workspace, "bob", "INSERT INTO main.shop.orders VALUES (2)"))
+
+
+def test_what_is_handed_over_belongs_to_its_new_owner(workspace):
+    workspace.set_owner("alice", "main.shop")
+    workspace.grant("emea", "SELECT", "main.shop.orders")
+    works(sql(workspace, "alice", "ALTER TABLE main.shop.orders SET OWNER TO `bob@example.com`"))
+    assert rows(sql(workspace, "bob", READ)) == [["1"]]
+    works(sql(workspace, "bob", "REVOKE SELECT ON TABLE main.shop.orders FROM emea"))
+    works(sql(workspace, "alice", "ALTER SCHEMA main.shop OWNER TO carol"))
+    assert "42501" in message(sql(workspace, "alice", "ALTER SCHEMA main.shop OWNER TO alice"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("USE CATALOG absent", "[CATALOG_NOT_FOUND] The catalog `absent`"),
+        ("USE absent.shop", "[CATALOG_NOT_FOUND] The catalog `absent`"),
+        ("USE SCHEMA absent", "[SCHEMA_NOT_FOUND] The schema `main`.`absent`"),
+        ("USE main.absent", "[SCHEMA_NOT_FOUND] The schema `main`.`absent`"),
+    ],
+)
+def test_what_does_not_exist_is_not_used(workspace, statement, text):
+    assert message(sql(workspace, "alice", statement)).startswith(text)
+
+
+def test_strictly_a_catalog_and_a_schema_are_used_by_whoever_may(workspace):
+    for statement in ("USE CATALOG main", "USE SCHEMA shop", "USE main.information_schema"):
+        works(sql(workspace, "alice", statement))
+    workspace.strict_privileges = True
+    for statement in ("USE CATALOG main", "USE main.shop", "USE SCHEMA default"):
+        assert "USE CATALOG on Catalog 'main'" in message(sql(workspace, "alice", statement))
+        assert (last(workspace).user, last(workspace).decision) == ("alice", "missing grant")
+    workspace.grant("alice", "USE CATALOG", "main")
+    works(sql(workspace, "alice", "USE CATALOG main"))
+    assert "USE SCHEMA on Schema 'main.shop'" in message(sql(workspace, "alice", "USE main.shop"))
+    workspace.grant("alice", "USE SCHEMA", "main")
+    works(sql(workspace, "alice", "USE main.shop"))
 
 
 def test_the_permissions_api_works_on_the_same_grants(workspace):
@@ -218,8 +273,13 @@ def test_the_permissions_api_shows_and_changes_no_more_than_one_may(workspace):
     with pytest.raises(NotFound):
         api.get("table", "main.shop.absent")
     workspace.grant("bob", "MANAGE", "main.shop.orders")
-    with pytest.raises(InvalidParameterValue, match="No principal 'dave'"):
-        api.update("table", "main.shop.orders", changes=[PermissionsChange(principal="dave", add=[Privilege.SELECT])])
+    changes = [PermissionsChange(principal=each, add=[Privilege.MODIFY]) for each in ("bob@example.com", "dave")]
+    with pytest.raises(NotFound, match="Could not find principal with name dave") as raised:
+        api.update("table", "main.shop.orders", changes=changes)
+    assert (raised.value.error_code, "alice" in str(raised.value)) == ("PRINCIPAL_DOES_NOT_EXIST", False)
+    assert "MODIFY on Table" in message(sql(workspace, "bob", "INSERT INTO main.shop.orders VALUES (2)"))
+    with pytest.raises(InvalidParameterValue, match="cannot be granted"):
+        api.update("table", "main.shop.orders", changes=[PermissionsChange(principal="bob", add=[Privilege.BROWSE])])
 
 
 def test_writes_need_modify_and_are_seen_by_the_next_statement(workspace):

@@ -133,6 +133,14 @@ class Grants:
 
     # ------------------------------------------------------------------ granting
 
+    def knows(self, principal: str) -> bool:
+        """Return whether there is a user, service principal or group of the name."""
+        try:
+            self._directory.grantee(principal)
+        except ValueError:
+            return False
+        return True
+
     def grant(self, principal: str, privilege: str, securable: str, *, kind: str | None) -> None:
         """Grant a privilege; see ``LocalWorkspace.grant``."""
         entry, privilege = self._resolve(privilege, securable, kind)

@@ -89,7 +89,11 @@ class Permissions(Service):
             raise RefusedError("uc_lacks", detail=lack_text(("MANAGE", kind, name)))
         changes = call.json().get("changes") or []
         try:
-            for principal, privilege, change in _changes(changes):
+            wanted = list(_changes(changes))
+            for principal in (each[0] for each in wanted):
+                if not self._grants.knows(principal):
+                    raise RefusedError("uc_no_principal", name=principal)
+            for principal, privilege, change in wanted:
                 act = self._grants.grant if change == "add" else self._grants.revoke
                 act(principal, privilege, name, kind=kind)
         except (ValueError, TypeError, AttributeError) as error:

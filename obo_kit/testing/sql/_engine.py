@@ -39,6 +39,8 @@ ROW_LIMIT = 100_000
 TIME_LIMIT = 60.0
 # How long ``close`` waits for interrupted statements, in seconds.
 _CLOSE_LIMIT = 1.0
+# Schemas of every catalog.
+_EVERYWHERE = frozenset({"default", "information_schema"})
 # The principal that definitions are tried as.
 _NOBODY = Principal(name="nobody", user_name="", kind="user", id="0", groups=frozenset())
 
@@ -313,11 +315,11 @@ class Engine:
             self._check(principal, rewriter.accesses)
             return self._execute(lambda cursor: self._write(cursor, write), interrupt)
         what = tree.this.upper() if isinstance(tree, exp.Command) else type(tree).__name__.upper()
-        if what in {"GRANT", "REVOKE"}:
+        if what in {"GRANT", "REVOKE", "ALTER"}:
             plan_grant(sql, principal, session, self._grants)(None)
             return Outcome()
         if isinstance(tree, exp.Use):
-            _use(tree, session)
+            self._use(principal, tree, session)
             return Outcome()
         if isinstance(tree, exp.Describe) and isinstance(tree.this, exp.Query):
             query = re.sub(r"^\s*DESC(RIBE)?\s+(QUERY\s+)?", "", sql, flags=re.IGNORECASE)
@@ -344,6 +346,23 @@ class Engine:
             if lack is not None:
                 table = access.name if access.kind == "table" else None
                 raise _StatementError("sql_lacks", table=table, detail=lack_text(lack))
+
+    def _use(self, principal: Principal, tree: exp.Use, session: Session) -> None:
+        """Make a catalog or schema that exists, and that the user may use, the session's."""
+        parts = [part.name.lower() for part in tree.this.parts]
+        if str(tree.args.get("kind") or "").upper() == "CATALOG":
+            parts = [parts[0], "default"]
+        catalog, schema = [session.catalog, *parts][-2:]
+        if not self._grants.exists("catalog", catalog):
+            raise _StatementError("sql_no_catalog", name=_backticked(catalog))
+        place = f"{catalog}.{schema}"
+        if schema not in _EVERYWHERE and not self._grants.exists("schema", place):
+            raise _StatementError("sql_no_schema", name=_backticked(place))
+        kind, name = ("catalog", catalog) if schema in _EVERYWHERE else ("schema", place)
+        lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name) if self._grants.strict else None
+        if lack is not None:
+            raise _StatementError("sql_lacks", detail=lack_text(lack))
+        session.catalog, session.schema = catalog, schema
 
     def _query(self, cursor: Any, text: str, limit: int, *, explain: bool) -> Outcome:
         if explain:
@@ -458,14 +477,6 @@ def _described(outcome: Outcome) -> Outcome:
     """Return the columns of an outcome, as DESCRIBE lists them."""
     rows = [(column.name, column.type_text.lower(), None) for column in outcome.columns]
     return _listed((("col_name", "data_type", "comment"), rows))
-
-
-def _use(tree: exp.Use, session: Session) -> None:
-    parts = [part.name.lower() for part in tree.this.parts]
-    if str(tree.args.get("kind") or "").upper() == "CATALOG":
-        session.catalog, session.schema = parts[0], "default"
-    else:
-        session.catalog, session.schema = [session.catalog, *parts][-2:]
 
 
 def _backticked(name: str) -> str:

@@ -56,6 +56,14 @@ declare(
             standing="reported",
             source="errors.uc_privilege_missing",
         ),
+        "uc_no_principal": Refusal(
+            status=404,
+            code="PRINCIPAL_DOES_NOT_EXIST",
+            text="Could not find principal with name {name}",
+            decision="not found",
+            standing="reported",
+            source="terraform-provider-databricks#1773, #5045; the code is inferred",
+        ),
         "uc_missing": Refusal(
             status=404,
             code="RESOURCE_DOES_NOT_EXIST",
@@ -233,6 +241,15 @@ declare(
             standing="inferred",
             source="Spark error class; the detail is DuckDB's",
             sql_state="22003",
+        ),
+        "sql_no_principal": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="[PRINCIPAL_DOES_NOT_EXIST] Could not find principal with name {name} SQLSTATE: 42704",
+            decision="not found",
+            standing="inferred",
+            source="the wording of the permissions API",
+            sql_state="42704",
         ),
         "sql_no_catalog": Refusal(
             status=200,

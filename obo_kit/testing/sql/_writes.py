@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from obo_kit.testing.iam._grants import lack_text
+from obo_kit.testing.iam._grants import PRIVILEGES, lack_text
 from obo_kit.testing.sql._calls import duck_text, duck_type
 from obo_kit.testing.sql._databases import Access, Session, Table, View, quoted
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
@@ -30,12 +30,15 @@ _NONE: Written = ((), [])
 _TABLE_PROPERTIES = frozenset(
     {"SchemaCommentProperty", "PartitionedByProperty", "Cluster", "ClusterProperty", "Property"}
 )
-_GRANT = re.compile(
-    r"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+"
+_SECURABLE = (
     r"(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?"
-    r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})\s+(?:TO|FROM)\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*",
-    re.IGNORECASE,
+    r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})"
 )
+_WHO = r"(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*"
+_GRANT = re.compile(
+    rf"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+{_SECURABLE}\s+(?:TO|FROM)\s+{_WHO}", re.IGNORECASE
+)
+_OWNER = re.compile(rf"\s*(?P<verb>ALTER)\s+{_SECURABLE}\s+(?:SET\s+)?OWNER\s+TO\s+{_WHO}", re.IGNORECASE)
 
 
 def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
@@ -263,10 +266,14 @@ _ABSENT = {
 
 
 def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
-    """Return a function that runs GRANT or REVOKE. Raises UnreadableError if it is not served, or not allowed."""
-    match = _GRANT.fullmatch(sql)
+    """Return a function that runs GRANT, REVOKE or ALTER … OWNER TO.
+
+    Raises UnreadableError if it is not served, or not allowed.
+    """
+    match = _GRANT.fullmatch(sql) or _OWNER.fullmatch(sql)
     if match is None:
-        raise UnreadableError("sql_unsupported", "GRANT and REVOKE like this are not served.")
+        what = "ALTER" if sql.lstrip()[:5].upper() == "ALTER" else "GRANT and REVOKE like this"
+        raise UnreadableError("sql_unsupported", f"{what} {'is' if what == 'ALTER' else 'are'} not served.")
     kind = (match["kind"] or "TABLE").lower().replace("database", "schema").replace("view", "table")
     parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
     count = {"catalog": 1, "schema": 2}.get(kind, 3)
@@ -276,11 +283,20 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
         raise UnreadableError(_ABSENT.get(kind, "sql_missing"), _backticked(name))
     if not grants.manages(principal, kind, name):
         raise UnreadableError("sql_lacks", lack_text(("MANAGE", kind, name)))
-    change = grants.grant if match["verb"].upper() == "GRANT" else grants.revoke
+    who, verb = match["quoted"] or match["plain"], match["verb"].upper()
+    if not grants.knows(who):
+        raise UnreadableError("sql_no_principal", who)
+    if verb == "ALTER":
+        return lambda _: (_NONE, grants.own(who, name, kind=kind))[0]
+    privileges = [" ".join(each.upper().split()) for each in match["privileges"].split(",")]
+    for privilege in privileges:
+        if privilege not in PRIVILEGES[kind]:
+            raise UnreadableError("sql_unsupported", f"the privilege {privilege} on a {kind} is not served.")
+    change = grants.grant if verb == "GRANT" else grants.revoke
 
     def run(_: Any) -> Written:
-        for privilege in match["privileges"].split(","):
-            change(match["quoted"] or match["plain"], privilege.strip(), name, kind=kind)
+        for privilege in privileges:
+            change(who, privilege, name, kind=kind)
         return _NONE
 
     return run
