@@ -109,6 +109,29 @@ def test_the_statement_execution_mode_finds_the_workspace_too(workspace):
         assert len(cursor.fetchall()) == 1250
 
 
+def test_the_statement_execution_mode_lists_what_its_user_sees(workspace):
+    workspace.add_table("main.shop.secrets", [{"id": 1}])
+    with (
+        workspace.as_app() as app,
+        sql.connect(
+            server_hostname=os.environ["DATABRICKS_HOST"],
+            http_path=PATH,
+            access_token=app.headers("bob", scopes=["sql"])["X-Forwarded-Access-Token"],
+            use_sea=True,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for catalog in ("main", None):
+            found = cursor.tables(catalog_name=catalog, schema_name="shop", table_types=["TABLE"]).fetchall()
+            assert [(row.catalogName, row.namespace, row.tableName) for row in found] == [("main", "shop", "orders")]
+        assert cursor.tables(catalog_name="main", schema_name="other").fetchall() == []
+        found = cursor.columns(catalog_name="main", schema_name="shop", table_name="o*").fetchall()
+        assert [(row.tableName, row.col_name, row.columnType) for row in found] == [
+            ("orders", "id", "BIGINT"),
+            ("orders", "owner", "STRING"),
+        ]
+
+
 def test_a_notebook_s_connector_speaks_as_the_developer(workspace):
     with (
         workspace.as_notebook("alice", scopes=["sql"]),

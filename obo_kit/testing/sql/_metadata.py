@@ -29,10 +29,14 @@ Cells = dict[str, str | None]
 _PART = r"(?:`[^`]+`|[\w-]+)"
 _NAME = rf"({_PART}(?:\.{_PART}){{0,2}})"
 _LIKE = r"(?:\s+(?:LIKE\s+)?['\"]([^'\"]*)['\"])?"
+_SCHEMA_LIKE = r"(?:\s+SCHEMA\s+LIKE\s+'([^']*)')?"
 _SHOW = {
     "catalogs": rf"CATALOGS{_LIKE}",
     "schemas": rf"(?:SCHEMAS|DATABASES)(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "tables": rf"TABLES(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
+    # The connector's SEA mode and the JDBC driver ask for metadata in these forms, which are not documented.
+    "tables_of": rf"TABLES\s+IN\s+(?:ALL\s+CATALOGS|CATALOG\s+({_PART})){_SCHEMA_LIKE}{_LIKE}",
+    "columns_of": rf"COLUMNS\s+IN\s+CATALOG\s+({_PART}){_SCHEMA_LIKE}(?:\s+TABLE\s+LIKE\s+'([^']*)')?{_LIKE}",
     "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "extended": rf"TABLE\s+EXTENDED(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
     "create": rf"CREATE\s+TABLE\s+{_NAME}",
@@ -185,6 +189,29 @@ class Metadata:
         rows: Rows = [(schema, table, "false") for schema, table in self._in(self.tables(principal), place)]
         rows += [("", view, "true") for view in session.views]
         return ("database", "tableName", "isTemporary"), _matching(rows, like, at=1)
+
+    def _show_tables_of(
+        self, principal: Principal, _: Session, catalog: str | None, schema: str | None, like: str | None
+    ) -> Listing:
+        rows: Rows = [
+            (place, table, "false", "", parent, "TABLE", "")
+            for parent, place, table in (name.split(".") for name in self.tables(principal))
+            if catalog is None or parent == _parts(catalog)[0]
+        ]
+        # The names of the columns are the JDBC driver's; their order is inferred.
+        columns = ("namespace", "tableName", "isTemporary", "information", "catalogName", "tableType", "remarks")
+        return columns, _matching(_matching(rows, schema), like, at=1)
+
+    def _show_columns_of(self, principal: Principal, session: Session, catalog: str, *patterns: str | None) -> Listing:
+        schema, table, like = patterns
+        _, tables = self._show_tables_of(principal, session, catalog, schema, table)
+        rows: Rows = [
+            (column, f"{parent}", f"{place}", f"{name}", sql_type(duck)[0], str(at), "true", "")
+            for place, name, _, _, parent, *_ in tables
+            for at, (column, duck) in enumerate(self._store.tables[f"{parent}.{place}.{name}"].types.items(), 1)
+        ]
+        columns = ("col_name", "catalogName", "namespace", "tableName", "columnType", "ordinalPosition", "isNullable")
+        return (*columns, "remarks"), _matching(rows, like)
 
     def _show_extended(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
         columns, rows = self._show_tables(principal, session, name, like)
