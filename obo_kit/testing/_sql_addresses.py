@@ -26,6 +26,21 @@ SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_site")
 
 _MODULE = "databricks.sql.client"
 _LOOPBACK = "127.0.0.1"
+
+
+class _Unencrypted(str):
+    """A host with ``http://``. The connector's authentication puts ``https://`` before it, unless it begins with that.
+
+    It would then take the token for another issuer's, and spend half a minute on its exchange at no host.
+    """
+
+    __slots__ = ()
+
+    def startswith(self, prefix: str | tuple[str, ...], *bounds: Any) -> bool:
+        """Return whether it begins with a text, and True for ``https://``."""
+        return prefix == "https://" or super().startswith(prefix, *bounds)
+
+
 _lock = threading.Lock()
 # The addresses of the workspaces whose runtimes are open, the innermost last.
 _hosts: list[str] = []
@@ -66,7 +81,7 @@ def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, 
     if address.scheme == "http":
         settings["_connection_uri"] = f"{fitting[-1]}/{http_path.lstrip('/')}"
         if use_sea:
-            settings["server_hostname"] = f"http://{_LOOPBACK}"
+            settings["server_hostname"] = _Unencrypted(f"http://{_LOOPBACK}")
     return settings
 
 

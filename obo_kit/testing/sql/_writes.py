@@ -287,7 +287,12 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
     if not grants.knows(who):
         raise UnreadableError("sql_no_principal", who)
     if verb == "ALTER":
-        return lambda _: (_NONE, grants.own(who, name, kind=kind))[0]
+
+        def hand_over(_: Any) -> Written:
+            grants.own(who, name, kind=kind)
+            return _NONE
+
+        return hand_over
     privileges = [" ".join(each.upper().split()) for each in match["privileges"].split(",")]
     for privilege in privileges:
         if privilege not in PRIVILEGES[kind]:
