@@ -402,7 +402,7 @@ def test_use_counts_in_a_session_and_nowhere_else(workspace):
 
     session = api.do("POST", "/api/2.0/sql/sessions", body={"warehouse_id": "wh1"})["session_id"]
     for use in ("USE CATALOG main", "USE SCHEMA hr", "USE `main`.hr;", "use database HR", "USE hr"):
-        assert run("USE CATALOG elsewhere", session) == []
+        assert run("USE CATALOG system", session) == []
         assert run("SELECT * FROM plain", session) == "42P01"
         assert run("USE main.default", session) == []
         assert run(use, session) == []

@@ -353,13 +353,15 @@ class Engine:
         if str(tree.args.get("kind") or "").upper() == "CATALOG":
             parts = [parts[0], "default"]
         catalog, schema = [session.catalog, *parts][-2:]
-        if not self._grants.exists("catalog", catalog):
+        if catalog != "system" and not self._grants.exists("catalog", catalog):
             raise _StatementError("sql_no_catalog", name=_backticked(catalog))
         place = f"{catalog}.{schema}"
         if schema not in _EVERYWHERE and not self._grants.exists("schema", place):
             raise _StatementError("sql_no_schema", name=_backticked(place))
         kind, name = ("catalog", catalog) if schema in _EVERYWHERE else ("schema", place)
-        lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name) if self._grants.strict else None
+        # Everybody may use the catalog of the system.
+        asked = self._grants.strict and catalog != "system"
+        lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name) if asked else None
         if lack is not None:
             raise _StatementError("sql_lacks", detail=lack_text(lack))
         session.catalog, session.schema = catalog, schema
