@@ -265,6 +265,15 @@ _ABSENT = {
 }
 
 
+def _granted_on(match: re.Match[str], session: Session, grants: Grants) -> tuple[str, str]:
+    """Return the kind and the full name of the securable that a statement names."""
+    kind = (match["kind"] or "TABLE").lower().replace("database", "schema").replace("view", "table")
+    parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
+    count = {"catalog": 1, "schema": 2}.get(kind, 3)
+    name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
+    return "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind, name
+
+
 def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
     """Return a function that runs GRANT, REVOKE or ALTER … OWNER TO.
 
@@ -272,13 +281,11 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
     """
     match = _GRANT.fullmatch(sql) or _OWNER.fullmatch(sql)
     if match is None:
-        what = "ALTER" if sql.lstrip()[:5].upper() == "ALTER" else "GRANT and REVOKE like this"
-        raise UnreadableError("sql_unsupported", f"{what} {'is' if what == 'ALTER' else 'are'} not served.")
-    kind = (match["kind"] or "TABLE").lower().replace("database", "schema").replace("view", "table")
-    parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
-    count = {"catalog": 1, "schema": 2}.get(kind, 3)
-    name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
-    kind = "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind
+        alter = re.match(r"\s*ALTER", sql, re.IGNORECASE)
+        raise UnreadableError(
+            "sql_unsupported", f"{'ALTER is' if alter else 'GRANT and REVOKE like this are'} not served."
+        )
+    kind, name = _granted_on(match, session, grants)
     if not grants.exists(kind, name):
         raise UnreadableError(_ABSENT.get(kind, "sql_missing"), _backticked(name))
     if not grants.manages(principal, kind, name):
