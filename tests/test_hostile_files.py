@@ -127,6 +127,16 @@ def test_aliases_of_aliases_are_refused(tmp_path, monkeypatch, bomb):
         catalogue()
 
 
+def test_a_catalogue_of_megabytes_is_refused(tmp_path, monkeypatch):
+    """Reading it takes half a minute, and each process would."""
+    path = tmp_path / "obo_kit_catalogue.yaml"
+    path.write_text("as_of: 2026-11-28\n" + "#" * 2**20)
+    monkeypatch.setenv("OBO_KIT_CATALOGUE", str(path))
+    forget()
+    with pytest.raises(PolicyError, match="is larger than 1 MB"):
+        catalogue()
+
+
 def test_aliases_of_a_person_s_are_read(tmp_path):
     path = tmp_path / "workspace.yaml"
     path.write_text("x: &x [1, 2]\ny: {<<: {a: *x}}\n")

@@ -111,6 +111,7 @@ def read(
     *,
     tags: Mapping[str, Callable[[str, Path], Any]] | None = None,
     inside: str | os.PathLike[str] | None = None,
+    limit: int = _MOST_BYTES,
 ) -> Document:
     """Read a file.
 
@@ -118,6 +119,7 @@ def read(
         file: Its path.
         inside: The folder that the file was found in. A symbolic link must not lead out of it. Pass ``None`` for a file
             that the caller named.
+        limit: The maximum size in bytes.
         tags: A function for each custom tag: it takes the scalar's text and the file's folder, and returns the value.
 
     Raises:
@@ -128,7 +130,7 @@ def read(
     empty = Document(file=file, folder=Path(file).absolute().parent, data=None)
     try:
         folder = None if inside is None else Path(inside)
-        text = read_regular(file, inside=folder, limit=_MOST_BYTES).decode("utf-8")
+        text = read_regular(file, inside=folder, limit=limit).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8"
         raise empty.error((), f"cannot be read: {reason}") from None

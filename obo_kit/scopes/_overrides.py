@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["overridden"]
 
+_MOST_BYTES = 2**20  # twenty times what the kit itself knows, and read within seconds
+
 _SECTIONS: Final = ("scopes", "families", "kinds", "routes")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _Entry = TypeVar("_Entry", Scope, Family, ResourceKind, Route)
@@ -54,7 +56,7 @@ def overridden(catalogue: Catalogue, file: str, *, inside: str | None = None) ->
         PolicyError: The file cannot be read, or an entry does not fit. The message names the file, the line and the key.
     """
     try:
-        return _Reading(catalogue, read(file, inside=inside), Path(file).name).result()
+        return _Reading(catalogue, read(file, inside=inside, limit=_MOST_BYTES), Path(file).name).result()
     except (ConfigError, ImportError) as error:
         raise PolicyError(
             f"The catalogue file cannot be used. {error}",
