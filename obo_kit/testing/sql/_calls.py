@@ -219,7 +219,12 @@ def duck_text(tree: Expr) -> str:
 
 def typed_as(value: Expr, duck: str) -> exp.Cast:
     """Return a plain cast to a type of DuckDB."""
-    return exp.Cast(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
+    return exp.Cast(this=value, to=_built(duck).copy())
+
+
+@functools.lru_cache(maxsize=256)
+def _built(duck: str) -> exp.DataType:
+    return exp.DataType.build(duck, dialect="duckdb")
 
 
 def array(*values: Expr) -> exp.Anonymous:

@@ -259,7 +259,7 @@ def _arithmetic(_: Expr, node: Expr, note: Note, shapes: list[Shape], shape: Sha
     full = full_shape(operation, *kinds)
     if operation in "+-*" and full[0] <= _decimals.MOST and not attempt:
         wanted = kinds if operation == "*" else [full, full]
-        left, right = (typed_as(each.copy(), type_name(kind)) for each, kind in zip(operands, wanted, strict=True))
+        left, right = (typed_as(each, type_name(kind)) for each, kind in zip(operands, wanted, strict=True))
         return exp.Paren(this=_PLAIN[operation](this=left, expression=right))
     return _computed(operation, shape, *operands, attempt=attempt)
 
@@ -285,7 +285,7 @@ def _renamed(outer: Expr, node: Expr, name: str) -> Expr:
 
 def _computed(operation: str, shape: Shape, *operands: Expr, attempt: bool) -> Expr:
     plan = f"{operation} {shape[0]} {shape[1]}{' try' if attempt else ''}"
-    return call("computed", plan, *(typed_as(each.copy(), "VARCHAR") for each in operands))
+    return call("computed", plan, *(typed_as(each, "VARCHAR") for each in operands))
 
 
 _SETTLED: dict[str, Callable[..., Expr]] = {"avg": _average, **dict.fromkeys(_ROUNDED, _rounded)}
