@@ -150,7 +150,7 @@ def _mark(root: Expr) -> list[Note]:
             known[key] = len(notes)
             operands = _operands(node)
             note = Note(operation=operation, digits=tuple(map(_digits, operands)), target=_target(node, operation))
-            note.kinds = {at: {"NULL"} for at, each in enumerate(operands) if isinstance(each, exp.Null)}
+            note.kinds = {at: {"NULL"} for at, each in enumerate(operands) if _is_null(each)}
             notes.append(note)
         node.meta["note"] = known[key]
     return notes
@@ -163,6 +163,13 @@ def _askable(node: Expr, operation: str) -> bool:
     return bool(operands) and not any(
         isinstance(each, (exp.Interval, exp.Star)) or (isinstance(each, exp.Literal) and each.is_string)
         for each in operands
+    )
+
+
+def _is_null(operand: Expr) -> bool:
+    """Return whether an operand has no type of its own: null, or an error."""
+    return isinstance(operand.unnest(), exp.Null) or (
+        isinstance(operand, exp.Anonymous) and operand.name in {"spark_raise_error", "error"}
     )
 
 
@@ -189,7 +196,7 @@ def _ask(node: Expr, key: str) -> None:
     operation = _operation(node)
     assert operation is not None
     for at, operand in enumerate(_operands(node)):
-        if isinstance(operand, exp.Null):
+        if _is_null(operand):
             continue
         placeholder = exp.Null()
         operand.replace(placeholder)
