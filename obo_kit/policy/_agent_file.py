@@ -321,9 +321,11 @@ def _state_of(files: Iterable[str], folders: Iterable[str]) -> str:
     state = hashlib.sha256()
     for file in files:
         try:
-            state.update(f"{file}\0{hashlib.sha256(Path(file).read_bytes()).hexdigest()}\0".encode())
+            content = hashlib.sha256(Path(file).read_bytes()).digest()
         except OSError:
-            state.update(f"{file}\0-\0".encode())
+            content = b""
+        # As the system has it: a name need not be text, as where Python takes the system for an ASCII one.
+        state.update(b"\0".join((os.fsencode(file), content, b"")))
     for folder in folders:
         try:
             names = [name for name in os.listdir(folder) if not name.startswith(_LEFT_BEHIND)]

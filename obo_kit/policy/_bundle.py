@@ -148,7 +148,7 @@ def _style(data: Any, node: Any) -> dict[str, int]:
     """Return the indentation of the app, so that new lines look like the rest."""
     step = node.lc.col - data["resources"]["apps"].lc.col
     mapping = step if 1 < step <= 8 and not node.fa.flow_style() else 2
-    lists = [value for value in node.values() if _is_list(value) and not value.fa.flow_style()]
+    lists = [value for value in node.values() if _is_list(value) and value and not value.fa.flow_style()]
     offset = max(lists[0].lc.col - node.lc.col, 0) if lists else mapping
     return {"mapping": mapping, "sequence": offset + 2, "offset": offset}
 

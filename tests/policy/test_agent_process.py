@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -123,3 +124,12 @@ def test_the_folders_of_the_library_are_told_from_all_others():
     assert done.stdout.splitlines()
     assert all(map(is_stdlib_folder, done.stdout.splitlines()))
     assert not any(map(is_stdlib_folder, ["", ".", str(Path(__file__).parent), str(Path(pytest.__file__).parents[1])]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_file_whose_name_is_no_text_is_collected(project):
+    """Where Python takes the system for an ASCII one (``LC_ALL=C``), each letter beyond is such a name."""
+    name = os.fsdecode(b"agent_\xff.py")
+    (project / "agent.py").rename(project / name)
+    for _ in range(2):  # the second time, from what was kept
+        assert [declaration.tool for declaration in _agent_file.collect(name).declarations] == ["ask"]

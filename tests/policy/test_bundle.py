@@ -113,6 +113,12 @@ def test_only_the_lines_that_differ_are_touched(bundle):
     assert bundle.read_text() == BUNDLE
 
 
+def test_scopes_that_replace_an_empty_list_are_indented_as_the_rest(bundle):
+    bundle.write_text("resources:\n  apps:\n    one:\n      name: one\n      user_api_scopes: []\n")
+    after = updated(bundle, {"user_api_scopes": ["sql"], "resources": []}, app="one").after
+    assert after.endswith("      user_api_scopes:\n        - sql\n")
+
+
 def test_what_is_new_to_an_app_is_put_in_and_the_rest_of_the_file_is_the_same(bundle):
     update = updated(bundle, WANTED, app="other")
     assert all(line.startswith("+ ") for line in change_of(update))
