@@ -122,7 +122,7 @@ def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:
 
 def _name(node: ast.expr, names: Names) -> str:
     value = quietly(names.value, node)
-    return value.__name__ if issubclass(type(value), type) else ""
+    return value.__name__ if issubclass(type(value), type) else names.imported_name(node)
 
 
 def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: str) -> Endpoint:

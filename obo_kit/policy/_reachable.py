@@ -21,7 +21,8 @@ from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.policy._client_objects import Found, declared_by, found_in
 from obo_kit.policy._endpoints import DECLARE, endpoints_in, resource
-from obo_kit.policy._uncalled import declared_inside, refuse_unloaded
+from obo_kit.policy._uncalled import declared_inside
+from obo_kit.policy._unloaded import declaring_module, load, modules_named_in, unloaded
 from obo_kit.tools._adapters import methods_of
 from obo_kit.tools._registry import REGISTRY, Declaration
 from obo_kit.tools._requires import declaration_of
@@ -47,23 +48,27 @@ class Reached:
     """Modules that count as a whole."""
 
 
-def reach(*roots: Any) -> Reached:
-    """Follow what the roots hold and refer to. Nothing is called and nothing is imported for it.
+def reach(*roots: Any, loads: bool = False) -> Reached:
+    """Follow what the roots hold and refer to. Nothing is called for it.
 
     Args:
         roots: Where the agent begins.
+        loads: Whether the modules that its functions import, or that it hands to its server by name, are loaded if they
+            declare something, as they are before a request. Only in a process of its own.
 
     Raises:
-        PolicyError: A function, when it is called, imports a module that declares something and is not loaded.
+        PolicyError: A function, when it is called, imports a module that declares something and that is not loaded, or
+            cannot be.
     """
-    walk = _Walk()
+    walk = _Walk(loads)
     walk.queue.extend(roots)
     walk.run()
     return walk.reached
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, loads: bool = False) -> None:
+        self._loads = loads
         self.reached = Reached()
         self.queue: collections.deque[Any] = collections.deque()
         self._seen: dict[int, Any] = {}  # holds the objects, so that no id is used twice
@@ -98,7 +103,8 @@ class _Walk:
             if not self._is_own(value.__name__):
                 return ()
             self.reached.modules[value.__name__] = value
-            return [member for name, member in vars(value).items() if not name.startswith("__")]
+            members = [member for name, member in vars(value).items() if not name.startswith("__")]
+            return [*members, *self._named_in(value)]
         if isinstance(value, types.FunctionType):
             return self._of_function(value)
         if isinstance(value, type):
@@ -142,6 +148,18 @@ class _Walk:
             if isinstance(constant, types.CodeType):
                 yield from self._named_by(constant, names)
 
+    def _named_in(self, module: types.ModuleType) -> Iterator[Any]:
+        """Yield the modules that a module's source names, and that its globals may not hold.
+
+        They are those of ``import shop.agent``, whose first name may mean something else by now, and of
+        ``uvicorn.run("shop.app:app")``.
+        """
+        for name, place in modules_named_in(str(vars(module).get("__file__", ""))):
+            if self._loads and place and name not in sys.modules:
+                load(name, place)
+            if (loaded := sys.modules.get(name)) is not None:
+                yield loaded
+
     def _imported(self, name: str, wanted: tuple[str, ...], names: dict[str, Any], place: str) -> Iterator[Any]:
         """Yield what an import statement would bind, if it is loaded."""
         try:
@@ -150,7 +168,8 @@ class _Walk:
             return
         module = sys.modules.get(name)
         if module is None:
-            refuse_unloaded(name, wanted, place)
+            if self._load(name, wanted, place):
+                yield from self._imported(name, wanted, names, place)
         elif not wanted or "*" in wanted:
             yield module
         else:
@@ -159,8 +178,22 @@ class _Walk:
                     yield vars(module)[attribute]
                 elif (inside := sys.modules.get(f"{name}.{attribute}")) is not None:
                     yield inside
-                else:
-                    refuse_unloaded(f"{name}.{attribute}", (), place)
+                elif self._load(f"{name}.{attribute}", (), place):
+                    yield sys.modules[f"{name}.{attribute}"]
+
+    def _load(self, name: str, wanted: tuple[str, ...], place: str) -> bool:
+        """Load a module that declares something, or that imports one that does; return whether there was one to load.
+
+        Raises:
+            PolicyError: Nothing is to be loaded here, or it fails.
+        """
+        for module in (name, *(f"{name}.{part}" for part in wanted)):
+            if (declaring := declaring_module(module)) is not None:
+                if not self._loads:
+                    raise unloaded(module, declaring, place)
+                load(module, place)
+                return True
+        return False
 
     def _note(self, spec: ToolSpec) -> None:
         if spec.requirements is not None:
@@ -281,7 +314,7 @@ def reached_declarations(
         PolicyError: A function that was not called declares something by names that only it knows; or a client reaches
             resources that cannot be determined.
     """
-    reached = reach(*roots)
+    reached = reach(*roots, loads=file is not None)
     declared = [*reached.tools, *_registered(reached, file), *declared_inside(reached.functions)]
     by_tools = {_named(item) for tool in declared for item in tool.requirements}
     declared += (

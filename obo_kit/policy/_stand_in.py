@@ -1,7 +1,7 @@
 """Answer what objects ask a workspace while they are built, in the process that collects an agent file without a workspace.
 
-A retriever tool looks up its index, and a Genie agent its space, before anybody calls them. They get an answer that is the same
-for every index and every space. Nothing is sent.
+A retriever tool looks up its index, a Genie agent its space and a chat page its endpoint, before anybody calls them. They get
+an answer that is the same for every index, space and endpoint. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from obo_kit.policy._layout import STAND_IN
 __all__: list[str] = []
 
 _INDEX: Final = re.compile(r"/api/2\.0/vector-search/(?:endpoints/[^/]+/)?indexes/([^/]+)/?")
+_ENDPOINT: Final = re.compile(r"/api/2\.0/serving-endpoints/([^/]+)/?")
 _SPACE: Final = re.compile(r"/api/2\.0/genie/spaces/([^/]+)/?")
 
 
@@ -54,6 +55,8 @@ def describe(uncounted: list[tuple[str, str]]) -> None:
 def _described(path: str, uncounted: list[tuple[str, str]]) -> dict[str, Any] | None:
     if (space := _SPACE.fullmatch(path)) is not None:
         return {"space_id": space[1], "title": space[1], "description": ""}
+    if (endpoint := _ENDPOINT.fullmatch(path)) is not None:
+        return {"name": endpoint[1], "task": "llm/v1/chat", "state": {"ready": "READY"}}
     index = _INDEX.fullmatch(path)
     if index is None:
         return None

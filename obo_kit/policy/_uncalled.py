@@ -15,10 +15,8 @@ import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from obo_kit._utils.user_code import file_of, would_be_author_s
 from obo_kit.exceptions import OboError, PolicyError
 from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
 from obo_kit.tools._requires import requires_scopes, system_resources
@@ -27,7 +25,7 @@ from obo_kit.tools._user_tool import user_tool
 __all__: list[str] = []
 
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
-_DECLARING = (requires_scopes.__name__, system_resources.__name__, user_tool.__name__)
+DECLARING = (requires_scopes.__name__, system_resources.__name__, user_tool.__name__)
 _MISSING = object()
 
 
@@ -45,7 +43,7 @@ def declared_inside(functions: Mapping[types.CodeType, types.FunctionType]) -> I
         by_file.setdefault(code.co_filename, {})[code.co_firstlineno] = function
     for file, starts in by_file.items():
         source = "".join(linecache.getlines(file, next(iter(starts.values())).__globals__))
-        if not any(name in source for name in _DECLARING):
+        if not any(name in source for name in DECLARING):
             continue
         for call, within, tool in _calls_in(source):
             caller = next((starts[line] for each in within if (line := _first_line(each)) in starts), None)
@@ -76,7 +74,7 @@ def _calls(
 
 
 def _may_declare(called: ast.expr) -> bool:
-    return isinstance(called, ast.Name) or (isinstance(called, ast.Attribute) and called.attr in _DECLARING)
+    return isinstance(called, ast.Name) or (isinstance(called, ast.Attribute) and called.attr in DECLARING)
 
 
 def _first_line(function: _Function) -> int:
@@ -148,6 +146,13 @@ class Names:
                 return name in self._functions
         return False
 
+    def imported_name(self, node: ast.expr) -> str:
+        """Return the own name of what an import inside the function binds, loaded or not; empty if none binds it."""
+        statement, alias = self._imports.get(node.id, (None, None)) if isinstance(node, ast.Name) else (None, None)
+        if alias is None or not isinstance(statement, ast.ImportFrom) or ast.unparse(node) in self._bound:
+            return ""
+        return alias.name
+
     def option(self, keyword: ast.keyword) -> Any:
         """Return the value of a keyword argument; ``**`` arguments cannot be told apart."""
         if keyword.arg is None:
@@ -179,12 +184,14 @@ class Names:
         elif isinstance(node, ast.Attribute):
             result = _attribute(self.value(node.value), node.attr)
         elif isinstance(node, ast.Subscript):
-            result = _element(self.value(node.value), self.value(node.slice))
+            variable = _variable(node, self)
+            result = _element(self.value(node.value), self.value(node.slice)) if variable is None else variable
         elif isinstance(node, ast.JoinedStr):
             parts = [self.value(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
             result = "".join(parts) if all(type(part) is str for part in parts) else _MISSING
         elif isinstance(node, ast.Call):
-            result = self._resource(node)
+            variable = _variable(node, self)
+            result = self._resource(node) if variable is None else variable
         if result is _MISSING:
             raise UnreadableError(ast.unparse(node))
         return result
@@ -218,6 +225,20 @@ class Names:
             return cls(*arguments, **{str(keyword.arg): self.value(keyword.value) for keyword in call.keywords})
         except (TypeError, ValueError) as error:
             raise UnreadableError(f"{ast.unparse(call)} raises {type(error).__name__}: {error}") from None
+
+
+def _variable(node: ast.Call | ast.Subscript, names: Names) -> str | None:
+    """Return the value of an environment variable, or its default, if that is all that an expression reads."""
+    read = node.func if isinstance(node, ast.Call) else node.value
+    if isinstance(node, ast.Call) and isinstance(read, ast.Attribute):
+        known = {"getenv": os, "get": os.environ}.get(read.attr)
+        if known is None or names.value(read.value) is not known:
+            return None
+    elif names.value(read) is not (os.getenv if isinstance(node, ast.Call) else os.environ):
+        return None
+    arguments = [*node.args, *(part.value for part in node.keywords)] if isinstance(node, ast.Call) else [node.slice]
+    values = [names.value(argument) for argument in arguments]
+    return os.environ.get(*values[:2]) if values and all(type(value) is str for value in values) else None
 
 
 def _module(name: str) -> Any:
@@ -257,68 +278,3 @@ def _element(value: Any, key: Any) -> Any:
     if type(value) in (list, tuple) and type(key) is int and -len(value) <= key < len(value):
         return value[key]
     return _MISSING
-
-
-# --- modules that nobody has loaded ---------------------------------------------------------------------------------------
-
-
-def refuse_unloaded(name: str, wanted: tuple[str, ...], place: str) -> None:
-    """Refuse an import, inside a function, of an own module that declares something and is not loaded.
-
-    Args:
-        name: The module's absolute name.
-        wanted: The names that are imported from it. Any of them may be a module.
-        place: Where the import is.
-
-    Raises:
-        PolicyError: The module, or one that it imports, declares what a tool needs.
-    """
-    for module in (name, *(f"{name}.{part}" for part in wanted)):
-        if (declaring := _declaring(module, set())) is not None:
-            raise PolicyError(
-                f"{place} imports '{module}' inside a function that loading the file does not call. The declarations of "
-                f"'{declaring}' are not counted, because nothing loads it before.",
-                remedy=f"Import '{module}' at the top of the module, or of the agent file.",
-            )
-
-
-def _declaring(name: str, seen: set[str]) -> str | None:
-    """Return the module that declares something: this one, its packages, or one that it imports. Nothing is loaded for it."""
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        module = ".".join(parts[:end])
-        if module in seen or module in sys.modules:
-            continue
-        seen.add(module)
-        source, package = _source_of(module)
-        if any(declaration in source for declaration in _DECLARING):
-            return module
-        for imported in _imports_of(source, package):
-            if (declaring := _declaring(imported, seen)) is not None:
-                return declaring
-    return None
-
-
-def _source_of(name: str) -> tuple[str, str]:
-    """Return the source of an own module that is not loaded, and the package that its relative imports start from."""
-    file = file_of(name, sys.path) if would_be_author_s(name) else None
-    if file is None:
-        return "", ""
-    package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
-    return Path(file).read_text("utf-8", "replace"), package
-
-
-def _imports_of(source: str, package: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return  # it would not be loaded in a request either
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            try:
-                name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            except ImportError:
-                continue
-            yield from (f"{name}.{alias.name}" for alias in node.names)

@@ -264,10 +264,10 @@ MUTANTS = {
     ),
     "what only a request imports is left out in silence": Mutant(
         rule=22,
-        module="obo_kit.policy._uncalled",
-        old="        if (declaring := _declaring(module, set())) is not None:",
-        new="        if (declaring := None) is not None:",
-        test="policy/test_collect.py::test_a_module_that_only_a_request_imports_is_refused_where_it_declares",
+        module="obo_kit.policy._reachable",
+        old="            if (declaring := declaring_module(module)) is not None:",
+        new="            if (declaring := None) is not None:",
+        test="policy/test_collect.py::test_a_module_that_only_a_request_imports_is_loaded_where_it_declares",
     ),
     "the lease reads the runtime again": Mutant(
         rule=4,

@@ -265,7 +265,7 @@ def test_nothing_runs_that_nobody_called(project, case, here):
 
 
 UNLOADED = {
-    "a name": ("from tools import sales", "tools"),
+    "a name": ("from tools import ask", "tools"),
     "a module": ("import tools as t", "tools"),
     "by another module": ("import through", "through"),
     "a module of a package": ("from shop import desk", "shop.desk"),
@@ -273,16 +273,43 @@ UNLOADED = {
 }
 
 
+LAZY_TOOL = "from obo_kit import requires_scopes\n@requires_scopes('sql')\ndef ask(): ...\n"
+
+
 @pytest.mark.parametrize("case", UNLOADED)
-def test_a_module_that_only_a_request_imports_is_refused_where_it_declares(project, case):
-    """Rule 22: it is not loaded to find out, and not left out in silence."""
+def test_a_module_that_only_a_request_imports_is_loaded_where_it_declares(project, case):
+    """Rule 22: the agent's process would load it too, and it is not left out in silence."""
+    line, _ = UNLOADED[case]
+    project.write(tools=LAZY_TOOL, through="from tools import ask\n", agent=f"{HEAD}def later():\n    {line}\n{TAIL}")
+    project.write("shop", __init__="", desk="from . import counter\n", counter=LAZY_TOOL)
+    assert project.collect()[0] == ["sql"]
+
+
+@pytest.mark.parametrize("case", UNLOADED)
+def test_a_module_that_only_a_request_imports_and_that_does_not_load_is_refused(project, case):
+    """Rule 22."""
     line, module = UNLOADED[case]
-    tool = "from obo_kit import requires_scopes\n@requires_scopes('sql')\ndef ask(): ...\nraise SystemExit\n"
+    tool = f"{LAZY_TOOL}raise SystemExit('no user')\n"
     project.write(tools=tool, through="from tools import ask\n", agent=f"{HEAD}def later():\n    {line}\n{TAIL}")
     project.write("shop", __init__="", desk="from . import counter\n", counter=tool)
-    with pytest.raises(PolicyError, match=rf"agent.py:7 imports '{module}' inside a function") as caught:
+    with pytest.raises(
+        PolicyError, match=rf"agent.py:7 names the module '{module}', and loading it raised SystemExit: no user"
+    ):
         project.collect()
+
+
+@pytest.mark.parametrize("case", UNLOADED)
+def test_in_a_process_of_its_author_s_nothing_is_loaded_to_find_out(project, case):
+    """Rule 22: a module that only a request imports is refused there, where it declares something."""
+    line, module = UNLOADED[case]
+    project.write(tools=LAZY_TOOL, through="from tools import ask\n", agent=f"{HEAD}def later():\n    {line}\n{TAIL}")
+    project.write("shop", __init__="", desk="from . import counter\n", counter=LAZY_TOOL)
+    project.forget()
+    later = __import__("agent").later
+    with pytest.raises(PolicyError, match=rf"agent.py:7 imports '{module}' inside a function") as caught:
+        auth_policy([later])
     assert f"Import '{module}' at the top of the module" in caught.value.remedy
+    assert module not in sys.modules
 
 
 def test_a_module_that_only_a_request_imports_and_that_declares_nothing_is_left_alone(project):

@@ -211,6 +211,57 @@ TEMPLATES = {
         "apps",
         [],
     ),
+    "server-that-imports-its-agent": (
+        {
+            "agent_server/__init__.py": "",
+            "agent_server/utils.py": TOOL,
+            "agent_server/agent.py": SERVER.format(imports="from agent_server.utils import ask"),
+            "agent_server/start_server.py": (
+                "from mlflow.genai.agent_server import AgentServer\n"
+                "import agent_server.agent\n"
+                "agent_server = AgentServer('ResponsesAgent')\napp = agent_server.app\n"
+                "def main():\n    agent_server.run(app_import_string='agent_server.start_server:app')\n"
+            ),
+        },
+        "agent_server/start_server.py",
+        "apps",
+        ["databricks-gpt-5-2"],
+    ),
+    "server-that-names-its-app": (
+        {
+            "app.yaml": "command: [uv, run, custom-mcp-server]\n",
+            "server/tools.py": TOOL,
+            "server/app.py": "from mcp.server import fastmcp\nfrom .tools import ask\n",
+            "server/main.py": (
+                "import uvicorn\n"
+                "def main():\n    uvicorn.run('server.app:combined_app', host='0.0.0.0')\n"
+                "if __name__ == '__main__':\n    uvicorn.run('server.main:app')\n"
+            ),
+        },
+        "server/main.py",
+        "apps",
+        [],
+    ),
+    "factory-that-imports-its-routes": (
+        {
+            "pyproject.toml": "",
+            "src/shop/__init__.py": "",
+            "src/shop/chat.py": TOOL,
+            "src/shop/routes/__init__.py": "from fastapi import APIRouter\nrouter = APIRouter()\n"
+            "@router.get('/')\ndef chat():\n    from ..chat import ask\n    return ask()\n",
+            "src/shop/main.py": (
+                "import os\nfrom fastapi import FastAPI\n"
+                "def create_app():\n"
+                "    from databricks_langchain import ChatDatabricks\n    from .routes import router\n"
+                "    app = FastAPI()\n    app.include_router(router)\n"
+                "    app.state.llm = ChatDatabricks(endpoint=os.environ.get('SHOP_MODEL', 'databricks-claude'))\n"
+                "    return app\n"
+            ),
+        },
+        "src/shop/main.py",
+        "apps",
+        ["databricks-claude"],
+    ),
     "notebook": (
         {
             "agent.py": "# Databricks notebook source\n# MAGIC %pip install obo-kit\n# COMMAND ----------\n"
@@ -252,7 +303,7 @@ def test_every_official_layout_is_loaded_as_it_runs(write, template):
     files, agent, target, endpoints = TEMPLATES[template]
     write(files)
     done = CliRunner().invoke(main, ["policy", agent])
-    assert (done.exit_code, f"Target: {target}, as it " in done.stderr) == (0, True), done.output
+    assert (done.exit_code, f"Target: {target}, as it" in done.stderr) == (0, True), done.output
     by_hand = {
         "user_api_scopes": ["genie"],
         "resources": [
@@ -382,3 +433,27 @@ def test_a_package_that_is_missing_is_to_be_installed(write):
     with pytest.raises(PolicyError, match="No module named 'lies") as caught:
         app_config("app/agent.py")
     assert "Install" not in caught.value.remedy
+
+
+@pytest.mark.timeout(180)
+def test_the_variables_of_an_app_are_there_while_it_is_collected(write):
+    """Also those that it takes from a resource that the bundle names."""
+    bundle = (
+        "resources:\n  apps:\n    shop:\n      source_code_path: ./\n      config:\n        env:\n"
+        "          - {name: MODEL, value_from: llm}\n          - {name: SPACE, value_from: genie}\n"
+        "      resources:\n"
+        "        - {name: llm, serving_endpoint: {name: databricks-claude, permission: CAN_QUERY}}\n"
+        "        - {name: genie, genie_space: {name: Sales, space_id: '${var.space}', permission: CAN_RUN}}\n"
+    )
+    agent = (
+        "import os\nfrom databricks.sdk import WorkspaceClient\nfrom databricks_langchain import ChatDatabricks\n"
+        "from fastapi import FastAPI\nassert os.environ['COLOUR'] == 'blue'\n"
+        "assert WorkspaceClient().serving_endpoints.get(os.environ['MODEL']).task == 'llm/v1/chat'\n"
+        "def llm():\n    return ChatDatabricks(endpoint=os.environ['MODEL'])\n"
+    )
+    write({"app.yaml": "env: [{name: COLOUR, value: blue}]\n", "databricks.yml": bundle, "app.py": agent})
+    assert [each["serving_endpoint"]["name"] for each in app_config("app.py")["resources"]] == ["databricks-claude"]
+    write({"app.py": f"{agent}os.environ['SPACE']\n"})
+    with pytest.raises(PolicyError, match="raised KeyError: 'SPACE'") as caught:
+        app_config("app.py")
+    assert "The app takes SPACE from the resource 'genie'. Set it for the collection" in caught.value.remedy

@@ -1,0 +1,108 @@
+"""Read the environment that ``app.yaml`` or ``databricks.yml`` gives an app, so that its file loads as it does there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+__all__: list[str] = []
+
+_APP_FILES: Final = ("app.yaml", "app.yml")
+_BUNDLE_FILES: Final = ("databricks.yml", "databricks.yaml")
+# What an app's variable holds that takes its value from a resource of this kind (Databricks Apps, app.yaml reference).
+_HOLDS: Final = {"serving_endpoint": "name", "sql_warehouse": "id", "genie_space": "space_id"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The variables of an app.
+
+    Attributes:
+        values: Those whose value the project's files tell.
+        resources: Those that the platform fills in, with the resource of the app that they take their value from.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    resources: dict[str, str] = field(default_factory=dict)
+
+    def missing_in(self, error: str) -> str:
+        """Return how to set the variables that an error names; empty if it names none that only the platform fills in."""
+        named = [name for name in self.resources if name in error]
+        if not named:
+            return ""
+        sources = ", ".join(f"{name} from the resource '{self.resources[name]}'" for name in named)
+        return f"The app takes {sources}. Set it for the collection as well, to the value that it has there."
+
+
+def environment_of(folders: Iterable[Path]) -> Environment:
+    """Return the variables that the first of these folders with an app gives it.
+
+    Args:
+        folders: The file's own folder, and those that its project is started from.
+    """
+    for folder in dict.fromkeys(folders):
+        bundled = list(_apps(_first(folder, _BUNDLE_FILES)))
+        written = [_first(folder, _APP_FILES), *(_mapping(app, "config") for app in bundled)]
+        variables = [entry for file in written for entry in _entries(file, "env")]
+        if variables:
+            return _read(variables, [entry for app in bundled for entry in _entries(app, "resources")])
+    return Environment()
+
+
+def _read(variables: Iterable[Mapping[str, Any]], resources: Iterable[Mapping[str, Any]]) -> Environment:
+    known = {str(resource.get("name")): value for resource in resources for value in _value_of(resource)}
+    values: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for variable in variables:
+        name, source = str(variable.get("name")), variable.get("valueFrom", variable.get("value_from"))
+        if _is_plain(variable.get("value")):
+            values[name] = str(variable["value"])
+        elif source in known:
+            values[name] = known[str(source)]
+        elif source is not None:
+            taken[name] = str(source)
+    return Environment(values=values, resources={name: taken[name] for name in taken if name not in values})
+
+
+def _value_of(resource: Mapping[str, Any]) -> Iterator[str]:
+    for kind, key in _HOLDS.items():
+        value = _mapping(resource, kind).get(key)
+        if _is_plain(value):
+            yield str(value)
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is written out, and is no reference of a bundle and no place to fill in."""
+    return isinstance(value, (str, int)) and bool(value) and "${" not in str(value) and not str(value).startswith("<")
+
+
+def _apps(bundle: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the apps of a bundle that are made of its own folder."""
+    for app in _mapping(_mapping(bundle, "resources"), "apps").values():
+        if isinstance(app, Mapping) and str(app.get("source_code_path", ".")).rstrip("/") in (".", ""):
+            yield app
+
+
+def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inside = value.get(key)
+    return inside if isinstance(inside, Mapping) else {}
+
+
+def _entries(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    inside = value.get(key)
+    return [entry for entry in inside if isinstance(entry, Mapping)] if isinstance(inside, list) else []
+
+
+def _first(folder: Path, names: Iterable[str]) -> Mapping[str, Any]:
+    """Return the first of these files as plain values; nothing if there is none, or if it is no YAML."""
+    import yaml
+
+    for name in names:
+        try:
+            data = yaml.safe_load((folder / name).read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        return data if isinstance(data, Mapping) else {}
+    return {}
