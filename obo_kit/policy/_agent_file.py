@@ -22,7 +22,7 @@ from obo_kit._upstream.mlflow_models import resource_from_dict, resources_in_yam
 from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
-from obo_kit.policy._environment import Environment, environment_of
+from obo_kit.policy._environment import environment_of
 from obo_kit.policy._layout import STAND_IN, layout_of, locate, target_of
 from obo_kit.scopes._lookup import catalogue, kind_of, look_beside
 from obo_kit.tools._registry import Declaration
@@ -96,7 +96,7 @@ def collect(
         begun = time.time_ns()
         result = _in_a_process(request)
         if "error" in result:
-            raise _error(request["path"], result, environment)
+            raise _error(request["path"], result, environment.missing_in(result["error"]))
         _kept.keep(key, result, begun)
     return AgentFile(
         declarations=[_read(entry, by_name=by_name) for entry in result["declarations"]],
@@ -187,13 +187,13 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _error(path: str, failure: Mapping[str, Any], environment: Environment) -> PolicyError:
+def _error(path: str, failure: Mapping[str, Any], advice: str = "") -> PolicyError:
     if failure["refused"]:  # by the kit, after the file was loaded
         return PolicyError(failure["error"], remedy=failure["remedy"])
     place = f"See {failure['at']}" if failure["at"] else "See the agent file: MLflow loads it the same way"
     return PolicyError(
         f"Loading '{path}' raised {failure['error'].rstrip('.')}.",
-        remedy=f"{place}. {environment.missing_in(failure['error']) or failure['remedy'] or ''}".rstrip(),
+        remedy=f"{place}. {advice or failure['remedy'] or ''}".rstrip(),
     )
 
     # --- declarations, on their way between the processes ---------------------------------------------------------------------

@@ -36,6 +36,64 @@ def _broad_except(agent: Agent) -> Iterator[Hit]:
             what = "are answered here in the same way as bugs" if tells else "are swallowed here, with bugs"
             asked = called.args[0] if _runs_in_thread(agent, called) else called.func
             yield Hit(node=place or called, message=f"Refusals of `{text_of(asked)}` {what}.")
+    for gathered in agent.module.calls:
+        if agent.module.dotted(gathered.func) == "asyncio.gather" and _drops_errors(agent.module, gathered):
+            called = next((call for call in _gathered(agent.module, gathered) if _may_be_refused(agent, call)), None)
+            if called is not None:
+                text = text_of(called.args[0] if _runs_in_thread(agent, called) else called.func)
+                yield Hit(node=gathered.func, message=f"Refusals of `{text}` are swallowed here, with bugs.")
+
+
+def _drops_errors(module: Module, gathered: ast.Call) -> bool:
+    """Return whether ``gather(…, return_exceptions=True)`` hands errors to code that never looks at them."""
+    wanted = [keyword.value for keyword in gathered.keywords if keyword.arg == "return_exceptions"]
+    if not any(isinstance(value, ast.Constant) and value.value is True for value in wanted):
+        return False
+    above = [node for node in module.ancestors(gathered) if not isinstance(node, ast.Await)]
+    match above[0]:
+        case ast.Expr():
+            return True
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            uses = _uses(module, gathered, name)
+            return all(_filters_errors_out(module, use) for use in uses) and len(uses) <= 1
+        case ast.comprehension() as loop:
+            return _forgets(loop)
+    return False
+
+
+def _uses(module: Module, place: ast.AST, name: str) -> list[ast.Name]:
+    """Return where a name is read, in the function of a place and inside of it."""
+    around = module.function_of(place) or module.tree
+    return [
+        node
+        for node in ast.walk(around)
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+    ]
+
+
+def _filters_errors_out(module: Module, results: ast.Name) -> bool:
+    above = next(iter(module.ancestors(results)))
+    return isinstance(above, ast.comprehension) and _forgets(above)
+
+
+def _forgets(loop: ast.comprehension) -> bool:
+    """Return whether a comprehension leaves out what is an error: ``if not isinstance(answer, Exception)``."""
+    return any(
+        isinstance(test, ast.UnaryOp)
+        and isinstance(test.op, ast.Not)
+        and isinstance(test.operand, ast.Call)
+        and ast.unparse(test.operand.func) == "isinstance"
+        for test in loop.ifs
+    )
+
+
+def _gathered(module: Module, gathered: ast.Call) -> Iterator[ast.Call]:
+    """Yield the calls that ``gather`` waits for, also those of a list that has a name."""
+    for argument in gathered.args:
+        parts: list[ast.AST] = [argument]
+        if isinstance(argument, ast.Starred) and isinstance(argument.value, ast.Name):
+            parts += [binding.value for binding in module.bindings(argument.value)[1] if binding.value is not None]
+        yield from (node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call))
 
 
 def _caught(module: Module) -> Iterator[tuple[list[ast.stmt], ast.expr | None, bool]]:
