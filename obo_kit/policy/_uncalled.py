@@ -184,14 +184,12 @@ class Names:
         elif isinstance(node, ast.Attribute):
             result = _attribute(self.value(node.value), node.attr)
         elif isinstance(node, ast.Subscript):
-            variable = _variable(node, self)
-            result = _element(self.value(node.value), self.value(node.slice)) if variable is None else variable
+            result = self._subscript(node)
         elif isinstance(node, ast.JoinedStr):
             parts = [self.value(part.value if isinstance(part, ast.FormattedValue) else part) for part in node.values]
             result = "".join(parts) if all(type(part) is str for part in parts) else _MISSING
         elif isinstance(node, ast.Call):
-            variable = _variable(node, self)
-            result = self._resource(node) if variable is None else variable
+            result = self._call(node)
         if result is _MISSING:
             raise UnreadableError(ast.unparse(node))
         return result
@@ -212,6 +210,14 @@ class Names:
         except ImportError:
             return _MISSING
         return _attribute(_module(name), alias.name)
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        variable = _variable(node, self)
+        return variable if variable is not None else _element(self.value(node.value), self.value(node.slice))
+
+    def _call(self, node: ast.Call) -> Any:
+        variable = _variable(node, self)
+        return variable if variable is not None else self._resource(node)
 
     def _resource(self, call: ast.Call) -> Any:
         """Return an MLflow resource: the class is MLflow's, and its name is read."""
