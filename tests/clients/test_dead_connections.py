@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from databricks.ai_search.client import VectorSearchClient
-from support import INDEX, me
+from support import INDEX, extra, me
 
 from obo_kit import Limits, user_session
 from obo_kit.clients import _connections, _transport
@@ -194,3 +198,35 @@ if os.name == "posix":
             monkeypatch.setenv(name, str(trusted if name == "SSL_CERT_DIR" else bundle))
             with user_session(host=secure.host, token=secure.token("alice")) as session:
                 assert me(session.client) == "alice"
+
+
+UNSHARE = ["unshare", "--map-root-user", "--net"]
+
+
+def may_have_a_network() -> bool:
+    """Check whether this user and kernel may have a network of their own."""
+    try:
+        return subprocess.run([*UNSHARE, "ip", "link"], capture_output=True, timeout=10, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)  # half a minute of waiting, on a quiet machine
+@pytest.mark.skipif(not may_have_a_network(), reason="needs a network of its own: Linux, unshare and ip")
+def test_a_flow_that_a_gateway_forgets_holds_nothing_for_long():
+    """The system ends what nobody acknowledges. What may have had an effect is sent once by the kit; OpenAI's repeats."""
+    extra("databricks_openai", "DatabricksOpenAI")
+    done = subprocess.run(
+        [*UNSHARE, sys.executable, Path(__file__).parents[1] / "helpers" / "forgotten_flow.py"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["statement"]["gave"].startswith("TimeoutError: No answer in time: waited 10 s")
+    assert [told[call]["seen"] for call in ("statement", "chat", "me")] == [0, 1, 1]
+    assert (told["chat"]["gave"], told["me"]["gave"]) == ("hi", "alice@example.com")
+    assert all(each["seconds"] < 15 for each in told.values()), told
