@@ -188,11 +188,13 @@ UNSAFE_REFUSALS: Final[Mapping[str, str]] = {
     "sql_login": "Only a call of the service behind a connection meets with it; whoever has logged in would call it.",
     "sql_lacks": "A statement that reads a table would show its rows to whoever may read it after all.",
     "sql_no_catalog": "Only a statement that would create something meets with it.",
+    "sql_no_principal": _CHANGES,
     "sql_no_volume": "Only a statement that would grant something meets with it.",
     "sql_no_schema": "Only a statement that would create something meets with it.",
     "sql_unsupported": _OURS,
     "thrift_malformed": "The connector's own protocol: a body that is no call would reach a warehouse that may start.",
     "thrift_missing": _OURS,
     "too_large": "It would send more than a workspace takes.",
+    "uc_no_principal": _CHANGES,
 }
 """Why there is no request for the others."""
