@@ -54,7 +54,8 @@ def _function(target: Any, decorator: str) -> Callable[..., Any]:
     if not is_function(target):
         raise TypeError(
             f"@{decorator} goes on a function or a method, not on {_described(target)}. Fix: put it below the decorator "
-            "that makes a tool object of the function"
+            "that makes a tool object of the function. For an object with a client of its own, decorate a function that takes "
+            "the user's client and builds the object with it"
         )
     function: Callable[..., Any] = target
     return function
