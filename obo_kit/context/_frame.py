@@ -95,15 +95,20 @@ def current_evidence() -> Evidence | None:
     return frame.session.evidence if frame.session is not None else None
 
 
-def open_session(kind: type[S]) -> S | None:
+def open_session(kind: type[S], frame: Frame | None = None) -> S | None:
     """Return the open session of the running code, as an instance of the caller's type.
 
     A closed session never counts, wherever its context was copied to (rule 6).
+
+    Args:
+        kind: The caller's type.
+        frame: The frame of the running code, if the caller has it.
     """
-    frame = FRAME.get()
-    if frame is None or frame.session is None or frame.session.closed:
+    if frame is None:
+        frame = FRAME.get()
+    if frame is None or (session := frame.session) is None or session.closed:
         return None
-    return frame.session_as(kind)
+    return session if type(session) is kind and type(frame) is Frame else frame.session_as(kind)
 
 
 def ended_session(kind: type[S]) -> S | None:

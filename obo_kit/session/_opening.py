@@ -58,8 +58,7 @@ def session_in_force() -> UserSession | None:
     """
     frame = FRAME.get()
     if not BLOCKS and type(frame) is Frame:  # as in most calls: there is nothing else to ask
-        current = frame.session
-        return current if type(current) is UserSession and not current._lease.closed else None
+        return open_session(UserSession, frame)
     session, block = open_session(UserSession), block_on_the_stack() if BLOCKS else None
     left = isinstance(frame, StreamFrame) and left_behind()
     if block is not None and of_another_request(block):

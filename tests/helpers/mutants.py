@@ -510,8 +510,8 @@ MUTANTS = {
     "a closed session counts": Mutant(
         rule=6,
         module="obo_kit.context._frame",
-        old="if frame is None or frame.session is None or frame.session.closed:",
-        new="if frame is None or frame.session is None:",
+        old="if frame is None or (session := frame.session) is None or session.closed:",
+        new="if frame is None or (session := frame.session) is None:",
         test="session/test_session.py::test_a_copied_context_does_not_keep_a_session_open",
     ),
     "what a request left behind takes the process's next token": Mutant(
