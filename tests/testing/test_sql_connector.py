@@ -69,7 +69,9 @@ def test_the_sql_connector_sees_what_its_user_may(secure, linked):
 
 def test_the_sql_connector_raises_what_is_refused(secure):
     with connect(secure, "alice") as connection, connection.cursor() as cursor:
-        cursor.execute("USE SCHEMA elsewhere")
+        with pytest.raises(connector.ServerOperationError, match="SCHEMA_NOT_FOUND"):
+            cursor.execute("USE SCHEMA elsewhere")
+        cursor.execute("USE SCHEMA information_schema")
         with pytest.raises(connector.ServerOperationError, match="TABLE_OR_VIEW_NOT_FOUND"):
             cursor.execute("SELECT * FROM orders")
     for user, scopes, decision in (("carol", ["sql"], "missing grant"), ("alice", ["genie"], "missing scope")):
