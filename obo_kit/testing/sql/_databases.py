@@ -171,7 +171,7 @@ class Store:
 
                 self._connection = duckdb.connect(":memory:")
                 for setting in _SETTINGS:
-                    self._connection.execute(f"SET {setting}")
+                    self._connection.execute(f"SET GLOBAL {setting}")
             return self._connection.cursor()
 
     def prepare(self, text: str) -> None:

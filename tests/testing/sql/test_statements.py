@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import decimal
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -301,3 +303,26 @@ def test_what_is_not_served_is_refused_by_its_name(workspace, statement, constru
     text = answer.status.error.message
     assert re.search(construct, text), text
     assert re.match(r"\[[A-Z_]+\] .*SQLSTATE: \w{5}$", text), text
+
+
+def test_the_session_s_time_zone_is_utc_wherever_the_machine_is():
+    """A cursor of DuckDB's has the machine's time zone, unless the connection's is set for all of them."""
+    program = (
+        "from obo_kit.testing import LocalWorkspace\n"
+        "with LocalWorkspace() as workspace:\n"
+        "    workspace.add_user('alice')\n"
+        "    workspace.add_warehouse('w1')\n"
+        "    workspace.grant('alice', 'CAN USE', 'w1')\n"
+        "    with workspace.as_user('alice') as session:\n"
+        "        asked = \"SELECT to_timestamp('2026-01-02 03:04:05'), hour(TIMESTAMP'2026-01-02 03:04:05')\"\n"
+        "        print(session.client.statement_execution.execute_statement(asked, 'w1').result.data_array)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout.strip() == "[['2026-01-02T03:04:05.000Z', '3']]", done.stderr
