@@ -17,6 +17,7 @@ from obo_kit._utils.yaml import ConfigError
 from obo_kit.analysis.check._runner import check
 from obo_kit.cli import main
 from obo_kit.policy import _agent_file
+from obo_kit.policy._environment import Environment, environment_of
 from obo_kit.scopes import _lookup, catalogue
 
 pytestmark = [
@@ -152,6 +153,30 @@ def test_a_configuration_is_a_file(tmp_path, monkeypatch, special):
     forget()
     with pytest.raises(PolicyError, match="cannot be read: is not a regular file"):
         catalogue()
+
+
+@pytest.mark.parametrize("special", [pipe, device, lambda path: path.write_text(BOMBS["lists"])])
+@pytest.mark.parametrize("name", ["app.yaml", "databricks.yml"])
+def test_an_app_s_file_is_a_file(tmp_path, special, name):
+    """Collecting a policy reads it from whatever folder the agent is in."""
+    special(tmp_path / name)
+    assert environment_of([tmp_path]) == Environment()
+
+
+def test_an_app_s_file_does_not_say_who_acts_nor_how_python_starts(tmp_path):
+    """Its host would get this machine's token."""
+    refused = (
+        "DATABRICKS_HOST",
+        "DATABRICKS_TOKEN",
+        "ARM_TENANT_ID",
+        "LD_PRELOAD",
+        "PYTHONPATH",
+        "OBO_KIT_DEVELOPER",
+        "A=B",
+    )
+    entries = ", ".join(f'{{name: "{name}", value: x}}' for name in (*refused, "COLOUR", "DATABRICKS_WAREHOUSE_ID"))
+    (tmp_path / "app.yaml").write_text(f'env: [{entries}, {{name: C, value: "a\\0b"}}, {{name: D, value: "${{x}}"}}]\n')
+    assert environment_of([tmp_path]).values == {"COLOUR": "x", "DATABRICKS_WAREHOUSE_ID": "x"}
 
 
 def read_workspace(path: Path):

@@ -59,6 +59,7 @@ _BINDING = "Ask the catalog's owner to bind the catalog to this workspace. A gra
 # The first match decides, so the order resolves overlaps. The samples are the wordings that the facts report or document. No
 # answer of a live workspace was recorded here. A status of 200 is a refusal that came as a value.
 TEXTS: tuple[Text, ...] = (
+    # --- first, because it is the commonest, and no other text contains its words
     _text(
         "missing_scope_json",
         _R.MISSING_SCOPE,

@@ -22,7 +22,7 @@ from obo_kit._upstream.mlflow_models import resource_from_dict, resources_in_yam
 from obo_kit._utils.user_code import is_stdlib_folder
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import McpServer, requirement_of
-from obo_kit.policy._environment import environment_of
+from obo_kit.policy._environment import environment_of, identifies
 from obo_kit.policy._layout import STAND_IN, layout_of, locate, target_of
 from obo_kit.scopes._lookup import catalogue, kind_of, look_beside
 from obo_kit.tools._registry import Declaration
@@ -173,14 +173,9 @@ def _stand_in() -> dict[str, str]:
     It opens nothing: its host does not exist, and requests to it are refused before anything is sent.
     """
     config = os.path.expanduser(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg")
-    named = any(name.startswith(("DATABRICKS_", "ARM_")) and name not in _NO_IDENTITY for name in os.environ)
-    if named or os.path.isfile(config):
+    if any(map(identifies, os.environ)) or os.path.isfile(config):
         return {}
     return {"DATABRICKS_HOST": f"https://{STAND_IN}", "DATABRICKS_TOKEN": "stand-in", "DATABRICKS_AUTH_TYPE": "pat"}
-
-
-# Databricks variables that do not identify anybody.
-_NO_IDENTITY = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_APP_NAME", "DATABRICKS_WAREHOUSE_ID"})
 
 
 def _last_line(text: str) -> str:

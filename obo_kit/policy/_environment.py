@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from obo_kit._utils.yaml import ConfigError, read
 
 __all__: list[str] = []
 
@@ -13,6 +16,17 @@ _APP_FILES: Final = ("app.yaml", "app.yml")
 _BUNDLE_FILES: Final = ("databricks.yml", "databricks.yaml")
 # What an app's variable holds that takes its value from a resource of this kind (Databricks Apps, app.yaml reference).
 _HOLDS: Final = {"serving_endpoint": "name", "sql_warehouse": "id", "genie_space": "space_id"}
+_MOST_BYTES: Final = 2**20
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# Databricks variables that do not identify anybody.
+_NO_IDENTITY: Final = frozenset({"DATABRICKS_CONFIG_FILE", "DATABRICKS_APP_NAME", "DATABRICKS_WAREHOUSE_ID"})
+# Those of Python, of the loader of programs, and of the kit.
+_OF_THE_MACHINE: Final = ("PYTHON", "LD_", "DYLD_", "OBO_KIT_")
+
+
+def identifies(variable: str) -> bool:
+    """Return whether a variable says who acts, or in which workspace."""
+    return variable.startswith(("DATABRICKS_", "ARM_")) and variable not in _NO_IDENTITY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +71,8 @@ def _read(variables: Iterable[Mapping[str, Any]], resources: Iterable[Mapping[st
     taken: dict[str, str] = {}
     for variable in variables:
         name, source = str(variable.get("name")), variable.get("valueFrom", variable.get("value_from"))
+        if not _is_the_app_s(name):
+            continue
         if _is_plain(variable.get("value")):
             values[name] = str(variable["value"])
         elif source in known:
@@ -64,6 +80,11 @@ def _read(variables: Iterable[Mapping[str, Any]], resources: Iterable[Mapping[st
         elif source is not None:
             taken[name] = str(source)
     return Environment(values=values, resources={name: taken[name] for name in taken if name not in values})
+
+
+def _is_the_app_s(name: str) -> bool:
+    """Return whether a project's file may set a variable. Who acts, where, and how Python starts is this machine's choice."""
+    return _NAME.fullmatch(name) is not None and not identifies(name) and not name.startswith(_OF_THE_MACHINE)
 
 
 def _value_of(resource: Mapping[str, Any]) -> Iterator[str]:
@@ -75,7 +96,8 @@ def _value_of(resource: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_plain(value: object) -> bool:
     """Return whether a value is written out, and is no reference of a bundle and no place to fill in."""
-    return isinstance(value, (str, int)) and bool(value) and "${" not in str(value) and not str(value).startswith("<")
+    text = str(value) if isinstance(value, (str, int)) else ""
+    return bool(text) and "${" not in text and "\0" not in text and not text.startswith("<")
 
 
 def _apps(bundle: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -96,13 +118,11 @@ def _entries(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def _first(folder: Path, names: Iterable[str]) -> Mapping[str, Any]:
-    """Return the first of these files as plain values; nothing if there is none, or if it is no YAML."""
-    import yaml
-
+    """Return the first of these files as plain values; nothing if there is none, or if it cannot be used."""
     for name in names:
         try:
-            data = yaml.safe_load((folder / name).read_text("utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            data = read(folder / name, inside=folder, limit=_MOST_BYTES).data
+        except (ConfigError, ImportError):
             continue
         return data if isinstance(data, Mapping) else {}
     return {}

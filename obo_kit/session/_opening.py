@@ -176,8 +176,7 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
     """
     session = session_in_force()
     if session is not None:
-        if AGENT_SERVER in sys.modules or REQUEST_HEADERS.get() is not None:  # a server keeps a request
-            check_request(session)
+        check_request(session)
         if session._task is not None:
             session._note_task()
         return session, False
