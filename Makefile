@@ -101,7 +101,7 @@ $(VENV)/sql.stamp: $(VENV)/test.stamp
 	@touch $@
 
 soak: $(VENV)/test.stamp  ## 16 threads, 50 users, 100,000 calls, and every interleaving for longer
-	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_SOAK_STREAMS=20000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest $(ARGS) \
+	OBO_KIT_SOAK_CALLS=100000 OBO_KIT_SOAK_STREAMS=20000 OBO_KIT_TEST_PROFILE=long $(BIN)/python -m pytest -m "" --timeout 1800 $(ARGS) \
 		tests/session/test_soak.py tests/session/test_interleavings.py tests/clients/test_dropped_streams.py
 
 fuzz: $(VENV)/test.stamp  ## thousands of arbitrary requests to the local workspace
