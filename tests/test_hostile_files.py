@@ -18,6 +18,7 @@ from obo_kit.analysis.check._runner import check
 from obo_kit.cli import main
 from obo_kit.policy import _agent_file
 from obo_kit.policy._environment import Environment, environment_of
+from obo_kit.policy._layout import layout_of
 from obo_kit.scopes import _lookup, catalogue
 
 pytestmark = [
@@ -264,3 +265,15 @@ def test_check_goes_by_the_catalogue_beside_the_agents(tmp_path):
 def test_an_agent_is_a_file(tmp_path, special):
     with pytest.raises(PolicyError, match="There is no agent file"):
         auth_policy(special(tmp_path / "agent.py"))
+
+
+@pytest.mark.parametrize("nested", ["-" * 90_000 + "1", "+".join("1" * 60_000), "(" * 5_000 + ")" * 5_000])
+def test_what_is_nested_too_deeply_to_be_parsed_is_refused(tmp_path, nested):
+    path = tmp_path / "agent.py"
+    path.write_text(f"import obo_kit\nx = {nested}\n")
+    notebook = tmp_path / "agent.ipynb"
+    notebook.write_text('{"cells": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    report = check([path, notebook])
+    assert [each.name for each, _ in report.unreadable] == ["agent.py", "agent.ipynb"]
+    assert all(why for _, why in report.unreadable)
+    assert layout_of(str(path)).path == str(path)

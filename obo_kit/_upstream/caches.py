@@ -80,7 +80,13 @@ def _streamlit(variables: Any) -> Cached | None:
         name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}" for name in info.hash_funcs or ()
     }
     key = tuple(value for value in key if f"{type(value).__module__}.{type(value).__qualname__}" not in hashed)
-    return Cached(f"st.cache_{info.cache_type.value.lower()}", info.func.__name__, key)
+    return Cached(f"st.cache_{info.cache_type.value.lower()}", info.func.__name__, key, _STREAMLIT_FIX)
+
+
+_STREAMLIT_FIX = (
+    "Pass the client or session.cache_key as an argument without '_' before its name (Streamlit leaves the others out of its "
+    "key), or remove the cache."
+)
 
 
 def _langgraph(variables: Any) -> Cached | None:
@@ -90,7 +96,10 @@ def _langgraph(variables: Any) -> Cached | None:
     return Cached("LangGraph's CachePolicy", task.name, (task.input,), _KEY_FUNC)
 
 
-_KEY_FUNC = "Make current_session().cache_key a part of what CachePolicy(key_func=…) returns, or remove the policy."
+_KEY_FUNC = (
+    'Let the key hold the user: CachePolicy(key_func=lambda state: f"{current_session().cache_key} {state}"). Or remove the '
+    "policy."
+)
 
 
 def _is_default_key(task: Any) -> bool:
@@ -124,7 +133,7 @@ def _cachetools_method(variables: Any) -> Cached:
 
 
 def _diskcache(variables: Any) -> Cached:
-    return Cached("diskcache", variables["func"].__name__, (variables["key"],))
+    return Cached("diskcache", variables.get("func", variables["wrapper"]).__name__, (variables["key"],))
 
 
 def _aiocache(variables: Any) -> Cached:
@@ -144,6 +153,7 @@ _READERS: dict[tuple[Any, str], Callable[[Any], Cached | None]] = {
     ("cachetools._cachedmethod", "__call__"): _cachetools_method,
     ("cachetools._cached", "wrapper"): _cachetools,
     ("diskcache.core", "wrapper"): _diskcache,
+    ("diskcache.recipes", "wrapper"): _diskcache,
     ("aiocache.decorators", "decorator"): _aiocache,
 }
 _PACKAGES = tuple(sorted({module for module, _ in _READERS}))

@@ -179,7 +179,7 @@ class AsyncTransport:
         httpx, exchange = self._httpx, _exchange(self._lease, request)
         try:
             response = await _answered(httpx, self._lease, exchange, request)
-            content = await response.aread() if response.status_code >= 400 else None
+            content = exchange.told(await response.aread()) if response.status_code >= 400 else None
         except BaseException as error:
             if isinstance(error, httpx.TransportError):
                 never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
@@ -188,6 +188,8 @@ class AsyncTransport:
             raise without_frames(error)  # noqa: B904 - the error itself
         response.headers.update(_bound_retry(response.headers, self._lease))
         response.stream = httpx.ByteStream(content) if content is not None else _body_types(httpx)[1](response.stream)
+        if content is not None:
+            response._content = content  # the library has no way to replace a body that was read
         exchange.record(response.status_code, response.headers, None if content is None else lambda: content)
         return response
 

@@ -20,7 +20,7 @@ from obo_kit._upstream.patches import databricks_mcp, mcp
 from obo_kit._upstream.texts import is_login
 from obo_kit.clients._apps import is_known, trusts_app
 from obo_kit.clients._patches import patch_clients
-from obo_kit.clients._pipeline import begin, headers_for, refuse_foreign, without_frames
+from obo_kit.clients._pipeline import begin, refuse_foreign, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import FRAME, current_evidence
 from obo_kit.identity._credentials import lease_of
@@ -68,7 +68,7 @@ def _authorized(lease: Lease, request: Any) -> Iterator[_McpExchange]:
     exchange = _McpExchange(lease, request)
     try:
         refuse_foreign(lease, exchange.url)
-        request.headers.update(headers_for(lease, exchange.url))
+        request.headers.update(exchange.headers())
         yield exchange
     except GeneratorExit:  # no answer came; a flow does not learn why
         exchange.abandon()
@@ -95,6 +95,10 @@ class _McpExchange:
         if self._evidence is not None and request.method == "POST":
             self._evidence.mcp_path = request.url.path if self._exchange.own else None
 
+    def headers(self) -> dict[str, str]:
+        """Return the user's headers."""
+        return self._exchange.headers()
+
     def abandon(self) -> None:
         """Record that no answer came."""
         if self._request.method == "POST":
@@ -104,6 +108,9 @@ class _McpExchange:
 
     def close(self, response: Any, content: bytes | None) -> None:
         """Record the answer, and keep what `mcp` would lose of a refusal."""
+        if content is not None:
+            # The library has no way to replace a body that was read.
+            content = response._content = self._exchange.told(content)
         evidence, answers = self._evidence, [*response.history, response]
         for each in answers:  # a redirect inside the workspace takes the token along
             _without_token(each.request)
@@ -146,7 +153,6 @@ def _keep(request: Any, response: Any, content: bytes, *, own: bool) -> None:
         },
     }
     response.headers["content-type"] = "application/json"
-    # The library has no way to replace a body that was read.
     response._content = json.dumps({"jsonrpc": "2.0", "id": question["id"], "error": error}).encode()
 
 

@@ -22,6 +22,7 @@ from obo_kit.context._calls import TOOL_HEADER, Outage, Refusal
 from obo_kit.context._frame import FRAME, current_call, current_evidence
 from obo_kit.exceptions import IdentityMismatchError, ScopeViolationError
 from obo_kit.identity._runtime import in_apps, in_model_serving
+from obo_kit.identity._token import Hidden
 from obo_kit.identity._user import check_private, origin_of
 from obo_kit.instrumentation._events import tell_of_request
 from obo_kit.scopes import _advice as advice
@@ -58,7 +59,7 @@ class Exchange:
         own: True if it goes to the user's own workspace.
     """
 
-    __slots__ = ("_call", "_evidence", "_lease", "_method", "_path", "own", "reads", "route", "url")
+    __slots__ = ("_call", "_evidence", "_lease", "_method", "_path", "_sent", "own", "reads", "route", "url")
 
     def __init__(self, lease: Lease, method: str, url: str) -> None:
         """Check that the request may be sent: the session is open, the token lasts, and the tool declares the call.
@@ -74,7 +75,7 @@ class Exchange:
         host, _ = lease.credentials()
         refuse_another_s(lease)
         refuse_shared_cache(lease)
-        self._lease, self._method, self.url = lease, method, url
+        self._lease, self._method, self.url, self._sent = lease, method, url, Hidden(b"")
         self._path = urlsplit(url).path
         in_force, handed = current_call(), lease.narrowing
         self._call = in_force or handed
@@ -92,7 +93,14 @@ class Exchange:
 
     def headers(self) -> dict[str, str]:
         """Return the user's headers. Put them on a copy of the request that nobody else sees."""
-        return headers_for(self._lease, self.url)
+        headers = headers_for(self._lease, self.url)
+        self._sent.value = headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        return headers
+
+    def told(self, content: bytes) -> bytes:
+        """Return a refusal without the token that went out: a server may quote the request's headers (rule 8)."""
+        token = self._sent.value
+        return content.replace(token, b"***") if token else content
 
     def record(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None = None) -> None:
         """Record the answer, for clients that lose it on the way (rule 16), and for another attempt (rule 19).

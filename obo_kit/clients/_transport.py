@@ -45,6 +45,8 @@ def deliver(exchange: Exchange, request: requests.PreparedRequest, stream: bool,
         raise without_frames(error)  # noqa: B904 - the error itself
     response.request = request
     whole = not stream or response.status_code >= 400
+    if response.status_code >= 400:
+        response._content = exchange.told(response.content)
     exchange.record(response.status_code, response.headers, (lambda: response.content) if whole else None)
     return response
 

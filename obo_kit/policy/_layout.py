@@ -147,7 +147,7 @@ def page_framework(path: str) -> str | None:
 def _tree(file: Path) -> ast.Module:
     try:
         return ast.parse(file.read_text("utf-8")) if file.suffix == ".py" else ast.Module([], [])
-    except (SyntaxError, ValueError):  # loading it will say where
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # loading it will say where
         return ast.Module([], [])
 
 

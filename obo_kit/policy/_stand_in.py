@@ -1,7 +1,8 @@
-"""Answer what objects ask a workspace while they are built, in the process that collects an agent file without a workspace.
+"""Answer what objects ask a workspace while they are built, in the process that collects an agent file.
 
-A retriever tool looks up its index, a Genie agent its space and a chat page its endpoint, before anybody calls them. They get
-an answer that is the same for every index, space and endpoint. Nothing is sent.
+A retriever tool looks up its index, a Genie agent its space and a chat page its endpoint, before anybody calls them. Without a
+workspace, they get an answer that is the same for every index, space and endpoint, and nothing is sent. A workspace that does
+not answer is given up after seconds: the SDK would try for five minutes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import inspect
 import io
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from obo_kit.exceptions import PolicyError
 from obo_kit.policy._endpoints import DECLARE
 from obo_kit.policy._layout import STAND_IN
 
@@ -22,19 +25,40 @@ __all__: list[str] = []
 _INDEX: Final = re.compile(r"/api/2\.0/vector-search/(?:endpoints/[^/]+/)?indexes/([^/]+)/?")
 _ENDPOINT: Final = re.compile(r"/api/2\.0/serving-endpoints/([^/]+)/?")
 _SPACE: Final = re.compile(r"/api/2\.0/genie/spaces/([^/]+)/?")
+_PATIENCE: Final = 5.0  # seconds: for a connection, and for new attempts after one that failed
+_ANSWER: Final = 15.0  # seconds until a description begins to come
 
 
 def describe(uncounted: list[tuple[str, str]]) -> None:
-    """Answer for the host that stands in for a workspace, from now on.
+    """Answer for the host that stands in for a workspace, and give up hosts that do not answer, from now on.
 
     Args:
         uncounted: Receives what only a workspace could tell, and what to do about it.
     """
-    from requests import Response
+    from requests import RequestException, Response
     from requests.adapters import HTTPAdapter
 
     # Every session calls it through the class, whoever made the session.
     send: Callable[..., Response] = HTTPAdapter.send
+    silent: dict[str, float] = {}
+
+    def sent(self: HTTPAdapter, host: str, request: Any, *args: Any, **kwargs: Any) -> Response:
+        begun = time.monotonic()
+        if begun - silent.get(host, begun) > _PATIENCE:
+            raise PolicyError(
+                f"The file sends a request to {host} while it is loaded, and {host} does not answer.",
+                remedy="Build what sends the request inside the user's request. Or check the host and the network; to collect "
+                "without a workspace, unset DATABRICKS_HOST and its credentials.",
+            )
+        if isinstance(timeout := kwargs.get("timeout"), (int, float)):
+            kwargs["timeout"] = (min(timeout, _PATIENCE), min(timeout, _ANSWER) if request.method == "GET" else timeout)
+        try:
+            response = send(self, request, *args, **kwargs)
+        except RequestException:
+            silent.setdefault(host, begun)
+            raise
+        silent.pop(host, None)
+        return response
 
     def answered(self: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Response:
         url = urlsplit(str(request.url))
@@ -42,7 +66,7 @@ def describe(uncounted: list[tuple[str, str]]) -> None:
             _described(unquote(url.path), uncounted) if url.hostname == STAND_IN and request.method == "GET" else None
         )
         if answer is None:
-            return send(self, request, *args, **kwargs)
+            return sent(self, url.netloc.rpartition("@")[2], request, *args, **kwargs)
         response = Response()
         response.status_code, response.url, response.request = 200, str(request.url), request
         response.headers["Content-Type"] = "application/json"

@@ -13,8 +13,9 @@ _GENERAL = (
 )
 _BY_FRAMEWORK = {
     "fastapi": "Make the dependency that opens the session `async def` (a sync one runs in a thread of its own, where the "
-    "endpoint does not see it), or use Depends(obo_kit.integrations.fastapi.user_dependency()). In a thread of your own, "
-    "use obo_kit.propagate(fn).",
+    "endpoint does not see it), or use Depends(obo_kit.integrations.fastapi.user_dependency()). Decorate the generator of a "
+    "StreamingResponse with @user_session: it runs after the endpoint's session has ended. In a thread of your own, use "
+    "obo_kit.propagate(fn).",
     "streamlit": "Open the session inside the callback or fragment itself: Streamlit runs both outside the script's "
     "`with` block. Decorate it: @user_session(headers=lambda: st.context.headers).",
     "gradio": "Decorate the event's function: @user_session(headers=lambda request: request.headers). A `with` block across "

@@ -77,6 +77,8 @@ class SessionScope(Scope[UserSession, None]):
             raise TypeError("user_session takes host= with token= or headers=, and principal= with token=")
         if headers is not None and principal is not None:
             raise TypeError("user_session takes principal= with token=; with headers=, the headers name the principal")
+        if principal is not None and not isinstance(principal, str):
+            raise TypeError("principal= takes the user's name, as text")
         if developer not in (None, "person", "machine"):
             raise TypeError("developer= takes 'person' or 'machine'")
         if developer is not None and token is not None:

@@ -56,7 +56,12 @@ def diskcache(function, tmp_path):
     return pytest.importorskip("diskcache").Cache(str(tmp_path)).memoize(ignore={"_client"})(function)
 
 
-CACHES = [streamlit, resource, joblib, cachetools, cachetools_method, counted_cachetools_method, diskcache]
+def stampede(function, tmp_path):
+    module = pytest.importorskip("diskcache")
+    return module.memoize_stampede(module.Cache(str(tmp_path)), expire=60, ignore={"_client"})(function)
+
+
+CACHES = [streamlit, resource, joblib, cachetools, cachetools_method, counted_cachetools_method, diskcache, stampede]
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -158,10 +163,11 @@ def test_langgraph_s_cache_policy_is_refused(workspace, is_async):
     invoke = graph(CachePolicy(), is_async=is_async)
     for name in ("alice", "bob"):
         with as_user(workspace, name) as session:
-            with pytest.raises(IdentityMismatchError, match="LangGraph's CachePolicy keeps what 'ask' returns"):
+            with pytest.raises(IdentityMismatchError, match="LangGraph's CachePolicy keeps what 'ask' returns") as refused:
                 invoke({"question": "q"})
             assert invoke({"question": f"q of {session.cache_key}"})["answer"] == name
-    by_user = graph(CachePolicy(key_func=lambda state: f"{current_session().cache_key} {state['question']}"))
+    policy = str(refused.value).partition("key hold the user: ")[2].partition(". Or")[0]
+    by_user = graph(eval(policy, {"CachePolicy": CachePolicy, "current_session": current_session}))  # noqa: S307
     for name in ("alice", "bob", "bob"):
         with as_user(workspace, name):
             assert by_user({"question": "q"})["answer"] == name

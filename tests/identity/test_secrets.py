@@ -36,6 +36,7 @@ from obo_kit import (
     SessionClosedError,
     UserIdentity,
     current_session,
+    explain,
     requires_scopes,
     user_session,
     with_user_client,
@@ -367,6 +368,22 @@ def test_what_a_refusal_holds_is_without_the_token(workspace, build, status):
     held = everything_in(caught.value)
     assert len(held) > 20
     assert token not in held
+
+
+@pytest.mark.parametrize("build", OWN, ids=lambda f: f.__name__)
+def test_a_refusal_that_quotes_the_request_s_headers_loses_the_token(workspace, build):
+    """Rule 8: a gateway's page for developers shows what it received."""
+    token = workspace.token("alice")
+    body = json.dumps({"error_code": "PERMISSION_DENIED", "message": f"You sent: authorization: Bearer {token}."})
+    with user_session(host=workspace.host, token=token) as session:
+        use = build(session)
+        workspace.add_fault(status=403, body=body, times=None)
+        with pytest.raises(Exception, match=r".") as caught:
+            use()
+        evidence = repr(session.evidence.refusals)
+    told = everything_in(caught.value) + str(explain(caught.value)) + evidence
+    assert "You sent" in told
+    assert token not in told + frames_of(caught.value)
 
 
 @pytest.mark.parametrize("build", [*SYNC, async_openai_client], ids=lambda f: f.__name__)

@@ -66,6 +66,34 @@ def test_middleware_in_the_wrong_order_is_told_which_is_outermost(workspace):
         assert served(wrong[::-1]).get("/", headers=headers).text == "alice"
 
 
+# --- FastAPI ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_of_fastapi_s_is_told_to_decorate_the_generator(workspace):
+    """Rule 6: it runs after the endpoint has returned."""
+    fastapi = pytest.importorskip("fastapi", reason="comes with mlflow")
+    app = fastapi.FastAPI()
+
+    def stream():
+        yield whoami()
+
+    @app.get("/lost")
+    def lost():
+        with user_session():
+            return fastapi.responses.StreamingResponse(stream())
+
+    @app.get("/decorated")
+    def decorated():
+        return fastapi.responses.StreamingResponse(user_session(stream)())
+
+    with workspace.as_app() as runtime:
+        headers = runtime.headers("alice")
+        with pytest.raises(NoUserSessionError, match="Decorate the generator of a StreamingResponse"):
+            TestClient(UserHeadersMiddleware(app)).get("/lost", headers=headers)
+        assert callers(workspace) == []
+        assert TestClient(UserHeadersMiddleware(app)).get("/decorated", headers=headers).text == "alice"
+
+
 # --- Flask -----------------------------------------------------------------------------------------------------------------
 
 

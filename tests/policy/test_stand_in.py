@@ -89,3 +89,19 @@ def test_a_file_that_builds_its_tools_at_the_top_is_collected(tmp_path, monkeypa
     assert app_config("agent.py") == {"user_api_scopes": ["vector-search"], "resources": []}
     done = CliRunner().invoke(main, ["policy", "agent.py", "--format", "bundle"])
     assert (done.exit_code, f"the index '{INDEX}' may embed" in done.stderr) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_workspace_that_does_not_answer_is_given_up_and_named(tmp_path, monkeypatch):
+    """The SDK would try for five minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("DATABRICKS_HOST", f"http://{host}")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "of a developer")
+    monkeypatch.setenv("OBO_KIT_COLLECT_SECONDS", "50")
+    (tmp_path / "agent.py").write_text(
+        "from databricks.sdk import WorkspaceClient\nSPACE = WorkspaceClient().genie.get_space('01f0')\n"
+    )
+    with pytest.raises(PolicyError, match=rf"request to {host} while it is loaded.* does not answer\.\nFix: .*agent\.py:2"):
+        auth_policy(tmp_path / "agent.py")

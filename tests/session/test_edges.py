@@ -738,6 +738,11 @@ def test_headers_that_are_no_text_are_refused(workspace, value):
         pass
 
 
+def test_a_name_that_is_no_text_is_refused(workspace):
+    with pytest.raises(TypeError, match="principal= takes the user's name"):
+        user_session(host=workspace.host, token=workspace.token("alice"), principal=3)  # type: ignore[call-overload]
+
+
 def test_a_token_too_long_to_be_one_is_refused(workspace):
     with pytest.raises(NoUserIdentityError, match="longer than 16 kB"):
         UserIdentity.from_token(host=workspace.host, token="x" * 20_000)

@@ -91,7 +91,7 @@ class Source:
                 warnings.simplefilter("ignore")  # the agent's own invalid escapes
                 return ast.parse(code, str(self.path))
         except (ValueError, RecursionError, MemoryError) as error:
-            raise SourceError(f"cannot be parsed: {error}") from None
+            raise SourceError(f"cannot be parsed: {str(error) or 'it is nested too deeply'}") from None
 
     def _error(self, error: SyntaxError) -> SourceError:
         cell, line = self.place(error.lineno or 0)
@@ -137,7 +137,7 @@ def _notebook(path: Path, content: bytes) -> Source:
             for number, cell in enumerate(written["cells"], 1)
             if cell["cell_type"] == "code"
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"is not a notebook of format 4: {type(error).__name__}: {error}") from None
     text: list[str] = []
     code: list[str] = []
