@@ -163,7 +163,9 @@ def test_langgraph_s_cache_policy_is_refused(workspace, is_async):
     invoke = graph(CachePolicy(), is_async=is_async)
     for name in ("alice", "bob"):
         with as_user(workspace, name) as session:
-            with pytest.raises(IdentityMismatchError, match="LangGraph's CachePolicy keeps what 'ask' returns") as refused:
+            with pytest.raises(
+                IdentityMismatchError, match="LangGraph's CachePolicy keeps what 'ask' returns"
+            ) as refused:
                 invoke({"question": "q"})
             assert invoke({"question": f"q of {session.cache_key}"})["answer"] == name
     policy = str(refused.value).partition("key hold the user: ")[2].partition(". Or")[0]

@@ -103,5 +103,7 @@ def test_a_workspace_that_does_not_answer_is_given_up_and_named(tmp_path, monkey
     (tmp_path / "agent.py").write_text(
         "from databricks.sdk import WorkspaceClient\nSPACE = WorkspaceClient().genie.get_space('01f0')\n"
     )
-    with pytest.raises(PolicyError, match=rf"request to {host} while it is loaded.* does not answer\.\nFix: .*agent\.py:2"):
+    with pytest.raises(
+        PolicyError, match=rf"request to {host} while it is loaded.* does not answer\.\nFix: .*agent\.py:2"
+    ):
         auth_policy(tmp_path / "agent.py")
