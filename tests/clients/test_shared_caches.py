@@ -169,7 +169,7 @@ def test_langgraph_s_cache_policy_is_refused(workspace, is_async):
                 invoke({"question": "q"})
             assert invoke({"question": f"q of {session.cache_key}"})["answer"] == name
     policy = str(refused.value).partition("key hold the user: ")[2].partition(". Or")[0]
-    by_user = graph(eval(policy, {"CachePolicy": CachePolicy, "current_session": current_session}))  # noqa: S307
+    by_user = graph(eval(policy, {"CachePolicy": CachePolicy, "current_session": current_session}))
     for name in ("alice", "bob", "bob"):
         with as_user(workspace, name):
             assert by_user({"question": "q"})["answer"] == name
