@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from obo_kit.exceptions import NoUserIdentityError
 
@@ -52,33 +53,63 @@ def serves_on_a_cluster() -> bool:
     return bool(os.environ.get("DATABRICKS_RUNTIME_VERSION")) and _serves()
 
 
-# The modules whose event loop runs as long as a process serves.
-_SERVERS = frozenset(
-    {
-        "cheroot.server",
-        "gunicorn.workers.base",
-        "gunicorn.workers.sync",
-        "gunicorn.workers.gthread",
-        "hypercorn.run",
-        "uvicorn.server",
-        "waitress.server",
-        "werkzeug.serving",
-        "wsgiref.simple_server",
-    }
+# Servers, by the beginnings of their modules. Read in uvicorn 0.54, aiohttp 3.14, hypercorn 0.18, tornado 6.6, streamlit 1.67
+# and gevent 26; the others as documented.
+_SERVERS = (
+    "aiohttp.web",
+    "cheroot.",
+    "daphne.",
+    "eventlet.wsgi",
+    "gevent.baseserver",
+    "gevent.pywsgi",
+    "granian.",
+    "gunicorn.",
+    "http.server",
+    "hypercorn.",
+    "sanic.",
+    "streamlit.web.",
+    "tornado.http1connection",
+    "tornado.httpserver",
+    "tornado.web",
+    "uvicorn.",
+    "waitress.",
+    "werkzeug.serving",
+    "wsgiref.simple_server",
 )
+_LOCAL_WORKSPACE = "obo_kit.testing."
 
 
 def _serves() -> bool:
-    """Return whether a thread of this process runs a server. Only stacks show it; asked once per developer's session."""
-    if not any(name in sys.modules for name in _SERVERS):
-        return False
+    """Return whether this process runs a server: on a thread's stack, or in a task of a thread's event loop.
+
+    Asked once per developer's session.
+    """
     for top in sys._current_frames().values():
-        frame = top
+        modules: list[str] = []
+        loop = None
+        frame: Any = top
         while frame is not None:
-            if frame.f_globals.get("__name__") in _SERVERS:
-                return True
-            frame = frame.f_back  # type: ignore[assignment]
+            modules.append(str(frame.f_globals.get("__name__")))
+            if frame.f_code.co_name == "run_forever":
+                loop = frame.f_locals.get("self")
+            frame = frame.f_back
+        if any(module.startswith(_LOCAL_WORKSPACE) for module in modules):
+            continue
+        if any(module.startswith(_SERVERS) for module in (*modules, *_modules_of_tasks(loop))):
+            return True
     return False
+
+
+def _modules_of_tasks(loop: Any) -> Iterator[str]:
+    """Yield the modules of what a loop's tasks wait in: a server that waits for requests is on no stack."""
+    asyncio: Any = sys.modules.get("asyncio")
+    if not isinstance(loop, getattr(asyncio, "AbstractEventLoop", ())):
+        return
+    for task in asyncio.all_tasks(loop):
+        waiting = task.get_coro()
+        while (frame := getattr(waiting, "cr_frame", None)) is not None:
+            yield str(frame.f_globals.get("__name__"))
+            waiting = waiting.cr_await
 
 
 def somebody_is_there() -> bool:
