@@ -28,19 +28,6 @@ _MODULE = "databricks.sql.client"
 _LOOPBACK = "127.0.0.1"
 
 
-class _Unencrypted(str):
-    """A host with ``http://``. The connector's authentication puts ``https://`` before it, unless it begins with that.
-
-    It would then take the token for another issuer's, and spend half a minute on its exchange at no host.
-    """
-
-    __slots__ = ()
-
-    def startswith(self, prefix: str | tuple[str, ...], *bounds: Any) -> bool:
-        """Return whether it begins with a text, and True for ``https://``."""
-        return prefix == "https://" or super().startswith(prefix, *bounds)
-
-
 _lock = threading.Lock()
 # The addresses of the workspaces whose runtimes are open, the innermost last.
 _hosts: list[str] = []
@@ -69,7 +56,7 @@ def taught(host: str, path: Sequence[str] | None) -> importlib.machinery.ModuleS
     return _Finder().find_spec(_MODULE, path)
 
 
-def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, Any]:
+def _settings(server_hostname: str, http_path: str) -> dict[str, Any]:
     """Return the connector's arguments for a host on loopback; empty for any other host."""
     parts = urlsplit(server_hostname if "://" in server_hostname else f"//{server_hostname}")
     with _lock:
@@ -80,8 +67,6 @@ def _settings(server_hostname: str, http_path: str, use_sea: bool) -> dict[str, 
     settings: dict[str, Any] = {"server_hostname": _LOOPBACK, "_port": address.port, "enable_telemetry": False}
     if address.scheme == "http":
         settings["_connection_uri"] = f"{fitting[-1]}/{http_path.lstrip('/')}"
-        if use_sea:
-            settings["server_hostname"] = _Unencrypted(f"http://{_LOOPBACK}")
     return settings
 
 
@@ -93,7 +78,7 @@ def _teach(module: ModuleType) -> None:
 
     @functools.wraps(known)
     def init(self: Any, server_hostname: str, http_path: str, *args: Any, **kwargs: Any) -> None:
-        settings = _settings(str(server_hostname), str(http_path), bool(kwargs.get("use_sea")))
+        settings = _settings(str(server_hostname), str(http_path))
         if "_connection_uri" not in kwargs:
             server_hostname = settings.pop("server_hostname", server_hostname)
             kwargs = {**kwargs, **settings}
@@ -101,6 +86,18 @@ def _teach(module: ModuleType) -> None:
 
     init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     connection.__init__ = init
+    module.Session._create_backend = _unencrypted(module.Session._create_backend)
+
+
+def _unencrypted(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Let SEA mode connect without TLS, as ``_connection_uri`` lets Thrift. Authentication still reads the bare host."""
+
+    @functools.wraps(create)
+    def create_backend(self: Any, server_hostname: str, *args: Any) -> Any:
+        unencrypted = str(args[-1].get("_connection_uri")).startswith("http://")
+        return create(self, f"http://{server_hostname}" if unencrypted else server_hostname, *args)
+
+    return create_backend
 
 
 class _Finder(importlib.abc.MetaPathFinder):

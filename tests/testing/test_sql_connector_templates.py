@@ -149,10 +149,10 @@ def test_other_hosts_are_left_alone(workspace):
     from obo_kit.testing._sql_addresses import _settings
 
     with workspace.as_app():
-        assert _settings("dbc-1.cloud.databricks.com", PATH, False) == {}
-        assert _settings("127.0.0.1:1", PATH, False) == {}
-        assert _settings(workspace.host, PATH, False)["_connection_uri"] == workspace.host + PATH
-    assert _settings(workspace.host, PATH, False) == {}
+        assert _settings("dbc-1.cloud.databricks.com", PATH) == {}
+        assert _settings("127.0.0.1:1", PATH) == {}
+        assert _settings(workspace.host, PATH)["_connection_uri"] == workspace.host + PATH
+    assert _settings(workspace.host, PATH) == {}
 
 
 def test_sqlalchemy_reads_tables_and_runs_statements_as_the_user(workspace):
