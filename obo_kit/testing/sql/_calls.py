@@ -135,8 +135,8 @@ def duck_type(kind: exp.DataType) -> str:
 
 
 def _is_moment(value: Expr) -> bool:
-    """Return whether it is a text that both engines read as the same date, or date and time."""
-    return (
+    """Return whether both engines read it as the same date, or date and time."""
+    return value.meta.get("kind") in {"DATE", "TIMESTAMP"} or (
         isinstance(value, exp.Literal)
         and value.is_string
         and re.fullmatch(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?", value.name) is not None
@@ -154,6 +154,8 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
         value = call(attempted + "whole", value)
     elif duck == "VARCHAR" and not (isinstance(value, exp.Literal) and (value.is_string or value.is_int)):
         value = call("string", value)
+    elif duck in {"DOUBLE", "FLOAT"} and value.meta.get("kind") == "TIMESTAMP":
+        value = call("epoch", value)
     elif duck in {"DATE", "TIMESTAMP"} and not _is_moment(value):
         value = call(attempted + duck.lower(), value)
     class_ = exp.TryCast if attempt else exp.Cast
@@ -166,14 +168,10 @@ def literal(value: Expr, what: str) -> str:
     raise UnreadableError("sql_unsupported", f"{what} must be a constant.")
 
 
-def _unit(value: Expr) -> str | None:
-    return _UNITS.get(value.name.lower()) if isinstance(value, (exp.Column, exp.Var, exp.Literal)) else None
-
-
 def unit_of(value: Expr) -> str:
-    unit = _unit(value)
+    unit = _UNITS.get(value.name.lower()) if isinstance(value, (exp.Column, exp.Var)) else None
     if unit is None:
-        raise UnreadableError("sql_arguments", f"{value.sql('databricks')} is not a unit of time.")
+        raise UnreadableError("sql_unit", value.sql("databricks"))
     return unit
 
 

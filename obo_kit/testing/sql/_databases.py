@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from obo_kit.testing.sql._types import sql_type
+
 if TYPE_CHECKING:
     from obo_kit.testing.sql._http import HttpRequest
 
@@ -54,10 +56,15 @@ class Table:
 
     def sql(self) -> str:
         """Return what a user sees of it, as a statement on the whole table, in Databricks SQL."""
-        columns = (f"{self.column_masks.get(column, f'`{column}`')} AS `{column}`" for column in self.types)
+        columns = (self._visible(column, duck) for column, duck in self.types.items())
         where = f" WHERE ({self.row_filter})" if self.row_filter is not None else ""
         table = ".".join(f"`{part}`" for part in self.name.split("."))
         return f"SELECT {', '.join(columns)} FROM {table}{where}"  # noqa: S608  the workspace's author writes it
+
+
+    def _visible(self, column: str, duck: str) -> str:
+        mask = self.column_masks.get(column)
+        return f"`{column}`" if mask is None else f"CAST({mask} AS {sql_type(duck)[0]}) AS `{column}`"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -448,7 +448,7 @@ class Engine:
             (r"^Conversion Error: (?P<detail>.* to type DECIMAL.* out of range.*)", "sql_range"),
             (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
             (
-                r"^Binder Error: (?P<detail>Cannot compare values.*|No function matches.*|Could not choose.*)",
+                r"^Binder Error: (?P<detail>Cannot compare values.*|Cannot concatenate.*|No function matches.*|Could not choose.*)",
                 "sql_types",
             ),
             (r"^Binder Error: (?P<detail>Referenced table .*)", "sql_column"),

@@ -1,12 +1,13 @@
-"""Give DECIMAL arithmetic of a rewritten statement the platform's types and values.
+"""Give numbers of a rewritten statement the platform's types and values.
 
-DuckDB computes DECIMAL by rules of its own: a quotient is a DOUBLE, a sum has 38 digits. Only DuckDB knows which operands are
-DECIMAL. So it binds the statement once with a note around every operand (``_notes``), which tells its type; those of results
+DuckDB computes DECIMAL by rules of its own: a quotient is a DOUBLE, a sum has 38 digits. A literal takes the type of what is
+beside it, SMALLINT say, and a FLOAT beside an integer stays a FLOAT. Only DuckDB knows the types of operands. So it binds the statement once with a note around every operand (``_notes``), which tells its type; those of results
 follow from the inside out. Then each result is cast, or computed by ``_decimals`` where DuckDB would lose digits.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ _ROUNDED = frozenset({"round", "bround", "ceil", "floor"})
 _PLAIN: dict[str, type[Expr]] = {
     "+": exp.Add, "-": exp.Sub, "*": exp.Mul, "/": exp.Div, "%": exp.Mod, "div": exp.IntDiv, "pmod": exp.Mod
 }  # fmt: skip
+# Calls in which a literal stands beside values of other types.
+_BESIDE = frozenset({*_CALLS, "list_value", "lag", "lead"}) - {"round", "spark_bround", "spark_ceil", "spark_floor"}
+_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT")
 # Macros that return a DECIMAL whatever they are given.
 _MAKERS = frozenset({"spark_seconds", "spark_second_part"})
 
@@ -50,6 +54,8 @@ def exact(store: Store, tree: Expr, tables: Collection[str]) -> Expr:
     for literal in list(root.find_all(exp.Literal)):
         _state(literal)
     notes = _mark(root)
+    for literal in list(root.find_all(exp.Literal)):
+        _state_whole(literal)
     if notes and _bound(store, root, notes):
         for node in _marked(root):
             _settle(node, notes[node.meta["note"]])
@@ -82,12 +88,12 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
 
 
 def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
-    """Return whether anything of the statement may be a DECIMAL."""
-    if any("DECIMAL" in kind for name in tables for kind in store.tables[name].types.values()):
+    """Return whether anything of the statement may be of a type that DuckDB treats otherwise."""
+    if any(_SPECIAL.search(kind) for name in tables for kind in store.tables[name].types.values()):
         return True
     return any(
-        (isinstance(node, exp.Literal) and not node.is_string and not node.is_int)
-        or (isinstance(node, exp.DataType) and node.is_type("DECIMAL"))
+        (isinstance(node, exp.Literal) and not node.is_string and not (node.is_int and int(node.name) < 2**63))
+        or (isinstance(node, exp.DataType) and node.is_type("DECIMAL", "TINYINT", "SMALLINT", "FLOAT"))
         or (isinstance(node, exp.Anonymous) and (node.name in _MAKERS or _rounds_to_a_place(node)))
         for node in tree.walk()
     )
@@ -98,8 +104,10 @@ def _rounds_to_a_place(node: exp.Anonymous) -> bool:
 
 
 def _state(literal: exp.Literal) -> None:
-    """State the type of a number below one: DuckDB counts the zero before its point."""
+    """State the type of a number below one, whose zero before the point DuckDB counts, and of one beyond BIGINT."""
     text = literal.name
+    if literal.is_int and int(text) >= 2**63:
+        literal.replace(typed_as(literal.copy(), type_name((len(text), 0))))
     if literal.is_string or literal.is_int or text.partition(".")[0].strip("0") or "e" in text.lower():
         return
     above = literal.parent
@@ -108,6 +116,18 @@ def _state(literal: exp.Literal) -> None:
     ):
         return
     literal.replace(typed_as(literal.copy(), type_name(_decimals.literal_shape(text))))
+
+
+def _state_whole(literal: exp.Literal) -> None:
+    """State that an integer is an INT, where DuckDB would read it as a SMALLINT or TINYINT."""
+    above: Expr | None = literal.parent
+    while isinstance(above, (exp.Paren, exp.Neg)):
+        above = above.parent
+    beside = isinstance(above, (*_OPERATORS, exp.Case, exp.If)) or (
+        isinstance(above, exp.Tuple) and isinstance(above.parent, exp.Values)
+    )
+    if literal.is_int and (beside or getattr(above, "name", "") in _BESIDE) and not isinstance(above, exp.Cast):
+        literal.replace(typed_as(literal.copy(), "INTEGER" if int(literal.name) < 2**31 else "BIGINT"))
 
 
 # ---------------------------------------------------------------------------------------------- operands
@@ -138,14 +158,14 @@ def _operands(node: Expr) -> list[Expr]:
 
 
 def _mark(root: Expr) -> list[Note]:
-    """Mark the expressions to ask for. Those of one text in one query share a note, so that GROUP BY still fits them."""
+    """Mark the expressions to ask for. Those of one text in one query or lambda share a note, so that GROUP BY still fits them."""
     notes: list[Note] = []
     known: dict[tuple[int, str], int] = {}
     for node in root.walk():
         operation = _operation(node)
         if operation is None or not _askable(node, operation):
             continue
-        key = id(node.find_ancestor(exp.Query)), duck_text(node)
+        key = id(node.find_ancestor(exp.Query, exp.Lambda)), duck_text(node)
         if key not in known:
             known[key] = len(notes)
             operands = _operands(node)
@@ -233,9 +253,9 @@ def _settle(node: Expr, note: Note) -> None:
     """Give an expression its type, and the way to compute it."""
     shapes = note.shapes()
     if shapes is None:
-        if note.operation in OPERATORS and {"FLOAT"} in note.kinds.values():
-            # DuckDB computes a FLOAT with a DECIMAL as FLOAT.
-            for operand in [each for at, each in enumerate(_operands(node)) if note.decimal(at)]:
+        if note.operation in OPERATORS | COMBINED and {"FLOAT"} in note.kinds.values():
+            # DuckDB computes a FLOAT with an exact number as FLOAT.
+            for operand in [each for at, each in enumerate(_operands(node)) if note.exact(at)]:
                 operand.replace(typed_as(operand.copy(), "DOUBLE"))
         return
     if note.target == _UNKNOWN:

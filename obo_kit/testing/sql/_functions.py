@@ -23,10 +23,10 @@ Expr = exp.Expr
 # Functions that are the same in both, by the same name.
 _SAME = frozenset(
     {
-        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and", "bit_count",
+        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and",
         "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
-        "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp", "first_value",
-        "greatest", "ilike", "kurtosis_pop", "lag", "last_value", "lead", "least", "like", "lower", "max", "md5",
+        "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp",
+        "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "max", "md5",
         "median", "min", "mode", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "radians", "rank",
         "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
         "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "stddev",
@@ -39,7 +39,7 @@ _RENAMED = {
     "array_agg": "collect_list", "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
     "char_length": "length", "charindex": "locate", "count_if": "countif",
     "kurtosis": "kurtosis_pop", "date_part": "datepart", "every": "bool_and",
-    "first": "first", "last": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
+    "first_value": "first", "last_value": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
     "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
     "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring",
     "to_varchar": "to_char", "try_mod": "try_mod", "ucase": "upper", "user": "current_user", "session_user": "current_user",
@@ -78,7 +78,7 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
     """Return a call in DuckDB's form; None if there is no such function."""
     name = _RENAMED.get(node.name.lower(), node.name.lower())
     if name in {"grouping", "grouping_id"}:
-        return _grouping(name, node.expressions, node)
+        return _grouping(name, node.expressions)
     rewrite = _REWRITES.get(name)
     if rewrite is not None:
         try:
@@ -195,6 +195,12 @@ def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
             default=call("coalesce", text, typed_as(exp.Literal.string("{}"), "JSON")),
         )
     return call("json_transform", text, exp.Literal.string(_structure(kind)))
+
+
+def _to_json(value: Expr, options: Expr | None = None) -> Expr:
+    if options is not None:
+        raise UnreadableError("sql_unsupported", "to_json with options is not served.")
+    return call("to_json", value)
 
 
 def _variant_get(value: Expr, path: Expr, kind: Expr | None = None, *, attempt: bool = False) -> Expr:
@@ -320,7 +326,9 @@ def _body(function: Expr, replacements: dict[int, Callable[[Expr], Expr]]) -> ex
 
     def swap(node: Expr) -> Expr:
         is_name = (
-            isinstance(node, exp.Identifier) and node.arg_key != "alias" and not isinstance(node.parent, exp.PropertyEQ)
+            isinstance(node, exp.Identifier)
+            and node.arg_key != "alias"
+            and not (isinstance(node.parent, exp.PropertyEQ) and node.arg_key == "this")
         )
         is_field = isinstance(node.parent, exp.Dot) and node.arg_key == "expression"
         change = names.get(node.name.lower()) if is_name and not is_field else None
@@ -420,17 +428,8 @@ def _count_if(value: Expr) -> Expr:
     return _count(exp.Case(ifs=[exp.If(this=value, true=exp.Literal.number(1))]))
 
 
-def _grouping(name: str, arguments: list[Expr], node: Expr) -> Expr:
-    """Return which of the grouping columns a row sums up, as a bit per column. Without arguments: of all columns."""
-    if not arguments:
-        select = node.find_ancestor(exp.Select)
-        group = select.args.get("group") if select is not None else None
-        columns = (
-            []
-            if group is None
-            else [each for each in group.find_all(exp.Column) if each.find_ancestor(exp.Select) is select]
-        )
-        arguments = list({column.sql(): column.copy() for column in columns}.values())
+def _grouping(name: str, arguments: list[Expr]) -> Expr:
+    """Return which of the grouping columns a row sums up, as a bit per column."""
     if not arguments:
         raise UnreadableError("sql_arguments", f"The `{name}` needs GROUP BY.")
     bits = exp.Anonymous(this="grouping", expressions=arguments)
@@ -439,9 +438,8 @@ def _grouping(name: str, arguments: list[Expr], node: Expr) -> Expr:
 
 def _nulls_too(name: str) -> Callable[..., Expr]:
     def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
-        if ignore is not None and ignore.sql().upper() == "TRUE":
-            return _only_present(name)(value)
-        return exp.Anonymous(this=name, expressions=[value])
+        made = exp.Anonymous(this=name, expressions=[value])
+        return exp.IgnoreNulls(this=made) if ignore is not None and ignore.sql().upper() == "TRUE" else made
 
     return rewrite
 
@@ -469,7 +467,7 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "percentile_approx": _percentile("quantile_disc"), "reduce": _reduce, "round": _round, "struct": _struct,
     "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
     "to_char": _to_char, "to_number": _number(), "try_to_number": _number(attempt=True),
-    "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
+    "to_json": _to_json, "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
     "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
     "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
     "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window,

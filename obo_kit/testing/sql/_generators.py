@@ -53,8 +53,8 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
             for each in ("key", "value")
         ]
     if name == "posexplode":
-        at = call("unnest", call("range", call("len", items.copy())))
-        return [("pos", typed_as(at, "INTEGER")), *columns]
+        places: Expr = call("range", call("len", (call("map_entries", value) if pairs else value).copy()))
+        return [("pos", typed_as(call("unnest", _or_null(places) if outer else places), "INTEGER")), *columns]
     return columns
 
 

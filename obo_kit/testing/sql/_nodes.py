@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import call, cast, date_part, duck_text, interval, typed_as
+from obo_kit.testing.sql._calls import call, cast, date_part, duck_text, interval, literal, typed_as
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
@@ -17,8 +17,11 @@ __all__ = [
     "aliased",
     "construct",
     "derived",
+    "field_of",
+    "fill_grouping",
     "is_cte",
     "kept_order",
+    "mark_fields",
     "name_columns",
     "never_null",
     "read_identifier",
@@ -159,6 +162,43 @@ def name_columns(select: exp.Select) -> None:
     select.set("expressions", columns)
 
 
+def mark_fields(select: exp.Select) -> None:
+    """Mark the columns that are fields of a struct that the same statement makes: ``s.a`` after ``struct(…) AS s``."""
+    names = {column.alias.lower() for column in select.expressions if isinstance(column, exp.Alias)}
+    sources = [select.args.get("from_"), *select.args.get("joins", ()), *select.args.get("laterals", ())]
+    names -= {each.alias_or_name.lower() for each in sources if each is not None}
+    for column in list(select.find_all(exp.Column)) if names else ():
+        if column.table and column.parts[0].name.lower() in names and column.find_ancestor(exp.Select) is select:
+            column.meta["field"] = True
+
+
+def field_of(column: exp.Column) -> Expr:
+    """Return a marked column as the field that it is."""
+    struct, *fields = column.parts
+    result: Expr = exp.Column(this=struct)
+    for each in fields:
+        result = call("struct_extract", result, exp.Literal.string(each.name))
+    return exp.Alias(this=result, alias=fields[-1].copy()) if isinstance(column.parent, exp.Select) else result
+
+
+def fill_grouping(select: exp.Select) -> None:
+    """Give ``grouping_id()`` the columns that a statement groups by."""
+    group = select.args.get("group")
+    grouped = list({value.sql(): value for value in _grouped(group)}.values()) if group is not None else []
+    for each in grouped and select.find_all(exp.Anonymous):
+        if each.name.lower() == "grouping_id" and not each.expressions and each.find_ancestor(exp.Select) is select:
+            each.set("expressions", [value.copy() for value in grouped])
+
+
+def _grouped(node: Expr) -> Iterator[Expr]:
+    """Yield what a clause groups by, without the sets that it is in."""
+    if isinstance(node, (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren)):
+        for each in node.iter_expressions():
+            yield from _grouped(each)
+    else:
+        yield node
+
+
 def _is_call(column: Expr) -> bool:
     return isinstance(column, exp.Dot) and isinstance(column.expression, exp.Anonymous)
 
@@ -287,17 +327,17 @@ def _within_group(node: exp.WithinGroup) -> Expr:
     function, order = node.this, node.expression
     name = {"percentile_cont": "quantile_cont", "percentile_disc": "quantile_disc"}.get(function.name)
     (by, *others) = order.expressions if isinstance(order, exp.Order) else [None]
-    if name is None or by is None or others or (by.args.get("desc") and name == "quantile_disc"):
+    if name is None or by is None or others:
         raise UnreadableError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
-    share = function.expressions[0]
-    if by.args.get("desc"):
-        share = exp.Paren(this=exp.Sub(this=exp.Literal.number(1), expression=share))
+    share = literal(function.expressions[0], "the share of a percentile")
+    # To DuckDB, a negative share means the descending order.
+    share = exp.Literal(this=f"-{share}" if by.args.get("desc") else share, is_string=False)
     return exp.Anonymous(this=name, expressions=[by.this, share])
 
 
 def _tuple(node: exp.Tuple) -> Expr | None:
     """Turn a row among the columns into a struct."""
-    if not isinstance(node.parent, (exp.Select, exp.Alias)) or node.arg_key not in {"expressions", "this"}:
+    if type(node.parent) not in {exp.Select, exp.Alias} or node.arg_key not in {"expressions", "this"}:
         return None
     fields = [(f"col{at}", value) for at, value in enumerate(node.expressions, 1)]
     return exp.Struct(
@@ -314,7 +354,7 @@ def _numbers(node: Expr) -> Expr | None:
         number = isinstance(other, exp.Literal) and not other.is_string
         if (isinstance(value, exp.Anonymous) and value.name in _TEXTS) or (number and _is_string(value)):
             node.set(side, typed_as(call("whole", value), "BIGINT") if whole else typed_as(value, "DOUBLE"))
-        elif number and value.meta.get("text"):
+        elif number and value.meta.get("kind") == "VARCHAR":
             node.set(side, call("numeric" if whole else "fraction", value))
     return None
 

@@ -41,6 +41,10 @@ class Note:
         """Return whether an operand is a DECIMAL."""
         return any(kind.startswith("DECIMAL") for kind in self.kinds.get(at, ()))
 
+    def exact(self, at: int) -> bool:
+        """Return whether an operand is an exact number."""
+        return any(shape_of(kind) for kind in self.kinds.get(at, ()))
+
     def shapes(self) -> list[Shape] | None:
         """Return the shapes of the operands; None if the result is no DECIMAL.
 

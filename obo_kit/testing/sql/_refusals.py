@@ -170,6 +170,17 @@ declare(
             source="Spark error class; the detail is DuckDB's",
             sql_state="42605",
         ),
+        "sql_unit": Refusal(
+            status=200,
+            code="BAD_REQUEST",
+            text="[INVALID_PARAMETER_VALUE.DATETIME_UNIT] The value of parameter(s) `unit` is invalid: expects one of the units "
+            "without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND, but got "
+            "{detail}. SQLSTATE: 22023",
+            decision="bad request",
+            standing="inferred",
+            source="Spark error class",
+            sql_state="22023",
+        ),
         "sql_types": Refusal(
             status=200,
             code="BAD_REQUEST",

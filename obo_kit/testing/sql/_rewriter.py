@@ -27,8 +27,11 @@ from obo_kit.testing.sql._nodes import (
     aliased,
     construct,
     derived,
+    field_of,
+    fill_grouping,
     is_cte,
     kept_order,
+    mark_fields,
     name_columns,
     never_null,
     read_identifier,
@@ -112,10 +115,12 @@ class Rewriter:
         nodes = [node for node in root.bfs() if node is not root]
         _check_served(nodes, _NODES | WRITING if writing else _NODES)
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
-        self._texts = self._text_columns(nodes)
+        self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
             name_columns(select)
+            mark_fields(select)
+            fill_grouping(select)
         self._fill(nodes)
         for node in reversed(list(root.bfs())):
             self._change(node)
@@ -124,11 +129,13 @@ class Rewriter:
         # What is inserted into another statement gets its types there.
         return exact(self.store, rewritten, self.tables) if not self.depth else rewritten
 
-    def _text_columns(self, nodes: list[Expr]) -> set[str]:
-        """Return the columns of the statement's tables that are text wherever they occur."""
+    def _column_kinds(self, nodes: list[Expr]) -> dict[str, str]:
+        """Return DuckDB's type per column of the statement's tables; of columns of one name and several types, none."""
         tables = [self.store.tables.get(self.full_name(node)) for node in nodes if isinstance(node, exp.Table)]
-        kinds = [(name.lower(), kind) for table in tables if table for name, kind in table.types.items()]
-        return {name for name, kind in kinds if kind == "VARCHAR"} - {name for name, kind in kinds if kind != "VARCHAR"}
+        kinds: dict[str, str] = {}
+        for name, kind in [each for table in tables if table for each in table.types.items()]:
+            kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
+        return kinds
 
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
@@ -360,6 +367,10 @@ class Rewriter:
             if full not in self.store.functions:
                 raise UnreadableError("sql_no_function", f"`{node.name}`")
             return self._routine(full, node.expressions)
+        if isinstance(result, exp.IgnoreNulls):
+            node.replace(result)
+            self._change(result)
+            return None
         if name in {"collect_list", "collect_set", "array_agg"}:
             return never_null(node, result)
         return result
@@ -467,7 +478,9 @@ class Rewriter:
 
     def column(self, node: exp.Column) -> Expr | None:
         """Rewrite a column that is qualified by its table's full name: the table is known by its alias."""
-        node.meta["text"] = node.name.lower() in self._texts
+        if node.meta.get("field"):
+            return field_of(node)
+        node.meta["kind"] = self._kinds.get(node.name.lower())
         if node.args.get("db"):
             place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])
             if ".".join(str(getattr(part, "name", part)).lower() for part in place) in self._places:

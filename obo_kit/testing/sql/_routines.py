@@ -11,6 +11,7 @@ from typing import Any
 
 from obo_kit.testing.sql._decimals import computed
 from obo_kit.testing.sql._notes import noted
+from obo_kit.testing.sql._texts import cast_text, double_text, json_text
 
 __all__ = ["ROUTINES", "number_digits", "register_routine"]
 
@@ -166,8 +167,11 @@ def _typeof(duck: str) -> str:
 _TEXT = "VARCHAR"
 # Function, DuckDB's types of its arguments, and of its result. Null gives null.
 ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "spark_cast_text": (cast_text, (_TEXT, _TEXT), _TEXT),
     "spark_computed": (computed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
+    "spark_double_text": (double_text, (_TEXT,), _TEXT),
+    "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
     "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),
     "spark_parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Column", "sql_type", "text_of", "type_json"]
+__all__ = ["Column", "fields_of", "map_types", "sql_type", "text_of", "type_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +64,22 @@ def sql_type(duck: str) -> tuple[str, str]:
     if duck.startswith("TIMESTAMP"):
         return "TIMESTAMP", "TIMESTAMP"
     if duck.startswith("MAP("):
-        key, value = _split(duck[4:-1])
+        key, value = map_types(duck)
         return f"MAP<{sql_type(key)[0]}, {sql_type(value)[0]}>", "MAP"
     if duck.startswith("STRUCT("):
-        fields = (_FIELD.fullmatch(field) for field in _split(duck[7:-1]))
-        return (
-            f"STRUCT<{', '.join(f'{each[1] or each[2]}: {sql_type(each[3])[0]}' for each in fields if each)}>",
-            "STRUCT",
-        )
+        return f"STRUCT<{', '.join(f'{name}: {sql_type(kind)[0]}' for name, kind in fields_of(duck))}>", "STRUCT"
     return "STRING", "STRING"
+
+
+def fields_of(duck: str) -> list[tuple[str, str]]:
+    """Return the names and types of the fields of a DuckDB STRUCT."""
+    fields = (_FIELD.fullmatch(field) for field in _split(duck[7:-1]))
+    return [((each[1] or each[2]).replace('""', '"'), each[3]) for each in fields if each]
+
+
+def map_types(duck: str) -> list[str]:
+    """Return the types of the keys and values of a DuckDB MAP."""
+    return _split(duck[4:-1])
 
 
 def _split(text: str) -> list[str]:

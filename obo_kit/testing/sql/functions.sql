@@ -41,7 +41,8 @@ CREATE MACRO spark_positive(a) AS a;
 CREATE MACRO spark_e() AS exp(1);
 CREATE MACRO spark_hypot(a, b) AS sqrt(a * a + b * b);
 CREATE MACRO spark_factorial(n) AS CASE WHEN n BETWEEN 0 AND 20 THEN CAST(factorial(CAST(n AS INTEGER)) AS BIGINT) END;
-CREATE MACRO spark_width_bucket(v, low, high, n) AS CAST(CASE WHEN v < low THEN 0 WHEN v >= high THEN n + 1 ELSE floor((v - low) / (high - low) * n) + 1 END AS BIGINT);
+CREATE MACRO spark_width_bucket(v, low, high, n) AS CAST(CASE WHEN low = high OR n <= 0 THEN NULL WHEN (v - low) * (high - low) < 0 THEN 0 WHEN (v - high) * (high - low) >= 0 THEN n + 1 ELSE floor((v - low) / (high - low) * n) + 1 END AS BIGINT);
+CREATE MACRO spark_bit_count(a) AS CAST(bit_count(CAST(a AS BIGINT)) AS INTEGER);
 CREATE MACRO spark_skewness(a) AS CASE WHEN var_pop(a) = 0 THEN NULL WHEN count(a) = 2 THEN 0.0 ELSE skewness(a) * (count(a) - 2) / sqrt(count(a) * (count(a) - 1)) END;
 CREATE MACRO spark_numeric(a VARCHAR) AS CAST(spark_whole(a) AS BIGINT), (a) AS a;
 CREATE MACRO spark_fraction(a VARCHAR) AS CAST(a AS DOUBLE), (a) AS a;
@@ -58,12 +59,7 @@ CREATE MACRO spark_sec(a) AS 1 / cos(a);
 CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(CAST(a AS VARCHAR), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
 CREATE MACRO spark_try_whole(a) AS CASE WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) END;
 CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
-CREATE MACRO spark_scientific(t) AS CASE
-    WHEN t LIKE '%e%' THEN CASE WHEN split_part(t, 'e', 1) LIKE '%.%' THEN split_part(t, 'e', 1) ELSE split_part(t, 'e', 1) || '.0' END || 'E' || CAST(CAST(split_part(t, 'e', 2) AS INTEGER) AS VARCHAR)
-    WHEN regexp_full_match(t, '-?\d{8,}\.\d+') THEN regexp_extract(t, '^-?\d') || '.' || CASE WHEN rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') = '' THEN '0' ELSE rtrim(regexp_replace(replace(t, '.', ''), '^-?\d', ''), '0') END || 'E' || (length(regexp_extract(t, '(\d+)\.', 1)) - 1)
-    WHEN regexp_full_match(t, '-?0\.00\d+') AND CAST(t AS DOUBLE) <> 0 AND abs(CAST(t AS DOUBLE)) < 0.001 THEN CASE WHEN t LIKE '-%' THEN '-' ELSE '' END || left(ltrim(replace(replace(t, '.', ''), '-', ''), '0'), 1) || '.' || CASE WHEN length(ltrim(replace(replace(t, '.', ''), '-', ''), '0')) = 1 THEN '0' ELSE substring(ltrim(replace(replace(t, '.', ''), '-', ''), '0'), 2) END || 'E-' || (length(regexp_extract(t, '\.(0*)', 1)) + 1)
-    WHEN t = 'inf' THEN 'Infinity' WHEN t = '-inf' THEN '-Infinity' WHEN t = 'nan' THEN 'NaN' ELSE t END;
-CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_scientific(CAST(a AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
+CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
 
 -- ------------------------------------------------------------------------------------------------ conditions
 CREATE MACRO spark_if(a, b, c) AS CASE WHEN a THEN b ELSE c END;
@@ -109,7 +105,7 @@ CREATE MACRO spark_regexp(a, p) AS regexp_matches(a, p);
 CREATE MACRO spark_rlike(a, p) AS regexp_matches(a, p);
 CREATE MACRO spark_regexp_extract(a, p) AS regexp_extract(a, p, 1), (a, p, i) AS regexp_extract(a, p, i);
 CREATE MACRO spark_regexp_extract_all(a, p) AS regexp_extract_all(a, p, 1), (a, p, i) AS regexp_extract_all(a, p, i);
-CREATE MACRO spark_regexp_replace(a, p, r) AS regexp_replace(a, p, regexp_replace(r, '\$(\d)', '\\\1', 'g'), 'g');
+CREATE MACRO spark_regexp_replace(a, p, r) AS regexp_replace(a, p, regexp_replace(r, '\$(\d)', '\\\1', 'g'), 'g'), (a, p, r, n) AS left(a, n - 1) || regexp_replace(substring(a, n), p, regexp_replace(r, '\$(\d)', '\\\1', 'g'), 'g');
 CREATE MACRO spark_regexp_count(a, p) AS CAST(len(regexp_extract_all(a, p)) AS INTEGER);
 CREATE MACRO spark_regexp_substr(a, p) AS CASE WHEN regexp_matches(a, p) THEN regexp_extract(a, p) END;
 CREATE MACRO spark_regexp_instr(a, p) AS CASE WHEN regexp_matches(a, p) THEN CAST(length(regexp_extract(a, '^((?s:.*?))(?:' || p || ')', 1)) + 1 AS INTEGER) WHEN a IS NOT NULL AND p IS NOT NULL THEN 0 END;
@@ -218,7 +214,7 @@ CREATE MACRO spark_element_at(a, i VARCHAR) AS a[i],
 CREATE MACRO spark_try_element_at(a, i) AS a[i];
 CREATE MACRO spark_get(a, i) AS CASE WHEN i >= 0 THEN a[i + 1] END;
 CREATE MACRO spark_array_contains(a, v) AS CASE WHEN list_contains(a, v) THEN true WHEN v IS NULL OR len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE list_contains(a, v) END;
-CREATE MACRO spark_array_position(a, v) AS CASE WHEN a IS NULL OR v IS NULL THEN NULL ELSE coalesce(list_position(a, v), 0) END;
+CREATE MACRO spark_array_position(a, v) AS CASE WHEN a IS NULL OR v IS NULL THEN NULL ELSE CAST(coalesce(list_position(a, v), 0) AS BIGINT) END;
 CREATE MACRO spark_array_distinct(a) AS list_filter(a, lambda x, i: list_position(a, x) = i);
 CREATE MACRO spark_array_except(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NULL);
 CREATE MACRO spark_array_intersect(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NOT NULL);
@@ -239,7 +235,9 @@ CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN tru
 CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
 CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN error('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
 CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a INTEGER, b INTEGER) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]), (a INTEGER, b INTEGER, s INTEGER) AS CAST(generate_series(a, b, s) AS INTEGER[]), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
-    (a DATE, b DATE, s INTERVAL) AS CAST(generate_series(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS generate_series(a, b, s), (a, b, s) AS generate_series(a, b, s);
+    (a DATE, b DATE, s INTERVAL) AS CAST(spark_moments(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS spark_moments(a, b, s), (a, b, s) AS generate_series(a, b, s);
+-- Each moment is counted from the first: a month after January 31 is the end of February, and two months after it March 31.
+CREATE MACRO spark_moments(a, b, s) AS list_filter(list_transform(range(len(generate_series(a, b, s)) + 1), lambda k: a + s * k), lambda it: CASE WHEN a <= b THEN it <= b ELSE it >= b END);
 CREATE MACRO spark_any(t) AS CASE WHEN list_contains(t, true) THEN true WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN false END;
 CREATE MACRO spark_every(t) AS CASE WHEN list_contains(t, false) THEN false WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN true END;
 
@@ -248,7 +246,7 @@ CREATE MACRO spark_map_from_arrays(k, v) AS map(k, v);
 CREATE MACRO spark_map_contains_key(m, k) AS list_contains(map_keys(m), k);
 CREATE MACRO spark_pairs(a, p, q) AS map_from_entries(list_transform(string_split_regex(a, p), lambda x: {'key': regexp_extract(x, '^(?s:(.*?))(?:(?:' || q || ')|$)', 1), 'value': CASE WHEN regexp_matches(x, q) THEN regexp_replace(x, '^(?s:.*?)(?:' || q || ')', '') END}));
 CREATE MACRO spark_str_to_map(a) AS spark_pairs(a, ',', ':'), (a, p) AS spark_pairs(a, p, ':'), (a, p, q) AS spark_pairs(a, p, q);
-CREATE MACRO spark_to_json(a) AS CAST(CASE WHEN typeof(a) LIKE 'STRUCT%' AND typeof(a) NOT LIKE '%]' THEN json_merge_patch('{}', to_json(a)) ELSE to_json(a) END AS VARCHAR);
+CREATE MACRO spark_to_json(a) AS spark_json_text(typeof(a), CAST(to_json(a) AS VARCHAR));
 CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN error('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
 CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;

@@ -1,0 +1,99 @@
+"""Values as text: as ``to_json`` writes them, and as a cast to STRING does. DuckDB gives the values as JSON, and their type."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import struct
+from typing import Any
+
+from obo_kit.testing.sql._types import fields_of, map_types
+
+__all__ = ["cast_text", "double_text", "json_text"]
+
+
+
+def double_text(text: str) -> str:
+    """Return a DOUBLE as the platform writes it: 1.0E10."""
+    number = decimal.Decimal(text)
+    if not number.is_finite():
+        return "NaN" if number.is_nan() else f"{'-' * number.is_signed()}Infinity"
+    if not number or -3 <= number.adjusted() < 7:
+        plain = format(number, "f")
+        return plain if "." in plain else f"{plain}.0"
+    sign, digits, _ = number.as_tuple()
+    first, *rest = "".join(map(str, digits)).rstrip("0")
+    return f"{'-' * sign}{first}.{''.join(rest) or '0'}E{number.adjusted()}"
+
+
+def _float_text(value: float) -> str:
+    """Return the shortest text that is this FLOAT."""
+    wanted = struct.pack("f", value)
+    texts = (f"{value:.{digits}g}" for digits in range(6, 10))
+    return next(text for text in texts if struct.pack("f", float(text)) == wanted)
+
+
+def _number(kind: str, value: Any) -> str:
+    if kind == "DOUBLE":
+        return double_text(str(value))
+    if kind == "FLOAT":
+        return double_text(_float_text(float(value)))
+    if kind.startswith("DECIMAL"):
+        scale = int(kind[:-1].rpartition(",")[2])
+        return f"{decimal.Decimal(value):.{scale}f}"
+    return str(value)
+
+
+def json_text(kind: str, text: str) -> str:
+    """Return a value as JSON. A field of a struct that is null is left out."""
+    return text if kind == "JSON" else _json(kind, _read(text))
+
+
+def _json(kind: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if kind.endswith("[]"):
+        return f"[{','.join(_json(kind[:-2], each) for each in value)}]"
+    if kind.startswith("MAP("):
+        _, of_values = map_types(kind)
+        return f"{{{','.join(f'{_quoted(key)}:{_json(of_values, each)}' for key, each in value.items())}}}"
+    if kind.startswith("STRUCT("):
+        fields = [(name, of_field) for name, of_field in fields_of(kind) if value[name] is not None]
+        return f"{{{','.join(f'{_quoted(name)}:{_json(of_field, value[name])}' for name, of_field in fields)}}}"
+    if kind.startswith("TIMESTAMP"):
+        day, _, time = value.partition(" ")
+        seconds, _, part = time.partition(".")
+        return _quoted(f"{day}T{seconds}.{part.ljust(3, '0')}Z")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, list, dict)):
+        return json.dumps(value, ensure_ascii=False, default=float, separators=(",", ":"))
+    return _number(kind, value)
+
+
+def cast_text(kind: str, text: str) -> str:
+    """Return an array, map or struct as a cast to STRING writes it."""
+    return _text(kind, _read(text))
+
+
+def _text(kind: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if kind.endswith("[]"):
+        return f"[{', '.join(_text(kind[:-2], each) for each in value)}]"
+    if kind.startswith("MAP("):
+        of_keys, of_values = map_types(kind)
+        return f"{{{', '.join(f'{_text(of_keys, key)} -> {_text(of_values, each)}' for key, each in value.items())}}}"
+    if kind.startswith("STRUCT("):
+        return f"{{{', '.join(_text(of_field, value[name]) for name, of_field in fields_of(kind))}}}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else _number(kind, value)
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_float=decimal.Decimal)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
