@@ -104,6 +104,20 @@ def test_masked_columns_show_what_the_mask_says_and_keep_their_type(workspace):
     assert [each.type_text for each in columns] == ["BIGINT", "STRING"]
 
 
+def test_what_a_mask_says_is_cast_to_the_type_of_its_column():
+    with LocalWorkspace() as workspace:
+        workspace.add_user("alice")
+        workspace.add_warehouse("wh1")
+        workspace.grant("alice", "CAN USE", "wh1")
+        masks = {"salary": "salary / 3", "since": "'2026-01-01'", "name": "NULL"}
+        row = {"salary": 100, "since": datetime.date(2020, 5, 6), "name": "Ann"}
+        workspace.add_table("main.hr.staff", [row], column_masks=masks)
+        workspace.grant("alice", "SELECT", "main.hr.staff")
+        answer = sql(workspace, "alice", "SELECT * FROM main.hr.staff")
+        assert [each.type_text for each in answer.manifest.schema.columns] == ["BIGINT", "DATE", "STRING"]
+        assert rows(answer) == [["33", "2026-01-01", None]]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -123,6 +137,8 @@ def test_masked_columns_show_what_the_mask_says_and_keep_their_type(workspace):
         "SELECT (SELECT list(people) FROM main.hr.people)",
         "SELECT * FROM main.hr.people, LATERAL (SELECT * FROM main.hr.people)",
         "SELECT COLUMNS(*) FROM main.hr.people",
+        "SELECT to_json(collect_list(struct(*))) FROM main.hr.people",
+        "SELECT struct(p.*) FROM main.hr.people AS p",
         "SELECT main.hr.people.name, max(salary) OVER () FROM main.hr.people",
         "SELECT json_group_array(to_json(people)) FROM main.hr.people",
         "SELECT min(salary), max(salary), sum(salary), list(name), max(email) FROM main.hr.people",

@@ -17,6 +17,7 @@ from obo_kit.testing.sql._routines import ROUTINES
 
 __all__ = [
     "array",
+    "as_text",
     "call",
     "cast",
     "date_part",
@@ -41,6 +42,8 @@ _DUCK = {
     "TIMESTAMP": "TIMESTAMP", "TIMESTAMPTZ": "TIMESTAMP", "TIMESTAMPLTZ": "TIMESTAMP", "TIMESTAMPNTZ": "TIMESTAMP",
     "BINARY": "BLOB", "VARBINARY": "BLOB", "VARIANT": "JSON", "NULL": "INTEGER", "INTERVAL": "INTERVAL",
 }  # fmt: skip
+# Types of DuckDB whose text is the platform's.
+_PLAIN_TEXTS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "DATE", "TIMESTAMP", "BOOLEAN"})
 _UNITS = {
     "year": "year", "years": "year", "quarter": "quarter", "month": "month", "months": "month", "week": "week",
     "weeks": "week", "day": "day", "days": "day", "hour": "hour", "hours": "hour", "minute": "minute",
@@ -160,6 +163,14 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
         value = call(attempted + duck.lower(), value)
     class_ = exp.TryCast if attempt else exp.Cast
     return class_(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
+
+
+def as_text(value: Expr) -> Expr:
+    """Return a value as text, as the platform casts it implicitly."""
+    kind = value.meta.get("kind") or ""
+    if kind == "VARCHAR" or (isinstance(value, exp.Literal) and value.is_string):
+        return value
+    return typed_as(value, "VARCHAR") if kind in _PLAIN_TEXTS else call("string", value)
 
 
 def literal(value: Expr, what: str) -> str:

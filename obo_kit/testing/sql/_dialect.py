@@ -96,6 +96,7 @@ def _parsed(sql: str) -> exp.Expr:
         raise UnreadableError("sql_unsupported", f"{files[1].upper()} is not served.")
     try:
         text = re.sub(r"^\s*TABLE\b", "SELECT * FROM ", sql, flags=re.IGNORECASE)
+        _check_commas(text)
         trees = [tree for tree in LAKEHOUSE().parse(text) if tree is not None and not isinstance(tree, exp.Semicolon)]
     except SqlglotError as error:
         raise UnreadableError("sql_syntax", _first_error(error)) from None
@@ -104,6 +105,15 @@ def _parsed(sql: str) -> exp.Expr:
     if len(trees) != 1:
         raise UnreadableError("sql_syntax", "Expected exactly one statement.")
     return trees[0]
+
+
+def _check_commas(text: str) -> None:
+    """Refuse a comma with nothing after it. The library overlooks it."""
+    tokens = LAKEHOUSE().tokenize(text)
+    for token, after in zip(tokens, tokens[1:], strict=False):
+        if token.token_type is TokenType.COMMA and after.token_type in {TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN}:
+            near = f"Syntax error at or near '{after.text}'. (line {after.line}, pos {after.col})"
+            raise UnreadableError("sql_syntax", near)
 
 
 def _first_error(error: SqlglotError) -> str:

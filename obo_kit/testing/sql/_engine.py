@@ -19,6 +19,7 @@ from obo_kit.testing._refusals import REFUSALS, filled, refusal_text
 from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.iam._grants import lack_text
 from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, split_name
+from obo_kit.testing.sql._refusals import KNOWN_ERRORS
 from obo_kit.testing.sql._rows import Rows, records
 from obo_kit.testing.sql._types import Column, sql_type, text_of
 
@@ -427,7 +428,7 @@ class Engine:
     # ------------------------------------------------------------------ errors
 
     def _explained(self, error: Exception) -> _StatementError:
-        """Return the platform's error for a statement that DuckDB cannot run. The patterns are DuckDB's words."""
+        """Return the platform's error for a statement that DuckDB cannot run."""
         detail = self._detail(error)
         login = re.search(r"\[UNAUTHENTICATED\] .* SQLSTATE: 28000", detail)
         if login is not None:
@@ -435,24 +436,7 @@ class Engine:
         own = re.search(r"\[[A-Z_.]+\] .* SQLSTATE: \w{5}", detail)
         if own is not None:
             return _StatementError("sql_raised", detail=own[0])
-        for pattern, key in (
-            (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
-            (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
-            (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
-            (r"^Binder Error: (?P<detail>.*must appear in the GROUP BY clause.*)", "sql_aggregation"),
-            (r"^Binder Error: (?P<detail>Set operations .*)", "sql_set_columns"),
-            (r"^Invalid Input Error: (?P<detail>More than one row returned by a subquery.*)", "sql_scalar"),
-            (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
-            (r"^Out of Range Error: (?P<detail>Overflow in .*)", "sql_overflow"),
-            (r"^Conversion Error: (?P<detail>Type \w+ with value .* out of range.*)", "sql_cast_overflow"),
-            (r"^Conversion Error: (?P<detail>.* to type DECIMAL.* out of range.*)", "sql_range"),
-            (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
-            (
-                r"^Binder Error: (?P<detail>Cannot compare values.*|Cannot concatenate.*|No function matches.*|Could not choose.*)",
-                "sql_types",
-            ),
-            (r"^Binder Error: (?P<detail>Referenced table .*)", "sql_column"),
-        ):
+        for pattern, key in KNOWN_ERRORS:
             match = re.search(pattern, detail, re.IGNORECASE)
             if match is not None:
                 return _StatementError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, call, cast, date_part, duck_type, is_macro, literal, typed_as, unit_of
+from obo_kit.testing.sql._calls import array, as_text, call, cast, date_part, duck_type, is_macro, literal, typed_as, unit_of
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 from obo_kit.testing.sql._routines import number_digits
@@ -54,6 +54,14 @@ _CASTS = frozenset(
     }
 )  # fmt: skip  # functions named like the type that they cast to
 
+# Functions whose first argument becomes text, and aggregates in which text becomes a number.
+_OF_TEXT = frozenset(
+    "ascii contains endswith find_in_set ilike initcap instr levenshtein like lower ltrim mask overlay regexp regexp_count "  # noqa: SIM905
+    "regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace regexp_substr replace rlike rtrim soundex split "
+    "split_part startswith substring_index translate trim upper url_encode".split()
+)
+_OF_NUMBERS = frozenset({"avg", "median", "stddev", "stddev_pop", "stddev_samp", "sum", "variance", "var_pop", "var_samp"})
+
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
 _UNSERVED = re.compile(
     r"(ai|bitmap|cloud_files|h3|hll|kll|st|theta|tuple|variant|vector|xpath)_\w+"
@@ -79,11 +87,15 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
     name = _RENAMED.get(node.name.lower(), node.name.lower())
     if name in {"grouping", "grouping_id"}:
         return _grouping(name, node.expressions)
+    if node.expressions and name in _OF_TEXT:
+        node.set("expressions", [as_text(node.expressions[0]), *node.expressions[1:]])
+    if node.expressions and name in _OF_NUMBERS and node.expressions[0].meta.get("kind") == "VARCHAR":
+        node.set("expressions", [typed_as(node.expressions[0], "DOUBLE"), *node.expressions[1:]])
     rewrite = _REWRITES.get(name)
     if rewrite is not None:
         try:
             return rewrite(*node.expressions)
-        except TypeError:
+        except (IndexError, TypeError, ValueError):
             raise UnreadableError(
                 "sql_arguments", f"The `{node.name}` does not take {len(node.expressions)} arguments."
             ) from None
@@ -125,6 +137,8 @@ def _decode(value: Expr, *rest: Expr) -> Expr:
 
 
 def _struct(*values: Expr) -> Expr:
+    if any(value.is_star for value in values):
+        return _struct_of_row(*values)
     fields = []
     for at, value in enumerate(values, 1):
         inner = value.this if isinstance(value, exp.Alias) else value
@@ -137,6 +151,12 @@ def _struct(*values: Expr) -> Expr:
         )
         fields.append((name, inner))
     return _struct_of(fields)
+
+
+def _struct_of_row(*values: Expr) -> Expr:
+    if len(values) > 1:
+        raise UnreadableError("sql_unsupported", "a struct of * and other values is not served.")
+    return exp.Anonymous(this="struct_pack", expressions=[exp.Columns(this=values[0], unpack=True)])
 
 
 def _struct_of(fields: Iterable[tuple[str, Expr]]) -> Expr:
@@ -194,7 +214,8 @@ def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
             ifs=[exp.If(this=exp.Is(this=value.copy(), expression=exp.null()), true=exp.null())],
             default=call("coalesce", text, typed_as(exp.Literal.string("{}"), "JSON")),
         )
-    return call("json_transform", text, exp.Literal.string(_structure(kind)))
+    # The cast is for constants that are not JSON: to DuckDB, they have no type.
+    return typed_as(call("json_transform", text, exp.Literal.string(_structure(kind))), duck_type(kind))
 
 
 def _to_json(value: Expr, options: Expr | None = None) -> Expr:
@@ -405,6 +426,8 @@ def _only_present(name: str) -> Callable[..., Expr]:
 
     def rewrite(value: Expr) -> Expr:
         inner = value.expressions[0] if isinstance(value, exp.Distinct) else value
+        if isinstance(inner, exp.Struct) or inner.name == "struct_pack":
+            return exp.Anonymous(this=name, expressions=[value])
         present = exp.Not(this=exp.Is(this=inner.copy(), expression=exp.null()))
         return exp.Filter(this=exp.Anonymous(this=name, expressions=[value]), expression=exp.Where(this=present))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import call, cast, date_part, duck_text, interval, literal, typed_as
+from obo_kit.testing.sql._calls import as_text, call, cast, date_part, duck_text, interval, literal, typed_as
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
@@ -260,8 +260,13 @@ def _shifted(operation: type[Expr], moment: Expr, step: Expr) -> Expr:
     return typed_as(result, "DATE") if dates or call_of in _DATES else result
 
 
+def _of_text(node: Expr) -> None:
+    node.set("this", as_text(node.this))
+
+
 def _like(node: Expr) -> Expr | None:
     right = node.expression
+    _of_text(node)
     if not isinstance(right, (exp.Any, exp.All)):
         return _escaped(node) if not isinstance(node.parent, exp.Escape) else None
     inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
@@ -332,7 +337,8 @@ def _within_group(node: exp.WithinGroup) -> Expr:
     share = literal(function.expressions[0], "the share of a percentile")
     # To DuckDB, a negative share means the descending order.
     share = exp.Literal(this=f"-{share}" if by.args.get("desc") else share, is_string=False)
-    return exp.Anonymous(this=name, expressions=[by.this, share])
+    # A percentile is a DOUBLE, also one that is a value of the column.
+    return exp.Anonymous(this=name, expressions=[typed_as(by.this, "DOUBLE"), share])
 
 
 def _tuple(node: exp.Tuple) -> Expr | None:
@@ -372,7 +378,7 @@ def _merge_filters(node: Expr) -> Expr | None:
 
 def _trim(node: Expr) -> Expr:
     name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
-    return exp.Anonymous(this=name, expressions=[node.this, node.expression or exp.Literal.string(" ")])
+    return exp.Anonymous(this=name, expressions=[as_text(node.this), node.expression or exp.Literal.string(" ")])
 
 
 def _overlay(node: Expr) -> Expr:
@@ -475,6 +481,8 @@ def _any(node: Expr) -> Expr | None:
 CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Add: _add,
     exp.Any: _any,
+    exp.BitwiseLeftShift: _binary("shiftleft"),
+    exp.BitwiseRightShift: _binary("shiftright"),
     exp.Bracket: _bracket,
     exp.Concat: _concat,
     exp.CTE: _cte,
@@ -503,12 +511,13 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Overlay: _overlay,
     exp.Pivot: _pivot,
     exp.RawString: _raw,
+    exp.RegexpLike: _of_text,
     exp.StrPosition: lambda node: call(
         "locate", node.args["substr"], node.this, *[each for each in [node.args.get("position")] if each]
     ),
     exp.Sub: _subtract,
     exp.Substring: lambda node: call(
-        "substring", node.this, node.args["start"], *[each for each in [node.args.get("length")] if each]
+        "substring", node.this, *[each for each in map(node.args.get, ("start", "length")) if each]
     ),
     exp.Trim: _trim,
     exp.TryCast: _cast_node,

@@ -4,8 +4,77 @@ from __future__ import annotations
 
 from obo_kit.testing._refusals import Refusal, declare
 
-__all__: list[str] = []
+__all__ = ["KNOWN_ERRORS"]
 
+# Errors whose detail is DuckDB's or ours, by key: the platform's error class, and its SQLSTATE.
+_CLASSES = {
+    "sql_aggregation": ("MISSING_AGGREGATION", "42803"),
+    "sql_ambiguous": ("AMBIGUOUS_REFERENCE", "42704"),
+    "sql_arguments": ("WRONG_NUM_ARGS", "42605"),
+    "sql_cast": ("CAST_INVALID_INPUT", "22018"),
+    "sql_cast_overflow": ("CAST_OVERFLOW", "22003"),
+    "sql_column": ("UNRESOLVED_COLUMN", "42703"),
+    "sql_failed": ("EXECUTION_ERROR", "XXKST"),
+    "sql_field": ("FIELD_NOT_FOUND", "42704"),
+    "sql_group_place": ("GROUP_BY_POS_OUT_OF_RANGE", "42805"),
+    "sql_moment": ("CANNOT_PARSE_TIMESTAMP", "22007"),
+    "sql_nested": ("NESTED_AGGREGATE_FUNCTION", "42607"),
+    "sql_order_place": ("ORDER_BY_POS_OUT_OF_RANGE", "42805"),
+    "sql_overflow": ("ARITHMETIC_OVERFLOW", "22003"),
+    "sql_range": ("NUMERIC_VALUE_OUT_OF_RANGE", "22003"),
+    "sql_scalar": ("SCALAR_SUBQUERY_TOO_MANY_ROWS", "21000"),
+    "sql_set_columns": ("NUM_COLUMNS_MISMATCH", "42826"),
+    "sql_syntax": ("PARSE_SYNTAX_ERROR", "42601"),
+    "sql_types": ("DATATYPE_MISMATCH", "42K09"),
+    "sql_where": ("INVALID_WHERE_CONDITION", "42903"),
+}
+KNOWN_ERRORS = (
+    (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
+    (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
+    (r"^Parser Error: (?P<detail>.*)", "sql_syntax"),
+    (r"^Binder Error: (?P<detail>Macro .*does not support the supplied arguments)", "sql_arguments"),
+    (r"^Binder Error: (?P<detail>.*must appear in the GROUP BY clause.*)", "sql_aggregation"),
+    (r"^Binder Error: (?P<detail>Set operations .*)", "sql_set_columns"),
+    (r"^Invalid Input Error: (?P<detail>More than one row returned by a subquery.*)", "sql_scalar"),
+    (r"^Invalid Input Error: (?P<detail>Could not parse string .*)", "sql_moment"),
+    (r"^Binder Error: (?P<detail>Ambiguous reference .*)", "sql_ambiguous"),
+    (r"^Binder Error: (?P<detail>Could not find key .*)", "sql_field"),
+    (r"^Binder Error: (?P<detail>Cannot extract field .*)", "sql_unsupported"),
+    (r"^Binder Error: (?P<detail>ORDER term out of range.*)", "sql_order_place"),
+    (r"^Binder Error: (?P<detail>GROUP BY term out of range.*)", "sql_group_place"),
+    (r"^Binder Error: (?P<detail>WHERE clause cannot contain.*)", "sql_where"),
+    (r"^Binder Error: (?P<detail>aggregate function calls cannot be nested.*)", "sql_nested"),
+    (r"^Binder Error: (?P<detail>.*column.*)", "sql_column"),
+    (r"^Out of Range Error: (?P<detail>Overflow in .*)", "sql_overflow"),
+    (r"^Conversion Error: (?P<detail>Type \w+ with value .* out of range.*)", "sql_cast_overflow"),
+    (r"^Conversion Error: (?P<detail>.* to type DECIMAL.* out of range.*)", "sql_range"),
+    (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
+    (r"^\w+ Error: (?P<detail>Cannot (?:compare|concatenate|mix|combine) .*)", "sql_types"),
+    (r"^Binder Error: (?P<detail>No function matches.*|Could not choose.*)", "sql_types"),
+    (r"^Binder Error: (?P<detail>Referenced table .*)", "sql_column"),
+)
+"""Patterns of DuckDB's errors, and the refusal of each."""
+
+
+def _error(text: str, *, decision: str = "bad request", source: str = "Spark error class", state: str = "") -> Refusal:
+    """Return a statement's failure; its SQLSTATE is at the end of the text, else given."""
+    return Refusal(
+        status=200,
+        code="BAD_REQUEST",
+        text=text,
+        decision=decision,
+        standing="inferred",
+        source=source,
+        sql_state=state or text[-5:],
+    )
+
+
+declare(
+    {
+        key: _error(f"[{name}] {{detail}} SQLSTATE: {state}", source="Spark error class; the detail is DuckDB's or ours")
+        for key, (name, state) in _CLASSES.items()
+    }
+)
 declare(
     {
         "warehouse_denied": Refusal(
@@ -107,232 +176,63 @@ declare(
             source="errors.sql_hidden_or_absent",
             sql_state="42P01",
         ),
-        "sql_no_connection": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[CONNECTION_NOT_FOUND] The connection `{name}` cannot be found. SQLSTATE: 42704",
+        "sql_no_connection": _error(
+            "[CONNECTION_NOT_FOUND] The connection `{name}` cannot be found. SQLSTATE: 42704",
             decision="not found",
-            standing="inferred",
             source="as other objects of Unity Catalog that a statement names",
-            sql_state="42704",
         ),
-        "sql_login": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="{detail}",
+        "sql_login": _error(
+            "{detail}",
             decision="login required",
-            standing="inferred",
             source="the words of errors.connection_login_required, as a statement's error",
-            sql_state="28000",
+            state="28000",
         ),
-        "sql_no_schema": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[SCHEMA_NOT_FOUND] The schema {name} cannot be found. SQLSTATE: 42704",
+        "sql_no_schema": _error(
+            "[SCHEMA_NOT_FOUND] The schema {name} cannot be found. SQLSTATE: 42704",
             decision="not found",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42704",
         ),
-        "sql_exists": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[TABLE_OR_VIEW_ALREADY_EXISTS] Cannot create table or view {name} because it already exists. SQLSTATE: 42P07",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42P07",
+        "sql_exists": _error(
+            "[TABLE_OR_VIEW_ALREADY_EXISTS] Cannot create table or view {name} because it already exists. SQLSTATE: 42P07",
         ),
-        "sql_raised": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="{detail}",
-            decision="bad request",
-            standing="inferred",
+        "sql_raised": _error(
+            "{detail}",
             source="Spark error class, said by a macro in functions.sql",
-            sql_state="22000",
+            state="22000",
         ),
-        "sql_no_function": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UNRESOLVED_ROUTINE] Cannot resolve routine {name}. SQLSTATE: 42883",
+        "sql_no_function": _error(
+            "[UNRESOLVED_ROUTINE] Cannot resolve routine {name}. SQLSTATE: 42883",
             decision="not found",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42883",
         ),
-        "sql_arguments": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[WRONG_NUM_ARGS] {detail} SQLSTATE: 42605",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="42605",
-        ),
-        "sql_unit": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[INVALID_PARAMETER_VALUE.DATETIME_UNIT] The value of parameter(s) `unit` is invalid: expects one of the units "
+        "sql_unit": _error(
+            "[INVALID_PARAMETER_VALUE.DATETIME_UNIT] The value of parameter(s) `unit` is invalid: expects one of the units "
             "without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND, but got "
             "{detail}. SQLSTATE: 22023",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="22023",
         ),
-        "sql_types": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[DATATYPE_MISMATCH] {detail} SQLSTATE: 42K09",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42K09",
-        ),
-        "sql_no_table_function": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve {detail} to a table-valued function. SQLSTATE: 42883",
+        "sql_no_table_function": _error(
+            "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve {detail} to a table-valued function. SQLSTATE: 42883",
             decision="not found",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42883",
         ),
-        "sql_syntax": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[PARSE_SYNTAX_ERROR] {detail} SQLSTATE: 42601",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="42601",
-        ),
-        "sql_column": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UNRESOLVED_COLUMN] {detail} SQLSTATE: 42703",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="42703",
-        ),
-        "sql_cast": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[CAST_INVALID_INPUT] {detail} SQLSTATE: 22018",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="22018",
-        ),
-        "sql_overflow": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[ARITHMETIC_OVERFLOW] {detail} SQLSTATE: 22003",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="22003",
-        ),
-        "sql_cast_overflow": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[CAST_OVERFLOW] {detail} SQLSTATE: 22003",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="22003",
-        ),
-        "sql_range": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[NUMERIC_VALUE_OUT_OF_RANGE] {detail} SQLSTATE: 22003",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="22003",
-        ),
-        "sql_no_principal": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[PRINCIPAL_DOES_NOT_EXIST] Could not find principal with name {name} SQLSTATE: 42704",
+        "sql_no_principal": _error(
+            "[PRINCIPAL_DOES_NOT_EXIST] Could not find principal with name {name} SQLSTATE: 42704",
             decision="not found",
-            standing="inferred",
             source="the wording of the permissions API",
-            sql_state="42704",
         ),
-        "sql_no_catalog": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[CATALOG_NOT_FOUND] The catalog {name} cannot be found. SQLSTATE: 42P08",
+        "sql_no_catalog": _error(
+            "[CATALOG_NOT_FOUND] The catalog {name} cannot be found. SQLSTATE: 42P08",
             decision="not found",
-            standing="inferred",
             source="the platform's error classes; the wording is ours",
-            sql_state="42P08",
         ),
-        "sql_no_volume": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UC_VOLUME_NOT_FOUND] Volume {name} does not exist. SQLSTATE: 42704",
+        "sql_no_volume": _error(
+            "[UC_VOLUME_NOT_FOUND] Volume {name} does not exist. SQLSTATE: 42704",
             decision="not found",
-            standing="inferred",
             source="the platform's error classes; the wording is ours",
-            sql_state="42704",
         ),
-        "sql_aggregation": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[MISSING_AGGREGATION] {detail} SQLSTATE: 42803",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="42803",
+        "sql_parameter": _error(
+            "[UNBOUND_SQL_PARAMETER] Found the unbound parameter: {name}. SQLSTATE: 42P02",
         ),
-        "sql_set_columns": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[NUM_COLUMNS_MISMATCH] {detail} SQLSTATE: 42826",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="42826",
-        ),
-        "sql_scalar": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[SCALAR_SUBQUERY_TOO_MANY_ROWS] {detail} SQLSTATE: 21000",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class; the detail is DuckDB's",
-            sql_state="21000",
-        ),
-        "sql_parameter": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UNBOUND_SQL_PARAMETER] Found the unbound parameter: {name}. SQLSTATE: 42P02",
-            decision="bad request",
-            standing="inferred",
-            source="Spark error class",
-            sql_state="42P02",
-        ),
-        "sql_unsupported": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[UNSUPPORTED_FEATURE] The local workspace does not run this statement: {detail} SQLSTATE: 0A000",
-            decision="bad request",
-            standing="inferred",
+        "sql_unsupported": _error(
+            "[UNSUPPORTED_FEATURE] The local workspace does not run this statement: {detail} SQLSTATE: 0A000",
             source="a limit of the stand-in, not of the platform",
-            sql_state="0A000",
-        ),
-        "sql_failed": Refusal(
-            status=200,
-            code="BAD_REQUEST",
-            text="[EXECUTION_ERROR] {detail} SQLSTATE: XXKST",
-            decision="bad request",
-            standing="inferred",
-            source="the detail is DuckDB's",
-            sql_state="XXKST",
         ),
     }
 )

@@ -53,7 +53,7 @@ _NODES = frozenset(
         "Distinct", "Union", "Except", "Intersect", "Subquery", "With", "CTE", "TableAlias", "Table",
         "Identifier", "Column", "Star", "Dot", "Literal", "RawString", "HexString", "Null", "Boolean", "Alias",
         "Aliases", "Concat", "Paren", "Tuple", "Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "BitwiseAnd",
-        "BitwiseOr", "BitwiseXor", "BitwiseNot", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
+        "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitwiseLeftShift", "BitwiseRightShift", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
         "NullSafeNEQ", "Is", "In", "Between", "Like", "ILike", "Escape", "RegexpLike", "Any", "All", "Exists",
         "Not", "And", "Or", "Case", "If", "Cast", "TryCast", "DataType", "DataTypeParam", "ColumnDef",
         "Interval", "IntervalSpan", "Var", "Anonymous", "Lambda", "Kwarg", "Placeholder", "Window",
@@ -118,6 +118,7 @@ class Rewriter:
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
+            self._check_where(select)
             name_columns(select)
             mark_fields(select)
             fill_grouping(select)
@@ -136,6 +137,27 @@ class Rewriter:
         for name, kind in [each for table in tables if table for each in table.types.items()]:
             kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
         return kinds
+
+    def _check_where(self, select: exp.Select) -> None:
+        """Refuse names of the select list in WHERE: DuckDB accepts them. Only tables tell what is a column, and not a name."""
+        where = select.args.get("where")
+        sources = [each.this for each in (select.args.get("from_"), *select.args.get("joins", ())) if each is not None]
+        if where is None or select.args.get("laterals") or select.find_ancestor(exp.Select) is not None:
+            return
+        tables = [self._plain_table(source) for source in sources]
+        aliases = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
+        aliases -= {name.lower() for table in tables if table is not None for name in table.types}
+        for column in where.find_all(exp.Column) if all(tables) else ():
+            mine = column.find_ancestor(exp.Select) is select and not column.table
+            if mine and column.name.lower() in aliases:
+                raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+
+    def _plain_table(self, source: Expr) -> Table | None:
+        """Return the table of Unity Catalog that a source is."""
+        if not isinstance(source, exp.Table) or id(source) in self._withs:
+            return None
+        short = not source.args.get("db") and source.name.lower() in self.session.views
+        return None if short else self.store.tables.get(self.full_name(source))
 
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))

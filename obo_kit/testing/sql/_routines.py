@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import hashlib
 import json
 import re
 import zlib
@@ -34,6 +35,12 @@ def _soundex(text: str) -> str:
         # H and W do not separate letters of one sound; vowels do.
         before = before if letter in "HW" else digit
     return code[:4].ljust(4, "0")
+
+
+def _digest(data: bytes, bits: str) -> str | None:
+    """Return the SHA-2 of a number of bits; 0 stands for 256."""
+    size = {"0": "256"}.get(bits, bits)
+    return hashlib.new(f"sha{size}", data).hexdigest() if size in {"224", "256", "384", "512"} else None
 
 
 # ---------------------------------------------------------------------------------------------- numbers by a format
@@ -170,6 +177,7 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_cast_text": (cast_text, (_TEXT, _TEXT), _TEXT),
     "spark_computed": (computed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
+    "spark_digest": (_digest, ("BLOB", _TEXT), _TEXT),
     "spark_double_text": (double_text, (_TEXT,), _TEXT),
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),

@@ -51,7 +51,7 @@ CREATE MACRO spark_shiftright(a, n) AS a >> n;
 CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
 CREATE MACRO spark_hex(a VARCHAR) AS hex(a), (a BLOB) AS hex(a), (a) AS hex(CAST(a AS BIGINT));
 CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE error('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
-CREATE MACRO spark_rand() AS random();
+CREATE MACRO spark_rand() AS random(), (seed) AS error('[UNSUPPORTED_FEATURE] The local workspace does not serve rand with a seed SQLSTATE: 0A000');
 CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
@@ -84,8 +84,8 @@ CREATE MACRO spark_right(a, n) AS CASE WHEN n <= 0 THEN '' ELSE right(CAST(a AS 
 CREATE MACRO spark_substring_index(a, d, n) AS CASE WHEN n = 0 OR d = '' THEN '' WHEN n > 0 THEN array_to_string(array_slice(string_split(a, d), 1, n), d) ELSE array_to_string(array_slice(string_split(a, d), greatest(len(string_split(a, d)) + n + 1, 1), len(string_split(a, d))), d) END;
 CREATE MACRO spark_instr(a, b) AS CAST(strpos(a, b) AS INTEGER);
 CREATE MACRO spark_locate(b, a) AS CAST(strpos(a, b) AS INTEGER), (b, a, p) AS CAST(CASE WHEN p < 1 OR strpos(substring(a, p), b) = 0 THEN 0 ELSE strpos(substring(a, p), b) + p - 1 END AS INTEGER);
-CREATE MACRO spark_lpad(a, n) AS lpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN p = '' THEN left(CAST(a AS VARCHAR), n) ELSE lpad(CAST(a AS VARCHAR), n, p) END;
-CREATE MACRO spark_rpad(a, n) AS rpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN p = '' THEN left(CAST(a AS VARCHAR), n) ELSE rpad(CAST(a AS VARCHAR), n, p) END;
+CREATE MACRO spark_lpad(a, n) AS lpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN CAST(p AS VARCHAR) = '' THEN left(CAST(a AS VARCHAR), n) ELSE lpad(CAST(a AS VARCHAR), n, CAST(p AS VARCHAR)) END;
+CREATE MACRO spark_rpad(a, n) AS rpad(CAST(a AS VARCHAR), n, ' '), (a, n, p) AS CASE WHEN CAST(p AS VARCHAR) = '' THEN left(CAST(a AS VARCHAR), n) ELSE rpad(CAST(a AS VARCHAR), n, CAST(p AS VARCHAR)) END;
 CREATE MACRO spark_ltrim(a) AS ltrim(a, ' '), (chars, a) AS ltrim(a, chars);
 CREATE MACRO spark_rtrim(a) AS rtrim(a, ' '), (chars, a) AS rtrim(a, chars);
 CREATE MACRO spark_trim(a) AS trim(a, ' ');
@@ -116,7 +116,7 @@ CREATE MACRO spark_format_number(a, p VARCHAR) AS spark_number_by_pattern(CAST(a
 CREATE MACRO spark_base64(a BLOB) AS to_base64(a), (a) AS to_base64(encode(CAST(a AS VARCHAR)));
 CREATE MACRO spark_unbase64(a) AS from_base64(a);
 CREATE MACRO spark_sha(a) AS sha1(a);
-CREATE MACRO spark_sha2(a, n) AS CASE WHEN n IN (0, 256) THEN sha256(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace serves sha2 with 256 bits only SQLSTATE: 0A000') END;
+CREATE MACRO spark_sha2(a BLOB, n) AS spark_digest(a, CAST(n AS VARCHAR)), (a, n) AS spark_digest(encode(CAST(a AS VARCHAR)), CAST(n AS VARCHAR));
 CREATE MACRO spark_find_in_set(a, b) AS CASE WHEN contains(a, ',') THEN 0 ELSE coalesce(list_position(string_split(b, ','), a), CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE 0 END) END;
 CREATE MACRO spark_overlay(a, b, p, n) AS left(a, p - 1) || b || substring(a, p + CASE WHEN n < 0 THEN length(b) ELSE n END);
 CREATE MACRO spark_url_encode(a) AS replace(url_encode(a), '%20', '+');
@@ -210,7 +210,7 @@ CREATE MACRO spark_size(a) AS CAST(CASE WHEN typeof(a) LIKE 'MAP%' THEN len(json
 CREATE MACRO spark_at(a, i VARCHAR) AS a[i],
     (a, i) AS CASE WHEN typeof(a) LIKE '%[]' THEN CASE WHEN i < 0 OR i >= json_array_length(to_json(a)) THEN spark_no_index(i, json_array_length(to_json(a))) ELSE a[i + 1] END ELSE a[i] END;
 CREATE MACRO spark_element_at(a, i VARCHAR) AS a[i],
-    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' AND i = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN typeof(a) LIKE '%[]' AND abs(i) > json_array_length(to_json(a)) THEN spark_no_index(i, json_array_length(to_json(a))) ELSE a[i] END;
+    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' AND i = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN typeof(a) LIKE '%[]' AND abs(i) > json_array_length(to_json(a)) THEN error('[INVALID_ARRAY_INDEX_IN_ELEMENT_AT] The index ' || i || ' is out of bounds. The array has ' || json_array_length(to_json(a)) || ' elements. Use `try_element_at` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003') ELSE a[i] END;
 CREATE MACRO spark_try_element_at(a, i) AS a[i];
 CREATE MACRO spark_get(a, i) AS CASE WHEN i >= 0 THEN a[i + 1] END;
 CREATE MACRO spark_array_contains(a, v) AS CASE WHEN list_contains(a, v) THEN true WHEN v IS NULL OR len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE list_contains(a, v) END;

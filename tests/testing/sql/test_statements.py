@@ -53,7 +53,7 @@ def test_a_statement_gives_its_documented_rows(workspace, case):
 
 
 def test_there_are_several_hundred():
-    assert len(STATEMENTS) >= 360
+    assert len(STATEMENTS) >= 800
     assert sum("refused" in case for case in STATEMENTS) <= 10
 
 
@@ -134,6 +134,17 @@ _D = "CAST({} AS DECIMAL({}, {}))".format
         (f"{_D(1.1, 10, 2)} * CAST(2 AS FLOAT)", "DOUBLE", "2.2"),
         ("7 / 2", "DOUBLE", "3.5"),
         (f"{_D(1.5, 10, 2)} + NULL", "DECIMAL(11,2)", None),
+        # A literal is an INT also beside a SMALLINT, and a FLOAT beside an exact number becomes a DOUBLE.
+        ("coalesce(CAST(1 AS SMALLINT), 100)", "INT", "1"),
+        ("CASE WHEN true THEN CAST(1 AS TINYINT) ELSE 2 END", "INT", "1"),
+        ("CAST(1 AS SMALLINT) + 1", "INT", "2"),
+        ("CAST(1 AS TINYINT) + CAST(1 AS SMALLINT)", "SMALLINT", "2"),
+        ("5S % 2S", "SMALLINT", "1"),
+        ("coalesce(CAST(1.5 AS FLOAT), 2)", "DOUBLE", "1.5"),
+        ("CAST(1.5 AS FLOAT) + 1", "DOUBLE", "2.5"),
+        ("CAST(1.5 AS FLOAT) * CAST(2 AS FLOAT)", "FLOAT", "3.0"),
+        ("array(CAST(1 AS TINYINT), 2)", "ARRAY<INT>", "[1, 2]"),
+        ("123456789012345678901234567890", "DECIMAL(30,0)", "123456789012345678901234567890"),
         # Functions.
         (f"round({_D(2.345, 10, 3)}, 2)", "DECIMAL(10,2)", "2.35"),
         (f"round({_D(99, 2, 0)}, -2)", "DECIMAL(3,0)", "100"),
@@ -263,6 +274,43 @@ def prices():
         yield workspace
 
 
+def test_every_value_of_values_counts_for_its_type(workspace):
+    (column,) = run(workspace, "SELECT x FROM VALUES (CAST(1 AS SMALLINT)), (100) AS t(x)").manifest.schema.columns
+    assert column.type_text == "INT"
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("SELECT item AS product FROM orders WHERE product = 'tea'", "UNRESOLVED_COLUMN"),
+        ("SELECT id,, item FROM orders", "PARSE_SYNTAX_ERROR"),
+        ("SELECT id, item, FROM orders", "PARSE_SYNTAX_ERROR"),
+        ("SELECT date_diff('DAY', ts, ts) FROM orders", "INVALID_PARAMETER_VALUE.DATETIME_UNIT"),
+        ("SELECT substring('a')", "WRONG_NUM_ARGS"),
+        ("SELECT named_struct('a')", "WRONG_NUM_ARGS"),
+        ("SELECT date_add(DATE'2026-01-01')", "WRONG_NUM_ARGS"),
+        ("SELECT sum(x) OVER (ORDER BY x ROWS PRECEDING) FROM VALUES (1) AS t(x)", "PARSE_SYNTAX_ERROR"),
+        ("SELECT to_date('2026-01-02', 'dd/MM/yyyy')", "CANNOT_PARSE_TIMESTAMP"),
+        ("SELECT struct(1 AS a).b", "FIELD_NOT_FOUND"),
+    ],
+)
+def test_what_the_platform_refuses_is_refused_in_its_error_class(workspace, statement, error):
+    answer = run(workspace, statement)
+    assert answer.status.state is StatementState.FAILED, answer.result
+    assert answer.status.error.message.startswith(f"[{error}] "), answer.status.error.message
+
+
+def test_a_name_of_the_select_list_counts_in_where_if_it_may_be_a_column(workspace):
+    for statement, rows in (
+        ("SELECT item AS amount FROM orders WHERE amount > 10", [["cups"]]),
+        ("SELECT n AS m FROM (SELECT id AS n, 5 AS m FROM orders) WHERE m = 5 AND n = 2", [[2]]),
+        ("SELECT (SELECT max(p.id) AS item FROM orders p WHERE item = o.item) FROM orders o WHERE o.id = 1", [[3]]),
+    ):
+        answer = run(workspace, statement)
+        assert answer.status.state is StatementState.SUCCEEDED, answer.status.error
+        assert values_of(answer) == rows
+
+
 @pytest.mark.parametrize(
     ("statement", "construct"),
     [
@@ -295,6 +343,10 @@ def prices():
         ("DESCRIBE TABLE EXTENDED orders AS JSON", "AS JSON"),
         ("SELECT window(ts, '1 month') FROM orders", "windows"),
         ("SELECT to_char(454, '999')", "to_char"),
+        ("SELECT to_json(struct(1 AS a), map('timestampFormat', 'yyyy'))", "to_json"),
+        ("SELECT rand(42)", "rand"),
+        ("SELECT struct(*, 1 AS x) FROM orders", "struct"),
+        ("SELECT arr.x FROM (SELECT array(struct(1 AS x)) AS arr)", "UNSUPPORTED_FEATURE"),
     ],
 )
 def test_what_is_not_served_is_refused_by_its_name(workspace, statement, construct):
