@@ -138,7 +138,9 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     ),
     # --- SQL ---
     *_each("databricks.sql.client:Connection", "cursor close session", "overridden, called, read", versions.SQL),
-    Attribute("databricks.sql.session:Session", "_create_backend", "wrapped: a local workspace without TLS", versions.SQL),
+    Attribute(
+        "databricks.sql.session:Session", "_create_backend", "wrapped: a local workspace without TLS", versions.SQL
+    ),
     *_each(
         "databricks.sql.backend.thrift_backend|databricks.sql.session",
         "_connection_uri _port _socket_timeout _retry_stop_after_attempts_duration make_request",

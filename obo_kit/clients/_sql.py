@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from obo_kit._upstream.answers import read_answer
 from obo_kit.clients._pipeline import begin, headers_for, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_call
@@ -34,6 +36,7 @@ __all__: list[str] = []
 
 _KIND = "sql_warehouse"
 _VARIABLE = "DATABRICKS_WAREHOUSE_ID"
+_MOST = 65_536  # the bytes that are read of a refusal
 
 
 def warehouse() -> str:
@@ -79,7 +82,7 @@ class UserConnection(Leased, Connection):
         self._lease = lease
         host, _ = lease.credentials()
         path = f"/sql/1.0/warehouses/{name}"
-        fence = _Fence(lease, host + path)
+        fence = self._fence = _Fence(lease, host + path)
         parts = urlsplit(host)
         settings = local_settings(host, path)
         if parts.port is not None:
@@ -99,6 +102,17 @@ class UserConnection(Leased, Connection):
             raise fence.after(error)  # noqa: B904 - the error itself
         backend: Any = self.session.backend
         backend.make_request = fence.around(backend.make_request)
+
+    @property
+    def session(self) -> Any:
+        """Return the connector's session."""
+        return self._opened
+
+    @session.setter
+    def session(self, session: Any) -> None:
+        # It opens while the connection is built, so its answers are read from here on.
+        self._opened = session
+        self._fence.watch(session.backend._transport)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         self._lease.check()
@@ -123,6 +137,20 @@ class _Fence:
         self._url = url
         self._local = bool(local_settings(url, ""))
         self._exchange: Any = None
+        self._transport: Any = None
+        self._refusal = b""
+
+    def watch(self, transport: Any) -> None:
+        """Read refusals: the connector looks only at their headers."""
+        if transport is self._transport:
+            return
+        self._transport, send = transport, transport.flush
+
+        def flush() -> None:
+            send()
+            self._refusal = transport.read(_MOST) if transport.code >= HTTPStatus.BAD_REQUEST else b""
+
+        transport.flush = flush
 
     def before(self) -> None:
         self._exchange = begin(self._lease, "POST", self._url)
@@ -134,11 +162,11 @@ class _Fence:
         return {name.lower(): value for name, value in headers.items() if name != TOOL_HEADER or self._local}
 
     def after(self, error: BaseException) -> BaseException:
-        """Record a refusal, and return the error without the frames that hold the token."""
+        """Record a refusal, and return the error with the refusal's text, and without the frames that hold the token."""
         context = getattr(error, "context", None)
         status = context.get("http-code") if isinstance(error, exc.RequestError) and context else None
         if isinstance(status, int) and context is not None:
-            text = str(context.get("error-message") or "")
+            text = context["error-message"] = str(context.get("error-message") or read_answer(self._refusal).text)
             self._exchange.record(status, {}, text.encode)
         return without_frames(error)
 

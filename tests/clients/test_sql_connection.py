@@ -13,10 +13,13 @@ from support import as_user
 
 from obo_kit import (
     INJECTED,
+    DenialReason,
     PolicyError,
     ScopeViolationError,
     SessionClosedError,
     current_session,
+    explain,
+    optional_tool,
     requires_scopes,
     user_session,
     with_user_client,
@@ -153,6 +156,22 @@ def test_the_warehouse_is_named_by_the_tool_or_the_environment(workspace, monkey
         monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", "wh2")
         assert session.get(Connection) is session.get(Connection)
     assert {record.path for record in workspace.log.filter(path=PATH)} == {PATH + "wh2"}
+
+
+def test_a_refusal_whose_body_the_connector_throws_away_is_explained(workspace):
+    """The connector looks for a text in two headers only; the answer to an address that is not allowed has it in its body."""
+    workspace.add_fault("ip_access_list", path_prefix=PATH)
+    try:
+        with as_user(workspace, "alice"), pytest.raises(connector.exc.RequestError) as caught:
+            optional_tool(fallback="no figures")(orders)()
+        denial = explain(caught.value)
+        assert denial is not None
+        assert (denial.reason, denial.status) == (DenialReason.POLICY, 403)
+        assert "is blocked by Databricks IP ACL" in denial.detail
+    finally:
+        workspace.clear_faults()
+    with as_user(workspace, "alice"):
+        assert orders() == [1, 3]
 
 
 def test_threads_have_connections_of_their_own(workspace, monkeypatch):

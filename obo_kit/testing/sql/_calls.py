@@ -20,6 +20,7 @@ __all__ = [
     "as_text",
     "call",
     "cast",
+    "constant",
     "date_part",
     "duck_text",
     "duck_type",
@@ -216,6 +217,18 @@ def interval(node: exp.Interval) -> Expr:
     else:
         amount = exp.Paren(this=value)
     return exp.Interval(this=amount, unit=exp.Var(this=_UNITS[unit.name.lower()].upper()))
+
+
+def constant(value: object, kind: exp.DataType) -> Expr:
+    """Return a parameter's value, still in the platform's dialect."""
+    if value is None:
+        return exp.Cast(this=exp.null(), to=kind)
+    if kind.is_type("TEXT", "VARCHAR"):
+        return exp.Literal.string(str(value))
+    if kind.is_type("INT", "BIGINT") and re.fullmatch(r"-?\d{1,9}", str(value)):
+        number = exp.Literal.number(str(value).lstrip("-"))
+        return exp.Paren(this=exp.Neg(this=number)) if str(value).startswith("-") else number
+    return exp.Cast(this=exp.Literal.string(str(value)), to=kind)
 
 
 def duck_text(tree: Expr) -> str:

@@ -61,7 +61,6 @@ class Table:
         table = ".".join(f"`{part}`" for part in self.name.split("."))
         return f"SELECT {', '.join(columns)} FROM {table}{where}"  # noqa: S608  the workspace's author writes it
 
-
     def _visible(self, column: str, duck: str) -> str:
         mask = self.column_masks.get(column)
         return f"`{column}`" if mask is None else f"CAST({mask} AS {sql_type(duck)[0]}) AS `{column}`"

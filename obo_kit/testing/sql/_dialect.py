@@ -7,6 +7,7 @@ Functions keep the names that their author wrote. Only this package decides whic
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import re
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ __all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
 # sqlglot warns "Contains unsupported syntax". Such a statement becomes a Command, which is refused or read by name.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
+_AFTER_NO_COMMA = frozenset({TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN})
 _SPECIAL_FORMS = (
     "CAST",
     "TRY_CAST",
@@ -109,9 +111,8 @@ def _parsed(sql: str) -> exp.Expr:
 
 def _check_commas(text: str) -> None:
     """Refuse a comma with nothing after it. The library overlooks it."""
-    tokens = LAKEHOUSE().tokenize(text)
-    for token, after in zip(tokens, tokens[1:], strict=False):
-        if token.token_type is TokenType.COMMA and after.token_type in {TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN}:
+    for token, after in itertools.pairwise(LAKEHOUSE().tokenize(text)):
+        if token.token_type is TokenType.COMMA and after.token_type in _AFTER_NO_COMMA:
             near = f"Syntax error at or near '{after.text}'. (line {after.line}, pos {after.col})"
             raise UnreadableError("sql_syntax", near)
 

@@ -1,8 +1,9 @@
 """Give numbers of a rewritten statement the platform's types and values.
 
 DuckDB computes DECIMAL by rules of its own: a quotient is a DOUBLE, a sum has 38 digits. A literal takes the type of what is
-beside it, SMALLINT say, and a FLOAT beside an integer stays a FLOAT. Only DuckDB knows the types of operands. So it binds the statement once with a note around every operand (``_notes``), which tells its type; those of results
-follow from the inside out. Then each result is cast, or computed by ``_decimals`` where DuckDB would lose digits.
+beside it, SMALLINT say, and a FLOAT beside an integer stays a FLOAT. Only DuckDB knows the types of operands. So it binds the
+statement once with a note around every operand (``_notes``), which tells its type; those of results follow from the inside
+out. Then each result is cast, or computed by ``_decimals`` where DuckDB would lose digits.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def _operands(node: Expr) -> list[Expr]:
 
 
 def _mark(root: Expr) -> list[Note]:
-    """Mark the expressions to ask for. Those of one text in one query or lambda share a note, so that GROUP BY still fits them."""
+    """Mark the expressions to ask for. Those of one text in one query or lambda share a note: GROUP BY still fits them."""
     notes: list[Note] = []
     known: dict[tuple[int, str], int] = {}
     for node in root.walk():

@@ -6,13 +6,25 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, as_text, call, cast, date_part, duck_type, is_macro, literal, typed_as, unit_of
+from obo_kit.testing.sql._calls import (
+    array,
+    as_text,
+    call,
+    cast,
+    date_part,
+    duck_type,
+    is_macro,
+    literal,
+    typed_as,
+    unit_of,
+)
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+from obo_kit.testing.sql._lambdas import filtered, on_entries, quantified, reduced, struct_of, transform, zip_with
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 from obo_kit.testing.sql._routines import number_digits
 
@@ -60,7 +72,9 @@ _OF_TEXT = frozenset(
     "regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace regexp_substr replace rlike rtrim soundex split "
     "split_part startswith substring_index translate trim upper url_encode".split()
 )
-_OF_NUMBERS = frozenset({"avg", "median", "stddev", "stddev_pop", "stddev_samp", "sum", "variance", "var_pop", "var_samp"})
+_OF_NUMBERS = frozenset(
+    {"avg", "median", "stddev", "stddev_pop", "stddev_samp", "sum", "variance", "var_pop", "var_samp"}
+)
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
 _UNSERVED = re.compile(
@@ -150,25 +164,17 @@ def _struct(*values: Expr) -> Expr:
             else f"col{at}"
         )
         fields.append((name, inner))
-    return _struct_of(fields)
+    return struct_of(fields)
 
 
-def _struct_of_row(*values: Expr) -> Expr:
-    if len(values) > 1:
+def _struct_of_row(row: Expr, *others: Expr) -> Expr:
+    if others:
         raise UnreadableError("sql_unsupported", "a struct of * and other values is not served.")
-    return exp.Anonymous(this="struct_pack", expressions=[exp.Columns(this=values[0], unpack=True)])
-
-
-def _struct_of(fields: Iterable[tuple[str, Expr]]) -> Expr:
-    return exp.Struct(
-        expressions=[
-            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value) for name, value in fields
-        ]
-    )
+    return exp.Anonymous(this="struct_pack", expressions=[exp.Columns(this=row, unpack=True)])
 
 
 def _named_struct(*values: Expr) -> Expr:
-    return _struct_of((literal(values[at], "a field name"), values[at + 1]) for at in range(0, len(values), 2))
+    return struct_of((literal(values[at], "a field name"), values[at + 1]) for at in range(0, len(values), 2))
 
 
 def _array(*values: Expr) -> Expr:
@@ -194,7 +200,7 @@ def _arrays_zip(*values: Expr) -> Expr:
         (value.name if isinstance(value, exp.Column) else str(at), call("struct_extract", pair, at + 1))
         for at, value in enumerate(values)
     ]
-    return call("list_transform", call("list_zip", *values), exp.Lambda(this=_struct_of(fields), expressions=[pair]))
+    return call("list_transform", call("list_zip", *values), exp.Lambda(this=struct_of(fields), expressions=[pair]))
 
 
 def _map(*values: Expr) -> Expr:
@@ -332,92 +338,6 @@ def _format_string(pattern: Expr, *values: Expr) -> Expr:
     return exp.Anonymous(this="printf", expressions=[pattern, *typed])
 
 
-# ---------------------------------------------------------------------------------------------- functions of functions
-
-
-def _body(function: Expr, replacements: dict[int, Callable[[Expr], Expr]]) -> exp.Lambda:
-    """Return a lambda whose parameters are replaced in its body."""
-    if not isinstance(function, exp.Lambda):
-        raise UnreadableError("sql_arguments", "A lambda is expected.")
-    names = {
-        function.expressions[at].name.lower(): change
-        for at, change in replacements.items()
-        if at < len(function.expressions)
-    }
-
-    def swap(node: Expr) -> Expr:
-        is_name = (
-            isinstance(node, exp.Identifier)
-            and node.arg_key != "alias"
-            and not (isinstance(node.parent, exp.PropertyEQ) and node.arg_key == "this")
-        )
-        is_field = isinstance(node.parent, exp.Dot) and node.arg_key == "expression"
-        change = names.get(node.name.lower()) if is_name and not is_field else None
-        return change(node) if change is not None else node
-
-    return exp.Lambda(this=function.this.transform(swap), expressions=function.expressions)
-
-
-def _transform(values: Expr, function: Expr) -> Expr:
-    return call(
-        "list_transform",
-        values,
-        _body(
-            function, {1: lambda node: typed_as(exp.Sub(this=node.copy(), expression=exp.Literal.number(1)), "INTEGER")}
-        ),
-    )
-
-
-def _filter(values: Expr, function: Expr) -> Expr:
-    return call("list_filter", values, _transform(values, function).expressions[1])
-
-
-def _reduce(values: Expr, start: Expr, merge: Expr, finish: Expr | None = None) -> Expr:
-    result: Expr = call("list_reduce", values, _body(merge, {}), start)
-    if finish is None:
-        return result
-    return exp.Bracket(
-        this=call("list_transform", array(result), _body(finish, {})),
-        expressions=[exp.Literal.number(1)],
-        offset=1,
-        safe=True,
-    )
-
-
-def _pairwise(function: Expr, first: str, second: str) -> exp.Lambda:
-    def part(name: str) -> Callable[[Expr], Expr]:
-        return lambda _: call(
-            "struct_extract",
-            exp.to_identifier("pair", quoted=True),
-            exp.Literal.number(int(name)) if name.isdigit() else exp.Literal.string(name),
-        )
-
-    inner = _body(function, {0: part(first), 1: part(second)})
-    return exp.Lambda(this=inner.this, expressions=[exp.to_identifier("pair", quoted=True)])
-
-
-def _zip_with(first: Expr, second: Expr, function: Expr) -> Expr:
-    return call("list_transform", call("list_zip", first, second), _pairwise(function, "1", "2"))
-
-
-def _on_entries(kind: str) -> Callable[[Expr, Expr], Expr]:
-    def rewrite(entries: Expr, function: Expr) -> Expr:
-        inner = _pairwise(function, "key", "value")
-        pair = exp.to_identifier("pair", quoted=True)
-        key, value = (call("struct_extract", pair, exp.Literal.string(each)) for each in ("key", "value"))
-        if kind == "filter":
-            return call("map_from_entries", call("list_filter", call("map_entries", entries), inner))
-        fields = [("key", inner.this if kind == "keys" else key), ("value", inner.this if kind == "values" else value)]
-        made = exp.Lambda(this=_struct_of(fields), expressions=inner.expressions)
-        return call("map_from_entries", call("list_transform", call("map_entries", entries), made))
-
-    return rewrite
-
-
-def _quantified(macro: str) -> Callable[[Expr, Expr], Expr]:
-    return lambda values, function: call(macro, _transform(values, function))
-
-
 # ---------------------------------------------------------------------------------------------- aggregates
 
 
@@ -479,21 +399,22 @@ def _percentile(name: str) -> Callable[..., Expr]:
 _REWRITES: dict[str, Callable[..., Expr]] = {
     "array": _array, "array_sort": _array_sort, "arrays_zip": _arrays_zip, "concat": _concat,
     "concat_ws": _concat_ws, "count": _count, "date_add": _date_add,
-    "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": _quantified("any"),
+    "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": quantified("any"),
     "elt": _elt,
     "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
-    "filter": _filter, "first": _nulls_too("first"), "forall": _quantified("every"), "format_string": _format_string,
+    "filter": filtered, "first": _nulls_too("first"), "forall": quantified("every"), "format_string": _format_string,
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
-    "map_filter": _on_entries("filter"), "named_struct": _named_struct, "percentile": _percentile("quantile_cont"),
+    "map_filter": on_entries("filter"), "named_struct": _named_struct, "percentile": _percentile("quantile_cont"),
     "percentile_cont": lambda share: exp.Anonymous(this="percentile_cont", expressions=[share]),
     "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
-    "percentile_approx": _percentile("quantile_disc"), "reduce": _reduce, "round": _round, "struct": _struct,
+    "percentile_approx": _percentile("quantile_disc"), "reduce": reduced, "round": _round, "struct": _struct,
     "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
     "to_char": _to_char, "to_number": _number(), "try_to_number": _number(attempt=True),
-    "to_json": _to_json, "transform": _transform, "transform_keys": _on_entries("keys"), "transform_values": _on_entries("values"),
+    "to_json": _to_json, "transform": transform, "transform_keys": on_entries("keys"),
+    "transform_values": on_entries("values"),
     "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
     "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
     "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window,
-    "zeroifnull": lambda value: call("coalesce", value, 0), "zip_with": _zip_with,
+    "zeroifnull": lambda value: call("coalesce", value, 0), "zip_with": zip_with,
     **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in _CASTS},
 }  # fmt: skip

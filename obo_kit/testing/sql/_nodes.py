@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlglot import exp
 
 from obo_kit.testing.sql._calls import as_text, call, cast, date_part, duck_text, interval, literal, typed_as
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
-from obo_kit.testing.sql._generators import GENERATORS
+from obo_kit.testing.sql._lambdas import struct_of
 
 __all__ = [
     "CHANGES",
     "aliased",
     "construct",
     "derived",
-    "field_of",
-    "fill_grouping",
     "is_cte",
     "kept_order",
-    "mark_fields",
-    "name_columns",
     "never_null",
     "read_identifier",
     "substituted",
@@ -149,72 +145,6 @@ def never_null(node: Expr, result: Expr) -> Expr | None:
     return None
 
 
-def name_columns(select: exp.Select) -> None:
-    """Give columns without a name the platform's name (inferred: their text)."""
-    columns: list[Expr] = []
-    for column in select.expressions:
-        if (isinstance(column, (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot)) and not _is_call(column)) or (
-            isinstance(column, exp.Anonymous) and column.name.lower() in GENERATORS
-        ):
-            columns.append(column)
-        else:
-            columns.append(exp.Alias(this=column, alias=exp.to_identifier(_text(column), quoted=True)))
-    select.set("expressions", columns)
-
-
-def mark_fields(select: exp.Select) -> None:
-    """Mark the columns that are fields of a struct that the same statement makes: ``s.a`` after ``struct(…) AS s``."""
-    names = {column.alias.lower() for column in select.expressions if isinstance(column, exp.Alias)}
-    sources = [select.args.get("from_"), *select.args.get("joins", ()), *select.args.get("laterals", ())]
-    names -= {each.alias_or_name.lower() for each in sources if each is not None}
-    for column in list(select.find_all(exp.Column)) if names else ():
-        if column.table and column.parts[0].name.lower() in names and column.find_ancestor(exp.Select) is select:
-            column.meta["field"] = True
-
-
-def field_of(column: exp.Column) -> Expr:
-    """Return a marked column as the field that it is."""
-    struct, *fields = column.parts
-    result: Expr = exp.Column(this=struct)
-    for each in fields:
-        result = call("struct_extract", result, exp.Literal.string(each.name))
-    return exp.Alias(this=result, alias=fields[-1].copy()) if isinstance(column.parent, exp.Select) else result
-
-
-def fill_grouping(select: exp.Select) -> None:
-    """Give ``grouping_id()`` the columns that a statement groups by."""
-    group = select.args.get("group")
-    grouped = list({value.sql(): value for value in _grouped(group)}.values()) if group is not None else []
-    for each in grouped and select.find_all(exp.Anonymous):
-        if each.name.lower() == "grouping_id" and not each.expressions and each.find_ancestor(exp.Select) is select:
-            each.set("expressions", [value.copy() for value in grouped])
-
-
-def _grouped(node: Expr) -> Iterator[Expr]:
-    """Yield what a clause groups by, without the sets that it is in."""
-    if isinstance(node, (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren)):
-        for each in node.iter_expressions():
-            yield from _grouped(each)
-    else:
-        yield node
-
-
-def _is_call(column: Expr) -> bool:
-    return isinstance(column, exp.Dot) and isinstance(column.expression, exp.Anonymous)
-
-
-def _text(column: Expr) -> str:
-    inner = column
-    while isinstance(inner, (exp.Cast, exp.Paren)) and isinstance(inner.this, (exp.JSONExtract, exp.Cast)):
-        inner = inner.this
-    if isinstance(inner, exp.JSONExtract) and isinstance(inner.expression, exp.JSONPath):
-        keys = [part.this for part in inner.expression.expressions if isinstance(part, exp.JSONPathKey)]
-        if keys:
-            return str(keys[-1])
-    text = column.sql(LAKEHOUSE, normalize_functions=False)
-    return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)
-
-
 def _concat(node: Expr) -> Expr:
     """Join adjacent string literals."""
     return exp.Literal.string("".join(each.name for each in node.expressions))
@@ -336,21 +266,16 @@ def _within_group(node: exp.WithinGroup) -> Expr:
         raise UnreadableError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
     share = literal(function.expressions[0], "the share of a percentile")
     # To DuckDB, a negative share means the descending order.
-    share = exp.Literal(this=f"-{share}" if by.args.get("desc") else share, is_string=False)
+    signed = exp.Literal(this=f"-{share}" if by.args.get("desc") else share, is_string=False)
     # A percentile is a DOUBLE, also one that is a value of the column.
-    return exp.Anonymous(this=name, expressions=[typed_as(by.this, "DOUBLE"), share])
+    return exp.Anonymous(this=name, expressions=[typed_as(by.this, "DOUBLE"), signed])
 
 
 def _tuple(node: exp.Tuple) -> Expr | None:
     """Turn a row among the columns into a struct."""
     if type(node.parent) not in {exp.Select, exp.Alias} or node.arg_key not in {"expressions", "this"}:
         return None
-    fields = [(f"col{at}", value) for at, value in enumerate(node.expressions, 1)]
-    return exp.Struct(
-        expressions=[
-            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value) for name, value in fields
-        ]
-    )
+    return struct_of((f"col{at}", value) for at, value in enumerate(node.expressions, 1))
 
 
 def _numbers(node: Expr) -> Expr | None:

@@ -71,7 +71,9 @@ def _error(text: str, *, decision: str = "bad request", source: str = "Spark err
 
 declare(
     {
-        key: _error(f"[{name}] {{detail}} SQLSTATE: {state}", source="Spark error class; the detail is DuckDB's or ours")
+        key: _error(
+            f"[{name}] {{detail}} SQLSTATE: {state}", source="Spark error class; the detail is DuckDB's or ours"
+        )
         for key, (name, state) in _CLASSES.items()
     }
 )
@@ -205,8 +207,8 @@ declare(
         ),
         "sql_unit": _error(
             "[INVALID_PARAMETER_VALUE.DATETIME_UNIT] The value of parameter(s) `unit` is invalid: expects one of the units "
-            "without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND, but got "
-            "{detail}. SQLSTATE: 22023",
+            "without quotes YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFYEAR, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND, "
+            "but got {detail}. SQLSTATE: 22023",
         ),
         "sql_no_table_function": _error(
             "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve {detail} to a table-valued function. SQLSTATE: 42883",

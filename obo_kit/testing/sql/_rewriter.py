@@ -8,7 +8,6 @@ know, with row filters and column masks applied. Functions become those of :mod:
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from obo_kit.testing.sql import _nodes
-from obo_kit.testing.sql._calls import call, cast
+from obo_kit.testing.sql._calls import call, cast, constant
 from obo_kit.testing.sql._databases import Access, Session
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
 from obo_kit.testing.sql._exact import exact
@@ -27,17 +26,14 @@ from obo_kit.testing.sql._nodes import (
     aliased,
     construct,
     derived,
-    field_of,
-    fill_grouping,
     is_cte,
     kept_order,
-    mark_fields,
-    name_columns,
     never_null,
     read_identifier,
     substituted,
     typed,
 )
+from obo_kit.testing.sql._selects import check_where, field_of, fill_grouping, mark_fields, name_columns
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -53,7 +49,8 @@ _NODES = frozenset(
         "Distinct", "Union", "Except", "Intersect", "Subquery", "With", "CTE", "TableAlias", "Table",
         "Identifier", "Column", "Star", "Dot", "Literal", "RawString", "HexString", "Null", "Boolean", "Alias",
         "Aliases", "Concat", "Paren", "Tuple", "Add", "Sub", "Mul", "Div", "IntDiv", "Mod", "Neg", "BitwiseAnd",
-        "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitwiseLeftShift", "BitwiseRightShift", "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
+        "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitwiseLeftShift", "BitwiseRightShift",
+        "EQ", "NEQ", "GT", "GTE", "LT", "LTE", "NullSafeEQ",
         "NullSafeNEQ", "Is", "In", "Between", "Like", "ILike", "Escape", "RegexpLike", "Any", "All", "Exists",
         "Not", "And", "Or", "Case", "If", "Cast", "TryCast", "DataType", "DataTypeParam", "ColumnDef",
         "Interval", "IntervalSpan", "Var", "Anonymous", "Lambda", "Kwarg", "Placeholder", "Window",
@@ -118,7 +115,7 @@ class Rewriter:
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
-            self._check_where(select)
+            check_where(select, self._plain_table)
             name_columns(select)
             mark_fields(select)
             fill_grouping(select)
@@ -137,20 +134,6 @@ class Rewriter:
         for name, kind in [each for table in tables if table for each in table.types.items()]:
             kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
         return kinds
-
-    def _check_where(self, select: exp.Select) -> None:
-        """Refuse names of the select list in WHERE: DuckDB accepts them. Only tables tell what is a column, and not a name."""
-        where = select.args.get("where")
-        sources = [each.this for each in (select.args.get("from_"), *select.args.get("joins", ())) if each is not None]
-        if where is None or select.args.get("laterals") or select.find_ancestor(exp.Select) is not None:
-            return
-        tables = [self._plain_table(source) for source in sources]
-        aliases = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
-        aliases -= {name.lower() for table in tables if table is not None for name in table.types}
-        for column in where.find_all(exp.Column) if all(tables) else ():
-            mine = column.find_ancestor(exp.Select) is select and not column.table
-            if mine and column.name.lower() in aliases:
-                raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
 
     def _plain_table(self, source: Expr) -> Table | None:
         """Return the table of Unity Catalog that a source is."""
@@ -193,22 +176,10 @@ class Rewriter:
             parameter = next(self._given, None)
         if parameter is None:
             raise UnreadableError("sql_parameter", node.name or "?")
-        value, kind = parameter.get("value"), str(parameter.get("type") or "STRING")
         try:
-            wanted = parse_type(kind)
+            return constant(parameter.get("value"), parse_type(str(parameter.get("type") or "STRING")))
         except UnreadableError as error:
             raise UnreadableError("sql_failed", f"Parameter {node.name}: {error.detail}") from None
-        if value is None:
-            return exp.Cast(this=exp.null(), to=wanted)
-        if wanted.is_type("TEXT", "VARCHAR"):
-            return exp.Literal.string(str(value))
-        if wanted.is_type("INT", "BIGINT") and re.fullmatch(r"-?\d{1,9}", str(value)):
-            return (
-                exp.Literal.number(int(value))
-                if int(value) >= 0
-                else exp.Paren(this=exp.Neg(this=exp.Literal.number(-int(value))))
-            )
-        return exp.Cast(this=exp.Literal.string(str(value)), to=wanted)
 
     # ------------------------------------------------------------------ tables
 

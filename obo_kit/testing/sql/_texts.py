@@ -12,7 +12,6 @@ from obo_kit.testing.sql._types import fields_of, map_types
 __all__ = ["cast_text", "double_text", "json_text"]
 
 
-
 def double_text(text: str) -> str:
     """Return a DOUBLE as the platform writes it: 1.0E10."""
     number = decimal.Decimal(text)
@@ -22,8 +21,8 @@ def double_text(text: str) -> str:
         plain = format(number, "f")
         return plain if "." in plain else f"{plain}.0"
     sign, digits, _ = number.as_tuple()
-    first, *rest = "".join(map(str, digits)).rstrip("0")
-    return f"{'-' * sign}{first}.{''.join(rest) or '0'}E{number.adjusted()}"
+    written = "".join(map(str, digits)).rstrip("0")
+    return f"{'-' * sign}{written[0]}.{written[1:] or '0'}E{number.adjusted()}"
 
 
 def _float_text(value: float) -> str:

@@ -1,0 +1,105 @@
+"""Functions that take functions: ``transform``, ``filter``, ``aggregate`` and their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import array, call, typed_as
+from obo_kit.testing.sql._dialect import UnreadableError
+
+__all__ = ["filtered", "on_entries", "quantified", "reduced", "struct_of", "transform", "zip_with"]
+
+Expr = exp.Expr
+
+
+def struct_of(fields: Iterable[tuple[str, Expr]]) -> Expr:
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value) for name, value in fields
+        ]
+    )
+
+
+def _body(function: Expr, replacements: dict[int, Callable[[Expr], Expr]]) -> exp.Lambda:
+    """Return a lambda whose parameters are replaced in its body."""
+    if not isinstance(function, exp.Lambda):
+        raise UnreadableError("sql_arguments", "A lambda is expected.")
+    names = {
+        function.expressions[at].name.lower(): change
+        for at, change in replacements.items()
+        if at < len(function.expressions)
+    }
+
+    def swap(node: Expr) -> Expr:
+        is_name = (
+            isinstance(node, exp.Identifier)
+            and node.arg_key != "alias"
+            and not (isinstance(node.parent, exp.PropertyEQ) and node.arg_key == "this")
+        )
+        is_field = isinstance(node.parent, exp.Dot) and node.arg_key == "expression"
+        change = names.get(node.name.lower()) if is_name and not is_field else None
+        return change(node) if change is not None else node
+
+    return exp.Lambda(this=function.this.transform(swap), expressions=function.expressions)
+
+
+def transform(values: Expr, function: Expr) -> Expr:
+    return call(
+        "list_transform",
+        values,
+        _body(
+            function, {1: lambda node: typed_as(exp.Sub(this=node.copy(), expression=exp.Literal.number(1)), "INTEGER")}
+        ),
+    )
+
+
+def filtered(values: Expr, function: Expr) -> Expr:
+    return call("list_filter", values, transform(values, function).expressions[1])
+
+
+def reduced(values: Expr, start: Expr, merge: Expr, finish: Expr | None = None) -> Expr:
+    result: Expr = call("list_reduce", values, _body(merge, {}), start)
+    if finish is None:
+        return result
+    return exp.Bracket(
+        this=call("list_transform", array(result), _body(finish, {})),
+        expressions=[exp.Literal.number(1)],
+        offset=1,
+        safe=True,
+    )
+
+
+def _pairwise(function: Expr, first: str, second: str) -> exp.Lambda:
+    def part(name: str) -> Callable[[Expr], Expr]:
+        return lambda _: call(
+            "struct_extract",
+            exp.to_identifier("pair", quoted=True),
+            exp.Literal.number(int(name)) if name.isdigit() else exp.Literal.string(name),
+        )
+
+    inner = _body(function, {0: part(first), 1: part(second)})
+    return exp.Lambda(this=inner.this, expressions=[exp.to_identifier("pair", quoted=True)])
+
+
+def zip_with(first: Expr, second: Expr, function: Expr) -> Expr:
+    return call("list_transform", call("list_zip", first, second), _pairwise(function, "1", "2"))
+
+
+def on_entries(kind: str) -> Callable[[Expr, Expr], Expr]:
+    def rewrite(entries: Expr, function: Expr) -> Expr:
+        inner = _pairwise(function, "key", "value")
+        pair = exp.to_identifier("pair", quoted=True)
+        key, value = (call("struct_extract", pair, exp.Literal.string(each)) for each in ("key", "value"))
+        if kind == "filter":
+            return call("map_from_entries", call("list_filter", call("map_entries", entries), inner))
+        fields = [("key", inner.this if kind == "keys" else key), ("value", inner.this if kind == "values" else value)]
+        made = exp.Lambda(this=struct_of(fields), expressions=inner.expressions)
+        return call("map_from_entries", call("list_transform", call("map_entries", entries), made))
+
+    return rewrite
+
+
+def quantified(macro: str) -> Callable[[Expr, Expr], Expr]:
+    return lambda values, function: call(macro, transform(values, function))

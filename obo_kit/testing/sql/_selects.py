@@ -1,0 +1,108 @@
+"""Prepare the list of a SELECT, before anything of it is rewritten: names of columns, fields, and what WHERE may name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from obo_kit.testing.sql._calls import call
+from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
+from obo_kit.testing.sql._generators import GENERATORS
+
+if TYPE_CHECKING:
+    from obo_kit.testing.sql._databases import Table
+
+__all__ = ["check_where", "field_of", "fill_grouping", "mark_fields", "name_columns"]
+
+Expr = exp.Expr
+
+
+def check_where(select: exp.Select, table_of: Callable[[Expr], Table | None]) -> None:
+    """Refuse names of the select list in WHERE: DuckDB accepts them. Only tables tell what is a column, and not a name.
+
+    Args:
+        select: The statement.
+        table_of: Returns the table that a source is; None if it is something else.
+    """
+    where = select.args.get("where")
+    if where is None or select.args.get("laterals") or select.find_ancestor(exp.Select) is not None:
+        return
+    sources = [each.this for each in (select.args.get("from_"), *select.args.get("joins", ())) if each is not None]
+    columns: set[str] = set()
+    for table in map(table_of, sources):
+        if table is None:
+            return
+        columns.update(name.lower() for name in table.types)
+    names = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)} - columns
+    for column in where.find_all(exp.Column):
+        if column.name.lower() in names and not column.table and column.find_ancestor(exp.Select) is select:
+            raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+
+
+def name_columns(select: exp.Select) -> None:
+    """Give columns without a name the platform's name (inferred: their text)."""
+    columns: list[Expr] = []
+    for column in select.expressions:
+        if (isinstance(column, (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot)) and not _is_call(column)) or (
+            isinstance(column, exp.Anonymous) and column.name.lower() in GENERATORS
+        ):
+            columns.append(column)
+        else:
+            columns.append(exp.Alias(this=column, alias=exp.to_identifier(_text(column), quoted=True)))
+    select.set("expressions", columns)
+
+
+def mark_fields(select: exp.Select) -> None:
+    """Mark the columns that are fields of a struct that the same statement makes: ``s.a`` after ``struct(…) AS s``."""
+    names = {column.alias.lower() for column in select.expressions if isinstance(column, exp.Alias)}
+    sources = [select.args.get("from_"), *select.args.get("joins", ()), *select.args.get("laterals", ())]
+    names -= {each.alias_or_name.lower() for each in sources if each is not None}
+    for column in list(select.find_all(exp.Column)) if names else ():
+        if column.table and column.parts[0].name.lower() in names and column.find_ancestor(exp.Select) is select:
+            column.meta["field"] = True
+
+
+def field_of(column: exp.Column) -> Expr:
+    """Return a marked column as the field that it is."""
+    struct, *fields = column.parts
+    result: Expr = exp.Column(this=struct)
+    for each in fields:
+        result = call("struct_extract", result, exp.Literal.string(each.name))
+    return exp.Alias(this=result, alias=fields[-1].copy()) if isinstance(column.parent, exp.Select) else result
+
+
+def fill_grouping(select: exp.Select) -> None:
+    """Give ``grouping_id()`` the columns that a statement groups by."""
+    group = select.args.get("group")
+    grouped = list({value.sql(): value for value in _grouped(group)}.values()) if group is not None else []
+    for each in grouped and select.find_all(exp.Anonymous):
+        if each.name.lower() == "grouping_id" and not each.expressions and each.find_ancestor(exp.Select) is select:
+            each.set("expressions", [value.copy() for value in grouped])
+
+
+def _grouped(node: Expr) -> Iterator[Expr]:
+    """Yield what a clause groups by, without the sets that it is in."""
+    if isinstance(node, (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple, exp.Paren)):
+        for each in node.iter_expressions():
+            yield from _grouped(each)
+    else:
+        yield node
+
+
+def _is_call(column: Expr) -> bool:
+    return isinstance(column, exp.Dot) and isinstance(column.expression, exp.Anonymous)
+
+
+def _text(column: Expr) -> str:
+    inner = column
+    while isinstance(inner, (exp.Cast, exp.Paren)) and isinstance(inner.this, (exp.JSONExtract, exp.Cast)):
+        inner = inner.this
+    if isinstance(inner, exp.JSONExtract) and isinstance(inner.expression, exp.JSONPath):
+        keys = [part.this for part in inner.expression.expressions if isinstance(part, exp.JSONPathKey)]
+        if keys:
+            return str(keys[-1])
+    text = column.sql(LAKEHOUSE, normalize_functions=False)
+    return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)
