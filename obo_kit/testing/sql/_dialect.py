@@ -63,6 +63,13 @@ class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
         name: parser for name, parser in Databricks.Parser.NO_PAREN_FUNCTION_PARSERS.items() if name in {"ANY", "CASE"}
     }
 
+    def _parse_placeholder(self) -> exp.Expr | None:
+        """Parse a parameter, and note where it stands: positional ones count from left to right."""
+        result: exp.Expr | None = super()._parse_placeholder()
+        if result is not None:
+            result.meta["at"] = self._prev.start
+        return result
+
     def _parse_describe(self) -> exp.Describe:
         """Parse DESCRIBE; the library does not read these words after it."""
         if self._match_text_seq("CATALOG"):

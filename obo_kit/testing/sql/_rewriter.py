@@ -151,9 +151,9 @@ class Rewriter:
     def _fill(self, nodes: list[Expr]) -> None:
         """Insert the values of parameters."""
         self._given = iter([each for each in self.parameters if not each.get("name")])
-        for node in nodes:
-            if isinstance(node, exp.Placeholder):
-                node.replace(self._parameter(node))
+        placeholders = [node for node in nodes if isinstance(node, exp.Placeholder)]
+        for node in sorted(placeholders, key=lambda each: each.meta["at"]):
+            node.replace(self._parameter(node))
 
     def _inner(self, catalog: str, schema: str, *, definer: bool) -> Rewriter:
         session = Session(catalog=catalog, schema=schema, views={} if definer else self.session.views)

@@ -65,6 +65,13 @@ def test_there_are_several_hundred():
         ("SELECT id FROM orders WHERE ts >= :day ORDER BY id", [("day", "2026-02-01", "DATE")], [[2], [3]]),
         ("SELECT id FROM orders ORDER BY id LIMIT :n", [("n", "1", "INT")], [[1]]),
         ("SELECT ?, ?", [("", "1", "INT"), ("", "b", "STRING")], [[1, "b"]]),
+        ("SELECT ? + ?, ?", [("", "1", "INT"), ("", "2", "INT"), ("", "z", "STRING")], [[3, "z"]]),
+        (
+            "WITH t AS (SELECT id, item FROM orders WHERE item = ?) SELECT concat(item, ?) FROM t WHERE id > ? LIMIT ?",
+            [("", "tea", "STRING"), ("", "!", "STRING"), ("", "0", "INT"), ("", "1", "INT")],
+            [["tea!"]],
+        ),
+        ("SELECT (SELECT count(*) FROM orders WHERE id > ?), ?", [("", "1", "INT"), ("", "x", "STRING")], [[2, "x"]]),
         ("SELECT id FROM IDENTIFIER(:t) ORDER BY id", [("t", "main.shop.orders", "STRING")], [[1], [2], [3]]),
         ("SELECT :x / 2", [("x", "-3", "INT")], [[-1.5]]),
         ("SELECT date_format(:d, :f)", [("d", "2026-01-02", "DATE"), ("f", "yyyy", "STRING")], [["2026"]]),
