@@ -151,6 +151,9 @@ def new_process_state():
     _connections.renew()
     yield
     _connections.renew()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed", ResourceWarning)
+        gc.collect()  # the pools that were dropped, with what they kept open: not another test's garbage
 
 
 @pytest.fixture(scope="module", autouse=True)

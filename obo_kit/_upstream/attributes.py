@@ -105,7 +105,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     ),
     *_each(
         "databricks.sdk.mixins.files",
-        "_cached_authenticated_session _fetch_endpoints",
+        "_authenticated_session _authenticated_session_lock _cached_authenticated_session _fetch_endpoints",
         "set: uploads go by the pipeline",
         "databricks-sdk 0.162",
     ),

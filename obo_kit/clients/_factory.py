@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -32,5 +33,13 @@ def build(name: str, lease: Lease, get: Callable[[str], Any]) -> Any:
         ImportError: The client needs an extra that is not installed.
     """
     lease.check()
+    return _builder(name)(lease, get)
+
+
+@functools.cache
+def _builder(name: str) -> Callable[[Lease, Callable[[str], Any]], Any]:
     module, function = CLIENT_TYPES[name]
-    return getattr(importlib.import_module(f"{__package__}.{module}"), function)(lease, get)
+    builder: Callable[[Lease, Callable[[str], Any]], Any] = getattr(
+        importlib.import_module(f"{__package__}.{module}"), function
+    )
+    return builder

@@ -21,8 +21,7 @@ PATCHES = {
 
 def patch_clients() -> None:
     """Patch the modules that are already imported, and the others when they are."""
-    for name, patch in _PATCHES.items():
-        when_imported(name, patch)
+    when_imported(_PATCHES)
 
 
 def _patch(ours: str, module: Any) -> None:

@@ -64,7 +64,8 @@ class _UserConfig(_HermeticConfig):
 
     @host.setter
     def host(self, value: str) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        bound = self._lease.credentials()[0]
+        identity = self._lease.identity
+        bound = identity.host if identity is not None else ""
         if value is None or origin_of(str(value)) != bound:
             raise IdentityMismatchError(
                 f"This configuration acts as a user of {bound}, and cannot switch to another host.",

@@ -83,8 +83,8 @@ class Lease(Confidential):
         "_again",
         "_asked_at",
         "_asking",
-        "_closed",
         "_identity",
+        "_open_in",
         "_opened_as",
         "_process",
         "alone",
@@ -105,8 +105,7 @@ class Lease(Confidential):
         self._asked_at = float("-inf")
         self.alone = False
         """Whether nobody else has the identity, as a source may. Then its credential is dropped in its place."""
-        self._closed = False
-        self._process = _process
+        self._process = self._open_in = _process  # no longer open in any process once it is closed
         self.limits = limits
         self.narrowing: Any = None
         """The tool call that these clients belong to; `None` for clients that no tool received."""
@@ -117,7 +116,7 @@ class Lease(Confidential):
 
     @property
     def closed(self) -> bool:
-        return self._closed or self._process is not _process
+        return self._open_in is not _process
 
     @property
     def foreign(self) -> bool:
@@ -196,7 +195,7 @@ class Lease(Confidential):
             self.check()  # the session may have ended meanwhile
             if renewed is not None:
                 self._identity = renewed
-                if self._closed:
+                if self.closed:
                     self.close()
                 return renewed
         if token_state(identity) is not TokenState.EXPIRED:
@@ -241,7 +240,7 @@ class Lease(Confidential):
 
     def close(self) -> None:
         """End the lease and drop the token. Closing it twice does nothing."""
-        self._closed = True
+        self._open_in = None
         opened_as, identity = self._opened_as, self._identity
         if self.alone and opened_as is identity and identity is not None:
             drop_credential(identity)

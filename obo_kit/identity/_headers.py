@@ -75,7 +75,7 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
     )
     if identity.principal is None and len(emails) == 1:
         # Prefer the token's own claim. The e-mail header is only the proxy's word.
-        named = replace(identity, principal=text_in(emails[0].value), cache_key="")
+        named = replace(identity, principal=text_in(emails[0].value))
         return give(named, identity._credential, fingerprint=fingerprint_of(identity.host, tokens[0]))
     return identity
 

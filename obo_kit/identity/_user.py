@@ -8,7 +8,7 @@ import hashlib
 import ipaddress
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,9 +76,6 @@ class UserIdentity(_Credential):
             name of a registered source.
         scopes: The scopes that limit the token; `None` if the token does not say.
         expires_at: When the token expires, in UTC; `None` if the token does not say.
-        cache_key: A key for caches that stands for the user. It holds no secret and no unverified claim. If the platform
-            vouches for the principal, it is the same for each of the user's requests; otherwise it changes with the token.
-            Empty for a developer until first use.
     """
 
     principal: str | None
@@ -87,7 +84,20 @@ class UserIdentity(_Credential):
     scopes: frozenset[str] | None
     expires_at: datetime | None
     verified: bool = False
-    cache_key: str = field(default="", repr=False)
+
+    @property
+    def cache_key(self) -> str:
+        """Return a key for caches that stands for the user. It holds no secret and no unverified claim.
+
+        If the platform vouches for the principal, it is the same for each of the user's requests; otherwise it changes with
+        the token. Empty for a developer until first use.
+        """
+        if not self._fingerprint:
+            return ""
+        if self.verified and self.principal:
+            user = f"{self.host}\n{self.principal}"
+            return f"user-{hashlib.sha256(user.encode()).hexdigest()[:32]}"
+        return f"token-{self._fingerprint.hex()}"
 
     @property
     def released(self) -> bool:
@@ -139,8 +149,6 @@ def give(
     object.__setattr__(identity, "_credential", credential)
     object.__setattr__(identity, "_process_token", process_token)
     object.__setattr__(identity, "_fingerprint", fingerprint)
-    if fingerprint and not identity.cache_key:
-        object.__setattr__(identity, "cache_key", _cache_key(identity))
     return identity
 
 
@@ -231,13 +239,6 @@ def same_user(first: UserIdentity, second: UserIdentity) -> bool:
     if first.host != second.host or first.source != second.source:
         return False
     return first.principal is not None and first.principal == second.principal
-
-
-def _cache_key(identity: UserIdentity) -> str:
-    if identity.verified and identity.principal:
-        user = f"{identity.host}\n{identity.principal}"
-        return f"user-{hashlib.sha256(user.encode()).hexdigest()[:32]}"
-    return f"token-{identity._fingerprint.hex()}"
 
 
 def _checked_host(host: object, source: str) -> str:

@@ -42,10 +42,9 @@ def current_session() -> UserSession:
         NoUserSessionError: No session is open.
         IdentityMismatchError: The request being served belongs to another user.
     """
-    session = session_in_force()
+    session = session_of_request()
     if session is None:
         raise _no_session("There is no open session here.")
-    check_request(session)
     session._note_task()
     return session
 
@@ -81,18 +80,21 @@ def of_another_request(session: UserSession) -> bool:
     return request is not None and request is not session._request.value
 
 
-def check_request(session: UserSession) -> None:
-    """Refuse a session inside another user's request, which a server may handle if it was started in the session.
+def session_of_request() -> UserSession | None:
+    """Return the current session, unless the request being served belongs to another user.
+
+    A server that was started inside a session may handle the requests of other users there.
 
     Raises:
         IdentityMismatchError: The runtime names another user than the session's, or no user.
     """
-    if not of_another_request(session):
-        return
+    session = session_in_force()
+    if session is None or not of_another_request(session):
+        return session
     headers, identity = request_headers() or Hidden(None), session._lease.identity
     names = headers.value and names_a_user(headers)
     if names and identity and session._lease.has_token_of(from_headers(headers, host=identity.host or None)):
-        return
+        return session
     raise IdentityMismatchError(
         "The session around this code belongs neither to the request being served nor to its user.",
         remedy="Open a session in each request: put @user_session on the function that serves it.",
@@ -174,9 +176,8 @@ def session_for_tool(tool: str, *, opens: bool = True) -> tuple[UserSession, boo
         NoUserIdentityError: No session is open, and the runtime has no user.
         IdentityMismatchError: The request being served belongs to another user.
     """
-    session = session_in_force()
+    session = session_of_request()
     if session is not None:
-        check_request(session)
         if session._task is not None:
             session._note_task()
         return session, False

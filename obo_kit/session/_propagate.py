@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from obo_kit.context._frame import FRAME, Frame, ended_session
 from obo_kit.context._wrapping import Run, bound
 from obo_kit.exceptions import IdentityMismatchError, SessionClosedError
-from obo_kit.session._opening import check_request, current_session, session_in_force
+from obo_kit.session._opening import current_session, session_of_request
 from obo_kit.session._session import UserSession
 
 __all__ = ["propagate"]
@@ -111,9 +111,7 @@ def _run_in(frame: Frame | None, fn: Callable[..., Any], /, *args: Any, **kwargs
 def _frame_here() -> Frame | None:
     """Return the frame of the current session, or of one that has ended; `None` if it is unclear whose request this is."""
     try:
-        session = session_in_force()
-        if session is not None:
-            check_request(session)
+        session = session_of_request()
     except IdentityMismatchError:
         return None
     frame = FRAME.get()

@@ -51,6 +51,7 @@ _CARRY_NO_USER = {
 }
 
 
+_NO_REQUEST = Hidden(None)
 _said: set[str] = set()
 _MOST_SAID = 256
 
@@ -121,12 +122,13 @@ class UserSession(Leased):
         again: Callable[[], UserIdentity] | None = None,
     ) -> None:
         self._lease = Lease(identity, limits, again)
-        self._clients: dict[tuple[str, str, int], Any] = {}
+        self._clients: dict[object, Any] = {}  # by type, and by tool where a tool declares its scopes
         self._stand_ins: dict[object, _StandIn] = {}
         self._denials: list[Denial] = []
         self._evidence: Evidence | None = None
         self._lock = RLock()
-        self._request = Hidden(request_served())  # the request that the session was opened in, if a server knows it
+        request = request_served()  # that the session was opened in, if a server knows it
+        self._request = Hidden(request) if request is not None else _NO_REQUEST
         task = running_task()
         self._task = weakref.ref(task) if task is not None else None
         self._tasks: weakref.WeakSet[Any] | None = None
@@ -248,7 +250,7 @@ class UserSession(Leased):
         if self._lease.closed:
             self._lease.check()  # raises
         declared = call.declared if call is not None else None
-        key = (name, call.tool, id(declared)) if call is not None and declared is not None else (name, "", 0)
+        key = name if call is None or declared is None else (name, call.tool, id(declared))
         client = self._clients.get(key)
         if client is not None:
             return client
@@ -340,21 +342,26 @@ class UserSession(Leased):
     def close(self) -> None:
         """End the session: its clients raise `SessionClosedError` from now on. Closing twice does nothing."""
         OPEN_SESSIONS.discard(id(self))
-        if not self.closed:
+        if not self._lease.closed:
             if self._tasks:
                 self._say_who_goes_on()
-            for stand_in in list(self._stand_ins.values()):
-                for built in stand_in.built:
-                    if hasattr(type(built), "obo_end"):  # a SQL connection: the server keeps a session for it
-                        built.obo_end()
+            if self._stand_ins:
+                self._end_connections()
         self._lease.close()
         self._request.value = None
         self._clients.clear()
         self._stand_ins.clear()
 
+    def _end_connections(self) -> None:
+        """Close the SQL connections: the server keeps a session for each."""
+        for stand_in in list(self._stand_ins.values()):
+            for built in stand_in.built:
+                if hasattr(type(built), "obo_end"):
+                    built.obo_end()
+
     def __del__(self) -> None:
         # Nobody can close the session any more, but its clients may live on: fence them now (rule 5).
-        if not self.closed:
+        if not self._lease.closed:
             self._tasks = None
             self._stand_ins.clear()  # a finalizer must not send requests to close connections
             self.close()

@@ -287,9 +287,9 @@ class Reading:
         return Reading(fn=self.fn, hints=hints, signature=signature, hidden=hidden)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ToolSpec:
-    """A tool: the author's function, and what each decorator adds."""
+    """A tool: the author's function, and what each decorator adds. Every call reads it."""
 
     fn: Callable[..., Any]
     name: str
@@ -306,7 +306,9 @@ class ToolSpec:
     def having(self, **parts: Any) -> ToolSpec:
         """Return the tool with these parts replaced, and without wrappers: `dataclasses.replace`, in one call."""
         spec = object.__new__(ToolSpec)
-        vars(spec).update(vars(self), **parts, wrappers=[])
+        for name in ToolSpec.__slots__:
+            object.__setattr__(spec, name, parts[name] if name in parts else getattr(self, name))
+        object.__setattr__(spec, "wrappers", [])
         return spec
 
     @property

@@ -168,7 +168,7 @@ class _Call(ToolCall):
 
 
 def _call_of(spec: ToolSpec, outer: ToolCall | None) -> ToolCall:
-    if isinstance(outer, _Call) and (outer.spec.below is spec or _of_same_object(outer.spec, spec)):
+    if type(outer) is _Call and (outer.spec.below is spec or _of_same_object(outer.spec, spec)):
         return outer  # the same tool, below a foreign decorator
     call = _Call(spec.called, spec.requirements, outer)
     call.spec = spec

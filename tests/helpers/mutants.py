@@ -286,8 +286,8 @@ MUTANTS = {
     "a session stays open in a forked child": Mutant(
         rule=5,
         module="obo_kit.identity._credentials",
-        old="return self._closed or self._process is not _process",
-        new="return self._closed",
+        old="return self._open_in is not _process",
+        new="return self._open_in is None",
         test="session/test_fork.py::test_a_session_counts_as_closed_in_a_forked_child",
     ),
     "Model Serving without a token falls back": Mutant(

@@ -5,11 +5,9 @@ Loading those packages takes longer than a request, so the kit does not load the
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
@@ -33,39 +31,43 @@ def once(patch: Callable[..., None]) -> Callable[..., None]:
     return patch_once
 
 
-def when_imported(name: str, patch: Callable[[Any], None]) -> None:
-    """Call a patch with a module: now, if the module is imported already, or when it is."""
-    module = sys.modules.get(name)
-    if module is None:
-        if not any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path):
-            sys.meta_path.insert(0, _Finder(name, patch))
-    elif not getattr(module, _PATCHED, False):
-        patch(module)
+def when_imported(patches: Mapping[str, Callable[[Any], None]]) -> None:
+    """Call each patch with the module of its name: now, if that is imported already, or when it is."""
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    for name, patch in patches.items():
+        if name not in _FINDER.patches:
+            _FINDER.patches[name] = patch
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module, _PATCHED, False):
+            patch(module)
 
 
 class _Finder(MetaPathFinder):
-    """Patches a module once, at its import: it lets the usual finder find the module, and patches what was loaded."""
+    """Patches modules at their import: it lets the other finders find them, and patches what was loaded."""
 
-    def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
-        self.name = name
-        self._patch = patch
+    def __init__(self) -> None:
+        self.patches: dict[str, Callable[[Any], None]] = {}
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if fullname != self.name:
+        patch = self.patches.get(fullname)
+        if patch is None:
             return None
-        with contextlib.suppress(ValueError):
-            sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
         loader: Any = spec.loader if spec is not None else None
         if loader is not None:
             load = loader.exec_module
 
             def exec_module(module: Any) -> None:
                 load(module)
-                self._patch(module)
+                patch(module)
 
             loader.exec_module = exec_module
         return spec
+
+
+_FINDER = _Finder()
 
 
 def after_init(kind: Any, act: Callable[[Any], None]) -> None:

@@ -20,6 +20,28 @@ MODULES = ("databricks.sdk",)
 _HTTPX = "httpx"  # the library of its OpenAI clients
 
 
+def _patch_files(kind: Any, whose: Callable[[Any], Any], attach: Callable[[Any, Any], None]) -> None:
+    """Replace what newer versions have: the session that uploads use, and a request that goes past the pipeline."""
+    if hasattr(kind, "_authenticated_session"):
+        session_of = kind._authenticated_session
+
+        def authenticated_session(files: Any) -> Any:
+            if (credentials := whose(files._config)) is None:
+                return session_of(files)
+            with files._authenticated_session_lock:
+                if files._cached_authenticated_session is None:
+                    session = requests.Session()
+                    attach(session, credentials)
+                    files._cached_authenticated_session = session
+                return files._cached_authenticated_session
+
+        kind._authenticated_session = authenticated_session
+    if hasattr(kind, "_fetch_endpoints"):
+        ask = kind._fetch_endpoints
+        # Without an answer, the SDK uses an order of its own.
+        kind._fetch_endpoints = lambda files: ask(files) if whose(files._config) is None else []
+
+
 @once
 def patch(
     sdk: Any,
@@ -41,17 +63,10 @@ def patch(
             # The SDK keeps its `requests` session in a private attribute, and has no public one.
             attach(client._api_client._session, credentials)
 
-    def attach_files(files: Any) -> None:
-        if (credentials := whose(files._config)) is not None:
-            session = files._cached_authenticated_session = requests.Session()
-            attach(session, credentials)
-            # This sends headers of the configuration, past the fence. Without an answer, the SDK uses an order of its own.
-            files._fetch_endpoints = list
-
     mixins = "databricks.sdk.mixins"
     serving = importlib.import_module(f"{mixins}.open_ai_client").ServingEndpointsExt
     after_init(sdk.core.ApiClient, attach_api)
-    after_init(importlib.import_module(f"{mixins}.files").FilesExt, attach_files)
+    _patch_files(importlib.import_module(f"{mixins}.files").FilesExt, whose, attach)
     serving._get_authorized_http_client = in_place_of(
         serving._get_authorized_http_client,
         lambda serving: whose(serving._api._cfg),
