@@ -643,8 +643,8 @@ MUTANTS = {
     "an unverified name opens a cache": Mutant(
         rule=6,
         module="obo_kit.identity._user",
-        old="if identity.verified and identity.principal:",
-        new="if identity.principal:",
+        old="if self.verified and self.principal:",
+        new="if self.principal:",
         test="session/test_edges.py::test_a_key_for_caches_is_the_token_s_where_nobody_vouches",
     ),
     "a suspended stream's block is in force": Mutant(
