@@ -187,7 +187,7 @@ def _error(path: str, failure: Mapping[str, Any], advice: str = "") -> PolicyErr
         return PolicyError(failure["error"], remedy=failure["remedy"])
     place = f"See {failure['at']}" if failure["at"] else "See the agent file: MLflow loads it the same way"
     return PolicyError(
-        f"Loading '{path}' raised {failure['error'].rstrip('.')}.",
+        f"Loading '{path}' raised {failure['error'].rstrip('. ')}.",
         remedy=f"{place}. {advice or failure['remedy'] or ''}".rstrip(),
     )
 

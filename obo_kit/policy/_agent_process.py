@@ -19,8 +19,9 @@ from typing import Any
 
 from obo_kit._upstream.mlflow_models import load_model_code, module_of_model_code
 from obo_kit._utils.user_code import is_author_s, is_library
-from obo_kit.exceptions import NoUserIdentityError, NoUserSessionError, OboError, PolicyError
-from obo_kit.policy._layout import STAND_IN, page_framework
+from obo_kit.exceptions import OboError, PolicyError
+from obo_kit.policy._layout import STAND_IN
+from obo_kit.policy._pages import MOVE, stopped, wants_user
 from obo_kit.policy._stand_in import describe
 
 __all__: list[str] = []
@@ -33,7 +34,11 @@ def _place(error: BaseException) -> tuple[str, int | None] | None:
     """Return where the author's own code failed, however deep in a library the error was raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    return _last_own(traceback.extract_tb(error.__traceback__))
+
+
+def _last_own(frames: traceback.StackSummary) -> tuple[str, int | None] | None:
+    for frame in reversed(frames):
         if not is_library(frame.filename) and not frame.filename.startswith((_KIT, "<")):
             return frame.filename, frame.lineno
     return None
@@ -128,17 +133,24 @@ def _would_serve(path: str, address: Any) -> bool:
 
 
 class _Watch:
-    """Records the files that are read from now on, and whether the network or another process is asked."""
+    """Records the files that are read from now on, and whether the network or another process is asked.
+
+    Attributes:
+        asked_workspace: Where a workspace was asked first, although there is none; empty if nowhere.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.read: dict[str, None] = {}
         self.listed: dict[str, None] = {}
         self.asked_outside = False
+        self.asked_workspace = ""
         sys.addaudithook(self._see)
 
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "socket.getaddrinfo" and args[0] in (STAND_IN, STAND_IN.encode()):
+            file, line = _last_own(traceback.extract_stack()) or (self.path, None)
+            self.asked_workspace = self.asked_workspace or f"{file}:{line}"
             raise PolicyError(
                 "The file sends a request to a workspace while it is loaded, and no workspace is configured here.",
                 remedy="Build what sends the request inside the user's request, or set DATABRICKS_HOST and credentials for the "
@@ -186,41 +198,35 @@ def _helpers(agent: Any, before: set[str]) -> dict[str, str]:
 # --- the process ----------------------------------------------------------------------------------------------------------
 
 
-def _load(path: str, model_config: Any, dotted: str = "") -> tuple[Any, Any, set[str]]:
+def _load(
+    path: str, model_config: Any, dotted: str, watch: _Watch, uncounted: list[tuple[str, str]]
+) -> tuple[Any, Any, set[str]]:
     """Return an agent file's module, the model that it sets, if any, and the modules that were loaded before."""
     from mlflow.exceptions import MlflowException
 
-    before = set(sys.modules)
-    if dotted:
-        return *_load_as(dotted, path, model_config), before
+    before, model = set(sys.modules), None
     try:
-        model = load_model_code(path, model_config)
+        model = _load_as(dotted, path, model_config) if dotted else load_model_code(path, model_config)
     except _ServingError:
-        model = None
-    except MlflowException as error:
-        if _is_page_without_user(error.__cause__, path):
-            return _page(before), None, before
-        if error.__cause__ is not None or error.__context__ is not None:
-            raise
-        model = None  # it was loaded, but sets no model: an app's file
-    return _page(before), model, before
+        pass
+    except Exception as error:
+        of_mlflow_s_loader = not dotted and isinstance(error, MlflowException)
+        cause = error.__cause__ or error.__context__ if of_mlflow_s_loader else error
+        # Without a cause of the loader's error, the file was loaded, but sets no model: an app's file.
+        if cause is not None:
+            rest = stopped(cause, path, watch.asked_workspace)
+            if rest is None:
+                raise
+            uncounted.append(rest)
+    return (
+        sys.modules[dotted or module_of_model_code([name for name in sys.modules if name not in before])],
+        model,
+        before,
+    )
 
 
-def _page(before: set[str]) -> Any:
-    return sys.modules[module_of_model_code([name for name in sys.modules if name not in before])]
-
-
-def _is_page_without_user(error: BaseException | None, path: str) -> bool:
-    """Return whether a page (it runs anew for each user) stopped where it asks for its user, after all declarations."""
-    if not isinstance(error, (NoUserIdentityError, NoUserSessionError)) or "streamlit" not in sys.modules:
-        return False
-    reached = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    rest = Path(path).read_text("utf-8").splitlines()[max(reached, default=0) :]
-    return not any(word in line for line in rest for word in ("requires_scopes", "system_resources"))
-
-
-def _load_as(dotted: str, path: str, model_config: Any) -> tuple[Any, Any]:
-    """Load a file as a module of its package, with the environment that MLflow gives an agent file."""
+def _load_as(dotted: str, path: str, model_config: Any) -> Any:
+    """Load a file as a module of its package, with the environment that MLflow gives an agent file; return its model."""
     import mlflow.models.model
     from mlflow.models.utils import _config_context, _mock_dbutils
 
@@ -235,7 +241,7 @@ def _load_as(dotted: str, path: str, model_config: Any) -> tuple[Any, Any]:
         spec.loader.exec_module(module)
     if parent is not None:
         setattr(parent, leaf, module)
-    return module, mlflow.models.model.__mlflow_model__
+    return mlflow.models.model.__mlflow_model__
 
 
 def _collected(
@@ -247,7 +253,7 @@ def _collected(
 
     uncounted: list[tuple[str, str]] = []
     describe(uncounted)
-    module, model, before = _load(path, model_config, dotted)
+    module, model, before = _load(path, model_config, dotted, watch, uncounted)
     try:
         declarations = reached_declarations([module, model], file=module.__file__, uncounted=uncounted)
     except OboError as error:
@@ -264,19 +270,24 @@ def _collected(
     }
 
 
-def _failed(error: BaseException, path: str, notebook: _Notebook | None) -> dict[str, Any]:
+def _failed(error: BaseException, path: str, notebook: _Notebook | None, watch: _Watch) -> dict[str, Any]:
     cause = error.__cause__ or error
     text, _, remedy = str(cause).partition("\nFix: ")  # as the kit's own errors say it, also inside of a client's
     at = _place(cause)
-    if not remedy and page_framework(path) == "Streamlit":
-        remedy = 'A page runs with a user, and here is none: put what draws it below `if __name__ == "__main__":`.'
+    message, where = text.partition("\n\n")[0].rstrip(), None
+    if at is not None:
+        where = notebook.place(at[1] or 1) if notebook and at[0] == path else f"{at[0]}:{at[1]}"
+    if not remedy and watch.asked_workspace:
+        remedy = (
+            f"Before that, {watch.asked_workspace} asked a workspace, and none is configured here. Ask it inside the user's "
+            "request, or set DATABRICKS_HOST and credentials for the collection."
+        )
+    if wants_user(cause, path, watch.asked_workspace):
+        remedy = f"A page runs with a user, and here is none: {MOVE}"
     if isinstance(cause, NameError) and (notebook or Path(path).read_text("utf-8").startswith(_EXPORTED)):
         remedy = _BY_NOTEBOOK_ONLY
     if isinstance(cause, ModuleNotFoundError) and cause.name and _is_elsewhere(cause.name, path):
         remedy = f"Install the package that has '{cause.name}' in the environment that this runs in."
-    message, where = text.partition("\n\n")[0], None
-    if at is not None:
-        where = notebook.place(at[1] or 1) if notebook and at[0] == path else f"{at[0]}:{at[1]}"
     return {
         "error": f"{type(cause).__name__}: {message}",
         "remedy": remedy,
@@ -305,7 +316,7 @@ def main() -> None:
             path = watch.path = notebook.write(os.path.dirname(request["answer"]))
         answer = _collected(path, request["model_config"], watch, request["name"], notebook)
     except BaseException as error:
-        answer = _failed(error, path, notebook)
+        answer = _failed(error, path, notebook, watch)
     written = Path(request["answer"]).with_suffix(".part")
     written.write_text(json.dumps(answer), "utf-8")
     written.replace(request["answer"])

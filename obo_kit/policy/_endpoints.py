@@ -21,11 +21,25 @@ __all__: list[str] = []
 DECLARE: Final = "Declare it with system_resources(…) if the agent reaches it."
 # Models that use the agent's own client unless they receive another, and the arguments that name their endpoint.
 _BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
-_CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI")
+_CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI", "WorkspaceClient", "DatabricksDeploymentClient")
 # The SDK makes a client of `openai` itself, which has the workspace's address.
 _OF_WORKSPACE: Final = "/serving-endpoints"
 _MADE_BY_SDK: Final = "serving_endpoints.get_open_ai_client"
-_ASKED: Final = ("completions.create", "responses.create", "embeddings.create", "responses.stream")
+_MADE_BY_MLFLOW: Final = "get_deploy_client"
+# Methods that ask an endpoint, and the argument that names it.
+_ASKED: Final = {
+    "completions.create": "model",
+    "responses.create": "model",
+    "responses.stream": "model",
+    "embeddings.create": "model",
+    "serving_endpoints.query": "name",
+    "predict": "endpoint",
+    "predict_stream": "endpoint",
+}
+# Those that also take it first.
+_BY_POSITION: Final = ("query", "predict", "predict_stream")
+# A source without any of these words asks no model.
+WORDS: Final = (*_BUILT, "DatabricksOpenAI", _MADE_BY_SDK, _MADE_BY_MLFLOW, "serving_endpoints.query")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +92,14 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
         return _BUILT[called]
     if called == "Agent" and _is_agents_sdk(call, names):
         return ("model",)
-    if not ast.unparse(call.func).endswith(_ASKED):
+    written = ast.unparse(call.func)
+    argument = next((argument for method, argument in _ASKED.items() if written.endswith(f".{method}")), None)
+    if argument is None:
         return ()
     root: ast.expr = call.func
     while isinstance(root, ast.Attribute):
         root = root.value
-    return ("model",) if _is_own_client(root, names, function) else ()
+    return (argument,) if _is_own_client(root, names, function) else ()
 
 
 def _is_of_module(client: ast.expr, names: Names) -> bool:
@@ -102,22 +118,25 @@ def _is_agents_sdk(call: ast.Call, names: Names) -> bool:
 
 def _is_own_client(node: ast.expr, names: Names, function: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        made = _name(node.func, names) in _CLIENTS or ast.unparse(node.func).endswith(_MADE_BY_SDK)
-        return made and not node.args and not node.keywords
+        called = ast.unparse(node.func)
+        made = _name(node.func, names) in _CLIENTS or called.endswith(_MADE_BY_SDK)
+        return called.endswith(_MADE_BY_MLFLOW) or (made and not node.args and not node.keywords)
     try:
         value: Any = names.value(node)
     except UnreadableError:
-        values = [
-            assigned.value
-            for assigned in ast.walk(function)
-            if isinstance(node, ast.Name)
-            and isinstance(assigned, ast.Assign)
-            and [ast.unparse(target) for target in assigned.targets] == [node.id]
-        ]
+        values = _assigned(node, function) if isinstance(node, ast.Name) else []
         return len(values) == 1 and isinstance(values[0], ast.Call) and _is_own_client(values[0], names, function)
     return any(cls.__name__ in _CLIENTS for cls in type(value).__mro__) or _OF_WORKSPACE in str(
         quietly(operator.attrgetter("base_url"), value)
     )
+
+
+def _assigned(name: ast.Name, function: ast.AST) -> list[ast.expr]:
+    return [
+        node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name.id]
+    ]
 
 
 def _name(node: ast.expr, names: Names) -> str:
@@ -127,6 +146,8 @@ def _name(node: ast.expr, names: Names) -> str:
 
 def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: str) -> Endpoint:
     written = next((keyword.value for keyword in call.keywords if keyword.arg in arguments), None)
+    if written is None and call.args and ast.unparse(call.func).endswith(_BY_POSITION):
+        written = call.args[0]
     name: Any = None
     if written is not None:
         try:

@@ -36,18 +36,24 @@ class Environment:
     Attributes:
         values: Those whose value the project's files tell.
         resources: Those that the platform fills in, with the resource of the app that they take their value from.
+        blank: Those that its files name without a value of their own: it is empty, or a place to fill in.
     """
 
     values: dict[str, str] = field(default_factory=dict)
     resources: dict[str, str] = field(default_factory=dict)
+    blank: tuple[str, ...] = ()
 
     def missing_in(self, error: str) -> str:
-        """Return how to set the variables that an error names; empty if it names none that only the platform fills in."""
-        named = [name for name in self.resources if name in error]
-        if not named:
-            return ""
-        sources = ", ".join(f"{name} from the resource '{self.resources[name]}'" for name in named)
-        return f"The app takes {sources}. Set it for the collection as well, to the value that it has there."
+        """Return how to set the variables that an error names; empty if it names none whose value is missing."""
+        sources = [f"{name} from the resource '{self.resources[name]}'" for name in self.resources if name in error]
+        blank = [name for name in self.blank if name in error]
+        advice = [
+            f"The app takes {', '.join(sources)}. Set it for the collection as well, to the value that it has there."
+        ]
+        filled = (
+            f"The app's files leave {', '.join(blank)} without a value. Fill it in there, or set it for the collection."
+        )
+        return " ".join([*advice[: len(sources)], *([filled] if blank else [])])
 
 
 def environment_of(folders: Iterable[Path]) -> Environment:
@@ -69,6 +75,7 @@ def _read(variables: Iterable[Mapping[str, Any]], resources: Iterable[Mapping[st
     known = {str(resource.get("name")): value for resource in resources for value in _value_of(resource)}
     values: dict[str, str] = {}
     taken: dict[str, str] = {}
+    blank: dict[str, None] = {}
     for variable in variables:
         name, source = str(variable.get("name")), variable.get("valueFrom", variable.get("value_from"))
         if not _is_the_app_s(name):
@@ -79,7 +86,13 @@ def _read(variables: Iterable[Mapping[str, Any]], resources: Iterable[Mapping[st
             values[name] = known[str(source)]
         elif source is not None:
             taken[name] = str(source)
-    return Environment(values=values, resources={name: taken[name] for name in taken if name not in values})
+        else:
+            blank[name] = None
+    return Environment(
+        values=values,
+        resources={name: taken[name] for name in taken if name not in values},
+        blank=tuple(name for name in blank if name not in values and name not in taken),
+    )
 
 
 def _is_the_app_s(name: str) -> bool:

@@ -19,8 +19,9 @@ from typing import Any
 
 from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
+from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import Found, declared_by, found_in
-from obo_kit.policy._endpoints import DECLARE, endpoints_in, resource
+from obo_kit.policy._endpoints import DECLARE, WORDS, endpoints_in, resource
 from obo_kit.policy._uncalled import declared_inside
 from obo_kit.policy._unloaded import declaring_module, load, modules_named_in, unloaded
 from obo_kit.tools._adapters import methods_of
@@ -46,6 +47,8 @@ class Reached:
     functions: dict[types.CodeType, types.FunctionType] = field(default_factory=dict)
     modules: dict[str, types.ModuleType] = field(default_factory=dict)
     """Modules that count as a whole."""
+    uncounted: list[tuple[str, str]] = field(default_factory=list)
+    """What could not be counted, and what to do about it."""
 
 
 def reach(*roots: Any, loads: bool = False) -> Reached:
@@ -193,6 +196,14 @@ class _Walk:
                     raise unloaded(module, declaring, place)
                 load(module, place)
                 return True
+            if self._loads and declaring_module(module, WORDS) is not None:
+                try:
+                    load(module, place)
+                except PolicyError as error:  # it may ask a model, and declares nothing
+                    if (note := (error.message.rstrip("."), DECLARE)) not in self.reached.uncounted:
+                        self.reached.uncounted.append(note)
+                    return False
+                return True
         return False
 
     def _note(self, spec: ToolSpec) -> None:
@@ -322,7 +333,9 @@ def reached_declarations(
         for declaration in declared_by(reached.clients, [resource for tool in declared for resource in tool.system])
         if not declaration.requirements or not by_tools.issuperset(map(_named, declaration.requirements))
     )
-    declared += _asked_for(reached, declared, [] if uncounted is None else uncounted)
+    uncounted = [] if uncounted is None else uncounted
+    uncounted += reached.uncounted
+    declared += _asked_for(reached, declared, uncounted)
     return once(declared)
 
 
@@ -357,7 +370,8 @@ def _asked_for(
     for endpoint in endpoints_in(reached.functions):
         if endpoint.name is None:
             what = f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}"
-            uncounted.append((what, DECLARE))
+            if (what, DECLARE) not in uncounted:  # a function that is made in a loop
+                uncounted.append((what, DECLARE))
         elif endpoint.name not in users and (named := resource(endpoint.name)):
             yield Declaration(tool="", module="", system=tuple(named))
 

@@ -80,7 +80,12 @@ def _described(path: str, uncounted: list[tuple[str, str]]) -> dict[str, Any] | 
     if (space := _SPACE.fullmatch(path)) is not None:
         return {"space_id": space[1], "title": space[1], "description": ""}
     if (endpoint := _ENDPOINT.fullmatch(path)) is not None:
-        return {"name": endpoint[1], "task": "llm/v1/chat", "state": {"ready": "READY"}}
+        return {
+            "name": endpoint[1],
+            "task": "llm/v1/chat",
+            "state": {"ready": "READY"},
+            "config": {"served_entities": []},
+        }
     index = _INDEX.fullmatch(path)
     if index is None:
         return None

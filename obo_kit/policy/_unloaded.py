@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +24,14 @@ _APPLICATION: Final = re.compile(r"(?P<module>[A-Za-z_][\w.]*):[A-Za-z_][\w.]*(\
 _SERVES: Final = frozenset({"Config", "run", "serve"})
 
 
-def declaring_module(name: str) -> str | None:
+def declaring_module(name: str, words: Iterable[str] = DECLARING) -> str | None:
     """Return the module that declares something: this one, its packages, or one that it imports. Nothing is loaded for it.
 
     Args:
         name: The absolute name of a module that is not loaded.
+        words: The words that tell, in its source.
     """
-    return _declaring(name, set())
+    return _declaring(name, tuple(words), set())
 
 
 def unloaded(name: str, declaring: str, place: str) -> PolicyError:
@@ -94,7 +95,7 @@ def _own_file(name: str) -> str | None:
     return file_of(name, sys.path) if would_be_author_s(name) else None
 
 
-def _declaring(name: str, seen: set[str]) -> str | None:
+def _declaring(name: str, words: tuple[str, ...], seen: set[str]) -> str | None:
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         module = ".".join(parts[:end])
@@ -102,10 +103,10 @@ def _declaring(name: str, seen: set[str]) -> str | None:
             continue
         seen.add(module)
         source, package = _source_of(module)
-        if any(declaration in source for declaration in DECLARING):
+        if any(word in source for word in words):
             return module
         for imported in _imports_of(source, package):
-            if (declaring := _declaring(imported, seen)) is not None:
+            if (declaring := _declaring(imported, words, seen)) is not None:
                 return declaring
     return None
 

@@ -63,7 +63,7 @@ def project(tmp_path, monkeypatch):
     """Write files; collect one of them here, as the process of its own would."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
-    watch = types.SimpleNamespace(read={}, listed={}, asked_outside=False)
+    watch = types.SimpleNamespace(read={}, listed={}, asked_outside=False, asked_workspace="")
 
     class Project:
         path = tmp_path
@@ -82,7 +82,7 @@ def project(tmp_path, monkeypatch):
             try:
                 found = _collect._collected(path, None, watch)
             except Exception as error:
-                found = _collect._failed(error, path, None)
+                found = _collect._failed(error, path, None, watch)
             if "error" in found:
                 raise _agent_file._error(path, found)
             found = json.loads(json.dumps(found))
@@ -490,10 +490,11 @@ def test_an_ipynb_is_read_cell_by_cell(tmp_path, processes):
     path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["# It"]}, *written]}))
     notebook = _collect._Notebook(str(path))
     source = notebook.write(str(tmp_path))
+    watch = types.SimpleNamespace(asked_workspace="")
     try:
-        _collect._load(source, None)
+        _collect._load(source, None, "", watch, [])
     except Exception as error:
-        failed = _collect._failed(error, source, notebook)
+        failed = _collect._failed(error, source, notebook, watch)
     assert failed["error"] == "ZeroDivisionError: division by zero"
     assert failed["at"] == f"{path}, cell 6, line 2"
     written.pop()
@@ -703,7 +704,9 @@ def here(project, monkeypatch):
         project.forget()
         asked.append(it["path"])
         read = dict.fromkeys(map(str, project.path.glob("*.txt")))
-        return _collect._collected(it["path"], None, types.SimpleNamespace(read=read, listed={}, asked_outside=False))
+        return _collect._collected(
+            it["path"], None, types.SimpleNamespace(read=read, listed={}, asked_outside=False, asked_workspace="")
+        )
 
     monkeypatch.setattr(_agent_file, "_in_a_process", collected)
     return asked

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from obo_kit import PolicyError, app_config, auth_policy
@@ -397,22 +398,115 @@ def test_what_a_notebook_takes_from_another_by_run_is_said(write):
     assert "Import what the agent needs from a module instead" in done.stderr
 
 
+# What stops a page while it is loaded, for want of a user or a workspace.
+STOPS = {
+    "a statement": "WorkspaceClient().statement_execution.execute_statement('SELECT 1', 'wh1')",
+    "a statement whose refusal is swallowed": (
+        "try:\n    data = WorkspaceClient().statement_execution.execute_statement('SELECT 1', 'wh1').result\n"
+        "except Exception:\n    data = None\nrows = data.data_array"
+    ),
+    "a tool": "rows = rows_of('trips')",
+    "a user's header": "token = {}['X-Forwarded-Access-Token']",
+    "the host that stands in": "raise NotImplementedError(f'no login for {WorkspaceClient().config.host}')",
+}
+PAGE = """
+import {framework}
+from databricks.sdk import WorkspaceClient
+from obo_kit import user_tool
+from tools import ask
+
+@user_tool("sql")
+def rows_of(client: WorkspaceClient, table: str):
+    return client.statement_execution.execute_statement(table, "wh1").result.data_array
+
+{stop}
+{below}
+"""
+
+
 @pytest.mark.timeout(180)
-def test_a_page_that_asks_for_its_user_while_it_is_loaded_says_what_to_do(write):
+@pytest.mark.parametrize(
+    ("framework", "stop"),
+    [*(("streamlit", stop) for stop in STOPS), *((name, "a statement") for name in ("gradio", "dash", "shiny"))],
+)
+def test_a_page_that_needs_its_user_while_it_is_loaded_is_counted_up_to_there(write, framework, stop):
+    """Rule 22: nothing is sent, and what is not counted is said."""
+    page = PAGE.format(framework=framework, stop=STOPS[stop], below="draw = len")
+    write({f"{framework}.py": "", "tools.py": TOOL, "app.py": page})
+    line = 11 + STOPS[stop].count("\n")
+    done = CliRunner().invoke(main, ["policy", "app.py", "--format", "bundle"])
+    assert done.exit_code == 0, done.stderr
+    assert f"Not counted: what app.py builds after line {line}, where it needs a user and a workspace" in done.stderr
+    assert yaml.safe_load(done.stdout)["resources"]["apps"]["app"]["user_api_scopes"] == ["genie", "sql"]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "below",
+    [
+        "@user_tool('files')\ndef read(client: WorkspaceClient): ...",
+        "from obo_kit import requires_scopes as needs\nneeds('files')(ask)",
+        "from more import ask",
+        "import tools",
+        "from .more import ask",
+    ],
+)
+def test_a_page_that_declares_more_where_it_is_not_counted_is_refused(write, below):
+    """Rule 22: a policy that lacks a tool's scopes would be found out by the users."""
+    page = PAGE.format(framework="streamlit", stop=STOPS["a statement"], below=below)
+    write({"streamlit.py": "", "tools.py": TOOL, "app.py": page, "more.py": TOOL})
+    with pytest.raises(PolicyError) as caught:
+        app_config("app.py")
+    assert "put what draws the page into functions" in caught.value.remedy
+    assert str(caught.value).count("Fix: ") == 1
+
+
+@pytest.mark.timeout(180)
+def test_a_mistake_in_a_page_stays_an_error(write):
+    page = PAGE.format(framework="streamlit", stop="rows = [][0]", below="")
+    write({"streamlit.py": "", "tools.py": TOOL, "app.py": page})
+    with pytest.raises(PolicyError, match="raised IndexError") as caught:
+        app_config("app.py")
+    assert "app.py:11" in caught.value.remedy
+    assert "user" not in caught.value.remedy
+
+
+@pytest.mark.timeout(180)
+def test_what_fails_after_a_refused_request_names_the_request(write):
+    """The refusal itself may be swallowed, and what fails then says nothing of it."""
     write(
         {
-            "streamlit.py": "class context:\n    headers = {}\n",
-            "app.py": "import streamlit as st\nfrom databricks.sdk import WorkspaceClient\n"
-            "token = st.context.headers['X-Forwarded-Access-Token']\n",
-            "asks.py": "import streamlit as st\nfrom databricks.sdk import WorkspaceClient\n"
-            "WorkspaceClient().current_user.me()\n",
+            "agent.py": f"from databricks.sdk import WorkspaceClient\n{STOPS['a statement whose refusal is swallowed']}\n",
         }
     )
-    with pytest.raises(PolicyError, match=r"(?s)Loading 'app.py' raised KeyError: .*app.py:3.*__main__"):
-        app_config("app.py")
-    with pytest.raises(PolicyError) as caught:
-        app_config("asks.py")
-    assert str(caught.value).count("Fix: ") == 1
+    with pytest.raises(PolicyError, match="raised AttributeError") as caught:
+        app_config("agent.py")
+    assert "agent.py:6. Before that, " in caught.value.remedy
+    assert "agent.py:3 asked a workspace, and none is configured here." in caught.value.remedy
+
+
+@pytest.mark.timeout(180)
+def test_a_module_that_only_a_request_imports_is_counted_for_the_models_that_it_asks(write):
+    write(
+        {
+            "models.py": "from databricks.sdk import WorkspaceClient\nfrom mlflow.deployments import get_deploy_client\n"
+            "def ask(name):\n    w = WorkspaceClient()\n    w.serving_endpoints.query('triage', messages=[])\n"
+            "    get_deploy_client('databricks').predict(endpoint='answers', inputs={})\n"
+            "    return get_deploy_client('databricks').predict_stream(endpoint=name, inputs={})\n",
+            "broken.py": "from databricks_langchain import ChatDatabricks\nraise RuntimeError('later')\n",
+            "plain.py": "raise RuntimeError('nobody loads it')\n",
+            "app.py": "from flask import Flask\ndef route():\n    import plain\n    from models import ask\n"
+            "    from broken import llm\n    return ask('x')\n",
+            "flask.py": "class Flask: ...\n",
+        }
+    )
+    done = CliRunner().invoke(main, ["policy", "app.py", "--format", "bundle"])
+    assert done.exit_code == 0, done.stderr
+    app = yaml.safe_load(done.stdout)["resources"]["apps"]["app"]
+    assert [each["serving_endpoint"]["name"] for each in app["resources"]] == ["answers", "triage"]
+    assert done.stderr.count("Not counted: ") == 2, done.stderr
+    assert "models.py:7 asks a model, and only running it tells which endpoint" in done.stderr
+    assert "names the module 'broken', and loading it raised RuntimeError: later" in done.stderr
 
 
 def test_loading_has_a_time_limit(write, monkeypatch):
@@ -457,3 +551,8 @@ def test_the_variables_of_an_app_are_there_while_it_is_collected(write):
     with pytest.raises(PolicyError, match="raised KeyError: 'SPACE'") as caught:
         app_config("app.py")
     assert "The app takes SPACE from the resource 'genie'. Set it for the collection" in caught.value.remedy
+    assert "without a value" not in caught.value.remedy
+    write({"app.yaml": "env: [{name: COLOUR, value: ''}]\n", "app.py": "import os, fastapi\nos.environ['COLOUR']\n"})
+    with pytest.raises(PolicyError, match="raised KeyError: 'COLOUR'") as caught:
+        app_config("app.py")
+    assert "The app's files leave COLOUR without a value. Fill it in there, or set it" in caught.value.remedy

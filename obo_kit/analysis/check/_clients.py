@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -78,6 +79,10 @@ def is_header(text: str | None) -> bool:
     return text is not None and text.lower().replace("_", "-").removeprefix("http-") == _HEADER
 
 
+# Names of an object that holds a process's settings, and of the function that returns it.
+_SETTINGS: Final = re.compile(r"(?:config|configuration|conf|cfg|env|settings)$", re.IGNORECASE)
+
+
 def of_strategy(dotted: str) -> tuple[Value, ...]:
     """Return the platform's recipe for acting as the user, if a name stands for one."""
     return user("strategy") if last(dotted) in _STRATEGIES else ()
@@ -93,6 +98,13 @@ def of_environment(module: Module, node: ast.expr) -> tuple[Value, ...]:
         case _:
             return ()
     return (Value("agent", TOKEN),) if reads and module.text_of(key) == _ENVIRONMENT else ()
+
+
+def of_setting(node: ast.Attribute) -> tuple[Value, ...]:
+    """Return the token of the process, if an attribute is the setting that is read from its variable."""
+    settings = ast.unparse(node.value.func if isinstance(node.value, ast.Call) else node.value)
+    of_process = node.attr.upper() == _ENVIRONMENT and _SETTINGS.search(settings) is not None
+    return (Value("agent", TOKEN),) if of_process else ()
 
 
 def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:

@@ -75,7 +75,8 @@ class FunctionReader:
             self._note_call_form(module, call)
             self._note_set(module, call)
             target = self._method(module, call.func) or module.origin(call.func)
-            if isinstance(target, tuple) and isinstance(target[1], ast.ClassDef):
+            made = target[1] if isinstance(target, tuple) else self.owner(module, call.func)
+            if isinstance(made, ast.ClassDef):
                 self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
             if isinstance(target, tuple) and (begins := runs(*target)) is not None:
                 self._callers.setdefault(begins, []).append((module, call))

@@ -8,7 +8,7 @@ from typing import Final
 
 from obo_kit.analysis.check._clients import Env
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._ownership import ValueReader
+from obo_kit.analysis.check._ownership import ValueReader, is_property
 from obo_kit.analysis.check._scopes import Function, walk
 from obo_kit.analysis.check._vocabulary import SESSION, Value, arguments, kit_name
 
@@ -52,8 +52,14 @@ class Reader(ValueReader):
                 yield from (self.held(module, item.value, env) for item in known if item.how in ("value", "def"))
             case ast.Call():
                 yield from self._held_by_call(module, node, env)
+            case ast.Attribute(value=owner) if self._is_method(module, node):
+                yield self.held(module, owner, env)
             case _:
                 yield from (self.held(module, part, env) for part in _parts(node))
+
+    def _is_method(self, module: Module, node: ast.Attribute) -> bool:
+        called = self.called(module, node)
+        return called is not None and not is_property(*called) and not self.facts(*called).is_tool
 
     def _held_by_call(self, module: Module, node: ast.Call, env: Env) -> Iterator[Value | None]:
         passed = arguments(node)

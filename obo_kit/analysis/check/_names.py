@@ -140,9 +140,11 @@ class Module:
             case ast.AugAssign() | ast.NamedExpr():
                 self._assign(node.target, node.value, scope)
             case ast.For() | ast.AsyncFor() | ast.comprehension():
-                self._assign(node.target, node.iter, scope, "item")
+                self._assign_items(node.target, node.iter, scope)
             case ast.withitem(optional_vars=ast.expr() as target):
                 self._assign(target, node.context_expr, scope, "enter")
+            case ast.MatchAs(name=str(name)) if isinstance(case := self.parent[node], ast.match_case):
+                scope.bind(name, Binding(node, "value", cast("ast.Match", self.parent[case]).subject))
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 scope.bind(name, Binding(node, "other"))
             case ast.Import() | ast.ImportFrom():
@@ -172,6 +174,14 @@ class Module:
                 dotted = base + alias.name if base.endswith(".") else f"{base}.{alias.name}"
                 self.imports.append(dotted)
                 scope.bind(alias.asname or alias.name, Binding(node, "import", imported=dotted))
+
+    def _assign_items(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
+        match target, value:
+            case ast.Tuple(elts=[key, item]), ast.Call(func=ast.Attribute(attr="items"), args=[]):
+                self._assign(key, None, scope)
+                self._assign(item, value, scope, "item")
+            case _:
+                self._assign(target, value, scope, "item")
 
     def _assign(self, target: ast.expr, value: ast.expr | None, scope: Scope, how: How = "value") -> None:
         match target:

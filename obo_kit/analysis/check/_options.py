@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from obo_kit.analysis.check._names import Module
 
-__all__ = ["Options", "options_of"]
+__all__ = ["Options", "entries_of", "options_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,29 @@ def options_of(module: Module, call: ast.Call) -> list[Options] | None:
             return None
         options += parts
     return None if any(isinstance(argument, ast.Starred) for argument in call.args) else options
+
+
+def entries_of(module: Module, name: ast.Name) -> list[ast.expr]:
+    """Return the values in a dictionary that a name stands for; none if the source does not show all of it."""
+    function = module.function_of(name)
+    removed = [target for statement in module.inside(function, ast.Delete) for target in statement.targets]
+    removed += [call.func for call in module.inside(function, ast.Call)]
+    if any(_removes(node, name) for node in removed):
+        return []
+    entries: dict[str, ast.expr] = {}
+    for item in sorted(_parts(module, name) or (), key=lambda item: getattr(item.place, "lineno", 0)):
+        entries |= item.keywords
+    return list(entries.values())
+
+
+def _removes(node: ast.expr, name: ast.Name) -> bool:
+    match node:
+        case ast.Subscript(value=ast.Name(id=name.id)):
+            return True
+        case ast.Attribute(value=ast.Name(id=name.id), attr="pop" | "popitem" | "clear"):
+            return True
+        case _:
+            return False
 
 
 def _parts(module: Module, node: ast.expr) -> list[Options] | None:

@@ -18,11 +18,13 @@ from obo_kit.analysis.check._clients import (
     of_environment,
     of_library,
     of_method,
+    of_setting,
     of_strategy,
     user,
 )
 from obo_kit.analysis.check._functions import FunctionReader, runs
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._options import entries_of
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters
 from obo_kit.analysis.check._vocabulary import (
     SESSION,
@@ -34,7 +36,7 @@ from obo_kit.analysis.check._vocabulary import (
     unpacks,
 )
 
-__all__ = ["ValueReader"]
+__all__ = ["ValueReader", "is_property"]
 
 _DEPTH: Final = 60
 _MEANINGS: Final = 5
@@ -131,6 +133,9 @@ class ValueReader(FunctionReader):
                     yield from self._any_of(home, parts, inner)
                 case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part):
                     yield from self.values(home, part, inner)
+                case ast.Call(func=ast.Attribute(value=whole, attr="items" | "values"), args=[]):
+                    values = entries_of(home, whole) if isinstance(whole, ast.Name) else getattr(whole, "values", [])
+                    yield from self._any_of(home, values, inner)
                 case _:
                     pass
 
@@ -240,7 +245,7 @@ class ValueReader(FunctionReader):
             origin = module.origin(node)
             if isinstance(origin, tuple) and origin[1] is not node and isinstance(origin[1], ast.expr):
                 return self.values(*origin)
-            return self._given_to_object(module, node, env)
+            return [*self._given_to_object(module, node, env)] or of_setting(node)
         return [item for item in values if item is not None]
 
     def _given_to_object(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
@@ -250,7 +255,8 @@ class ValueReader(FunctionReader):
         for home, meant, inner in self._meanings(module, node.value, env):
             if isinstance(meant, ast.Call) and (passed := argument(meant, None, node.attr)) is not None:
                 origin = home.origin(meant.func)
-                if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef):
+                of_own = self.owner(home, meant.func) or (origin[1] if isinstance(origin, tuple) else None)
+                if isinstance(of_own, ast.ClassDef):
                     yield from self.values(home, passed, inner)
 
     def _of_object(self, module: Module, owner: ast.ClassDef, name: str, env: Env) -> Iterable[Value]:
@@ -259,7 +265,7 @@ class ValueReader(FunctionReader):
             values += self.values(module, value, env)
         for binding in module.body[owner].names.get(name, []):
             values += self._bound(module, binding, {})
-            if isinstance(binding.value, FUNCTIONS) and _is_property(module, binding.value):
+            if isinstance(binding.value, FUNCTIONS) and is_property(module, binding.value):
                 values += self.returned(module, binding.value, env)
         return values
 
@@ -318,7 +324,7 @@ def _is_entered(module: Module, call: ast.Call) -> bool:
     return isinstance(above, ast.withitem)
 
 
-def _is_property(module: Module, function: Function) -> bool:
+def is_property(module: Module, function: Function) -> bool:
     decorators = [] if isinstance(function, ast.Lambda) else function.decorator_list
     return any(last(module.dotted(decorator)) in ("property", "cached_property") for decorator in decorators)
 

@@ -181,8 +181,25 @@ def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
         and first.value is not None
         and names == _names(first)
         and _user_s(agent, first.value, kinds)
+        and _meet(agent.module, first, second)
         and _decides(agent, second, first.value)
         for first in alike
+    )
+
+
+def _meet(module: Module, first: _Statement, second: _Statement) -> bool:
+    """Return whether one use of a name may mean what either statement assigns, and does not tell them apart."""
+    assigned = {part for statement in (first, second) for part in ast.walk(statement) if isinstance(part, ast.Name)}
+    names = {part.id for part in assigned if isinstance(part.ctx, ast.Store)}
+    if not names:  # returned, or put on an object
+        return True
+    uses = (use for use in module.of(ast.Name) if use.id in names and isinstance(use.ctx, ast.Load))
+    return any(
+        all(
+            any(binding.node in ast.walk(statement) for binding in module.bindings(use)[1])
+            for statement in (first, second)
+        )
+        for use in uses
     )
 
 

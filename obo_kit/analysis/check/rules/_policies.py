@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._options import options_of
+from obo_kit.analysis.check._scopes import TRIES
 from obo_kit.analysis.check._vocabulary import last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
+
+# What is inside of these may not run.
+_MAY = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.Match, *TRIES)
 
 
 @rule(
@@ -44,7 +49,7 @@ def _both_ways(agent: Agent) -> Iterator[Hit]:
 def _resources_beside_policy(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        passed = _logs_with(module, call)
+        passed = _logs_with(module, call, surely=True)
         if passed is not None and {"resources", "auth_policy"} <= passed.keys():
             yield Hit(node=call, message=f"`{text_of(call.func)}` gets both `resources=` and `auth_policy=`.")
 
@@ -59,7 +64,7 @@ def _no_policy(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
         passed = _logs_with(module, call)
-        if passed is None or "auth_policy" in passed or any(keyword.arg is None for keyword in call.keywords):
+        if passed is None or "auth_policy" in passed or options_of(module, call) is None:
             continue
         logged = _logged(agent, passed.get("python_model"))
         if logged is not None and _acts_for_user(agent, logged):
@@ -92,46 +97,33 @@ def _acts_for_user(agent: Agent, module: Module) -> bool:
     )
 
 
-def _logs_with(module: Module, call: ast.Call) -> dict[str, ast.expr] | None:
-    """Return the arguments of a call of MLflow's ``log_model`` or ``save_model``."""
-    func: ast.AST = call.func
-    passed: dict[str, ast.expr] = {}
-    if module.dotted(func) == "functools.partial" and call.args:
-        func = call.args[0]
-    origin = module.origin(func)
-    if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
-        partial = origin[1]
-        if origin[0].dotted(partial.func) != "functools.partial":
-            return None
-        passed |= _logs_with(origin[0], partial) or {}
-        func = partial.args[0] if partial.args else func
-        module_of = origin[0]
-    else:
-        module_of = module
-    dotted = module_of.dotted(func)
+def _logs_with(module: Module, call: ast.Call, *, surely: bool = False) -> dict[str, ast.expr] | None:
+    """Return the arguments that a call of MLflow's ``log_model`` or ``save_model`` may have, or those that it always has."""
+    home, func, partial = _behind_partial(module, call)
+    dotted = home.dotted(func)
     if dotted.partition(".")[0] != "mlflow" or last(dotted) not in ("log_model", "save_model"):
         return None
-    for keyword in call.keywords:
-        if keyword.arg is not None:
-            passed[keyword.arg] = keyword.value
-        else:
-            passed |= _unpacked(module, keyword.value)
+    passed = _logs_with(home, partial, surely=surely) or {} if partial is not None else {}
+    around = set(module.ancestors(call))
+    for options in options_of(module, call) or ():
+        if not surely or around.issuperset(
+            above for above in module.ancestors(options.place) if isinstance(above, _MAY)
+        ):
+            passed |= options.keywords
+    passed |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg is not None}
     return {name: value for name, value in passed.items() if not _is_none(value)}
 
 
-def _unpacked(module: Module, node: ast.expr) -> dict[str, ast.expr]:
-    origin = module.origin(node)
-    match origin[1] if isinstance(origin, tuple) else None:
-        case ast.Dict(keys=keys, values=values):
-            return {
-                key.value: value
-                for key, value in zip(keys, values, strict=True)
-                if isinstance(key, ast.Constant) and isinstance(key.value, str)
-            }
-        case ast.Call(keywords=keywords) as call if module.dotted(call.func) == "builtins.dict":
-            return {keyword.arg: keyword.value for keyword in keywords if keyword.arg is not None}
+def _behind_partial(module: Module, call: ast.Call) -> tuple[Module, ast.AST, ast.Call | None]:
+    """Return the function that a call runs, and the call of ``functools.partial`` that made it, if any."""
+    if module.dotted(call.func) == "functools.partial" and call.args:
+        return module, call.args[0], None
+    origin = module.origin(call.func)
+    match origin:
+        case (home, ast.Call(args=[func, *_]) as partial) if home.dotted(partial.func) == "functools.partial":
+            return home, func, partial
         case _:
-            return {}
+            return module, call.func, None
 
 
 def _is_none(node: ast.expr) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._options import entries_of
 from obo_kit.analysis.check._scopes import Function
 from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, arguments, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
@@ -29,6 +30,7 @@ _TRACES: Final = frozenset(
 _WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "json.dumps", "pprint.pformat"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
+_STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
 _ROUTES: Final = frozenset({"callback", "delete", "get", "patch", "post", "put", "route"})
 _TOOLS: Final = frozenset({"function_tool", "tool"})
@@ -80,6 +82,8 @@ def _sink(agent: Agent, call: ast.Call) -> str:
         return "into the log"
     if last(dotted) in _RESPONSES:
         return "into the answer"
+    if dotted in _STATES_OF_USERS:
+        return "into the state of the page"
     if not isinstance(call.func, ast.Attribute):
         return ""
     name = call.func.attr
@@ -110,7 +114,10 @@ def _token(agent: Agent, node: ast.expr) -> bool:
             return any(_token(agent, part) for part in parts)
         case _:
             values = agent.reader.values(agent.module, node)
-            return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
+            named = entries_of(agent.module, node) if isinstance(node, ast.Name) else []
+            return any(value.who == "user" and value.what == TOKEN and not value.path for value in values) or any(
+                _token(agent, part) for part in named if part is not node
+            )
 
 
 def _headers(agent: Agent, node: ast.expr) -> bool:
