@@ -265,7 +265,7 @@ def _collected(
         "model": type(model).__name__ if model is not None else None,
         "loads": is_pyfunc(model),
         "helpers": helpers,
-        "uncounted": uncounted,
+        "uncounted": list(dict.fromkeys(uncounted)),  # a function may be made in a loop, and called from several places
         **_dependencies(watch, helpers),
     }
 

@@ -7,7 +7,7 @@ import inspect
 import linecache
 import operator
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +38,11 @@ _ASKED: Final = {
 }
 # Those that also take it first.
 _BY_POSITION: Final = ("query", "predict", "predict_stream")
+# Objects that act as the agent unless they receive a client. Whether a function makes the user's of them is not read.
+_OBJECTS: Final = frozenset(
+    {"DatabricksMCPClient", "DatabricksMCPServer", "DatabricksVectorSearch", "Genie", "GenieAgent", "McpServer"}
+    | {"VectorSearchRetrieverTool"}
+)
 # A source without any of these words asks no model.
 WORDS: Final = (*_BUILT, "DatabricksOpenAI", _MADE_BY_SDK, _MADE_BY_MLFLOW, "serving_endpoints.query")
 
@@ -66,6 +71,32 @@ def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iter
     Args:
         functions: The functions that the agent reaches, by their code.
     """
+    for call, names, within, place in _calls(functions):
+        if arguments := _asks(call, names, within):
+            yield _endpoint(call, arguments, names, place)
+
+
+def objects_in(functions: Mapping[types.CodeType, types.FunctionType], declared: Iterable[str]) -> Iterator[Endpoint]:
+    """Yield the client objects that functions build without a client. Only running the call tells what becomes of them.
+
+    Args:
+        functions: The functions that the agent reaches, by their code.
+        declared: The names of resources that are declared. An object that names one of them is left out.
+    """
+    known = {name.replace(".", "/") for name in declared}
+    for call, names, _, place in _calls(functions):
+        if _name(call.func, names) in _OBJECTS and len(call.args) < 2 and _as_agent(call, names):
+            written = [
+                quietly(names.value, part) for part in (*call.args, *(keyword.value for keyword in call.keywords))
+            ]
+            if not any(name in str(part).replace(".", "/") for part in (*written, ast.unparse(call)) for name in known):
+                yield Endpoint(name=None, place=place, call=_shortened(call))
+
+
+def _calls(
+    functions: Mapping[types.CodeType, types.FunctionType],
+) -> Iterator[tuple[ast.Call, Names, ast.AST, str]]:
+    """Yield the calls in functions, each with its function and its place."""
     for code, function in functions.items():
         lines = linecache.getlines(code.co_filename, function.__globals__)
         try:
@@ -78,14 +109,13 @@ def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iter
             continue
         names = Names(function.__globals__, within)
         for node in ast.walk(within[0]):
-            if isinstance(node, ast.Call) and (keyword := _asks(node, names, within[0])):
-                yield _endpoint(node, keyword, names, f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}")
+            if isinstance(node, ast.Call):
+                yield node, names, within[0], f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}"
 
 
 def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
     """Return the arguments that name the endpoint; none if a call asks no endpoint, or not as the agent."""
-    clients = [keyword.value for keyword in call.keywords if keyword.arg in ("workspace_client", "client", None)]
-    if not all(_is_of_module(client, names) for client in clients):
+    if not _as_agent(call, names):
         return ()
     called = _name(call.func, names)
     if called in _BUILT:
@@ -100,6 +130,12 @@ def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:
     while isinstance(root, ast.Attribute):
         root = root.value
     return (argument,) if _is_own_client(root, names, function) else ()
+
+
+def _as_agent(call: ast.Call, names: Names) -> bool:
+    """Return whether a call receives no client, or only those of the module."""
+    clients = [keyword.value for keyword in call.keywords if keyword.arg in ("workspace_client", "client", None)]
+    return all(_is_of_module(client, names) for client in clients)
 
 
 def _is_of_module(client: ast.expr, names: Names) -> bool:
@@ -154,12 +190,12 @@ def _endpoint(call: ast.Call, arguments: tuple[str, ...], names: Names, place: s
             name = names.value(written)
         except UnreadableError:
             name = None
+    return Endpoint(name=name if isinstance(name, str) else None, place=place, call=_shortened(call))
+
+
+def _shortened(call: ast.Call) -> str:
     text = ast.unparse(call)
-    return Endpoint(
-        name=name if isinstance(name, str) else None,
-        place=place,
-        call=text if len(text) <= 60 else f"{text[:57]}...",
-    )
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def resource(name: str) -> list[Any]:

@@ -21,7 +21,7 @@ from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import Found, declared_by, found_in
-from obo_kit.policy._endpoints import DECLARE, WORDS, endpoints_in, resource
+from obo_kit.policy._endpoints import DECLARE, WORDS, endpoints_in, objects_in, resource
 from obo_kit.policy._uncalled import declared_inside
 from obo_kit.policy._unloaded import declaring_module, load, modules_named_in, unloaded
 from obo_kit.tools._adapters import methods_of
@@ -200,8 +200,7 @@ class _Walk:
                 try:
                     load(module, place)
                 except PolicyError as error:  # it may ask a model, and declares nothing
-                    if (note := (error.message.rstrip("."), DECLARE)) not in self.reached.uncounted:
-                        self.reached.uncounted.append(note)
+                    self.reached.uncounted.append((error.message.rstrip("."), DECLARE))
                     return False
                 return True
         return False
@@ -369,11 +368,14 @@ def _asked_for(
     }
     for endpoint in endpoints_in(reached.functions):
         if endpoint.name is None:
-            what = f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}"
-            if (what, DECLARE) not in uncounted:  # a function that is made in a loop
-                uncounted.append((what, DECLARE))
+            uncounted.append(
+                (f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}", DECLARE)
+            )
         elif endpoint.name not in users and (named := resource(endpoint.name)):
             yield Declaration(tool="", module="", system=tuple(named))
+    named_by_system = {str(resource.name) for declaration in declared for resource in declaration.system}
+    for item in objects_in(reached.functions, users | named_by_system):
+        uncounted.append((f"{item.place} builds what acts as the agent, inside a function: {item.call}", DECLARE))
 
 
 def once(declarations: Iterable[Declaration]) -> list[Declaration]:

@@ -380,6 +380,28 @@ def test_what_could_not_be_counted_is_said(write):
 
 
 @pytest.mark.timeout(180)
+def test_what_a_function_builds_without_a_client_is_said_unless_it_is_declared(write):
+    """Rule 22: it may become the user's, which is not read; so it is not counted as the agent's."""
+    write(
+        {
+            "agent.py": "from databricks_langchain import DatabricksMCPServer, VectorSearchRetrieverTool\n"
+            "from fastapi import FastAPI\nfrom mlflow.models.resources import DatabricksGenieSpace\n"
+            "from obo_kit import system_resources\nHOST = 'https://x'\nINDEX = 'main.docs.pages'\n"
+            "system_resources(DatabricksGenieSpace('01f0'))\n"
+            "def servers(space, client):\n"
+            "    known = DatabricksMCPServer(name='a', url=f'{HOST}/api/2.0/mcp/genie/01f0')\n"
+            "    given = DatabricksMCPServer(name='b', url=f'{HOST}/api/2.0/mcp/sql', workspace_client=client)\n"
+            "    return known, given, [DatabricksMCPServer(name='c', url=f'{HOST}/api/2.0/mcp/genie/{s}') for s in space]\n"
+            "def search():\n    return VectorSearchRetrieverTool(index_name=INDEX)\n"
+        }
+    )
+    done = CliRunner().invoke(main, ["policy", "agent.py"])
+    said = [line.partition(", inside")[0] for line in done.stderr.splitlines() if line.startswith("Not counted: ")]
+    place = f"{Path.cwd() / 'agent.py'}:"
+    assert said == [f"Not counted: {place}{line} builds what acts as the agent" for line in (11, 13)], done.stderr
+
+
+@pytest.mark.timeout(180)
 def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
     write({"agent.py": "from databricks.sdk import WorkspaceClient\nWorkspaceClient().current_user.me()\n"})
     with pytest.raises(PolicyError, match="The file sends a request to a workspace while it is loaded") as caught:
