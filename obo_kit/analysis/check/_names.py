@@ -257,7 +257,7 @@ class Module:
         branches: list[tuple[ast.AST, str]] = []
         below = node
         for above in self.ancestors(node):
-            if isinstance(above, _BRANCHES):
+            if isinstance(above, _BRANCHES) or _may_end_early(above):
                 branches.append((above, _part_of(above, below)))
             if above in self.body:
                 break
@@ -397,11 +397,28 @@ class Module:
         origin = self.origin(node)
         return origin if isinstance(origin, str) else ""
 
+    def _constant_of_class(self, node: ast.Attribute) -> Origin:
+        """Return what the body of a class says of ``self.NAME``, if nothing is ever assigned to it elsewhere."""
+        method = next((outer for outer in self.functions_around(node) if self.class_of(outer) is not None), None)
+        cls = self.class_of(method) if method is not None else None
+        if (
+            method is None
+            or cls is None
+            or ast.unparse(node.value) not in [item.arg for item in parameters(method)[:1]]
+        ):
+            return None
+        assigned = any(
+            isinstance(store.target, ast.Attribute) and store.target.attr == node.attr for store in self.stores
+        )
+        return None if assigned else self._member((self, cls), node.attr, 0)
+
     def text_of(self, node: ast.AST | None) -> str | None:
         """Return the constant text of an expression, if the source tells it. Unknown parts of an f-string become ``{}``."""
         if node is None:
             return None
         origin = self.origin(node)
+        if origin is None and isinstance(node, ast.Attribute):
+            origin = self._constant_of_class(node)
         if not isinstance(origin, tuple):
             return None
         module, value = origin
@@ -429,6 +446,13 @@ def _part_of(above: ast.AST, below: ast.AST) -> str:
         if value is below or (isinstance(value, list) and below in value):
             return name
     return ""
+
+
+def _may_end_early(node: ast.AST) -> bool:
+    """Return whether what stands in a block may not run to its end, and nobody is told: ``with suppress(…)``."""
+    items = node.items if isinstance(node, (ast.With, ast.AsyncWith)) else []
+    entered = [item.context_expr.func for item in items if isinstance(item.context_expr, ast.Call)]
+    return any(ast.unparse(func).rpartition(".")[2] == "suppress" for func in entered)
 
 
 def _place(node: ast.AST) -> tuple[int, int]:

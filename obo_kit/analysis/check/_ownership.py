@@ -76,6 +76,8 @@ class ValueReader(FunctionReader):
         match node:
             case ast.Name():
                 return self._named(module, node, env)
+            case ast.arg():
+                return self._parameter(module, node, None, env)
             case ast.Attribute():
                 return self._attribute(module, node, env)
             case ast.Call():

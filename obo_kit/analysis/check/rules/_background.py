@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._scopes import Function, walk
+from obo_kit.analysis.check._scopes import Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import (
     BUILT_ON,
     CLIENTS,
@@ -49,8 +49,8 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
 
 def _has_user(agent: Agent, function: Function, but: ast.Call | None = None) -> bool:
     """Return whether a function has the user's client, or the token to make one."""
-    for node in walk(function, into_functions=False):
-        if isinstance(node, (ast.Call, ast.Name, ast.Subscript)) and node is not but:
+    for node in (*parameters(function), *walk(function, into_functions=False)):
+        if isinstance(node, (ast.Call, ast.Name, ast.Subscript, ast.arg)) and node is not but:
             values = agent.reader.values(agent.module, node)
             if any(
                 value.who == "user" and not value.path and (_is_client(value.what) or value.what == TOKEN)

@@ -223,16 +223,24 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
         return True
     if any(_handles_missing_token(agent, above, second) for above in above_second):
         return True
-    return _handles_error(above_first, first, second)
+    return _handles_error(module, above_first, first, second)
 
 
-def _handles_error(above_first: list[ast.AST], first: ast.AST, second: ast.AST) -> bool:
+def _handles_error(module: Module, above_first: list[ast.AST], first: ast.AST, second: ast.AST) -> bool:
     """Return whether an error at the first place leads to the second."""
     for above in above_first:
+        if _suppresses(module, above):
+            return second not in set(ast.walk(above))
         if isinstance(above, TRIES):
             caught = {node for handler in above.handlers for node in ast.walk(handler)}
             return first not in caught and (second in caught or second not in set(ast.walk(above)))
     return False
+
+
+def _suppresses(module: Module, node: ast.AST) -> bool:
+    items = node.items if isinstance(node, (ast.With, ast.AsyncWith)) else []
+    entered = [item.context_expr for item in items if isinstance(item.context_expr, ast.Call)]
+    return any(module.dotted(call.func) == "contextlib.suppress" for call in entered)
 
 
 def _handles_missing_token(agent: Agent, above: ast.AST, second: ast.AST) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
@@ -13,6 +14,12 @@ from obo_kit.analysis.check.rules._places import PUTS, is_cache, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
 __all__: list[str] = []
+
+
+# What these receive serves every request of the process.
+_DEFAULTS: Final = frozenset(
+    {"agents.set_default_openai_client", "agents.set_default_openai_key", "dspy.configure", "dspy.settings.configure"}
+)
 
 
 @rule(
@@ -46,6 +53,8 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
         where = stays(agent, target, item=True)
     elif module.dotted(call.func) == "os.putenv":
         where = "in the environment of the process"
+    elif module.dotted(call.func) in _DEFAULTS and module.function_of(call) is not None:
+        where = "as the default of the process"
     elif module.dotted(call.func) == "builtins.setattr" and len(passed) == 3:
         target, passed = passed[0], passed[2:]
         where = stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)

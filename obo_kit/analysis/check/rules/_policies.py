@@ -64,8 +64,8 @@ def _no_policy(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
         passed = _logs_with(module, call)
-        if passed is None or "auth_policy" in passed or options_of(module, call) is None:
-            continue
+        if passed is None or "auth_policy" in passed or options_of(module, call) is None or _is_partial(module, call):
+            continue  # a partial call is judged where it is completed
         logged = _logged(agent, passed.get("python_model"))
         if logged is not None and _acts_for_user(agent, logged):
             yield Hit(
@@ -116,14 +116,18 @@ def _logs_with(module: Module, call: ast.Call, *, surely: bool = False) -> dict[
 
 def _behind_partial(module: Module, call: ast.Call) -> tuple[Module, ast.AST, ast.Call | None]:
     """Return the function that a call runs, and the call of ``functools.partial`` that made it, if any."""
-    if module.dotted(call.func) == "functools.partial" and call.args:
+    if _is_partial(module, call):
         return module, call.args[0], None
     origin = module.origin(call.func)
     match origin:
-        case (home, ast.Call(args=[func, *_]) as partial) if home.dotted(partial.func) == "functools.partial":
-            return home, func, partial
+        case (home, ast.Call() as partial) if _is_partial(home, partial):
+            return home, partial.args[0], partial
         case _:
             return module, call.func, None
+
+
+def _is_partial(module: Module, call: ast.Call) -> bool:
+    return module.dotted(call.func) == "functools.partial" and bool(call.args)
 
 
 def _is_none(node: ast.expr) -> bool:

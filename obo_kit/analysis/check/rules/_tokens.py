@@ -31,6 +31,8 @@ _WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "js
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
 _STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
+_COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
+_RECORDS: Final = frozenset({"BaseModel", "NamedTuple", "TypedDict", "dataclass"})
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
 _ROUTES: Final = frozenset({"callback", "delete", "get", "patch", "post", "put", "route"})
 _TOOLS: Final = frozenset({"function_tool", "tool"})
@@ -112,12 +114,26 @@ def _token(agent: Agent, node: ast.expr) -> bool:
     match node:
         case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
             return any(_token(agent, part) for part in parts)
+        case ast.Call(func=func) if _shows_arguments(agent.module, func):
+            return any(_token(agent, part) for part in arguments(node))
         case _:
             values = agent.reader.values(agent.module, node)
             named = entries_of(agent.module, node) if isinstance(node, ast.Name) else []
             return any(value.who == "user" and value.what == TOKEN and not value.path for value in values) or any(
                 _token(agent, part) for part in named if part is not node
             )
+
+
+def _shows_arguments(module: Module, func: ast.expr) -> bool:
+    """Return whether a call makes a part of a page, or a record whose text and JSON have all of its fields."""
+    match module.origin(func):
+        case str(dotted):
+            return dotted.startswith(_COMPONENTS)
+        case (home, ast.ClassDef() as made):
+            marks = [mark.func if isinstance(mark, ast.Call) else mark for mark in made.decorator_list]
+            return any(last(home.dotted(mark)) in _RECORDS for mark in (*marks, *made.bases))
+        case _:
+            return False
 
 
 def _headers(agent: Agent, node: ast.expr) -> bool:
