@@ -22,6 +22,11 @@ _HOSTED = (
     "AWS_LAMBDA_FUNCTION_NAME",
     "ECS_CONTAINER_METADATA_URI_V4",
     "WEBSITE_INSTANCE_ID",
+    "CONTAINER_APP_NAME",
+    "DYNO",
+    "FLY_APP_NAME",
+    "RENDER_SERVICE_ID",
+    "RAILWAY_SERVICE_ID",
 )
 
 DeveloperKind = Literal["person", "machine"]

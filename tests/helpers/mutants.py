@@ -640,6 +640,20 @@ MUTANTS = {
         new="return None if any(",
         test="session/test_edges.py::test_nowhere_deployed_is_a_laptop",
     ),
+    "a cluster's server in a task is not seen": Mutant(
+        rule=1,
+        module="obo_kit.identity._runtime",
+        old="for module in (*modules, *_modules_of_tasks(loop))",
+        new="for module in modules",
+        test="session/test_edges.py::test_a_cluster_that_serves_is_no_laptop",
+    ),
+    "a refusal may quote the token": Mutant(
+        rule=8,
+        module="obo_kit.clients._pipeline",
+        old='return content.replace(token, b"***") if token else content',
+        new="return content",
+        test="identity/test_secrets.py::test_a_refusal_that_quotes_the_request_s_headers_loses_the_token",
+    ),
     "an unverified name opens a cache": Mutant(
         rule=6,
         module="obo_kit.identity._user",

@@ -254,7 +254,14 @@ def test_an_app_on_a_laptop_acts_as_the_developer_where_that_is_asked_for(worksp
 
 
 @pytest.mark.parametrize(
-    "variable", ["DATABRICKS_APP_NAME", "DATABRICKS_APP_PORT", "IS_IN_DB_MODEL_SERVING_ENV", "KUBERNETES_SERVICE_HOST"]
+    "variable",
+    [
+        "DATABRICKS_APP_NAME",
+        "DATABRICKS_APP_PORT",
+        "IS_IN_DB_MODEL_SERVING_ENV",
+        "KUBERNETES_SERVICE_HOST",
+        "CONTAINER_APP_NAME",
+    ],
 )
 @pytest.mark.parametrize("how", ["variable", "argument"])
 def test_nowhere_deployed_is_a_laptop(workspace, person, monkeypatch, variable, how):
@@ -759,11 +766,17 @@ def test_a_test_starts_afresh(workspace, person):
     assert predict() == "carol"
 
 
+async def _while_the_task_waits(ask):
+    waits = threading.Event()
+    asyncio.get_running_loop().call_soon(waits.set)
+    return await asyncio.to_thread(lambda: ask() if waits.wait(30) else "")
+
+
 async def _by_uvicorn(ask, in_loop):
     uvicorn = pytest.importorskip("uvicorn")
 
     async def app(scope, receive, send):
-        answer = ask().encode()
+        answer = (await _while_the_task_waits(ask)).encode()
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]}
         )
@@ -782,7 +795,7 @@ async def _by_aiohttp(ask, in_loop):
     web = pytest.importorskip("aiohttp.web", reason="comes with langchain")
 
     async def answer(request):
-        return web.Response(text=ask())
+        return web.Response(text=await _while_the_task_waits(ask))
 
     app = web.Application()
     app.router.add_get("/", answer)
