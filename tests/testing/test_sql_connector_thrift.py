@@ -152,6 +152,10 @@ def test_metadata_holds_what_the_user_may_read(workspace):
         ]
         columns = cursor.columns(table_name="orders", column_name="%").fetchall()
         assert (columns[0].COLUMN_NAME, columns[0].TYPE_NAME) == ("id", "BIGINT")
+        # What SQLAlchemy's dialect reads, too.
+        told = (columns[0].DATA_TYPE, columns[0].NULLABLE, columns[0].COLUMN_DEF, columns[0].ORDINAL_POSITION)
+        assert told == (-5, 1, None, 0)
+        assert len(cursor.description) == 23
     workspace.grant("carol", "CAN USE", "wh1")
     try:
         with connect(workspace, "carol") as connection, connection.cursor() as cursor:

@@ -11,7 +11,7 @@ import fnmatch
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -234,44 +234,46 @@ class _Calls:
 
     def GetCatalogs(self, request: Any) -> Any:
         names = sorted({name.split(".")[0] for name in self._connector.tables(self._call)})
-        return self._listed("GetCatalogs", request, ("TABLE_CAT",), [(name,) for name in names])
+        return self._listed("GetCatalogs", request, [{"TABLE_CAT": name} for name in names])
 
     def GetSchemas(self, request: Any) -> Any:
         names = sorted({tuple(name.split(".")[:2]) for name in self._connector.tables(self._call)})
         rows = [
-            (schema, catalog)
+            {"TABLE_SCHEM": schema, "TABLE_CATALOG": catalog}
             for catalog, schema in names
             if _like(catalog, request.catalogName) and _like(schema, request.schemaName)
         ]
-        return self._listed("GetSchemas", request, ("TABLE_SCHEM", "TABLE_CATALOG"), rows)
+        return self._listed("GetSchemas", request, rows)
 
     def GetTables(self, request: Any) -> Any:
         types = request.tableTypes
         rows = [
-            (catalog, schema, table, "TABLE", "")
+            {"TABLE_CAT": catalog, "TABLE_SCHEM": schema, "TABLE_NAME": table, "TABLE_TYPE": "TABLE", "REMARKS": ""}
             for catalog, schema, table in self._matching(request)
             if not types or "TABLE" in types
         ]
-        columns = ("TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE", "REMARKS")
-        return self._listed("GetTables", request, columns, rows)
+        return self._listed("GetTables", request, rows)
 
     def GetColumns(self, request: Any) -> Any:
         rows = [
-            (catalog, schema, table, column.name, column.type_text, str(position), "YES")
+            {
+                "TABLE_CAT": catalog,
+                "TABLE_SCHEM": schema,
+                "TABLE_NAME": table,
+                "COLUMN_NAME": column.name,
+                "DATA_TYPE": _thrift.jdbc_type(column),
+                "TYPE_NAME": column.type_text,
+                "NULLABLE": "1",
+                "REMARKS": "",
+                "ORDINAL_POSITION": str(position),
+                "IS_NULLABLE": "YES",
+                "IS_AUTO_INCREMENT": "NO",
+            }
             for catalog, schema, table in self._matching(request)
             for position, column in enumerate(self._connector.columns(f"{catalog}.{schema}.{table}"))
             if _like(column.name, request.columnName)
         ]
-        columns = (
-            "TABLE_CAT",
-            "TABLE_SCHEM",
-            "TABLE_NAME",
-            "COLUMN_NAME",
-            "TYPE_NAME",
-            "ORDINAL_POSITION",
-            "IS_NULLABLE",
-        )
-        return self._listed("GetColumns", request, columns, rows)
+        return self._listed("GetColumns", request, rows)
 
     def _matching(self, request: Any) -> list[tuple[str, str, str]]:
         names = [tuple(name.split(".")) for name in self._connector.tables(self._call)]
@@ -283,10 +285,11 @@ class _Calls:
             and _like(table, request.tableName)
         ]
 
-    def _listed(self, method: str, request: Any, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Any:
+    def _listed(self, method: str, request: Any, rows: Sequence[Mapping[str, str]]) -> Any:
         future: Future[Outcome] = Future()
-        columns = tuple(Column(name=name, type_text="STRING", type_name="STRING") for name in names)
-        future.set_result(Outcome(columns=columns, rows=tuple(rows)))
+        kinds = _thrift.LISTED[method]
+        columns = tuple(Column(name=name, type_text=kind, type_name=kind) for name, kind in kinds.items())
+        future.set_result(Outcome(columns=columns, rows=tuple(tuple(map(row.get, kinds)) for row in rows)))
         return self._begun(method, request, future, Interrupt(), arrow=False)
 
     def _begun(self, method: str, request: Any, future: Future[Outcome], interrupt: Interrupt, *, arrow: bool) -> Any:

@@ -13,6 +13,7 @@ from obo_kit.testing.sql._engine import Column, Outcome
 from obo_kit.testing.sql._results import CHUNK_ROWS, chunk_count, chunk_file, column_body
 
 __all__ = [
+    "LISTED",
     "MalformedError",
     "answer",
     "available",
@@ -21,6 +22,7 @@ __all__ = [
     "done",
     "has_arrow",
     "info",
+    "jdbc_type",
     "metadata",
     "no_operation",
     "no_session",
@@ -206,6 +208,41 @@ _TEXTUAL = {
     "STRUCT": "STRUCT_TYPE",
     "NULL": "NULL_TYPE",
 }
+
+
+_PLACE = ("TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME")
+_OF_TABLES = (
+    *_PLACE, "TABLE_TYPE", "REMARKS", "TYPE_CAT", "TYPE_SCHEM", "TYPE_NAME", "SELF_REFERENCING_COL_NAME", "REF_GENERATION"
+)  # fmt: skip
+_OF_COLUMNS = (
+    *_PLACE, "COLUMN_NAME", "DATA_TYPE", "TYPE_NAME", "COLUMN_SIZE", "BUFFER_LENGTH", "DECIMAL_DIGITS", "NUM_PREC_RADIX",
+    "NULLABLE", "REMARKS", "COLUMN_DEF", "SQL_DATA_TYPE", "SQL_DATETIME_SUB", "CHAR_OCTET_LENGTH", "ORDINAL_POSITION",
+    "IS_NULLABLE", "SCOPE_CATALOG", "SCOPE_SCHEMA", "SCOPE_TABLE", "SOURCE_DATA_TYPE", "IS_AUTO_INCREMENT",
+)  # fmt: skip
+_NUMBERS = frozenset(
+    {"DATA_TYPE", "COLUMN_SIZE", "BUFFER_LENGTH", "DECIMAL_DIGITS", "NUM_PREC_RADIX", "NULLABLE", "SQL_DATA_TYPE"}
+    | {"SQL_DATETIME_SUB", "CHAR_OCTET_LENGTH", "ORDINAL_POSITION", "SOURCE_DATA_TYPE"}
+)
+LISTED: Mapping[str, Mapping[str, str]] = {
+    method: {name: "INT" if name in _NUMBERS else "STRING" for name in names}
+    for method, names in (
+        ("GetCatalogs", ("TABLE_CAT",)),
+        ("GetSchemas", ("TABLE_SCHEM", "TABLE_CATALOG")),
+        ("GetTables", _OF_TABLES),
+        ("GetColumns", _OF_COLUMNS),
+    )
+}
+"""The columns of each listing and their types, as JDBC has them."""
+# The number of java.sql.Types per base type.
+_JDBC = {
+    "BOOLEAN": 16, "BYTE": -6, "SHORT": 5, "INT": 4, "LONG": -5, "FLOAT": 6, "DOUBLE": 8, "DECIMAL": 3, "STRING": 12,
+    "DATE": 91, "TIMESTAMP": 93, "BINARY": -2, "ARRAY": 2003, "STRUCT": 2002, "MAP": 2000,
+}  # fmt: skip
+
+
+def jdbc_type(column: Column) -> str:
+    """Return the number of a column's type in JDBC; that of OTHER for a type that JDBC does not know."""
+    return str(_JDBC.get(column.type_name, 1111))
 
 
 def metadata(outcome: Outcome, *, arrow: bool) -> Any:
