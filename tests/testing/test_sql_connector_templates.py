@@ -168,7 +168,7 @@ def test_sqlalchemy_reads_tables_and_runs_statements_as_the_user(workspace):
             assert [row.id for row in connection.execute(few, {"top": 4})] == [1, 3]
         inspector = sqlalchemy.inspect(engine)
         assert inspector.get_table_names() == ["orders"]
-        assert [(each["name"], str(each["type"])) for each in inspector.get_columns("orders")][0] == ("id", "BIGINT")
+        assert [str(each["type"]) for each in inspector.get_columns("orders")] == ["BIGINT", "VARCHAR"]
         engine.dispose()
 
 

@@ -226,6 +226,9 @@ def _ask(node: Expr, key: str) -> None:
     if plain is not None and getattr(node, "name", "") not in {"spark_plus", "spark_minus"}:
         left, right = _operands(node)
         node = _replaced(node, exp.Paren(this=plain(this=left, expression=right)))
+    if operation in {"round", "bround"} or (operation in _ROUNDED and len(node.expressions) > 1):
+        # DuckDB 1.5 does not tell the type of a rounded number. It is that of the number, or ours.
+        node = _replaced(node, exp.Paren(this=node.expressions[0]))
     outer = _whole(node)
     if operation in {"sum", "avg"} and isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot):
         # DuckDB pivots what an aggregate returns, and a cast of it.

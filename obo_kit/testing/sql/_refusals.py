@@ -39,7 +39,7 @@ KNOWN_ERRORS = (
     (r"^Invalid Input Error: (?P<detail>Could not parse string .*)", "sql_moment"),
     (r"^Binder Error: (?P<detail>Ambiguous reference .*)", "sql_ambiguous"),
     (r"^Binder Error: (?P<detail>Could not find key .*)", "sql_field"),
-    (r"^Binder Error: (?P<detail>Cannot extract field .*)", "sql_unsupported"),
+    (r"^Binder Error: (?P<detail>Cannot extract field .*|The initial value type must be .*)", "sql_unsupported"),
     (r"^Binder Error: (?P<detail>ORDER term out of range.*)", "sql_order_place"),
     (r"^Binder Error: (?P<detail>GROUP BY term out of range.*)", "sql_group_place"),
     (r"^Binder Error: (?P<detail>WHERE clause cannot contain.*)", "sql_where"),

@@ -3,7 +3,8 @@ by the one against Spark.
 
 Each line of ``statements.jsonl`` has the statement (``sql``) and its ``rows``, as values. ``error``: the platform refuses it,
 and so does the local workspace, in this error class. ``refused``: the local workspace does not serve it, and says so.
-``differs``: why Spark gives something else than ``rows``. ``any_order``: the rows have no order.
+``duckdb``: only served from this version of DuckDB on. ``differs``: why Spark gives something else than ``rows``.
+``any_order``: the rows have no order.
 """
 
 from __future__ import annotations
