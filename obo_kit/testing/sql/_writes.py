@@ -69,6 +69,7 @@ def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Tab
 
 def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
     extra = {name for name, value in tree.args.items() if value} - {"this", "expression", "overwrite", "by_name"}
+    extra = {"replace where" if name == "where" else name for name in extra}
     if extra or tree.expression is None:
         raise UnreadableError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
     target, columns = tree.this, ""
