@@ -42,6 +42,9 @@ _PLAIN: dict[str, type[Expr]] = {
 }  # fmt: skip
 # Calls in which a literal stands beside values of other types.
 _BESIDE = frozenset({*_CALLS, "list_value", "lag", "lead"}) - {"round", "spark_bround", "spark_ceil", "spark_floor"}
+_SPECIAL_TYPES = frozenset(
+    {exp.DataType.Type.DECIMAL, exp.DataType.Type.TINYINT, exp.DataType.Type.SMALLINT, exp.DataType.Type.FLOAT}
+)
 _SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT")
 # Macros that return a DECIMAL whatever they are given.
 _MAKERS = frozenset({"spark_seconds", "spark_second_part"})
@@ -94,7 +97,7 @@ def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
         return True
     return any(
         (isinstance(node, exp.Literal) and not node.is_string and not (node.is_int and int(node.name) < 2**63))
-        or (isinstance(node, exp.DataType) and node.is_type("DECIMAL", "TINYINT", "SMALLINT", "FLOAT"))
+        or (isinstance(node, exp.DataType) and node.this in _SPECIAL_TYPES)
         or (isinstance(node, exp.Anonymous) and (node.name in _MAKERS or _rounds_to_a_place(node)))
         for node in tree.walk()
     )
