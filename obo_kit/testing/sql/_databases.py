@@ -29,6 +29,7 @@ _SETTINGS = (
     "memory_limit = '1GB'",
     "threads = 2",
     "TimeZone = 'UTC'",
+    "order_by_non_integer_literal = true",
     "lock_configuration = true",
 )
 

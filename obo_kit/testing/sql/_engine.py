@@ -274,8 +274,12 @@ class Engine:
             return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
         except _StatementError as error:
             return Outcome(error=error.refusal)
-        except (duckdb.Error, RuntimeError, ValueError, OverflowError, RecursionError) as error:
+        except (duckdb.Error, RuntimeError, OverflowError) as error:
             return Outcome(error=self._explained(error).refusal)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
+            # No tree of this form was thought of.
+            _logger.debug("A statement could not be rewritten", exc_info=True)
+            return Outcome(error=_StatementError("sql_unsupported", detail="it has a form that is not known.").refusal)
 
     def _run(
         self,

@@ -40,7 +40,10 @@ KNOWN_ERRORS = (
     (r"^Invalid Input Error: (?P<detail>Could not parse string .*)", "sql_moment"),
     (r"^Binder Error: (?P<detail>Ambiguous reference .*)", "sql_ambiguous"),
     (r"^Binder Error: (?P<detail>Could not find key .*)", "sql_field"),
-    (r"^Binder Error: (?P<detail>Cannot extract field .*|The initial value type must be .*)", "sql_unsupported"),
+    (
+        r"^Binder Error: (?P<detail>Cannot extract field .*|UNNEST.*|The initial value type must be .*)",
+        "sql_unsupported",
+    ),
     (r"^Binder Error: (?P<detail>ORDER term out of range.*)", "sql_order_place"),
     (r"^Binder Error: (?P<detail>GROUP BY term out of range.*)", "sql_group_place"),
     (r"^Binder Error: (?P<detail>WHERE clause cannot contain.*)", "sql_where"),
@@ -52,7 +55,7 @@ KNOWN_ERRORS = (
     (r"^Conversion Error: (?P<detail>.* to type DECIMAL.* out of range.*)", "sql_range"),
     (r"^Conversion Error: (?P<detail>.*)", "sql_cast"),
     (r"^\w+ Error: (?P<detail>Cannot (?:compare|concatenate|mix|combine) .*)", "sql_types"),
-    (r"^Binder Error: (?P<detail>No function matches.*|Could not choose.*)", "sql_types"),
+    (r"^Binder Error: (?P<detail>No function matches.*|Could not choose.*|Cannot deduce .*)", "sql_types"),
     (r"^Binder Error: (?P<detail>Referenced table .*)", "sql_column"),
 )
 """Patterns of DuckDB's errors, and the refusal of each."""
