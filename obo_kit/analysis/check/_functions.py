@@ -60,6 +60,9 @@ class FunctionReader:
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
         self._given: set[str] = set()  # the keyword arguments that the project's own classes are constructed with
+        self._states: dict[
+            tuple[str, str], list[tuple[Module, ast.expr]]
+        ] = {}  # ``app.state.NAME``, ``request.state.NAME``
         self._set: dict[ast.AST, list[tuple[Module, ast.expr]]] = {}  # values by the call that makes a context variable
 
     def take(self, module: Module) -> None:
@@ -71,6 +74,9 @@ class FunctionReader:
             if not isinstance(function, ast.Lambda):
                 for decorator in function.decorator_list:
                     self._note(module, function, decorator)
+        for store in module.stores:
+            if (state := state_of(store.target)) is not None:
+                self._states.setdefault(state, []).append((module, store.value))
         for call in module.calls:
             self._note_call_form(module, call)
             self._note_set(module, call)
@@ -242,6 +248,17 @@ class FunctionReader:
                 return next((client for part in parts if (client := self._client_type(module, part))), "")
             case _:
                 return ""
+
+
+def state_of(node: ast.expr) -> tuple[str, str] | None:
+    """Return whose state an attribute is kept in, the application's or a request's, and its name."""
+    match node:
+        case ast.Attribute(
+            value=ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr="state"), attr=name
+        ):
+            return ("app" if owner.endswith(("app", "application")) else owner, name)
+        case _:
+            return None
 
 
 def runs(module: Module, node: ast.AST) -> Function | None:

@@ -22,7 +22,7 @@ from obo_kit.analysis.check._clients import (
     of_strategy,
     user,
 )
-from obo_kit.analysis.check._functions import FunctionReader, runs
+from obo_kit.analysis.check._functions import FunctionReader, runs, state_of
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import entries_of
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters
@@ -181,6 +181,12 @@ class ValueReader(FunctionReader):
             return [Value("given", what)]
         return values
 
+    def handed_as(self, module: Module, name: ast.Name) -> Iterator[tuple[Module, ast.expr]]:
+        """Yield the arguments for the parameter that a name stands for."""
+        for binding in module.bindings(name)[1]:
+            if isinstance(binding.node, ast.arg):
+                yield from self.handed(module, binding.node, binding.value)
+
     def handed(self, module: Module, node: ast.arg, default: ast.AST | None) -> Iterator[tuple[Module, ast.expr]]:
         """Yield the arguments for a parameter: from the function's callers, and from the dependency that FastAPI calls."""
         function = module.parent[node]
@@ -247,7 +253,7 @@ class ValueReader(FunctionReader):
             origin = module.origin(node)
             if isinstance(origin, tuple) and origin[1] is not node and isinstance(origin[1], ast.expr):
                 return self.values(*origin)
-            return [*self._given_to_object(module, node, env)] or of_setting(node)
+            return [*self._given_to_object(module, node, env)] or [*self._in_state(node)] or of_setting(node)
         return [item for item in values if item is not None]
 
     def _given_to_object(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
@@ -260,6 +266,11 @@ class ValueReader(FunctionReader):
                 of_own = self.owner(home, meant.func) or (origin[1] if isinstance(origin, tuple) else None)
                 if isinstance(of_own, ast.ClassDef):
                     yield from self.values(home, passed, inner)
+
+    def _in_state(self, node: ast.Attribute) -> Iterator[Value]:
+        """Yield the values that are put into the state of the application, or of a request."""
+        for home, value in self._states.get(state_of(node) or ("", ""), []):
+            yield from self.values(home, value)
 
     def _of_object(self, module: Module, owner: ast.ClassDef, name: str, env: Env) -> Iterable[Value]:
         values: list[Value] = []

@@ -84,6 +84,7 @@ def _is_shared(agent: Agent) -> bool:
 
 
 _BACKGROUND: Final = frozenset({"add_job", "add_task", "apply_async", "delay", "send_task"})
+_IN_GROUPS: Final = ("create_task", "start_soon")
 _LATER: Final = frozenset({"BackgroundTask", "create_task", "ensure_future"})
 
 
@@ -133,6 +134,8 @@ def _outlives(agent: Agent, call: ast.Call) -> bool:
         return True
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
     in_group = isinstance(call.func, ast.Attribute) and _is_entered(agent, call.func.value)
+    if isinstance(call.func, ast.Attribute) and name in _IN_GROUPS and stays(agent, call.func.value, item=True):
+        return True
     if name in _LATER:
         return not in_group and _is_dropped(agent, call)
     if started(agent, call):

@@ -12,7 +12,7 @@ from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import Options, options_of
 from obo_kit.analysis.check._ownership import choices
 from obo_kit.analysis.check._scopes import TRIES
-from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, is_nothing, official, unpacks
+from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -39,9 +39,34 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
                 node=second, message=f"`{text_of(second)}` takes the place of the user's {what}, and acts as the agent."
             )
 
+    yield from _repeated_as_agent(agent)
     for call in agent.module.calls:
         if _without_token(agent, call):
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's token is missing.")
+
+
+def _repeated_as_agent(agent: Agent) -> Iterator[Hit]:
+    """Find calls for the user that a handler of errors repeats with the agent's own client."""
+    for tried in (node for kind in dict.fromkeys(TRIES) for node in agent.module.of(kind)):
+        asked = {(value.what, value.path) for value in _asked_in(agent, tried.body, "user").values()}
+        for handler in tried.handlers if asked else ():
+            for call, value in _asked_in(agent, handler.body, "agent").items():
+                if (value.what, value.path) in asked:
+                    yield Hit(
+                        node=call,
+                        message=f"`{text_of(call.func)}` is asked again as the agent, after the user's call failed.",
+                    )
+
+
+def _asked_in(agent: Agent, body: list[ast.stmt], who: str) -> dict[ast.Call, Value]:
+    """Return the calls of methods of the user's, or of the agent's, clients."""
+    calls = (node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call))
+    methods = ((call, agent.reader.values(agent.module, call.func)) for call in calls)
+    return {
+        call: values[0]
+        for call, values in methods
+        if values and values[0].path and {value.who for value in values} == {who}
+    }
 
 
 def _without_token(agent: Agent, call: ast.Call) -> bool:

@@ -80,6 +80,8 @@ def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
     if path is not None:
         return agent.beside(path) if path.endswith(".py") else None
     origin = agent.module.origin(model) if model is not None else None
+    if isinstance(model, ast.Name) and origin is None:
+        origin = next((home.origin(passed) for home, passed in agent.reader.handed_as(agent.module, model)), None)
     if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
         origin = origin[0].origin(origin[1].func)
     return origin[0] if isinstance(origin, tuple) and isinstance(origin[1], (ast.ClassDef, ast.FunctionDef)) else None
@@ -89,7 +91,7 @@ def _acts_for_user(agent: Agent, module: Module) -> bool:
     """Return whether a module has tools of the kit's, or follows the platform's recipe."""
     if agent.reader.tools(module):
         return True
-    recipes = [call for call in module.calls if module.function_of(call) is not None]
+    recipes = [node for node in (*module.calls, *module.of(ast.Attribute)) if module.function_of(node) is not None]
     return any(
         value.what == "strategy" and value.who == "user"
         for call in recipes

@@ -15,7 +15,21 @@ from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
 
-_LOGS: Final = frozenset({"critical", "debug", "error", "exception", "info", "log", "success", "trace", "warning"})
+_LOGS: Final = frozenset(
+    {
+        "bind",
+        "bind_contextvars",
+        "critical",
+        "debug",
+        "error",
+        "exception",
+        "info",
+        "log",
+        "success",
+        "trace",
+        "warning",
+    }
+)
 _LOGGERS: Final = frozenset({"_log", "_logger", "log", "logger"})
 _SHOWS: Final = frozenset({"caption", "code", "html", "json", "markdown", "text", "write"})
 _RESPONSES: Final = frozenset(
@@ -89,7 +103,9 @@ def _sink(agent: Agent, call: ast.Call) -> str:
     if not isinstance(call.func, ast.Attribute):
         return ""
     name = call.func.attr
-    if name in _LOGS and (dotted.startswith(("logging.", "loguru.")) or _is_logger(agent, call.func.value)):
+    if name in _LOGS and (
+        dotted.startswith(("logging.", "loguru.", "structlog.")) or _is_logger(agent, call.func.value)
+    ):
         return "into the log"
     if name in _SHOWS and dotted.startswith("streamlit."):
         return "into the page"
@@ -193,7 +209,7 @@ def _is_request(agent: Agent, node: ast.expr) -> bool:
 
 def _client(agent: Agent, node: ast.expr) -> bool:
     values = agent.reader.values(agent.module, node)
-    return any(value.who == "user" and value.what in CLIENTS and not value.path for value in values)
+    return any(value.who == "user" and value.what in (*CLIENTS, "Connection") and not value.path for value in values)
 
 
 # --- the state of a page --------------------------------------------------------------------------------------------------
