@@ -10,6 +10,7 @@ import re
 import sys
 from binascii import a2b_base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
@@ -122,6 +123,36 @@ def claims_of(token: Hidden) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a token says of itself, unverified. `None` where it does not say."""
+
+    principal: str | None
+    scopes: frozenset[str] | None
+    expires_at: datetime | None
+
+
+_stated: dict[bytes, Stated] = {}
+_MOST_STATED = 1024
+
+
+def stated_by(token: Hidden, fingerprint: bytes) -> Stated:
+    """Return what a token says of itself. It is read once: a user's requests bring the same token until it expires.
+
+    Args:
+        token: The token.
+        fingerprint: Its fingerprint. Only this and what the token says is kept, never the token.
+    """
+    stated = _stated.get(fingerprint)
+    if stated is None:
+        claims = claims_of(token)
+        stated = Stated(text_in(claims.get("sub")), scopes_in(claims), expiry_in(claims))
+        if len(_stated) >= _MOST_STATED:
+            _stated.clear()
+        _stated[fingerprint] = stated
+    return stated
 
 
 def text_in(value: object) -> str | None:

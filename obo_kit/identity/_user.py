@@ -19,11 +19,8 @@ from obo_kit.identity._token import (
     Hidden,
     Pinned,
     check_token,
-    claims_of,
-    expiry_in,
     fingerprint_of,
-    scopes_in,
-    text_in,
+    stated_by,
 )
 
 __all__ = ["UserIdentity"]
@@ -126,16 +123,18 @@ def from_hidden(
 ) -> UserIdentity:
     """Build an identity as `UserIdentity.from_token` does, from a token that is in no frame's local variables."""
     check_token(token, source)
-    claims, host = claims_of(token), _checked_host(host, source)
+    host = _checked_host(host, source)
+    fingerprint = fingerprint_of(host, token)
+    stated = stated_by(token, fingerprint)
     identity = UserIdentity(
-        principal=principal or text_in(claims.get("sub")),
+        principal=principal or stated.principal,
         host=host,
         source=source,
-        scopes=scopes_in(claims),
-        expires_at=expiry_in(claims),
+        scopes=stated.scopes,
+        expires_at=stated.expires_at,
         verified=verified,
     )
-    return give(identity, Pinned(host, token.value), fingerprint=fingerprint_of(host, token))
+    return give(identity, Pinned(host, token.value), fingerprint=fingerprint)
 
 
 def give(

@@ -22,6 +22,7 @@ from obo_kit import (
     register_identity_source,
     user_session,
 )
+from obo_kit.identity import _token
 
 MALFORMED = {
     "empty": "",
@@ -346,6 +347,19 @@ def test_a_token_whose_claims_say_nothing_still_acts(token):
     """Rule 1: claims explain, the workspace decides."""
     identity = UserIdentity.from_token(host=HOST, token=token)
     assert (identity.principal, identity.scopes, identity.expires_at) == (None, None, None)
+
+
+def test_what_tokens_say_is_read_once_each_and_the_tokens_are_not_kept():
+    """Rules 1 and 8: a user's requests bring the same token until it expires."""
+    token = jwt({"sub": "alice@example.com", "scope": "sql"})
+    first, second = (UserIdentity.from_token(host=HOST, token=token) for _ in range(2))
+    assert first.scopes is second.scopes
+    kept = _token._stated
+    for number in range(2 * _token._MOST_STATED):
+        other = UserIdentity.from_token(host=HOST, token=jwt({"sub": f"user{number}", "scope": "genie"}))
+        assert (other.principal, other.scopes) == (f"user{number}", {"genie"})
+    assert len(kept) <= _token._MOST_STATED
+    assert token.split(".")[1] not in repr(kept)
 
 
 # --- the developer -------------------------------------------------------------------------------------------------------
