@@ -127,7 +127,7 @@ def claims_of(token: Hidden) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a token says of itself, unverified. `None` where it does not say."""
+    """The claims of a token, unverified. `None` where it does not say."""
 
     principal: str | None
     scopes: frozenset[str] | None
