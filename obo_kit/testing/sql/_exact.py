@@ -193,7 +193,7 @@ def _askable(node: Expr, operation: str) -> bool:
 def _is_null(operand: Expr) -> bool:
     """Return whether an operand has no type of its own: null, or an error."""
     return isinstance(operand.unnest(), exp.Null) or (
-        isinstance(operand, exp.Anonymous) and operand.name in {"spark_raise_error", "error"}
+        isinstance(operand, exp.Anonymous) and operand.name == "spark_raise_error"
     )
 
 

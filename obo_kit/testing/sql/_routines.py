@@ -8,7 +8,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from obo_kit.testing.sql._decimals import computed
 from obo_kit.testing.sql._notes import noted
@@ -21,6 +21,10 @@ _SOUNDEX = {
     for digit, letters in enumerate(("BFPV", "CGJKQSXZ", "DT", "L", "MN", "R"), 1)
     for letter in letters
 }
+
+
+def _fail(message: str) -> NoReturn:
+    raise ValueError(message)
 
 
 def _soundex(text: str) -> str:
@@ -179,6 +183,7 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
     "spark_digest": (_digest, ("BLOB", _TEXT), _TEXT),
     "spark_double_text": (double_text, (_TEXT,), _TEXT),
+    "spark_fail": (_fail, (_TEXT,), '"NULL"'),
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
     "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),

@@ -2,11 +2,12 @@
 -- The rewriter calls no function that is neither here nor in its own lists.
 
 -- ------------------------------------------------------------------------------------------------ errors
-CREATE MACRO spark_raise_error(message) AS error('[USER_RAISED_EXCEPTION] ' || message || ' SQLSTATE: P0001');
+-- Not DuckDB's error(): to DuckDB, it has an effect, and so it is refused in PARTITION BY and under a name that others use.
+CREATE MACRO spark_raise_error(message) AS spark_fail('[USER_RAISED_EXCEPTION] ' || coalesce(message, 'null') || ' SQLSTATE: P0001');
 CREATE MACRO spark_assert_true(a) AS CASE WHEN a THEN NULL ELSE spark_raise_error('Assertion is not true.') END,
     (a, message) AS CASE WHEN a THEN NULL ELSE spark_raise_error(message) END;
-CREATE MACRO spark_by_zero() AS error('[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. SQLSTATE: 22012');
-CREATE MACRO spark_no_index(i, n) AS error('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
+CREATE MACRO spark_by_zero() AS spark_fail('[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. SQLSTATE: 22012');
+CREATE MACRO spark_no_index(i, n) AS spark_fail('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
 
 -- The values are the documentation's example.
 CREATE MACRO spark_current_version() AS {'dbr_version': NULL::VARCHAR, 'dbsql_version': '2022.25', 'u_build_hash': '', 'r_build_hash': ''};
@@ -50,15 +51,15 @@ CREATE MACRO spark_shiftleft(a, n) AS a << n;
 CREATE MACRO spark_shiftright(a, n) AS a >> n;
 CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
 CREATE MACRO spark_hex(a VARCHAR) AS hex(a), (a BLOB) AS hex(a), (a) AS hex(CAST(a AS BIGINT));
-CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE error('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
-CREATE MACRO spark_rand() AS random(), (seed) AS error('[UNSUPPORTED_FEATURE] The local workspace does not serve rand with a seed SQLSTATE: 0A000');
+CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
+CREATE MACRO spark_rand() AS random(), (seed) AS spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve rand with a seed SQLSTATE: 0A000');
 CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
 -- By the type's name and not by overloads: what an aggregate returns is not known yet when overloads are chosen.
 CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(CAST(a AS VARCHAR), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
 CREATE MACRO spark_try_whole(a) AS CASE WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) END;
-CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
+CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE spark_fail('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
 CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
 
 -- ------------------------------------------------------------------------------------------------ conditions
@@ -74,7 +75,7 @@ CREATE MACRO spark_equal_null(a, b) AS a IS NOT DISTINCT FROM b;
 CREATE MACRO spark_isnan(a) AS coalesce(isnan(CAST(a AS DOUBLE)), false);
 
 -- ------------------------------------------------------------------------------------------------ text
-CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CASE WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN error('[DATATYPE_MISMATCH] length takes a STRING or BINARY, not an array, map or struct. SQLSTATE: 42K09') ELSE CAST(length(CAST(a AS VARCHAR)) AS INTEGER) END;
+CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CASE WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_fail('[DATATYPE_MISMATCH] length takes a STRING or BINARY, not an array, map or struct. SQLSTATE: 42K09') ELSE CAST(length(CAST(a AS VARCHAR)) AS INTEGER) END;
 CREATE MACRO spark_octet_length(a) AS CAST(octet_length(encode(CAST(a AS VARCHAR))) AS INTEGER);
 CREATE MACRO spark_bit_length(a) AS CAST(bit_length(CAST(a AS VARCHAR)) AS INTEGER);
 CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE CAST(a AS VARCHAR) END;
@@ -99,7 +100,7 @@ CREATE MACRO spark_ascii(a) AS CASE WHEN a = '' THEN 0 ELSE unicode(a) END;
 CREATE MACRO spark_chr(n) AS CASE WHEN n < 0 THEN '' ELSE chr(CAST(n % 256 AS INTEGER)) END;
 CREATE MACRO spark_split(a, p) AS CASE WHEN p = '' THEN string_split(a, '') ELSE string_split_regex(a, p) END,
     (a, p, n) AS CASE WHEN n <= 0 THEN string_split_regex(a, p) WHEN len(string_split_regex(a, p)) <= n THEN string_split_regex(a, p) WHEN n = 1 THEN [a] ELSE list_append(array_slice(string_split_regex(a, p), 1, n - 1), regexp_extract(a, '^(?s:(?:.*?(?:' || p || ')){' || (n - 1) || '}(.*))$', 1)) END;
-CREATE MACRO spark_split_part(a, d, n) AS CASE WHEN n = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN d = '' THEN CASE WHEN abs(n) = 1 THEN a ELSE '' END ELSE split_part(a, d, n) END;
+CREATE MACRO spark_split_part(a, d, n) AS CASE WHEN n = 0 THEN spark_fail('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN d = '' THEN CASE WHEN abs(n) = 1 THEN a ELSE '' END ELSE split_part(a, d, n) END;
 CREATE MACRO spark_regexp_like(a, p) AS regexp_matches(a, p);
 CREATE MACRO spark_regexp(a, p) AS regexp_matches(a, p);
 CREATE MACRO spark_rlike(a, p) AS regexp_matches(a, p);
@@ -121,8 +122,8 @@ CREATE MACRO spark_find_in_set(a, b) AS CASE WHEN contains(a, ',') THEN 0 ELSE c
 CREATE MACRO spark_overlay(a, b, p, n) AS left(a, p - 1) || b || substring(a, p + CASE WHEN n < 0 THEN length(b) ELSE n END);
 CREATE MACRO spark_url_encode(a) AS replace(url_encode(a), '%20', '+');
 CREATE MACRO spark_url_decode(a) AS url_decode(replace(a, '+', ' '));
-CREATE MACRO spark_encode(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN encode(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace encodes UTF-8 only SQLSTATE: 0A000') END;
-CREATE MACRO spark_charset(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN decode(a) ELSE error('[UNSUPPORTED_FEATURE] The local workspace decodes UTF-8 only SQLSTATE: 0A000') END;
+CREATE MACRO spark_encode(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN encode(a) ELSE spark_fail('[UNSUPPORTED_FEATURE] The local workspace encodes UTF-8 only SQLSTATE: 0A000') END;
+CREATE MACRO spark_charset(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN decode(a) ELSE spark_fail('[UNSUPPORTED_FEATURE] The local workspace decodes UTF-8 only SQLSTATE: 0A000') END;
 CREATE MACRO spark_parse_url(u, part) AS CASE part WHEN 'HOST' THEN nullif(regexp_extract(u, '^[a-z+]+://(?:[^@/]*@)?([^/:?#]+)', 1), '') WHEN 'PROTOCOL' THEN nullif(regexp_extract(u, '^([a-z+]+)://', 1), '') WHEN 'PATH' THEN regexp_extract(u, '^[a-z+]+://[^/?#]*([^?#]*)', 1) WHEN 'QUERY' THEN nullif(regexp_extract(u, '\?([^#]*)', 1), '') WHEN 'REF' THEN nullif(regexp_extract(u, '#(.*)$', 1), '') END,
     (u, part, k) AS CASE WHEN part = 'QUERY' THEN nullif(regexp_extract(u, '[?&]' || k || '=([^&#]*)', 1), '') END;
 CREATE MACRO spark_mask(a) AS regexp_replace(regexp_replace(regexp_replace(a, '[A-Z]', 'X', 'g'), '[a-z]', 'x', 'g'), '[0-9]', 'n', 'g');
@@ -137,7 +138,7 @@ CREATE MACRO spark_try_to_number(a, p) AS spark_try_parsed_number(CAST(a AS VARC
 CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) + i, (a, i) AS a + i;
 CREATE MACRO spark_minus(a DATE, i INTERVAL) AS CAST(a - i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) - i,
     (a DATE, i DATE) AS to_days(CAST(a - i AS INTEGER)), (a, i) AS a - i;
-CREATE MACRO spark_no_cast(a, kind) AS error('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to "' || kind || '" because it is malformed. Correct the value as per the syntax, or change its target type. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018');
+CREATE MACRO spark_no_cast(a, kind) AS spark_fail('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to "' || kind || '" because it is malformed. Correct the value as per the syntax, or change its target type. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018');
 CREATE MACRO spark_day_text(a) AS regexp_replace(regexp_replace(trim(a), '^(\d{4})$', '\1-01-01'), '^(\d{4}-\d{1,2})$', '\1-01');
 CREATE MACRO spark_try_date(a) AS list_transform([a], lambda it: coalesce(TRY_CAST(it AS DATE), TRY_CAST(regexp_replace(spark_day_text(CAST(it AS VARCHAR)), '[T ].*$', '') AS DATE)))[1];
 CREATE MACRO spark_date(a) AS list_transform([a], lambda it: CASE WHEN it IS NULL THEN NULL ELSE coalesce(spark_try_date(it), spark_no_cast(it, 'DATE')) END)[1];
@@ -210,7 +211,7 @@ CREATE MACRO spark_size(a) AS CAST(CASE WHEN typeof(a) LIKE 'MAP%' THEN len(json
 CREATE MACRO spark_at(a, i VARCHAR) AS a[i],
     (a, i) AS CASE WHEN typeof(a) LIKE '%[]' THEN CASE WHEN i < 0 OR i >= json_array_length(to_json(a)) THEN spark_no_index(i, json_array_length(to_json(a))) ELSE a[i + 1] END ELSE a[i] END;
 CREATE MACRO spark_element_at(a, i VARCHAR) AS a[i],
-    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' AND i = 0 THEN error('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN typeof(a) LIKE '%[]' AND abs(i) > json_array_length(to_json(a)) THEN error('[INVALID_ARRAY_INDEX_IN_ELEMENT_AT] The index ' || i || ' is out of bounds. The array has ' || json_array_length(to_json(a)) || ' elements. Use `try_element_at` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003') ELSE a[i] END;
+    (a, i) AS CASE WHEN typeof(a) LIKE '%[]' AND i = 0 THEN spark_fail('[INVALID_INDEX_OF_ZERO] The index 0 is invalid. An index shall be either < 0 or > 0 (the first element has index 1). SQLSTATE: 22003') WHEN typeof(a) LIKE '%[]' AND abs(i) > json_array_length(to_json(a)) THEN spark_fail('[INVALID_ARRAY_INDEX_IN_ELEMENT_AT] The index ' || i || ' is out of bounds. The array has ' || json_array_length(to_json(a)) || ' elements. Use `try_element_at` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003') ELSE a[i] END;
 CREATE MACRO spark_try_element_at(a, i) AS a[i];
 CREATE MACRO spark_get(a, i) AS CASE WHEN i >= 0 THEN a[i + 1] END;
 CREATE MACRO spark_array_contains(a, v) AS CASE WHEN list_contains(a, v) THEN true WHEN v IS NULL OR len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE list_contains(a, v) END;
@@ -228,12 +229,12 @@ CREATE MACRO spark_array_sort(a) AS list_sort(a, 'ASC', 'NULLS LAST');
 CREATE MACRO spark_sort_array(a) AS list_sort(a, 'ASC', 'NULLS FIRST'), (a, up) AS CASE WHEN up THEN list_sort(a, 'ASC', 'NULLS FIRST') ELSE list_sort(a, 'DESC', 'NULLS LAST') END;
 CREATE MACRO spark_array_append(a, v) AS CASE WHEN a IS NOT NULL THEN list_append(a, v) END;
 CREATE MACRO spark_array_prepend(a, v) AS CASE WHEN a IS NOT NULL THEN list_prepend(v, a) END;
-CREATE MACRO spark_array_insert(a, p, v) AS CASE WHEN p > 0 AND p <= len(a) + 1 THEN list_concat(list_append(array_slice(a, 1, p - 1), v), array_slice(a, p, len(a))) WHEN a IS NOT NULL AND p IS NOT NULL THEN error('[UNSUPPORTED_FEATURE] The local workspace inserts into an array at positions from 1 to its size + 1 SQLSTATE: 0A000') END;
+CREATE MACRO spark_array_insert(a, p, v) AS CASE WHEN p > 0 AND p <= len(a) + 1 THEN list_concat(list_append(array_slice(a, 1, p - 1), v), array_slice(a, p, len(a))) WHEN a IS NOT NULL AND p IS NOT NULL THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace inserts into an array at positions from 1 to its size + 1 SQLSTATE: 0A000') END;
 CREATE MACRO spark_array_compact(a) AS list_filter(a, lambda x: x IS NOT NULL);
 CREATE MACRO spark_array_size(a) AS CAST(len(a) AS INTEGER);
 CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN true WHEN len(a) > 0 AND len(b) > 0 AND len(list_filter(list_concat(a, b), lambda x: x IS NULL)) > 0 THEN NULL ELSE list_has_any(a, b) END;
 CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
-CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN error('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
+CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN spark_fail('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
 CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a INTEGER, b INTEGER) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]), (a INTEGER, b INTEGER, s INTEGER) AS CAST(generate_series(a, b, s) AS INTEGER[]), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
     (a DATE, b DATE, s INTERVAL) AS CAST(spark_moments(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS spark_moments(a, b, s), (a, b, s) AS generate_series(a, b, s);
 -- Each moment is counted from the first: a month after January 31 is the end of February, and two months after it March 31.
@@ -247,11 +248,11 @@ CREATE MACRO spark_map_contains_key(m, k) AS list_contains(map_keys(m), k);
 CREATE MACRO spark_pairs(a, p, q) AS map_from_entries(list_transform(string_split_regex(a, p), lambda x: {'key': regexp_extract(x, '^(?s:(.*?))(?:(?:' || q || ')|$)', 1), 'value': CASE WHEN regexp_matches(x, q) THEN regexp_replace(x, '^(?s:.*?)(?:' || q || ')', '') END}));
 CREATE MACRO spark_str_to_map(a) AS spark_pairs(a, ',', ':'), (a, p) AS spark_pairs(a, p, ':'), (a, p, q) AS spark_pairs(a, p, q);
 CREATE MACRO spark_to_json(a) AS spark_json_text(typeof(a), CAST(to_json(a) AS VARCHAR));
-CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN error('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
+CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
 CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
 CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_extract(a, p) AS VARCHAR) ELSE json_extract_string(a, p) END;
-CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(a AS JSON) ELSE error('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
+CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(a AS JSON) ELSE spark_fail('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
 CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
 
 -- ------------------------------------------------------------------------------------------------ types
