@@ -76,6 +76,13 @@ _OF_NUMBERS = frozenset(
     {"avg", "median", "stddev", "stddev_pop", "stddev_samp", "sum", "variance", "var_pop", "var_samp"}
 )
 
+# Macros and routines that others consist of. No function of the platform has these names.
+_PARTS_OF_MACROS = frozenset(
+    "at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest double_text fail fraction "  # noqa: SIM905
+    "json_text moment moments months months_passed no_cast no_index note noted number_by_pattern numeric pairs parsed_number "
+    "part path seconds since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text".split()
+)
+
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
 _UNSERVED = re.compile(
     r"(ai|bitmap|cloud_files|h3|hll|kll|st|theta|tuple|variant|vector|xpath)_\w+"
@@ -113,7 +120,7 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
             raise UnreadableError(
                 "sql_arguments", f"The `{node.name}` does not take {len(node.expressions)} arguments."
             ) from None
-    if is_macro(name):
+    if is_macro(name) and name not in _PARTS_OF_MACROS:
         return call(name, *node.expressions)
     if name in _SAME or name in {"arg_max", "arg_min", "approx_count_distinct"}:
         return exp.Anonymous(this=name, expressions=node.expressions)

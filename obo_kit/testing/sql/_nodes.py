@@ -194,6 +194,13 @@ def _of_text(node: Expr) -> None:
     node.set("this", as_text(node.this))
 
 
+def _piped(node: Expr) -> None:
+    for side in ("this", "expression"):
+        value = node.args[side]
+        if value.meta.get("kind") in {"DOUBLE", "FLOAT"} or (isinstance(value, exp.Literal) and not value.is_string):
+            node.set(side, call("string", value))
+
+
 def _like(node: Expr) -> Expr | None:
     right = node.expression
     _of_text(node)
@@ -366,6 +373,10 @@ def _name_window(select: exp.Select, window: Expr) -> None:
 
 
 def _pivot(node: Expr) -> Expr | None:
+    for each in list(node.find_all(exp.Anonymous)):
+        # The platform gives null, not 0, where there is no row. In others, there is at least one.
+        if each.name == "count" and each.expressions and isinstance(each.expressions[0], (exp.Star, exp.Literal)):
+            each.replace(typed_as(call("sum", 1), "BIGINT"))
     aggregates = node.expressions
     if not node.args.get("unpivot") and len(aggregates) == 1 and isinstance(aggregates[0], exp.Alias):
         node.set("expressions", [aggregates[0].this])
@@ -412,6 +423,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Concat: _concat,
     exp.CTE: _cte,
     exp.Cast: _cast_node,
+    exp.DPipe: _piped,
     exp.Div: _binary("divide"),
     exp.Extract: lambda node: date_part(node.this, node.expression),
     exp.Filter: _merge_filters,

@@ -33,7 +33,7 @@ from obo_kit.testing.sql._nodes import (
     substituted,
     typed,
 )
-from obo_kit.testing.sql._selects import check_where, field_of, fill_grouping, mark_fields, name_columns
+from obo_kit.testing.sql._selects import check_where, field_of, fill_grouping, mark_fields, name_columns, shared_first
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -116,6 +116,7 @@ class Rewriter:
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
             check_where(select, self._plain_table)
+            shared_first(select)
             name_columns(select)
             mark_fields(select)
             fill_grouping(select)

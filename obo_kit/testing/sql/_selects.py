@@ -15,7 +15,7 @@ from obo_kit.testing.sql._generators import GENERATORS
 if TYPE_CHECKING:
     from obo_kit.testing.sql._databases import Table
 
-__all__ = ["check_where", "field_of", "fill_grouping", "mark_fields", "name_columns"]
+__all__ = ["check_where", "field_of", "fill_grouping", "mark_fields", "name_columns", "shared_first"]
 
 Expr = exp.Expr
 
@@ -40,6 +40,30 @@ def check_where(select: exp.Select, table_of: Callable[[Expr], Table | None]) ->
     for column in where.find_all(exp.Column):
         if column.name.lower() in names and not column.table and column.find_ancestor(exp.Select) is select:
             raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+
+
+def shared_first(select: exp.Select) -> None:
+    """Put the columns of USING first in ``*``: DuckDB leaves them where the left table has them."""
+    if not any(isinstance(each, exp.Star) for each in select.expressions):
+        return
+    shared: list[Expr] = []
+    for join in select.args.get("joins", ()):
+        if join.args.get("method") == "NATURAL":
+            raise UnreadableError("sql_unsupported", "* of a NATURAL JOIN is not served.")
+        shared = [*(join.args.get("using") or ()), *shared]
+    columns = [each for column in select.expressions for each in _spread(column, shared)]
+    select.set("expressions", columns)
+
+
+def _spread(column: Expr, shared: list[Expr]) -> list[Expr]:
+    """Return ``*`` as the shared columns, and ``*`` without them."""
+    if not isinstance(column, exp.Star) or not shared:
+        return [column]
+    left_out = column.args.get("except_") or []
+    names = {each.name.lower() for each in left_out}
+    first = [each for each in shared if each.name.lower() not in names]
+    column.set("except_", [*left_out, *(each.copy() for each in first)] or None)
+    return [*(exp.Column(this=exp.to_identifier(each.name)) for each in first), column]
 
 
 def name_columns(select: exp.Select) -> None:
