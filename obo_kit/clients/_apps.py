@@ -39,7 +39,7 @@ def trusts_app(lease: Lease, url: str) -> bool:
 
 def is_known(lease: Lease, url: str) -> bool:
     """Return whether `trusts_app` can answer without asking the workspace."""
-    return not may_be_app(url) or _is_listed_by_author(url) or _answer(lease.credentials()[0], _host(url)) is not None
+    return not may_be_app(url) or _is_listed_by_author(url) or _answer(lease.host(), _host(url)) is not None
 
 
 def _host(url: str) -> str:

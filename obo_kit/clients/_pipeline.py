@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 _MAX_EVIDENCE = 50
 _MAX_OF_SESSION = 20  # the number of refusals that are kept outside any tool call
 _MAX_TEXT = 8000
+_LEAST_TOKEN = 12  # a test's shorter token may be any word of an answer
 _AN_APP = "/api/2.0/apps/name"
 _VALUE_PATHS = ("/api/2.0/sql/statements", "/api/2.0/genie/")
 _FAILED = b'"FAILED"'
@@ -72,7 +73,7 @@ class Exchange:
                 give the answer to other users.
             ScopeViolationError: The tool called an API outside the scopes that it declares.
         """
-        host, _ = lease.credentials()
+        host = lease.host()
         refuse_another_s(lease)
         refuse_shared_cache(lease)
         self._lease, self._method, self.url, self._sent = lease, method, url, Hidden(b"")
@@ -100,7 +101,7 @@ class Exchange:
     def told(self, content: bytes) -> bytes:
         """Return a refusal without the token that went out: a server may quote the request's headers (rule 8)."""
         token = self._sent.value
-        return content.replace(token, b"***") if token else content
+        return content.replace(token, b"***") if len(token) >= _LEAST_TOKEN else content
 
     def record(self, status: int, headers: Mapping[str, str], body: Callable[[], bytes] | None = None) -> None:
         """Record the answer, for clients that lose it on the way (rule 16), and for another attempt (rule 19).
@@ -244,9 +245,11 @@ def refuse_foreign(lease: Lease, url: str) -> None:
     Raises:
         ScopeViolationError: It is another server.
     """
-    host, _ = lease.credentials()
-    if _is_own(host, url) or trusts_app(lease, url):
-        return
+    try:
+        if _is_own(lease.host(), url) or trusts_app(lease, url):
+            return
+    except BaseException as error:
+        raise without_frames(error)  # noqa: B904 - the error itself
     raise ScopeViolationError(
         f"{_shown(url)} is neither the user's workspace nor an app that the workspace lists for this user. The user's "
         "token does not go there, and nothing was sent.",

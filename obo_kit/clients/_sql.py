@@ -80,7 +80,7 @@ class UserConnection(Leased, Connection):
 
     def __init__(self, lease: Lease, name: str) -> None:
         self._lease = lease
-        host, _ = lease.credentials()
+        host = lease.host()
         path = f"/sql/1.0/warehouses/{name}"
         fence = self._fence = _Fence(lease, host + path)
         parts = urlsplit(host)
@@ -158,7 +158,8 @@ class _Fence:
     def headers(self) -> dict[str, str]:
         # In lower case: the connector would keep a token that it finds under "Authorization", until the token ends. It sends
         # the headers of the last message again, so the name of the last tool has to be cleared.
-        headers = {TOOL_HEADER: "", **headers_for(self._lease, self._url)}
+        own = self._exchange.headers() if self._exchange is not None else headers_for(self._lease, self._url)
+        headers = {TOOL_HEADER: "", **own}
         return {name.lower(): value for name, value in headers.items() if name != TOOL_HEADER or self._local}
 
     def after(self, error: BaseException) -> BaseException:
@@ -166,8 +167,9 @@ class _Fence:
         context = getattr(error, "context", None)
         status = context.get("http-code") if isinstance(error, exc.RequestError) and context else None
         if isinstance(status, int) and context is not None:
-            text = context["error-message"] = str(context.get("error-message") or read_answer(self._refusal).text)
-            self._exchange.record(status, {}, text.encode)
+            text = self._exchange.told(str(context.get("error-message") or read_answer(self._refusal).text).encode())
+            context["error-message"] = text.decode("utf-8", "replace")
+            self._exchange.record(status, {}, lambda: text)
         return without_frames(error)
 
     def around(self, send: Callable[..., Any]) -> Callable[..., Any]:

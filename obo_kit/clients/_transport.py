@@ -147,4 +147,4 @@ def attach(session: requests.Session, lease: Lease) -> None:
     # Proxies are resolved once here. With trust_env, a netrc entry would also replace the user's token.
     session.trust_env = False
     session.auth = None  # the exchange authenticates
-    session.proxies = proxies_for(lease.credentials()[0])
+    session.proxies = proxies_for(lease.host())

@@ -122,8 +122,7 @@ class UserVectorSearchClient(_Fenced, AISearchClient, Leased):
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        host, token = lease.credentials()
-        super().__init__(workspace_url=host, personal_access_token=token, disable_notice=True)
+        super().__init__(workspace_url=lease.host(), personal_access_token=lease.credentials()[1], disable_notice=True)
         self.fence(lease)
 
     def fence(self, lease: Lease) -> None:

@@ -38,6 +38,12 @@ _UNREACHABLE_SECONDS = 60.0  # how long a host that did not describe itself is n
 # --- configuration -----------------------------------------------------------------------------------------------------------
 
 
+def _check(lease: Lease) -> None:
+    """Refuse to give a token away before it is in any frame."""
+    lease.host()
+    refuse_another_s(lease)
+
+
 class _HermeticConfig(Leased, Config):
     """A configuration of only its arguments: nothing comes from the environment, from a profile or from the app."""
 
@@ -76,9 +82,8 @@ class _UserConfig(_HermeticConfig):
     @property
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the current token: some clients copy it when they are built. Nothing here keeps one."""
-        token = LeasedToken(self._lease)
-        refuse_another_s(self._lease)
-        return token
+        _check(self._lease)
+        return LeasedToken(self._lease)
 
     def authenticate(self) -> dict[str, str]:
         """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""
@@ -154,14 +159,12 @@ class _Credentials(CredentialsStrategy):
         return OAuthCredentialsProvider(self._header, self._oauth_token)
 
     def _header(self) -> dict[str, str]:
-        header = self._lease.header()
-        refuse_another_s(self._lease)
-        return header
+        _check(self._lease)
+        return self._lease.header()
 
     def _oauth_token(self) -> Token:
-        token = Token(access_token=self._lease.credentials()[1], token_type="Bearer")  # noqa: S106
-        refuse_another_s(self._lease)
-        return token
+        _check(self._lease)
+        return Token(access_token=self._lease.credentials()[1], token_type="Bearer")  # noqa: S106
 
 
 class _Patience(threading.local):
@@ -213,7 +216,7 @@ class _UserWorkspaceClient(Leased, WorkspaceClient):
 
 
 def _config(lease: Lease) -> Config:
-    host, _ = lease.credentials()
+    host = lease.host()
     described, limits = _host(host), lease.limits
     retry = math.ceil(limits.retry)  # the SDK drops fractions, and replaces 0 by its own 300
     return _UserConfig(

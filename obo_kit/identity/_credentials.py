@@ -179,6 +179,14 @@ class Lease(Confidential):
             identity = self._renewed(identity)
         return resolve(identity)
 
+    def host(self) -> str:
+        """Return the host alone: a token that is unpacked beside it stays in the frame, for crash reporters (rule 8).
+
+        Raises:
+            SessionClosedError: As `credentials` does, with its other errors.
+        """
+        return self.credentials()[0]
+
     def _renewed(self, identity: UserIdentity) -> UserIdentity:
         """Return the same user with a new token. While the old one still lasts, return it if there is no new one (rule 4)."""
         with self._asking:

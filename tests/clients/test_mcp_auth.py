@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pytest
-from support import SPACE, as_user, calls, extra, of_mcp_1
+from support import SPACE, as_user, calls, extra, frames_of, of_mcp_1
 
 from obo_kit import (
     DenialReason,
@@ -166,6 +166,16 @@ def test_the_token_goes_to_databricks_alone(workspace, monkeypatch):
         ):
             with pytest.raises(ScopeViolationError, match="nothing was sent"):
                 authorized(session, url)
+
+
+def test_a_server_that_is_refused_leaves_no_token_in_a_frame(workspace):
+    """Rule 8."""
+    token = workspace.token("alice")
+    client = extra("databricks_mcp", "DatabricksMCPClient")
+    with user_session(host=workspace.host, token=token) as session:
+        with pytest.raises(ScopeViolationError, match="nothing was sent") as refused:
+            client("https://other.example/mcp", session.client).list_tools()
+        assert token not in frames_of(refused.value)
 
 
 @pytest.mark.parametrize(("listed", "sent"), [("https://x-1.aws.databricksapps.com", True), ("https://other", False)])

@@ -12,7 +12,7 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from mlflow.models.resources import DatabricksVectorSearchIndex
 from official import OFFICIAL, oauth_token, quiet
-from support import INDEX, as_user, calls
+from support import INDEX, as_user, calls, frames_of
 
 from obo_kit import (
     DenialReason,
@@ -190,8 +190,10 @@ def test_the_credentials_of_a_client_that_another_request_keeps_are_refused(work
     config = alice.run(scope.__enter__).client.config
     try:
         assert alice.run(take, config)
-        with as_user(workspace, "bob"), pytest.raises(IdentityMismatchError):
+        token = str(alice.run(lambda: config.token))
+        with as_user(workspace, "bob"), pytest.raises(IdentityMismatchError) as refused:
             take(config)
+        assert token not in frames_of(refused.value)
     finally:
         alice.run(scope.__exit__, None, None, None)
     with as_user(workspace, "bob"), pytest.raises(SessionClosedError):

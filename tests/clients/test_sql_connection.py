@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import pickle
 import threading
 import warnings
 
 import pytest
 from mlflow.models.resources import DatabricksSQLWarehouse
-from support import as_user
+from support import as_user, frames_of
 
 from obo_kit import (
     INJECTED,
@@ -172,6 +173,19 @@ def test_a_refusal_whose_body_the_connector_throws_away_is_explained(workspace):
         workspace.clear_faults()
     with as_user(workspace, "alice"):
         assert orders() == [1, 3]
+
+
+def test_a_refusal_that_quotes_the_request_s_headers_loses_the_token(workspace):
+    """Rule 8."""
+    token = workspace.token("alice")
+    workspace.add_fault(status=403, body=json.dumps({"message": f"You sent: Bearer {token}."}), path_prefix=PATH)
+    try:
+        with user_session(host=workspace.host, token=token), pytest.raises(connector.exc.RequestError) as caught:
+            orders()
+        assert "You sent: Bearer ***." in str(caught.value.context)
+        assert token not in f"{caught.value} {caught.value.context} {frames_of(caught.value)}"
+    finally:
+        workspace.clear_faults()
 
 
 def test_threads_have_connections_of_their_own(workspace, monkeypatch):

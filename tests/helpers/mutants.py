@@ -650,7 +650,7 @@ MUTANTS = {
     "a refusal may quote the token": Mutant(
         rule=8,
         module="obo_kit.clients._pipeline",
-        old='return content.replace(token, b"***") if token else content',
+        old='return content.replace(token, b"***") if len(token) >= _LEAST_TOKEN else content',
         new="return content",
         test="identity/test_secrets.py::test_a_refusal_that_quotes_the_request_s_headers_loses_the_token",
     ),
