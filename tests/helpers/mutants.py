@@ -422,10 +422,10 @@ MUTANTS = {
     "a client that another request keeps gives its header away": Mutant(
         rule=5,
         module="obo_kit.clients._workspace",
-        old="""        header = self._lease.header()
-        refuse_another_s(self._lease)
+        old="""        _check(self._lease)
+        return self._lease.header()
 """,
-        new="""        header = self._lease.header()
+        new="""        return self._lease.header()
 """,
         test="clients/test_scope_guard.py::test_the_credentials_of_a_client_that_another_request_keeps_are_refused",
     ),
