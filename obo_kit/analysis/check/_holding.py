@@ -64,7 +64,12 @@ class Reader(ValueReader):
     def _held_by_call(self, module: Module, node: ast.Call, env: Env) -> Iterator[Value | None]:
         passed = arguments(node)
         named = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if module.dotted(node.func) in _SEVERAL or named[:1].isupper() or named in _MAKERS:
+        if (
+            module.dotted(node.func) in _SEVERAL
+            or named[:1].isupper()
+            or named in _MAKERS
+            or (self.owner(module, node.func) is not None)
+        ):
             yield from (self.held(module, item, env) for item in passed)
         if kit_name(module, node.func) == "available_tools":
             yield Value("user", "tools")

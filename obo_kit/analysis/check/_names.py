@@ -143,8 +143,8 @@ class Module:
                 self._assign_items(node.target, node.iter, scope)
             case ast.withitem(optional_vars=ast.expr() as target):
                 self._assign(target, node.context_expr, scope, "enter")
-            case ast.MatchAs(name=str(name)) if isinstance(case := self.parent[node], ast.match_case):
-                scope.bind(name, Binding(node, "value", cast("ast.Match", self.parent[case]).subject))
+            case ast.MatchAs(name=str(name)) if (subject := self._matched(node)) is not None:
+                scope.bind(name, Binding(node, "value", subject))
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 scope.bind(name, Binding(node, "other"))
             case ast.Import() | ast.ImportFrom():
@@ -154,6 +154,18 @@ class Module:
                 scope.elsewhere |= {name: outer.home(name) or outer for name in node.names}
             case _:
                 pass
+
+    def _matched(self, node: ast.AST) -> ast.expr | None:
+        """Return what a pattern stands for as a whole: ``case token``, ``case str(token)``, ``case str() as token``."""
+        for above in self.ancestors(node):
+            match above:
+                case ast.match_case():
+                    return cast("ast.Match", self.parent[above]).subject
+                case ast.MatchAs() | ast.MatchOr() | ast.MatchClass(cls=ast.Name(id="str")):
+                    pass
+                case _:
+                    return None
+        return None
 
     def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
         if isinstance(node, ast.ImportFrom):
@@ -187,7 +199,7 @@ class Module:
         match target:
             case ast.Name(id=name):
                 scope.bind(name, Binding(target, how if value is not None else "other", value))
-                if value is not None and scope.elsewhere.get(name) is self.top:
+                if value is not None and name in scope.elsewhere:
                     self.stores.append(Store(target, value))
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 several = value.elts if isinstance(value, (ast.Tuple, ast.List)) and how == "value" else []

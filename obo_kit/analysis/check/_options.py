@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from obo_kit.analysis.check._names import Module
 
-__all__ = ["Options", "entries_of", "options_of"]
+__all__ = ["Options", "completed", "entries_of", "options_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,19 @@ def options_of(module: Module, call: ast.Call) -> list[Options] | None:
             return None
         options += parts
     return None if any(isinstance(argument, ast.Starred) for argument in call.args) else options
+
+
+def completed(module: Module, call: ast.Call) -> ast.Call:
+    """Return a call with the function and the arguments that ``functools.partial`` adds to it; or the call itself."""
+    match module.origin(call.func):
+        case (home, ast.Call(args=[func, *first], keywords=more) as partial) if home is module:
+            if module.dotted(partial.func) == "functools.partial":
+                named = {keyword.arg: keyword for keyword in [*more, *call.keywords]}
+                whole = ast.Call(func=func, args=[*first, *call.args], keywords=[*named.values()])
+                return ast.copy_location(whole, call)
+        case _:
+            pass
+    return call
 
 
 def entries_of(module: Module, name: ast.Name) -> list[ast.expr]:

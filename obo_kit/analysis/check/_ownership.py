@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Final
 
 from obo_kit.analysis.check._clients import (
@@ -24,7 +25,7 @@ from obo_kit.analysis.check._clients import (
 )
 from obo_kit.analysis.check._functions import FunctionReader, runs, state_of
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._options import entries_of
+from obo_kit.analysis.check._options import completed, entries_of
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters
 from obo_kit.analysis.check._vocabulary import (
     SESSION,
@@ -33,7 +34,6 @@ from obo_kit.analysis.check._vocabulary import (
     argument,
     kit_name,
     last,
-    unpacks,
 )
 
 __all__ = ["ValueReader", "is_property"]
@@ -129,7 +129,7 @@ class ValueReader(FunctionReader):
 
     def _items(self, module: Module, node: ast.AST | None, env: Env) -> Iterable[Value]:
         """Return the items of a loop over an expression: MCP servers and clients that were put into a list."""
-        for home, meant, inner in self._meanings(module, node, env):
+        for home, meant, inner in self.meanings(module, node, env):
             match meant:
                 case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
                     yield from self._any_of(home, parts, inner)
@@ -141,7 +141,7 @@ class ValueReader(FunctionReader):
                 case _:
                     pass
 
-    def _meanings(
+    def meanings(
         self, module: Module, node: ast.AST | None, env: Env, depth: int = 0
     ) -> Iterator[tuple[Module, ast.AST, Env]]:
         """Yield the expressions that an expression may stand for, through names, parameters and helpers."""
@@ -151,15 +151,15 @@ class ValueReader(FunctionReader):
         if isinstance(node, ast.Name):
             for binding in module.bindings(node)[1]:
                 if binding.how == "value":
-                    yield from self._meanings(module, binding.value, env, depth + 1)
+                    yield from self.meanings(module, binding.value, env, depth + 1)
                 elif isinstance(binding.node, ast.arg):
                     for home, passed in self.handed(module, binding.node, binding.value):
-                        yield from self._meanings(home, passed, env, depth + 1)
+                        yield from self.meanings(home, passed, env, depth + 1)
         elif isinstance(node, ast.Call) and called is not None:
             if not self.facts(*called).is_tool:
                 inner = self.env_of(module, node, *called, env)
                 for part in called[0].returns(called[1]):
-                    yield from self._meanings(called[0], part, inner, depth + 1)
+                    yield from self.meanings(called[0], part, inner, depth + 1)
         else:
             yield module, node, env
 
@@ -191,7 +191,7 @@ class ValueReader(FunctionReader):
         """Yield the arguments for a parameter: from the function's callers, and from the dependency that FastAPI calls."""
         function = module.parent[node]
         assert isinstance(function, FUNCTIONS)
-        for home, call in self._callers.get(function, []):
+        for home, call in self.callers(function):
             passed = self.passed(module, function, call).get(node)
             if passed is not None:
                 yield home, passed
@@ -216,15 +216,14 @@ class ValueReader(FunctionReader):
         return calls
 
     def passed(self, home: Module, function: Function, call: ast.Call) -> dict[ast.arg, ast.expr]:
-        """Return the arguments of a call, by the function's parameters. A method's own object is left out."""
-        if unpacks(call):
-            return {}
+        """Return the arguments of a call that the source shows, by the function's parameters, without a method's own object."""
         wanted = parameters(function)
         if home.class_of(function) is not None and isinstance(call.func, (ast.Attribute, ast.Name)):
             static = "staticmethod" in {ast.unparse(entry) for entry in getattr(function, "decorator_list", [])}
             wanted = wanted if static else wanted[1:]
         by_name = {item.arg: item for item in wanted}
-        passed = dict(zip(wanted, call.args, strict=False))
+        shown = takewhile(lambda item: not isinstance(item, ast.Starred), call.args)
+        passed = dict(zip(wanted, shown, strict=False))
         passed |= {by_name[keyword.arg]: keyword.value for keyword in call.keywords if keyword.arg in by_name}
         return passed
 
@@ -238,6 +237,10 @@ class ValueReader(FunctionReader):
             values |= self.env_of(*made, target[0], begins, {})
         return values
 
+    def callers(self, function: Function) -> list[tuple[Module, ast.Call]]:
+        """Return the calls of one of the project's functions."""
+        return self._callers.get(function, [])
+
     # ------------------------------------------------------------ attributes
 
     def _attribute(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
@@ -248,7 +251,7 @@ class ValueReader(FunctionReader):
             return self._of_object(module, owner, node.attr, env)
         values = [_attribute_of(value, node.attr) for value in self.values(module, node.value, env)]
         if not values and (made := self.made_of(module, node.value)) is not None:
-            return self._of_object(*made, node.attr, env)
+            return self._of_object(*made, node.attr, env) or of_setting(node)
         if not values:
             origin = module.origin(node)
             if isinstance(origin, tuple) and origin[1] is not node and isinstance(origin[1], ast.expr):
@@ -260,7 +263,7 @@ class ValueReader(FunctionReader):
         """Yield the values that one of the project's own objects was made with: ``Headers(token=token).token``."""
         if node.attr not in self._given:
             return
-        for home, meant, inner in self._meanings(module, node.value, env):
+        for home, meant, inner in self.meanings(module, node.value, env):
             if isinstance(meant, ast.Call) and (passed := argument(meant, None, node.attr)) is not None:
                 origin = home.origin(meant.func)
                 of_own = self.owner(home, meant.func) or (origin[1] if isinstance(origin, tuple) else None)
@@ -285,7 +288,7 @@ class ValueReader(FunctionReader):
     # ------------------------------------------------------------ calls
 
     def _called(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
-        values = of_class(self, module, node, env) or of_library(self, module, node, env)
+        values = of_class(self, module, completed(module, node), env) or of_library(self, module, node, env)
         if values:
             return values
         entering = kit_name(module, node.func)

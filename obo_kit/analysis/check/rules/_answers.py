@@ -10,7 +10,7 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last
-from obo_kit.analysis.check.rules._places import is_cache, stays
+from obo_kit.analysis.check.rules._places import keeps_results, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
@@ -22,6 +22,10 @@ _WHOSE: Final = re.compile(
     re.IGNORECASE,
 )
 _LOOKS_AT_CLIENT: Final = frozenset({"config", "get", "get_workspace_id", "identity"})
+_CALLS_FIRST: Final = frozenset(
+    {"anyio.to_thread.run_sync", "asyncio.to_thread", "fastapi.concurrency.run_in_threadpool"}
+    | {"starlette.concurrency.run_in_threadpool"}
+)
 _KEEPS: Final = frozenset({"hset", "set", "setdefault", "setex", "update"})
 
 
@@ -41,7 +45,7 @@ def _answers_kept(agent: Agent) -> Iterator[Hit]:
         yield from _kept_by_setting(agent, call)
     for function in module.functions:
         for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if is_cache(module, decorator):
+            if keeps_results(agent, decorator):
                 yield from _decorated(agent, function, decorator)
 
 
@@ -115,7 +119,9 @@ def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
 
 def _is_for_user(agent: Agent, call: ast.Call) -> bool:
     """Return whether a call asks for the user: by a client of theirs, as a tool, or in a helper that has one."""
-    values = agent.reader.values(agent.module, call.func)
+    handed_over = agent.module.dotted(call.func) in _CALLS_FIRST and call.args
+    func = call.args[0] if handed_over else call.func
+    values = agent.reader.values(agent.module, func)
     if any(value.who == "user" and value.path and value.what != TOKEN for value in values):
         return not any(item.path and item.path[0] in _LOOKS_AT_CLIENT for item in values)
     called = agent.reader.called(agent.module, call.func)
@@ -155,7 +161,7 @@ def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
     keys = {parameter.arg for parameter in parameters(function) if not parameter.arg.startswith("_")}
     if any(_WHOSE.search(key) for key in keys):
         return None
-    for node in walk(function, into_functions=False):
+    for node in walk(function):
         if isinstance(node, ast.Call) and _is_for_user(agent, node):
             names = {part.id for part in ast.walk(node.func) if isinstance(part, ast.Name)}
             if not names & keys:

@@ -39,12 +39,30 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
         name = official(module, call.func)
         if name not in ("Genie", "GenieAgent") or agent.around(call) is not None or unpacks(call):
             continue
-        if not is_nothing(argument(call, *BUILT_ON[name])):
+        client = argument(call, *BUILT_ON[name])
+        if not is_nothing(client):
+            yield from _omitted(agent, call, client)
             continue
         function = module.function_of(call)
         here = function is not None and _has_user(agent, function, but=call)
         if here or (not _is_shared(agent) and any(_has_user(agent, asker) for asker in _askers(agent, call))):
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand.")
+
+
+def _omitted(agent: Agent, made: ast.Call, client: ast.expr | None) -> Iterator[Hit]:
+    """Find the calls of a helper, ``def genie(client=None): return Genie(space, client=client)``, that leave the client out."""
+    module = agent.module
+    for binding in module.bindings(client)[1] if isinstance(client, ast.Name) else ():
+        function = module.function_of(made)
+        if not isinstance(binding.node, ast.arg) or binding.value is None or function is None:
+            continue
+        for home, call in agent.reader.callers(function) if isinstance(binding.value, ast.Constant) else ():
+            caller = home.function_of(call) if home is module and not unpacks(call) else None
+            left_out = binding.node not in agent.reader.passed(module, function, call)
+            if caller is not None and left_out and _has_user(agent, caller, but=call):
+                yield Hit(
+                    node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand."
+                )
 
 
 def _has_user(agent: Agent, function: Function, but: ast.Call | None = None) -> bool:
@@ -98,11 +116,10 @@ _LATER: Final = frozenset({"BackgroundTask", "create_task", "ensure_future"})
 )
 def _goes_on(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
-        if agent.module.function_of(call) is None or not _outlives(agent, call):
+        if agent.module.function_of(call) is None:
             continue
-        client = next(
-            (kept for part in _handed(call) if (kept := agent.reader.held(agent.module, part)) is not None), None
-        )
+        handed = [*_handed(call)] if _outlives(agent, call) else [*_started_by_helper(agent, call)]
+        client = next((kept for part in handed if (kept := agent.reader.held(agent.module, part)) is not None), None)
         if client is not None:
             yield Hit(node=call, message=f"`{text_of(call)}` takes {whose(client)} out of the request.")
         elif _is_background(agent, call) and call.args and (work := _work(agent, call)):
@@ -116,6 +133,33 @@ def _handed(call: ast.Call) -> Iterator[ast.expr]:
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         if isinstance(passed, ast.Call) and name in _LATER - {"BackgroundTask"}:
             yield from arguments(passed)
+
+
+def _started_by_helper(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
+    """Yield what a call gives to a helper that starts it, as ``def spawn(work): return create_task(work)``."""
+    called = agent.reader.called(agent.module, call.func)
+    if called is None or called[0] is not agent.module:
+        return
+    dropped = isinstance(agent.module.parent[call], ast.Expr)
+    passed = agent.reader.passed(*called, call)
+    for inner in agent.module.inside(called[1], ast.Call) if passed else ():
+        names = {part.id for part in inner.args if isinstance(part, ast.Name)}
+        given = [value for item, value in passed.items() if item.arg in names]
+        if given and (_outlives(agent, inner) or (dropped and _is_given_back(agent, inner))):
+            yield from given
+            yield from (part for value in given if isinstance(value, ast.Call) for part in arguments(value))
+
+
+def _is_given_back(agent: Agent, call: ast.Call) -> bool:
+    """Return whether a helper returns the task that it starts, and does not wait for it."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
+    if name not in _LATER and not pooled(agent, call):
+        return False
+    above = agent.module.parent[call]
+    if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Name):
+        return isinstance(above, ast.Return)
+    uses = list(_uses(agent, above.targets[0]))
+    return all(isinstance(agent.module.parent[use], ast.Return) or _only_kept(agent, use) for use in uses)
 
 
 def _work(agent: Agent, call: ast.Call) -> str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._options import Options, options_of
+from obo_kit.analysis.check._options import Options, completed, options_of
 from obo_kit.analysis.check._ownership import choices
 from obo_kit.analysis.check._scopes import TRIES
-from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, is_nothing, official, unpacks
+from obo_kit.analysis.check._vocabulary import BUILT_ON, TOKEN, argument, built_class, is_nothing, official, unpacks
+from obo_kit.analysis.check.rules._again import ACTS, next_candidates, repeated
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
 
 _Statement: TypeAlias = "ast.Return | ast.Assign | ast.AnnAssign"
-_ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 
 
 @rule(
@@ -33,40 +33,56 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
         own = {
             value.what for value in agent.reader.values(agent.module, second) if value.who == "agent" and not value.path
         }
-        if own & _ACTS and not _is_local(agent, second) and _is_second_choice(agent, second, own & _ACTS):
+        if own & ACTS and not _is_local(agent, second) and _is_second_choice(agent, second, own & ACTS):
             what = "token" if TOKEN in own else "client"
             yield Hit(
                 node=second, message=f"`{text_of(second)}` takes the place of the user's {what}, and acts as the agent."
             )
 
-    yield from _repeated_as_agent(agent)
+    for candidate, what in next_candidates(agent):
+        yield Hit(
+            node=candidate,
+            message=f"`{text_of(candidate)}` takes the place of the user's {what}, and acts as the agent.",
+        )
+    for call in repeated(agent):
+        yield Hit(
+            node=call, message=f"`{text_of(call.func)}` is asked again as the agent, after the user's call failed."
+        )
     for call in agent.module.calls:
+        if _without_client(agent, call):
+            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's client is missing.")
         if _without_token(agent, call):
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's token is missing.")
 
 
-def _repeated_as_agent(agent: Agent) -> Iterator[Hit]:
-    """Find calls for the user that a handler of errors repeats with the agent's own client."""
-    for tried in (node for kind in dict.fromkeys(TRIES) for node in agent.module.of(kind)):
-        asked = {(value.what, value.path) for value in _asked_in(agent, tried.body, "user").values()}
-        for handler in tried.handlers if asked else ():
-            for call, value in _asked_in(agent, handler.body, "agent").items():
-                if (value.what, value.path) in asked:
-                    yield Hit(
-                        node=call,
-                        message=f"`{text_of(call.func)}` is asked again as the agent, after the user's call failed.",
-                    )
+def _without_client(agent: Agent, call: ast.Call) -> bool:
+    """Return whether an official client is built on ``user_client if token else None``, or on a name for that."""
+    module = agent.module
+    name = built_class(module, call.func)
+    on = argument(call, *BUILT_ON[name]) if name in BUILT_ON else None
+    if isinstance(on, ast.Name):
+        if any(on.id in {part.id for part in _names_in(test)} for test in _tests(module, call)):
+            return False
+        bindings = module.bindings(on)[1]
+        value = bindings[0].value if len(bindings) == 1 and bindings[0].how == "value" else None
+        on = value if isinstance(value, ast.expr) else None
+    match on:
+        case ast.IfExp(body=first, orelse=other) if is_nothing(first) or is_nothing(other):
+            return _is_user_s(agent, on) and _asks_for_user(agent, on.test)
+        case _:
+            return False
 
 
-def _asked_in(agent: Agent, body: list[ast.stmt], who: str) -> dict[ast.Call, Value]:
-    """Return the calls of methods of the user's, or of the agent's, clients."""
-    calls = (node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call))
-    methods = ((call, agent.reader.values(agent.module, call.func)) for call in calls)
-    return {
-        call: values[0]
-        for call, values in methods
-        if values and values[0].path and {value.who for value in values} == {who}
-    }
+def _tests(module: Module, node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the conditions in the function of a node."""
+    function = module.function_of(node)
+    yield from (item.test for item in module.inside(function, ast.If))
+    yield from (item.test for item in module.inside(function, ast.IfExp))
+    yield from (item.test for item in module.inside(function, ast.Assert))
+
+
+def _names_in(node: ast.AST) -> Iterator[ast.Name]:
+    return (part for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
 def _without_token(agent: Agent, call: ast.Call) -> bool:
@@ -341,9 +357,10 @@ def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
 )
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
-        if official(agent.module, call.func) not in ("AccountClient", "Config", "WorkspaceClient"):
+        whole = completed(agent.module, call)
+        if official(agent.module, whole.func) not in ("AccountClient", "Config", "WorkspaceClient"):
             continue
-        keywords = _keywords(agent.module, call)
+        keywords = _keywords(agent.module, whole)
         values = agent.reader.values(agent.module, keywords.get("token"))
         named = any(value.who == "user" and value.what == TOKEN for value in values)
         if named and is_nothing(keywords.get("auth_type")):

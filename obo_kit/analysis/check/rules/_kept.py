@@ -10,7 +10,7 @@ from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last
-from obo_kit.analysis.check.rules._places import PUTS, is_cache, stays
+from obo_kit.analysis.check.rules._places import PUTS, is_cache, keeps_results, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
 __all__: list[str] = []
@@ -41,7 +41,7 @@ def _kept(agent: Agent) -> Iterator[Hit]:
         yield from _cached_by_call(agent, call)
     for function in module.functions:
         for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if is_cache(module, decorator):
+            if keeps_results(agent, decorator):
                 yield from _cached(agent, function, decorator)
 
 

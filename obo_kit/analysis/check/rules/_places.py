@@ -7,10 +7,10 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import Binding
+from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Scope
 from obo_kit.analysis.check._vocabulary import last
 
-__all__ = ["PUTS", "is_cache", "stays"]
+__all__ = ["PUTS", "is_cache", "keeps_results", "stays"]
 
 PUTS: Final = frozenset(
     {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
@@ -37,10 +37,13 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
     node = of or target
     if _is_environment(module, node):
         return "in the environment of the process"
-    if module.function_of(node) is None or any(agent.early_in(outer) for outer in module.functions_around(node)):
+    if module.function_of(node) is None or agent.early_in(next(module.functions_around(node))):
         return ""  # reported where it was built
-    if isinstance(target, ast.Name) and not item:
-        return "in a global"  # stores contain no other names
+    if isinstance(target, ast.Name) and not item:  # declared `global`, or `nonlocal`
+        scope = module.scope[target].home(target.id)
+        return "in a global" if scope is module.top else _of_closure(agent, scope)
+    if any(agent.early_in(outer) for outer in module.functions_around(node)):
+        return ""
     base = node
     while isinstance(base, (ast.Attribute, ast.Subscript)):
         if isinstance(base, ast.Attribute):
@@ -51,6 +54,12 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
                 return "on the application, which outlives the request"
         base = base.value
     return _of_base(agent, base, of_object=of is not None)
+
+
+def _of_closure(agent: Agent, scope: Scope | None) -> str:
+    """Describe a variable of a function that runs before any request, so that what it defines outlives the request."""
+    early = scope is not None and isinstance(scope.node, FUNCTIONS) and agent.early_in(scope.node)
+    return "in a closure, which outlives the request" if early else ""
 
 
 def _is_environment(module: Module, node: ast.expr) -> bool:
@@ -124,8 +133,48 @@ def _of_class(agent: Agent, call: ast.Call) -> str:
     return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
 
 
+def keeps_results(agent: Agent, decorator: ast.expr) -> bool:
+    """Return whether a decorator keeps what a function returned: a library's, or one of the file's own."""
+    return is_cache(agent.module, decorator) or _is_own_memoizer(agent, decorator)
+
+
+def _is_own_memoizer(agent: Agent, decorator: ast.expr) -> bool:
+    """Return whether a decorator of the file's own puts what the function returned into a place that all calls share."""
+    module = agent.module
+    called = agent.reader.called(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
+    if called is None or called[0] is not module:
+        return False
+    for store in module.stores:
+        around = list(module.functions_around(store.target))
+        if (
+            called[1] in around[1:]
+            and isinstance(store.target, ast.Subscript)
+            and isinstance(store.target.value, ast.Name)
+        ):
+            scope = module.bindings(store.target.value)[0]
+            if scope is not None and scope.node is not around[0] and _calls_parameter(module, store.value):
+                return True
+    return False
+
+
+def _calls_parameter(module: Module, node: ast.AST | None, depth: int = 0) -> bool:
+    """Return whether a value is, or has in it, what the decorated function returned."""
+    for part in ast.walk(node) if node is not None else ():
+        match part:
+            case ast.Call(func=ast.Name() as func):
+                if any(binding.how == "parameter" for binding in module.bindings(func)[1]):
+                    return True
+            case ast.Name() if depth < 2:
+                values = [binding.value for binding in module.bindings(part)[1] if binding.how == "value"]
+                if any(_calls_parameter(module, value, depth + 1) for value in values):
+                    return True
+            case _:
+                pass
+    return False
+
+
 def is_cache(module: Module, node: ast.expr) -> bool:
-    """Return whether this decorator keeps what a function returned."""
+    """Return whether this decorator of a library keeps what a function returned."""
     func = node.func if isinstance(node, ast.Call) else node
     dotted = module.dotted(func)
     if dotted:

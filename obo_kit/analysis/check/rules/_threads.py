@@ -113,6 +113,8 @@ def needs_session(agent: Agent, module: Module, work: ast.expr | Function, been:
         partial = module.dotted(work.func) == "functools.partial" and work.args
         return needs_session(agent, module, work.args[0], been) if partial else ""
     called = (module, work) if isinstance(work, FUNCTIONS) else agent.reader.called(module, work)
+    if called is None and isinstance(work, ast.Name) and (handed := [*agent.reader.handed_as(module, work)]):
+        return next((needs for home, part in handed if (needs := needs_session(agent, home, part, been))), "")
     if called is None:
         origin = module.origin(work)
         inner = origin[1] if isinstance(origin, tuple) and origin[1] is not work else None

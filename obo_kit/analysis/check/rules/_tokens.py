@@ -31,6 +31,7 @@ _LOGS: Final = frozenset(
     }
 )
 _LOGGERS: Final = frozenset({"_log", "_logger", "log", "logger"})
+_RUNS: Final = frozenset({"ainvoke", "astream", "astream_events", "invoke", "stream"})
 _SHOWS: Final = frozenset({"caption", "code", "html", "json", "markdown", "text", "write"})
 _RESPONSES: Final = frozenset(
     {"HTMLResponse", "JSONResponse", "ORJSONResponse", "PlainTextResponse", "RedirectResponse", "Response"}
@@ -45,6 +46,7 @@ _WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "js
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
 _STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
+_STATE: Final = "into the state of the page"
 _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
 _RECORDS: Final = frozenset({"BaseModel", "NamedTuple", "TypedDict", "dataclass"})
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
@@ -68,10 +70,12 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
         elif where and any(_headers(agent, entry) for entry in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
+        if _runs_graph(module, call) and any(_token(agent, passed) for passed in call.args[:1]):
+            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
         yield from _kept_by_method(agent, call)
     for store in module.stores:
-        if _is_state(agent, store.target):
-            yield from _in_state(agent, store.target, [store.value])
+        if where := _kept_in(agent, store.target):
+            yield from _in_state(agent, store.target, [store.value], where)
     for raised in (node.exc for node in module.of(ast.Raise)):
         if isinstance(raised, ast.Call) and any(_token(agent, item) for item in arguments(raised)):
             yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
@@ -99,7 +103,7 @@ def _sink(agent: Agent, call: ast.Call) -> str:
     if last(dotted) in _RESPONSES:
         return "into the answer"
     if dotted in _STATES_OF_USERS:
-        return "into the state of the page"
+        return _STATE
     if not isinstance(call.func, ast.Attribute):
         return ""
     name = call.func.attr
@@ -112,6 +116,17 @@ def _sink(agent: Agent, call: ast.Call) -> str:
     if name == "set_cookie":
         return "into the browser"
     return "into a trace" if name in _TRACES else ""
+
+
+def _runs_graph(module: Module, call: ast.Call) -> bool:
+    """Return whether a call runs a graph of LangGraph's, which writes its state to checkpoints and traces."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in _RUNS:
+        return False
+    match module.origin(call.func.value):
+        case (home, ast.Call(func=ast.Attribute(attr="compile"))):
+            return any(dotted.partition(".")[0] == "langgraph" for dotted in home.imports)
+        case _:
+            return False
 
 
 def _is_logger(agent: Agent, node: ast.expr) -> bool:
@@ -215,11 +230,11 @@ def _client(agent: Agent, node: ast.expr) -> bool:
 # --- the state of a page --------------------------------------------------------------------------------------------------
 
 
-def _in_state(agent: Agent, place: ast.expr, values: list[ast.expr]) -> Iterator[Hit]:
+def _in_state(agent: Agent, place: ast.expr, values: list[ast.expr], where: str) -> Iterator[Hit]:
     for value in values:
         if _token(agent, value) or _client(agent, value):
             what = "token" if _token(agent, value) else "client"
-            yield Hit(node=place, message=f"`{text_of(place)}` keeps the user's {what} in the state of the page.")
+            yield Hit(node=place, message=f"`{text_of(place)}` puts the user's {what} {where}.")
             return
 
 
@@ -228,13 +243,39 @@ def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     func = call.func
     if isinstance(func, ast.Attribute) and func.attr in ("set", "setdefault", "update"):
         chainlit = agent.module.dotted(func.value) == "chainlit.user_session"
-        if chainlit or _is_state(agent, func.value):
+        if where := _STATE if chainlit else _kept_in(agent, func.value):
             values = [
                 part
                 for passed in arguments(call)
                 for part in (passed.values if isinstance(passed, ast.Dict) else [passed])
             ]
-            yield from _in_state(agent, call, values)
+            yield from _in_state(agent, call, values, where)
+
+
+def _kept_in(agent: Agent, place: ast.expr) -> str:
+    """Return where others see what is put into a place, for people: a page's state, its user's record, an answer's headers."""
+    if _is_state(agent, place):
+        return _STATE
+    base = place
+    while isinstance(base, (ast.Attribute, ast.Subscript)):
+        name, base = getattr(base, "attr", ""), base.value
+        if name == "metadata" and _made_by(agent.module, base) in _STATES_OF_USERS:
+            return _STATE
+        if name == "headers" and last(_made_by(agent.module, base)) in (*_RESPONSES, "call_next"):
+            return "into the answer"
+    return ""
+
+
+def _made_by(module: Module, node: ast.expr) -> str:
+    """Return the class, or the function, that made what an expression stands for; a parameter's type counts."""
+    bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
+    for binding in bindings:
+        made = binding.value.value if isinstance(binding.value, ast.Await) else binding.value
+        if isinstance(binding.node, ast.arg) and binding.node.annotation is not None:
+            return module.dotted(binding.node.annotation)
+        if isinstance(made, ast.Call):
+            return module.dotted(made.func) or getattr(made.func, "id", "")
+    return ""
 
 
 def _is_state(agent: Agent, place: ast.expr) -> bool:

@@ -1,0 +1,227 @@
+"""Find the agent's own client behind the user's: as the next of several candidates, or asked once more after the user's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeAlias
+
+from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._clients import Env
+from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._scopes import FUNCTIONS, TRIES, walk
+from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, arguments
+
+__all__ = ["ACTS", "next_candidates", "repeated"]
+
+ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
+_BRANCHES = (ast.If, ast.IfExp)
+_ENDS = (ast.Return, ast.Break, ast.Continue)
+_Whose: TypeAlias = "tuple[str, set[object]]"
+
+
+def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:
+    """Return the clients and tokens that a value is, or that the headers of a request bring."""
+    values = [value for value in agent.reader.values(module, node, env) if not value.path]
+    if values:
+        return values
+    for home, meant, inner in agent.reader.meanings(module, node, env):
+        match meant:
+            case ast.Dict(values=parts):
+                values += [value for part in parts for value in _tokens(agent, home, part, inner)]
+            case ast.Call(func=ast.Attribute(value=config, attr="authenticate")):
+                values += [Value(value.who, TOKEN) for value in agent.reader.values(home, config, inner)]
+            case ast.Call(func=func) if home.dotted(func) == "builtins.dict":
+                values += [value for part in arguments(meant) for value in _tokens(agent, home, part, inner)]
+            case _:
+                pass
+    return values
+
+
+def _tokens(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:
+    return [value for value in held_in(agent, module, node, env) if value.what == TOKEN]
+
+
+# --- candidates -----------------------------------------------------------------------------------------------------------
+
+
+def next_candidates(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
+    """Yield the agent's own among candidates of which the first that works is taken, or one by a key, and what it is."""
+    module = agent.module
+    loops: list[ast.For | ast.AsyncFor] = [*module.of(ast.For), *module.of(ast.AsyncFor)]
+    for loop in loops:
+        if isinstance(loop.target, ast.Name) and any(isinstance(inner, _ENDS[:2]) for inner in walk(loop)):
+            yield from _behind_user(agent, loop.iter, _uses(loop, loop.target.id))
+    for several in module.of(ast.comprehension):
+        made = module.parent[several]
+        if isinstance(several.target, ast.Name) and _takes_first(module, made):
+            yield from _behind_user(agent, several.iter, _uses(made, several.target.id))
+    for call in module.calls:
+        if module.dotted(call.func) == "builtins.filter" and len(call.args) == 2 and _takes_first(module, call):
+            yield from _behind_user(agent, call.args[1], [])
+    for chosen in module.of(ast.Subscript):
+        if isinstance(chosen.ctx, ast.Load) and not isinstance(chosen.slice, (ast.Constant, ast.Slice)):
+            yield from _by_key(agent, chosen)
+
+
+def _uses(place: ast.AST, name: str) -> list[ast.expr]:
+    return [node for node in ast.walk(place) if isinstance(node, ast.Name) and node.id == name]
+
+
+def _takes_first(module: Module, node: ast.AST) -> bool:
+    match module.parent[node]:
+        case ast.Call(func=func, args=[first, *_]) if first is node:
+            return module.dotted(func) == "builtins.next"
+        case ast.Subscript(slice=ast.Constant(value=0)):
+            return True
+        case _:
+            return False
+
+
+def _behind_user(agent: Agent, several: ast.expr, uses: list[ast.expr]) -> Iterator[tuple[ast.expr, str]]:
+    kinds: set[str] = set()
+    for home, meant, _ in agent.reader.meanings(agent.module, several, {}):
+        for part in meant.elts if isinstance(meant, (ast.List, ast.Tuple)) and home is agent.module else ():
+            values = _as_used(agent, part, uses)
+            kinds |= {value.what for value in values if value.who == "user"} & ACTS
+            if own := {value.what for value in values if value.who == "agent"} & kinds:
+                yield part, "token" if TOKEN in own else "client"
+
+
+def _by_key(agent: Agent, chosen: ast.Subscript) -> Iterator[tuple[ast.expr, str]]:
+    """Find ``{True: user_client, False: own_client}[bool(token)]``."""
+    for home, meant, _ in agent.reader.meanings(agent.module, chosen.value, {}):
+        if home is not agent.module or not isinstance(meant, (ast.Dict, ast.List, ast.Tuple)):
+            continue
+        if not any(value.who == "user" for value in _inside(agent, chosen.slice)):
+            continue
+        parts = meant.values if isinstance(meant, ast.Dict) else meant.elts
+        values = {part: _as_used(agent, part, [chosen]) for part in parts}
+        kinds = {value.what for each in values.values() for value in each if value.who == "user"} & ACTS
+        for part, each in values.items():
+            if own := {value.what for value in each if value.who == "agent"} & kinds:
+                yield part, "token" if TOKEN in own else "client"
+
+
+def _inside(agent: Agent, node: ast.expr) -> Iterator[Value]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.expr):
+            yield from agent.reader.values(agent.module, part)
+
+
+def _as_used(agent: Agent, node: ast.expr, uses: Iterable[ast.expr]) -> list[Value]:
+    """Return what a candidate is, or what it gives: a function when it is called, an object by the method that is called."""
+    module, reader = agent.module, agent.reader
+    values = held_in(agent, module, node, {})
+    for use in uses if not values else ():
+        match module.parent[use]:
+            case ast.Call(func=func) if func is use and (called := reader.called(module, node)) is not None:
+                values += reader.returned(*called, {})
+            case ast.Attribute(attr=name) as method if (made := reader.made_of(module, node)) is not None:
+                above = module.parent[method]
+                for binding in made[0].body[made[1]].names.get(name, []):
+                    if isinstance(binding.value, FUNCTIONS) and isinstance(above, ast.Call):
+                        values += reader.returned(made[0], binding.value, {})
+            case _:
+                pass
+    return values
+
+
+# --- asked again ----------------------------------------------------------------------------------------------------------
+
+
+def repeated(agent: Agent) -> Iterator[ast.Call]:
+    """Yield the calls for the agent that repeat one for the user which failed, or gave nothing."""
+    asked = {call: found for call in agent.module.calls if (found := _asked(agent, call)) is not None}
+    for call, (who, what) in asked.items():
+        if who == "agent" and any(
+            asked[before][0] == "user" and asked[before][1] & what and (sure or _alike(before, call))
+            for before, sure in _before(agent.module, call)
+            if before in asked
+        ):
+            yield call
+
+
+def _asked(agent: Agent, call: ast.Call) -> _Whose | None:
+    """Return for whom a call asks, and what: a method of a client's, or a function that receives a client or token."""
+    values = agent.reader.values(agent.module, call.func)
+    what: set[object] = {(value.what, value.path) for value in values if value.path}
+    whose = {value.who for value in values if value.path}
+    if not values and not agent.module.dotted(call.func).startswith("builtins."):
+        if agent.reader.values(agent.module, call):
+            return None  # it makes a client
+        passed = [value for part in arguments(call) for value in held_in(agent, agent.module, part, {})]
+        what, whose = {ast.unparse(call.func)}, {value.who for value in passed if value.what in ACTS}
+    return (whose.pop(), what) if len(whose) == 1 else None
+
+
+def _before(module: Module, call: ast.Call) -> Iterator[tuple[ast.Call, bool]]:
+    """Yield the calls whose failure leads to a call, and whether that is sure: an error, or what they returned."""
+    below: ast.AST = call
+    for above in module.ancestors(call):
+        if isinstance(above, FUNCTIONS):
+            return
+        if isinstance(above, ast.ExceptHandler):
+            tried = module.parent[above]
+            body = tried.body if isinstance(tried, TRIES) else []
+            yield from ((node, True) for part in body for node in _calls(part))
+        elif isinstance(above, _BRANCHES) and below is not above.test:
+            in_body = below is above.body or (isinstance(above.body, list) and below in above.body)
+            if _is_failure(above.test) is in_body:
+                yield from ((node, False) for node in _calls_behind(module, above.test))
+        elif isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
+            parts = [part for part in above.values if part is not below]
+            yield from ((node, False) for part in parts for node in _calls_behind(module, part))
+        yield from _passed_over(module, above, below)
+        below = above
+
+
+def _passed_over(module: Module, above: ast.AST, below: ast.AST) -> Iterator[tuple[ast.Call, bool]]:
+    """Yield the calls of ``if answer.ok: return …`` that stands before a statement."""
+    for block in (getattr(above, name, None) for name in ("body", "orelse", "finalbody")):
+        if isinstance(block, list) and below in block:
+            for earlier in block[: block.index(below)]:
+                if (
+                    isinstance(earlier, ast.If)
+                    and isinstance(earlier.body[-1], _ENDS)
+                    and not _is_failure(earlier.test)
+                ):
+                    yield from ((node, False) for node in _calls_behind(module, earlier.test))
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    return (inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
+
+
+def _calls_behind(module: Module, node: ast.expr) -> Iterator[ast.Call]:
+    """Yield the calls in an expression, and those whose results its names stand for."""
+    yield from _calls(node)
+    for name in (inner for inner in ast.walk(node) if isinstance(inner, ast.Name)):
+        for binding in module.bindings(name)[1]:
+            if binding.how in ("value", "enter") and binding.value is not None:
+                yield from _calls(binding.value)
+
+
+def _is_failure(test: ast.expr) -> bool:
+    """Return whether a condition holds when a call was refused, or gave nothing."""
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return not _is_failure(inner)
+        case ast.BoolOp(values=parts):
+            return any(_is_failure(part) for part in parts)
+        case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=int(code))]):
+            return code == 0 or code >= 400
+        case ast.Compare(ops=[ast.Eq() | ast.In()], comparators=[other]):
+            return "OK" not in ast.unparse(other) and "200" not in ast.unparse(other)
+        case ast.Compare(ops=[ast.Is() | ast.NotEq() | ast.GtE() | ast.Gt()]):
+            return not (isinstance(test.ops[0], ast.Gt) and ast.unparse(test.comparators[0]) == "0")
+        case _:
+            return False
+
+
+def _alike(first: ast.Call, second: ast.Call) -> bool:
+    """Return whether two calls ask for the same: what tells who asks is left out."""
+    these, those = arguments(first), arguments(second)
+    if len(these) != len(those):
+        return False
+    return not these or any(ast.unparse(one) == ast.unparse(other) for one, other in zip(these, those, strict=True))
