@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 from obo_kit.analysis.check._agent import Agent
@@ -22,6 +24,8 @@ _Whose: TypeAlias = "tuple[str, set[object]]"
 
 def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:
     """Return the clients and tokens that a value is, or that the headers of a request bring."""
+    if isinstance(node, (ast.Constant, ast.Lambda, ast.Compare)):
+        return []
     values = [value for value in agent.reader.values(module, node, env) if not value.path]
     if values:
         return values
@@ -79,28 +83,26 @@ def _takes_first(module: Module, node: ast.AST) -> bool:
 
 
 def _behind_user(agent: Agent, several: ast.expr, uses: list[ast.expr]) -> Iterator[tuple[ast.expr, str]]:
-    kinds: set[str] = set()
     for home, meant, _ in agent.reader.meanings(agent.module, several, {}):
-        for part in meant.elts if isinstance(meant, (ast.List, ast.Tuple)) and home is agent.module else ():
-            values = _as_used(agent, part, uses)
-            kinds |= {value.what for value in values if value.who == "user"} & ACTS
-            if own := {value.what for value in values if value.who == "agent"} & kinds:
-                yield part, "token" if TOKEN in own else "client"
+        if isinstance(meant, (ast.List, ast.Tuple)) and home is agent.module:
+            values = [(part, _as_used(agent, part, uses)) for part in meant.elts]
+            users = [number for number, (_, each) in enumerate(values) if any(value.who == "user" for value in each)]
+            yield from _own_among(values[users[0] :] if users else [])
 
 
 def _by_key(agent: Agent, chosen: ast.Subscript) -> Iterator[tuple[ast.expr, str]]:
     """Find ``{True: user_client, False: own_client}[bool(token)]``."""
     for home, meant, _ in agent.reader.meanings(agent.module, chosen.value, {}):
-        if home is not agent.module or not isinstance(meant, (ast.Dict, ast.List, ast.Tuple)):
-            continue
-        if not any(value.who == "user" for value in _inside(agent, chosen.slice)):
-            continue
-        parts = meant.values if isinstance(meant, ast.Dict) else meant.elts
-        values = {part: _as_used(agent, part, [chosen]) for part in parts}
-        kinds = {value.what for each in values.values() for value in each if value.who == "user"} & ACTS
-        for part, each in values.items():
-            if own := {value.what for value in each if value.who == "agent"} & kinds:
-                yield part, "token" if TOKEN in own else "client"
+        if home is agent.module and any(value.who == "user" for value in _inside(agent, chosen.slice)):
+            parts: list[ast.expr] = getattr(meant, "values" if isinstance(meant, ast.Dict) else "elts", [])
+            yield from _own_among([(part, _as_used(agent, part, [chosen])) for part in parts])
+
+
+def _own_among(values: list[tuple[ast.expr, list[Value]]]) -> Iterator[tuple[ast.expr, str]]:
+    kinds = {value.what for _, each in values for value in each if value.who == "user"} & ACTS
+    for part, each in values:
+        if own := {value.what for value in each if value.who == "agent"} & kinds:
+            yield part, "token" if TOKEN in own else "client"
 
 
 def _inside(agent: Agent, node: ast.expr) -> Iterator[Value]:
@@ -132,27 +134,40 @@ def _as_used(agent: Agent, node: ast.expr, uses: Iterable[ast.expr]) -> list[Val
 
 def repeated(agent: Agent) -> Iterator[ast.Call]:
     """Yield the calls for the agent that repeat one for the user which failed, or gave nothing."""
-    asked = {call: found for call in agent.module.calls if (found := _asked(agent, call)) is not None}
+    by_name: defaultdict[str, list[ast.Call]] = defaultdict(list)
+    for call in agent.module.calls:
+        by_name[_name_of(call.func)].append(call)
+    for alike in (calls for name, calls in by_name.items() if name and len(calls) > 1):
+        asked = {call: _asked(agent, call) for call in alike}
+        if {who for who, _ in asked.values()} >= {"agent", "user"}:
+            yield from _repeated_among(agent, asked)
+
+
+def _repeated_among(agent: Agent, asked: Mapping[ast.Call, _Whose]) -> Iterator[ast.Call]:
+    users = {call for call, (who, _) in asked.items() if who == "user"}
     for call, (who, what) in asked.items():
         if who == "agent" and any(
-            asked[before][0] == "user" and asked[before][1] & what and (sure or _alike(before, call))
+            before in users and asked[before][1] & what and (sure or _alike(before, call))
             for before, sure in _before(agent.module, call)
-            if before in asked
         ):
             yield call
 
 
-def _asked(agent: Agent, call: ast.Call) -> _Whose | None:
+def _name_of(func: ast.expr) -> str:
+    return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+
+
+def _asked(agent: Agent, call: ast.Call) -> _Whose:
     """Return for whom a call asks, and what: a method of a client's, or a function that receives a client or token."""
     values = agent.reader.values(agent.module, call.func)
     what: set[object] = {(value.what, value.path) for value in values if value.path}
     whose = {value.who for value in values if value.path}
     if not values and not agent.module.dotted(call.func).startswith("builtins."):
         if agent.reader.values(agent.module, call):
-            return None  # it makes a client
+            return "", set()  # it makes a client
         passed = [value for part in arguments(call) for value in held_in(agent, agent.module, part, {})]
         what, whose = {ast.unparse(call.func)}, {value.who for value in passed if value.what in ACTS}
-    return (whose.pop(), what) if len(whose) == 1 else None
+    return (whose.pop() if len(whose) == 1 else "", what)
 
 
 def _before(module: Module, call: ast.Call) -> Iterator[tuple[ast.Call, bool]]:
@@ -165,28 +180,33 @@ def _before(module: Module, call: ast.Call) -> Iterator[tuple[ast.Call, bool]]:
             tried = module.parent[above]
             body = tried.body if isinstance(tried, TRIES) else []
             yield from ((node, True) for part in body for node in _calls(part))
-        elif isinstance(above, _BRANCHES) and below is not above.test:
-            in_body = below is above.body or (isinstance(above.body, list) and below in above.body)
-            if _is_failure(above.test) is in_body:
-                yield from ((node, False) for node in _calls_behind(module, above.test))
-        elif isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
-            parts = [part for part in above.values if part is not below]
-            yield from ((node, False) for part in parts for node in _calls_behind(module, part))
-        yield from _passed_over(module, above, below)
+        else:
+            answers = [*_unsatisfying(above, below), *_passed_over(above, below)]
+            yield from ((node, False) for answer in answers for node in _calls_behind(module, answer))
         below = above
 
 
-def _passed_over(module: Module, above: ast.AST, below: ast.AST) -> Iterator[tuple[ast.Call, bool]]:
-    """Yield the calls of ``if answer.ok: return …`` that stands before a statement."""
+def _unsatisfying(above: ast.AST, below: ast.AST) -> Iterator[ast.expr]:
+    """Yield the conditions, and the values of an ``or``, that lead to a place by what they lack."""
+    if isinstance(above, _BRANCHES) and below is not above.test:
+        in_body = below is above.body or (isinstance(above.body, list) and below in above.body)
+        if _is_failure(above.test) is in_body:
+            yield above.test
+    elif isinstance(above, ast.BoolOp) and isinstance(above.op, ast.Or):
+        yield from takewhile(lambda part: part is not below, above.values)
+
+
+def _passed_over(above: ast.AST, below: ast.AST) -> Iterator[ast.expr]:
+    """Yield the condition of ``if answer.ok: return …`` that stands before a statement."""
     for block in (getattr(above, name, None) for name in ("body", "orelse", "finalbody")):
         if isinstance(block, list) and below in block:
-            for earlier in block[: block.index(below)]:
+            for earlier in takewhile(lambda part: part is not below, block):
                 if (
                     isinstance(earlier, ast.If)
                     and isinstance(earlier.body[-1], _ENDS)
                     and not _is_failure(earlier.test)
                 ):
-                    yield from ((node, False) for node in _calls_behind(module, earlier.test))
+                    yield earlier.test
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:

@@ -140,18 +140,19 @@ def _started_by_helper(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
     called = agent.reader.called(agent.module, call.func)
     if called is None or called[0] is not agent.module:
         return
-    dropped = isinstance(agent.module.parent[call], ast.Expr)
     passed = agent.reader.passed(*called, call)
     for inner in agent.module.inside(called[1], ast.Call) if passed else ():
         names = {part.id for part in inner.args if isinstance(part, ast.Name)}
         given = [value for item, value in passed.items() if item.arg in names]
-        if given and (_outlives(agent, inner) or (dropped and _is_given_back(agent, inner))):
+        if given and (_outlives(agent, inner) or _is_given_back(agent, inner, to=call)):
             yield from given
             yield from (part for value in given if isinstance(value, ast.Call) for part in arguments(value))
 
 
-def _is_given_back(agent: Agent, call: ast.Call) -> bool:
-    """Return whether a helper returns the task that it starts, and does not wait for it."""
+def _is_given_back(agent: Agent, call: ast.Call, to: ast.Call) -> bool:
+    """Return whether a helper returns the task that it starts to a call that does not wait for it."""
+    if not isinstance(agent.module.parent[to], ast.Expr):
+        return False
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
     if name not in _LATER and not pooled(agent, call):
         return False

@@ -113,12 +113,9 @@ def needs_session(agent: Agent, module: Module, work: ast.expr | Function, been:
         partial = module.dotted(work.func) == "functools.partial" and work.args
         return needs_session(agent, module, work.args[0], been) if partial else ""
     called = (module, work) if isinstance(work, FUNCTIONS) else agent.reader.called(module, work)
-    if called is None and isinstance(work, ast.Name) and (handed := [*agent.reader.handed_as(module, work)]):
-        return next((needs for home, part in handed if (needs := needs_session(agent, home, part, been))), "")
     if called is None:
-        origin = module.origin(work)
-        inner = origin[1] if isinstance(origin, tuple) and origin[1] is not work else None
-        return needs_session(agent, module, inner, been) if isinstance(inner, ast.Call) else ""
+        parts = [*_stands_for(agent, module, work)]
+        return next((needs for home, part in parts if (needs := needs_session(agent, home, part, been))), "")
     if called[1] in been:
         return ""
     been.add(called[1])
@@ -128,6 +125,15 @@ def needs_session(agent: Agent, module: Module, work: ast.expr | Function, been:
     if facts.is_tool:
         return f"the tool '{facts.name}'" if "with_user_client" in facts.kit else ""
     return _needed_inside(agent, *called, been)
+
+
+def _stands_for(agent: Agent, module: Module, work: ast.AST) -> Iterator[tuple[Module, ast.expr]]:
+    """Yield what work stands for that is no function of the project's: a ``partial``, or the arguments for a parameter."""
+    origin = module.origin(work)
+    if isinstance(origin, tuple) and origin[1] is not work and isinstance(origin[1], ast.Call):
+        yield module, origin[1]
+    elif isinstance(work, ast.Name):
+        yield from agent.reader.handed_as(module, work)
 
 
 def _needed_inside(agent: Agent, home: Module, function: Function, been: set[Function]) -> str:

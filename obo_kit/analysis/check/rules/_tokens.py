@@ -70,8 +70,6 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
         elif where and any(_headers(agent, entry) for entry in arguments(call)):
             yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
-        if _runs_graph(module, call) and any(_token(agent, passed) for passed in call.args[:1]):
-            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
         yield from _kept_by_method(agent, call)
     for store in module.stores:
         if where := _kept_in(agent, store.target):
@@ -241,6 +239,8 @@ def _in_state(agent: Agent, place: ast.expr, values: list[ast.expr], where: str)
 def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     """Find ``st.session_state.setdefault("token", token)`` and ``cl.user_session.set("token", token)``."""
     func = call.func
+    if _runs_graph(agent.module, call) and any(_token(agent, passed) for passed in call.args[:1]):
+        yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
     if isinstance(func, ast.Attribute) and func.attr in ("set", "setdefault", "update"):
         chainlit = agent.module.dotted(func.value) == "chainlit.user_session"
         if where := _STATE if chainlit else _kept_in(agent, func.value):
