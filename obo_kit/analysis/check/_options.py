@@ -88,16 +88,41 @@ def _dictionary(module: Module, node: ast.AST | None) -> list[Options] | None:
             first, second = _dictionary(module, body), _dictionary(module, orelse)
             return None if first is None or second is None else [*first, *second]
         case ast.Dict(keys=keys, values=values):
-            names = [key.value if isinstance(key, ast.Constant) else None for key in keys]
-            if not all(isinstance(name, str) for name in names):
-                return None
-            return [Options(node, {str(name): value for name, value in zip(names, values, strict=True)})]
+            return _displayed(module, node, keys, values)
         case ast.Call(func=func, args=[], keywords=keywords) if module.dotted(func) == "builtins.dict":
             if any(keyword.arg is None for keyword in keywords):
                 return None
             return [Options(node, {keyword.arg: keyword.value for keyword in keywords if keyword.arg is not None})]
         case _:
             return None
+
+
+def _displayed(
+    module: Module, node: ast.Dict, keys: list[ast.expr | None], values: list[ast.expr]
+) -> list[Options] | None:
+    """Return the keywords of ``{**options, "token": token}``."""
+    entries: dict[str, ast.expr] = {}
+    for key, value in zip(keys, values, strict=True):
+        match key:
+            case None:
+                match module.origin(value):
+                    case (home, ast.Dict(keys=inner) as whole) if None not in inner and not _grows(module, value):
+                        parts = _dictionary(home, whole)
+                    case _:
+                        parts = None
+                if parts is None:
+                    return None
+                entries |= parts[0].keywords
+            case ast.Constant(value=str(name)):
+                entries[name] = value
+            case _:
+                return None
+    return [Options(node, entries)]
+
+
+def _grows(module: Module, node: ast.expr) -> bool:
+    """Return whether something is put into the dictionary that a name stands for."""
+    return isinstance(node, ast.Name) and any(_added(module, node))
 
 
 def _added(module: Module, name: ast.Name) -> Iterator[Options]:

@@ -19,7 +19,7 @@ __all__ = ["ACTS", "next_candidates", "repeated"]
 ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 _BRANCHES = (ast.If, ast.IfExp)
 _ENDS = (ast.Return, ast.Break, ast.Continue)
-_Whose: TypeAlias = "tuple[str, set[object]]"
+_Whose: TypeAlias = "tuple[str, set[tuple[str, tuple[str, ...]]]]"
 
 
 def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:
@@ -160,13 +160,13 @@ def _name_of(func: ast.expr) -> str:
 def _asked(agent: Agent, call: ast.Call) -> _Whose:
     """Return for whom a call asks, and what: a method of a client's, or a function that receives a client or token."""
     values = agent.reader.values(agent.module, call.func)
-    what: set[object] = {(value.what, value.path) for value in values if value.path}
+    what = {(value.what, value.path) for value in values if value.path}
     whose = {value.who for value in values if value.path}
     if not values and not agent.module.dotted(call.func).startswith("builtins."):
         if agent.reader.values(agent.module, call):
             return "", set()  # it makes a client
         passed = [value for part in arguments(call) for value in held_in(agent, agent.module, part, {})]
-        what, whose = {ast.unparse(call.func)}, {value.who for value in passed if value.what in ACTS}
+        what, whose = {(ast.unparse(call.func), ())}, {value.who for value in passed if value.what in ACTS}
     return (whose.pop() if len(whose) == 1 else "", what)
 
 

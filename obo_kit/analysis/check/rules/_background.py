@@ -45,6 +45,8 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
             continue
         function = module.function_of(call)
         here = function is not None and _has_user(agent, function, but=call)
+        if not here and function is not None and isinstance(module.parent[call], ast.Return) and not _is_shared(agent):
+            yield from _asked_through(agent, function)
         if here or (not _is_shared(agent) and any(_has_user(agent, asker) for asker in _askers(agent, call))):
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand.")
 
@@ -56,13 +58,18 @@ def _omitted(agent: Agent, made: ast.Call, client: ast.expr | None) -> Iterator[
         function = module.function_of(made)
         if not isinstance(binding.node, ast.arg) or binding.value is None or function is None:
             continue
-        for home, call in agent.reader.callers(function) if isinstance(binding.value, ast.Constant) else ():
-            caller = home.function_of(call) if home is module and not unpacks(call) else None
-            left_out = binding.node not in agent.reader.passed(module, function, call)
-            if caller is not None and left_out and _has_user(agent, caller, but=call):
-                yield Hit(
-                    node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand."
-                )
+        if isinstance(binding.value, ast.Constant):
+            yield from _asked_through(agent, function, leaving_out=binding.node)
+
+
+def _asked_through(agent: Agent, helper: Function, leaving_out: ast.arg | None = None) -> Iterator[Hit]:
+    """Find the calls of a helper that gives a Genie without a client, where the user's client is at hand."""
+    module = agent.module
+    for home, call in agent.reader.callers(helper):
+        caller = home.function_of(call) if home is module and not unpacks(call) else None
+        passed = leaving_out is not None and leaving_out in agent.reader.passed(module, helper, call)
+        if caller is not None and not passed and _has_user(agent, caller, but=call):
+            yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent, although the user's client is at hand.")
 
 
 def _has_user(agent: Agent, function: Function, but: ast.Call | None = None) -> bool:
