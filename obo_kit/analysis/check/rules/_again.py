@@ -244,4 +244,6 @@ def _alike(first: ast.Call, second: ast.Call) -> bool:
     these, those = arguments(first), arguments(second)
     if len(these) != len(those):
         return False
-    return not these or any(ast.unparse(one) == ast.unparse(other) for one, other in zip(these, those, strict=True))
+    return not these or any(
+        ast.unparse(first_part) == ast.unparse(other) for first_part, other in zip(these, those, strict=True)
+    )

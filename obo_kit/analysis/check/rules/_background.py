@@ -150,10 +150,10 @@ def _started_by_helper(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
     passed = agent.reader.passed(*called, call)
     for inner in agent.module.inside(called[1], ast.Call) if passed else ():
         names = {part.id for part in inner.args if isinstance(part, ast.Name)}
-        given = [value for item, value in passed.items() if item.arg in names]
-        if given and (_outlives(agent, inner) or _is_given_back(agent, inner, to=call)):
-            yield from given
-            yield from (part for value in given if isinstance(value, ast.Call) for part in arguments(value))
+        handed = [value for item, value in passed.items() if item.arg in names]
+        if handed and (_outlives(agent, inner) or _is_given_back(agent, inner, to=call)):
+            yield from handed
+            yield from (part for value in handed if isinstance(value, ast.Call) for part in arguments(value))
 
 
 def _is_given_back(agent: Agent, call: ast.Call, to: ast.Call) -> bool:
