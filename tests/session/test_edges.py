@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import contextvars
 import copy
-import http.server
 import multiprocessing
 import pickle
 import sys
-import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import on_a_cluster
 import pytest
 import spawned
 from support import as_user, callers, extra, me
@@ -766,86 +764,19 @@ def test_a_test_starts_afresh(workspace, person):
     assert predict() == "carol"
 
 
-async def _while_the_task_waits(ask):
-    waits = threading.Event()
-    asyncio.get_running_loop().call_soon(waits.set)
-    return await asyncio.to_thread(lambda: ask() if waits.wait(30) else "")
-
-
-async def _by_uvicorn(ask, in_loop):
-    uvicorn = pytest.importorskip("uvicorn")
-
-    async def app(scope, receive, send):
-        answer = (await _while_the_task_waits(ask)).encode()
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]}
-        )
-        await send({"type": "http.response.body", "body": answer})
-
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="critical"))
-    running = asyncio.create_task(server.serve() if in_loop else asyncio.to_thread(server.run))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await running
-
-
-async def _by_aiohttp(ask, in_loop):
-    web = pytest.importorskip("aiohttp.web", reason="comes with langchain")
-
-    async def answer(request):
-        return web.Response(text=await _while_the_task_waits(ask))
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield site._server.sockets[0].getsockname()[1]
-    await runner.cleanup()
-
-
-async def _by_http_server(ask, in_loop):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(ask().encode())
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
 @pytest.mark.parametrize(
-    ("serve", "in_loop"), [(_by_uvicorn, False), (_by_uvicorn, True), (_by_aiohttp, True), (_by_http_server, False)]
+    ("server", "in_loop"), [("uvicorn", False), ("uvicorn", True), ("aiohttp.web", True), ("http.server", False)]
 )
-def test_a_cluster_that_serves_is_no_laptop(workspace, person, monkeypatch, serve, in_loop):
+def test_a_cluster_that_serves_is_no_laptop(workspace, person, monkeypatch, server, in_loop):
     """Rule 1: a thread or a task of the process runs a server. Who is asked for by its endpoint is nobody."""
+    pytest.importorskip(server)
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "16.4")
-    assert predict() == "carol"  # a notebook
-
-    def ask():
-        try:
-            return predict()
-        except NoUserIdentityError as error:
-            return error.message
-
-    async def run():
-        async with contextlib.aclosing(serve(ask, in_loop)) as served:
-            url = f"http://127.0.0.1:{await anext(served)}"
-            answer = await asyncio.to_thread(lambda: httpx.get(url).text)
-            with contextlib.suppress(StopAsyncIteration):
-                await anext(served)
-            return answer
-
-    assert "a cluster that serves requests" in asyncio.run(run())
+    context = multiprocessing.get_context("spawn")  # a process of its own: here, other tests' servers may still end
+    answers = context.Queue()
+    process = context.Process(target=on_a_cluster.answer, args=(answers, server, in_loop))
+    process.start()
+    in_a_notebook, in_a_request = answers.get(timeout=50)
+    process.join(10)
+    assert in_a_notebook == "carol"
+    assert "a cluster that serves requests" in in_a_request
     assert callers(workspace) == ["carol"]
