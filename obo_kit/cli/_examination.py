@@ -152,7 +152,7 @@ def _variables() -> Iterator[Finding]:
 def deployment(agent: str | None, target: Target | None) -> list[Finding]:
     """Examine where this runs, as `preflight` does, and the bundle beside the agent."""
     from obo_kit.policy._dry_run import silent_dry_run
-    from obo_kit.policy._policy import app_config
+    from obo_kit.policy._policy import config_of
     from obo_kit.policy._preflight import preflight
 
     app = False
@@ -160,7 +160,7 @@ def deployment(agent: str | None, target: Target | None) -> list[Finding]:
     try:
         if agent is not None:
             app = _place(agent, target)[0] == "apps"
-            source = app_config(agent) if app else agent
+            source = config_of(agent, "current") if app else agent
         with silent_dry_run():  # the person who runs this stands for the user, and knows it
             report = preflight(source)
     except PolicyError:

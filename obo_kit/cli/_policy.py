@@ -106,12 +106,12 @@ def _target(agent: str, target: Target | None, style: str = "bundle") -> Target:
 def _policy(agent: str, target: Target, naming: Naming, style: str, app: str | None) -> str:
     from obo_kit.policy import _report
     from obo_kit.policy._bundle import as_yaml
-    from obo_kit.policy._policy import app_config, auth_policy
+    from obo_kit.policy._policy import config_of, policy_of
 
     if style == "bundle":
-        return as_yaml(app_config(agent, naming=naming), app or Path(agent).stem)
+        return as_yaml(config_of(agent, naming), app or Path(agent).stem)
     if style == "mlflow":
-        mlflow_policy: Any = auth_policy(agent, target=target, naming=naming)
+        mlflow_policy: Any = policy_of(agent, target, naming)
         return json.dumps(mlflow_policy.to_dict(), indent=2)
     picture = _report.picture_of(agent, target=target, naming=naming)
     if style == "json":
@@ -125,11 +125,11 @@ def _update(
     agent: str, naming: Naming, file: str, app: str | None, *, check: bool, allow_empty: bool, in_json: bool
 ) -> None:
     from obo_kit.policy._bundle import updated
-    from obo_kit.policy._policy import app_config
+    from obo_kit.policy._policy import config_of
 
     with working(f"Collecting the policy of {agent}"):
         _target(agent, "apps")
-        config = app_config(agent, naming=naming)
+        config = config_of(agent, naming)
         update = updated(file, config, app=app)
     if not allow_empty and not config["user_api_scopes"] and (update.removed or not config["resources"]):
         lost = f" {file} would lose {', '.join(update.removed)}." if update.removed else ""

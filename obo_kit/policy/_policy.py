@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from obo_kit.scopes._lookup import Naming, Target
 
-logger = logging.getLogger(__name__)
-
 __all__ = ["app_config", "auth_policy", "log_model"]
 
 logger = logging.getLogger(__name__)
@@ -54,8 +52,22 @@ def auth_policy(source: Source = None, *, target: Target = "model-serving", nami
     Raises:
         PolicyError: The source cannot be collected, or the target cannot grant what a tool declares.
     """
+    uncounted: list[tuple[str, str]] = []
+    policy = policy_of(source, target, naming, uncounted)
+    _say_uncounted(uncounted)
+    return policy
+
+
+def policy_of(
+    source: Source, target: Target, naming: Naming, uncounted: list[tuple[str, str]] | None = None
+) -> AuthPolicy:
+    """Return the result of `auth_policy`, and leave it to the caller to say what could not be counted.
+
+    Raises:
+        PolicyError: As for `auth_policy`.
+    """
     _check_options(target, naming)
-    requirements, system = declarations(_collected(source, target))
+    requirements, system = declarations(_collected(source, target, uncounted))
     return _policy(_user_scopes(requirements, target, naming), system)
 
 
@@ -85,8 +97,20 @@ def app_config(source: Source = None, *, naming: Naming = "current") -> dict[str
     Raises:
         PolicyError: The source cannot be collected, or Apps cannot grant what a tool declares.
     """
+    uncounted: list[tuple[str, str]] = []
+    config = config_of(source, naming, uncounted)
+    _say_uncounted(uncounted)
+    return config
+
+
+def config_of(source: Source, naming: Naming, uncounted: list[tuple[str, str]] | None = None) -> dict[str, Any]:
+    """Return the result of `app_config`, and leave it to the caller to say what could not be counted.
+
+    Raises:
+        PolicyError: As for `app_config`.
+    """
     _check_options("apps", naming)
-    requirements, system = declarations(_collected(source, "apps"))
+    requirements, system = declarations(_collected(source, "apps", uncounted))
     return {
         "user_api_scopes": list(_user_scopes(requirements, "apps", naming)),
         "resources": [_app_resource(resource) for resource in _in_order(system)],
@@ -148,9 +172,10 @@ def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
         agent = collect(model, code_paths=kwargs.get("code_paths") or (), model_config=kwargs.get("model_config"))
         check_model(agent, model)
         check_helpers(agent, model, kwargs)
-        collected = agent.declarations
+        collected, uncounted = agent.declarations, [*agent.uncounted]
     else:
-        collected = once([*REGISTRY, *reached_declarations([model])])
+        uncounted = []
+        collected = once([*REGISTRY, *reached_declarations([model], uncounted=uncounted)])
     requirements, system = declarations(collected)
     given_scopes, given_resources = given_policy(kwargs.pop("auth_policy", None))
     requirements += [("auth_policy=", Requirement(scope=scope)) for scope in given_scopes]
@@ -160,7 +185,14 @@ def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
     with silent_dry_run():
         info: ModelInfo = mlflow.pyfunc.log_model(**kwargs, auth_policy=_policy(scopes, resources))
     _say(scopes, resources)
+    _say_uncounted(uncounted)
     return info
+
+
+def _say_uncounted(uncounted: Iterable[tuple[str, str]]) -> None:
+    """Report what the policy lacks because it could not be counted, as the command line does."""
+    for what, advice in dict.fromkeys(uncounted):
+        logger.warning("Not counted: %s. %s", what, advice)
 
 
 def _say(scopes: Iterable[str], resources: Iterable[Any]) -> None:
@@ -306,20 +338,31 @@ def _app_resource(resource: Any) -> dict[str, Any]:
 # --- from a source to declarations ---------------------------------------------------------------------------------------
 
 
-def _collected(source: Source, target: Target = "apps") -> list[Declaration]:
+def _collected(
+    source: Source, target: Target = "apps", uncounted: list[tuple[str, str]] | None = None
+) -> list[Declaration]:
+    """Return what a source declares.
+
+    Args:
+        source: As for `auth_policy`.
+        target: Where it is to run.
+        uncounted: Receives what could not be counted, and what to do about it.
+    """
+    uncounted = [] if uncounted is None else uncounted
     if source is None:
         return list(REGISTRY)
     if isinstance(source, types.ModuleType):
-        return reached_declarations([source])
+        return reached_declarations([source], uncounted=uncounted)
     if isinstance(source, (str, os.PathLike)):
         agent = collect(source)
         if target == "model-serving":
             check_model(agent, source)
+        uncounted += agent.uncounted
         return agent.declarations
-    return _of_items(source)
+    return _of_items(source, uncounted)
 
 
-def _of_items(items: Iterable[Any]) -> list[Declaration]:
+def _of_items(items: Iterable[Any], uncounted: list[tuple[str, str]]) -> list[Declaration]:
     from mlflow.models.resources import Resource
 
     declarations_found: list[Declaration] = []
@@ -327,7 +370,7 @@ def _of_items(items: Iterable[Any]) -> list[Declaration]:
         if isinstance(item, Resource):
             declarations_found.append(Declaration(tool="", module="", system=(item,)))
             continue
-        inside = reached_declarations([item])
+        inside = reached_declarations([item], uncounted=uncounted)
         if not inside and not callable(item) and not hasattr(item, "name"):
             raise PolicyError(
                 f"A {type(item).__name__} is not a tool.",

@@ -380,6 +380,24 @@ def test_what_could_not_be_counted_is_said(write):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("collect", [app_config, lambda path: auth_policy(path, target="apps")])
+def test_python_says_what_is_not_counted_as_the_command_line_does(write, caplog, collect):
+    """Rule 22: what could not be counted is said."""
+    write(
+        {
+            "agent.py": "from databricks_langchain import ChatDatabricks\nfrom fastapi import FastAPI\n"
+            "def llm(name):\n    return ChatDatabricks(endpoint=name)\n"
+        }
+    )
+    collect("agent.py")
+    (said,) = [record.getMessage() for record in caplog.records if record.name.startswith("obo_kit")]
+    assert said.startswith("Not counted: ")
+    assert "agent.py:4 asks a model, and only running it tells which endpoint" in said
+    assert CliRunner().invoke(main, ["policy", "agent.py", "--format", "bundle"]).stderr.count("Not counted: ") == 1
+    assert len([record for record in caplog.records if record.name.startswith("obo_kit")]) == 1
+
+
+@pytest.mark.timeout(180)
 def test_what_a_function_builds_without_a_client_is_said_unless_it_is_declared(write):
     """Rule 22: it may become the user's, which is not read; so it is not counted as the agent's."""
     write(
