@@ -26,6 +26,7 @@ __all__ = [
     "duck_type",
     "interval",
     "is_macro",
+    "is_moment",
     "literal",
     "macro_source",
     "macros_in",
@@ -138,7 +139,7 @@ def duck_type(kind: exp.DataType) -> str:
     return _DUCK[name]
 
 
-def _is_moment(value: Expr) -> bool:
+def is_moment(value: Expr) -> bool:
     """Return whether both engines read it as the same date, or date and time."""
     return value.meta.get("kind") in {"DATE", "TIMESTAMP"} or (
         isinstance(value, exp.Literal)
@@ -160,7 +161,7 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
         value = call("string", value)
     elif duck in {"DOUBLE", "FLOAT"} and value.meta.get("kind") == "TIMESTAMP":
         value = call("epoch", value)
-    elif duck in {"DATE", "TIMESTAMP"} and not _is_moment(value):
+    elif duck in {"DATE", "TIMESTAMP"} and not is_moment(value):
         value = call(attempted + duck.lower(), value)
     class_ = exp.TryCast if attempt else exp.Cast
     return class_(this=value, to=exp.DataType.build(duck, dialect="duckdb"))

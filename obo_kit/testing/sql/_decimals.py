@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 __all__ = [
-    "COMBINED",
     "MOST",
     "OPERATORS",
     "Shape",
@@ -19,6 +18,7 @@ __all__ = [
     "literal_shape",
     "result",
     "shape_of",
+    "type_name",
     "widest",
 ]
 
@@ -28,8 +28,6 @@ Shape = tuple[int, int]
 MOST = 38
 _WHOLE = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 20, "HUGEINT": 20}
 OPERATORS = frozenset({"+", "-", "*", "/", "%", "div", "pmod"})
-# Functions whose result has the widest type of their arguments.
-COMBINED = frozenset({"coalesce", "greatest", "least", "case"})
 # Spark divides to one digit more than a DECIMAL has, before it rounds.
 _CONTEXT = decimal.Context(prec=MOST + 1, rounding=decimal.ROUND_HALF_UP)
 _EXACT = decimal.Context(prec=4 * MOST, rounding=decimal.ROUND_HALF_UP)
@@ -44,6 +42,11 @@ def shape_of(duck: str, digits: int | None = None) -> Shape | None:
         return digits or _WHOLE[duck], 0
     match = re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", duck)
     return (int(match[1]), int(match[2])) if match is not None else None
+
+
+def type_name(shape: Shape) -> str:
+    """Return DuckDB's name of a DECIMAL."""
+    return f"DECIMAL({shape[0]}, {shape[1]})"
 
 
 def literal_shape(text: str) -> Shape:
@@ -82,8 +85,6 @@ def full_shape(operation: str, left: Shape, right: Shape) -> Shape:
 
 def result(operation: str, shapes: Sequence[Shape], target: int | None = None) -> Shape:
     """Return the shape of the result of an operator or function whose operands have these shapes."""
-    if operation in COMBINED:
-        return widest(shapes)
     precision, scale = shapes[0]
     if operation == "sum":
         return min(MOST, precision + 10), scale

@@ -7,6 +7,7 @@ anything that was not examined.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import threading
@@ -208,7 +209,7 @@ class Engine:
 
         catalog, schema, _ = split_name(name)
         session = Session(catalog=catalog, schema=schema)
-        rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True)
+        rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True, typed=True)
         msg = None
         try:
             text = duck_text(rewriter.rewrite(parse(use)))
@@ -266,10 +267,21 @@ class Engine:
 
         interrupt = interrupt or Interrupt()
         limit = min(row_limit or ROW_LIMIT, ROW_LIMIT)
+        run = functools.partial(
+            self._run,
+            principal,
+            sql,
+            parameters=parameters,
+            session=session or Session(),
+            limit=limit,
+            interrupt=interrupt,
+        )
         try:
-            return self._run(
-                principal, sql, parameters=parameters, session=session or Session(), limit=limit, interrupt=interrupt
-            )
+            try:
+                return run()
+            except duckdb.BinderException:
+                # It may only lack the casts that the platform adds.
+                return run(typed=True)
         except UnreadableError as error:
             return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
         except _StatementError as error:
@@ -290,6 +302,7 @@ class Engine:
         session: Session,
         limit: int,
         interrupt: Interrupt,
+        typed: bool = False,
     ) -> Outcome:
         from sqlglot import exp
 
@@ -307,7 +320,7 @@ class Engine:
             tree = parse(
                 re.sub(r"^\s*(EXTENDED|FORMATTED|COST|CODEGEN)\b", "", tree.expression.name, flags=re.IGNORECASE)
             )
-        rewriter = Rewriter(store=self._store, principal=principal, session=session, parameters=parameters)
+        rewriter = Rewriter(store=self._store, principal=principal, session=session, parameters=parameters, typed=typed)
         if isinstance(tree, (exp.Query, exp.Values)):
             text = duck_text(rewriter.rewrite(tree))
             self._check(principal, rewriter.accesses)

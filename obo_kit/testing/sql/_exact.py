@@ -1,9 +1,10 @@
-"""Give numbers of a rewritten statement the platform's types and values.
+"""Give the values of a rewritten statement the platform's types.
 
 DuckDB computes DECIMAL by rules of its own: a quotient is a DOUBLE, a sum has 38 digits. A literal takes the type of what is
-beside it, SMALLINT say, and a FLOAT beside an integer stays a FLOAT. Only DuckDB knows the types of operands. So it binds the
-statement once with a note around every operand (``_notes``), which tells its type; those of results follow from the inside
-out. Then each result is cast, or computed by ``_decimals`` where DuckDB would lose digits.
+beside it, SMALLINT say, a FLOAT beside an integer stays a FLOAT, and text is no number. Only DuckDB knows the types of
+operands. So it binds the statement once with a note around every operand (``_notes``), which tells its type; those of results
+follow from the inside out. Then operands are cast as the platform does it (``_coercion``), and results are cast, or computed by
+``_decimals`` where DuckDB would lose digits.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from obo_kit.testing.sql import _decimals
-from obo_kit.testing.sql._calls import call, duck_text, typed_as
-from obo_kit.testing.sql._decimals import COMBINED, OPERATORS, Shape, full_shape
-from obo_kit.testing.sql._dialect import UnreadableError
-from obo_kit.testing.sql._notes import Note, noting, type_name
+from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, typed_as
+from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, family
+from obo_kit.testing.sql._decimals import OPERATORS, Shape, full_shape, type_name
+from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+from obo_kit.testing.sql._notes import Note, noting
+from obo_kit.testing.sql._types import fields_of, sql_type
 
 if TYPE_CHECKING:
     from obo_kit.testing.sql._databases import Store
@@ -27,32 +30,47 @@ __all__ = ["exact"]
 
 Expr = exp.Expr
 
-_OPERATORS: dict[type, str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Mod: "%"}
+_OPERATORS: dict[type, str] = {
+    exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Mod: "%", exp.Case: "case",
+    exp.Union: "set", exp.Except: "set", exp.Intersect: "set",
+    **dict.fromkeys(
+        (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In, exp.Between), "compare"
+    ),
+}  # fmt: skip
 _CALLS = {
     "spark_plus": "+", "spark_minus": "-", "spark_divide": "/", "spark_mod": "%", "spark_div": "div", "spark_pmod": "pmod",
     "spark_try_add": "+", "spark_try_subtract": "-", "spark_try_multiply": "*", "spark_try_divide": "/",
     "spark_try_mod": "%", "sum": "sum", "avg": "avg", "round": "round", "spark_bround": "bround", "spark_ceil": "ceil",
     "spark_floor": "floor", "coalesce": "coalesce", "spark_nvl": "coalesce", "spark_ifnull": "coalesce",
     "greatest": "greatest", "least": "least", "spark_if": "case", "spark_iff": "case", "spark_nvl2": "case",
-    "quantile_cont": "double", "median": "double",
+    "list_value": "array",
+    **dict.fromkeys(
+        ("median", "quantile_cont", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"), "double"
+    ),
 }  # fmt: skip
-_ROUNDED = frozenset({"round", "bround", "ceil", "floor"})
 _PLAIN: dict[str, type[Expr]] = {
     "+": exp.Add, "-": exp.Sub, "*": exp.Mul, "/": exp.Div, "%": exp.Mod, "div": exp.IntDiv, "pmod": exp.Mod
 }  # fmt: skip
 # Calls in which a literal stands beside values of other types.
-_BESIDE = frozenset({*_CALLS, "list_value", "lag", "lead"}) - {"round", "spark_bround", "spark_ceil", "spark_floor"}
+_BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"round", "spark_bround", "spark_ceil", "spark_floor"}
 _SPECIAL_TYPES = frozenset(
     {exp.DataType.Type.DECIMAL, exp.DataType.Type.TINYINT, exp.DataType.Type.SMALLINT, exp.DataType.Type.FLOAT}
 )
-_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT")
-# Macros that return a DECIMAL whatever they are given.
-_MAKERS = frozenset({"spark_seconds", "spark_second_part"})
+_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN")
+# Macros whose result is special whatever they are given.
+_MAKERS = frozenset({"spark_seconds", "spark_second_part", "spark_try_subtract"})
 
 
-def exact(store: Store, tree: Expr, tables: Collection[str]) -> Expr:
-    """Return a rewritten statement with the platform's DECIMAL. Raises UnreadableError if that is not served."""
-    if not _concerns(store, tree, tables):
+def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) -> Expr:
+    """Return a rewritten statement with the platform's types. Raises UnreadableError if that is not served.
+
+    Args:
+        store: What binds the statement.
+        tree: The statement.
+        tables: The tables that it reads.
+        always: Whether to ask for types though nothing in the statement tells that it is needed.
+    """
+    if not (always or _concerns(store, tree, tables)):
         return tree
     root = exp.Paren(this=tree)
     for literal in list(root.find_all(exp.Literal)):
@@ -87,20 +105,46 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
                 store.bind(duck_text(root.this))
             except duckdb.Error:
                 return False
-            raise UnreadableError("sql_unsupported", "DECIMAL in a statement of this form is not served.") from None
+            raise UnreadableError("sql_unsupported", "the types of a statement of this form are not served.") from None
     return True
 
 
 def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
-    """Return whether anything of the statement may be of a type that DuckDB treats otherwise."""
+    """Return whether anything of the statement may be of a type that DuckDB treats otherwise, and does not refuse."""
     if any(_SPECIAL.search(kind) for name in tables for kind in store.tables[name].types.values()):
         return True
     return any(
         (isinstance(node, exp.Literal) and not node.is_string and not (node.is_int and int(node.name) < 2**63))
         or (isinstance(node, exp.DataType) and node.this in _SPECIAL_TYPES)
         or (isinstance(node, exp.Anonymous) and (node.name in _MAKERS or _rounds_to_a_place(node)))
+        or isinstance(node, (exp.Boolean, exp.SetOperation))
+        or _mixed(node)
         for node in tree.walk()
     )
+
+
+def _mixed(node: Expr) -> bool:
+    """Return whether an expression brings together what the platform does not, or only after a cast."""
+    operation = _operation(node)
+    if operation is None or operation in ROUNDED:
+        return False
+    operands = _operands(node)
+    kinds = {_kind(each) for each in operands} - {""}
+    if kinds == {"moment", "text"} and all(_kind(each) != "text" or is_moment(each) for each in operands):
+        return False
+    return len(kinds) > 1 or (operation in NUMBERS_OF_TEXT and kinds == {"truth"})
+
+
+def _kind(operand: Expr) -> str:
+    """Return what is known of an operand's kind of values without asking: a family, where all numbers are one."""
+    operand = operand.unnest()
+    if isinstance(operand, exp.Literal):
+        return "text" if operand.is_string else "number"
+    if isinstance(operand, (exp.Boolean, exp.Predicate, exp.Connector, exp.Not)):
+        return "truth"
+    cast_to = operand.to.this if isinstance(operand, exp.Cast) else None
+    which = family(str(operand.meta.get("kind") or getattr(cast_to, "value", "")))
+    return "number" if which in {"whole", "float", "decimal"} else which
 
 
 def _rounds_to_a_place(node: exp.Anonymous) -> bool:
@@ -138,8 +182,12 @@ def _state_whole(literal: exp.Literal) -> None:
 
 
 def _operation(node: Expr) -> str | None:
-    if isinstance(node, exp.Case):
-        return "case"
+    above = node.parent
+    assigned = isinstance(node, exp.EQ) and isinstance(above, exp.Update)
+    pivoted = isinstance(node, exp.In) and isinstance(above, exp.Pivot)
+    if assigned or pivoted or getattr(above, "name", "").startswith("quantile"):
+        # An assignment, the values of PIVOT, and the shares of percentiles, which are constants.
+        return None
     if isinstance(node, exp.Anonymous):
         return _CALLS.get(node.name)
     return _OPERATORS.get(type(node))
@@ -150,15 +198,18 @@ def _operands(node: Expr) -> list[Expr]:
     if isinstance(node, exp.Case):
         values = [each.args["true"] for each in node.args["ifs"]]
         return values + ([node.args["default"]] if node.args.get("default") is not None else [])
+    if isinstance(node, exp.In):
+        return [node.this, *node.expressions]
+    if isinstance(node, exp.Between):
+        return [node.this, node.args["low"], node.args["high"]]
     if not isinstance(node, exp.Anonymous):
         return [node.this, node.expression]
     operation, arguments = _CALLS[node.name], node.expressions
     if operation == "case":
         return list(arguments[1:])
-    if operation in OPERATORS or operation in COMBINED:
-        return list(arguments)
-    value = arguments[0]
-    return [value.expressions[0] if isinstance(value, exp.Distinct) else value]
+    if operation in ROUNDED | NUMBERS_OF_TEXT:
+        return [value.expressions[0] if isinstance(value, exp.Distinct) else value for value in arguments[:1]]
+    return list(arguments)
 
 
 def _mark(root: Expr) -> list[Note]:
@@ -184,16 +235,24 @@ def _askable(node: Expr, operation: str) -> bool:
     operands = _operands(node)
     if operation in OPERATORS and len(operands) != 2:
         return False
-    return bool(operands) and not any(
-        isinstance(each, (exp.Interval, exp.Star)) or (isinstance(each, exp.Literal) and each.is_string)
-        for each in operands
-    )
+    if operation == "set":
+        # The first part of a recursive one gives the types.
+        with_ = node.find_ancestor(exp.With)
+        return with_ is None or not with_.args.get("recursive")
+    if operation == "compare" and len(operands) < 2:
+        return False
+    return bool(operands) and not any(isinstance(each, (exp.Interval, exp.Star, *_ROWS)) for each in operands)
+
+
+# Operands that are no single value.
+_ROWS = (exp.Tuple, exp.Any, exp.All)
 
 
 def _is_null(operand: Expr) -> bool:
-    """Return whether an operand has no type of its own: null, or an error."""
+    """Return whether an operand has no type of its own: null, an empty array, or an error."""
     return isinstance(operand.unnest(), exp.Null) or (
-        isinstance(operand, exp.Anonymous) and operand.name == "spark_raise_error"
+        isinstance(operand, exp.Anonymous)
+        and (operand.name == "spark_raise_error" or (operand.name == "list_value" and not operand.expressions))
     )
 
 
@@ -205,7 +264,7 @@ def _digits(operand: Expr) -> int | None:
 
 
 def _target(node: Expr, operation: str) -> int | None:
-    if operation not in _ROUNDED or len(node.expressions) < 2:
+    if operation not in ROUNDED or len(node.expressions) < 2:
         return None
     text = node.expressions[1].sql("duckdb").strip("()").replace(" ", "")
     return int(text) if text.lstrip("-").isdecimal() else _UNKNOWN
@@ -219,17 +278,25 @@ def _ask(node: Expr, key: str) -> None:
     """Put notes around an expression and its operands."""
     operation = _operation(node)
     assert operation is not None
+    if operation == "set":
+        for at, side in enumerate(_operands(node)):
+            _note_rows(side, key, at)
+        _note_rows(node, key, None)
+        return
     for at, operand in enumerate(_operands(node)):
         if _is_null(operand):
             continue
         placeholder = exp.Null()
         operand.replace(placeholder)
         placeholder.replace(call("noted", f"{key} {at}", operand))
+    if operation == "compare":
+        node.replace(exp.Paren(this=exp.and_(*(exp.Is(this=each, expression=exp.null()) for each in _operands(node)))))
+        return
     plain = _PLAIN.get(operation)
     if plain is not None and getattr(node, "name", "") not in {"spark_plus", "spark_minus"}:
         left, right = _operands(node)
         node = _replaced(node, exp.Paren(this=plain(this=left, expression=right)))
-    if operation in {"round", "bround"} or (operation in _ROUNDED and len(node.expressions) > 1):
+    if operation in {"round", "bround"} or (operation in ROUNDED and len(node.expressions) > 1):
         # DuckDB 1.5 does not tell the type of a rounded number. It is that of the number, or ours.
         node = _replaced(node, exp.Paren(this=node.expressions[0]))
     outer = _whole(node)
@@ -239,6 +306,18 @@ def _ask(node: Expr, key: str) -> None:
     placeholder = exp.Null()
     outer.replace(placeholder)
     placeholder.replace(call("noted", f"{key} result", outer))
+
+
+def _note_rows(query: Expr, key: str, at: int | None) -> None:
+    """Put a note around the rows of a side of a set operation; around its result, where ``at`` is None."""
+    row, placeholder = exp.column("noted row", quoted=True), exp.Null()
+    query.replace(placeholder)
+    source = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("noted row", quoted=True)))
+    if at is None:
+        placeholder.replace(exp.Select(expressions=[call("unnest", call("noted", f"{key} result", row))]).from_(source))
+    else:
+        asked = exp.Is(this=call("noted", f"{key} {at}", row), expression=exp.null())
+        placeholder.replace(exp.select("*").from_(source).where(asked))
 
 
 def _replaced(node: Expr, by: Expr) -> Expr:
@@ -258,33 +337,47 @@ def _whole(node: Expr) -> Expr:
 
 def _settle(node: Expr, note: Note) -> None:
     """Give an expression its type, and the way to compute it."""
-    shapes = note.shapes()
+    kinds, wanted, shapes = note.types(), note.coerced(), note.shapes()
     if shapes is None:
-        if note.operation in OPERATORS | COMBINED and {"FLOAT"} in note.kinds.values():
-            # DuckDB computes a FLOAT with an exact number as FLOAT.
-            for operand in [each for at, each in enumerate(_operands(node)) if note.exact(at)]:
-                operand.replace(typed_as(operand.copy(), "DOUBLE"))
+        for operand, kind, target in zip(_operands(node), kinds, wanted, strict=True):
+            if kind != target and kind and family(kind) != "null":
+                attempt = isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
+                operand.replace(_brought(operand, kind, target, attempt=attempt))
+        if note.operation == "-" and wanted == ["DATE", "DATE"]:
+            node.replace(call("minus", *_operands(node)))
         return
     if note.target == _UNKNOWN:
         raise UnreadableError(
             "sql_unsupported", f"{note.operation} of DECIMAL to a place that is no constant is not served."
         )
-    if note.operation == "double":
-        (operand,) = _operands(node)
-        operand.replace(typed_as(operand.copy(), "DOUBLE"))
-        return
     if note.operation == "avg" and isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot):
         raise UnreadableError("sql_unsupported", "avg of DECIMAL in PIVOT is not served.")
     outer, attempt = _whole(node), isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
     shape = (20, 0) if note.operation == "div" else _decimals.result(note.operation, shapes, note.target)
-    made = _SETTLED.get(note.operation, _arithmetic if note.operation in OPERATORS else _kept)(
-        outer, node, note, shapes, shape, attempt
-    )
+    made = _SETTLED.get(note.operation, _arithmetic)(outer, node, note, shapes, shape, attempt)
     outer.replace(typed_as(made, "BIGINT" if note.operation == "div" else type_name(shape)))
 
 
-def _kept(outer: Expr, *_: object) -> Expr:
-    return outer.copy()
+def _brought(operand: Expr, kind: str, target: str, *, attempt: bool) -> Expr:
+    """Return an operand, or the rows of a side, with the type that it is brought to."""
+    if kind.startswith("STRUCT("):
+        pairs = list(zip(fields_of(kind), fields_of(target), strict=True))
+        inner = [exp.to_identifier(f"column {at}", quoted=True) for at in range(len(pairs))]
+        columns = [
+            exp.alias_(
+                exp.column(column)
+                if before == after or family(before) == "null"
+                else _brought(exp.column(column), before, after, attempt=False),
+                name,
+                quoted=True,
+            )
+            for column, ((name, before), (_, after)) in zip(inner, pairs, strict=True)
+        ]
+        alias = exp.TableAlias(this=exp.to_identifier("side", quoted=True), columns=inner)
+        return exp.Select(expressions=columns).from_(exp.Subquery(this=operand.copy(), alias=alias))
+    if family(kind) == "text":
+        return cast(operand.copy(), parse_type(sql_type(target)[0]), attempt=attempt)
+    return typed_as(operand.copy(), target)
 
 
 def _arithmetic(_: Expr, node: Expr, note: Note, shapes: list[Shape], shape: Shape, attempt: bool) -> Expr:
@@ -322,4 +415,8 @@ def _computed(operation: str, shape: Shape, *operands: Expr, attempt: bool) -> E
     return call("computed", plan, *(typed_as(each, "VARCHAR") for each in operands))
 
 
-_SETTLED: dict[str, Callable[..., Expr]] = {"avg": _average, **dict.fromkeys(_ROUNDED, _rounded)}
+_SETTLED: dict[str, Callable[..., Expr]] = {
+    "avg": _average,
+    **dict.fromkeys(ROUNDED, _rounded),
+    "sum": lambda outer, *_: outer.copy(),
+}

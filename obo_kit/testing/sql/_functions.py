@@ -39,7 +39,7 @@ _SAME = frozenset(
         "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
         "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp",
         "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "max", "md5",
-        "median", "min", "mode", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "radians", "rank",
+        "median", "min", "mode", "nth_value", "ntile", "percent_rank", "pi", "pow", "radians", "rank",
         "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
         "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "stddev",
         "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
@@ -66,21 +66,19 @@ _CASTS = frozenset(
     }
 )  # fmt: skip  # functions named like the type that they cast to
 
-# Functions whose first argument becomes text, and aggregates in which text becomes a number.
+# Functions whose first argument becomes text.
 _OF_TEXT = frozenset(
     "ascii contains endswith find_in_set ilike initcap instr levenshtein like lower ltrim mask overlay regexp regexp_count "  # noqa: SIM905
     "regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace regexp_substr replace rlike rtrim soundex split "
     "split_part startswith substring_index translate trim upper url_encode".split()
 )
-_OF_NUMBERS = frozenset(
-    {"avg", "median", "stddev", "stddev_pop", "stddev_samp", "sum", "variance", "var_pop", "var_samp"}
-)
 
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
-    "at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest double_text fail fraction "  # noqa: SIM905
-    "json_text moment moments months months_passed no_cast no_index note noted number_by_pattern numeric pairs parsed_number "
-    "part path seconds since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text".split()
+    "at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest double_text fail "  # noqa: SIM905
+    "json_text moment moments months months_passed no_cast no_index no_sequence note noted number_by_pattern pairs "
+    "parsed_number part path seconds since_month step try_parsed_number try_whole type_name unit weekday_number whole "
+    "whole_text".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -110,8 +108,6 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
         return _grouping(name, node.expressions)
     if node.expressions and name in _OF_TEXT:
         node.set("expressions", [as_text(node.expressions[0]), *node.expressions[1:]])
-    if node.expressions and name in _OF_NUMBERS and node.expressions[0].meta.get("kind") == "VARCHAR":
-        node.set("expressions", [typed_as(node.expressions[0], "DOUBLE"), *node.expressions[1:]])
     rewrite = _REWRITES.get(name)
     if rewrite is not None:
         try:
@@ -146,6 +142,11 @@ def _concat_ws(separator: Expr, *values: Expr) -> Expr:
     return call(
         "concat_ws", separator, *(call("part", each, exp.Literal.string(""), separator.copy()) for each in values)
     )
+
+
+def _nullif(value: Expr, other: Expr) -> Expr:
+    equal = exp.If(this=exp.EQ(this=value, expression=other), true=exp.null())
+    return exp.Case(ifs=[equal], default=value.copy())
 
 
 def _decode(value: Expr, *rest: Expr) -> Expr:
@@ -323,6 +324,7 @@ def _from_unixtime(value: Expr, pattern: Expr | None = None) -> Expr:
 
 
 def _round(value: Expr, scale: Expr | None = None) -> Expr:
+    value = typed_as(value, "DOUBLE") if isinstance(value, exp.Null) else value
     return exp.Anonymous(this="round", expressions=[value] if scale is None else [value, scale])
 
 
@@ -411,7 +413,8 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
     "filter": filtered, "first": _nulls_too("first"), "forall": quantified("every"), "format_string": _format_string,
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
-    "map_filter": on_entries("filter"), "named_struct": _named_struct, "percentile": _percentile("quantile_cont"),
+    "map_filter": on_entries("filter"), "named_struct": _named_struct, "nullif": _nullif,
+    "percentile": _percentile("quantile_cont"),
     "percentile_cont": lambda share: exp.Anonymous(this="percentile_cont", expressions=[share]),
     "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
     "percentile_approx": _percentile("quantile_disc"), "reduce": reduced, "round": _round, "struct": _struct,

@@ -32,10 +32,6 @@ _DATES = frozenset(
     "spark_date spark_to_date spark_try_date spark_date_add spark_date_sub spark_add_months spark_last_day spark_next_day "  # noqa: SIM905
     "spark_trunc spark_make_date spark_date_from_unix_date".split()
 )
-# Calls that return text.
-_TEXTS = frozenset(
-    "json_extract_string spark_path spark_get_json_object spark_regexp_extract spark_substring spark_split_part".split()  # noqa: SIM905
-)
 _RANKS = frozenset({"dense_rank", "ntile", "rank", "row_number"})
 _DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
 
@@ -161,7 +157,6 @@ def _days(node: Expr) -> bool:
 
 
 def _add(node: Expr) -> Expr | None:
-    _numbers(node)
     if _days(node.expression) and not isinstance(node.this, exp.Interval):
         return _shifted(exp.Add, node.this, node.expression)
     if _days(node.this) and not isinstance(node.expression, exp.Interval):
@@ -170,7 +165,6 @@ def _add(node: Expr) -> Expr | None:
 
 
 def _subtract(node: Expr) -> Expr | None:
-    _numbers(node)
     if isinstance(node.this, (exp.Literal, exp.Interval)) or isinstance(node.expression, exp.Literal):
         return None
     if isinstance(node.expression, exp.Interval) and not _days(node.expression):
@@ -285,22 +279,6 @@ def _tuple(node: exp.Tuple) -> Expr | None:
     return struct_of((f"col{at}", value) for at, value in enumerate(node.expressions, 1))
 
 
-def _numbers(node: Expr) -> Expr | None:
-    """Treat text among numbers as a number."""
-    for side, other in (("this", node.expression), ("expression", node.this)):
-        value, whole = node.args[side], isinstance(other, exp.Literal) and other.is_int
-        number = isinstance(other, exp.Literal) and not other.is_string
-        if (isinstance(value, exp.Anonymous) and value.name in _TEXTS) or (number and _is_string(value)):
-            node.set(side, typed_as(call("whole", value), "BIGINT") if whole else typed_as(value, "DOUBLE"))
-        elif number and value.meta.get("kind") == "VARCHAR":
-            node.set(side, call("numeric" if whole else "fraction", value))
-    return None
-
-
-def _is_string(value: Expr) -> bool:
-    return isinstance(value, exp.Literal) and value.is_string
-
-
 def _merge_filters(node: Expr) -> Expr | None:
     if not isinstance(node.this, exp.Filter):
         return None
@@ -394,6 +372,12 @@ def _identifier(node: Expr) -> Expr | None:
     return None
 
 
+def _negated(node: Expr) -> Expr | None:
+    """State the type of the least INT and BIGINT, whose digits alone are beyond it."""
+    duck = {str(2**31): "INTEGER", str(2**63): "BIGINT"}.get(node.this.name) if node.this.is_int else None
+    return typed_as(node.copy(), duck) if duck is not None else None
+
+
 def _raw(node: Expr) -> Expr:
     return exp.Literal.string(node.name)
 
@@ -410,12 +394,22 @@ def _window(node: Expr) -> Expr | None:
 
 
 def _any(node: Expr) -> Expr | None:
-    """Tell the aggregate ``any(…)`` from the quantifier."""
-    return None if isinstance(node.parent, exp.Binary) else call("bool_or", *node.this.flatten())
+    """Tell the aggregate ``any(…)`` from the quantifier, which the platform only has after LIKE."""
+    if isinstance(node.parent, (exp.Like, exp.ILike)):
+        return None
+    if isinstance(node.parent, exp.Binary) or isinstance(node, exp.All):
+        raise UnreadableError("sql_syntax", f"Syntax error at or near '{construct(node)}'.")
+    return call("bool_or", *node.this.flatten())
+
+
+def _frame(node: exp.WindowSpec) -> None:
+    if node.args.get("exclude"):
+        raise UnreadableError("sql_syntax", "Syntax error at or near 'EXCLUDE'.")
 
 
 CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Add: _add,
+    exp.All: _any,
     exp.Any: _any,
     exp.BitwiseLeftShift: _binary("shiftleft"),
     exp.BitwiseRightShift: _binary("shiftright"),
@@ -437,14 +431,8 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Interval: interval,
     exp.JSONExtract: _json_path,
     exp.Like: _like,
-    exp.Mul: _numbers,
-    exp.EQ: _numbers,
-    exp.NEQ: _numbers,
-    exp.GT: _numbers,
-    exp.GTE: _numbers,
-    exp.LT: _numbers,
-    exp.LTE: _numbers,
     exp.Mod: _binary("mod"),
+    exp.Neg: _negated,
     exp.Overlay: _overlay,
     exp.Pivot: _pivot,
     exp.RawString: _raw,
@@ -461,5 +449,6 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Tuple: _tuple,
     exp.Values: _values,
     exp.Window: _window,
+    exp.WindowSpec: _frame,
     exp.WithinGroup: _within_group,
 }

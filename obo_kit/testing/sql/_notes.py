@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of
+from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
+from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of, type_name
 from obo_kit.testing.sql._dialect import UnreadableError
 
-__all__ = ["Note", "noted", "noting", "type_name"]
+__all__ = ["Note", "noted", "noting"]
 
-_NULLS = frozenset({'"NULL"', "NULL"})
 # The DECIMAL that the platform takes a number for, where a function takes only DECIMAL (inferred from Spark).
 _FLOATS: dict[str, Shape] = {"FLOAT": (14, 7), "DOUBLE": (30, 15)}
 
@@ -37,48 +37,66 @@ class Note:
     target: int | None = None
     kinds: dict[int, set[str]] = field(default_factory=dict)
 
-    def decimal(self, at: int) -> bool:
-        """Return whether an operand is a DECIMAL."""
-        return any(kind.startswith("DECIMAL") for kind in self.kinds.get(at, ()))
+    def types(self) -> list[str]:
+        """Return the type of each operand; nothing for one of several types."""
+        kinds = (self.kinds.get(at, set()) for at in range(len(self.digits)))
+        return [next(iter(each)) if len(each) == 1 else "" for each in kinds]
 
-    def exact(self, at: int) -> bool:
-        """Return whether an operand is an exact number."""
-        return any(shape_of(kind) for kind in self.kinds.get(at, ()))
+    def coerced(self) -> list[str]:
+        """Return the types that the platform casts the operands to. Raises UnreadableError if it refuses them."""
+        return coerced(self.operation, self.types())
 
     def shapes(self) -> list[Shape] | None:
-        """Return the shapes of the operands; None if the result is no DECIMAL.
+        """Return the shapes of the operands of an operator or function that computes DECIMAL; None if it does not.
 
         Raises UnreadableError if an operand has several types.
         """
-        positions = range(len(self.digits))
         always = self.operation in {"ceil", "floor"} and self.target is not None
-        if not always and not any(map(self.decimal, positions)):
+        decimal = any(family(kind) == "decimal" for kinds in self.kinds.values() for kind in kinds)
+        if self.operation not in _COMPUTING or not (always or decimal):
             return None
-        if any(len(each) > 1 for each in self.kinds.values()):
+        if max(map(len, self.kinds.values())) > 1:
             raise UnreadableError("sql_unsupported", "DECIMAL beside other types under one name is not served.")
-        shapes = []
-        for at in positions:
-            (kind,) = self.kinds.get(at, {""})
-            if kind in _NULLS:
-                continue
-            shape = shape_of(kind, self.digits[at] if self.operation in OPERATORS else None)
-            shape = shape or (_FLOATS.get(kind) if always else None)
-            if shape is None:
-                return None
-            shapes.append(shape)
-        return shapes * 2 if self.operation in OPERATORS and len(shapes) == 1 else shapes or None
+        shapes = [
+            shape_of(kind, digits if self.operation in OPERATORS else None) or (_FLOATS.get(kind) if always else None)
+            for kind, digits in zip(self.coerced(), self.digits, strict=True)
+            if family(kind) != "null"
+        ]
+        exact = [shape for shape in shapes if shape is not None]
+        if len(exact) < len(shapes):
+            return None
+        return exact * 2 if self.operation in OPERATORS and len(exact) == 1 else exact or None
 
     def result(self, native: str) -> str:
-        """Return the type of the result, given the one that it would have without DECIMAL."""
+        """Return the type of the result, given the one that DuckDB gives it."""
         shapes = self.shapes()
-        if self.operation == "double" or shapes is None:
-            return native
-        return "BIGINT" if self.operation == "div" else type_name(result(self.operation, shapes, self.target))
+        if shapes is not None:
+            return "BIGINT" if self.operation == "div" else type_name(result(self.operation, shapes, self.target))
+        if self.operation == "set":
+            return self.coerced()[0]
+        kinds = {each for each in self.coerced() if family(each) != "null"}
+        (kind,) = kinds if len(kinds) == 1 else [""]
+        if self.operation == "array":
+            return f"{kind}[]" if kind else native
+        if self.operation in TOGETHER:
+            return kind or native
+        float_or_cast = family(kind) == "float" or (kind and kind not in self.types())
+        return kind if self.operation in {"+", "-", "*", "%", "pmod"} and float_or_cast else native
 
 
-def type_name(shape: Shape) -> str:
-    """Return DuckDB's name of a DECIMAL."""
-    return f"DECIMAL({shape[0]}, {shape[1]})"
+_COMPUTING = OPERATORS | ROUNDED | {"avg", "sum"}
+
+
+def _stand_in(operation: str, kind: str) -> str:
+    """Return the type with which DuckDB is to bind an operand: one that it takes there."""
+    which = family(kind)
+    if operation in OPERATORS:
+        if which == "moment" and operation not in {"+", "-"}:
+            return "INTEGER"
+        return {"decimal": "DOUBLE", "text": "INTEGER", "truth": "INTEGER"}.get(which, kind)
+    if operation in NUMBERS_OF_TEXT | ROUNDED:
+        return {"text": "DOUBLE", "truth": "INTEGER"}.get(which, kind)
+    return "INTEGER" if operation in TOGETHER and which else kind
 
 
 # The notes of the statements that are being bound.
@@ -102,8 +120,10 @@ def noted(place: str, kind: str) -> str:
     token, at, operand = place.split()
     note = _open[token][int(at)]
     if operand == "result":
-        kind = note.result(kind)
+        # What the platform refuses is refused once the statement is bound.
+        with contextlib.suppress(UnreadableError):
+            kind = note.result(kind)
     else:
         note.kinds.setdefault(int(operand), set()).add(kind)
-        kind = "DOUBLE" if note.operation in OPERATORS and kind.startswith("DECIMAL") else kind
-    return json.dumps("INTEGER" if kind in _NULLS else kind)
+        kind = _stand_in(note.operation, kind)
+    return json.dumps("INTEGER" if family(kind) == "null" else kind)

@@ -9,6 +9,7 @@ __all__ = ["KNOWN_ERRORS"]
 # Errors whose detail is DuckDB's or ours, by key: the platform's error class, and its SQLSTATE.
 _CLASSES = {
     "sql_aggregation": ("MISSING_AGGREGATION", "42803"),
+    "sql_alias_in_window": ("UNSUPPORTED_FEATURE.LATERAL_COLUMN_ALIAS_IN_WINDOW", "0A000"),
     "sql_ambiguous": ("AMBIGUOUS_REFERENCE", "42704"),
     "sql_arguments": ("WRONG_NUM_ARGS", "42605"),
     "sql_cast": ("CAST_INVALID_INPUT", "22018"),
@@ -25,6 +26,7 @@ _CLASSES = {
     "sql_range": ("NUMERIC_VALUE_OUT_OF_RANGE", "22003"),
     "sql_scalar": ("SCALAR_SUBQUERY_TOO_MANY_ROWS", "21000"),
     "sql_set_columns": ("NUM_COLUMNS_MISMATCH", "42826"),
+    "sql_set_types": ("INCOMPATIBLE_COLUMN_TYPE", "42825"),
     "sql_syntax": ("PARSE_SYNTAX_ERROR", "42601"),
     "sql_types": ("DATATYPE_MISMATCH", "42K09"),
     "sql_where": ("INVALID_WHERE_CONDITION", "42903"),

@@ -33,7 +33,7 @@ from obo_kit.testing.sql._nodes import (
     substituted,
     typed,
 )
-from obo_kit.testing.sql._selects import check_where, field_of, fill_grouping, mark_fields, name_columns, shared_first
+from obo_kit.testing.sql._selects import check_names, field_of, fill_grouping, mark_fields, name_columns, shared_first
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -91,6 +91,7 @@ class Rewriter:
 
     Attributes:
         definer: Whether it reads SQL of the workspace's author, which runs with the author's rights.
+        typed: Whether to ask for the types of every operand: DuckDB refused the statement without.
     """
 
     store: Store
@@ -98,6 +99,7 @@ class Rewriter:
     session: Session
     parameters: Sequence[Mapping[str, Any]] = ()
     definer: bool = False
+    typed: bool = False
     depth: int = 0
     now: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
     accesses: list[Access] = field(default_factory=list)
@@ -115,7 +117,7 @@ class Rewriter:
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
         for select in tree.find_all(exp.Select):
-            check_where(select, self._plain_table)
+            check_names(select, self._columns_of)
             shared_first(select)
             name_columns(select)
             mark_fields(select)
@@ -126,7 +128,7 @@ class Rewriter:
         _check_generators(root)
         rewritten: Expr = root.this
         # What is inserted into another statement gets its types there.
-        return exact(self.store, rewritten, self.tables) if not self.depth else rewritten
+        return exact(self.store, rewritten, self.tables, always=self.typed) if not self.depth else rewritten
 
     def _column_kinds(self, nodes: list[Expr]) -> dict[str, str]:
         """Return DuckDB's type per column of the statement's tables; of columns of one name and several types, none."""
@@ -136,12 +138,21 @@ class Rewriter:
             kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
         return kinds
 
-    def _plain_table(self, source: Expr) -> Table | None:
-        """Return the table of Unity Catalog that a source is."""
-        if not isinstance(source, exp.Table) or id(source) in self._withs:
+    def _columns_of(self, source: Expr) -> set[str] | None:
+        """Return the columns of a source, in lower case; None if that takes more than reading it."""
+        query = source.this if isinstance(source, exp.Subquery) else None
+        if isinstance(source, exp.Table):
+            if id(source) in self._withs:
+                with_ = next(
+                    each for each in source.root().find_all(exp.CTE) if each.alias.lower() == source.name.lower()
+                )
+                query = with_.this if not with_.args["alias"].columns else None
+            elif source.args.get("db") or source.name.lower() not in self.session.views:
+                table = self.store.tables.get(self.full_name(source))
+                return None if table is None else set(map(str.lower, table.types))
+        if not isinstance(query, exp.Select) or any(each.is_star for each in query.expressions):
             return None
-        short = not source.args.get("db") and source.name.lower() in self.session.views
-        return None if short else self.store.tables.get(self.full_name(source))
+        return {each.alias_or_name.lower() for each in query.expressions}
 
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))

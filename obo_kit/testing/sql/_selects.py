@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
@@ -12,34 +11,39 @@ from obo_kit.testing.sql._calls import call
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
-if TYPE_CHECKING:
-    from obo_kit.testing.sql._databases import Table
-
-__all__ = ["check_where", "field_of", "fill_grouping", "mark_fields", "name_columns", "shared_first"]
+__all__ = ["check_names", "field_of", "fill_grouping", "mark_fields", "name_columns", "shared_first"]
 
 Expr = exp.Expr
 
 
-def check_where(select: exp.Select, table_of: Callable[[Expr], Table | None]) -> None:
-    """Refuse names of the select list in WHERE: DuckDB accepts them. Only tables tell what is a column, and not a name.
+def check_names(select: exp.Select, columns_of: Callable[[Expr], set[str] | None]) -> None:
+    """Refuse names of the select list where the platform does not read them, and DuckDB does: in WHERE and in windows.
 
     Args:
         select: The statement.
-        table_of: Returns the table that a source is; None if it is something else.
+        columns_of: Returns the columns of a source; None if they are not known.
     """
-    where = select.args.get("where")
-    if where is None or select.args.get("laterals") or select.find_ancestor(exp.Select) is not None:
+    names = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
+    if not names or select.args.get("laterals") or select.find_ancestor(exp.Select, exp.Lateral) is not None:
         return
-    sources = [each.this for each in (select.args.get("from_"), *select.args.get("joins", ())) if each is not None]
-    columns: set[str] = set()
-    for table in map(table_of, sources):
-        if table is None:
-            return
-        columns.update(name.lower() for name in table.types)
-    names = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)} - columns
-    for column in where.find_all(exp.Column):
+    sources = [each.this for each in (select.args.get("from_"), *(select.args.get("joins") or ())) if each is not None]
+    columns = list(map(columns_of, sources))
+    if None in columns:
+        return
+    names = names.difference(*filter(None, columns))
+    for column, key, detail in _named(select) if names else ():
         if column.name.lower() in names and not column.table and column.find_ancestor(exp.Select) is select:
-            raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+            raise UnreadableError(key, detail.format(column.name))
+
+
+def _named(select: exp.Select) -> Iterator[tuple[exp.Column, str, str]]:
+    """Yield the columns that are named in WHERE and windows, with the refusal of a name that is none."""
+    where = select.args.get("where")
+    for column in where.find_all(exp.Column) if where is not None else ():
+        yield column, "sql_column", "A column with name `{}` cannot be resolved."
+    for window in [each for column in select.expressions for each in column.find_all(exp.Window)]:
+        for column in window.find_all(exp.Column):
+            yield column, "sql_alias_in_window", "Referencing a lateral column alias `{}` in a window expression."
 
 
 def shared_first(select: exp.Select) -> None:

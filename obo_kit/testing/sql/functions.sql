@@ -45,8 +45,6 @@ CREATE MACRO spark_factorial(n) AS CASE WHEN n BETWEEN 0 AND 20 THEN CAST(factor
 CREATE MACRO spark_width_bucket(v, low, high, n) AS CAST(CASE WHEN low = high OR n <= 0 THEN NULL WHEN (v - low) * (high - low) < 0 THEN 0 WHEN (v - high) * (high - low) >= 0 THEN n + 1 ELSE floor((v - low) / (high - low) * n) + 1 END AS BIGINT);
 CREATE MACRO spark_bit_count(a) AS CAST(bit_count(CAST(a AS BIGINT)) AS INTEGER);
 CREATE MACRO spark_skewness(a) AS CASE WHEN var_pop(a) = 0 THEN NULL WHEN count(a) = 2 THEN 0.0 ELSE skewness(a) * (count(a) - 2) / sqrt(count(a) * (count(a) - 1)) END;
-CREATE MACRO spark_numeric(a VARCHAR) AS CAST(spark_whole(a) AS BIGINT), (a) AS a;
-CREATE MACRO spark_fraction(a VARCHAR) AS CAST(a AS DOUBLE), (a) AS a;
 CREATE MACRO spark_shiftleft(a, n) AS a << n;
 CREATE MACRO spark_shiftright(a, n) AS a >> n;
 CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
@@ -235,10 +233,11 @@ CREATE MACRO spark_array_size(a) AS CAST(len(a) AS INTEGER);
 CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN true WHEN len(a) > 0 AND len(b) > 0 AND len(list_filter(list_concat(a, b), lambda x: x IS NULL)) > 0 THEN NULL ELSE list_has_any(a, b) END;
 CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
 CREATE MACRO spark_slice(a, s, n) AS CASE WHEN s = 0 OR n < 0 THEN spark_fail('[INVALID_PARAMETER_VALUE] slice starts from 1, or from the end, and takes a length that is not negative SQLSTATE: 22023') WHEN s > 0 THEN array_slice(a, s, s + n - 1) WHEN -s > len(a) THEN array_slice(a, 1, 0) ELSE array_slice(a, len(a) + s + 1, len(a) + s + n) END;
-CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a INTEGER, b INTEGER) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]), (a INTEGER, b INTEGER, s INTEGER) AS CAST(generate_series(a, b, s) AS INTEGER[]), (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
-    (a DATE, b DATE, s INTERVAL) AS CAST(spark_moments(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS spark_moments(a, b, s), (a, b, s) AS generate_series(a, b, s);
+CREATE MACRO spark_no_sequence(a, b, s) AS spark_fail('[INVALID_PARAMETER_VALUE] Illegal sequence boundaries: ' || a || ' to ' || b || ' by ' || s || '. SQLSTATE: 22023');
+CREATE MACRO spark_sequence(a DATE, b DATE) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN INTERVAL 1 DAY ELSE INTERVAL (-1) DAY END) AS DATE[]), (a TIMESTAMP, b TIMESTAMP) AS generate_series(a, b, INTERVAL 1 DAY), (a INTEGER, b INTEGER) AS CAST(generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END) AS INTEGER[]), (a INTEGER, b INTEGER, s INTEGER) AS CASE WHEN sign(b - a) * s < 0 THEN spark_no_sequence(a, b, s) ELSE CAST(generate_series(a, b, s) AS INTEGER[]) END, (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
+    (a DATE, b DATE, s INTERVAL) AS CAST(spark_moments(a, b, s) AS DATE[]), (a TIMESTAMP, b TIMESTAMP, s INTERVAL) AS spark_moments(a, b, s), (a, b, s) AS CASE WHEN sign(b - a) * s < 0 THEN spark_no_sequence(a, b, s) ELSE generate_series(a, b, s) END;
 -- Each moment is counted from the first: a month after January 31 is the end of February, and two months after it March 31.
-CREATE MACRO spark_moments(a, b, s) AS list_filter(list_transform(range(len(generate_series(a, b, s)) + 1), lambda k: a + s * k), lambda it: CASE WHEN a <= b THEN it <= b ELSE it >= b END);
+CREATE MACRO spark_moments(a, b, s) AS CASE WHEN (b > a AND a + s < a) OR (b < a AND a + s > a) THEN spark_no_sequence(a, b, s) ELSE list_filter(list_transform(range(len(generate_series(a, b, s)) + 1), lambda k: a + s * k), lambda it: CASE WHEN a <= b THEN it <= b ELSE it >= b END) END;
 CREATE MACRO spark_any(t) AS CASE WHEN list_contains(t, true) THEN true WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN false END;
 CREATE MACRO spark_every(t) AS CASE WHEN list_contains(t, false) THEN false WHEN len(list_filter(t, lambda x: x IS NULL)) > 0 THEN NULL WHEN t IS NOT NULL THEN true END;
 

@@ -4,7 +4,7 @@ by the one against Spark.
 Each line of ``statements.jsonl`` has the statement (``sql``) and its ``rows``, as values. ``error``: the platform refuses it,
 and so does the local workspace, in this error class. ``refused``: the local workspace does not serve it, and says so.
 ``duckdb``: only served from this version of DuckDB on. ``differs``: why Spark gives something else than ``rows``.
-``any_order``: the rows have no order.
+``any_order``: the rows have no order. ``types``: the types of the columns, in Spark's short names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 from pathlib import Path
 
 LINES = [json.loads(line) for line in (Path(__file__).parent / "statements.jsonl").read_text("utf-8").splitlines()]
@@ -60,6 +61,11 @@ def values_of(answer):
     """The rows of a statement's answer, as values."""
     kinds = [column.type_name.value for column in answer.manifest.schema.columns]
     return [list(map(value_of, row, kinds)) for row in answer.result.data_array or []]
+
+
+def short_types(names):
+    """Types as Spark names them in short, whichever of the two wrote them."""
+    return [re.sub("timestamp_.tz", "timestamp", name.lower().replace(" ", "")) for name in names]
 
 
 def comparable(value):

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 sys.path.insert(0, str(Path(__file__).parent))
-from statement_rows import ORDERS, STATEMENTS, same  # noqa: E402
+from statement_rows import ORDERS, STATEMENTS, same, short_types  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +56,8 @@ def test_spark_gives_the_same(spark, case):
         with pytest.raises((pyspark.errors.PySparkException, protocol.Py4JJavaError)):
             spark.sql(case["sql"]).collect()
     else:
-        found = [list(row) for row in spark.sql(case["sql"]).collect()]
+        frame = spark.sql(case["sql"])
+        found = [list(row) for row in frame.collect()]
+        types = short_types(field.dataType.simpleString() for field in frame.schema.fields)
+        assert types == case.get("types", types)
         assert same(found, case["rows"], any_order=case.get("any_order", False)), found

@@ -17,7 +17,7 @@ from support import sql
 from obo_kit.testing import LocalWorkspace
 
 sys.path.insert(0, str(Path(__file__).parent))
-from statement_rows import ORDERS, STATEMENTS, same, values_of
+from statement_rows import ORDERS, STATEMENTS, same, short_types, values_of
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,12 @@ def test_a_statement_gives_its_documented_rows(workspace, case):
         assert answer.status.state is StatementState.SUCCEEDED, answer.status.error
         found = values_of(answer)
         assert same(found, case["rows"], any_order=case.get("any_order", False)), found
+        types = short_types(column.type_text for column in answer.manifest.schema.columns)
+        assert types == case.get("types", types)
 
 
 def test_there_are_several_hundred():
-    assert len(STATEMENTS) >= 800
+    assert len(STATEMENTS) >= 1000
     assert sum("refused" in case for case in STATEMENTS) <= 10
 
 

@@ -1,0 +1,144 @@
+"""Which types the platform gives the operands of an expression before it computes: those of ANSI mode.
+
+Types are DuckDB's names. Source: docs.databricks.com/sql/language-manual/sql-ref-datatype-rules, and Spark for what it leaves
+open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from obo_kit.testing.sql._decimals import OPERATORS, shape_of, type_name, widest
+from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._types import fields_of, sql_type
+
+__all__ = ["NUMBERS_OF_TEXT", "ROUNDED", "TOGETHER", "coerced", "common", "family", "struct_type"]
+
+# Functions of numbers, to which text is a DOUBLE.
+NUMBERS_OF_TEXT = frozenset({"avg", "double", "sum"})
+ROUNDED = frozenset({"bround", "ceil", "floor", "round"})
+# Ways to bring operands together, in which all of them get one type.
+TOGETHER = frozenset({"array", "case", "coalesce", "greatest", "least"})
+
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_FAMILIES = {
+    **dict.fromkeys(_WHOLE, "whole"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "float"),
+    **dict.fromkeys(('"NULL"', "NULL"), "null"),
+    "VARCHAR": "text",
+    # The names of the parsing library.
+    "TEXT": "text",
+    "INT": "whole",
+    "BOOLEAN": "truth",
+    "DATE": "moment",
+}
+_NUMBERS = frozenset({"whole", "decimal", "float"})
+# The families that a function of numbers takes for a DOUBLE; for the others, text.
+_WIDENED = {"double": {"text", "decimal"}, **{each: {"text", "null"} for each in ROUNDED}}
+# What text becomes beside values of a family.
+_BESIDE_TEXT = {"whole": "BIGINT", "decimal": "DOUBLE", "float": "DOUBLE"}
+
+
+def family(kind: str) -> str:
+    """Return the kind of values that a type has; nothing for a type that has no rules here."""
+    if kind.startswith("DECIMAL") and not kind.endswith("]"):
+        return "decimal"
+    if kind.startswith("TIMESTAMP") and not kind.endswith("]"):
+        return "moment"
+    return _FAMILIES.get(kind, "")
+
+
+def common(first: str, second: str) -> str | None:
+    """Return the least common type of two; None if there is none, or no rule for it."""
+    families = family(first), family(second)
+    if first == second or "null" in families:
+        return second if families[0] == "null" else first
+    if "text" in families:
+        other, kind = (families[1], second) if families[0] == "text" else (families[0], first)
+        return _BESIDE_TEXT.get(other, kind if other in {"moment", "truth"} else None)
+    if _NUMBERS.issuperset(families):
+        return _common_number(first, second)
+    if families == ("moment", "moment"):
+        return "TIMESTAMP"
+    if first.endswith("[]") and second.endswith("[]"):
+        inner = common(first[:-2], second[:-2])
+        return inner and f"{inner}[]"
+    return None
+
+
+def _common_number(first: str, second: str) -> str:
+    if first in _WHOLE and second in _WHOLE:
+        return max(first, second, key=_WHOLE.index)
+    shapes = [shape for shape in map(shape_of, (first, second)) if shape is not None]
+    return type_name(widest(shapes)) if len(shapes) == 2 else "DOUBLE"
+
+
+def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
+    """Return the types of operands once the platform has cast them. Raises UnreadableError if it refuses them."""
+    families = set(map(family, kinds)) - {"null"}
+    if operation in NUMBERS_OF_TEXT | ROUNDED:
+        _check(operation, kinds, "truth" not in families)
+        wide = _WIDENED.get(operation, {"text"})
+        return ["DOUBLE" if family(kind) in wide else kind for kind in kinds]
+    if operation == "set":
+        return _rows(kinds)
+    if "" in families or not families:
+        return _one(kinds) or list(kinds)
+    return _computed(operation, kinds, families) if operation in OPERATORS else _joined(operation, kinds, families)
+
+
+def _joined(operation: str, kinds: Sequence[str], families: set[str]) -> list[str]:
+    target = _one(kinds)
+    # These take values of one kind, and cast no text.
+    strict = operation in {"greatest", "least"} and "text" in families and len(families) > 1
+    if target is None or strict:
+        raise _mismatch(operation, kinds)
+    return list(kinds) if operation == "compare" and "text" not in families else target
+
+
+def _computed(operation: str, kinds: Sequence[str], families: set[str]) -> list[str]:
+    moments = "moment" in families and operation not in {"+", "-"}
+    _check(operation, kinds, not moments and "truth" not in families and families != {"text"})
+    numbers = families - {"text"} <= _NUMBERS and families & {"text", "float"}
+    dates = operation == "-" and families == {"text", "moment"}
+    return ((numbers or dates) and _one(kinds)) or list(kinds)
+
+
+def _one(kinds: Sequence[str]) -> list[str] | None:
+    """Return the least common type of all, for each of them."""
+    target: str | None = '"NULL"'
+    for kind in kinds:
+        target = common(target, kind) if target is not None else None
+    return [target] * len(kinds) if target is not None else None
+
+
+def _check(operation: str, kinds: Sequence[str], fits: bool) -> None:
+    if not fits:
+        raise _mismatch(operation, kinds)
+
+
+def _mismatch(operation: str, kinds: Sequence[str]) -> UnreadableError:
+    names = " and ".join(sql_type(kind)[0] for kind in dict.fromkeys(kinds))
+    return UnreadableError("sql_types", f"Values of the types {names} do not go together in {operation}.")
+
+
+def _rows(kinds: Sequence[str]) -> list[str]:
+    """Return the type of the rows of both sides of UNION, EXCEPT or INTERSECT, each under its names."""
+    left, right = map(fields_of, kinds)
+    if len(left) != len(right):
+        return list(kinds)
+    pairs = [(mine, theirs, common(mine, theirs)) for (_, mine), (_, theirs) in zip(left, right, strict=True)]
+    for at, (mine, theirs, both) in enumerate(pairs, 1):
+        if both is None and family(mine) and family(theirs):
+            names = " and ".join(sql_type(kind)[0] for kind in (mine, theirs))
+            raise UnreadableError("sql_set_types", f"Column {at} of the sides has the types {names}.")
+    return [
+        struct_type((name, both or kind) for (name, kind), (_, _, both) in zip(side, pairs, strict=True))
+        for side in (left, right)
+    ]
+
+
+def struct_type(fields: Iterable[tuple[str, str]]) -> str:
+    """Return the name of a STRUCT, from the names and types of its fields."""
+    named = (f'"{name.replace(chr(34), chr(34) * 2)}" {kind}' for name, kind in fields)
+    return f"STRUCT({', '.join(named)})"
