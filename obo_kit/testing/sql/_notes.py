@@ -57,11 +57,10 @@ class Note:
             return None
         if max(map(len, self.kinds.values())) > 1:
             raise UnreadableError("sql_unsupported", "DECIMAL beside other types under one name is not served.")
-        shapes = [
-            shape_of(kind, digits if self.operation in OPERATORS else None) or (_FLOATS.get(kind) if always else None)
-            for kind, digits in zip(self.coerced(), self.digits, strict=True)
-            if family(kind) != "null"
-        ]
+        digits = self.digits if self.operation in OPERATORS else [None] * len(self.digits)
+        floats = _FLOATS if always else {}
+        operands = [each for each in zip(self.coerced(), digits, strict=True) if family(each[0]) != "null"]
+        shapes = [shape_of(*each) or floats.get(each[0]) for each in operands]
         exact = [shape for shape in shapes if shape is not None]
         if len(exact) < len(shapes):
             return None
