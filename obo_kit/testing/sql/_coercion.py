@@ -99,9 +99,9 @@ def _joined(operation: str, kinds: Sequence[str], families: set[str]) -> list[st
 def _computed(operation: str, kinds: Sequence[str], families: set[str]) -> list[str]:
     moments = "moment" in families and operation not in {"+", "-"}
     _check(operation, kinds, not moments and "truth" not in families and families != {"text"})
-    numbers = families - {"text"} <= _NUMBERS and families & {"text", "float"}
+    numbers = families - {"text"} <= _NUMBERS and bool(families & {"text", "float"})
     dates = operation == "-" and families == {"text", "moment"}
-    return ((numbers or dates) and _one(kinds)) or list(kinds)
+    return (_one(kinds) if numbers or dates else None) or list(kinds)
 
 
 def _one(kinds: Sequence[str]) -> list[str] | None:

@@ -52,19 +52,26 @@ class Note:
         Raises UnreadableError if an operand has several types.
         """
         always = self.operation in {"ceil", "floor"} and self.target is not None
-        decimal = any(family(kind) == "decimal" for kinds in self.kinds.values() for kind in kinds)
-        if self.operation not in _COMPUTING or not (always or decimal):
+        if self.operation not in _COMPUTING or not (always or self._decimal()):
             return None
         if max(map(len, self.kinds.values())) > 1:
             raise UnreadableError("sql_unsupported", "DECIMAL beside other types under one name is not served.")
-        digits = self.digits if self.operation in OPERATORS else [None] * len(self.digits)
         floats = _FLOATS if always else {}
-        operands = [each for each in zip(self.coerced(), digits, strict=True) if family(each[0]) != "null"]
-        shapes = [shape_of(*each) or floats.get(each[0]) for each in operands]
+        digits = self.digits if self.operation in OPERATORS else [None] * len(self.digits)
+        operands = zip(self.coerced(), digits, strict=True)
+        return self._complete(
+            [shape_of(*each) or floats.get(each[0]) for each in operands if family(each[0]) != "null"]
+        )
+
+    def _complete(self, shapes: list[Shape | None]) -> list[Shape] | None:
+        """Return the shapes if all operands have one; null has that of the other."""
         exact = [shape for shape in shapes if shape is not None]
         if len(exact) < len(shapes):
             return None
         return exact * 2 if self.operation in OPERATORS and len(exact) == 1 else exact or None
+
+    def _decimal(self) -> bool:
+        return any(family(kind) == "decimal" for kinds in self.kinds.values() for kind in kinds)
 
     def result(self, native: str) -> str:
         """Return the type of the result, given the one that DuckDB gives it."""
