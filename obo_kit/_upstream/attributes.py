@@ -47,10 +47,10 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "overridden: one TLS context and one pool for all users",
         versions.REQUESTS,
     ),
-    Attribute(
+    *_each(
         "requests.adapters:HTTPAdapter",
-        "get_connection_with_tls_context",
-        "calls what is overridden",
+        "get_connection_with_tls_context request_url",
+        "used as its own send does, which calls what is overridden",
         versions.REQUESTS,
     ),
     *_each(
@@ -155,7 +155,9 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         versions.OPENAI,
     ),
     Attribute("openai._client", "_extra_kwargs", "passed on when a client is copied", versions.OPENAI),
-    Attribute("databricks_openai:DatabricksOpenAI", "_workspace_client", "read and set", versions.DATABRICKS_OPENAI),
+    Attribute(
+        "databricks_openai:DatabricksOpenAI", "_workspace_client", "read; set on first use", versions.DATABRICKS_OPENAI
+    ),
     # --- MCP ---
     *_each(
         "databricks_mcp.oauth_provider:DatabricksOAuthClientProvider",

@@ -20,15 +20,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import Retry
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+
+    from urllib3.util import Timeout
 
 __all__: list[str] = []
 
@@ -167,6 +171,9 @@ class _SecureHostPool(HTTPSConnectionPool):
     ConnectionCls: Any = _SecureConnection
 
 
+_ONCE: Final = Retry(0, read=False)
+
+
 class Pool(HTTPAdapter):
     """The connections of this process, with one TLS context: parsing a CA bundle takes longer than a request."""
 
@@ -197,6 +204,28 @@ class Pool(HTTPAdapter):
         del verify, cert
         if url.lower().startswith("https"):
             conn.cert_reqs = "CERT_REQUIRED"
+
+    def open(self, method: str, url: str, *, timeout: Timeout, proxies: dict[str, str], **content: Any) -> Any:
+        """Send a request as `send` does, on the same connections, but return `urllib3`'s own answer, not yet read.
+
+        Raises:
+            urllib3.exceptions.HTTPError: No answer came.
+        """
+        target = PreparedRequest()
+        target.method, target.url = method, url
+        connections = self.get_connection_with_tls_context(target, True, proxies=proxies)
+        self.cert_verify(connections, url, True, None)
+        return connections.urlopen(
+            method,
+            self.request_url(target, proxies),
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+            retries=_ONCE,
+            timeout=timeout,
+            **content,
+        )
 
 
 # --- shared by the whole process --------------------------------------------------------------------------------------------

@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.hooks import default_hooks
-from requests.structures import CaseInsensitiveDict
+from urllib3.util import Timeout
 
 from obo_kit.clients._apps import is_known, trusts_app
-from obo_kit.clients._connections import async_transport, proxies_for
+from obo_kit.clients._connections import async_transport, pool, proxies_for
 from obo_kit.clients._pipeline import Exchange, begin, without_frames
-from obo_kit.clients._transport import deliver
+from obo_kit.clients._transport import caused, deliver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -67,42 +66,52 @@ class SyncTransport:
         """Do nothing: the connections belong to the process."""
 
     def handle_request(self, request: Any) -> Any:
-        exchange = _exchange(self._lease, request)
-        limits = request.extensions.get("timeout") or {}
-        parts = urlsplit(exchange.url)
-        try:
-            answer = deliver(
-                exchange,
-                _prepared(self._httpx, request),
-                True,
-                timeout=(limits.get("connect"), limits.get("read")),
+        exchange, httpx = _exchange(self._lease, request), self._httpx
+        limits, parts = request.extensions.get("timeout") or {}, urlsplit(exchange.url)
+        whole = isinstance(request.stream, httpx.ByteStream)
+        body = (b"".join(request.stream) or None) if whole else request.stream
+
+        def send(headers: dict[str, str]) -> tuple[Any, bytes | None]:
+            answer = pool().open(
+                request.method,
+                exchange.url,
+                timeout=Timeout(connect=limits.get("connect"), read=limits.get("read")),
                 proxies=proxies_for(f"{parts.scheme}://{parts.netloc}"),
+                headers=_replaced(request.headers.raw, headers),
+                body=body,
             )
-        except requests.RequestException as error:
-            raise _translated(self._httpx, error)(str(error), request=request) from error
-        return _response(self._httpx, answer, self._lease)
+            # An error is read here, because an answer may also break off in the middle.
+            return answer, answer.read(decode_content=True) if answer.status >= 400 else None
+
+        try:
+            answer, content = deliver(exchange, send, again=whole)
+        except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
+            raise _translated(httpx, error)(str(error), request=request) from error
+        headers = [*answer.headers.items(), *_bound_retry(answer.headers, self._lease)]
+        if content is None:
+            exchange.record(answer.status, answer.headers)
+            reason = (answer.reason or "").encode("ascii", "ignore")
+            extensions = {"http_version": b"HTTP/1.1", "reason_phrase": reason}
+            stream = _body_types(httpx)[0](httpx, answer)
+            return httpx.Response(answer.status, headers=headers, stream=stream, extensions=extensions)
+        content = exchange.told(content)
+        exchange.record(answer.status, answer.headers, lambda: content)
+        headers = [(name, value) for name, value in headers if name.lower() not in _ENCODED]
+        return httpx.Response(answer.status, headers=headers, content=content)
 
 
-def _prepared(httpx: Any, request: Any) -> requests.PreparedRequest:
-    """Return a request of `httpx` as one of `requests`."""
-    made = requests.PreparedRequest()
-    made.method, made.url = request.method, str(request.url.copy_with(fragment=None))
-    made.headers = CaseInsensitiveDict(request.headers)
-    made.hooks = default_hooks()
-    made.body = (b"".join(request.stream) or None) if isinstance(request.stream, httpx.ByteStream) else request.stream
-    return made
+_ENCODED = {"content-encoding", "content-length", "transfer-encoding"}
+"""What describes the form in which an answer came, before it was read to its end and decoded."""
 
 
-def _response(httpx: Any, answer: requests.Response, lease: Lease) -> Any:
-    headers = [*answer.raw.headers.items(), *_bound_retry(answer.headers, lease)]
-    if answer.status_code >= 400:  # already read to its end, and decoded
-        encoded = {"content-encoding", "content-length", "transfer-encoding"}
-        headers = [(name, value) for name, value in headers if name.lower() not in encoded]
-        return httpx.Response(answer.status_code, headers=headers, content=answer.content)
-    reason = (answer.reason or "").encode("ascii", "ignore")
-    extensions = {"http_version": b"HTTP/1.1", "reason_phrase": reason}
-    stream = _body_types(httpx)[0](httpx, answer.raw)
-    return httpx.Response(answer.status_code, headers=headers, stream=stream, extensions=extensions)
+def _replaced(sent: list[tuple[bytes, bytes]], ours: dict[str, str]) -> dict[str, str]:
+    """Return the headers of a request, the user's in place of those with the same names."""
+    headers, names = dict(ours), {name.lower() for name in ours}
+    for raw_name, raw_value in sent:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name.lower() not in names:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 class _Body:
@@ -132,27 +141,18 @@ class _Body:
 
 
 def _translated(httpx: Any, error: Exception) -> Any:
-    """Return the `httpx` error for an error of `requests` or `urllib3`."""
-    reason = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
-    while isinstance(inner := getattr(reason, "reason", None), Exception):
-        reason = inner
-    for types, name in _TRANSLATIONS:
-        if isinstance(error, types) or isinstance(reason, types):
-            return getattr(httpx, name)
-    return httpx.ReadError
+    """Return the `httpx` error for an error of `urllib3`, or of `requests` for a proxy that cannot be used."""
+    cause = caused(error)
+    return getattr(httpx, next((name for types, name in _TRANSLATIONS if isinstance(cause, types)), "ReadError"))
 
 
-_TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "ProxyError"),
-    (
-        (urllib3.exceptions.NewConnectionError, requests.exceptions.SSLError, urllib3.exceptions.SSLError),
-        "ConnectError",
-    ),
-    ((requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "ConnectTimeout"),
-    ((requests.exceptions.Timeout, urllib3.exceptions.TimeoutError), "ReadTimeout"),
-    ((requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL), "UnsupportedProtocol"),
-    ((requests.exceptions.InvalidHeader,), "LocalProtocolError"),
-    ((requests.exceptions.ChunkedEncodingError, urllib3.exceptions.ProtocolError), "RemoteProtocolError"),
+_TRANSLATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (urllib3.exceptions.ProxyError, "ProxyError"),
+    ((urllib3.exceptions.NewConnectionError, urllib3.exceptions.SSLError), "ConnectError"),
+    (urllib3.exceptions.ConnectTimeoutError, "ConnectTimeout"),
+    (urllib3.exceptions.TimeoutError, "ReadTimeout"),
+    ((urllib3.exceptions.LocationValueError, requests.exceptions.InvalidURL), "UnsupportedProtocol"),
+    (urllib3.exceptions.ProtocolError, "RemoteProtocolError"),
 )
 
 

@@ -6,6 +6,7 @@ session's fence, which adds the user's token to every request.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,9 +33,9 @@ else:
 __all__: list[str] = []
 
 
-def _settings(lease: Lease, workspace_client: Any) -> dict[str, Any]:
+def _settings(lease: Lease) -> dict[str, Any]:
     return {
-        "base_url": f"{workspace_client.config.host}/serving-endpoints",
+        "base_url": f"{lease.host()}/serving-endpoints",
         "api_key": "no-token",
         "timeout": httpx.Timeout(lease.limits.read, connect=lease.limits.connect),
         "max_retries": 1,
@@ -47,19 +48,27 @@ def _kept(client: Any, options: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(
             "an OpenAI client that acts as a user keeps its http_client; build your own client for your own requests"
         )
-    ours = {"lease": client._lease, "workspace_client": client._workspace_client}
-    return {**options, "_extra_kwargs": ours}
+    return {**options, "_extra_kwargs": {"lease": client._lease, "get": client._get}}
 
 
-class _UserOpenAI(Leased, DatabricksOpenAI):
-    def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
+class _OfSession(Leased):
+    _get: Callable[[str], Any]
+
+    @functools.cached_property
+    def _workspace_client(self) -> Any:
+        """The session's client, with which the library looks up apps: most requests need none."""
+        return self._get("WorkspaceClient")
+
+
+class _UserOpenAI(_OfSession, DatabricksOpenAI):
+    def __init__(self, *, lease: Lease, get: Callable[[str], Any], **settings: Any) -> None:
         self._lease = lease
-        self._workspace_client = workspace_client
+        self._get = get
         if "http_client" not in settings:
             settings["http_client"] = httpx.Client(
                 transport=cast("Any", SyncTransport(lease, httpx)), trust_env=False, follow_redirects=True
             )
-        cast("Any", openai.OpenAI).__init__(self, **{**_settings(lease, workspace_client), **settings})
+        cast("Any", openai.OpenAI).__init__(self, **{**_settings(lease), **settings})
 
     def copy(self, **options: Any) -> Any:
         return super().copy(**_kept(self, options))
@@ -70,15 +79,15 @@ class _UserOpenAI(Leased, DatabricksOpenAI):
         announce(self._lease, request)
 
 
-class _UserAsyncOpenAI(Leased, AsyncDatabricksOpenAI):
-    def __init__(self, *, lease: Lease, workspace_client: Any, **settings: Any) -> None:
+class _UserAsyncOpenAI(_OfSession, AsyncDatabricksOpenAI):
+    def __init__(self, *, lease: Lease, get: Callable[[str], Any], **settings: Any) -> None:
         self._lease = lease
-        self._workspace_client = workspace_client
+        self._get = get
         if "http_client" not in settings:
             settings["http_client"] = httpx.AsyncClient(
                 transport=cast("Any", AsyncTransport(lease, httpx)), trust_env=False, follow_redirects=True
             )
-        cast("Any", openai.AsyncOpenAI).__init__(self, **{**_settings(lease, workspace_client), **settings})
+        cast("Any", openai.AsyncOpenAI).__init__(self, **{**_settings(lease), **settings})
 
     def copy(self, **options: Any) -> Any:
         return super().copy(**_kept(self, options))
@@ -91,9 +100,9 @@ class _UserAsyncOpenAI(Leased, AsyncDatabricksOpenAI):
 
 def openai_client(lease: Lease, get: Callable[[str], Any]) -> DatabricksOpenAI:
     """Build a `DatabricksOpenAI` that acts as one user until that user's session closes."""
-    return _UserOpenAI(lease=lease, workspace_client=get("WorkspaceClient"))
+    return _UserOpenAI(lease=lease, get=get)
 
 
 def async_openai_client(lease: Lease, get: Callable[[str], Any]) -> AsyncDatabricksOpenAI:
     """Build an `AsyncDatabricksOpenAI` that acts as one user until that user's session closes."""
-    return _UserAsyncOpenAI(lease=lease, workspace_client=get("WorkspaceClient"))
+    return _UserAsyncOpenAI(lease=lease, get=get)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter
-from urllib3.exceptions import NewConnectionError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    PoolError,
+    ProtocolError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as NoAnswerInTimeError
 
 from obo_kit.clients._connections import (
     FIRST_BYTE_SECONDS,
@@ -22,82 +32,73 @@ from obo_kit.clients._connections import (
 from obo_kit.clients._pipeline import begin, without_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from obo_kit.clients._pipeline import Exchange
     from obo_kit.identity._credentials import Lease
 
 __all__: list[str] = []
 
-_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_BROKEN = (ProtocolError, NoAnswerInTimeError, NewConnectionError, SSLError, ProxyError, PoolError)
+_NEVER_SENT = (NewConnectionError, ConnectTimeoutError)
+
+Answer = TypeVar("Answer")
 
 
-def deliver(exchange: Exchange, request: requests.PreparedRequest, stream: bool, **settings: Any) -> requests.Response:
-    """Send a request with the user's headers through the pool of this process, and record the outcome.
+def deliver(exchange: Exchange, send: Callable[[dict[str, str]], Answer], *, again: bool) -> Answer:
+    """Send a request with the user's headers. If it fails on a used connection, perhaps send it once more.
 
     Every exception leaves here without the frames that hold the headers (rule 8).
+
+    Args:
+        exchange: The request, which was checked. It is told of a failure.
+        send: Sends the request with these headers, through the pool of this process.
+        again: False if the body of the request can be read only once. A request that has an effect is never sent again.
     """
     try:
-        response = _answered(exchange, request, stream, settings)
+        return _answered(exchange, send, again and exchange.reads)
     except BaseException as error:
-        if isinstance(error, _BROKEN):
-            exchange.fail(_described(error), sent=not _never_sent(error))
-        if isinstance(error, requests.RequestException):
-            error.request = request
+        cause = caused(error)
+        if isinstance(cause, _BROKEN):
+            exchange.fail(_described(error), sent=not isinstance(cause, _NEVER_SENT))
         raise without_frames(error)  # noqa: B904 - the error itself
-    response.request = request
-    whole = not stream or response.status_code >= 400
-    if response.status_code >= 400:
-        response._content = exchange.told(response.content)
-    exchange.record(response.status_code, response.headers, (lambda: response.content) if whole else None)
-    return response
 
 
-def _answered(exchange: Exchange, request: Any, stream: bool, settings: dict[str, Any]) -> requests.Response:
-    """Send a request. If it only reads and fails on a used connection, send it once more on a fresh one."""
-    sent = request.copy()
-    sent.headers.update(exchange.headers())
-    if not exchange.reads or not isinstance(sent.body, (bytes, str, type(None))):
-        return _sent(sent, stream, settings)
+def _answered(exchange: Exchange, send: Callable[[dict[str, str]], Answer], again: bool) -> Answer:
+    headers = exchange.headers()
+    if not again:
+        return send(headers)
     slow, name = shared().slow, (exchange.route.path if exchange.route is not None else "", exchange.url.count("/"))
     patience = None if slow.get(name, 0.0) > time.monotonic() else FIRST_BYTE_SECONDS
     try:
         with attempting(Attempt(patience=patience)):
-            return _sent(sent, stream, settings)
-    except requests.ConnectionError as error:
-        if not _lost(error):
+            return send(headers)
+    except (requests.ConnectionError, HTTPError) as error:
+        cause = caused(error)
+        if not isinstance(cause, ProtocolError):  # an established connection broke off
             raise
-        stale = isinstance(_reason(error), StaleConnectionError)
+        stale = isinstance(cause.args[-1], StaleConnectionError)
     started = time.monotonic()
     with attempting(Attempt(fresh=True)):
-        response = _sent(sent, stream, settings)
+        answer = send(headers)
     if stale and time.monotonic() - started > FIRST_BYTE_SECONDS:
         slow[name] = time.monotonic() + SLOW_SECONDS  # the connection was not to blame
-    return response
+    return answer
 
 
-def _sent(request: requests.PreparedRequest, stream: bool, settings: dict[str, Any]) -> requests.Response:
-    response = pool().send(request, stream=stream, **settings)
-    if not stream or response.status_code >= 400:
-        _ = response.content  # read it here, because an answer may also break off in the middle
-    return response
+def caused(error: BaseException) -> BaseException:
+    """Return the error of `urllib3` that `requests`, or `urllib3`'s count of retries, wrapped in another."""
+    while isinstance(error, (requests.RequestException, MaxRetryError)):
+        inner = error.reason if isinstance(error, MaxRetryError) else error.args[0] if error.args else None
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return error
 
 
 def _described(error: BaseException) -> str:
-    return "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
-
-
-def _reason(error: requests.RequestException) -> Any:
-    """Return the reason that `urllib3` gives for a failure: the innermost of the errors that it wrapped."""
-    wrapped = error.args[0] if error.args else None
-    return wrapped.args[-1] if isinstance(wrapped, ProtocolError) else getattr(wrapped, "reason", None)
-
-
-def _never_sent(error: requests.RequestException) -> bool:
-    return isinstance(error, requests.ConnectTimeout) or isinstance(_reason(error), NewConnectionError)
-
-
-def _lost(error: requests.RequestException) -> bool:
-    """Return whether an established connection broke off."""
-    return bool(error.args) and isinstance(error.args[0], ProtocolError)
+    late = isinstance(cause := caused(error), NoAnswerInTimeError) and not isinstance(cause, NewConnectionError)
+    return "no answer in time" if late else "the connection failed"
 
 
 # --- requests ----------------------------------------------------------------------------------------------------------------
@@ -122,8 +123,21 @@ class RequestsTransport(BaseAdapter):
         limits, started = self._lease.limits, time.monotonic()
         exchange = begin(self._lease, request.method or "", request.url or "")
         read = timeout if isinstance(timeout, (int, float)) else limits.read
+
+        def sent(headers: dict[str, str]) -> requests.Response:
+            with_token = request.copy()
+            with_token.headers.update(headers)
+            try:
+                response = pool().send(with_token, stream=stream, timeout=(limits.connect, read), proxies=proxies)
+                if not stream or response.status_code >= 400:
+                    _ = response.content  # read it here, because an answer may also break off in the middle
+            except requests.RequestException as error:
+                error.request = request
+                raise
+            return response
+
         try:
-            return deliver(exchange, request, stream, timeout=(limits.connect, read), proxies=proxies)
+            response = deliver(exchange, sent, again=isinstance(request.body, (bytes, str, type(None))))
         except requests.ConnectTimeout as error:
             # The SDK would raise this in the end. Raise it at once: TCP has already tried several times.
             raise TimeoutError(f"The workspace accepted no connection within {limits.connect:g} s.") from error
@@ -133,6 +147,13 @@ class RequestsTransport(BaseAdapter):
                 raise
             # The SDK would not try again, and would name its own limit instead of the time that was waited.
             raise TimeoutError(f"{_described(error).capitalize()}: waited {waited:.0f} s for the workspace.") from error
+        response.request = request
+        refused = response.status_code >= 400
+        if refused:
+            response._content = exchange.told(response.content)
+        whole = refused or not stream
+        exchange.record(response.status_code, response.headers, (lambda: response.content) if whole else None)
+        return response
 
     def close(self) -> None:
         """Do nothing: the connections belong to the process."""
