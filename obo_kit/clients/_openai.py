@@ -56,7 +56,7 @@ class _OfSession(Leased):
 
     @functools.cached_property
     def _workspace_client(self) -> Any:
-        """The session's client, with which the library looks up apps: most requests need none."""
+        """Return the session's client, with which the library looks up apps: most requests need none."""
         return self._get("WorkspaceClient")
 
 
