@@ -184,6 +184,81 @@ def test_relative_imports_and_the_package_s_own_name_are_followed(tmp_path):
     assert checked(above, "from ...nowhere import mine\nfrom .utils import mine as other\nCLIENT = mine()\n") == ()
 
 
+CACHING = """
+import functools
+
+memoize = functools.lru_cache(maxsize=256)
+
+def once(function):
+    results = {}
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        if args not in results:
+            results[args] = function(*args)
+        return results[args]
+
+    return wrapper
+
+class Kept:
+    def __init__(self, seconds):
+        self.seconds, self.results = seconds, {}
+
+    def __call__(self, function):
+        def wrapper(*args):
+            return self.results.get(args) or self.results.setdefault(args, function(*args))
+        return wrapper
+
+def timed(function):
+    times = {}
+
+    def wrapper(*args):
+        result = function(*args)
+        times[args] = len(times)
+        return result
+
+    return wrapper
+"""
+
+
+@pytest.mark.parametrize(("decorator", "codes"), [("memoize", 2), ("once", 2), ("Kept(60)", 2), ("timed", 0)])
+def test_a_memoizer_of_another_module_is_found(tmp_path, decorator, codes):
+    (tmp_path / "caching.py").write_text(CACHING)
+    text = f"""
+    from caching import {decorator.partition("(")[0]}
+    from databricks.sdk import WorkspaceClient
+    from flask import request
+
+    @{decorator}
+    def client():
+        return WorkspaceClient(token=request.headers["X-Forwarded-Access-Token"], auth_type="pat")
+
+    @{decorator}
+    def ask(question):
+        return client().genie.start_conversation_and_wait("01f0", question).content
+    """
+    found = [(one.code, one.line) for one in checked(tmp_path, text)]
+    assert found == [("OBO103", 6), ("OBO107", 10)][:codes]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ['HERE / "bot.py"', 'os.path.join(os.getcwd(), "bot.py")', 'str(Path(__file__).parent / "bot.py")', 'f"{HERE}/bot.py"'],
+)
+def test_an_agent_that_is_logged_by_a_composed_path_is_found(tmp_path, path):
+    (tmp_path / "bot.py").write_text(MISTAKE)
+    text = f"""
+    import os
+    from pathlib import Path
+    import mlflow
+
+    HERE = Path(__file__).parent
+    mlflow.pyfunc.log_model(name="bot", python_model={path})
+    """
+    assert [(one.code, one.line) for one in checked(tmp_path, text)] == [("OBO403", 7)]
+    assert checked(tmp_path, text.replace("bot.py", "other.py")) == ()
+
+
 def test_a_helper_that_cannot_be_read_is_unknown(tmp_path):
     (tmp_path / "tools.py").write_text("def broken(:\n")
     assert checked(tmp_path, "from tools import anything\nCLIENT = anything()\n") == ()

@@ -32,6 +32,7 @@ __all__ = ["Agent", "Declared", "held_by"]
 _AGENT_BASES: Final = frozenset({"ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
 _ENTRIES: Final = frozenset({"predict", "predict_stream"})
 _BEGINNINGS: Final = ("__new__", "__init__", "__post_init__", "load_context")
+_AT_START: Final = ("lifespan", "on_startup")
 _CLASSES: Final = {name: kind for kind in KINDS.values() for name in kind.mlflow_classes}
 
 
@@ -134,11 +135,29 @@ class Agent:
                 for call in self.module.calls
                 if self.module.function_of(call) is None and not self.guarded(call)
             ]
+        for function in self._at_start():
+            pending += self._within(function, "while the application starts")
         self._follow(pending, calls)
         for cls in self.module.classes:
             if self.lives_long(cls, calls):
                 self._begin(cls, calls)
         return calls
+
+    def _at_start(self) -> Iterator[Function]:
+        """Yield what a server runs when it starts: ``lifespan=``, ``on_startup=``, ``@app.on_event("startup")``."""
+        handed = [keyword.value for call in self.module.calls for keyword in call.keywords if keyword.arg in _AT_START]
+        for node in handed:
+            for part in node.elts if isinstance(node, (ast.List, ast.Tuple)) else [node]:
+                called = self.reader.called(self.module, part)
+                if called is not None and called[0] is self.module:
+                    yield called[1]
+        for function in self.module.functions:
+            for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
+                match decorator:
+                    case ast.Call(func=ast.Attribute(attr="on_event"), args=[ast.Constant(value="startup")]):
+                        yield function
+                    case _:
+                        pass
 
     def _follow(self, pending: list[tuple[ast.Call, str]], calls: dict[ast.Call, str]) -> None:
         while pending:
@@ -271,6 +290,24 @@ class Agent:
         trail = Trail(self.reader)
         trail.follow(*called, self.reader.env_of(self.module, call, *called, {}), call)
         return bool(trail.uses)
+
+    def uses_through(self, call: ast.Call) -> list[Use]:
+        """Return how a helper uses the agent's own client."""
+        called = self.reader.called(self.module, call.func)
+        if called is None or self.reader.facts(*called).is_tool:
+            return []
+        trail = Trail(self.reader, "agent")
+        trail.follow(*called, self.reader.env_of(self.module, call, *called, {}), call)
+        return trail.uses
+
+    def leaves_user_out(self, tool: Facts) -> bool:
+        """Return whether a tool never touches the client of the user that it is given."""
+        return not any(
+            value.who == "user"
+            for node in walk(tool.function)
+            if isinstance(node, (ast.Call, ast.Name))
+            for value in self.reader.values(tool.module, node)
+        )
 
     def use(self, call: ast.Call, value: Value) -> Use:
         """Return what a call of a client's method reaches."""

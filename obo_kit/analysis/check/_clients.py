@@ -38,6 +38,8 @@ GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
     "VectorSearchClient": ("credential_strategy", "personal_access_token"),
     "AISearchClient": ("credential_strategy", "personal_access_token"),
 }
+# The arguments that decide as whom `databricks.sql.connect` connects.
+CREDENTIALS: Final = ("access_token", "credentials_provider")
 # Arguments that do not decide who acts.
 NEUTRAL: Final = frozenset(
     {
@@ -55,8 +57,11 @@ NEUTRAL: Final = frozenset(
     }
 )
 _TEXT_METHODS: Final = frozenset(
-    {"decode", "encode", "get_secret_value", "lstrip", "removeprefix", "replace", "rstrip", "strip"}
+    {"decode", "encode", "get_secret_value", "lstrip", "partition", "removeprefix", "replace", "rpartition", "rsplit"}
+    | {"rstrip", "split", "strip"}
 )
+# Methods of a configuration that give its token, alone or as the headers of a request.
+GIVE_TOKEN: Final = frozenset({"authenticate", "oauth_token"})
 ENTERS: Final = frozenset({"enter_async_context", "enter_context"})
 _OF_TEXT: Final = frozenset({"builtins.str", "copy.copy", "pydantic.SecretStr", "typing.cast"})
 
@@ -124,7 +129,9 @@ def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tupl
     if dotted == "databricks.sql.connect":
         return _connection(reader, module, node, env)
     if name == "create_engine":
-        return _on_user(reader, module, node.args[:1], env, "Connection")
+        made = argument(node, None, "creator")
+        creates = [ast.copy_location(ast.Call(func=made, args=[], keywords=[]), made)] if made is not None else []
+        return _on_user(reader, module, [*node.args[:1], *creates], env, "Connection")
     if name == "MultiServerMCPClient":
         inside = [inner for part in arguments(node) for inner in ast.walk(part) if isinstance(inner, ast.Call)]
         return _on_user(reader, module, inside, env, name)
@@ -144,20 +151,19 @@ def _on_user(reader: Values, module: Module, nodes: Iterable[ast.expr], env: Env
 
 def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
     """Return whose connection the SQL connector makes: by its token, or by its provider."""
-    credentials = [argument(node, None, item) for item in ("access_token", "credentials_provider")]
+    passed = {keyword.arg: [keyword.value] for keyword in node.keywords}
+    for options in options_of(module, node) or ():
+        for key, value in options.keywords.items():
+            passed.setdefault(key, []).append(value)
     whose = {
         value.who
-        for part in credentials
-        for value in reader.values(module, _provider(part.body) if isinstance(part, ast.Lambda) else part, env)
+        for name in CREDENTIALS
+        for part in passed.get(name, ())
+        for value in reader.values(module, part.body if isinstance(part, ast.Lambda) else part, env)
     }
     if "user" in whose:
         return user("Connection")
     return (Value("agent", "Connection"),) if whose == {"agent"} else ()
-
-
-def _provider(node: ast.expr) -> ast.expr:
-    """Return what a provider acts as: ``config.authenticate`` acts as the configuration does."""
-    return node.value if isinstance(node, ast.Attribute) and node.attr == "authenticate" else node
 
 
 def of_method(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[Value, ...]:
@@ -165,8 +171,11 @@ def of_method(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple
     if not isinstance(node.func, ast.Attribute):
         return ()
     name = node.func.attr
-    if name == "get" and node.args and is_header(module.text_of(node.args[0])):
+    key = module.text_of(node.args[0]) if name == "get" and node.args else None
+    if is_header(key):
         return (*user(TOKEN), *(item for part in node.args[1:] for item in reader.values(module, part, env)))
+    if key == "Authorization":
+        return tuple(value for value in reader.values(module, node.func.value, env) if value.what == TOKEN)
     if name in ENTERS and node.args:
         return tuple(entered(value) for value in reader.values(module, node.args[0], env))
     values: list[Value] = []
@@ -181,17 +190,23 @@ def _handed_on(module: Module, owner: Value, name: str, node: ast.Call) -> Itera
     if owner.what == SESSION:
         wanted = last(module.dotted(node.args[0])) if name == "get" and node.args else ""
         return [Value(owner.who, wanted)] if wanted in CLIENTS else []
-    if owner.what in SEARCH and name in ("get_index", "get_async_index"):
-        return [Value(owner.who, "VectorSearchIndex")]
-    if owner.path == ("serving_endpoints",) and name in _MODELS_OF_ENDPOINTS:
-        return [Value(owner.who, _MODELS_OF_ENDPOINTS[name])]
+    gives = _GIVES.get((owner.what if not owner.path else ".".join(owner.path), name))
+    if gives is not None:
+        return [Value(owner.who, gives)]
     return [owner] if name in ("with_options", "copy") and owner.what.endswith("DatabricksOpenAI") else []
 
 
-_MODELS_OF_ENDPOINTS: Final = {
-    "get_langchain_chat_open_ai_client": "ChatDatabricks",
-    "get_open_ai_client": "DatabricksOpenAI",
-}
+# What the methods of a client, of a connection, or of an engine of SQLAlchemy's return.
+_GIVES: Final = {
+    ("Connection", "begin"): "Connection",
+    ("Connection", "connect"): "Connection",
+    ("Connection", "cursor"): "Cursor",
+    ("Connection", "execute"): "Cursor",
+    ("Connection", "raw_connection"): "Connection",
+    ("serving_endpoints", "get_langchain_chat_open_ai_client"): "ChatDatabricks",
+    ("serving_endpoints", "get_open_ai_client"): "DatabricksOpenAI",
+    **{(config, name): TOKEN for config in ("config", "strategy") for name in GIVE_TOKEN},
+} | {(client, name): "VectorSearchIndex" for client in SEARCH for name in ("get_index", "get_async_index")}
 
 
 def entered(value: Value) -> Value:

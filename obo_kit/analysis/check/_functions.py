@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,6 +60,7 @@ class FunctionReader:
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
+        self._made: dict[ast.ClassDef, list[tuple[Module, ast.Call]]] = {}  # the calls that make objects of a class
         self._given: set[str] = set()  # the keyword arguments that the project's own classes are constructed with
         self._states: dict[
             tuple[str, str], list[tuple[Module, ast.expr]]
@@ -81,8 +83,9 @@ class FunctionReader:
             self._note_call_form(module, call)
             self._note_set(module, call)
             target = self._method(module, call.func) or module.origin(call.func)
-            made = target[1] if isinstance(target, tuple) else self.owner(module, call.func)
+            made = target[1] if isinstance(target, tuple) else module.owner(call.func)
             if isinstance(made, ast.ClassDef):
+                self._made.setdefault(made, []).append((module, call))
                 self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
             if isinstance(target, tuple) and (begins := runs(*target)) is not None:
                 self._callers.setdefault(begins, []).append((module, call))
@@ -162,7 +165,7 @@ class FunctionReader:
         """Return the method that an attribute of ``self``, or of an object of the project's own, stands for."""
         if not isinstance(node, ast.Attribute):
             return None
-        owner = self.owner(module, node.value)
+        owner = module.owner(node.value)
         home, cls = (module, owner) if owner is not None else self.made_of(module, node.value) or (module, None)
         for binding in home.body[cls].names.get(node.attr, [])[-1:] if cls is not None else ():
             if binding.value is not None:
@@ -172,7 +175,7 @@ class FunctionReader:
     def made_by(self, module: Module, node: ast.expr) -> tuple[Module, ast.Call] | None:
         """Return the call of a class of the project's own that made an object: ``Rows(client)``, or what a name stands for."""
         origin = module.origin(node)
-        if origin is None and isinstance(node, ast.Attribute) and (owner := self.owner(module, node.value)) is not None:
+        if origin is None and isinstance(node, ast.Attribute) and (owner := module.owner(node.value)) is not None:
             stored = self.stored(module, owner, node.attr)
             origin = module.origin(stored[0]) if len(stored) == 1 else None
         if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
@@ -192,26 +195,40 @@ class FunctionReader:
             cls = module.origin(typed) if typed is not None else None
         return (cls[0], cls[1]) if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef) else None
 
-    def owner(self, module: Module, node: ast.expr) -> ast.ClassDef | None:
-        """Return the class that ``self`` or ``cls`` stands for."""
-        if not isinstance(node, ast.Name):
-            return None
-        for function in module.functions_around(node):
-            own = module.class_of(function)
-            if own is not None:
-                first = parameters(function)[:1]
-                scope = module.scope[node].home(node.id)
-                return own if first and first[0].arg == node.id and scope is module.body[function] else None
-        return None
-
     def stored(self, module: Module, owner: ast.ClassDef, name: str) -> list[ast.expr]:
         """Return the values that the methods of a class assign to an attribute."""
         if owner not in self._stored:
             by_name = self._stored[owner] = {}
             for store in module.stores:
-                if isinstance(store.target, ast.Attribute) and self.owner(module, store.target.value) is owner:
+                if isinstance(store.target, ast.Attribute) and module.owner(store.target.value) is owner:
                     by_name.setdefault(store.target.attr, []).append(store.value)
         return self._stored[owner].get(name, [])
+
+    def given_to_field(self, module: Module, owner: ast.ClassDef, name: str) -> Iterator[tuple[Module, ast.expr]]:
+        """Yield the values that the objects of a dataclass, or of a model, are made with for a field."""
+        fields = [
+            statement.target.id
+            for statement in owner.body
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        ]
+        if name in fields and "__init__" not in module.body[owner].names:
+            for home, call in self._made.get(owner, []):
+                value = argument(call, fields.index(name), name)
+                if value is not None:
+                    yield home, value
+
+    def forwarded(self, module: Module, call: ast.Call) -> Iterator[ast.Call]:
+        """Yield the calls that a helper passes a call's keywords on to: ``def make(**kw): return Client(**kw)``."""
+        called = self.called(module, call.func) if call.keywords else None
+        options = called[1].args.kwarg if called is not None else None
+        if called is None or called[0] is not module or options is None:
+            return
+        own = {parameter.arg for parameter in parameters(called[1])}
+        passed = [keyword for keyword in call.keywords if keyword.arg not in own]
+        for inner in module.inside(called[1], ast.Call):
+            others = [item for item in inner.keywords if item.arg is not None or ast.unparse(item.value) != options.arg]
+            if len(others) < len(inner.keywords):
+                yield ast.copy_location(ast.Call(func=inner.func, args=inner.args, keywords=[*others, *passed]), call)
 
     def injected(self, facts: Facts) -> dict[str, str]:
         """Return the parameters that the kit fills, and the types of their clients."""

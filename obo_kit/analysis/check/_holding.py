@@ -50,6 +50,7 @@ class Reader(ValueReader):
                 scope, bindings = module.bindings(node)
                 known = () if scope is None or scope is module.top else bindings
                 yield from (self.held(module, item.value, env) for item in known if item.how in ("value", "def"))
+                yield from (self.held(module, part, env) for part in (module.put_into(node) if known else ()))
             case ast.Call():
                 yield from self._held_by_call(module, node, env)
             case ast.Attribute(value=owner) if self._is_method(module, node):
@@ -68,7 +69,7 @@ class Reader(ValueReader):
             module.dotted(node.func) in _SEVERAL
             or named[:1].isupper()
             or named in _MAKERS
-            or (self.owner(module, node.func) is not None)
+            or (module.owner(node.func) is not None)
         ):
             yield from (self.held(module, item, env) for item in passed)
         if kit_name(module, node.func) == "available_tools":
@@ -103,7 +104,7 @@ def _parts(node: ast.AST) -> list[ast.expr]:
             return [part]
         case ast.IfExp():
             return [node.body, node.orelse]
-        case ast.BinOp(op=ast.Add()):
+        case ast.BinOp(op=ast.Add() | ast.BitOr()):
             return [node.left, node.right]
         case _:
             return []

@@ -24,12 +24,15 @@ from obo_kit.analysis.check._scopes import (
 )
 from obo_kit.analysis.check._sources import Source, SourceError
 
-__all__ = ["Files", "Module", "Origin"]
+__all__ = ["PUTS", "Files", "Module", "Origin"]
 
 _BINDING = frozenset(
     {ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem}
     | {ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal}
 )
+# Methods that put their arguments into an object.
+PUTS = frozenset({"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"})
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Match, ast.match_case, ast.IfExp, *TRIES)
 
 
@@ -69,6 +72,7 @@ class Module:
         self.scope: dict[ast.AST, Scope] = {}  # the scope that a node is evaluated in
         self.body: dict[ast.AST, Scope] = {}  # the scope that a class or function opens
         self.kinds: defaultdict[type[ast.AST], list[Any]] = defaultdict(list)  # every node, by its class
+        self._puts: dict[tuple[Function | None, str], list[ast.expr]] | None = None
         self._inside: dict[type[ast.AST], dict[Function | None, list[Any]]] = {}
         self.functions: list[Function] = []
         self.classes: list[ast.ClassDef] = []
@@ -264,6 +268,22 @@ class Module:
         above = self.scope[function].node if function in self.scope else None
         return above if isinstance(above, ast.ClassDef) else None
 
+    def class_around(self, node: ast.AST) -> ast.ClassDef | None:
+        """Return the class that a method's code belongs to, in a function inside of the method too."""
+        return next((own for each in self.functions_around(node) if (own := self.class_of(each)) is not None), None)
+
+    def owner(self, node: ast.expr) -> ast.ClassDef | None:
+        """Return the class that ``self`` or ``cls`` stands for."""
+        if not isinstance(node, ast.Name):
+            return None
+        for function in self.functions_around(node):
+            own = self.class_of(function)
+            if own is not None:
+                first = parameters(function)[:1]
+                scope = self.scope[node].home(node.id)
+                return own if first and first[0].arg == node.id and scope is self.body[function] else None
+        return None
+
     def _branches(self, node: ast.AST) -> list[tuple[ast.AST, str]]:
         """Return the branches of the program that a node is in, from the outside in, up to its function."""
         branches: list[tuple[ast.AST, str]] = []
@@ -299,8 +319,34 @@ class Module:
                 continue  # in `client = client or …`, the right side means the earlier value
             reaching.append(item)
             if here[: len(branches := self._branches(item.node))] == branches:
-                return scope, reaching
+                return scope, [*reaching, *self._from_last_round(bindings, here, place, item)]
         return scope, reaching or bindings
+
+    def _from_last_round(
+        self, bindings: list[Binding], here: list[tuple[ast.AST, str]], place: tuple[int, int], before: Binding
+    ) -> list[Binding]:
+        """Return the bindings further down in a loop, which count in its next round if none before them always does."""
+        loops = {node for node, part in here if isinstance(node, _LOOPS) and part == "body"}
+        if not loops:
+            return []
+        loops -= set(self.ancestors(before.node))
+        later = [item for item in bindings if _place(item.node) > place]
+        return [item for item in later if not loops.isdisjoint(self.ancestors(item.node))]
+
+    def put_into(self, name: ast.Name) -> list[ast.expr]:
+        """Return what a function puts into the object that a local name stands for: as an attribute, an item or a header."""
+        if self._puts is None:
+            self._puts = {}
+            stores = [(store.target, [store.value]) for store in self.stores]
+            calls = [(call.func, [*call.args, *(keyword.value for keyword in call.keywords)]) for call in self.calls]
+            for place, values in (*stores, *(item for item in calls if getattr(item[0], "attr", "") in PUTS)):
+                base = place
+                while isinstance(base, (ast.Attribute, ast.Subscript)):
+                    base = base.value
+                if isinstance(base, ast.Name) and base is not place:
+                    parts = [value for value in values if not isinstance(value, (ast.Compare, ast.Constant))]
+                    self._puts.setdefault((self.function_of(base), base.id), []).extend(parts)
+        return self._puts.get((self.function_of(name), name.id), [])
 
     def _statement(self, node: ast.AST) -> ast.AST:
         return next(

@@ -12,6 +12,7 @@ from typing import Final
 
 from obo_kit.analysis.check._clients import (
     ENTERS,
+    GIVE_TOKEN,
     Env,
     entered,
     is_header,
@@ -32,8 +33,10 @@ from obo_kit.analysis.check._vocabulary import (
     TOKEN,
     Value,
     argument,
+    built_class,
     kit_name,
     last,
+    own_class,
 )
 
 __all__ = ["ValueReader", "is_property"]
@@ -82,12 +85,8 @@ class ValueReader(FunctionReader):
                 return self._attribute(module, node, env)
             case ast.Call():
                 return self._called(module, node, env)
-            case ast.Subscript(value=whole, slice=ast.Slice()):
-                return [
-                    value for value in self.values(module, whole, env) if value.what == TOKEN
-                ]  # a part tells as well
-            case ast.Subscript(slice=key):
-                return user(TOKEN) if is_header(module.text_of(key)) else of_environment(module, node)
+            case ast.Subscript():
+                return self._item_of(module, node, env)
             case ast.Await(value=inner) | ast.NamedExpr(value=inner) | ast.Starred(value=inner):
                 return self.values(module, inner, env)
             case ast.IfExp() | ast.BoolOp():
@@ -96,6 +95,14 @@ class ValueReader(FunctionReader):
                 return [item for item in self._any_of(module, _text_parts(node), env) if item.what == TOKEN]
             case _:
                 return ()
+
+    def _item_of(self, module: Module, node: ast.Subscript, env: Env) -> Iterable[Value]:
+        """Return the token that an item is: of headers or the environment by its name, or a part of a token."""
+        text = module.text_of(node.slice)
+        numbered = isinstance(node.slice, (ast.Slice, ast.UnaryOp)) or getattr(node.slice, "value", "") in (0, 1, 2)
+        if numbered or text == "Authorization":
+            return [value for value in self.values(module, node.value, env) if value.what == TOKEN]
+        return user(TOKEN) if is_header(text) else of_environment(module, node)
 
     def _any_of(self, module: Module, nodes: Iterable[ast.expr], env: Env) -> list[Value]:
         return [value for node in nodes for value in self.values(module, node, env)]
@@ -173,7 +180,7 @@ class ValueReader(FunctionReader):
         what = self.injected(self.facts(module, function)).get(node.arg)
         if what is not None:
             return user(what)
-        asked = self._asked_for(module, node, default)
+        asked = self.asked_for(module, node, default)
         if is_header(node.arg) or any(is_header(home.text_of(argument(item, None, "alias"))) for home, item in asked):
             return user(TOKEN)
         values = [value for home, passed in self.handed(module, node, default) for value in self.values(home, passed)]
@@ -195,14 +202,14 @@ class ValueReader(FunctionReader):
             passed = self.passed(module, function, call).get(node)
             if passed is not None:
                 yield home, passed
-        for home, asked in self._asked_for(module, node, default):
+        for home, asked in self.asked_for(module, node, default):
             if last(home.dotted(asked.func)) in ("Depends", "Security") and asked.args:
                 called = self.called(home, asked.args[0])
                 if called is not None and called[1] is not function:
                     steps = [item.value for item in called[0].yields(called[1]) if item.value is not None]
                     yield from ((called[0], returned) for returned in (*called[0].returns(called[1]), *steps))
 
-    def _asked_for(self, module: Module, node: ast.arg, default: ast.AST | None) -> list[tuple[Module, ast.Call]]:
+    def asked_for(self, module: Module, node: ast.arg, default: ast.AST | None) -> list[tuple[Module, ast.Call]]:
         """Return ``Header(…)`` and ``Depends(…)`` of a parameter, from its default or its annotation."""
         calls = [(module, default)] if isinstance(default, ast.Call) else []
         origin = module.origin(node.annotation) if node.annotation is not None else None
@@ -246,7 +253,7 @@ class ValueReader(FunctionReader):
     def _attribute(self, module: Module, node: ast.Attribute, env: Env) -> Iterable[Value]:
         if strategy := of_strategy(node.attr):
             return strategy
-        owner = self.owner(module, node.value)
+        owner = module.owner(node.value)
         if owner is not None:
             return self._of_object(module, owner, node.attr, env)
         values = [_attribute_of(value, node.attr) for value in self.values(module, node.value, env)]
@@ -266,7 +273,7 @@ class ValueReader(FunctionReader):
         for home, meant, inner in self.meanings(module, node.value, env):
             if isinstance(meant, ast.Call) and (passed := argument(meant, None, node.attr)) is not None:
                 origin = home.origin(meant.func)
-                of_own = self.owner(home, meant.func) or (origin[1] if isinstance(origin, tuple) else None)
+                of_own = home.owner(meant.func) or (origin[1] if isinstance(origin, tuple) else None)
                 if isinstance(of_own, ast.ClassDef):
                     yield from self.values(home, passed, inner)
 
@@ -279,6 +286,8 @@ class ValueReader(FunctionReader):
         values: list[Value] = []
         for value in self.stored(module, owner, name):
             values += self.values(module, value, env)
+        for home, value in self.given_to_field(module, owner, name):
+            values += self.values(home, value)
         for binding in module.body[owner].names.get(name, []):
             values += self._bound(module, binding, {})
             if isinstance(binding.value, FUNCTIONS) and is_property(module, binding.value):
@@ -298,13 +307,33 @@ class ValueReader(FunctionReader):
             return user(entering)
         called = self.called(module, node.func)
         if called is not None:
-            return self.returned(*called, self.env_of(module, node, *called, env))
+            return self._of_function(module, node, *called, env)
+        if (own := own_class(module, node.func)) is not None:
+            return self._made_by_own(module, node, *own, env)
         name = last(module.dotted(node.func))
         if name == "get_user_workspace_client":  # defined in the platform's templates
             return user("WorkspaceClient")
         if name == "DatabricksMultiServerMCPClient" and node.args:
             return [item for item in self._items(module, node.args[0], env) if item.who == "user"][:1]
         return of_method(self, module, node, env) or self._variable(module, node)
+
+    def _made_by_own(
+        self, module: Module, node: ast.Call, home: Module, cls: ast.ClassDef, env: Env
+    ) -> Iterable[Value]:
+        """Return what a class that derives from an official one makes, by ``super().__init__(…)`` in its ``__init__``."""
+        begins = runs(home, cls)
+        for call in home.inside(begins, ast.Call) if begins is not None else ():
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "__init__" and built_class(home, call.func):
+                return self.values(home, call, self.env_of(module, node, home, begins, env)) if begins else ()
+        return ()
+
+    def _of_function(
+        self, module: Module, node: ast.Call, home: Module, function: Function, env: Env
+    ) -> Iterable[Value]:
+        """Return what a call of one of the project's functions returns."""
+        forwarded = [] if self.facts(home, function).is_tool else self.forwarded(module, node)
+        values = [value for inner in forwarded for value in of_class(self, module, inner, env)]
+        return values or self.returned(home, function, self.env_of(module, node, home, function, env))
 
     def _variable(self, module: Module, node: ast.Call) -> Iterable[Value]:
         """Return the values that a context variable was set to."""
@@ -334,7 +363,7 @@ def choices(node: ast.IfExp | ast.BoolOp) -> list[ast.expr]:
 
 def _is_entered(module: Module, call: ast.Call) -> bool:
     """Return whether a call is used as a context manager, and not as a decorator."""
-    above = module.parent[call]
+    above = module.parent.get(call)
     if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute):
         return above.func.attr in ENTERS
     return isinstance(above, ast.withitem)
@@ -348,8 +377,10 @@ def is_property(module: Module, function: Function) -> bool:
 def _attribute_of(value: Value, name: str) -> Value | None:
     if value.what == SESSION:
         return Value(value.who, "WorkspaceClient") if name == "client" else Value(value.who, SESSION, (name,))
-    if value.what in (TOKEN, "strategy"):
-        return None
-    if value.path == ("config",):
-        return Value(value.who, TOKEN) if name == "token" else None
+    if value.what == TOKEN:
+        return value if name == "access_token" else None
+    if value.path == ("config",) or (value.what == "strategy" and not value.path):
+        if name == "token":
+            return Value(value.who, TOKEN)
+        return Value(value.who, value.what, (*value.path, name)) if name in GIVE_TOKEN else None
     return Value(value.who, value.what, (*value.path, name))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Binding", "Function", "Scope", "Store", "children", "parameters", "walk"]
+__all__ = ["Binding", "Function", "Scope", "Store", "children", "falls_off", "parameters", "walk"]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 How: TypeAlias = Literal["value", "enter", "item", "import", "def", "parameter", "other"]
@@ -101,6 +101,29 @@ def defaults(function: Function) -> dict[ast.arg, ast.expr]:
         item: default for item, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True) if default
     }
     return default_of
+
+
+def falls_off(function: Function) -> bool:
+    """Return whether a function may come to its end without ``return``, and so return ``None``."""
+    return not isinstance(function, ast.Lambda) and _goes_on(function.body)
+
+
+def _goes_on(block: list[ast.stmt]) -> bool:
+    match block[-1] if block else None:
+        case ast.Return() | ast.Raise() | ast.Continue() | ast.Break():
+            return False
+        case ast.If(body=body, orelse=other):
+            return _goes_on(body) or _goes_on(other)
+        case ast.With(body=body) | ast.AsyncWith(body=body):
+            return _goes_on(body)
+        case ast.While(test=ast.Constant(value=True)):
+            return False
+        case ast.Match(cases=cases):
+            return any(_goes_on(case.body) for case in cases) or ast.unparse(cases[-1].pattern) != "_"
+        case ast.Try(body=body, handlers=handlers, orelse=other):
+            return any(_goes_on(part) for part in (other or body, *(handler.body for handler in handlers)))
+        case _:
+            return True
 
 
 def children(node: ast.AST) -> list[ast.AST]:

@@ -11,7 +11,7 @@ from obo_kit.analysis.check._holding import Reader
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._requests import Requests, Use, requests_of, use_of
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, walk
-from obo_kit.analysis.check._vocabulary import BUILT_ON, built_class, kit_name
+from obo_kit.analysis.check._vocabulary import BUILT_ON, Value, built_class, kit_name
 
 __all__ = ["Trail"]
 
@@ -19,10 +19,11 @@ _LOOKS_ONLY: Final = frozenset({"bool", "hasattr", "id", "isinstance", "print", 
 
 
 class Trail:
-    """Follows the user's client through a tool and its helpers."""
+    """Follows the user's client through a tool and its helpers, or the agent's own."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, who: str = "user") -> None:
         self.reader = reader
+        self.who = who  # whose client is followed
         self.uses: list[Use] = []
         self.complete = True
         self._been: set[Function] = set()
@@ -48,10 +49,10 @@ class Trail:
 
     def _call(self, module: Module, call: ast.Call, env: Env, place: ast.Call) -> None:
         for value in self.reader.values(module, call.func, env):
-            if value.who == "user" and value.path:
+            if value.who == self.who and value.path:
                 self._note(place, requests_of(module, value, call), ".".join(value.path))
         for value in self.reader.values(module, call, env):
-            if value.who == "user" and value.what in BUILT_ON and built_class(module, call.func) == value.what:
+            if value.who == self.who and value.what in BUILT_ON and built_class(module, call.func) == value.what:
                 self._note(place, requests_of(module, value, call), value.what)
         self._mention(module, call, env)
         called = self.reader.called(module, call.func)
@@ -71,17 +72,13 @@ class Trail:
 
     def _mention(self, module: Module, node: ast.Name | ast.Attribute | ast.Call, env: Env) -> None:
         """Record that not everything is known, if the client goes somewhere that is not followed."""
-        clients = [
-            value for value in self.reader.values(module, node, env) if value.who == "user" and value.what != "strategy"
-        ]
+        values = self.reader.values(module, node, env)
+        clients = [value for value in values if value.who == self.who and value.what != "strategy"]
         if not clients:
             return
         above = module.parent[node]
         while isinstance(above, (ast.Await, ast.IfExp, ast.BoolOp, ast.NamedExpr)):
             above = module.parent[above]
-        made = all(
-            client.what in BUILT_ON and not client.what.endswith("OpenAI") and not client.path for client in clients
-        )
         match above:
             case (
                 ast.Attribute()
@@ -95,16 +92,26 @@ class Trail:
                 | ast.FormattedValue()
             ):
                 known = True
+            case ast.Call(func=func) if func is node:
+                known = True
             case ast.Call():
-                known = above.func is node or self._looked_into(module, above)
+                known = self._looked_into(module, above) or self._hands_over(module, above, clients)
             case ast.keyword():
-                call = module.parent[above]
-                known = isinstance(call, ast.Call) and self._looked_into(module, call)
+                known = isinstance(call := module.parent[above], ast.Call) and self._looked_into(module, call)
             case ast.Return() | ast.List() | ast.Tuple():
-                known = made
+                known = all(_is_tool_object(client) for client in clients)
             case _:
                 known = False
         self.complete &= known
+
+    def _hands_over(self, module: Module, call: ast.Call, methods: list[Value]) -> bool:
+        """Record the methods that a call hands to a thread: ``to_thread(client.genie.list_spaces)``."""
+        asked = [(method, requests_of(module, method, call)) for method in methods if method.path]
+        if len(asked) < len(methods) or any(requests is None for _, requests in asked):
+            return False
+        for method, requests in asked:
+            self._note(call, requests, ".".join(method.path))
+        return True
 
     def _looked_into(self, module: Module, call: ast.Call) -> bool:
         if built_class(module, call.func) in BUILT_ON or kit_name(module, call.func):
@@ -113,3 +120,8 @@ class Trail:
             return True
         called = self.reader.called(module, call.func)
         return called is not None and not self.reader.facts(*called).is_tool
+
+
+def _is_tool_object(value: Value) -> bool:
+    """Return whether it is an object whose requests were recorded when it was built."""
+    return value.what in BUILT_ON and not value.what.endswith("OpenAI") and not value.path

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from obo_kit.analysis.check._names import Module
 
-__all__ = ["Value", "built_class", "kit_name", "last", "official", "opens_session"]
+__all__ = ["Value", "built_class", "kit_name", "last", "official", "opens_session", "own_class"]
 
 SESSION: Final = "UserSession"
 TOKEN: Final = "token"  # noqa: S105 - the word
@@ -33,6 +33,7 @@ BUILT_ON: Final[Mapping[str, tuple[int | None, str]]] = {
     "VectorSearchRetrieverTool": (None, "workspace_client"),
 }
 CARRY_NO_USER: Final = frozenset({"DatabricksFunctionClient", "UCFunctionToolkit"})
+_BASES: Final = 5
 _ROOTS: Final = ("databricks", "databricks_ai_bridge", "databricks_langchain", "databricks_mcp", "databricks_openai")
 
 
@@ -62,10 +63,42 @@ def official(module: Module, node: ast.AST) -> str:
     return last(dotted) if dotted.partition(".")[0] in _ROOTS else ""
 
 
-def built_class(module: Module, func: ast.AST) -> str:
-    """Return the official class that a call makes an object of, also by a class method (``McpServer.from_uc_function``)."""
+def built_class(module: Module, func: ast.expr) -> str:
+    """Return the official class that a call makes an object of.
+
+    It may be called by a class method (``McpServer.from_uc_function``), as the base of one of the project's own classes, or by
+    the name of such a class that leaves ``__init__`` to it.
+    """
+    match func:
+        case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"):
+            around = module.class_around(func)
+            return _base_of(module, around) if around is not None else ""
+        case ast.Attribute(value=base, attr="__init__"):
+            return official(module, base)
+        case _:
+            pass
     owner, name = last(module.dotted(func).rpartition(".")[0]), official(module, func)
+    if not name and (own := own_class(module, func)) is not None and "__init__" not in own[0].body[own[1]].names:
+        return _base_of(*own)
     return owner if name.startswith("from_") and owner in BUILT_ON else name
+
+
+def own_class(module: Module, func: ast.expr) -> tuple[Module, ast.ClassDef] | None:
+    """Return the project's own class that a call makes an object of: by its name, or as ``cls``."""
+    origin = module.origin(func)
+    if origin is None and isinstance(func, ast.Name) and (own := module.owner(func)) is not None:
+        return module, own
+    return (origin[0], origin[1]) if isinstance(origin, tuple) and isinstance(origin[1], ast.ClassDef) else None
+
+
+def _base_of(module: Module, cls: ast.ClassDef, depth: int = 0) -> str:
+    """Return the official class that a class of the project's own derives from."""
+    for base in cls.bases:
+        own = own_class(module, base)
+        name = official(module, base) or (_base_of(*own, depth + 1) if own is not None and depth < _BASES else "")
+        if name:
+            return name
+    return ""
 
 
 def kit_name(module: Module, node: ast.AST) -> str:

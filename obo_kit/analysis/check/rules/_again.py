@@ -14,7 +14,7 @@ from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, TRIES, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, arguments
 
-__all__ = ["ACTS", "next_candidates", "repeated"]
+__all__ = ["ACTS", "asked", "held_in", "next_candidates", "repeated"]
 
 ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 _BRANCHES = (ast.If, ast.IfExp)
@@ -33,8 +33,6 @@ def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Valu
         match meant:
             case ast.Dict(values=parts):
                 values += [value for part in parts for value in _tokens(agent, home, part, inner)]
-            case ast.Call(func=ast.Attribute(value=config, attr="authenticate")):
-                values += [Value(value.who, TOKEN) for value in agent.reader.values(home, config, inner)]
             case ast.Call(func=func) if home.dotted(func) == "builtins.dict":
                 values += [value for part in arguments(meant) for value in _tokens(agent, home, part, inner)]
             case _:
@@ -138,16 +136,16 @@ def repeated(agent: Agent) -> Iterator[ast.Call]:
     for call in agent.module.calls:
         by_name[_name_of(call.func)].append(call)
     for alike in (calls for name, calls in by_name.items() if name and len(calls) > 1):
-        asked = {call: _asked(agent, call) for call in alike}
-        if {who for who, _ in asked.values()} >= {"agent", "user"}:
-            yield from _repeated_among(agent, asked)
+        whose = {call: asked(agent, call) for call in alike}
+        if {who for who, _ in whose.values()} >= {"agent", "user"}:
+            yield from _repeated_among(agent, whose)
 
 
-def _repeated_among(agent: Agent, asked: Mapping[ast.Call, _Whose]) -> Iterator[ast.Call]:
-    users = {call for call, (who, _) in asked.items() if who == "user"}
-    for call, (who, what) in asked.items():
+def _repeated_among(agent: Agent, whose: Mapping[ast.Call, _Whose]) -> Iterator[ast.Call]:
+    users = {call for call, (who, _) in whose.items() if who == "user"}
+    for call, (who, what) in whose.items():
         if who == "agent" and any(
-            before in users and asked[before][1] & what and (sure or _alike(before, call))
+            before in users and whose[before][1] & what and (sure or _alike(before, call))
             for before, sure in _before(agent.module, call)
         ):
             yield call
@@ -157,7 +155,7 @@ def _name_of(func: ast.expr) -> str:
     return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
 
 
-def _asked(agent: Agent, call: ast.Call) -> _Whose:
+def asked(agent: Agent, call: ast.Call) -> _Whose:
     """Return for whom a call asks, and what: a method of a client's, or a function that receives a client or token."""
     values = agent.reader.values(agent.module, call.func)
     what = {(value.what, value.path) for value in values if value.path}

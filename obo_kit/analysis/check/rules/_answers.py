@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last
-from obo_kit.analysis.check.rules._places import keeps_results, stays
+from obo_kit.analysis.check.rules._again import held_in
+from obo_kit.analysis.check.rules._places import KEEPS, WHOSE, memoized, says_whose, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
 
-# Names in a key that say which user, or which request, an answer belongs to.
-_WHOSE: Final = re.compile(
-    r"user|principal|cache_key|email|identity|session|token|owner|tenant|uuid"
-    r"|(?:conversation|job|message|request|run|task|thread|trace)_?id",
-    re.IGNORECASE,
-)
 _LOOKS_AT_CLIENT: Final = frozenset({"config", "get", "get_workspace_id", "identity"})
+# Methods of HTTP clients that send a request.
+_ASKS: Final = frozenset({"delete", "get", "patch", "post", "put", "request", "send", "stream"})
 _CALLS_FIRST: Final = frozenset(
     {"anyio.to_thread.run_sync", "asyncio.to_thread", "fastapi.concurrency.run_in_threadpool"}
     | {"starlette.concurrency.run_in_threadpool"}
 )
-_KEEPS: Final = frozenset({"hset", "set", "setdefault", "setex", "update"})
 
 
 @rule(
@@ -43,28 +38,26 @@ def _answers_kept(agent: Agent) -> Iterator[Hit]:
     for call in module.calls:
         yield from _put(agent, call)
         yield from _kept_by_setting(agent, call)
-    for function in module.functions:
-        for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if keeps_results(agent, decorator):
-                yield from _decorated(agent, function, decorator)
+    for function, place, _ in memoized(agent):
+        yield from _decorated(agent, function, place)
 
 
 def _stored(agent: Agent, target: ast.expr, value: ast.expr) -> Iterator[Hit]:
     """Find ``ANSWERS[question] = answer``, and an answer in a global."""
     where = stays(agent, target) if not isinstance(target, ast.Attribute) else ""
-    if where and where != "in the environment of the process" and not _says_whose(agent, *_keys(target)):
+    if where and where != "in the environment of the process" and not says_whose(agent.module, *_keys(target)):
         yield from _answer_kept(agent, target, [value], where)
 
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     """Find ``ANSWERS.setdefault(question, answer)``."""
     func = call.func
-    if not isinstance(func, ast.Attribute) or func.attr not in _KEEPS or not call.args:
+    if not isinstance(func, ast.Attribute) or func.attr not in KEEPS or not call.args:
         return
     if func.attr == "set" and (len(call.args) < 2 or agent.reader.context_variable(agent.module, func.value)):
         return
     where = stays(agent, func.value, item=True)
-    if where and not _says_whose(agent, *_keys(func.value), *call.args[: 2 if func.attr == "hset" else 1]):
+    if where and not says_whose(agent.module, *_keys(func.value), *call.args[: 2 if func.attr == "hset" else 1]):
         yield from _answer_kept(agent, call, arguments(call), where)
 
 
@@ -88,21 +81,6 @@ def _keys(target: ast.expr) -> Iterator[ast.expr]:
         target = target.value
 
 
-def _says_whose(agent: Agent, *keys: ast.expr, depth: int = 0) -> bool:
-    """Return whether one of the keys tells users apart, or is built where the source does not show it."""
-    for key in keys:
-        if _WHOSE.search(ast.unparse(key)):
-            return True
-        for name in (inner for inner in ast.walk(key) if isinstance(inner, ast.Name)):
-            for binding in agent.module.bindings(name)[1]:
-                if binding.how == "parameter" and name.id == "key":
-                    return True
-                value = binding.value if binding.how == "value" else None
-                if isinstance(value, ast.expr) and depth < 3 and _says_whose(agent, value, depth=depth + 1):
-                    return True
-    return False
-
-
 def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
     """Return the call for the user whose answer an expression is."""
     for part in (node, *walk(node, into_functions=False)):
@@ -122,15 +100,29 @@ def _is_for_user(agent: Agent, call: ast.Call) -> bool:
     handed_over = agent.module.dotted(call.func) in _CALLS_FIRST and call.args
     func = call.args[0] if handed_over else call.func
     values = agent.reader.values(agent.module, func)
-    if any(value.who == "user" and value.path and value.what != TOKEN for value in values):
+    if any(value.who == "user" and value.path and value.what not in (TOKEN, "strategy") for value in values):
         return not any(item.path and item.path[0] in _LOOKS_AT_CLIENT for item in values)
     called = agent.reader.called(agent.module, call.func)
     if called is None:
-        return False
+        return _asks_with_user(agent, call)
     facts = tool_called(agent, call)
     if facts is not None:
         return "with_user_client" in facts.kit
     return agent.reaches_out(call) and not _gives_client(agent, called[1])
+
+
+def _asks_with_user(agent: Agent, call: ast.Call) -> bool:
+    """Return whether a library reads for the user: ``read_sql(query, connection)``, or a request with the user's token."""
+    dotted = agent.module.dotted(call.func)
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else last(dotted)
+    if name.startswith("read_sql"):
+        values = [value for part in arguments(call) for value in agent.reader.values(agent.module, part)]
+        return any(value.who == "user" and value.what == "Connection" for value in values)
+    sent = [keyword.value for keyword in call.keywords if keyword.arg in ("auth", "headers")]
+    asks = name in _ASKS and any(
+        value.who == "user" for part in sent for value in held_in(agent, agent.module, part, {})
+    )
+    return asks and not agent.reader.values(agent.module, call)
 
 
 def _gives_client(agent: Agent, function: Function) -> bool:
@@ -153,13 +145,13 @@ def _decorated(agent: Agent, function: Function, decorator: ast.expr) -> Iterato
 
 def _key_says_whose(decorator: ast.expr) -> bool:
     key = argument(decorator, None, "key") if isinstance(decorator, ast.Call) else None
-    return key is not None and bool(_WHOSE.search(ast.unparse(key)))
+    return key is not None and bool(WHOSE.search(ast.unparse(key)))
 
 
 def _asks_itself(agent: Agent, function: Function) -> ast.Call | None:
     """Return a call for the user inside a function, if the user's client is not in the cache's key."""
     keys = {parameter.arg for parameter in parameters(function) if not parameter.arg.startswith("_")}
-    if any(_WHOSE.search(key) for key in keys):
+    if any(WHOSE.search(key) for key in keys):
         return None
     for node in walk(function):
         if isinstance(node, ast.Call) and _is_for_user(agent, node):

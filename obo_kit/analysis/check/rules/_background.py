@@ -19,7 +19,7 @@ from obo_kit.analysis.check._vocabulary import (
     official,
     unpacks,
 )
-from obo_kit.analysis.check.rules._places import PUTS, stays
+from obo_kit.analysis.check.rules._places import PUTS, is_queued, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 from obo_kit.analysis.check.rules._threads import needs_session, pooled, started
 
@@ -182,7 +182,7 @@ def _is_background(agent: Agent, call: ast.Call) -> bool:
 
 def _outlives(agent: Agent, call: ast.Call) -> bool:
     """Return whether nothing in the request waits for what a call starts."""
-    if _is_background(agent, call):
+    if _is_background(agent, call) or (is_queued(agent.module, call) and _is_shared_queue(agent, call)):
         return True
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
     in_group = isinstance(call.func, ast.Attribute) and _is_entered(agent, call.func.value)
@@ -193,6 +193,10 @@ def _outlives(agent: Agent, call: ast.Call) -> bool:
     if started(agent, call):
         return _is_left_running(agent, call)
     return pooled(agent, call) and not in_group and isinstance(agent.module.parent[call], ast.Expr)
+
+
+def _is_shared_queue(agent: Agent, call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and bool(stays(agent, call.func.value, item=True))
 
 
 def _is_entered(agent: Agent, node: ast.expr) -> bool:

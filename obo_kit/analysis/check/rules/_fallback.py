@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias, cast
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._clients import GIVEN_TO, NEUTRAL, is_header
+from obo_kit.analysis.check._clients import CREDENTIALS, GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import Options, completed, options_of
 from obo_kit.analysis.check._ownership import choices
-from obo_kit.analysis.check._scopes import TRIES
+from obo_kit.analysis.check._scopes import TRIES, falls_off
 from obo_kit.analysis.check._vocabulary import BUILT_ON, TOKEN, argument, built_class, is_nothing, official, unpacks
 from obo_kit.analysis.check.rules._again import ACTS, next_candidates, repeated
+from obo_kit.analysis.check.rules._choosers import handed_second
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -43,6 +44,10 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
         yield Hit(
             node=candidate,
             message=f"`{text_of(candidate)}` takes the place of the user's {what}, and acts as the agent.",
+        )
+    for taken, what in handed_second(agent):
+        yield Hit(
+            node=taken, message=f"`{text_of(taken)}` takes the place of the user's {what}, and acts as the agent."
         )
     for call in repeated(agent):
         yield Hit(
@@ -87,17 +92,28 @@ def _names_in(node: ast.AST) -> Iterator[ast.Name]:
 
 def _without_token(agent: Agent, call: ast.Call) -> bool:
     """Return whether ``WorkspaceClient(**options)`` may lack the user's token in its options."""
-    given_to = GIVEN_TO.get(official(agent.module, call.func), ())
+    connects = agent.module.dotted(call.func) == "databricks.sql.connect"
+    given_to = CREDENTIALS if connects else GIVEN_TO.get(official(agent.module, call.func), ())
     options = options_of(agent.module, call) if given_to and unpacks(call) else None
     if not options or any(keyword.arg in given_to for keyword in call.keywords):
         return False
-    tokens = [item for item in options if _names_user(agent, item, given_to)]
-    others = {key for item in options if item not in tokens for key in item.keywords}
-    return bool(tokens) and others <= NEUTRAL and all(_where_token_is(agent, item.place, call) for item in tokens)
+    tokens = [item for item in options if _names(agent, item, given_to, "user")]
+    needs_token = all(_where_token_is(agent, item.place, call) for item in tokens)
+    others = [item for item in options if item not in tokens]
+    return bool(tokens) and needs_token and _is_own(agent, others, given_to, connects=connects)
 
 
-def _names_user(agent: Agent, options: Options, given_to: tuple[str, ...]) -> bool:
-    return any(key in given_to and _is_user_s(agent, value) for key, value in options.keywords.items())
+def _is_own(agent: Agent, options: list[Options], given_to: tuple[str, ...], *, connects: bool) -> bool:
+    """Return whether options have the agent's own credentials, or leave it to a client to find them."""
+    neutral = not connects and {key for item in options for key in item.keywords} <= NEUTRAL
+    return neutral or any(_names(agent, item, given_to, "agent") for item in options)
+
+
+def _names(agent: Agent, options: Options, given_to: tuple[str, ...], who: str) -> bool:
+    """Return whether options have the credentials of the user, or of the agent."""
+    passed = [value for key, value in options.keywords.items() if key in given_to]
+    parts = [part.body if isinstance(part, ast.Lambda) else part for part in passed]
+    return any(value.who == who for part in parts for value in agent.reader.values(agent.module, part))
 
 
 def _is_user_s(agent: Agent, node: ast.expr) -> bool:
@@ -117,8 +133,16 @@ def _where_token_is(agent: Agent, place: ast.AST, call: ast.Call) -> bool:
 
 
 def _is_local(agent: Agent, node: ast.expr) -> bool:
-    """Return whether it only names a local variable, whose assignment was already reported."""
-    return isinstance(node, ast.Name) and agent.module.bindings(node)[0] is not agent.module.top
+    """Return whether it only names a local variable, whose assignment was already reported, or a caller's argument."""
+    if not isinstance(node, ast.Name):
+        return False
+    scope, bindings = agent.module.bindings(node)
+    by_dependency = any(
+        agent.reader.asked_for(agent.module, binding.node, binding.value)
+        for binding in bindings
+        if isinstance(binding.node, ast.arg)
+    )
+    return scope is not agent.module.top and not by_dependency
 
 
 def _outcomes(agent: Agent) -> Iterable[ast.expr]:
@@ -166,8 +190,9 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                 before = above.values[: above.values.index(cast("ast.expr", below))]
                 if any(_user_s(agent, part, kinds) and not _is_left_out(agent, agent.module, part) for part in before):
                     return True
-            case ast.Call(func=ast.Attribute(attr="get")):
-                return True  # a header's default
+            case ast.Call(func=ast.Attribute(attr="get"), args=[key, default]) if below is default:
+                if is_header(agent.module.text_of(key)):
+                    return True
             case ast.Return() | ast.Assign() | ast.AnnAssign():
                 return _is_other_branch(agent, above, kinds)
             case ast.stmt():
@@ -195,7 +220,8 @@ def _may_be_nothing(agent: Agent, module: Module, node: ast.expr, depth: int) ->
         return _name_may_be_nothing(agent, module, node, depth)
     called = agent.reader.called(module, node.func) if isinstance(node, ast.Call) else None
     if called is not None:
-        return any(is_nothing(result) or isinstance(result, ast.IfExp) for result in called[0].returns(called[1]))
+        returned = called[0].returns(called[1])
+        return falls_off(called[1]) or any(is_nothing(result) or isinstance(result, ast.IfExp) for result in returned)
     parts = choices(node) if isinstance(node, (ast.IfExp, ast.BoolOp)) else []
     return is_nothing(node) or any(_may_be_nothing(agent, module, part, depth) for part in parts)
 
@@ -216,14 +242,14 @@ def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
     alike: list[_Statement] = [*agent.module.inside(function, ast.Return)]
     if not isinstance(second, ast.Return):
         alike = [*agent.module.inside(function, ast.Assign), *agent.module.inside(function, ast.AnnAssign)]
-    names = _names(second)
+    names = _targets(second)
     return any(
         first is not second
         and first.value is not None
-        and names == _names(first)
+        and names == _targets(first)
         and _user_s(agent, first.value, kinds)
         and _meet(agent.module, first, second)
-        and _decides(agent, second, first.value)
+        and (_decides(agent, second, first.value) or _replaces_refused(agent.module, second, names))
         for first in alike
     )
 
@@ -244,7 +270,7 @@ def _meet(module: Module, first: _Statement, second: _Statement) -> bool:
     )
 
 
-def _names(statement: _Statement) -> set[str]:
+def _targets(statement: _Statement) -> set[str]:
     if isinstance(statement, ast.Return):
         return set()
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
@@ -265,6 +291,15 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
     if any(_handles_missing_token(agent, above, second) for above in above_second):
         return True
     return _handles_error(module, above_first, first, second)
+
+
+def _replaces_refused(module: Module, second: _Statement, names: set[str]) -> bool:
+    """Return whether a handler puts something else in the place of what it was that failed."""
+    for above in module.ancestors(second):
+        if isinstance(above, ast.ExceptHandler) and isinstance(tried := module.parent[above], TRIES):
+            used = (node for statement in tried.body for node in ast.walk(statement))
+            return any(isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node) in names for node in used)
+    return False
 
 
 def _handles_error(module: Module, above_first: list[ast.AST], first: ast.AST, second: ast.AST) -> bool:
@@ -331,14 +366,30 @@ def _apart(above: ast.AST, first: ast.AST, second: ast.AST) -> bool:
     )
 
 
-def _asks_for_user(agent: Agent, test: ast.expr) -> bool:
-    """Return whether a condition is about the user's token or client."""
-    return any(
-        value.who == "user"
-        for node in ast.walk(test)
-        if isinstance(node, ast.expr)
-        for value in agent.reader.values(agent.module, node)
-    )
+def _asks_for_user(agent: Agent, test: ast.expr, depth: int = 0) -> bool:
+    """Return whether a condition is about the user's token or client, by itself or by what its names and helpers say."""
+    for node in ast.walk(test):
+        if isinstance(node, ast.expr) and _is_user_s(agent, node):
+            return True
+        says = _says(agent, node) if isinstance(node, (ast.Name, ast.Attribute, ast.Call)) and depth < 3 else ()
+        if any(_asks_for_user(agent, part, depth + 1) for part in says):
+            return True
+    return False
+
+
+def _says(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
+    """Yield what a name was assigned, and the conditions of a helper: ``has_token = bool(token)``, ``def mode(): …``."""
+    module = agent.module
+    called = agent.reader.called(module, node.func) if isinstance(node, ast.Call) else None
+    owner = module.owner(node.value) if isinstance(node, ast.Attribute) else None
+    if isinstance(node, ast.Name):
+        values = [binding.value for binding in module.bindings(node)[1] if binding.how == "value"]
+        yield from (value for value in values if isinstance(value, ast.expr))
+    elif called is not None and called[0] is module:
+        yield from module.returns(called[1])
+        yield from (inner.test for inner in module.inside(called[1], ast.If))
+    elif owner is not None and isinstance(node, ast.Attribute):
+        yield from agent.reader.stored(module, owner, node.attr)
 
 
 def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
@@ -357,14 +408,14 @@ def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
 )
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
-        whole = completed(agent.module, call)
-        if official(agent.module, whole.func) not in ("AccountClient", "Config", "WorkspaceClient"):
-            continue
-        keywords = _keywords(agent.module, whole)
-        values = agent.reader.values(agent.module, keywords.get("token"))
-        named = any(value.who == "user" and value.what == TOKEN for value in values)
-        if named and is_nothing(keywords.get("auth_type")):
-            yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, but no `auth_type`.")
+        for whole in (completed(agent.module, call), *agent.reader.forwarded(agent.module, call)):
+            if built_class(agent.module, whole.func) not in ("AccountClient", "Config", "WorkspaceClient"):
+                continue
+            keywords = _keywords(agent.module, whole)
+            values = agent.reader.values(agent.module, keywords.get("token"))
+            named = any(value.who == "user" and value.what == TOKEN for value in values)
+            if named and is_nothing(keywords.get("auth_type")):
+                yield Hit(node=call, message=f"`{text_of(call)}` gets the user's token, but no `auth_type`.")
 
 
 def _keywords(module: Module, call: ast.Call) -> dict[str, ast.expr]:

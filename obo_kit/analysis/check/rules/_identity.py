@@ -93,12 +93,12 @@ def _used_in_a_tool(agent: Agent, call: ast.Call, tool: Facts, system: set[str])
     declared = held_by(agent.of_tool(tool))
     if not declared or _built_inside(agent, call, tool):
         return
-    for value in agent.reader.values(agent.module, call.func):
-        use = agent.use(call, value) if value.who == "agent" and value.path else None
-        if use is None or not use.routes:
-            continue
-        per_user = all(route.kind is not None and route.kind not in system for route in use.routes)
-        if per_user and not use.missing(declared)[0]:
+    values = agent.reader.values(agent.module, call.func)
+    uses = [agent.use(call, value) for value in values if value.who == "agent" and value.path]
+    for use in uses or agent.uses_through(call):
+        kinds = {route.kind for route in use.routes or ()}
+        per_user = None not in kinds and kinds.isdisjoint(system) if uses else agent.leaves_user_out(tool)
+        if use.routes and per_user and not use.missing(declared)[0]:
             yield Hit(
                 node=call,
                 message=f"`{text_of(call.func)}` acts as the agent, but '{tool.name}' declares it for the user.",
@@ -128,6 +128,7 @@ def _built_inside(agent: Agent, call: ast.Call, tool: Facts) -> bool:
     names = [inner for inner in ast.walk(call.func) if isinstance(inner, (ast.Name, ast.Call))]
     for name in names:
         origin = agent.module.origin(name)
-        if isinstance(origin, tuple) and isinstance(origin[1], ast.Call) and origin[1] in inside:
+        made = isinstance(origin, tuple) and isinstance(origin[1], ast.Call) and origin[1] in inside
+        if made and agent.reader.values(agent.module, name):
             return True
     return False

@@ -8,9 +8,9 @@ from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
+from obo_kit.analysis.check._scopes import Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last
-from obo_kit.analysis.check.rules._places import PUTS, is_cache, keeps_results, stays
+from obo_kit.analysis.check.rules._places import PUTS, is_queued, memoized, root, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
 __all__: list[str] = []
@@ -36,18 +36,21 @@ def _kept(agent: Agent) -> Iterator[Hit]:
         client = reader.held(module, store.value) if where else None
         if client is not None:
             yield Hit(node=store.target, message=f"`{text_of(store.target)}` keeps {whose(client)} {where}.")
+        elif not where:
+            yield from _put_by_helper(agent, store.target, store.target, [store.value])
     for call in module.calls:
         yield from _put(agent, call)
-        yield from _cached_by_call(agent, call)
-    for function in module.functions:
-        for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
-            if keeps_results(agent, decorator):
-                yield from _cached(agent, function, decorator)
+    for function, place, by_object in memoized(agent):
+        own = module.class_of(function)
+        if own is None or not by_object or agent.lives_long(own):
+            yield from _cached(agent, function, place)
 
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     module = agent.module
     passed = arguments(call)
+    if is_queued(module, call):
+        return  # OBO110 reports it
     if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
         target = call.func.value
         where = stays(agent, target, item=True)
@@ -67,14 +70,37 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     )
     if client is not None:
         yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(client)} {where}.")
+    elif not where and isinstance(call.func, ast.Attribute):
+        yield from _put_by_helper(agent, call, call.func.value, passed)
+
+
+def _put_by_helper(agent: Agent, place: ast.expr, target: ast.expr, values: list[ast.expr]) -> Iterator[Hit]:
+    """Find ``def authorize(session, token): session.headers["Authorization"] = token``, called with a session that stays."""
+    module, reader = agent.module, agent.reader
+    base = root(target)
+    parameter = _parameter(module, base) if module.owner(base) is None else None
+    function = module.function_of(base)
+    if function is None or parameter is None or not any(reader.held(module, part) for part in values):
+        return
+    for home, call in reader.callers(function):
+        passed = reader.passed(module, function, call).get(parameter) if home is module else None
+        where = stays(agent, passed, item=True) if passed is not None else ""
+        env = reader.env_of(home, call, module, function, {}) if where else {}
+        client = next((held for part in values if (held := reader.held(module, part, env)) is not None), None)
+        if where and client is not None:
+            yield Hit(node=place, message=f"`{text_of(place)}` keeps {whose(client)} {where}.")
+            return
+
+
+def _parameter(module: Module, node: ast.expr) -> ast.arg | None:
+    """Return the parameter that a name certainly stands for."""
+    bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
+    return bindings[0].node if len(bindings) == 1 and isinstance(bindings[0].node, ast.arg) else None
 
 
 def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
     module, reader = agent.module, agent.reader
     name = "<lambda>" if isinstance(function, ast.Lambda) else function.name
-    own = module.class_of(function)
-    if own is not None and last(module.dotted(place)) == "cached_property" and not agent.lives_long(own):
-        return
     facts = reader.facts(module, function)
     if facts.is_tool:
         yield Hit(node=place, message=f"The cache keeps what '{name}' answers one user, for all the others.")
@@ -110,11 +136,3 @@ def _client_of_parameter(agent: Agent, function: Function) -> bool:
             if isinstance(token, ast.Name) and token.id in {parameter.arg for parameter in parameters(function)}:
                 return True
     return False
-
-
-def _cached_by_call(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    """Find ``functools.cache(build)`` and ``lru_cache(maxsize=1)(build)``."""
-    if len(call.args) == 1 and is_cache(agent.module, call.func):
-        origin = agent.module.origin(call.args[0])
-        if isinstance(origin, tuple) and origin[0] is agent.module and isinstance(origin[1], FUNCTIONS):
-            yield from _cached(agent, origin[1], call)

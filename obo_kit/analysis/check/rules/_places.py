@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Scope
-from obo_kit.analysis.check._vocabulary import last
+from obo_kit.analysis.check._names import PUTS, Module
+from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, Scope, walk
+from obo_kit.analysis.check._vocabulary import last, own_class
 
-__all__ = ["PUTS", "is_cache", "keeps_results", "stays"]
+__all__ = ["KEEPS", "PUTS", "WHOSE", "is_cache", "is_queued", "memoized", "root", "says_whose", "stays"]
 
-PUTS: Final = frozenset(
-    {"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"}
-)
 _CACHES: Final = frozenset(
     {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "cachier"}
     | {"lru_cache", "ttl_cache"}
 )
 # Decorators that are methods of a cache: ``@memory.cache``, ``@cache.memoize(60)``.
 _CACHE_METHODS: Final = frozenset({"cache", "cache_on_arguments", "cached", "memoize"})
+_QUEUES: Final = frozenset({"JoinableQueue", "LifoQueue", "PriorityQueue", "Queue", "SimpleQueue"})
+# They keep a value by a key.
+KEEPS: Final = frozenset({"hset", "set", "setdefault", "setex", "update"})
+# Names in a key that say which user, or which request, an answer belongs to.
+WHOSE: Final = re.compile(
+    r"user|principal|cache_key|email|identity|session|token|owner|tenant|uuid"
+    r"|(?:conversation|job|message|request|run|task|thread|trace)_?id",
+    re.IGNORECASE,
+)
 _ON_OBJECT: Final = "on the object, which outlives the request"
 
 
@@ -47,7 +55,7 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
     base = node
     while isinstance(base, (ast.Attribute, ast.Subscript)):
         if isinstance(base, ast.Attribute):
-            owner = agent.reader.owner(module, base.value)
+            owner = module.owner(base.value)
             if owner is not None:
                 return _of_owner(agent, owner, base, into=item or base is not target)
             if _is_app_state(base):
@@ -81,7 +89,7 @@ def _of_base(agent: Agent, base: ast.expr, *, of_object: bool) -> str:
         return "in a global" if module.dotted(base.func) == "builtins.globals" else _of_class(agent, base)
     if not isinstance(base, ast.Name):
         return ""
-    if of_object and (owner := agent.reader.owner(module, base)) is not None:
+    if of_object and (owner := module.owner(base)) is not None:
         return _ON_OBJECT if agent.lives_long(owner) else ""
     scope, bindings = module.bindings(base)
     if scope is module.top:
@@ -130,46 +138,161 @@ def _is_class(module: Module, node: ast.expr) -> bool:
 
 def _of_class(agent: Agent, call: ast.Call) -> str:
     is_type = agent.module.dotted(call.func) == "builtins.type" and len(call.args) == 1
-    return "on the class" if is_type and agent.reader.owner(agent.module, call.args[0]) is not None else ""
+    return "on the class" if is_type and agent.module.owner(call.args[0]) is not None else ""
 
 
-def keeps_results(agent: Agent, decorator: ast.expr) -> bool:
-    """Return whether a decorator keeps what a function returned: a library's, or one of the file's own."""
-    return is_cache(agent.module, decorator) or _is_own_memoizer(agent, decorator)
+def memoized(agent: Agent) -> Iterator[tuple[Function, ast.expr, bool]]:
+    """Yield the functions whose results are kept, where the file says so, and whether each object keeps its own."""
+    for function in agent.module.functions:
+        for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
+            kept = _keeps_results(agent, decorator)
+            if kept:
+                yield function, decorator, kept == _BY_OBJECT
+    for call in agent.module.calls:
+        if len(call.args) == 1 and isinstance(call.args[0], (ast.Name, ast.Attribute, ast.Lambda)):
+            origin = agent.module.origin(call.args[0])
+            wrapped = origin[1] if isinstance(origin, tuple) and origin[0] is agent.module else None
+            if isinstance(wrapped, FUNCTIONS) and _keeps_results(agent, call.func):
+                yield wrapped, call, False
 
 
-def _is_own_memoizer(agent: Agent, decorator: ast.expr) -> bool:
-    """Return whether a decorator of the file's own puts what the function returned into a place that all calls share."""
+_BY_OBJECT: Final = "by object"
+_FOR_ALL: Final = "for all"
+
+
+def _keeps_results(agent: Agent, decorator: ast.expr) -> str:
+    """Return how a decorator keeps what a function returned: a library's, or one of the project's own; empty if it does not."""
     module = agent.module
-    called = agent.reader.called(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
-    if called is None or called[0] is not module:
-        return False
-    for store in module.stores:
-        around = list(module.functions_around(store.target))
-        if (
-            called[1] in around[1:]
-            and isinstance(store.target, ast.Subscript)
-            and isinstance(store.target.value, ast.Name)
-        ):
-            scope = module.bindings(store.target.value)[0]
-            if scope is not None and scope.node is not around[0] and _calls_parameter(module, store.value):
-                return True
-    return False
+    if is_cache(module, decorator):
+        func = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return _BY_OBJECT if last(module.dotted(func)) == "cached_property" else _FOR_ALL
+    match module.origin(decorator):
+        case (home, ast.Call() as made):  # ``@memoize(60)``, or ``memoize = lru_cache(maxsize=256)``
+            if is_cache(home, made):
+                return _FOR_ALL
+            code = agent.reader.called(home, made.func) or own_class(home, made.func)
+        case _:
+            code = agent.reader.called(module, decorator) or own_class(module, decorator)
+    return _keeps_what_it_calls(agent, *code) if code is not None else ""
 
 
-def _calls_parameter(module: Module, node: ast.AST | None, depth: int = 0) -> bool:
-    """Return whether a value is, or has in it, what the decorated function returned."""
+def _keeps_what_it_calls(agent: Agent, home: Module, code: ast.AST) -> str:
+    """Return how a decorator of the project's own keeps what the decorated function returned."""
+    for place, keys, value in _puts_inside(code):
+        around = [*home.functions_around(root(place))]
+        below = around.index(code) > 0 if isinstance(code, FUNCTIONS) else bool(around)
+        if below and _is_result(agent, home, value) and not says_whose(home, *keys):
+            if isinstance(place, ast.Attribute) and _is_instance(home, place.value, around[-1]):
+                return _BY_OBJECT
+            if _outlives_call(home, place, around[0]) and _is_read(code, place):
+                return _FOR_ALL
+    return ""
+
+
+def _puts_inside(code: ast.AST) -> Iterator[tuple[ast.expr, list[ast.expr], ast.expr]]:
+    """Yield the places that code puts values into, with the keys, and the values."""
+    for node in walk(code):
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                yield from ((*_place_of(target), value) for target in targets)
+            case ast.Call(func=ast.Attribute(value=place, attr=name), args=[*keys, value]) if name in PUTS | KEEPS:
+                yield place, keys, value
+            case ast.Call(func=ast.Name(id="setattr"), args=[owner, key, value]):
+                yield ast.copy_location(ast.Attribute(owner, "", ast.Store()), node), [key], value
+            case _:
+                pass
+
+
+def _place_of(target: ast.expr) -> tuple[ast.expr, list[ast.expr]]:
+    """Return the place of ``RESULTS[key] = …``, and the keys. What is put into ``__dict__`` is an attribute."""
+    keys: list[ast.expr] = []
+    while isinstance(target, ast.Subscript):
+        keys.append(target.slice)
+        target = target.value
+    if isinstance(target, ast.Attribute) and target.attr == "__dict__":
+        target = ast.copy_location(ast.Attribute(target.value, "", ast.Store()), target)
+    return target, keys
+
+
+def _is_result(agent: Agent, module: Module, node: ast.AST | None, depth: int = 0) -> bool:
+    """Return whether a value has in it what the decorated function returned. It is a parameter, or on ``self``."""
     for part in ast.walk(node) if node is not None else ():
         match part:
-            case ast.Call(func=ast.Name() as func):
-                if any(binding.how == "parameter" for binding in module.bindings(func)[1]):
+            case ast.Call(func=ast.Name() as func) if _is_parameter(module, func):
+                return True
+            case ast.Call(func=ast.Attribute(value=owner, attr=name)) if (own := module.owner(owner)) is not None:
+                if any(_is_parameter(module, value) for value in agent.reader.stored(module, own, name)):
                     return True
             case ast.Name() if depth < 2:
                 values = [binding.value for binding in module.bindings(part)[1] if binding.how == "value"]
-                if any(_calls_parameter(module, value, depth + 1) for value in values):
+                if any(_is_result(agent, module, value, depth + 1) for value in values):
                     return True
             case _:
                 pass
+    return False
+
+
+def _is_parameter(module: Module, node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and any(binding.how == "parameter" for binding in module.bindings(node)[1])
+
+
+def _is_instance(module: Module, node: ast.expr, method: Function) -> bool:
+    """Return whether it is the object that ``__get__`` is asked for."""
+    named = isinstance(method, ast.FunctionDef) and method.name == "__get__" and isinstance(node, ast.Name)
+    return named and module.owner(node) is None and _is_parameter(module, node)
+
+
+def _outlives_call(module: Module, place: ast.expr, function: Function) -> bool:
+    """Return whether a place is on ``self``, or belongs to the code around a function."""
+    base = root(place)
+    if not isinstance(base, ast.Name):
+        return False
+    scope = module.scope.get(base, module.top).home(base.id)
+    return module.owner(base) is not None or (scope is not None and scope.node is not function)
+
+
+def is_queued(module: Module, call: ast.Call) -> bool:
+    """Return whether a call puts work into a queue, which something else takes out when the request may be over."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("put", "put_nowait"):
+        return False
+    match module.origin(call.func.value):
+        case (home, ast.Call(func=made)):
+            return last(home.dotted(made)) in _QUEUES
+        case _:
+            return False
+
+
+def root(place: ast.expr) -> ast.expr:
+    """Return what the attributes and items of a place belong to."""
+    while isinstance(place, (ast.Attribute, ast.Subscript)):
+        place = place.value
+    return place
+
+
+def _is_read(code: ast.AST, place: ast.expr) -> bool:
+    """Return whether a decorator looks into the place where it keeps results. Else it only counts, or writes them down."""
+    text, at = ast.unparse(place), (place.lineno, place.col_offset)
+    return any(
+        isinstance(node, (ast.Attribute, ast.Name))
+        and (node.lineno, node.col_offset) != at
+        and ast.unparse(node) == text
+        and isinstance(node.ctx, ast.Load)
+        for node in ast.walk(code)
+    )
+
+
+def says_whose(module: Module, *keys: ast.expr, depth: int = 0) -> bool:
+    """Return whether one of the keys tells users apart, or is built where the source does not show it."""
+    for key in keys:
+        if WHOSE.search(ast.unparse(key)):
+            return True
+        for name in (inner for inner in ast.walk(key) if isinstance(inner, ast.Name)):
+            for binding in module.bindings(name)[1]:
+                if binding.how == "parameter" and name.id == "key":
+                    return True
+                value = binding.value if binding.how == "value" else None
+                if isinstance(value, ast.expr) and depth < 3 and says_whose(module, value, depth=depth + 1):
+                    return True
     return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
@@ -76,7 +77,7 @@ def _no_policy(agent: Agent) -> Iterator[Hit]:
 
 def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
     """Return the module of the agent that is logged: a file, or the module that defines its object's class."""
-    path = agent.module.text_of(model)
+    path = _path_of(agent.module, model)
     if path is not None:
         return agent.beside(path) if path.endswith(".py") else None
     origin = agent.module.origin(model) if model is not None else None
@@ -85,6 +86,28 @@ def _logged(agent: Agent, model: ast.expr | None) -> Module | None:
     if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):
         origin = origin[0].origin(origin[1].func)
     return origin[0] if isinstance(origin, tuple) and isinstance(origin[1], (ast.ClassDef, ast.FunctionDef)) else None
+
+
+def _path_of(module: Module, node: ast.expr | None) -> str | None:
+    """Return the path of a file as far as the source tells: ``HERE / "agent.py"``, ``os.path.join(here, "agent.py")``."""
+    text = module.text_of(node)
+    origin = module.origin(node) if node is not None else None
+    if text is not None or not isinstance(origin, tuple):
+        return text.rpartition("{}/")[2] if text is not None else None
+    home, value = origin
+    match value:
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            parts = [_path_of(home, left), _path_of(home, right)]
+        case ast.Call(func=func, args=arguments) if last(home.dotted(func)) in _PATHS:
+            parts = [_path_of(home, argument) for argument in arguments]
+        case ast.Call(func=ast.Attribute(value=inner, attr="as_posix" | "resolve")):
+            parts = [_path_of(home, inner)]
+        case _:
+            return None
+    return "/".join(part for part in parts if part) or None
+
+
+_PATHS: Final = frozenset({"Path", "PurePath", "abspath", "join", "realpath", "str"})
 
 
 def _acts_for_user(agent: Agent, module: Module) -> bool:

@@ -202,7 +202,10 @@ def _runs_in_thread(agent: Agent, call: ast.Call) -> bool:
 
 def _is_method_of_user(agent: Agent, func: ast.expr) -> bool:
     values = agent.reader.values(agent.module, func)
-    return any(value.who == "user" and value.path and value.path[0] not in ("config", "get") for value in values)
+    return any(
+        value.who == "user" and value.path and value.what != "strategy" and value.path[0] not in ("config", "get")
+        for value in values
+    )
 
 
 def _is_handed(agent: Agent, call: ast.Call) -> bool:

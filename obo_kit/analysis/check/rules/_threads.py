@@ -92,7 +92,7 @@ def pooled(agent: Agent, call: ast.Call) -> bool:
         return True
     pools: list[ast.AST | None] = [func.value]
     if isinstance(func.value, ast.Attribute):
-        owner = agent.reader.owner(agent.module, func.value.value)
+        owner = agent.module.owner(func.value.value)
         pools += agent.reader.stored(agent.module, owner, func.value.attr) if owner is not None else ()
     if isinstance(func.value, ast.Name):
         pools += [binding.value for binding in agent.module.bindings(func.value)[1]]

@@ -32,10 +32,29 @@ _LOGS: Final = frozenset(
 )
 _LOGGERS: Final = frozenset({"_log", "_logger", "log", "logger"})
 _RUNS: Final = frozenset({"ainvoke", "astream", "astream_events", "invoke", "stream"})
-_SHOWS: Final = frozenset({"caption", "code", "html", "json", "markdown", "text", "write"})
+_SHOWS: Final = frozenset(
+    {
+        "caption",
+        "code",
+        "error",
+        "exception",
+        "header",
+        "html",
+        "info",
+        "json",
+        "markdown",
+        "metric",
+        "subheader",
+        "success",
+    }
+    | {"table", "text", "text_area", "text_input", "title", "toast", "warning", "write"}
+)
+# What writes its first argument, or the text that it is handed, into a file.
+_WRITES: Final = frozenset({"json.dump", "pickle.dump", "toml.dump", "yaml.dump", "yaml.safe_dump"})
+_WRITE_METHODS: Final = frozenset({"write_bytes", "write_text", "writelines"})
 _RESPONSES: Final = frozenset(
     {"HTMLResponse", "JSONResponse", "ORJSONResponse", "PlainTextResponse", "RedirectResponse", "Response"}
-    | {"TemplateResponse", "jsonify", "make_response", "render_template"}
+    | {"TemplateResponse", "jsonify", "make_response", "redirect", "render_template"}
 )
 _TRACES: Final = frozenset(
     {"log_param", "log_params", "log_text", "set_attribute", "set_attributes", "set_inputs", "set_outputs", "set_tag"}
@@ -102,6 +121,8 @@ def _sink(agent: Agent, call: ast.Call) -> str:
         return "into the answer"
     if dotted in _STATES_OF_USERS:
         return _STATE
+    if dotted in _WRITES or _writes(agent.module, call):
+        return "into a file"
     if not isinstance(call.func, ast.Attribute):
         return ""
     name = call.func.attr
@@ -114,6 +135,16 @@ def _sink(agent: Agent, call: ast.Call) -> str:
     if name == "set_cookie":
         return "into the browser"
     return "into a trace" if name in _TRACES else ""
+
+
+def _writes(module: Module, call: ast.Call) -> bool:
+    """Return whether a call is a method that writes into a file."""
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    bindings = module.bindings(call.func.value)[1] if isinstance(call.func.value, ast.Name) else []
+    opened = [binding.value.func for binding in bindings if isinstance(binding.value, ast.Call)]
+    opens = any(last(module.dotted(func)) == "open" or getattr(func, "attr", "") == "open" for func in opened)
+    return call.func.attr in _WRITE_METHODS or (call.func.attr == "write" and opens)
 
 
 def _runs_graph(module: Module, call: ast.Call) -> bool:
@@ -143,7 +174,9 @@ def _token(agent: Agent, node: ast.expr) -> bool:
     match node:
         case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
             return any(_token(agent, part) for part in parts)
-        case ast.Call(func=func) if _shows_arguments(agent.module, func):
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _token(agent, left) or _token(agent, right)
+        case ast.Call(func=func) if agent.module.dotted(func) in _WHOLE or _shows_arguments(agent.module, func):
             return any(_token(agent, part) for part in arguments(node))
         case _:
             values = agent.reader.values(agent.module, node)
@@ -186,6 +219,10 @@ def _wholes(module: Module, node: ast.expr) -> list[ast.expr]:
     match node:
         case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts):
             return parts
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return [left, right]
+        case ast.DictComp(key=ast.Name(id=key), value=ast.Name(id=item), generators=[loop]) if not loop.ifs:
+            return [loop.iter] if ast.unparse(loop.target) == f"({key}, {item})" else []
         case ast.JoinedStr(values=parts):
             return [part.value for part in parts if isinstance(part, ast.FormattedValue)]
         case ast.Call(func=ast.Attribute(value=inner, attr="items" | "copy"), args=[]):
