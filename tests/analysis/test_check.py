@@ -243,7 +243,12 @@ def test_a_memoizer_of_another_module_is_found(tmp_path, decorator, codes):
 
 @pytest.mark.parametrize(
     "path",
-    ['HERE / "bot.py"', 'os.path.join(os.getcwd(), "bot.py")', 'str(Path(__file__).parent / "bot.py")', 'f"{HERE}/bot.py"'],
+    [
+        'HERE / "bot.py"',
+        'os.path.join(os.getcwd(), "bot.py")',
+        'str(Path(__file__).parent / "bot.py")',
+        'f"{HERE}/bot.py"',
+    ],
 )
 def test_an_agent_that_is_logged_by_a_composed_path_is_found(tmp_path, path):
     (tmp_path / "bot.py").write_text(MISTAKE)
