@@ -287,7 +287,7 @@ class Engine:
         except _StatementError as error:
             return Outcome(error=error.refusal)
         except (duckdb.Error, RuntimeError, OverflowError) as error:
-            return Outcome(error=self._explained(error).refusal)
+            return Outcome(error=self._explained(error, sql).refusal)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
             # No tree of this form was thought of.
             _logger.debug("A statement could not be rewritten", exc_info=True)
@@ -444,7 +444,7 @@ class Engine:
 
     # ------------------------------------------------------------------ errors
 
-    def _explained(self, error: Exception) -> _StatementError:
+    def _explained(self, error: Exception, sql: str) -> _StatementError:
         """Return the platform's error for a statement that DuckDB cannot run."""
         detail = self._detail(error)
         login = re.search(r"\[UNAUTHENTICATED\] .* SQLSTATE: 28000", detail)
@@ -456,8 +456,10 @@ class Engine:
         for pattern, key in KNOWN_ERRORS:
             match = re.search(pattern, detail, re.IGNORECASE)
             if match is not None:
+                grouped = key != "sql_aggregation" or re.search(r"\bGROUP\s+BY\b", sql, re.IGNORECASE)
                 return _StatementError(
-                    key, **{name: f"`{text}`" if name == "name" else text for name, text in match.groupdict().items()}
+                    key if grouped else "sql_no_group",
+                    **{name: f"`{text}`" if name == "name" else text for name, text in match.groupdict().items()},
                 )
         return _StatementError("sql_failed", detail=detail)
 

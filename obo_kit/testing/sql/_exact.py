@@ -252,7 +252,10 @@ def _is_null(operand: Expr) -> bool:
     """Return whether an operand has no type of its own: null, an empty array, or an error."""
     return isinstance(operand.unnest(), exp.Null) or (
         isinstance(operand, exp.Anonymous)
-        and (operand.name == "spark_raise_error" or (operand.name == "list_value" and not operand.expressions))
+        and (
+            operand.name in {"spark_raise_error", "spark_no_order"}
+            or (operand.name == "list_value" and not operand.expressions)
+        )
     )
 
 

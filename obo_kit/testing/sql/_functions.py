@@ -24,7 +24,17 @@ from obo_kit.testing.sql._calls import (
     unit_of,
 )
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
-from obo_kit.testing.sql._lambdas import filtered, on_entries, quantified, reduced, struct_of, transform, zip_with
+from obo_kit.testing.sql._lambdas import (
+    filtered,
+    on_entries,
+    quantified,
+    reduced,
+    sorted_by,
+    struct_of,
+    transform,
+    zip_maps,
+    zip_with,
+)
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 from obo_kit.testing.sql._routines import number_digits
 
@@ -75,10 +85,10 @@ _OF_TEXT = frozenset(
 
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
-    "at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest double_text fail "  # noqa: SIM905
-    "json_text moment moments months months_passed no_cast no_index no_sequence note noted number_by_pattern pairs "
-    "parsed_number part path seconds since_month step try_parsed_number try_whole type_name unit weekday_number whole "
-    "whole_text".split()
+    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest "  # noqa: SIM905
+    "double_text fail json_text key_at matches_of_path moment moments months months_passed no_cast no_index "
+    "no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
+    "since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -88,7 +98,7 @@ _UNSERVED = re.compile(
     r"|(from|schema_of|to)_(csv|variant|variant_agg|xml)|(from|to|try_to)_(avro|base32|binary|protobuf|time)"
     r"|(make|to)_timestamp_(ltz|ntz)|make_(time|valid_utf8)|try_variant_\w+|approx_top_k\w*|collat(e|ion)s?|count_min_sketch"
     r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hash|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
-    r"|jaro_winkler\w*|java_method|luhn_check|map_zip_with|measure|monotonically_increasing_id|quote|randn|randstr|session_window"
+    r"|jaro_winkler\w*|java_method|luhn_check|measure|monotonically_increasing_id|quote|randstr|session_window"
     r"|sentences|shiftrightunsigned|shuffle|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
     r"|unix_nanos|version|window_time|xpath|xxhash64"
 )
@@ -129,6 +139,7 @@ def _concat(*values: Expr) -> Expr:
     parts: list[Expr] = [
         call("string", each) if isinstance(each, exp.Literal) and not each.is_string else each for each in values
     ]
+    parts = [typed_as(each, "VARCHAR") if isinstance(each, exp.Null) else each for each in parts]
     if len(parts) == 1:
         return call("string", parts[0])
     return exp.Paren(this=functools.reduce(_piped, parts or [exp.Literal.string("")]))
@@ -193,9 +204,7 @@ def _array(*values: Expr) -> Expr:
 
 
 def _array_sort(values: Expr, compare: Expr | None = None) -> Expr:
-    if compare is not None:
-        raise UnreadableError("sql_unsupported", "array_sort with a function is not served.")
-    return call("array_sort", values)
+    return call("array_sort", values) if compare is None else sorted_by(values, compare)
 
 
 def _elt(at: Expr, *values: Expr) -> Expr:
@@ -299,7 +308,9 @@ def _number(*, attempt: bool = False) -> Callable[[Expr, Expr], Expr]:
 def _to_char(value: Expr, pattern: Expr) -> Expr:
     with contextlib.suppress(ValueError):
         number_digits(literal(pattern, "a pattern"))
-        raise UnreadableError("sql_unsupported", "to_char with a number format is not served.")
+        return call("number_text", typed_as(value, "VARCHAR"), pattern)
+    if re.search("[09]", pattern.name):
+        raise UnreadableError("sql_unsupported", f"the number format {pattern.name!r} is not served.")
     return _date_format(value, pattern)
 
 
@@ -413,7 +424,8 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
     "filter": filtered, "first": _nulls_too("first"), "forall": quantified("every"), "format_string": _format_string,
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
-    "map_filter": on_entries("filter"), "named_struct": _named_struct, "nullif": _nullif,
+    "map_filter": on_entries("filter"), "map_zip_with": zip_maps,
+    "named_struct": _named_struct, "nullif": _nullif,
     "percentile": _percentile("quantile_cont"),
     "percentile_cont": lambda share: exp.Anonymous(this="percentile_cont", expressions=[share]),
     "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),

@@ -26,7 +26,7 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
     if name == "json_tuple":
         text, *keys = arguments
         return [
-            (f"c{at}", call("json_extract_string", text.copy(), f'$."{literal(key, "a key of json_tuple")}"'))
+            (f"c{at}", call("key_at", text.copy(), f'$."{literal(key, "a key of json_tuple")}"'))
             for at, key in enumerate(keys)
         ]
     (value,) = arguments

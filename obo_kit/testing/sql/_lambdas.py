@@ -9,7 +9,17 @@ from sqlglot import exp
 from obo_kit.testing.sql._calls import array, call, typed_as
 from obo_kit.testing.sql._dialect import UnreadableError
 
-__all__ = ["filtered", "on_entries", "quantified", "reduced", "struct_of", "transform", "zip_with"]
+__all__ = [
+    "filtered",
+    "on_entries",
+    "quantified",
+    "reduced",
+    "sorted_by",
+    "struct_of",
+    "transform",
+    "zip_maps",
+    "zip_with",
+]
 
 Expr = exp.Expr
 
@@ -61,14 +71,30 @@ def filtered(values: Expr, function: Expr) -> Expr:
 
 def reduced(values: Expr, start: Expr, merge: Expr, finish: Expr | None = None) -> Expr:
     result: Expr = call("list_reduce", values, _body(merge, {}), start)
-    if finish is None:
-        return result
-    return exp.Bracket(
-        this=call("list_transform", array(result), _body(finish, {})),
-        expressions=[exp.Literal.number(1)],
-        offset=1,
-        safe=True,
+    return result if finish is None else _with(result, _body(finish, {}))
+
+
+def _with(value: Expr, function: exp.Lambda) -> Expr:
+    """Return what a lambda makes of one value."""
+    transformed = call("list_transform", array(value), function)
+    return exp.Bracket(this=transformed, expressions=[exp.Literal.number(1)], offset=1, safe=True)
+
+
+def sorted_by(values: Expr, compare: Expr) -> Expr:
+    """Sort by a function of two elements: the place of an element is the number of those before it."""
+    left, right = _body(compare, {}).expressions
+    whole, pair, *places = (exp.to_identifier(name, quoted=True) for name in ("whole", "pair", "left at", "right at"))
+    missing = exp.If(this=exp.Is(this=compare.this.copy(), expression=exp.null()), true=call("no_order"))
+    order, zero = exp.Case(ifs=[missing], default=compare.this), exp.Literal.number(0)
+    earlier = exp.and_(exp.EQ(this=order, expression=zero), exp.LT(this=places[0], expression=places[1]))
+    before = exp.Lambda(
+        this=exp.or_(exp.LT(this=order.copy(), expression=zero), earlier), expressions=[left, places[0]]
     )
+    ranked = struct_of([("before", call("len", call("list_filter", whole, before))), ("value", right)])
+    pairs = call("list_transform", whole.copy(), exp.Lambda(this=ranked, expressions=[right.copy(), places[1].copy()]))
+    value = exp.Lambda(this=call("struct_extract", pair, "value"), expressions=[pair.copy()])
+    result = call("list_transform", call("list_sort", pairs), value)
+    return _with(values, exp.Lambda(this=result, expressions=[whole.copy()]))
 
 
 def _pairwise(function: Expr, first: str, second: str) -> exp.Lambda:
@@ -85,6 +111,18 @@ def _pairwise(function: Expr, first: str, second: str) -> exp.Lambda:
 
 def zip_with(first: Expr, second: Expr, function: Expr) -> Expr:
     return call("list_transform", call("list_zip", first, second), _pairwise(function, "1", "2"))
+
+
+def zip_maps(first: Expr, second: Expr, function: Expr) -> Expr:
+    """Merge two maps: the function makes each value of its key and the values there, null where there is none."""
+    key = _body(function, {}).expressions[0]
+    values: dict[int, Callable[[Expr], Expr]] = {
+        1: lambda _: call("try_element_at", first.copy(), key.copy()),
+        2: lambda _: call("try_element_at", second.copy(), key.copy()),
+    }
+    entry = struct_of([("key", key), ("value", _body(function, values).this)])
+    keys = call("array_union", call("map_keys", first), call("map_keys", second))
+    return call("map_from_entries", call("list_transform", keys, exp.Lambda(this=entry, expressions=[key.copy()])))
 
 
 def on_entries(kind: str) -> Callable[[Expr, Expr], Expr]:

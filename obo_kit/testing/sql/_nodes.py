@@ -233,14 +233,18 @@ def _bracket(node: Expr) -> Expr:
 def _json_path(node: Expr) -> Expr:
     if not isinstance(node.expression, exp.JSONPath):
         raise UnreadableError("sql_syntax", "Syntax error at or near '->'.")
-    path = "$"
+    path, many = "$", False
     for part in node.expression.expressions[1:]:
         if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str):
             path += '."' + part.this.replace('"', '\\"') + '"'
         elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, int):
             path += f"[{part.this}]"
+        elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, exp.JSONPathWildcard):
+            path, many = f"{path}[*]", True
         else:
-            raise UnreadableError("sql_unsupported", "a wildcard in a JSON path is not served.")
+            raise UnreadableError("sql_unsupported", "a path into JSON like this is not served.")
+    if many:
+        return call("all_at_path", typed_as(node.this, "VARCHAR"), exp.Literal.string(path))
     # A part of a VARIANT is a VARIANT, until a cast makes a value of it.
     return call(
         "json_extract_string" if isinstance(node.parent, exp.Cast) else "path", node.this, exp.Literal.string(path)

@@ -21,6 +21,7 @@ _CLASSES = {
     "sql_insert_columns": ("INSERT_COLUMN_ARITY_MISMATCH", "21S01"),
     "sql_moment": ("CANNOT_PARSE_TIMESTAMP", "22007"),
     "sql_nested": ("NESTED_AGGREGATE_FUNCTION", "42607"),
+    "sql_no_group": ("MISSING_GROUP_BY", "42803"),
     "sql_order_place": ("ORDER_BY_POS_OUT_OF_RANGE", "42805"),
     "sql_overflow": ("ARITHMETIC_OVERFLOW", "22003"),
     "sql_range": ("NUMERIC_VALUE_OUT_OF_RANGE", "22003"),

@@ -56,7 +56,7 @@ _NODES = frozenset(
         "Interval", "IntervalSpan", "Var", "Anonymous", "Lambda", "Kwarg", "Placeholder", "Window",
         "WindowSpec", "Filter", "IgnoreNulls", "RespectNulls", "WithinGroup", "Join", "Lateral", "Values",
         "Pivot", "PivotAlias", "TableSample", "Bracket", "JSONExtract", "JSONPath", "JSONPathRoot",
-        "JSONPathKey", "JSONPathSubscript", "Extract", "Trim", "Substring", "StrPosition", "Overlay",
+        "JSONPathKey", "JSONPathSubscript", "JSONPathWildcard", "Extract", "Trim", "Substring", "StrPosition", "Overlay",
         "GroupConcat", "DPipe", "CurrentDate", "CurrentTimestamp", "CurrentUser", "SessionUser", "Rollup",
         "Cube", "GroupingSets",
     }

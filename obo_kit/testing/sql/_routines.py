@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from obo_kit.testing.sql._decimals import computed
+from obo_kit.testing.sql._json_paths import all_at_path, matches_of_path
 from obo_kit.testing.sql._notes import noted
 from obo_kit.testing.sql._texts import cast_text, double_text, json_text
 
@@ -116,6 +117,47 @@ def _to_number(text: str, pattern: str) -> str:
     return number
 
 
+def _number_text(text: str, pattern: str) -> str:
+    """Write a number by a format (spaces, and the sign that a format without one leaves out, are inferred from Spark)."""
+    pattern = pattern.upper().replace("D", ".")
+    groups, after = _shape(pattern)
+    number = decimal.Decimal(text)
+    whole, _, part = format(abs(number), "f").partition(".")
+    digits, part = whole.lstrip("0"), part.rstrip("0")
+    places = sum(map(len, groups))
+    if len(digits) > places or len(part) > len(after):
+        body, part = ",".join("#" * len(group) for group in groups), "#" * len(after)
+    else:
+        body, part = _placed(digits.rjust(places), groups), part.ljust(len(after), "0")
+    before, behind = _signs(pattern, negative=number < 0)
+    free = len(body) - len(body.lstrip(" "))
+    body = f"{before}${body}" if "$" in pattern else body[:free] + before + body[free:]
+    if "." in pattern:
+        body = (body[:-1] + "0" if body.endswith(" ") else body) + ("." + part if after else " ")
+    return body + behind
+
+
+def _placed(digits: str, groups: list[str]) -> str:
+    """Put digits in their groups: a group that begins with 0 is filled with zeros, another with spaces."""
+    text, at = "", 0
+    for group in groups:
+        part = digits[at : at + len(group)]
+        part = part.replace(" ", "0") if group.startswith("0") else part
+        text += ("," if text.strip() else " ") * bool(at) + part
+        at += len(group)
+    return text
+
+
+def _signs(pattern: str, *, negative: bool) -> tuple[str, str]:
+    """Return what is before a number and after it to tell its sign."""
+    if pattern.endswith("PR"):
+        return ("<", ">") if negative else ("", "  ")
+    sign = "-" if negative else "+" if "S" in pattern else " "
+    if pattern.startswith(("MI", "S")):
+        return sign, ""
+    return "", sign if pattern.endswith(("MI", "S")) else ""
+
+
 # ---------------------------------------------------------------------------------------------- format_number
 
 
@@ -178,6 +220,7 @@ def _typeof(duck: str) -> str:
 _TEXT = "VARCHAR"
 # Function, DuckDB's types of its arguments, and of its result. Null gives null.
 ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
+    "spark_all_at_path": (all_at_path, (_TEXT, _TEXT), _TEXT),
     "spark_cast_text": (cast_text, (_TEXT, _TEXT), _TEXT),
     "spark_computed": (computed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_crc32_bytes": (zlib.crc32, ("BLOB",), "BIGINT"),
@@ -185,8 +228,10 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_double_text": (double_text, (_TEXT,), _TEXT),
     "spark_fail": (_fail, (_TEXT,), '"NULL"'),
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
+    "spark_matches_of_path": (matches_of_path, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
     "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),
+    "spark_number_text": (_number_text, (_TEXT, _TEXT), _TEXT),
     "spark_parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),
     "spark_try_parsed_number": (_parsed_number, (_TEXT, _TEXT), _TEXT),
     "spark_schema_of_json": (_schema_of_json, (_TEXT,), _TEXT),

@@ -7,6 +7,7 @@ CREATE MACRO spark_raise_error(message) AS spark_fail('[USER_RAISED_EXCEPTION] '
 CREATE MACRO spark_assert_true(a) AS CASE WHEN a THEN NULL ELSE spark_raise_error('Assertion is not true.') END,
     (a, message) AS CASE WHEN a THEN NULL ELSE spark_raise_error(message) END;
 CREATE MACRO spark_by_zero() AS spark_fail('[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. SQLSTATE: 22012');
+CREATE MACRO spark_no_order() AS spark_fail('[COMPARATOR_RETURNS_NULL] The comparator has returned a NULL for a comparison. It should return a positive integer for "greater than", 0 for "equal" and a negative integer for "less than". SQLSTATE: 22004');
 CREATE MACRO spark_no_index(i, n) AS spark_fail('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
 
 -- The values are the documentation's example.
@@ -51,6 +52,7 @@ CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
 CREATE MACRO spark_hex(a VARCHAR) AS hex(a), (a BLOB) AS hex(a), (a) AS hex(CAST(a AS BIGINT));
 CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
 CREATE MACRO spark_rand() AS random(), (seed) AS spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve rand with a seed SQLSTATE: 0A000');
+CREATE MACRO spark_randn() AS sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()), (seed) AS spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve randn with a seed SQLSTATE: 0A000');
 CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
@@ -247,7 +249,8 @@ CREATE MACRO spark_map_contains_key(m, k) AS list_contains(map_keys(m), k);
 CREATE MACRO spark_pairs(a, p, q) AS map_from_entries(list_transform(string_split_regex(a, p), lambda x: {'key': regexp_extract(x, '^(?s:(.*?))(?:(?:' || q || ')|$)', 1), 'value': CASE WHEN regexp_matches(x, q) THEN regexp_replace(x, '^(?s:.*?)(?:' || q || ')', '') END}));
 CREATE MACRO spark_str_to_map(a) AS spark_pairs(a, ',', ':'), (a, p) AS spark_pairs(a, p, ':'), (a, p, q) AS spark_pairs(a, p, q);
 CREATE MACRO spark_to_json(a) AS spark_json_text(typeof(a), CAST(to_json(a) AS VARCHAR));
-CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve wildcards in JSON paths SQLSTATE: 0A000') ELSE json_extract_string(a, p) END END;
+CREATE MACRO spark_get_json_object(a, p) AS CASE WHEN json_valid(a) THEN CASE WHEN p = '$' THEN a WHEN contains(p, '*') THEN spark_matches_of_path(a, p) ELSE CAST(json_extract_string(a, CASE WHEN contains(p, '*') THEN '$' ELSE p END) AS VARCHAR) END END;
+CREATE MACRO spark_key_at(a, p) AS CASE WHEN json_valid(a) THEN json_extract_string(a, p) END;
 CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
 CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_extract(a, p) AS VARCHAR) ELSE json_extract_string(a, p) END;

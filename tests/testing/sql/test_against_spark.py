@@ -24,6 +24,7 @@ pytestmark = [
 
 sys.path.insert(0, str(Path(__file__).parent))
 from statement_rows import ORDERS, STATEMENTS, same, short_types  # noqa: E402
+from statement_tables import TABLES  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,9 @@ def spark():
     session.sparkContext.setLogLevel("OFF")
     columns = "id BIGINT, item STRING, amount DOUBLE, ts TIMESTAMP, tags STRING, js STRING"
     session.createDataFrame([tuple(row.values()) for row in ORDERS], columns).createOrReplaceTempView("orders")
+    for name, (schema, rows) in TABLES.items():
+        values = [tuple(row.values()) for row in rows]
+        session.createDataFrame(values, schema).createOrReplaceTempView(name)
     yield session
     session.stop()
 
