@@ -127,7 +127,7 @@ def test_the_words_can_be_set_in_a_file_and_are_checked():
 @pytest.mark.parametrize(
     ("kind", "status", "code", "text", "phrase"),
     [
-        ("ip_access_list", 403, 403, "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL", False),
+        ("ip_access_list", 403, 403, "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL", True),
         ("entitlement", 403, 403, "This API is disabled for users without the databricks-sql-access", True),
         ("feature_disabled", 404, "FEATURE_DISABLED", "AI Gateway legacy endpoint is not available", False),
         ("other_workspace", 403, 403, "Invalid access to Org: ", True),

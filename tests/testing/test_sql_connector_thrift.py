@@ -12,6 +12,7 @@ import requests
 from databricks.sdk.core import Config
 from support import last
 
+from obo_kit import DenialReason, explain
 from obo_kit.testing import LocalWorkspace
 from obo_kit.testing.services import _thrift
 
@@ -185,6 +186,14 @@ def test_whoever_may_not_is_refused_when_connecting(workspace):
         assert (last(workspace).user, last(workspace).decision) == (user, decision)
     with pytest.raises(connector.RequestError, match="Invalid access token"):
         connect(workspace, "alice", credentials_provider=lambda: lambda: {"authorization": "Bearer nobody"})
+
+
+def test_a_connector_outside_the_kit_keeps_the_words_of_an_ip_access_list(workspace):
+    workspace.add_fault("ip_access_list", path_prefix=PATH)
+    with pytest.raises(connector.RequestError, match="blocked by Databricks IP ACL") as refused:
+        connect(workspace, "alice")
+    assert (last(workspace).status, last(workspace).fault) == (403, "ip_access_list")
+    assert explain(refused.value).reason is DenialReason.POLICY
 
 
 def test_a_statement_is_canceled(workspace):

@@ -104,7 +104,8 @@ POLICIES: Mapping[str, _Policy] = {
         status=403,
         text="Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: {workspace} "
         "[ReqId: {request}]",
-        source="omnigent#4463",
+        phrase=True,
+        source="omnigent#4463; the header is inferred from the other refusals at the workspace's door",
     ),
     "entitlement": _Policy(
         status=403,

@@ -64,9 +64,7 @@ def _found(value: Any, steps: Sequence[Step], *, inner: bool = False) -> list[An
 
 def all_at_path(text: str, path: str) -> str | None:
     """Return what the operator ``:`` finds, always as an array: null stands for an element without the field."""
-    return _follow(
-        text, path, lambda value, steps: _written(_all(value, steps)) if isinstance(value, (dict, list)) else None
-    )
+    return _written(_follow(text, path, _all))
 
 
 def _all(value: Any, steps: Sequence[Step]) -> Any:
