@@ -205,6 +205,9 @@ _GIVES: Final = {
     ("Connection", "raw_connection"): "Connection",
     ("serving_endpoints", "get_langchain_chat_open_ai_client"): "ChatDatabricks",
     ("serving_endpoints", "get_open_ai_client"): "DatabricksOpenAI",
+    **{
+        (server, "get_tools"): "tools" for server in ("DatabricksMCPServer", "McpServerToolkit", "MultiServerMCPClient")
+    },
     **{(config, name): TOKEN for config in ("config", "strategy") for name in GIVE_TOKEN},
 } | {(client, name): "VectorSearchIndex" for client in SEARCH for name in ("get_index", "get_async_index")}
 

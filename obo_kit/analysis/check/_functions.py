@@ -59,6 +59,7 @@ class FunctionReader:
         self._facts: dict[Function, Facts] = {}
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
+        self._called_by: dict[ast.expr, tuple[Module, Function] | None] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
         self._made: dict[ast.ClassDef, list[tuple[Module, ast.Call]]] = {}  # the calls that make objects of a class
         self._given: set[str] = set()  # the keyword arguments that the project's own classes are constructed with
@@ -158,8 +159,10 @@ class FunctionReader:
 
     def called(self, module: Module, func: ast.expr) -> tuple[Module, Function] | None:
         """Return the project's function that runs when ``func`` is called. Methods are found on ``self``."""
-        origin = self._method(module, func) or module.origin(func)
-        return self._unwrapped(*origin) if isinstance(origin, tuple) else None
+        if func not in self._called_by:
+            origin = self._method(module, func) or module.origin(func)
+            self._called_by[func] = self._unwrapped(*origin) if isinstance(origin, tuple) else None
+        return self._called_by[func]
 
     def _method(self, module: Module, node: ast.expr) -> tuple[Module, ast.AST] | None:
         """Return the method that an attribute of ``self``, or of an object of the project's own, stands for."""

@@ -18,6 +18,8 @@ __all__ = ["Reader"]
 _MAKERS: Final = frozenset(
     {"create_agent", "create_react_agent", "create_tool_calling_agent", "from_function", "function_tool"}
 )
+# Methods that give the object itself, made ready to run.
+_ENDS: Final = frozenset({"bind_tools", "build", "compile", "with_config"})
 _SEVERAL: Final = ("builtins.dict", "builtins.list", "builtins.set", "builtins.tuple", "functools.partial")
 
 
@@ -49,8 +51,9 @@ class Reader(ValueReader):
             case ast.Name():
                 scope, bindings = module.bindings(node)
                 known = () if scope is None or scope is module.top else bindings
+                own = known and module.owner(node) is None  # what is on `self` is judged where it is put
                 yield from (self.held(module, item.value, env) for item in known if item.how in ("value", "def"))
-                yield from (self.held(module, part, env) for part in (module.put_into(node) if known else ()))
+                yield from (self.held(module, part, env) for part in (module.put_into(node) if own else ()))
             case ast.Call():
                 yield from self._held_by_call(module, node, env)
             case ast.Attribute(value=owner) if self._is_method(module, node):
@@ -74,6 +77,8 @@ class Reader(ValueReader):
             yield from (self.held(module, item, env) for item in passed)
         if kit_name(module, node.func) == "available_tools":
             yield Value("user", "tools")
+        if named in _ENDS and isinstance(node.func, ast.Attribute):
+            yield self.held(module, node.func.value, env)
         called = self.called(module, node.func)
         if called is not None and not self.facts(*called).is_tool:
             home, function = called

@@ -31,7 +31,22 @@ _BINDING = frozenset(
     | {ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal}
 )
 # Methods that put their arguments into an object.
-PUTS = frozenset({"add", "append", "appendleft", "extend", "insert", "put", "put_nowait", "setdefault", "update"})
+PUTS = frozenset(
+    {
+        "add",
+        "add_node",
+        "add_tool",
+        "add_tools",
+        "append",
+        "appendleft",
+        "extend",
+        "insert",
+        "put",
+        "put_nowait",
+        "register",
+    }
+    | {"setdefault", "update"}
+)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Match, ast.match_case, ast.IfExp, *TRIES)
 
@@ -72,6 +87,7 @@ class Module:
         self.scope: dict[ast.AST, Scope] = {}  # the scope that a node is evaluated in
         self.body: dict[ast.AST, Scope] = {}  # the scope that a class or function opens
         self.kinds: defaultdict[type[ast.AST], list[Any]] = defaultdict(list)  # every node, by its class
+        self._selves: set[str] = set()  # the names of the methods' first parameters
         self._puts: dict[tuple[Function | None, str], list[ast.expr]] | None = None
         self._inside: dict[type[ast.AST], dict[Function | None, list[Any]]] = {}
         self.functions: list[Function] = []
@@ -115,6 +131,8 @@ class Module:
             scope.bind(node.name, Binding(node, "def", node))
             outside += [*node.decorator_list, node.returns]
         default_of = defaults(node)
+        if isinstance(scope.node, ast.ClassDef):
+            self._selves |= {first.arg for first in parameters(node)[:1]}
         for parameter in parameters(node):
             self.parent[parameter], self.scope[parameter] = node, inner
             inner.bind(parameter.arg, Binding(parameter, "parameter", default_of.get(parameter)))
@@ -274,7 +292,7 @@ class Module:
 
     def owner(self, node: ast.expr) -> ast.ClassDef | None:
         """Return the class that ``self`` or ``cls`` stands for."""
-        if not isinstance(node, ast.Name):
+        if not isinstance(node, ast.Name) or node.id not in self._selves:
             return None
         for function in self.functions_around(node):
             own = self.class_of(function)

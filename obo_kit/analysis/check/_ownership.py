@@ -39,7 +39,7 @@ from obo_kit.analysis.check._vocabulary import (
     own_class,
 )
 
-__all__ = ["ValueReader", "is_property"]
+__all__ = ["ValueReader", "attribute_asked_for", "is_property"]
 
 _DEPTH: Final = 60
 _MEANINGS: Final = 5
@@ -315,7 +315,7 @@ class ValueReader(FunctionReader):
             return user("WorkspaceClient")
         if name == "DatabricksMultiServerMCPClient" and node.args:
             return [item for item in self._items(module, node.args[0], env) if item.who == "user"][:1]
-        return of_method(self, module, node, env) or self._variable(module, node)
+        return of_method(self, module, node, env) or self._variable(module, node, env)
 
     def _made_by_own(
         self, module: Module, node: ast.Call, home: Module, cls: ast.ClassDef, env: Env
@@ -335,18 +335,33 @@ class ValueReader(FunctionReader):
         values = [value for inner in forwarded for value in of_class(self, module, inner, env)]
         return values or self.returned(home, function, self.env_of(module, node, home, function, env))
 
-    def _variable(self, module: Module, node: ast.Call) -> Iterable[Value]:
-        """Return the values that a context variable was set to."""
+    def _variable(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
+        """Return the values that a context variable was set to, or that an attribute asked for by name has."""
+        if (attribute := attribute_asked_for(node)) is not None:
+            return self.values(module, attribute, env)
         if not isinstance(node.func, ast.Attribute) or node.func.attr != "get":
             return ()
         made = self.context_variable(module, node.func.value)
-        return [value for home, item in self._set.get(made, []) for value in self.values(home, item)] if made else ()
+        return self.values_set(made) if made is not None else ()
+
+    def values_set(self, made: ast.Call) -> list[Value]:
+        """Return the values that a context variable is set to."""
+        return [value for home, item in self._set.get(made, []) for value in self.values(home, item)]
 
     def returned(self, module: Module, function: Function, env: Env) -> Iterable[Value]:
         """Return the values that a function returns; none for a tool, whose result is data."""
         if self.facts(module, function).is_tool:
             return ()
         return [value for returned in module.returns(function) for value in self.values(module, returned, env)]
+
+
+def attribute_asked_for(node: ast.Call) -> ast.Attribute | None:
+    """Return ``getattr(request.state, "client")`` as the attribute that it asks for."""
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(value=str(name)), *_]):
+            return ast.copy_location(ast.Attribute(owner, name, ast.Load()), node)
+        case _:
+            return None
 
 
 def _text_parts(node: ast.JoinedStr | ast.BinOp) -> list[ast.expr]:

@@ -15,7 +15,10 @@ from obo_kit.analysis.check._sources import SourceError, read
 __all__ = ["Project"]
 
 # A file without any of these words neither has a user's client nor declares anything. They may be part of other words.
-_WORDS = (b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client")
+_WORDS = (
+    *(b"obo_kit", b"user_credentials", b"usercredentials", b"fetch_obo_token", b"get_user_workspace_client"),
+    b"get_request_headers",
+)
 # A file with one of these may log an agent that does: with a policy, or from a file that it names.
 _LOGS = (b"log_model", b"save_model")
 _POLICY = b"auth_policy"

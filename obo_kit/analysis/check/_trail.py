@@ -124,4 +124,4 @@ class Trail:
 
 def _is_tool_object(value: Value) -> bool:
     """Return whether it is an object whose requests were recorded when it was built."""
-    return value.what in BUILT_ON and not value.what.endswith("OpenAI") and not value.path
+    return (value.what in BUILT_ON or value.what == "tools") and not value.what.endswith("OpenAI") and not value.path

@@ -69,18 +69,15 @@ def built_class(module: Module, func: ast.expr) -> str:
     It may be called by a class method (``McpServer.from_uc_function``), as the base of one of the project's own classes, or by
     the name of such a class that leaves ``__init__`` to it.
     """
-    match func:
-        case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"):
-            around = module.class_around(func)
-            return _base_of(module, around) if around is not None else ""
-        case ast.Attribute(value=base, attr="__init__"):
-            return official(module, base)
-        case _:
-            pass
-    owner, name = last(module.dotted(func).rpartition(".")[0]), official(module, func)
-    if not name and (own := own_class(module, func)) is not None and "__init__" not in own[0].body[own[1]].names:
-        return _base_of(*own)
-    return owner if name.startswith("from_") and owner in BUILT_ON else name
+    name = official(module, func)
+    if name.startswith("from_"):
+        owner = last(module.dotted(func).rpartition(".")[0])
+        return owner if owner in BUILT_ON else name
+    if isinstance(func, ast.Attribute) and func.attr == "__init__":
+        above = module.class_around(func) if isinstance(func.value, ast.Call) else None
+        return official(module, func.value) if above is None else _base_of(module, above)
+    own = own_class(module, func) if not name else None
+    return name if own is None or "__init__" in own[0].body[own[1]].names else _base_of(*own)
 
 
 def own_class(module: Module, func: ast.expr) -> tuple[Module, ast.ClassDef] | None:

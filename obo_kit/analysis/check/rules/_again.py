@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
@@ -12,11 +13,18 @@ from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import Env
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, TRIES, walk
-from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, arguments
+from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, arguments, last
 
-__all__ = ["ACTS", "asked", "held_in", "next_candidates", "repeated"]
+__all__ = ["ACTS", "asked", "held_in", "next_candidates", "repeated", "requests_for_user"]
 
 ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
+# Methods of HTTP clients that send a request.
+_ASKS: Final = frozenset({"delete", "get", "patch", "post", "put", "request", "send", "stream"})
+# Names of functions and methods that ask nobody, and are called so often that looking at each costs time.
+_SEND_NOTHING: Final = frozenset(dir(builtins)).union(
+    ("", *dir(str), *dir(list), *(name for name in dir(dict) if name != "get")),
+    ("add", "debug", "dumps", "error", "exception", "getLogger", "getenv", "info", "loads", "sleep", "time", "warning"),
+)
 _BRANCHES = (ast.If, ast.IfExp)
 _ENDS = (ast.Return, ast.Break, ast.Continue)
 _Whose: TypeAlias = "tuple[str, set[tuple[str, tuple[str, ...]]]]"
@@ -40,6 +48,14 @@ def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Valu
     return values
 
 
+def requests_for_user(agent: Agent, call: ast.Call) -> bool:
+    """Return whether a call sends an HTTP request with the user's token."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
+    sent = [item.value for item in call.keywords if item.arg in ("auth", "headers")] if name in _ASKS else []
+    users = any(value.who == "user" for part in sent for value in held_in(agent, agent.module, part, {}))
+    return users and not agent.reader.values(agent.module, call)
+
+
 def _tokens(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:
     return [value for value in held_in(agent, module, node, env) if value.what == TOKEN]
 
@@ -59,11 +75,19 @@ def next_candidates(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
         if isinstance(several.target, ast.Name) and _takes_first(module, made):
             yield from _behind_user(agent, several.iter, _uses(made, several.target.id))
     for call in module.calls:
-        if module.dotted(call.func) == "builtins.filter" and len(call.args) == 2 and _takes_first(module, call):
-            yield from _behind_user(agent, call.args[1], [])
+        if (drawn := _drawn_from(module, call)) is not None:
+            yield from _behind_user(agent, drawn, [])
     for chosen in module.of(ast.Subscript):
         if isinstance(chosen.ctx, ast.Load) and not isinstance(chosen.slice, (ast.Constant, ast.Slice)):
             yield from _by_key(agent, chosen)
+
+
+def _drawn_from(module: Module, call: ast.Call) -> ast.expr | None:
+    """Return what ``next(…)`` draws from, or a ``filter`` of which the first is taken."""
+    name = module.dotted(call.func)
+    if name == "builtins.next" and call.args:
+        return call.args[0]
+    return call.args[1] if name == "builtins.filter" and len(call.args) == 2 and _takes_first(module, call) else None
 
 
 def _uses(place: ast.AST, name: str) -> list[ast.expr]:
@@ -81,11 +105,18 @@ def _takes_first(module: Module, node: ast.AST) -> bool:
 
 
 def _behind_user(agent: Agent, several: ast.expr, uses: list[ast.expr]) -> Iterator[tuple[ast.expr, str]]:
+    called = agent.reader.called(agent.module, several.func) if isinstance(several, ast.Call) else None
+    if called is not None and called[0] is agent.module:
+        steps = [step.value for step in agent.module.yields(called[1]) if step.value is not None]
+        yield from _own_behind([(part, _as_used(agent, part, uses)) for part in steps])
     for home, meant, _ in agent.reader.meanings(agent.module, several, {}):
         if isinstance(meant, (ast.List, ast.Tuple)) and home is agent.module:
-            values = [(part, _as_used(agent, part, uses)) for part in meant.elts]
-            users = [number for number, (_, each) in enumerate(values) if any(value.who == "user" for value in each)]
-            yield from _own_among(values[users[0] :] if users else [])
+            yield from _own_behind([(part, _as_used(agent, part, uses)) for part in meant.elts])
+
+
+def _own_behind(values: list[tuple[ast.expr, list[Value]]]) -> Iterator[tuple[ast.expr, str]]:
+    users = [number for number, (_, each) in enumerate(values) if any(value.who == "user" for value in each)]
+    yield from _own_among(values[users[0] :] if users else [])
 
 
 def _by_key(agent: Agent, chosen: ast.Subscript) -> Iterator[tuple[ast.expr, str]]:
@@ -135,7 +166,7 @@ def repeated(agent: Agent) -> Iterator[ast.Call]:
     by_name: defaultdict[str, list[ast.Call]] = defaultdict(list)
     for call in agent.module.calls:
         by_name[_name_of(call.func)].append(call)
-    for alike in (calls for name, calls in by_name.items() if name and len(calls) > 1):
+    for alike in (calls for name, calls in by_name.items() if len(calls) > 1 and name not in _SEND_NOTHING):
         whose = {call: asked(agent, call) for call in alike}
         if {who for who, _ in whose.values()} >= {"agent", "user"}:
             yield from _repeated_among(agent, whose)

@@ -9,15 +9,13 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import TOKEN, argument, arguments, last
-from obo_kit.analysis.check.rules._again import held_in
+from obo_kit.analysis.check.rules._again import requests_for_user
 from obo_kit.analysis.check.rules._places import KEEPS, WHOSE, memoized, says_whose, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, tool_called
 
 __all__: list[str] = []
 
 _LOOKS_AT_CLIENT: Final = frozenset({"config", "get", "get_workspace_id", "identity"})
-# Methods of HTTP clients that send a request.
-_ASKS: Final = frozenset({"delete", "get", "patch", "post", "put", "request", "send", "stream"})
 _CALLS_FIRST: Final = frozenset(
     {"anyio.to_thread.run_sync", "asyncio.to_thread", "fastapi.concurrency.run_in_threadpool"}
     | {"starlette.concurrency.run_in_threadpool"}
@@ -87,11 +85,12 @@ def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:
         if isinstance(part, ast.Call) and _is_for_user(agent, part):
             return part
         if isinstance(part, ast.Name) and depth < 3 and agent.module.function_of(part) is not None:
-            for binding in agent.module.bindings(part)[1]:
-                if binding.how == "value" and isinstance(binding.value, ast.expr):
-                    answered = _answer_in(agent, binding.value, depth + 1)
-                    if answered is not None:
-                        return answered
+            bindings = agent.module.bindings(part)[1]
+            values = [binding.value for binding in bindings if binding.how in ("item", "value")]
+            for value in (*values, *(agent.module.put_into(part) if values else ())):
+                answered = _answer_in(agent, value, depth + 1) if isinstance(value, ast.expr) else None
+                if answered is not None:
+                    return answered
     return None
 
 
@@ -118,11 +117,7 @@ def _asks_with_user(agent: Agent, call: ast.Call) -> bool:
     if name.startswith("read_sql"):
         values = [value for part in arguments(call) for value in agent.reader.values(agent.module, part)]
         return any(value.who == "user" and value.what == "Connection" for value in values)
-    sent = [keyword.value for keyword in call.keywords if keyword.arg in ("auth", "headers")]
-    asks = name in _ASKS and any(
-        value.who == "user" for part in sent for value in held_in(agent, agent.module, part, {})
-    )
-    return asks and not agent.reader.values(agent.module, call)
+    return requests_for_user(agent, call)
 
 
 def _gives_client(agent: Agent, function: Function) -> bool:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import CREDENTIALS, GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import Options, completed, options_of
-from obo_kit.analysis.check._ownership import choices
+from obo_kit.analysis.check._ownership import attribute_asked_for, choices
 from obo_kit.analysis.check._scopes import TRIES, falls_off
-from obo_kit.analysis.check._vocabulary import BUILT_ON, TOKEN, argument, built_class, is_nothing, official, unpacks
+from obo_kit.analysis.check._vocabulary import (
+    BUILT_ON,
+    TOKEN,
+    Value,
+    argument,
+    built_class,
+    is_nothing,
+    official,
+    unpacks,
+)
 from obo_kit.analysis.check.rules._again import ACTS, next_candidates, repeated
 from obo_kit.analysis.check.rules._choosers import handed_second
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
@@ -166,8 +175,8 @@ def _chosen_from(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
             parts: Iterable[ast.expr] = (node.body, node.orelse)
         case ast.BoolOp(values=parts):
             pass
-        case ast.Call(func=ast.Attribute(attr="get"), args=[key, default]) if is_header(agent.module.text_of(key)):
-            parts = (default,)
+        case ast.Call() if (default := _default_of(agent, node)) is not None:
+            parts = (default[1],)
         case ast.Await(value=inner) | ast.NamedExpr(value=inner):
             parts = (inner,)
         case _:
@@ -182,17 +191,17 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
     below: ast.AST = node
     for above in agent.module.ancestors(node):
         match above:
-            case ast.IfExp() if below is not above.test:
+            case ast.IfExp(test=test) if below is not test:
                 other = above.orelse if below is above.body else above.body
                 if _user_s(agent, other, kinds):
-                    return _asks_for_user(agent, above.test)
-            case ast.BoolOp(op=ast.Or()):
-                before = above.values[: above.values.index(cast("ast.expr", below))]
-                if any(_user_s(agent, part, kinds) and not _is_left_out(agent, agent.module, part) for part in before):
+                    return _asks_for_user(agent, test)
+            case ast.BoolOp(op=ast.Or(), values=parts):
+                before = parts[: [part is below for part in parts].index(True)]
+                users = [part for part in before if _user_s(agent, part, kinds)]
+                if not all(_is_left_out(agent, agent.module, part) for part in users):
                     return True
-            case ast.Call(func=ast.Attribute(attr="get"), args=[key, default]) if below is default:
-                if is_header(agent.module.text_of(key)):
-                    return True
+            case ast.Call() if (default := _default_of(agent, above)) is not None and _is_in(below, default[1]):
+                return bool(default[0] & kinds)
             case ast.Return() | ast.Assign() | ast.AnnAssign():
                 return _is_other_branch(agent, above, kinds)
             case ast.stmt():
@@ -201,6 +210,46 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                 pass
         below = above
     return False
+
+
+def _is_in(argument: ast.AST, value: ast.expr) -> bool:
+    return value is argument or (isinstance(argument, ast.keyword) and argument.value is value)
+
+
+def _default_of(agent: Agent, call: ast.Call) -> tuple[set[str], ast.expr] | None:
+    """Return what of the user's a call gives, and its default: ``headers.get(…, own)``, ``getattr(…, own)``."""
+    values: Iterable[Value]
+    match call:
+        case ast.Call(args=[*_, ast.Constant() | ast.Dict() | ast.List()], keywords=[]):
+            return None  # the commonest defaults, which are no clients
+        case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[key, default]):
+            values = _items_of(agent, owner, key)
+        case ast.Call(func=ast.Attribute(value=variable, attr="get"), args=[default]):
+            values = _set_to(agent, variable)
+        case ast.Call(keywords=[ast.keyword(arg="default", value=default)]):
+            values = _set_to(agent, call)
+        case ast.Call(args=[_, _, default]) if (attribute := attribute_asked_for(call)) is not None:
+            values = [*agent.reader.values(agent.module, attribute)]
+        case _:
+            return None
+    return (kinds, default) if (kinds := _kinds_of_user(values)) else None
+
+
+def _set_to(agent: Agent, variable: ast.expr) -> list[Value]:
+    made = agent.reader.context_variable(agent.module, variable)
+    return agent.reader.values_set(made) if made is not None else []
+
+
+def _items_of(agent: Agent, owner: ast.expr, key: ast.expr) -> list[Value]:
+    """Return what is in headers, by the name of the user's token, or in a dictionary."""
+    if is_header(agent.module.text_of(key)):
+        return [Value("user", TOKEN)]
+    values: list[Value] = []
+    for home, meant, env in agent.reader.meanings(agent.module, owner, {}):
+        for item in choices(meant) if isinstance(meant, ast.IfExp) else [meant]:
+            parts = item.values if isinstance(item, ast.Dict) else []
+            values += [value for part in parts for value in agent.reader.values(home, part, env)]
+    return values
 
 
 def _is_left_out(agent: Agent, module: Module, node: ast.expr, depth: int = 0) -> bool:
@@ -393,10 +442,14 @@ def _says(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
-    return any(
-        value.who == "user" and value.what in kinds and not value.path
-        for value in agent.reader.values(agent.module, node)
-    )
+    return bool(_kinds_of_user(agent.reader.values(agent.module, node)) & kinds)
+
+
+def _kinds_of_user(values: Iterable[Value]) -> set[str]:
+    return {value.what for value in values if value.who == "user" and not value.path}
+
+
+_BY_TOKEN: Final = frozenset({"AccountClient", "Config", "WorkspaceClient"})
 
 
 @rule(
@@ -409,7 +462,8 @@ def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
 def _no_auth_type(agent: Agent) -> Iterator[Hit]:
     for call in agent.module.calls:
         for whole in (completed(agent.module, call), *agent.reader.forwarded(agent.module, call)):
-            if built_class(agent.module, whole.func) not in ("AccountClient", "Config", "WorkspaceClient"):
+            with_token = any(keyword.arg in ("token", None) for keyword in whole.keywords)
+            if not with_token or built_class(agent.module, whole.func) not in _BY_TOKEN:
                 continue
             keywords = _keywords(agent.module, whole)
             values = agent.reader.values(agent.module, keywords.get("token"))

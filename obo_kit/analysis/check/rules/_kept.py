@@ -10,7 +10,7 @@ from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import Function, parameters, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, argument, arguments, last
-from obo_kit.analysis.check.rules._places import PUTS, is_queued, memoized, root, stays
+from obo_kit.analysis.check.rules._places import KEEPS, PUTS, is_queued, memoized, root, stays
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of, whose
 
 __all__: list[str] = []
@@ -47,31 +47,33 @@ def _kept(agent: Agent) -> Iterator[Hit]:
 
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
-    module = agent.module
-    passed = arguments(call)
-    if is_queued(module, call):
+    if is_queued(agent.module, call):
         return  # OBO110 reports it
-    if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
-        target = call.func.value
-        where = stays(agent, target, item=True)
-    elif module.dotted(call.func) == "os.putenv":
-        where = "in the environment of the process"
-    elif module.dotted(call.func) in _DEFAULTS and module.function_of(call) is not None:
-        where = "as the default of the process"
-    elif module.dotted(call.func) == "builtins.setattr" and len(passed) == 3:
-        target, passed = passed[0], passed[2:]
-        where = stays(agent, ast.copy_location(ast.Attribute(target, "", ast.Store()), call), of=target)
-    else:
-        return
-    client = (
-        next((client for item in passed if (client := agent.reader.held(module, item)) is not None), None)
-        if where
-        else None
-    )
+    where, passed = _place_of(agent, call)
+    held = (agent.reader.held(agent.module, part) for part in passed if where)
+    client = next((client for client in held if client is not None), None)
     if client is not None:
         yield Hit(node=call, message=f"`{text_of(call)}` keeps {whose(client)} {where}.")
-    elif not where and isinstance(call.func, ast.Attribute):
+    elif passed and not where and isinstance(call.func, ast.Attribute):
         yield from _put_by_helper(agent, call, call.func.value, passed)
+
+
+def _place_of(agent: Agent, call: ast.Call) -> tuple[str, list[ast.expr]]:
+    """Return the place that a call puts values into, if it outlives the request, and the values; none if it puts none."""
+    module, passed = agent.module, arguments(call)
+    dotted = module.dotted(call.func)
+    if isinstance(call.func, ast.Attribute) and (
+        call.func.attr in PUTS or (call.func.attr in KEEPS and len(passed) > 1)
+    ):
+        return stays(agent, call.func.value, item=True), passed
+    if dotted == "os.putenv":
+        return "in the environment of the process", passed
+    if dotted in _DEFAULTS and module.function_of(call) is not None:
+        return "as the default of the process", passed
+    if dotted == "builtins.setattr" and len(passed) == 3:
+        attribute = ast.copy_location(ast.Attribute(passed[0], "", ast.Store()), call)
+        return stays(agent, attribute, of=passed[0]), passed[2:]
+    return "", []
 
 
 def _put_by_helper(agent: Agent, place: ast.expr, target: ast.expr, values: list[ast.expr]) -> Iterator[Hit]:

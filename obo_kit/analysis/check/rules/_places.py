@@ -113,7 +113,17 @@ def _of_owner(agent: Agent, owner: ast.ClassDef, attribute: ast.Attribute, *, in
     """Describe an attribute of an object, or what a value is put into there."""
     if into and _is_shared(owner, attribute.attr):
         return "on the class, which all its objects share"
-    return _ON_OBJECT if agent.lives_long(owner) or _is_class(agent.module, attribute.value) else ""
+    stays_long = agent.lives_long(owner) or _is_class(agent.module, attribute.value) or _is_made_once(agent, owner)
+    return _ON_OBJECT if stays_long else ""
+
+
+def _is_made_once(agent: Agent, owner: ast.ClassDef) -> bool:
+    """Return whether a decorator, or a metaclass, gives the same object to everybody."""
+    made = [keyword.value for keyword in owner.keywords if keyword.arg == "metaclass"]
+    metaclasses = [own for part in made if (own := own_class(agent.module, part)) is not None]
+    return any(_keeps_results(agent, decorator) for decorator in owner.decorator_list) or any(
+        _keeps_what_it_calls(agent, *own) for own in metaclasses
+    )
 
 
 def _is_shared(owner: ast.ClassDef, name: str) -> bool:
@@ -131,6 +141,8 @@ def _is_shared(owner: ast.ClassDef, name: str) -> bool:
 
 def _is_class(module: Module, node: ast.expr) -> bool:
     """Return whether ``self`` is in fact ``cls``, which all objects share."""
+    if any(getattr(outer, "name", "") == "__new__" for outer in module.functions_around(node)):
+        return True
     functions = [outer for outer in module.functions_around(node) if module.class_of(outer) is not None][:1]
     decorators = [item for function in functions for item in getattr(function, "decorator_list", [])]
     return any(module.dotted(decorator) == "builtins.classmethod" for decorator in decorators)
@@ -219,6 +231,8 @@ def _is_result(agent: Agent, module: Module, node: ast.AST | None, depth: int = 
     for part in ast.walk(node) if node is not None else ():
         match part:
             case ast.Call(func=ast.Name() as func) if _is_parameter(module, func):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__call__")):
                 return True
             case ast.Call(func=ast.Attribute(value=owner, attr=name)) if (own := module.owner(owner)) is not None:
                 if any(_is_parameter(module, value) for value in agent.reader.stored(module, own, name)):

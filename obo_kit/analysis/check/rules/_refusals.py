@@ -10,6 +10,7 @@ from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import TRIES, walk
 from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, TOKEN, arguments, kit_name, last
+from obo_kit.analysis.check.rules._again import requests_for_user
 from obo_kit.analysis.check.rules._places import PUTS
 from obo_kit.analysis.check.rules._table import MODELS, Hit, rule, text_of, tool_called
 
@@ -173,11 +174,10 @@ def _names(node: ast.AST) -> set[str]:
 
 def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
     """Return a call in these statements that may be refused, and that does not forgive it itself."""
-    for statement in body:
-        for node in (statement, *walk(statement, into_functions=False)):
-            if isinstance(node, ast.Call) and _may_be_refused(agent, node):
-                return node
-    return None
+    calls = [node for part in body for node in (part, *walk(part, into_functions=False)) if isinstance(node, ast.Call)]
+    raises = any(isinstance(call.func, ast.Attribute) and call.func.attr == "raise_for_status" for call in calls)
+    refused = (call for call in calls if _may_be_refused(agent, call) or (raises and requests_for_user(agent, call)))
+    return next(refused, None)
 
 
 def _may_be_refused(agent: Agent, call: ast.Call) -> bool:

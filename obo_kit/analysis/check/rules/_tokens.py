@@ -9,8 +9,8 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import entries_of
-from obo_kit.analysis.check._scopes import Function
-from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, arguments, last
+from obo_kit.analysis.check._scopes import Function, parameters
+from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, argument, arguments, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -49,8 +49,6 @@ _SHOWS: Final = frozenset(
     }
     | {"table", "text", "text_area", "text_input", "title", "toast", "warning", "write"}
 )
-# What writes its first argument, or the text that it is handed, into a file.
-_WRITES: Final = frozenset({"json.dump", "pickle.dump", "toml.dump", "yaml.dump", "yaml.safe_dump"})
 _WRITE_METHODS: Final = frozenset({"write_bytes", "write_text", "writelines"})
 _RESPONSES: Final = frozenset(
     {"HTMLResponse", "JSONResponse", "ORJSONResponse", "PlainTextResponse", "RedirectResponse", "Response"}
@@ -60,12 +58,31 @@ _TRACES: Final = frozenset(
     {"log_param", "log_params", "log_text", "set_attribute", "set_attributes", "set_inputs", "set_outputs", "set_tag"}
     | {"set_tags", "update_current_trace"}
 )
+_STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
+_STATE: Final = "into the state of the page"
+# Where calls put their arguments, for people: by the whole name of a function, by its last name, by the name of a method.
+_BY_NAME: Final = {
+    "builtins.print": "into the log",
+    "chainlit.Message": "into the page",
+    **dict.fromkeys(_STATES_OF_USERS, _STATE),
+    **dict.fromkeys(("json.dump", "pickle.dump", "toml.dump", "yaml.dump", "yaml.safe_dump"), "into a file"),
+}
+_BY_LAST_NAME: Final = {
+    **dict.fromkeys(_RESPONSES, "into the answer"),
+    **dict.fromkeys(("AIMessage", "HumanMessage", "SystemMessage", "ToolMessage"), "into a prompt"),
+}
+_BY_METHOD: Final = {
+    "set_cookie": "into the browser",
+    **dict.fromkeys(("send_bytes", "send_json", "send_text"), "into the answer"),  # of a web socket
+    **dict.fromkeys(_TRACES, "into a trace"),
+}
+_TRACERS: Final = frozenset({"langfuse.observe", "langsmith.traceable", "mlflow.trace", "mlflow.tracing.trace"})
+# Where a call of a model, or of an agent, has its texts.
+_PROMPTS: Final = frozenset({"input", "instructions", "messages", "prompt", "system_prompt"})
 # What gives all of what it is given.
 _WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "json.dumps", "pprint.pformat"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
-_STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
-_STATE: Final = "into the state of the page"
 _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
 _RECORDS: Final = frozenset({"BaseModel", "NamedTuple", "TypedDict", "dataclass"})
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
@@ -84,11 +101,7 @@ _TOOLS: Final = frozenset({"function_tool", "tool"})
 def _token_leaves(agent: Agent) -> Iterator[Hit]:
     module = agent.module
     for call in module.calls:
-        where = _sink(agent, call)
-        if where and any(_token(agent, passed) for passed in arguments(call)):
-            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
-        elif where and any(_headers(agent, entry) for entry in arguments(call)):
-            yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
+        yield from _handed(agent, call)
         yield from _kept_by_method(agent, call)
     for store in module.stores:
         if where := _kept_in(agent, store.target):
@@ -96,7 +109,37 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
     for raised in (node.exc for node in module.of(ast.Raise)):
         if isinstance(raised, ast.Call) and any(_token(agent, item) for item in arguments(raised)):
             yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
+    for traced in module.functions:
+        for decorator in [] if isinstance(traced, ast.Lambda) else traced.decorator_list:
+            if _traces(module, decorator) and _is_traced(agent, traced):
+                yield Hit(node=decorator, message=f"`{text_of(decorator)}` puts the user's token into a trace.")
     yield from _answered(agent)
+
+
+def _handed(agent: Agent, call: ast.Call) -> Iterator[Hit]:
+    """Find calls that put their arguments where others see them."""
+    where = _sink(agent, call)
+    passed = arguments(call) if where else []
+    if any(_token(agent, part) for part in passed):
+        yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token {where}.")
+    elif any(_headers(agent, part) for part in passed):
+        yield Hit(node=call, message=f"`{text_of(call)}` puts all headers {where}, with the user's token.")
+    elif any(item.arg in _PROMPTS and _token(agent, item.value) for item in call.keywords):
+        yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into a prompt.")
+
+
+def _traces(module: Module, decorator: ast.expr) -> bool:
+    """Return whether a decorator writes down what a function receives and returns."""
+    return module.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator) in _TRACERS
+
+
+def _is_traced(agent: Agent, function: Function) -> bool:
+    """Return whether a function receives the user's token by a parameter, or returns it."""
+    module = agent.module
+    received = (value for item in parameters(function) for value in agent.reader.values(module, item))
+    return any(value.who == "user" and value.what == TOKEN for value in received) or any(
+        _token(agent, answer) for answer in module.returns(function)
+    )
 
 
 def _answered(agent: Agent) -> Iterator[Hit]:
@@ -115,26 +158,19 @@ def _answered(agent: Agent) -> Iterator[Hit]:
 def _sink(agent: Agent, call: ast.Call) -> str:
     """Return where a call puts its arguments, for people."""
     dotted = agent.module.dotted(call.func)
-    if dotted == "builtins.print":
-        return "into the log"
-    if last(dotted) in _RESPONSES:
-        return "into the answer"
-    if dotted in _STATES_OF_USERS:
-        return _STATE
-    if dotted in _WRITES or _writes(agent.module, call):
-        return "into a file"
-    if not isinstance(call.func, ast.Attribute):
-        return ""
+    where = (
+        _BY_NAME.get(dotted)
+        or _BY_LAST_NAME.get(last(dotted))
+        or ("into a file" if _writes(agent.module, call) else "")
+    )
+    if where or not isinstance(call.func, ast.Attribute):
+        return where
     name = call.func.attr
     if name in _LOGS and (
         dotted.startswith(("logging.", "loguru.", "structlog.")) or _is_logger(agent, call.func.value)
     ):
         return "into the log"
-    if name in _SHOWS and dotted.startswith("streamlit."):
-        return "into the page"
-    if name == "set_cookie":
-        return "into the browser"
-    return "into a trace" if name in _TRACES else ""
+    return "into the page" if name in _SHOWS and dotted.startswith("streamlit.") else _BY_METHOD.get(name, "")
 
 
 def _writes(module: Module, call: ast.Call) -> bool:
@@ -276,8 +312,11 @@ def _in_state(agent: Agent, place: ast.expr, values: list[ast.expr], where: str)
 def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     """Find ``st.session_state.setdefault("token", token)`` and ``cl.user_session.set("token", token)``."""
     func = call.func
-    if _runs_graph(agent.module, call) and any(_token(agent, passed) for passed in call.args[:1]):
-        yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
+    if _runs_graph(agent.module, call):
+        if any(_token(agent, passed) for passed in call.args[:1]):
+            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
+        elif any(_token(agent, part) for part in _metadata_of(agent, call)):
+            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the graph's traces.")
     if isinstance(func, ast.Attribute) and func.attr in ("set", "setdefault", "update"):
         chainlit = agent.module.dotted(func.value) == "chainlit.user_session"
         if where := _STATE if chainlit else _kept_in(agent, func.value):
@@ -287,6 +326,16 @@ def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
                 for part in (passed.values if isinstance(passed, ast.Dict) else [passed])
             ]
             yield from _in_state(agent, call, values, where)
+
+
+def _metadata_of(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
+    """Yield what a run of a graph is labelled with: ``config={"metadata": …, "tags": …}``."""
+    config = argument(call, 1, "config")
+    for home, meant, _ in agent.reader.meanings(agent.module, config, {}):
+        shown = isinstance(meant, ast.Dict) and home is agent.module
+        for key, value in zip(meant.keys, meant.values, strict=True) if isinstance(meant, ast.Dict) and shown else ():
+            if isinstance(key, ast.Constant) and key.value in ("metadata", "tags"):
+                yield value
 
 
 def _kept_in(agent: Agent, place: ast.expr) -> str:
@@ -316,9 +365,15 @@ def _made_by(module: Module, node: ast.expr) -> str:
 
 
 def _is_state(agent: Agent, place: ast.expr) -> bool:
-    while isinstance(place, (ast.Attribute, ast.Name, ast.Subscript)):
+    """Return whether a place is in the state of a page, or in a session that its browser holds."""
+    while isinstance(place, (ast.Attribute, ast.Call, ast.Name, ast.Subscript)):
         if agent.module.dotted(place) in _STATES:
             return True
+        if isinstance(place, ast.Call):  # ``session.setdefault("user", {})["token"]``
+            if not isinstance(place.func, ast.Attribute) or place.func.attr not in ("get", "setdefault"):
+                return False
+            place = place.func.value
+            continue
         # Starlette's session is a signed cookie, and everybody who has it can read it.
         if isinstance(place, ast.Attribute) and place.attr == "session" and isinstance(place.value, ast.Name):
             return place.value.id == "request"
