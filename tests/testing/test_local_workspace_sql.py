@@ -196,6 +196,7 @@ def test_what_is_no_statement_of_the_platform_is_a_syntax_error(workspace, state
         "TRUNCATE TABLE main.hr.plain",
         "DROP TABLE main.hr.plain",
         "INSERT OVERWRITE main.hr.plain SELECT 3",
+        "INSERT INTO main.hr.plain REPLACE WHERE id = 1 SELECT 1",
     ],
 )
 def test_nobody_writes_without_a_grant(workspace, statement):

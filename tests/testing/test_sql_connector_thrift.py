@@ -134,6 +134,11 @@ def test_parameters_are_values_and_never_sql(workspace):
             "SELECT id FROM orders WHERE id < :top AND owner <> :text ORDER BY id", {"top": 6, "text": "' OR '1'='1"}
         )
         assert [row.id for row in cursor.fetchall()] == [1, 3, 5]
+        parts = {"ids": [5, 3], "names": {"a": ["x"], "b": []}}
+        cursor.execute("SELECT id, :names['a'][0] AS a FROM orders WHERE array_contains(:ids, id) ORDER BY id", parts)
+        assert [(row.id, row.a) for row in cursor.fetchall()] == [(3, "x"), (5, "x")]
+        cursor.execute("SELECT size(?), ?", [[1, 2, 3], "z"])
+        assert tuple(cursor.fetchone()) == (3, "z")
 
 
 def test_a_session_has_its_catalog_and_schema(workspace):

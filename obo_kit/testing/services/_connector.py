@@ -378,11 +378,16 @@ def _parameters(parameters: Sequence[Any]) -> list[dict[str, Any]]:
     return [
         {
             **({"name": parameter.name} if parameter.name else {"ordinal": position}),
-            "type": parameter.type,
-            "value": parameter.value.stringValue if parameter.value is not None else None,
+            **_typed(parameter, parameter.value.stringValue if parameter.value is not None else None),
         }
         for position, parameter in enumerate(parameters, start=1)
     ]
+
+
+def _typed(parameter: Any, value: str | None) -> dict[str, Any]:
+    """Return the type of a parameter or of a part of one, and its value or, of an ARRAY or MAP, its parts."""
+    parts = [_typed(each, each.value) for each in parameter.arguments or ()]
+    return {"type": parameter.type, "value": value, **({"arguments": parts} if parameter.arguments is not None else {})}
 
 
 def _like(name: str, pattern: str | None) -> bool:

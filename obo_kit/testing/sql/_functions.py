@@ -86,9 +86,9 @@ _OF_TEXT = frozenset(
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest "  # noqa: SIM905
-    "double_text fail json_text key_at matches_of_path moment moments months months_passed no_cast no_index "
-    "no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
-    "since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text".split()
+    "double_text fail hash_of hashed json_text key_at matches_of_path moment moments months months_passed no_cast "
+    "no_index no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
+    "since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text xxhash64_of".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -97,10 +97,10 @@ _UNSERVED = re.compile(
     r"|(try_)?(aes_(de|en)crypt|avg|base32|make_\w+|parse_url|reflect|secret|sum|url_decode|validate_utf8)"
     r"|(from|schema_of|to)_(csv|variant|variant_agg|xml)|(from|to|try_to)_(avro|base32|binary|protobuf|time)"
     r"|(make|to)_timestamp_(ltz|ntz)|make_(time|valid_utf8)|try_variant_\w+|approx_top_k\w*|collat(e|ion)s?|count_min_sketch"
-    r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hash|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
+    r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
     r"|jaro_winkler\w*|java_method|luhn_check|measure|monotonically_increasing_id|quote|randstr|session_window"
     r"|sentences|shiftrightunsigned|shuffle|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
-    r"|unix_nanos|version|window_time|xpath|xxhash64"
+    r"|unix_nanos|version|window_time|xpath"
 )
 # The same of functions that return rows.
 UNSERVED_TABLES = re.compile(
@@ -153,6 +153,16 @@ def _concat_ws(separator: Expr, *values: Expr) -> Expr:
     return call(
         "concat_ws", separator, *(call("part", each, exp.Literal.string(""), separator.copy()) for each in values)
     )
+
+
+def _hash(name: str, duck: str) -> Callable[..., Expr]:
+    def rewrite(first: Expr, *values: Expr) -> Expr:
+        result: Expr = typed_as(exp.Literal.number(42), duck)
+        for value in (first, *values):
+            result = call(name, result, value)
+        return result
+
+    return rewrite
 
 
 def _nullif(value: Expr, other: Expr) -> Expr:
@@ -423,6 +433,8 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "elt": _elt,
     "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
     "filter": filtered, "first": _nulls_too("first"), "forall": quantified("every"), "format_string": _format_string,
+    "hash": _hash("hash_of", "INTEGER"),
+    "xxhash64": _hash("xxhash64_of", "BIGINT"),
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
     "map_filter": on_entries("filter"), "map_zip_with": zip_maps,
     "named_struct": _named_struct, "nullif": _nullif,

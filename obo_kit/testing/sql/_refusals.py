@@ -25,6 +25,7 @@ _CLASSES = {
     "sql_order_place": ("ORDER_BY_POS_OUT_OF_RANGE", "42805"),
     "sql_overflow": ("ARITHMETIC_OVERFLOW", "22003"),
     "sql_range": ("NUMERIC_VALUE_OUT_OF_RANGE", "22003"),
+    "sql_replace_where": ("DELTA_REPLACE_WHERE_MISMATCH", "44000"),
     "sql_scalar": ("SCALAR_SUBQUERY_TOO_MANY_ROWS", "21000"),
     "sql_set_columns": ("NUM_COLUMNS_MISMATCH", "42826"),
     "sql_set_types": ("INCOMPATIBLE_COLUMN_TYPE", "42825"),

@@ -85,6 +85,16 @@ def _check_generators(root: Expr) -> None:
             raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
 
 
+def _constant(parameter: Mapping[str, Any]) -> Expr:
+    """Return a parameter's value, in the platform's dialect. An ARRAY or MAP has parts."""
+    kind, parts = str(parameter.get("type") or "STRING"), parameter.get("arguments")
+    if parts is None:
+        return constant(parameter.get("value"), parse_type(kind))
+    if kind.upper() not in {"ARRAY", "MAP"}:
+        raise UnreadableError("sql_unsupported", f"a {kind} with parts is not served.")
+    return exp.Anonymous(this=kind.lower(), expressions=[_constant(each) for each in parts])
+
+
 @dataclass(kw_only=True)
 class Rewriter:
     """Rewrites one statement, and records the accesses that it needs.
@@ -189,7 +199,7 @@ class Rewriter:
         if parameter is None:
             raise UnreadableError("sql_parameter", node.name or "?")
         try:
-            return constant(parameter.get("value"), parse_type(str(parameter.get("type") or "STRING")))
+            return _constant(parameter)
         except UnreadableError as error:
             raise UnreadableError("sql_failed", f"Parameter {node.name}: {error.detail}") from None
 

@@ -67,28 +67,51 @@ def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Tab
     return table
 
 
+_INSERTS = frozenset({"by_name", "expression", "overwrite", "this", "where"})
+
+
 def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
-    extra = {name for name, value in tree.args.items() if value} - {"this", "expression", "overwrite", "by_name"}
-    extra = {"replace where" if name == "where" else name for name in extra}
+    extra = {name for name, value in tree.args.items() if value} - _INSERTS
     if extra or tree.expression is None:
         raise UnreadableError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
     target, columns = tree.this, ""
     if isinstance(target, exp.Schema):
         columns = f" ({', '.join(quoted(each.name) for each in target.expressions)})"
         target = target.this
-    table = _target(target, rewriter)
+    condition = tree.args.get("where")
+    table = _target(target, rewriter, reading=condition is not None)
     path = rewriter.store.path(table.name)
+    replaced = _condition(target, condition, rewriter) if condition is not None else "true"
     by_name = " BY NAME" if tree.args.get("by_name") else ""
     query = duck_text(rewriter.rewrite(tree.expression))
     rewriter.store.prepare(query)
 
     def run(cursor: Any) -> Written:
-        if tree.args.get("overwrite"):
-            cursor.execute(f"DELETE FROM {path}")  # noqa: S608  a quoted name
-        count = cursor.execute(f"INSERT INTO {path}{columns}{by_name} {query}").fetchall()[0][0]
+        rows = query
+        if tree.args.get("overwrite") or condition is not None:
+            # It may read the rows that it replaces.
+            cursor.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS {query}")
+            rows = "SELECT * FROM incoming"
+            if condition is not None:
+                names = "" if by_name else columns or f" ({', '.join(map(quoted, table.types))})"
+                outside = f"SELECT count(*) FROM incoming AS incoming{names} WHERE ({replaced}) IS NOT TRUE"  # noqa: S608  rewritten
+                if cursor.execute(outside).fetchall() != [(0,)]:
+                    raise UnreadableError("sql_replace_where", "The data does not fit the condition of REPLACE WHERE.")
+            cursor.execute(f"DELETE FROM {path} WHERE {replaced}")  # noqa: S608  rewritten
+        count = cursor.execute(f"INSERT INTO {path}{columns}{by_name} {rows}").fetchall()[0][0]
         return ("num_affected_rows", "num_inserted_rows"), [(count, count)]
 
     return run
+
+
+def _condition(target: exp.Table, condition: exp.Expr, rewriter: Rewriter) -> str:
+    """Return the condition of REPLACE WHERE, on the columns of the table, to run."""
+    if condition.find(exp.Placeholder, exp.Query):
+        raise UnreadableError("sql_unsupported", "REPLACE WHERE with a parameter or a query is not served.")
+    deletion = exp.Delete(this=target.copy(), where=exp.Where(this=condition.copy()))
+    text = duck_text(rewriter.rewrite(deletion, writing=True).args["where"].this)
+    rewriter.store.prepare(text)
+    return text
 
 
 def _change(tree: exp.Update | exp.Delete, rewriter: Rewriter, _: Grants) -> Run:

@@ -257,5 +257,9 @@ CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_ext
 CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(a AS JSON) ELSE spark_fail('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
 CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
 
+-- A value that is null leaves the hash as it is.
+CREATE MACRO spark_hash_of(seed, a) AS CASE WHEN a IS NULL THEN seed ELSE CAST(spark_hashed('hash ' || seed, typeof(a), CAST(to_json(a) AS VARCHAR)) AS INTEGER) END;
+CREATE MACRO spark_xxhash64_of(seed, a) AS CASE WHEN a IS NULL THEN seed ELSE CAST(spark_hashed('xxhash64 ' || seed, typeof(a), CAST(to_json(a) AS VARCHAR)) AS BIGINT) END;
+
 -- ------------------------------------------------------------------------------------------------ types
 CREATE MACRO spark_typeof(a) AS spark_type_name(typeof(a));

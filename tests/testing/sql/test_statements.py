@@ -268,6 +268,19 @@ def test_what_is_written_is_computed_as_what_is_read(prices):
     assert found == [["0.366667", "1.100000"], ["1.059524", "3.178571"], ["0.666667", "0.000000"]]
 
 
+def test_replace_where_replaces_the_rows_that_fit_and_takes_no_others(prices):
+    run(prices, "CREATE TABLE days AS SELECT * FROM VALUES (DATE'2026-01-01', 1), (DATE'2026-02-01', 2) AS t(day, n)")
+    insert = "INSERT INTO days REPLACE WHERE day >= '2026-02-01' SELECT day + 1, n * 10 FROM days WHERE n = 2"
+    assert run(prices, insert).status.state is StatementState.SUCCEEDED
+    kept = [["2026-01-01", "1"], ["2026-02-02", "20"]]
+    assert run(prices, "SELECT * FROM days ORDER BY day").result.data_array == kept
+    refused = run(prices, "INSERT INTO days REPLACE WHERE n > 5 SELECT day, 3 FROM days")
+    assert refused.status.error.message.startswith("[DELTA_REPLACE_WHERE_MISMATCH]"), refused.status
+    assert run(prices, "SELECT * FROM days ORDER BY day").result.data_array == kept
+    run(prices, "INSERT OVERWRITE days SELECT day, n + 1 FROM days")
+    assert run(prices, "SELECT n FROM days ORDER BY day").result.data_array == [["2"], ["21"]]
+
+
 @pytest.fixture(scope="module")
 def prices():
     with LocalWorkspace() as workspace:
