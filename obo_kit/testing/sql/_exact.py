@@ -43,7 +43,7 @@ _CALLS = {
     "spark_try_mod": "%", "sum": "sum", "avg": "avg", "round": "round", "spark_bround": "bround", "spark_ceil": "ceil",
     "spark_floor": "floor", "coalesce": "coalesce", "spark_nvl": "coalesce", "spark_ifnull": "coalesce",
     "greatest": "greatest", "least": "least", "spark_if": "case", "spark_iff": "case", "spark_nvl2": "case",
-    "list_value": "array",
+    "list_value": "array", "field": "field",
     **dict.fromkeys(
         ("median", "quantile_cont", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"), "double"
     ),
@@ -58,7 +58,7 @@ _SPECIAL_TYPES = frozenset(
 )
 _SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN")
 # Macros whose result is special whatever they are given.
-_MAKERS = frozenset({"spark_seconds", "spark_second_part", "spark_try_subtract"})
+_MAKERS = frozenset({"spark_seconds", "spark_try_subtract"})
 
 
 def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) -> Expr:
@@ -207,7 +207,7 @@ def _operands(node: Expr) -> list[Expr]:
     operation, arguments = _CALLS[node.name], node.expressions
     if operation == "case":
         return list(arguments[1:])
-    if operation in ROUNDED | NUMBERS_OF_TEXT:
+    if operation in ROUNDED | NUMBERS_OF_TEXT | {"field"}:
         return [value.expressions[0] if isinstance(value, exp.Distinct) else value for value in arguments[:1]]
     return list(arguments)
 
@@ -225,6 +225,7 @@ def _mark(root: Expr) -> list[Note]:
             known[key] = len(notes)
             operands = _operands(node)
             note = Note(operation=operation, digits=tuple(map(_digits, operands)), target=_target(node, operation))
+            note.name = node.expressions[1].name if operation == "field" else ""
             note.kinds = {at: {"NULL"} for at, each in enumerate(operands) if _is_null(each)}
             notes.append(note)
         node.meta["note"] = known[key]
@@ -292,23 +293,34 @@ def _ask(node: Expr, key: str) -> None:
         placeholder = exp.Null()
         operand.replace(placeholder)
         placeholder.replace(call("noted", f"{key} {at}", operand))
-    if operation == "compare":
-        node.replace(exp.Paren(this=exp.and_(*(exp.Is(this=each, expression=exp.null()) for each in _operands(node)))))
+    node = _bindable(node, operation)
+    if operation == "compare" or (operation in {"sum", "avg"} and _pivoted(node)):
+        # A comparison is BOOLEAN. DuckDB pivots what an aggregate returns, and a cast of it.
         return
+    outer, placeholder = _whole(node), exp.Null()
+    outer.replace(placeholder)
+    placeholder.replace(call("noted", f"{key} result", outer))
+
+
+def _bindable(node: Expr, operation: str) -> Expr:
+    """Put what DuckDB binds, whatever the types of the operands, in place of an expression, and return it."""
+    if operation in {"compare", "field"}:
+        operands = _operands(node)
+        return _replaced(
+            node, exp.Paren(this=exp.and_(*(exp.Is(this=each, expression=exp.null()) for each in operands)))
+        )
     plain = _PLAIN.get(operation)
     if plain is not None and getattr(node, "name", "") not in {"spark_plus", "spark_minus"}:
         left, right = _operands(node)
-        node = _replaced(node, exp.Paren(this=plain(this=left, expression=right)))
+        return _replaced(node, exp.Paren(this=plain(this=left, expression=right)))
     if operation in {"round", "bround"} or (operation in ROUNDED and len(node.expressions) > 1):
         # DuckDB 1.5 does not tell the type of a rounded number. It is that of the number, or ours.
-        node = _replaced(node, exp.Paren(this=node.expressions[0]))
-    outer = _whole(node)
-    if operation in {"sum", "avg"} and isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot):
-        # DuckDB pivots what an aggregate returns, and a cast of it.
-        return
-    placeholder = exp.Null()
-    outer.replace(placeholder)
-    placeholder.replace(call("noted", f"{key} result", outer))
+        return _replaced(node, exp.Paren(this=node.expressions[0]))
+    return node
+
+
+def _pivoted(node: Expr) -> bool:
+    return isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot)
 
 
 def _note_rows(query: Expr, key: str, at: int | None) -> None:
@@ -340,25 +352,41 @@ def _whole(node: Expr) -> Expr:
 
 def _settle(node: Expr, note: Note) -> None:
     """Give an expression its type, and the way to compute it."""
-    kinds, wanted, shapes = note.types(), note.coerced(), note.shapes()
+    if note.operation == "field":
+        node.replace(_field(node, note.types()[0].endswith("[]")))
+        return
+    wanted, shapes = note.coerced(), note.shapes()
+    attempt = isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
     if shapes is None:
-        for operand, kind, target in zip(_operands(node), kinds, wanted, strict=True):
-            if kind != target and kind and family(kind) != "null":
-                attempt = isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
-                operand.replace(_brought(operand, kind, target, attempt=attempt))
-        if note.operation == "-" and wanted == ["DATE", "DATE"]:
-            node.replace(call("minus", *_operands(node)))
+        _cast_operands(node, note, wanted, attempt=attempt)
         return
     if note.target == _UNKNOWN:
         raise UnreadableError(
             "sql_unsupported", f"{note.operation} of DECIMAL to a place that is no constant is not served."
         )
-    if note.operation == "avg" and isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot):
+    if note.operation == "avg" and _pivoted(node):
         raise UnreadableError("sql_unsupported", "avg of DECIMAL in PIVOT is not served.")
-    outer, attempt = _whole(node), isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
+    outer = _whole(node)
     shape = (20, 0) if note.operation == "div" else _decimals.result(note.operation, shapes, note.target)
     made = _SETTLED.get(note.operation, _arithmetic)(outer, node, note, shapes, shape, attempt)
     outer.replace(typed_as(made, "BIGINT" if note.operation == "div" else type_name(shape)))
+
+
+def _cast_operands(node: Expr, note: Note, wanted: list[str], *, attempt: bool) -> None:
+    for operand, kind, target in zip(_operands(node), note.types(), wanted, strict=True):
+        if kind != target and kind and family(kind) != "null":
+            operand.replace(_brought(operand, kind, target, attempt=attempt))
+    if note.operation == "-" and wanted == ["DATE", "DATE"]:
+        node.replace(call("minus", *_operands(node)))
+
+
+def _field(node: Expr, many: bool) -> Expr:
+    """Return a field of a struct, or of every struct of an array."""
+    value, name = node.expressions
+    if not many:
+        return call("struct_extract", value, name)
+    each = exp.to_identifier("each", quoted=True)
+    return call("list_transform", value, exp.Lambda(this=call("struct_extract", each, name), expressions=[each.copy()]))
 
 
 def _brought(operand: Expr, kind: str, target: str, *, attempt: bool) -> Expr:

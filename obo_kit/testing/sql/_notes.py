@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of, type_name
 from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._types import fields_of
 
 __all__ = ["Note", "noted", "noting"]
 
@@ -29,12 +30,14 @@ class Note:
         operation: The operator or function.
         digits: Per operand, the digits of a literal integer.
         target: The place to round to.
+        name: The field to take.
         kinds: Per operand, DuckDB's types that were noted.
     """
 
     operation: str
     digits: tuple[int | None, ...]
     target: int | None = None
+    name: str = ""
     kinds: dict[int, set[str]] = field(default_factory=dict)
 
     def types(self) -> list[str]:
@@ -78,19 +81,33 @@ class Note:
         shapes = self.shapes()
         if shapes is not None:
             return "BIGINT" if self.operation == "div" else type_name(result(self.operation, shapes, self.target))
+        return self._other_result() or native
+
+    def _other_result(self) -> str | None:
+        """Return the type of a result that is no DECIMAL; None for DuckDB's."""
+        if self.operation == "field":
+            return _field_type(self.types()[0], self.name)
+        coerced = self.coerced()
         if self.operation == "set":
-            return self.coerced()[0]
-        kinds = {each for each in self.coerced() if family(each) != "null"}
+            return coerced[0]
+        kinds = {each for each in coerced if family(each) != "null"}
         (kind,) = kinds if len(kinds) == 1 else [""]
         if self.operation == "array":
-            return f"{kind}[]" if kind else native
-        if self.operation in TOGETHER:
-            return kind or native
-        float_or_cast = family(kind) == "float" or (kind and kind not in self.types())
-        return kind if self.operation in {"+", "-", "*", "%", "pmod"} and float_or_cast else native
+            return kind and f"{kind}[]"
+        cast = family(kind) == "float" or kind not in self.types()
+        return kind if self.operation in TOGETHER or (cast and self.operation in {"+", "-", "*", "%", "pmod"}) else None
 
 
 _COMPUTING = OPERATORS | ROUNDED | {"avg", "sum"}
+
+
+def _field_type(kind: str, name: str) -> str | None:
+    """Return the type of a field of a struct, or of the array of the fields of an array of structs."""
+    if kind.endswith("[]"):
+        inner = _field_type(kind[:-2], name)
+        return inner and f"{inner}[]"
+    fields = fields_of(kind) if kind.startswith("STRUCT(") else []
+    return next((each for field_name, each in fields if field_name.lower() == name.lower()), None)
 
 
 def _stand_in(operation: str, kind: str) -> str:

@@ -33,7 +33,15 @@ from obo_kit.testing.sql._nodes import (
     substituted,
     typed,
 )
-from obo_kit.testing.sql._selects import check_names, field_of, fill_grouping, mark_fields, name_columns, shared_first
+from obo_kit.testing.sql._selects import (
+    check_names,
+    field_of,
+    fields_of_column,
+    fill_grouping,
+    mark_fields,
+    name_columns,
+    shared_first,
+)
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -185,6 +193,7 @@ class Rewriter:
             session=session,
             parameters=() if definer else self.parameters,
             definer=definer,
+            typed=self.typed,
             depth=self.depth + 1,
             now=self.now,
             accesses=[] if definer else self.accesses,
@@ -430,7 +439,8 @@ class Rewriter:
     def dot(self, node: exp.Dot) -> Expr | None:
         """Rewrite a call by a name of several parts."""
         if not isinstance(node.expression, exp.Anonymous):
-            return None
+            named = self.typed and isinstance(node.expression, exp.Identifier)
+            return call("field", node.this, exp.Literal.string(node.expression.name)) if named else None
         names = (
             [part.name for part in node.this.flatten() if isinstance(part, exp.Identifier)]
             if isinstance(node.this, exp.Dot)
@@ -495,6 +505,9 @@ class Rewriter:
         """Rewrite a column that is qualified by its table's full name: the table is known by its alias."""
         if node.meta.get("field"):
             return field_of(node)
+        fields = fields_of_column(node) if self.typed else None
+        if fields is not None:
+            return fields
         node.meta["kind"] = self._kinds.get(node.name.lower())
         if node.args.get("db"):
             place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])

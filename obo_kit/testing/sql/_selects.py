@@ -11,7 +11,15 @@ from obo_kit.testing.sql._calls import call
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
-__all__ = ["check_names", "field_of", "fill_grouping", "mark_fields", "name_columns", "shared_first"]
+__all__ = [
+    "check_names",
+    "field_of",
+    "fields_of_column",
+    "fill_grouping",
+    "mark_fields",
+    "name_columns",
+    "shared_first",
+]
 
 Expr = exp.Expr
 
@@ -100,6 +108,26 @@ def field_of(column: exp.Column) -> Expr:
     for each in fields:
         result = call("struct_extract", result, exp.Literal.string(each.name))
     return exp.Alias(this=result, alias=fields[-1].copy()) if isinstance(column.parent, exp.Select) else result
+
+
+def fields_of_column(column: exp.Column) -> Expr | None:
+    """Return a name whose last parts are fields as calls, which are settled once the types are known; None for another name."""
+    names = list(column.parts)
+    select = column.find_ancestor(exp.Select)
+    if isinstance(column.this, exp.Star) or len(names) < 2 or select is None:
+        return None
+    sources: set[str] = set()
+    while select is not None:
+        from_, lists = select.args.get("from_"), [select.args.get(each) or [] for each in ("joins", "laterals")]
+        sources.update(each.alias_or_name.lower() for each in [from_, *lists[0], *lists[1]] if each is not None)
+        select = select.find_ancestor(exp.Select)
+    at = 2 if names[0].name.lower() in sources else 1
+    if column.args.get("catalog") or len(names) <= at:
+        return None
+    result: Expr = exp.Column(this=names[at - 1], table=names[0] if at == 2 else None)
+    for name in names[at:]:
+        result = call("field", result, exp.Literal.string(name.name))
+    return exp.Alias(this=result, alias=names[-1].copy()) if isinstance(column.parent, exp.Select) else result
 
 
 def fill_grouping(select: exp.Select) -> None:

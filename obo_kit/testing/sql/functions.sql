@@ -79,6 +79,7 @@ CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CA
 CREATE MACRO spark_octet_length(a) AS CAST(octet_length(encode(CAST(a AS VARCHAR))) AS INTEGER);
 CREATE MACRO spark_bit_length(a) AS CAST(bit_length(CAST(a AS VARCHAR)) AS INTEGER);
 CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE CAST(a AS VARCHAR) END;
+CREATE MACRO spark_upper(a) AS upper(replace(a, 'ß', 'SS'));
 CREATE MACRO spark_substring(a, p) AS substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END), (a, p, n) AS CASE WHEN n <= 0 THEN '' ELSE substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END, n) END;
 CREATE MACRO spark_left(a, n) AS CASE WHEN n <= 0 THEN '' ELSE left(CAST(a AS VARCHAR), n) END;
 CREATE MACRO spark_right(a, n) AS CASE WHEN n <= 0 THEN '' ELSE right(CAST(a AS VARCHAR), n) END;
