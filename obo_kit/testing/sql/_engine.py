@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from obo_kit.testing._refusals import REFUSALS, filled, refusal_text
 from obo_kit.testing.iam._directory import Principal
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from obo_kit.testing.sql._writes import Written
 
 __all__ = ["Column", "Engine", "Function", "Interrupt", "Outcome", "Parameter", "Session", "SqlRefusal", "split_name"]
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger("obo_kit.testing")
 
@@ -209,14 +211,18 @@ class Engine:
 
         catalog, schema, _ = split_name(name)
         session = Session(catalog=catalog, schema=schema)
-        rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True, typed=True)
-        msg = None
-        try:
+
+        def read(*, typed: bool) -> None:
+            rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True, typed=typed)
             text = duck_text(rewriter.rewrite(parse(use)))
             if undo is not None:
                 self._store.prepare(text)
                 with self._store.cursor() as cursor:
                     cursor.sql(text)
+
+        msg = None
+        try:
+            _with_types(read)
         except UnreadableError as error:
             absent = error.detail.replace("`", "")
             if error.key == "sql_syntax":
@@ -277,11 +283,7 @@ class Engine:
             interrupt=interrupt,
         )
         try:
-            try:
-                return run()
-            except duckdb.BinderException:
-                # It may only lack the casts that the platform adds.
-                return run(typed=True)
+            return _with_types(run)
         except UnreadableError as error:
             return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
         except _StatementError as error:
@@ -466,6 +468,19 @@ class Engine:
     def _detail(self, error: Exception) -> str:
         """Return the first line of DuckDB's message, with the names that the author knows."""
         return self._store.plain((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _with_types(run: Callable[..., _T]) -> _T:
+    """Run a statement, and once more with the types of all operands if DuckDB refuses it: it may only lack casts."""
+    import duckdb
+
+    try:
+        return run(typed=False)
+    except duckdb.BinderException as refusal:
+        try:
+            return run(typed=True)
+        except (duckdb.BinderException, duckdb.CatalogException):
+            raise refusal from None
 
 
 def _fields(error: UnreadableError) -> dict[str, str]:

@@ -353,7 +353,7 @@ def _whole(node: Expr) -> Expr:
 def _settle(node: Expr, note: Note) -> None:
     """Give an expression its type, and the way to compute it."""
     if note.operation == "field":
-        node.replace(_field(node, note.types()[0].endswith("[]")))
+        node.replace(_field(node, note))
         return
     wanted, shapes = note.coerced(), note.shapes()
     attempt = isinstance(node, exp.Anonymous) and node.name.startswith("spark_try")
@@ -380,10 +380,16 @@ def _cast_operands(node: Expr, note: Note, wanted: list[str], *, attempt: bool) 
         node.replace(call("minus", *_operands(node)))
 
 
-def _field(node: Expr, many: bool) -> Expr:
-    """Return a field of a struct, or of every struct of an array."""
+def _field(node: Expr, note: Note) -> Expr:
+    """Return a field of a struct, or of every struct of an array, or a value of a map."""
     value, name = node.expressions
-    if not many:
+    kind = note.types()[0]
+    if kind.startswith("MAP("):
+        return call("try_element_at", value, name)
+    if not note.result(""):
+        key = "sql_field" if "STRUCT(" in kind else "sql_field_base"
+        raise UnreadableError(key, f"There is no field `{note.name}` in {sql_type(kind)[0]}.")
+    if not kind.endswith("[]"):
         return call("struct_extract", value, name)
     each = exp.to_identifier("each", quoted=True)
     return call("list_transform", value, exp.Lambda(this=call("struct_extract", each, name), expressions=[each.copy()]))

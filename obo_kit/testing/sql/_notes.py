@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of, type_name
 from obo_kit.testing.sql._dialect import UnreadableError
-from obo_kit.testing.sql._types import fields_of
+from obo_kit.testing.sql._types import fields_of, map_types
 
 __all__ = ["Note", "noted", "noting"]
 
@@ -102,10 +102,12 @@ _COMPUTING = OPERATORS | ROUNDED | {"avg", "sum"}
 
 
 def _field_type(kind: str, name: str) -> str | None:
-    """Return the type of a field of a struct, or of the array of the fields of an array of structs."""
+    """Return the type of a field of a struct, of the fields of an array of structs, or of a value of a map."""
     if kind.endswith("[]"):
         inner = _field_type(kind[:-2], name)
         return inner and f"{inner}[]"
+    if kind.startswith("MAP("):
+        return map_types(kind)[1]
     fields = fields_of(kind) if kind.startswith("STRUCT(") else []
     return next((each for field_name, each in fields if field_name.lower() == name.lower()), None)
 

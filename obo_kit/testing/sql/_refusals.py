@@ -17,6 +17,7 @@ _CLASSES = {
     "sql_column": ("UNRESOLVED_COLUMN", "42703"),
     "sql_failed": ("EXECUTION_ERROR", "XXKST"),
     "sql_field": ("FIELD_NOT_FOUND", "42704"),
+    "sql_field_base": ("INVALID_EXTRACT_BASE_FIELD_TYPE", "42000"),
     "sql_group_place": ("GROUP_BY_POS_OUT_OF_RANGE", "42805"),
     "sql_insert_columns": ("INSERT_COLUMN_ARITY_MISMATCH", "21S01"),
     "sql_moment": ("CANNOT_PARSE_TIMESTAMP", "22007"),
