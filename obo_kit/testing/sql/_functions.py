@@ -393,7 +393,9 @@ def _count(*values: Expr) -> Expr:
     counted = values[0].expressions if distinct else list(values)
     if len(counted) > 1:
         present = exp.and_(*(exp.Not(this=exp.Is(this=each.copy(), expression=exp.null())) for each in counted))
-        counted = [exp.Case(ifs=[exp.If(this=present, true=call("row", *counted))])]
+        counted = [
+            exp.Case(ifs=[exp.If(this=present, true=struct_of((str(at), each) for at, each in enumerate(counted)))])
+        ]
     return exp.Anonymous(this="count", expressions=[exp.Distinct(expressions=counted)] if distinct else counted)
 
 
