@@ -15,7 +15,7 @@ from obo_kit.testing.sql._types import fields_of, sql_type
 __all__ = ["NUMBERS_OF_TEXT", "ROUNDED", "TOGETHER", "coerced", "common", "family", "struct_type"]
 
 # Functions of numbers, to which text is a DOUBLE.
-NUMBERS_OF_TEXT = frozenset({"avg", "double", "sum"})
+NUMBERS_OF_TEXT = frozenset({"avg", "double", "number", "sum"})
 ROUNDED = frozenset({"bround", "ceil", "floor", "round"})
 # Ways to bring operands together, in which all of them get one type.
 TOGETHER = frozenset({"array", "case", "coalesce", "greatest", "least"})
@@ -82,6 +82,10 @@ def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
         return ["DOUBLE" if family(kind) in wide else kind for kind in kinds]
     if operation == "set":
         return _rows(kinds)
+    if operation == "condition":
+        if families - {"truth", "text", ""}:
+            raise UnreadableError("sql_types", f"A condition is BOOLEAN, not {sql_type(kinds[0])[0]}.")
+        return list(kinds)
     if "" in families or not families:
         return _one(kinds) or list(kinds)
     return _computed(operation, kinds, families) if operation in OPERATORS else _joined(operation, kinds, families)

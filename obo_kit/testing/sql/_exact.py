@@ -45,6 +45,13 @@ _CALLS = {
     "greatest": "greatest", "least": "least", "spark_if": "case", "spark_iff": "case", "spark_nvl2": "case",
     "list_value": "array", "field": "field",
     **dict.fromkeys(
+        (
+            "abs", "cbrt", "cos", "degrees", "exp", "pow", "radians", "sin", "spark_ln", "spark_log10", "spark_log2",
+            "spark_sign", "spark_sqrt", "tan",
+        ),
+        "number",
+    ),
+    **dict.fromkeys(
         ("median", "quantile_cont", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"), "double"
     ),
 }  # fmt: skip
@@ -130,6 +137,8 @@ def _mixed(node: Expr) -> bool:
         return False
     operands = _operands(node)
     kinds = {_kind(each) for each in operands} - {""}
+    if operation == "condition":
+        return kinds != {"truth"}
     if kinds == {"moment", "text"} and all(_kind(each) != "text" or is_moment(each) for each in operands):
         return False
     return len(kinds) > 1 or (operation in NUMBERS_OF_TEXT and kinds == {"truth"})
@@ -190,7 +199,29 @@ def _operation(node: Expr) -> str | None:
         return None
     if isinstance(node, exp.Anonymous):
         return _CALLS.get(node.name)
+    if isinstance(node, exp.Neg) and not (isinstance(node.this, exp.Literal) and not node.this.is_string):
+        return "number"
+    if isinstance(node, (exp.Column, exp.Literal)):
+        return "condition" if _is_condition(node) else None
     return _OPERATORS.get(type(node))
+
+
+# What is a condition wherever it stands: the only part of these, or the part of this name.
+_CONDITIONS: dict[type, str | None] = {
+    exp.And: None, exp.Or: None, exp.Not: None, exp.Where: None, exp.Having: None, exp.Qualify: None, exp.If: "this",
+    exp.Join: "on",
+}  # fmt: skip
+
+
+def _is_condition(node: Expr) -> bool:
+    while isinstance(node.parent, exp.Paren):
+        node = node.parent
+    above = node.parent
+    if isinstance(above, exp.Anonymous) and above.name in {"spark_if", "spark_iff"}:
+        return above.expressions[0] is node
+    # After CASE and a value, the branches name values.
+    compared = isinstance(above, exp.If) and isinstance(above.parent, exp.Case) and above.parent.this is not None
+    return _CONDITIONS.get(type(above), "") in {None, node.arg_key} and not compared
 
 
 def _operands(node: Expr) -> list[Expr]:
@@ -202,6 +233,10 @@ def _operands(node: Expr) -> list[Expr]:
         return [node.this, *node.expressions]
     if isinstance(node, exp.Between):
         return [node.this, node.args["low"], node.args["high"]]
+    if isinstance(node, (exp.Column, exp.Literal)):
+        return [node]
+    if isinstance(node, exp.Neg):
+        return [node.this]
     if not isinstance(node, exp.Anonymous):
         return [node.this, node.expression]
     operation, arguments = _CALLS[node.name], node.expressions
@@ -287,19 +322,23 @@ def _ask(node: Expr, key: str) -> None:
             _note_rows(side, key, at)
         _note_rows(node, key, None)
         return
+    if operation == "condition":
+        _note(node, f"{key} 0")
+        return
     for at, operand in enumerate(_operands(node)):
-        if _is_null(operand):
-            continue
-        placeholder = exp.Null()
-        operand.replace(placeholder)
-        placeholder.replace(call("noted", f"{key} {at}", operand))
+        if not _is_null(operand):
+            _note(operand, f"{key} {at}")
     node = _bindable(node, operation)
     if operation == "compare" or (operation in {"sum", "avg"} and _pivoted(node)):
         # A comparison is BOOLEAN. DuckDB pivots what an aggregate returns, and a cast of it.
         return
-    outer, placeholder = _whole(node), exp.Null()
-    outer.replace(placeholder)
-    placeholder.replace(call("noted", f"{key} result", outer))
+    _note(_whole(node), f"{key} result")
+
+
+def _note(node: Expr, place: str) -> None:
+    placeholder = exp.Null()
+    node.replace(placeholder)
+    placeholder.replace(call("noted", place, node))
 
 
 def _bindable(node: Expr, operation: str) -> Expr:

@@ -121,6 +121,8 @@ def _stand_in(operation: str, kind: str) -> str:
         return {"decimal": "DOUBLE", "text": "INTEGER", "truth": "INTEGER"}.get(which, kind)
     if operation in NUMBERS_OF_TEXT | ROUNDED:
         return {"text": "DOUBLE", "truth": "INTEGER"}.get(which, kind)
+    if operation == "condition":
+        return "BOOLEAN"
     return "INTEGER" if operation in TOGETHER and which else kind
 
 
