@@ -234,8 +234,6 @@ _SURROUNDINGS = (
     *(f"{name}_PROXY" for name in ("HTTPS", "HTTP", "ALL", "NO")),
     *(f"{name}_proxy" for name in ("https", "http", "all", "no")),
 )
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""In order of precedence: `requests` reads the first two, `httpx` and OpenSSL the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,13 +282,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew)
 
 
-def _certificates() -> tuple[str | None, str | None]:
-    """Return the file and the directory of the trusted authorities, found as the official clients find them."""
-    named = {name: os.environ.get(name) for name in _CERTIFICATES}
-    bundle = named["REQUESTS_CA_BUNDLE"] or named["CURL_CA_BUNDLE"]
-    if bundle:
-        return (None, bundle) if os.path.isdir(bundle) else (bundle, None)
-    return named["SSL_CERT_FILE"] or (None if named["SSL_CERT_DIR"] else DEFAULT_CA_BUNDLE_PATH), named["SSL_CERT_DIR"]
+def _named_certificates() -> tuple[str | None, ...]:
+    """Return what the environment names: a bundle, as `requests` reads it, or else a file and a directory, as `httpx` and
+    OpenSSL read them.
+    """
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return (bundle,) if bundle else (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+def _certificates(named: tuple[str | None, ...]) -> tuple[str | None, str | None]:
+    """Return the file and the directory of the trusted authorities."""
+    if len(named) == 1:
+        (bundle,) = named
+        return (None, bundle) if os.path.isdir(bundle or "") else (bundle, None)
+    file, directory = named
+    return file or (None if directory else DEFAULT_CA_BUNDLE_PATH), directory
 
 
 def tls_context(file: str | None, directory: str | None) -> ssl.SSLContext:
@@ -302,12 +308,12 @@ def tls_context(file: str | None, directory: str | None) -> ssl.SSLContext:
 
 def pool() -> Pool:
     """Return the pool of this process, for the certificates that the environment names."""
-    process, certificates = _shared, _certificates()
-    if certificates not in process.pools:
+    process, named = _shared, _named_certificates()
+    if named not in process.pools:
         with process.lock:
-            if certificates not in process.pools:
-                process.pools[certificates] = Pool(tls_context(*certificates))
-    return process.pools[certificates]
+            if named not in process.pools:
+                process.pools[named] = Pool(tls_context(*_certificates(named)))
+    return process.pools[named]
 
 
 def proxies_for(host: str) -> dict[str, str]:

@@ -315,14 +315,16 @@ _warned: set[tuple[str, str]] = set()
 
 def _guard(call: ToolCall, method: str, path: str, match: RouteMatch) -> None:
     """Narrow a tool to the scopes that it declares (rule 23)."""
-    if call.declared is None or (mode := _guard_mode()) == "off":
+    if call.declared is None:
         return
     for route in (match.route, *match.others):
         error = _violation(call.tool, call.declared, method, path, route)
-        if error is not None and mode == "raise":
+        if error is None or (mode := _guard_mode()) == "off":
+            continue
+        if mode == "raise":
             raise error
         key = (call.tool, route.path if route is not None else path)
-        if error is not None and key not in _warned:
+        if key not in _warned:
             _warned.add(key)
             logger.warning("%s", error)
 
