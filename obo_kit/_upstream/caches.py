@@ -37,7 +37,7 @@ class Cached:
 
 def caches_above() -> Iterator[Cached]:
     """Yield the caches that keep the running code's answer."""
-    if not any(name in sys.modules for name in _PACKAGES):
+    if sys.modules.keys().isdisjoint(_PACKAGES):
         return
     task = _running_task_of_a_graph()
     if task is not None and (cached := _read(_langgraph, {"task": task})) is not None:

@@ -30,7 +30,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from urllib3.util import Timeout
 
@@ -66,26 +66,22 @@ class StaleConnectionError(OSError):
 
 
 class Attempt:
-    """How the request of this context may use the pool."""
+    """How the request that is sent inside this block may use the pool."""
 
-    __slots__ = ("fresh", "patience")
+    __slots__ = ("_token", "fresh", "patience")
 
     def __init__(self, *, fresh: bool = False, patience: float | None = None) -> None:
         self.fresh = fresh
         self.patience = patience
 
+    def __enter__(self) -> None:
+        self._token = _attempt.set(self)
+
+    def __exit__(self, *exception: object) -> None:
+        _attempt.reset(self._token)
+
 
 _attempt: ContextVar[Attempt | None] = ContextVar("obo_kit_attempt", default=None)
-
-
-@contextlib.contextmanager
-def attempting(attempt: Attempt) -> Iterator[None]:
-    """Set how the request that this block sends may use the pool."""
-    token = _attempt.set(attempt)
-    try:
-        yield
-    finally:
-        _attempt.reset(token)
 
 
 class IdleConnections:

@@ -24,7 +24,6 @@ from obo_kit.clients._connections import (
     SLOW_SECONDS,
     Attempt,
     StaleConnectionError,
-    attempting,
     pool,
     proxies_for,
     shared,
@@ -71,7 +70,7 @@ def _answered(exchange: Exchange, send: Callable[[dict[str, str]], Answer], agai
     slow, name = shared().slow, (exchange.route.path if exchange.route is not None else "", exchange.url.count("/"))
     patience = None if slow.get(name, 0.0) > time.monotonic() else FIRST_BYTE_SECONDS
     try:
-        with attempting(Attempt(patience=patience)):
+        with Attempt(patience=patience):
             return send(headers)
     except (requests.ConnectionError, HTTPError) as error:
         cause = caused(error)
@@ -79,7 +78,7 @@ def _answered(exchange: Exchange, send: Callable[[dict[str, str]], Answer], agai
             raise
         stale = isinstance(cause.args[-1], StaleConnectionError)
     started = time.monotonic()
-    with attempting(Attempt(fresh=True)):
+    with Attempt(fresh=True):
         answer = send(headers)
     if stale and time.monotonic() - started > FIRST_BYTE_SECONDS:
         slow[name] = time.monotonic() + SLOW_SECONDS  # the connection was not to blame
