@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import ClassVar, Generic, TypeVar
 
+from obo_kit._utils.collector import apart
+
 __all__: list[str] = []
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Scope(Generic[T, E]):
         leave = self._leave
         self._release()
         assert leave is not None
-        return leave(error)
+        return apart(leave, error)
 
     def __enter__(self) -> T:
         return self._enter(sys._getframe(1))

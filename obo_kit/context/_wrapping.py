@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from obo_kit._upstream.errors import is_failure
+from obo_kit._utils.collector import apart
 from obo_kit.context._frame import FRAME, Frame
 
 if TYPE_CHECKING:
@@ -78,14 +79,18 @@ def _steps(run: Run, inner: Any) -> Generator[Any, Any, Any]:
             payload = yield item
             resume = inner.send
         except GeneratorExit:
-            token = FRAME.set(run.frame)
-            try:
-                inner.close()
-            finally:
-                FRAME.reset(token)
+            apart(_close, run, inner)
             raise
         except BaseException as error:
             resume, payload = inner.throw, error
+
+
+def _close(run: Run, inner: Any) -> None:
+    token = FRAME.set(run.frame)
+    try:
+        inner.close()
+    finally:
+        FRAME.reset(token)
 
 
 _await_steps = types.coroutine(_steps)
@@ -105,7 +110,7 @@ def _as_generator(open_: _Open, start: _Start) -> Callable[..., Generator[Any, A
                 raise
             yield value
         finally:
-            run.end()
+            apart(run.end)
 
     return generator
 
@@ -127,7 +132,7 @@ def _as_coroutine(open_: _Open, start: _Start) -> Callable[..., Coroutine[Any, A
             return value
         finally:
             if not lasting:
-                run.end()
+                apart(run.end)
 
     return coroutine
 
@@ -156,7 +161,7 @@ def _as_async_generator(open_: _Open, start: _Start) -> Callable[..., AsyncGener
                 raise
             yield value
         finally:
-            run.end()
+            apart(run.end)
 
     return async_generator
 
@@ -199,7 +204,7 @@ def _hand_over(run: Run, result: Any) -> Any:
     """Let a run last as long as the generator or coroutine that its function returned."""
     steps = _LASTING[type(result)](lambda *_: result, lambda: run)()
     # A generator that is dropped before its first step never reaches its `finally`.
-    weakref.finalize(steps, run.end).atexit = False
+    weakref.finalize(steps, apart, run.end).atexit = False
     return steps
 
 

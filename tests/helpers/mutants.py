@@ -858,6 +858,13 @@ MUTANTS = {
         new="    QueueCls: Any = queue.LifoQueue\n",
         test="clients/test_dropped_streams.py::test_the_collector_may_run_inside_a_pool[half_read-queue]",
     ),
+    "a finalizer changes the context that it interrupts": Mutant(
+        rule=10,
+        module="obo_kit._utils.collector",
+        old="        return contextvars.copy_context().run(work, *args)\n",
+        new="        return work(*args)\n",
+        test="session/test_collector.py::test_a_dropped_stream_changes_nothing_in_the_context_that_it_interrupts",
+    ),
     "a tool object asks with its own client": Mutant(
         rule=14,
         module="obo_kit.tools._adapters",
