@@ -1,0 +1,109 @@
+"""A synchronous OpenAI client fails as `httpx` fails: agents and `openai` tell errors apart by their classes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import openai
+import pytest
+from support import ASK, LLM, extra
+
+from obo_kit import Limits, user_session
+
+pytestmark = pytest.mark.usefixtures("no_traces", "new_process_state")
+WAIT = 0.5  # seconds
+
+
+def closes(connection: socket.socket) -> None:
+    connection.recv(65_536)
+
+
+def talks_nonsense(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"nonsense\r\n\r\n")
+
+
+def stops_in_the_middle(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nabc")
+
+
+def stays_silent(connection: socket.socket) -> None:
+    connection.settimeout(10)
+    while connection.recv(65_536):  # until the client leaves
+        pass
+
+
+@contextlib.contextmanager
+def serving(behave: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that answers each connection in its way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):  # closed: the test is over
+                while True:
+                    connection, _ = server.accept()
+                    with connection, contextlib.suppress(OSError):
+                        behave(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def class_of_httpx_s_own_error(httpx, url: str) -> str:
+    with httpx.Client(timeout=WAIT, trust_env=False) as client:
+        with pytest.raises(httpx.TransportError) as failed:
+            client.post(f"{url}/serving-endpoints/chat/completions", json={})
+        return type(failed.value).__name__
+
+
+def class_of_the_kit_s(httpx, url: str) -> str:
+    with user_session(
+        host=url, token="a-token-of-the-test", limits=Limits(connect=WAIT, read=WAIT, retry=WAIT)
+    ) as session:
+        client = session.get(extra("databricks_openai", "DatabricksOpenAI")).with_options(max_retries=0)
+        with pytest.raises(openai.APIConnectionError) as failed:
+            client.chat.completions.create(model=LLM, messages=ASK)
+        assert isinstance(failed.value.__cause__, httpx.TransportError)
+        return type(failed.value.__cause__).__name__
+
+
+@pytest.fixture
+def httpx():
+    return pytest.importorskip(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
+
+
+@pytest.mark.parametrize(
+    "behave", [closes, talks_nonsense, stops_in_the_middle, stays_silent], ids=lambda f: f.__name__
+)
+def test_a_server_that_fails(httpx, behave):
+    with serving(behave) as port:
+        url = f"http://127.0.0.1:{port}"
+        assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url)
+
+
+def test_a_server_that_is_not_there(httpx):
+    url = f"http://127.0.0.1:{unused_port()}"
+    assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url) == "ConnectError"
+
+
+def test_a_server_without_tls(httpx):
+    with serving(closes) as port:
+        url = f"https://127.0.0.1:{port}"
+        assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url) == "ConnectError"
+
+
+def test_a_proxy_that_is_not_there(httpx, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unused_port()}")
+    assert class_of_the_kit_s(httpx, "https://workspace.invalid") == "ProxyError"
