@@ -63,6 +63,27 @@ def test_a_correct_agent_is_left_alone(tmp_path, agent):
     assert [(one.code, one.line, one.message) for one in checked(tmp_path, CORRECT[agent])] == []
 
 
+PROJECTS = sorted((FIXTURES / "projects").iterdir())
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
+def test_a_mistake_in_a_project_of_several_files_is_found_and_its_correct_twin_is_left_alone(project):
+    """The line ends in ``# <-`` and the rule's code, in whichever file it is."""
+    marks = {
+        (path.relative_to(project).as_posix(), number, line.rpartition("# <- ")[2])
+        for path in project.rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if "# <- " in line
+    }
+    found = {
+        (one.path.relative_to(project).as_posix(), one.line, one.code)
+        for folder in ("mistake", "correct")
+        for one in check([project / folder]).findings
+    }
+    assert found == marks
+    assert len(marks) == 1
+
+
 EXAMPLES = [path for path in sorted((ROOT / "examples").rglob("*.py")) if path.parent.name != "before"]
 
 

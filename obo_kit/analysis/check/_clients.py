@@ -119,6 +119,8 @@ def of_class(reader: Values, module: Module, node: ast.Call, env: Env) -> tuple[
         return (_made(reader, module, node, name, env),)
     if name in BUILT_ON:
         return (_built(reader, module, node, name, env),)
+    if name == "DefaultCredentials":
+        return (Value("agent", "strategy"),)
     return (Value("agent", name),) if name in CARRY_NO_USER else ()
 
 

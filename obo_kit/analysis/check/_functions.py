@@ -175,7 +175,7 @@ class FunctionReader:
                 return (home, binding.value)
         return None
 
-    def made_by(self, module: Module, node: ast.expr) -> tuple[Module, ast.Call] | None:
+    def made_by(self, module: Module, node: ast.expr, depth: int = 0) -> tuple[Module, ast.Call] | None:
         """Return the call of a class of the project's own that made an object: ``Rows(client)``, or what a name stands for."""
         origin = module.origin(node)
         if origin is None and isinstance(node, ast.Attribute) and (owner := module.owner(node.value)) is not None:
@@ -184,6 +184,9 @@ class FunctionReader:
         if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
             return None
         cls = origin[0].origin(origin[1].func)
+        if isinstance(cls, tuple) and isinstance(cls[1], ast.FunctionDef) and depth < 2:  # a helper that makes it
+            made = cls[0].returns(cls[1])
+            return self.made_by(cls[0], made[0], depth + 1) if len(made) == 1 else None
         return (origin[0], origin[1]) if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef) else None
 
     def made_of(self, module: Module, node: ast.expr) -> tuple[Module, ast.ClassDef] | None:
@@ -207,6 +210,10 @@ class FunctionReader:
                     by_name.setdefault(store.target.attr, []).append(store.value)
         return self._stored[owner].get(name, [])
 
+    def constructions(self, owner: ast.ClassDef) -> list[tuple[Module, ast.Call]]:
+        """Return the calls that make objects of one of the project's classes."""
+        return self._made.get(owner, [])
+
     def given_to_field(self, module: Module, owner: ast.ClassDef, name: str) -> Iterator[tuple[Module, ast.expr]]:
         """Yield the values that the objects of a dataclass, or of a model, are made with for a field."""
         fields = [
@@ -215,7 +222,7 @@ class FunctionReader:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         ]
         if name in fields and "__init__" not in module.body[owner].names:
-            for home, call in self._made.get(owner, []):
+            for home, call in self.constructions(owner):
                 value = argument(call, fields.index(name), name)
                 if value is not None:
                     yield home, value

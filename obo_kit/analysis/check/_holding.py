@@ -32,7 +32,7 @@ class Reader(ValueReader):
 
     def held(self, module: Module, node: ast.AST | None, env: Env | None = None) -> Value | None:
         """Return the user's client or token that a value keeps: the value itself, in a container, or in a closure."""
-        if node is None or node in self._holding:
+        if node is None or node.__class__ is ast.Constant or node in self._holding:
             return None
         env = env or {}
         for value in self.values(module, node, env):

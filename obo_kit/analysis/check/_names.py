@@ -302,6 +302,11 @@ class Module:
                 return own if first and first[0].arg == node.id and scope is self.body[function] else None
         return None
 
+    def default_of(self, parameter: ast.arg) -> ast.AST | None:
+        """Return the default of a parameter."""
+        scope = self.scope[parameter]
+        return next((item.value for item in scope.names[parameter.arg] if item.node is parameter), None)
+
     def _branches(self, node: ast.AST) -> list[tuple[ast.AST, str]]:
         """Return the branches of the program that a node is in, from the outside in, up to its function."""
         branches: list[tuple[ast.AST, str]] = []

@@ -43,6 +43,11 @@ __all__ = ["ValueReader", "attribute_asked_for", "is_property"]
 
 _DEPTH: Final = 60
 _MEANINGS: Final = 5
+# The classes of nodes that `ValueReader` looks into. Most expressions are of another.
+_MAY_BE_CLIENTS: Final = frozenset(
+    {ast.Attribute, ast.Await, ast.BinOp, ast.BoolOp, ast.Call, ast.IfExp, ast.JoinedStr, ast.Name, ast.NamedExpr}
+    | {ast.Starred, ast.Subscript, ast.arg}
+)
 _CHOICES = (ast.IfExp, ast.BoolOp)
 
 
@@ -57,7 +62,7 @@ class ValueReader(FunctionReader):
 
     def values(self, module: Module, node: ast.AST | None, env: Env | None = None) -> tuple[Value, ...]:
         """Return the clients, and what acts like one, that an expression may be; empty if it is anything else."""
-        if node is None:
+        if node is None or node.__class__ not in _MAY_BE_CLIENTS:
             return ()
         key = (node, tuple(env.items()) if env else ())
         if key in self._known:
@@ -80,7 +85,7 @@ class ValueReader(FunctionReader):
             case ast.Name():
                 return self._named(module, node, env)
             case ast.arg():
-                return self._parameter(module, node, None, env)
+                return self._parameter(module, node, module.default_of(node), env)
             case ast.Attribute():
                 return self._attribute(module, node, env)
             case ast.Call():
@@ -187,6 +192,16 @@ class ValueReader(FunctionReader):
         if not values and node.annotation is not None and (what := self._client_type(module, node.annotation)):
             return [Value("given", what)]
         return values
+
+    def rest_of(self, module: Module, name: ast.Name) -> Iterator[Value]:
+        """Yield the values of the keywords that callers pass for ``**details``."""
+        for binding in module.bindings(name)[1]:
+            function = module.parent.get(binding.node)
+            if isinstance(function, FUNCTIONS) and function.args.kwarg is binding.node:
+                own = {parameter.arg for parameter in parameters(function)}
+                for home, call in self.callers(function):
+                    passed = (keyword.value for keyword in call.keywords if keyword.arg not in own)
+                    yield from (value for part in passed for value in self.values(home, part))
 
     def handed_as(self, module: Module, name: ast.Name) -> Iterator[tuple[Module, ast.expr]]:
         """Yield the arguments for the parameter that a name stands for."""

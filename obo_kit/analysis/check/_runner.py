@@ -190,7 +190,8 @@ def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
     for call in module.calls:
         if not any(agent.reader.held(module, passed) is not None for passed in arguments(call)):
             continue
-        origin = module.origin(call.func)
+        called = agent.reader.called(module, call.func)
+        origin = called or module.origin(call.func)
         if origin is None and isinstance(call.func, ast.Attribute):
             origin = module.origin(call.func.value)
             if isinstance(origin, tuple) and isinstance(origin[1], ast.Call):

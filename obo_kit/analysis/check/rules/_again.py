@@ -20,6 +20,7 @@ __all__ = ["ACTS", "asked", "held_in", "next_candidates", "repeated", "requests_
 ACTS: Final = frozenset({"Connection", "WorkspaceClient", "strategy", TOKEN} | SEARCH)
 # Methods of HTTP clients that send a request.
 _ASKS: Final = frozenset({"delete", "get", "patch", "post", "put", "request", "send", "stream"})
+_HTTP_CLIENTS: Final = frozenset({"aiohttp.ClientSession", "httpx.AsyncClient", "httpx.Client", "requests.Session"})
 # Names of functions and methods that ask nobody, and are called so often that looking at each costs time.
 _SEND_NOTHING: Final = frozenset(dir(builtins)).union(
     ("", *dir(str), *dir(list), *(name for name in dir(dict) if name != "get")),
@@ -51,9 +52,22 @@ def held_in(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Valu
 def requests_for_user(agent: Agent, call: ast.Call) -> bool:
     """Return whether a call sends an HTTP request with the user's token."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
-    sent = [item.value for item in call.keywords if item.arg in ("auth", "headers")] if name in _ASKS else []
+    if name not in _ASKS:
+        return False
+    sent = [item.value for item in call.keywords if item.arg in ("auth", "headers")]
     users = any(value.who == "user" for part in sent for value in held_in(agent, agent.module, part, {}))
-    return users and not agent.reader.values(agent.module, call)
+    return (users or _is_with_token(agent, call.func)) and not agent.reader.values(agent.module, call)
+
+
+def _is_with_token(agent: Agent, func: ast.expr) -> bool:
+    """Return whether it is a method of an HTTP client that was made with the user's token in its headers."""
+    name = func.value if isinstance(func, ast.Attribute) else None
+    for binding in agent.module.bindings(name)[1] if isinstance(name, ast.Name) else ():
+        made = binding.value if binding.how in ("enter", "value") else None
+        if isinstance(made, ast.Call) and agent.module.dotted(made.func) in _HTTP_CLIENTS:
+            held = agent.reader.held(agent.module, made)
+            return held is not None and held.what == TOKEN
+    return False
 
 
 def _tokens(agent: Agent, module: Module, node: ast.expr, env: Env) -> list[Value]:

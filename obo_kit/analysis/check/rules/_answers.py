@@ -107,7 +107,10 @@ def _is_for_user(agent: Agent, call: ast.Call) -> bool:
     facts = tool_called(agent, call)
     if facts is not None:
         return "with_user_client" in facts.kit
-    return agent.reaches_out(call) and not _gives_client(agent, called[1])
+    sends = called[0] is agent.module and any(
+        requests_for_user(agent, inner) for inner in agent.module.inside(called[1], ast.Call)
+    )
+    return (sends or agent.reaches_out(call)) and not _gives_client(agent, called[1])
 
 
 def _asks_with_user(agent: Agent, call: ast.Call) -> bool:

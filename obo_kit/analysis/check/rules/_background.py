@@ -139,7 +139,7 @@ def _handed(call: ast.Call) -> Iterator[ast.expr]:
         yield passed
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         if isinstance(passed, ast.Call) and name in _LATER - {"BackgroundTask"}:
-            yield from arguments(passed)
+            yield from (passed.func, *arguments(passed))
 
 
 def _started_by_helper(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:

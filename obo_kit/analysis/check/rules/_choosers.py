@@ -9,10 +9,10 @@ from typing import TypeAlias
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, TRIES, Function, walk
-from obo_kit.analysis.check._vocabulary import TOKEN, Value
+from obo_kit.analysis.check._vocabulary import TOKEN, Value, argument, own_class
 from obo_kit.analysis.check.rules._again import ACTS, asked, held_in
 
-__all__ = ["handed_second"]
+__all__ = ["handed_second", "models_behind", "providers_behind"]
 
 _Outcome: TypeAlias = "tuple[ast.arg | None, ast.expr]"
 """What a function may return: the parameter that it comes from, as it is or called, and the place."""
@@ -35,6 +35,67 @@ def handed_second(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
             called = agent.reader.called(agent.module, decorator.func if isinstance(decorator, ast.Call) else decorator)
             if called is not None:
                 yield from _by_decorator(agent, function, decorator, *called)
+            yield from _by_library(agent, function, decorator)
+
+
+def _by_library(agent: Agent, function: Function, decorator: ast.expr) -> Iterator[tuple[ast.expr, str]]:
+    """Find ``@retry(retry_error_callback=own_client)``."""
+    named = argument(decorator, None, "retry_error_callback") if isinstance(decorator, ast.Call) else None
+    if named is not None:
+        gives = _kinds(agent.reader.returned(agent.module, function, {}), "user") & ACTS
+        if kinds := gives & _kinds(_given_by(agent, named), "agent"):
+            yield named, _name(kinds)
+
+
+def models_behind(agent: Agent) -> Iterator[ast.expr]:
+    """Yield the agent's own models behind the user's: ``model.with_fallbacks([own])``."""
+    for call in agent.module.calls:
+        match call:
+            case ast.Call(func=ast.Attribute(value=first, attr="with_fallbacks"), args=[ast.List(elts=others), *_]):
+                kinds = _kinds(agent.reader.values(agent.module, first), "user")
+                for own in others:
+                    if kinds & _kinds(agent.reader.values(agent.module, own), "agent"):
+                        yield own
+            case _:
+                pass
+
+
+# --- objects --------------------------------------------------------------------------------------------------------------
+
+
+def providers_behind(agent: Agent) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield two objects that a function returns, where one gives the user's client by a method, and the other the agent's."""
+    for function in agent.module.functions:
+        made = [part for each in agent.module.returns(function) for part in _alternatives(each)]
+        offered = [(part, _offers(agent, part)) for part in made if isinstance(part, ast.Call)]
+        for first, users in offered:
+            for second, own in offered:
+                if any((name, "user", what) in users for name, who, what in own if who == "agent"):
+                    yield first, second
+
+
+def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
+    parts = (
+        [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values if isinstance(node, ast.BoolOp) else []
+    )
+    for part in parts:
+        yield from _alternatives(part)
+    if not parts:
+        yield node
+
+
+def _offers(agent: Agent, made: ast.Call) -> set[tuple[str, str, str]]:
+    """Return what the methods of one of the project's own objects give: the name, whose it is, and what it is."""
+    own = own_class(agent.module, made.func)
+    if own is None:
+        return set()
+    methods = [item for item in own[1].body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return {
+        (method.name, value.who, value.what)
+        for method in methods
+        for value in agent.reader.returned(own[0], method, {})
+        if value.what in ACTS and not value.path
+    }
 
 
 def _by_helper(

@@ -23,7 +23,7 @@ from obo_kit.analysis.check._vocabulary import (
     unpacks,
 )
 from obo_kit.analysis.check.rules._again import ACTS, next_candidates, repeated
-from obo_kit.analysis.check.rules._choosers import handed_second
+from obo_kit.analysis.check.rules._choosers import handed_second, models_behind, providers_behind
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -39,25 +39,12 @@ _Statement: TypeAlias = "ast.Return | ast.Assign | ast.AnnAssign"
     fix="Raise if there is no token. `@user_session` and `@with_user_client` do that in every runtime.",
 )
 def _falls_back(agent: Agent) -> Iterator[Hit]:
-    for second in _outcomes(agent):
-        own = {
-            value.what for value in agent.reader.values(agent.module, second) if value.who == "agent" and not value.path
-        }
-        if own & ACTS and not _is_local(agent, second) and _is_second_choice(agent, second, own & ACTS):
-            what = "token" if TOKEN in own else "client"
-            yield Hit(
-                node=second, message=f"`{text_of(second)}` takes the place of the user's {what}, and acts as the agent."
-            )
-
-    for candidate, what in next_candidates(agent):
+    for place, what in (*_second_choices(agent), *next_candidates(agent), *handed_second(agent), *_providers(agent)):
         yield Hit(
-            node=candidate,
-            message=f"`{text_of(candidate)}` takes the place of the user's {what}, and acts as the agent.",
+            node=place, message=f"`{text_of(place)}` takes the place of the user's {what}, and acts as the agent."
         )
-    for taken, what in handed_second(agent):
-        yield Hit(
-            node=taken, message=f"`{text_of(taken)}` takes the place of the user's {what}, and acts as the agent."
-        )
+    for model in models_behind(agent):
+        yield Hit(node=model, message=f"`{text_of(model)}` is asked as the agent, after the user's call failed.")
     for call in repeated(agent):
         yield Hit(
             node=call, message=f"`{text_of(call.func)}` is asked again as the agent, after the user's call failed."
@@ -67,6 +54,41 @@ def _falls_back(agent: Agent) -> Iterator[Hit]:
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's client is missing.")
         if _without_token(agent, call):
             yield Hit(node=call, message=f"`{text_of(call)}` acts as the agent where the user's token is missing.")
+
+
+def _second_choices(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
+    """Yield the agent's own that is returned, assigned or chosen if there is nothing of the user's, and what it is."""
+    reported: set[ast.AST] = set()
+    # A name stands for what was assigned to it: that is reported, if it is a second choice itself.
+    for second in sorted(_outcomes(agent), key=lambda part: isinstance(part, ast.Name)):
+        values = agent.reader.values(agent.module, second)
+        own = {value.what for value in values if value.who == "agent" and not value.path} & ACTS
+        if not own or _is_argument(agent, second) or not reported.isdisjoint(_stands_for(agent, second)):
+            continue
+        if _is_second_choice(agent, second, own):
+            reported.add(second)
+            yield second, "token" if TOKEN in own else "client"
+
+
+def _stands_for(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
+    """Yield the alternatives that were assigned to a local name."""
+    scope, bindings = agent.module.bindings(node) if isinstance(node, ast.Name) else (agent.module.top, [])
+    for binding in bindings if scope is not agent.module.top else ():
+        if isinstance(binding.value, ast.expr):
+            yield from _chosen_from(agent, binding.value)
+
+
+def _providers(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
+    """Yield the objects that give the agent's client, and are returned if there is no user."""
+    for first, second in providers_behind(agent):
+        if _decides(agent, second, first) or _is_chosen(agent, first, second):
+            yield second, "client"
+
+
+def _is_chosen(agent: Agent, first: ast.expr, second: ast.expr) -> bool:
+    """Return whether a choice between two is about the user."""
+    above = agent.module.parent[second]
+    return isinstance(above, ast.IfExp) and first in (above.body, above.orelse) and _asks_for_user(agent, above.test)
 
 
 def _without_client(agent: Agent, call: ast.Call) -> bool:
@@ -141,17 +163,16 @@ def _where_token_is(agent: Agent, place: ast.AST, call: ast.Call) -> bool:
     return False
 
 
-def _is_local(agent: Agent, node: ast.expr) -> bool:
-    """Return whether it only names a local variable, whose assignment was already reported, or a caller's argument."""
+def _is_argument(agent: Agent, node: ast.expr) -> bool:
+    """Return whether it is what a caller passed. What FastAPI's dependencies give counts, as nothing else calls them."""
     if not isinstance(node, ast.Name):
         return False
-    scope, bindings = agent.module.bindings(node)
-    by_dependency = any(
+    bindings = [binding for binding in agent.module.bindings(node)[1] if isinstance(binding.node, ast.arg)]
+    return bool(bindings) and not any(
         agent.reader.asked_for(agent.module, binding.node, binding.value)
         for binding in bindings
         if isinstance(binding.node, ast.arg)
     )
-    return scope is not agent.module.top and not by_dependency
 
 
 def _outcomes(agent: Agent) -> Iterable[ast.expr]:
@@ -333,7 +354,7 @@ def _decides(agent: Agent, second: ast.AST, first: ast.AST) -> bool:
     for above in above_second:
         if isinstance(above, (ast.If, ast.Match)) and _apart(above, second, first):
             return _asks(agent, above)
-        if isinstance(above, ast.If) and above not in above_first and _looks_where_it_runs(module, above.test):
+        if isinstance(above, ast.If) and above not in above_first and _looks_where_it_runs(agent, above.test, second):
             return False
     if any(_asks(agent, above) for above in (*above_second, *above_first)):
         return True
@@ -383,8 +404,16 @@ def _handles_missing_token(agent: Agent, above: ast.AST, second: ast.AST) -> boo
     )
 
 
-def _looks_where_it_runs(module: Module, test: ast.expr) -> bool:
-    """Return whether a condition is about the environment, so that the code runs only on a laptop."""
+def _looks_where_it_runs(agent: Agent, test: ast.expr, place: ast.AST) -> bool:
+    """Return whether a condition is about the environment, so that the code at a place runs only on a laptop.
+
+    Whether there is the token that is taken at that place says nothing about that.
+    """
+    module = agent.module
+    if TOKEN in {value.what for value in agent.reader.values(module, getattr(place, "value", None))}:
+        held = (value.what for value in agent.reader.values(module, test))
+        if TOKEN in held:
+            return False
     parts: list[ast.AST] = [*ast.walk(test)]
     for name in (inner for inner in ast.walk(test) if isinstance(inner, ast.Name)):
         parts += [

@@ -65,7 +65,9 @@ def _place_of(agent: Agent, call: ast.Call) -> tuple[str, list[ast.expr]]:
     if isinstance(call.func, ast.Attribute) and (
         call.func.attr in PUTS or (call.func.attr in KEEPS and len(passed) > 1)
     ):
-        return stays(agent, call.func.value, item=True), passed
+        called = agent.reader.called(module, call.func)
+        by_helper = called is not None and called[0].class_of(called[1]) is None  # its own code is judged
+        return ("", []) if by_helper else (stays(agent, call.func.value, item=True), passed)
     if dotted == "os.putenv":
         return "in the environment of the process", passed
     if dotted in _DEFAULTS and module.function_of(call) is not None:

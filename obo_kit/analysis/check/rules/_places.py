@@ -54,14 +54,21 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
         return ""
     base = node
     while isinstance(base, (ast.Attribute, ast.Subscript)):
-        if isinstance(base, ast.Attribute):
-            owner = module.owner(base.value)
-            if owner is not None:
-                return _of_owner(agent, owner, base, into=item or base is not target)
-            if _is_app_state(base):
-                return "on the application, which outlives the request"
+        if isinstance(base, ast.Attribute) and (where := _of_attribute(agent, base, target, item=item)) is not None:
+            return where
         base = base.value
     return _of_base(agent, base, of_object=of is not None)
+
+
+def _of_attribute(agent: Agent, attribute: ast.Attribute, target: ast.expr, *, item: bool) -> str | None:
+    """Describe an attribute that a value is put on, or into; `None` if what it belongs to decides."""
+    owner = agent.module.owner(attribute.value)
+    if owner is not None:
+        return _of_owner(agent, owner, attribute, into=item or attribute is not target)
+    if _is_app_state(attribute):
+        return "on the application, which outlives the request"
+    direct = attribute is target and not item
+    return "in a global of another module" if direct and _is_library(agent.module, attribute.value) else None
 
 
 def _of_closure(agent: Agent, scope: Scope | None) -> str:
@@ -76,6 +83,12 @@ def _is_environment(module: Module, node: ast.expr) -> bool:
             return True
         node = node.value
     return module.dotted(node) == "os.environ"
+
+
+def _is_library(module: Module, node: ast.expr) -> bool:
+    """Return whether it is a module of a library, by ``import openai``."""
+    bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
+    return bool(bindings) and all(isinstance(binding.node, ast.Import) for binding in bindings)
 
 
 def _is_app_state(node: ast.Attribute) -> bool:
@@ -93,9 +106,16 @@ def _of_base(agent: Agent, base: ast.expr, *, of_object: bool) -> str:
         return _ON_OBJECT if agent.lives_long(owner) else ""
     scope, bindings = module.bindings(base)
     if scope is module.top:
-        made = [binding.how for binding in bindings]
-        return "in a global" if made and all(how in ("value", "def") for how in made) else ""
+        return "in a global" if bindings and all(_is_global(module, binding) for binding in bindings) else ""
     return _of_local(agent, bindings[0]) if len(bindings) == 1 else ""
+
+
+def _is_global(module: Module, binding: Binding) -> bool:
+    """Return whether a name of a module is an object that stays: its own, or that of another module of the project."""
+    if binding.how == "import":
+        origin = module.imported(binding.imported)
+        return isinstance(origin, tuple) and not isinstance(origin[1], FUNCTIONS)
+    return binding.how in ("value", "def")
 
 
 def _of_local(agent: Agent, binding: Binding) -> str:
@@ -121,8 +141,12 @@ def _is_made_once(agent: Agent, owner: ast.ClassDef) -> bool:
     """Return whether a decorator, or a metaclass, gives the same object to everybody."""
     made = [keyword.value for keyword in owner.keywords if keyword.arg == "metaclass"]
     metaclasses = [own for part in made if (own := own_class(agent.module, part)) is not None]
-    return any(_keeps_results(agent, decorator) for decorator in owner.decorator_list) or any(
-        _keeps_what_it_calls(agent, *own) for own in metaclasses
+    makers = [(home, home.function_of(call)) for home, call in agent.reader.constructions(owner)]
+    cached = [(home, item) for home, maker in makers for item in getattr(maker, "decorator_list", [])]
+    return (
+        any(_keeps_results(agent, decorator) for decorator in owner.decorator_list)
+        or any(_keeps_what_it_calls(agent, *own) for own in metaclasses)
+        or any(is_cache(home, decorator) for home, decorator in cached)
     )
 
 

@@ -19,6 +19,10 @@ __all__: list[str] = []
 # They call what they are handed in a thread, and raise what it raises.
 _IN_THREAD: Final = frozenset({"run_in_threadpool", "run_sync", "to_thread"})
 
+# What asks for nothing, or for what was granted before: a connection is refused when it is made, rows when they are asked for.
+_REFUSED_NOTHING: Final = frozenset({"close", "commit", "config", "cursor", "get", "rollback"}).union(
+    ("fetchall", "fetchall_arrow", "fetchmany", "fetchmany_arrow", "fetchone")
+)
 _BROAD: Final = frozenset({"builtins.BaseException", "builtins.Exception"})
 
 
@@ -183,7 +187,7 @@ def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
 def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     if _runs_in_thread(agent, call):
         return _is_method_of_user(agent, call.args[0])
-    if _is_method_of_user(agent, call.func):
+    if _is_method_of_user(agent, call.func) or _runs_for_user(agent, call.func):
         return True
     facts = tool_called(agent, call)
     if facts is not None:
@@ -203,17 +207,36 @@ def _runs_in_thread(agent: Agent, call: ast.Call) -> bool:
 def _is_method_of_user(agent: Agent, func: ast.expr) -> bool:
     values = agent.reader.values(agent.module, func)
     return any(
-        value.who == "user" and value.path and value.what != "strategy" and value.path[0] not in ("config", "get")
+        value.who == "user" and value.path and value.what != "strategy" and value.path[0] not in _REFUSED_NOTHING
         for value in values
     )
 
 
+def _runs_for_user(agent: Agent, func: ast.expr) -> bool:
+    """Return whether it is a parameter for code that calls for the user: ``attempt(lambda: client.genie.get_space(space))``."""
+    for home, passed in agent.reader.handed_as(agent.module, func) if isinstance(func, ast.Name) else ():
+        called = agent.reader.called(home, passed)
+        for part in called[0].returns(called[1]) if called is not None and isinstance(called[1], ast.Lambda) else ():
+            for inner in ast.walk(part):
+                values = agent.reader.values(home, inner.func) if isinstance(inner, ast.Call) else ()
+                if any(
+                    value.who == "user" and value.path and value.what not in (TOKEN, "strategy") for value in values
+                ):
+                    return True
+    return False
+
+
 def _is_handed(agent: Agent, call: ast.Call) -> bool:
     """Return whether a call receives the user's client, or whether a helper of the project's receives the token for one."""
+    passed = arguments(call)
+    if any(_is_client(agent, part) for part in passed):
+        return True
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     own = agent.reader.called(agent.module, call.func) is not None
-    return any(_is_client(agent, passed) or (own and _is_token(agent, passed)) for passed in arguments(call))
+    kinds = (TOKEN, "Connection", "Cursor") if own else ("Connection",) if name.startswith("read_sql") else ()
+    return any(_is_one_of(agent, part, kinds) for part in passed if kinds)
 
 
-def _is_token(agent: Agent, node: ast.expr) -> bool:
+def _is_one_of(agent: Agent, node: ast.expr, kinds: tuple[str, ...]) -> bool:
     values = agent.reader.values(agent.module, node)
-    return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
+    return any(value.who == "user" and value.what in kinds and not value.path for value in values)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import entries_of
 from obo_kit.analysis.check._scopes import Function, parameters
-from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, argument, arguments, last
+from obo_kit.analysis.check._vocabulary import CLIENTS, TOKEN, Value, argument, arguments, last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
 __all__: list[str] = []
@@ -79,6 +79,7 @@ _BY_METHOD: Final = {
 _TRACERS: Final = frozenset({"langfuse.observe", "langsmith.traceable", "mlflow.trace", "mlflow.tracing.trace"})
 # Where a call of a model, or of an agent, has its texts.
 _PROMPTS: Final = frozenset({"input", "instructions", "messages", "prompt", "system_prompt"})
+_STREAMS: Final = frozenset({"EventSourceResponse", "StreamingResponse"})
 # What gives all of what it is given.
 _WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "json.dumps", "pprint.pformat"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
@@ -87,6 +88,7 @@ _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "
 _RECORDS: Final = frozenset({"BaseModel", "NamedTuple", "TypedDict", "dataclass"})
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
 _ROUTES: Final = frozenset({"callback", "delete", "get", "patch", "post", "put", "route"})
+_OF_SERVER: Final = frozenset({"prompt", "resource", "tool"})  # decorators of an MCP server
 _TOOLS: Final = frozenset({"function_tool", "tool"})
 
 
@@ -106,13 +108,13 @@ def _token_leaves(agent: Agent) -> Iterator[Hit]:
     for store in module.stores:
         if where := _kept_in(agent, store.target):
             yield from _in_state(agent, store.target, [store.value], where)
-    for raised in (node.exc for node in module.of(ast.Raise)):
-        if isinstance(raised, ast.Call) and any(_token(agent, item) for item in arguments(raised)):
-            yield Hit(node=raised, message=f"`{text_of(raised)}` puts the user's token into an error.")
-    for traced in module.functions:
-        for decorator in [] if isinstance(traced, ast.Lambda) else traced.decorator_list:
-            if _traces(module, decorator) and _is_traced(agent, traced):
-                yield Hit(node=decorator, message=f"`{text_of(decorator)}` puts the user's token into a trace.")
+    for error in (node.exc or node for node in module.of(ast.Raise)):
+        if isinstance(error, ast.Call) and any(_token(agent, item) for item in arguments(error)):
+            yield Hit(node=error, message=f"`{text_of(error)}` puts the user's token into an error.")
+    for text in (node.msg for node in module.of(ast.Assert)):
+        if text is not None and _token(agent, text):
+            yield Hit(node=text, message=f"`{text_of(text)}` puts the user's token into an error.")
+    yield from _traced(agent)
     yield from _answered(agent)
 
 
@@ -128,6 +130,14 @@ def _handed(agent: Agent, call: ast.Call) -> Iterator[Hit]:
         yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into a prompt.")
 
 
+def _traced(agent: Agent) -> Iterator[Hit]:
+    """Find ``@mlflow.trace`` on a function that receives or returns the token."""
+    for function in agent.module.functions:
+        for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
+            if _traces(agent.module, decorator) and _is_traced(agent, function):
+                yield Hit(node=decorator, message=f"`{text_of(decorator)}` puts the user's token into a trace.")
+
+
 def _traces(module: Module, decorator: ast.expr) -> bool:
     """Return whether a decorator writes down what a function receives and returns."""
     return module.dotted(decorator.func if isinstance(decorator, ast.Call) else decorator) in _TRACERS
@@ -137,9 +147,7 @@ def _is_traced(agent: Agent, function: Function) -> bool:
     """Return whether a function receives the user's token by a parameter, or returns it."""
     module = agent.module
     received = (value for item in parameters(function) for value in agent.reader.values(module, item))
-    return any(value.who == "user" and value.what == TOKEN for value in received) or any(
-        _token(agent, answer) for answer in module.returns(function)
-    )
+    return _has_token(received) or any(_token(agent, answer) for answer in module.returns(function))
 
 
 def _answered(agent: Agent) -> Iterator[Hit]:
@@ -147,7 +155,8 @@ def _answered(agent: Agent) -> Iterator[Hit]:
     listeners = _listeners(agent)
     for function in agent.module.functions:
         if function in listeners or _answers_somebody(agent, function):
-            for answer in agent.module.returns(function):
+            steps = [step.value for step in agent.module.yields(function) if step.value is not None]
+            for answer in (*agent.module.returns(function), *steps):
                 name = agent.reader.facts(agent.module, function).name
                 if _token(agent, answer):
                     yield Hit(node=answer, message=f"'{name}' answers with the user's token.")
@@ -215,11 +224,16 @@ def _token(agent: Agent, node: ast.expr) -> bool:
         case ast.Call(func=func) if agent.module.dotted(func) in _WHOLE or _shows_arguments(agent.module, func):
             return any(_token(agent, part) for part in arguments(node))
         case _:
-            values = agent.reader.values(agent.module, node)
-            named = entries_of(agent.module, node) if isinstance(node, ast.Name) else []
-            return any(value.who == "user" and value.what == TOKEN and not value.path for value in values) or any(
-                _token(agent, part) for part in named if part is not node
-            )
+            values = [*agent.reader.values(agent.module, node)]
+            named: list[ast.expr] = []
+            if isinstance(node, ast.Name):
+                values += agent.reader.rest_of(agent.module, node)
+                named = [part for part in entries_of(agent.module, node) if part is not node]
+            return _has_token(values) or any(_token(agent, part) for part in named)
+
+
+def _has_token(values: Iterable[Value]) -> bool:
+    return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
 
 
 def _shows_arguments(module: Module, func: ast.expr) -> bool:
@@ -394,22 +408,26 @@ def _answers_somebody(agent: Agent, function: Function) -> bool:
         called = decorator.func if isinstance(decorator, ast.Call) else decorator
         if last(agent.module.dotted(called)) in _TOOLS or agent.module.dotted(called) == "dash.callback":
             return True
+        if isinstance(called, ast.Attribute) and called.attr in _OF_SERVER:
+            return True
         if isinstance(decorator, ast.Call) and isinstance(called, ast.Attribute) and called.attr in _ROUTES:
             return True
     return False
 
 
 def _listeners(agent: Agent) -> set[Function]:
-    """Return the functions whose answers Gradio shows, or LangGraph keeps in a graph's state."""
+    """Return the functions whose answers Gradio shows, a response streams, or LangGraph keeps in a graph's state."""
     module = agent.module
     roots = {dotted.partition(".")[0] for dotted in module.imports}
-    handed = [
+    handed: list[ast.expr] = [
         part
         for call in module.calls
         if _listens(module, call, roots)
         for part in arguments(call)
         if isinstance(part, (ast.Name, ast.Attribute, ast.Lambda))
     ]
+    streams = [call.args[0] for call in module.calls if call.args and last(module.dotted(call.func)) in _STREAMS]
+    handed += [part.func for part in streams if isinstance(part, ast.Call)]
     called = [agent.reader.called(module, part) for part in handed]
     return {item[1] for item in called if item is not None and item[0] is module}
 
