@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from obo_kit._upstream.classes import DATABRICKS_MCP_PROVIDER, RETRIEVER, is_a
 from obo_kit._upstream.client_objects import configs_of, is_model_serving_user_s, reach_of
 from obo_kit.exceptions import PolicyError
+from obo_kit.identity._credentials import lease_of
 from obo_kit.scopes._lookup import KINDS, kind_of
 from obo_kit.tools._registry import Declaration
 from obo_kit.tools._spec import Requirement
@@ -102,9 +103,8 @@ def _required(client: Found) -> tuple[Requirement, ...]:
 
 def _user_s(client: Any) -> bool:
     """Return whether a client, one of its API objects, or an OpenAI client made of it, acts as the user."""
-    return any(
-        getattr(config, "_lease", None) is not None
-        or is_model_serving_user_s(config)  # a client of the kit's, or theirs
+    return lease_of(client) is not None or any(
+        lease_of(config) is not None or is_model_serving_user_s(config)  # a client of the kit's, or theirs
         for config in configs_of(client)
     )
 

@@ -636,6 +636,14 @@ def test_agents_of_the_agents_sdk_say_which_endpoint_they_ask(system_client, mon
     assert by_kind(auth_policy([agents.OpenAIChatCompletionsModel("system.ai.m", client)]).to_dict()) == {}
 
 
+def test_a_session_s_openai_client_is_the_user_s_even_after_the_session(workspace):
+    agents = pytest.importorskip("agents", reason="an extra")
+    with as_user(workspace, "alice") as session:
+        client = session.get(extra("databricks_openai", "AsyncDatabricksOpenAI"))
+    policy = auth_policy([agents.OpenAIChatCompletionsModel("llm", client)]).to_dict()
+    assert policy == {"system_auth_policy": {}, "user_auth_policy": {"api_scopes": ["model-serving"]}}
+
+
 def test_functions_and_databases_say_what_they_reach():
     """Rule 22: by the names of the classes; nothing is imported for it."""
 
