@@ -36,6 +36,14 @@ _SPECIAL_FORMS = (
 )
 
 
+# Statements of the platform that the library does not read.
+_UNREAD = re.compile(
+    r"\s*(?:(LIST|PUT|GET|REMOVE)\s*['\"]|(MERGE\s+WITH\s+SCHEMA\s+EVOLUTION)\b|"
+    r"CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?\S+\s+((?:(?:SHALLOW|DEEP)\s+)?CLONE)\b)",
+    re.IGNORECASE,
+)
+
+
 class UnreadableError(Exception):
     """The statement cannot run for anybody: it is not SQL, more than one statement, or not served.
 
@@ -100,9 +108,11 @@ def parse(sql: str) -> exp.Expr:
 
 @functools.lru_cache(maxsize=512)
 def _parsed(sql: str) -> exp.Expr:
-    files = re.match(r"\s*(LIST|PUT|GET|REMOVE)\s*['\"]", sql, re.IGNORECASE)
-    if files is not None:
-        raise UnreadableError("sql_unsupported", f"{files[1].upper()} is not served.")
+    unread = _UNREAD.match(sql)
+    if unread is not None:
+        raise UnreadableError(
+            "sql_unsupported", f"{next(each for each in unread.groups() if each).upper()} is not served."
+        )
     try:
         text = re.sub(r"^\s*TABLE\b", "SELECT * FROM ", sql, flags=re.IGNORECASE)
         _check_commas(text)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from obo_kit.testing.sql._calls import as_text, call, cast, date_part, duck_text, interval, literal, typed_as
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
@@ -44,20 +45,26 @@ def construct(node: Expr) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).upper()
 
 
-def read_identifier(node: exp.Table) -> None:
-    """Resolve the name in IDENTIFIER."""
-    (text,) = node.this.expressions or [None]
+def read_identifier(arguments: list[Expr], *parts: str) -> dict[str, Expr]:
+    """Return the name in IDENTIFIER, its last part under the first of the parts. Raises UnreadableError if it is no name."""
     try:
-        if not isinstance(text, exp.Literal):
+        (text,) = map(_constant_text, arguments)
+        named = exp.to_table(text, dialect=LAKEHOUSE)
+        if not all(isinstance(part, exp.Identifier) for part in named.parts):
             raise ValueError
-        named = exp.to_table(text.name, dialect=LAKEHOUSE)
-        parts = [named.args.get(part) for part in ("catalog", "db", "this")]
-        if not all(part is None or isinstance(part, exp.Identifier) for part in parts):
-            raise ValueError
-    except ValueError:
+    except (ValueError, SqlglotError):
         raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.") from None
-    for part, value in zip(("catalog", "db", "this"), parts, strict=True):
-        node.set(part, value)
+    return dict(zip(parts, reversed(named.parts), strict=False))
+
+
+def _constant_text(value: Expr) -> str:
+    """Return a text of constants; raises ValueError if it is none."""
+    value = value.unnest()
+    if isinstance(value, exp.Literal) and value.is_string:
+        return value.name
+    if isinstance(value, exp.DPipe) or (isinstance(value, exp.Anonymous) and value.name.lower() == "concat"):
+        return "".join(map(_constant_text, value.iter_expressions()))
+    raise ValueError
 
 
 def is_cte(table: Expr, name: str) -> bool:

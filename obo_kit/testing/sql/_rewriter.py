@@ -93,6 +93,11 @@ def _check_generators(root: Expr) -> None:
             raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
 
 
+def _rename(node: Expr, parts: Mapping[str, Expr]) -> None:
+    for part, name in parts.items():
+        node.set(part, name)
+
+
 def _constant(parameter: Mapping[str, Any]) -> Expr:
     """Return a parameter's value, in the platform's dialect. An ARRAY or MAP has parts."""
     kind, parts = str(parameter.get("type") or "STRING"), parameter.get("arguments")
@@ -134,6 +139,7 @@ class Rewriter:
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
+        self._name_columns(nodes)
         for select in tree.find_all(exp.Select):
             check_names(select, self._columns_of)
             shared_first(select)
@@ -177,6 +183,20 @@ class Rewriter:
         result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
         if result is not None and result is not node:
             node.replace(result)
+
+    def _name_columns(self, nodes: list[Expr]) -> None:
+        """Put columns in place of IDENTIFIER with a name: other parts of the statement may name the column."""
+        for node in nodes:
+            if (
+                not isinstance(node, exp.Anonymous)
+                or node.name.lower() != "identifier"
+                or isinstance(node.parent, exp.Table)
+            ):
+                continue
+            for placeholder in list(node.find_all(exp.Placeholder)):
+                if placeholder.args.get("this"):
+                    placeholder.replace(self._parameter(placeholder))
+            node.replace(exp.Column(**read_identifier(node.expressions, "this", "table", "db", "catalog")))
 
     def _fill(self, nodes: list[Expr]) -> None:
         """Insert the values of parameters."""
@@ -231,7 +251,7 @@ class Rewriter:
         if isinstance(node.this, exp.Anonymous):
             if node.this.name.lower() != "identifier":
                 return self._table_function(node)
-            read_identifier(node)
+            _rename(node, read_identifier(node.this.expressions, "this", "db", "catalog"))
         name = node.name.lower()
         short = not node.args.get("db")
         if id(node) in self._withs:

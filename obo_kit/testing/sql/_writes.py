@@ -72,6 +72,9 @@ _INSERTS = frozenset({"by_name", "expression", "overwrite", "this", "where"})
 
 def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
     extra = {name for name, value in tree.args.items() if value} - _INSERTS
+    if "with_" in extra and isinstance(tree.expression, exp.Query) and tree.expression.args.get("with_") is None:
+        tree.expression.set("with_", tree.args["with_"].pop())
+        extra -= {"with_"}
     if extra or tree.expression is None:
         raise UnreadableError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
     target, columns = tree.this, ""

@@ -9,6 +9,7 @@ and so does the local workspace, in this error class. ``refused``: the local wor
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 import json
@@ -75,6 +76,8 @@ def comparable(value):
     if isinstance(value, (list, tuple)):
         as_dict = getattr(value, "asDict", None)
         return comparable(as_dict()) if as_dict else [comparable(each) for each in value]
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
     if isinstance(value, datetime.datetime):
         return value.isoformat(timespec="milliseconds") + "Z"
     if isinstance(value, datetime.date):

@@ -83,6 +83,11 @@ def test_there_are_several_hundred():
         ("SELECT (SELECT count(*) FROM orders WHERE id > ?), ?", [("", "1", "INT"), ("", "x", "STRING")], [[2, "x"]]),
         ("SELECT id FROM IDENTIFIER(:t) ORDER BY id", [("t", "main.shop.orders", "STRING")], [[1], [2], [3]]),
         ("SELECT :x / 2", [("x", "-3", "INT")], [[-1.5]]),
+        (
+            "SELECT IDENTIFIER(:c), upper(IDENTIFIER('orders.' || :c)) FROM IDENTIFIER('main.shop.' || :t) WHERE id = ?",
+            [("c", "item", "STRING"), ("t", "orders", "STRING"), ("", "2", "INT")],
+            [["cups", "CUPS"]],
+        ),
         ("SELECT date_format(:d, :f)", [("d", "2026-01-02", "DATE"), ("f", "yyyy", "STRING")], [["2026"]]),
         ("SELECT :x", [("x", "'; DROP TABLE orders --", "STRING")], [["'; DROP TABLE orders --"]]),
     ],
@@ -261,7 +266,7 @@ def test_what_is_written_is_computed_as_what_is_read(prices):
     run(prices, "CREATE TABLE thirds AS SELECT id, x / 3 AS y, sum(x) AS z, avg(x) AS a FROM prices GROUP BY ALL")
     columns = run(prices, "DESCRIBE thirds").result.data_array
     assert [column[1] for column in columns] == ["bigint", "decimal(8,6)", "decimal(14,2)", "decimal(8,6)"]
-    run(prices, "INSERT INTO thirds VALUES (3, 2.0 / 3, 0, 0)")
+    run(prices, "WITH x AS (SELECT 3 AS id) INSERT INTO thirds SELECT id, 2.0 / id, 0, 0 FROM x")
     run(prices, "UPDATE thirds SET y = y / 7 WHERE z / 2 > 1")
     merge = "WHEN MATCHED THEN UPDATE SET a = p.x / 7"
     run(prices, f"MERGE INTO thirds USING prices AS p ON thirds.id = p.id AND p.x / 2 > 1 {merge}")
@@ -358,6 +363,12 @@ def test_a_name_of_the_select_list_counts_in_where_if_it_may_be_a_column(workspa
         ("SELECT date_format(ts, item) FROM orders", "pattern"),
         ("SELECT explode(array(1)) + 1", "explode"),
         ("OPTIMIZE orders", "OPTIMIZE"),
+        (
+            "MERGE WITH SCHEMA EVOLUTION INTO orders USING orders o ON false WHEN MATCHED THEN DELETE",
+            "SCHEMA EVOLUTION",
+        ),
+        ("CREATE TABLE copy SHALLOW CLONE orders", "SHALLOW CLONE"),
+        ("SELECT IDENTIFIER(item) FROM orders", "IDENTIFIER"),
         ("ALTER TABLE orders ADD COLUMN x INT", "ALTER"),
         ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
         ("SELECT percentile(amount, 0.5, 2) FROM orders", "frequency"),
