@@ -63,7 +63,10 @@ _TEXT_METHODS: Final = frozenset(
 # Methods of a configuration that give its token, alone or as the headers of a request.
 GIVE_TOKEN: Final = frozenset({"authenticate", "oauth_token"})
 ENTERS: Final = frozenset({"enter_async_context", "enter_context"})
-_OF_TEXT: Final = frozenset({"builtins.str", "copy.copy", "pydantic.SecretStr", "typing.cast"})
+_OF_TEXT: Final = frozenset(
+    {"base64.b64encode", "base64.urlsafe_b64encode", "builtins.repr", "builtins.str", "copy.copy", "html.escape"}
+    | {"pydantic.SecretStr", "typing.cast", "urllib.parse.quote", "urllib.parse.quote_plus"}
+)
 
 
 class Values(Protocol):

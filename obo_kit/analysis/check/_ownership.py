@@ -33,6 +33,7 @@ from obo_kit.analysis.check._vocabulary import (
     TOKEN,
     Value,
     argument,
+    arguments,
     built_class,
     kit_name,
     last,
@@ -330,7 +331,7 @@ class ValueReader(FunctionReader):
             return user("WorkspaceClient")
         if name == "DatabricksMultiServerMCPClient" and node.args:
             return [item for item in self._items(module, node.args[0], env) if item.who == "user"][:1]
-        return of_method(self, module, node, env) or self._variable(module, node, env)
+        return self._by_method(module, node, env)
 
     def _made_by_own(
         self, module: Module, node: ast.Call, home: Module, cls: ast.ClassDef, env: Env
@@ -349,6 +350,21 @@ class ValueReader(FunctionReader):
         forwarded = [] if self.facts(home, function).is_tool else self.forwarded(module, node)
         values = [value for inner in forwarded for value in of_class(self, module, inner, env)]
         return values or self.returned(home, function, self.env_of(module, node, home, function, env))
+
+    def _by_method(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
+        return (
+            of_method(self, module, node, env) or self._variable(module, node, env) or self._composed(module, node, env)
+        )
+
+    def _composed(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
+        """Return the token in a text that is put together: ``"{}".format(token)``, ``" ".join([token])``."""
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in ("format", "join"):
+            return ()
+        if not isinstance(node.func.value, (ast.Constant, ast.JoinedStr, ast.Name)) or module.dotted(node.func):
+            return ()
+        parts = [value for part in arguments(node) for value in self.values(module, part, env)]
+        parts += self._items(module, node.args[0], env) if node.func.attr == "join" and node.args else []
+        return [value for value in parts if value.what == TOKEN]
 
     def _variable(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
         """Return the values that a context variable was set to, or that an attribute asked for by name has."""
@@ -383,6 +399,8 @@ def _text_parts(node: ast.JoinedStr | ast.BinOp) -> list[ast.expr]:
     """Return the parts that make up a text."""
     if isinstance(node, ast.JoinedStr):
         return [value.value for value in node.values if isinstance(value, ast.FormattedValue)]
+    if isinstance(node.op, ast.Mod):
+        return node.right.elts if isinstance(node.right, ast.Tuple) else getattr(node.right, "values", [node.right])
     return [node.left, node.right] if isinstance(node.op, ast.Add) else []
 
 
