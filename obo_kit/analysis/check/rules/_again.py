@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Final, TypeAlias
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._clients import Env
+from obo_kit.analysis.check._clients import Env, is_header
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, TRIES, walk
 from obo_kit.analysis.check._vocabulary import SEARCH, TOKEN, Value, arguments, last
@@ -136,7 +136,7 @@ def _own_behind(values: list[tuple[ast.expr, list[Value]]]) -> Iterator[tuple[as
 def _by_key(agent: Agent, chosen: ast.Subscript) -> Iterator[tuple[ast.expr, str]]:
     """Find ``{True: user_client, False: own_client}[bool(token)]``."""
     for home, meant, _ in agent.reader.meanings(agent.module, chosen.value, {}):
-        if home is agent.module and any(value.who == "user" for value in _inside(agent, chosen.slice)):
+        if home is agent.module and _is_about_user(agent, chosen.slice):
             parts: list[ast.expr] = getattr(meant, "values" if isinstance(meant, ast.Dict) else "elts", [])
             yield from _own_among([(part, _as_used(agent, part, [chosen])) for part in parts])
 
@@ -148,10 +148,19 @@ def _own_among(values: list[tuple[ast.expr, list[Value]]]) -> Iterator[tuple[ast
             yield part, "token" if TOKEN in own else "client"
 
 
-def _inside(agent: Agent, node: ast.expr) -> Iterator[Value]:
+def _is_about_user(agent: Agent, node: ast.expr, depth: int = 0) -> bool:
+    """Return whether a key is chosen by the user's token: ``bool(token)``, ``"user" if HEADER in headers else "app"``."""
     for part in ast.walk(node):
-        if isinstance(part, ast.expr):
-            yield from agent.reader.values(agent.module, part)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and is_header(part.value):
+            return True
+        if isinstance(part, ast.expr) and any(value.who == "user" for value in agent.reader.values(agent.module, part)):
+            return True
+        if isinstance(part, ast.Name) and depth < 2:
+            bindings = agent.module.bindings(part)[1]
+            values = [binding.value for binding in bindings if binding.how == "value"]
+            if any(isinstance(value, ast.expr) and _is_about_user(agent, value, depth + 1) for value in values):
+                return True
+    return False
 
 
 def _as_used(agent: Agent, node: ast.expr, uses: Iterable[ast.expr]) -> list[Value]:

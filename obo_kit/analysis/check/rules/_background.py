@@ -108,7 +108,10 @@ def _is_shared(agent: Agent) -> bool:
     return bool(agent.system) or "DatabricksGenieSpace" in agent.module.text
 
 
-_BACKGROUND: Final = frozenset({"add_job", "add_task", "apply_async", "delay", "send_task"})
+_BACKGROUND: Final = frozenset(
+    {"add_job", "add_task", "apply_async", "delay", "enqueue", "enqueue_at", "enqueue_in", "send_task"}
+)
+_OF_ACTOR: Final = ("send", "send_with_options")  # of a function that a worker runs
 _IN_GROUPS: Final = ("create_task", "start_soon")
 _LATER: Final = frozenset({"BackgroundTask", "create_task", "ensure_future"})
 
@@ -176,7 +179,10 @@ def _work(agent: Agent, call: ast.Call) -> str:
 
 def _is_background(agent: Agent, call: ast.Call) -> bool:
     """Return whether work runs after the answer, or somewhere else."""
-    attribute = isinstance(call.func, ast.Attribute) and call.func.attr in _BACKGROUND
+    attribute = isinstance(call.func, ast.Attribute) and (
+        call.func.attr in _BACKGROUND
+        or (call.func.attr in _OF_ACTOR and agent.reader.called(agent.module, call.func.value) is not None)
+    )
     return (attribute and not pooled(agent, call)) or last(agent.module.dotted(call.func)) == "BackgroundTask"
 
 

@@ -183,6 +183,9 @@ def _outcomes(agent: Agent) -> Iterable[ast.expr]:
     for statement in statements:
         if statement.value is not None:
             outcomes |= dict.fromkeys(_chosen_from(agent, statement.value))
+    for step in module.of(ast.Yield):
+        if step.value is not None:
+            outcomes |= dict.fromkeys(_chosen_from(agent, step.value))
     choices: list[ast.expr] = [*module.of(ast.IfExp), *module.of(ast.BoolOp), *module.of(ast.Call)]
     for choice in choices:
         parts = list(_chosen_from(agent, choice))
@@ -223,7 +226,7 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                     return True
             case ast.Call() if (default := _default_of(agent, above)) is not None and _is_in(below, default[1]):
                 return bool(default[0] & kinds)
-            case ast.Return() | ast.Assign() | ast.AnnAssign():
+            case ast.Return() | ast.Assign() | ast.AnnAssign() | ast.Yield():
                 return _is_other_branch(agent, above, kinds)
             case ast.stmt():
                 return False
@@ -231,6 +234,13 @@ def _is_second_choice(agent: Agent, node: ast.expr, kinds: set[str]) -> bool:
                 pass
         below = above
     return False
+
+
+def _is_other_yield(agent: Agent, second: ast.Yield, kinds: set[str]) -> bool:
+    """Return whether a context manager, or a dependency, would have given the user's client."""
+    steps = agent.module.inside(agent.module.function_of(second), ast.Yield)
+    users = [step.value for step in steps if step.value is not None and _user_s(agent, step.value, kinds)]
+    return any(_decides(agent, second, first) for first in users)
 
 
 def _is_in(argument: ast.AST, value: ast.expr) -> bool:
@@ -304,8 +314,10 @@ def _name_may_be_nothing(agent: Agent, module: Module, node: ast.Name, depth: in
     return any(_may_be_nothing(agent, module, part, depth) for part in parts)
 
 
-def _is_other_branch(agent: Agent, second: _Statement, kinds: set[str]) -> bool:
+def _is_other_branch(agent: Agent, second: _Statement | ast.Yield, kinds: set[str]) -> bool:
     """Return whether the user's client would have been returned, or assigned to the same name."""
+    if isinstance(second, ast.Yield):
+        return _is_other_yield(agent, second, kinds)
     function = agent.module.function_of(second)
     if isinstance(second, ast.Return) and function is None:
         return False
@@ -447,6 +459,8 @@ def _apart(above: ast.AST, first: ast.AST, second: ast.AST) -> bool:
 def _asks_for_user(agent: Agent, test: ast.expr, depth: int = 0) -> bool:
     """Return whether a condition is about the user's token or client, by itself or by what its names and helpers say."""
     for node in ast.walk(test):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_header(node.value):
+            return True  # `"X-Forwarded-Access-Token" in request.headers`
         if isinstance(node, ast.expr) and _is_user_s(agent, node):
             return True
         says = _says(agent, node) if isinstance(node, (ast.Name, ast.Attribute, ast.Call)) and depth < 3 else ()

@@ -62,7 +62,8 @@ _STATES_OF_USERS: Final = ("chainlit.User", "chainlit.user.User")
 _STATE: Final = "into the state of the page"
 # Where calls put their arguments, for people: by the whole name of a function, by its last name, by the name of a method.
 _BY_NAME: Final = {
-    "builtins.print": "into the log",
+    **dict.fromkeys(("builtins.print", "click.echo", "pprint.pprint", "rich.inspect", "rich.print"), "into the log"),
+    **dict.fromkeys(("sys.stderr.write", "sys.stdout.write", "typer.echo", "warnings.warn"), "into the log"),
     "chainlit.Message": "into the page",
     **dict.fromkeys(_STATES_OF_USERS, _STATE),
     **dict.fromkeys(("json.dump", "pickle.dump", "toml.dump", "yaml.dump", "yaml.safe_dump"), "into a file"),
@@ -81,7 +82,18 @@ _TRACERS: Final = frozenset({"langfuse.observe", "langsmith.traceable", "mlflow.
 _PROMPTS: Final = frozenset({"input", "instructions", "messages", "prompt", "system_prompt"})
 _STREAMS: Final = frozenset({"EventSourceResponse", "StreamingResponse"})
 # What gives all of what it is given.
-_WHOLE: Final = frozenset({"builtins.dict", "builtins.repr", "builtins.str", "json.dumps", "pprint.pformat"})
+_WHOLE: Final = frozenset(
+    {
+        "builtins.dict",
+        "builtins.repr",
+        "builtins.str",
+        "builtins.vars",
+        "dataclasses.asdict",
+        "json.dumps",
+        "pprint.pformat",
+    }
+)
+_DUMPS: Final = frozenset({"_asdict", "dict", "json", "model_dump", "model_dump_json"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
 _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
@@ -218,18 +230,33 @@ def _token(agent: Agent, node: ast.expr) -> bool:
     """Return whether the token itself is in a value: by its name, in a text, or in a container."""
     match node:
         case ast.Dict(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
-            return any(_token(agent, part) for part in parts)
+            pass
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _token(agent, left) or _token(agent, right)
+            parts = [left, right]
+        case ast.Call(func=ast.Attribute(value=ast.Name() as record, attr=name)) if name in _DUMPS:
+            parts = _records_of(agent.module, record)
         case ast.Call(func=func) if agent.module.dotted(func) in _WHOLE or _shows_arguments(agent.module, func):
-            return any(_token(agent, part) for part in arguments(node))
+            parts = arguments(node)
         case _:
-            values = [*agent.reader.values(agent.module, node)]
-            named: list[ast.expr] = []
-            if isinstance(node, ast.Name):
-                values += agent.reader.rest_of(agent.module, node)
-                named = [part for part in entries_of(agent.module, node) if part is not node]
-            return _has_token(values) or any(_token(agent, part) for part in named)
+            return _is_token(agent, node)
+    return any(_token(agent, part) for part in parts)
+
+
+def _is_token(agent: Agent, node: ast.expr) -> bool:
+    """Return whether the token is what an expression stands for, or in what a name stands for."""
+    values = [*agent.reader.values(agent.module, node)]
+    named: list[ast.expr] = []
+    if isinstance(node, ast.Name):
+        values += agent.reader.rest_of(agent.module, node)
+        named = [part for part in entries_of(agent.module, node) if part is not node]
+        named += _records_of(agent.module, node)
+    return _has_token(values) or any(_token(agent, part) for part in named)
+
+
+def _records_of(module: Module, name: ast.Name) -> list[ast.expr]:
+    """Return the records that a name stands for, whose text has all of their fields."""
+    made = [binding.value for binding in module.bindings(name)[1] if binding.how == "value"]
+    return [value for value in made if isinstance(value, ast.Call) and _shows_arguments(module, value.func)]
 
 
 def _has_token(values: Iterable[Value]) -> bool:
