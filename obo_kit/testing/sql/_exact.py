@@ -352,9 +352,10 @@ def _bindable(node: Expr, operation: str) -> Expr:
     if plain is not None and getattr(node, "name", "") not in {"spark_plus", "spark_minus"}:
         left, right = _operands(node)
         return _replaced(node, exp.Paren(this=plain(this=left, expression=right)))
-    if operation in {"round", "bround"} or (operation in ROUNDED and len(node.expressions) > 1):
-        # DuckDB 1.5 does not tell the type of a rounded number. It is that of the number, or ours.
-        return _replaced(node, exp.Paren(this=node.expressions[0]))
+    rounded = operation in {"round", "bround"} or (operation in ROUNDED and len(node.expressions) > 1)
+    if rounded or isinstance(node, exp.Neg) or node.name == "abs":
+        # DuckDB 1.5 does not tell the type of such a number. It is that of the operand, or ours.
+        return _replaced(node, exp.Paren(this=_operands(node)[0]))
     return node
 
 

@@ -35,10 +35,8 @@ from obo_kit.testing.sql._nodes import (
 )
 from obo_kit.testing.sql._selects import (
     check_names,
-    field_of,
     fields_of_column,
     fill_grouping,
-    mark_fields,
     name_columns,
     shared_first,
 )
@@ -144,7 +142,6 @@ class Rewriter:
             check_names(select, self._columns_of)
             shared_first(select)
             name_columns(select)
-            mark_fields(select)
             fill_grouping(select)
         self._fill(nodes)
         for node in reversed(list(root.bfs())):
@@ -523,8 +520,6 @@ class Rewriter:
 
     def column(self, node: exp.Column) -> Expr | None:
         """Rewrite a column that is qualified by its table's full name: the table is known by its alias."""
-        if node.meta.get("field"):
-            return field_of(node)
         fields = fields_of_column(node) if self.typed else None
         if fields is not None:
             return fields

@@ -13,10 +13,8 @@ from obo_kit.testing.sql._generators import GENERATORS
 
 __all__ = [
     "check_names",
-    "field_of",
     "fields_of_column",
     "fill_grouping",
-    "mark_fields",
     "name_columns",
     "shared_first",
 ]
@@ -89,25 +87,6 @@ def name_columns(select: exp.Select) -> None:
         else:
             columns.append(exp.Alias(this=column, alias=exp.to_identifier(_text(column), quoted=True)))
     select.set("expressions", columns)
-
-
-def mark_fields(select: exp.Select) -> None:
-    """Mark the columns that are fields of a struct that the same statement makes: ``s.a`` after ``struct(…) AS s``."""
-    names = {column.alias.lower() for column in select.expressions if isinstance(column, exp.Alias)}
-    sources = [select.args.get("from_"), *select.args.get("joins", ()), *select.args.get("laterals", ())]
-    names -= {each.alias_or_name.lower() for each in sources if each is not None}
-    for column in list(select.find_all(exp.Column)) if names else ():
-        if column.table and column.parts[0].name.lower() in names and column.find_ancestor(exp.Select) is select:
-            column.meta["field"] = True
-
-
-def field_of(column: exp.Column) -> Expr:
-    """Return a marked column as the field that it is."""
-    struct, *fields = column.parts
-    result: Expr = exp.Column(this=struct)
-    for each in fields:
-        result = call("struct_extract", result, exp.Literal.string(each.name))
-    return exp.Alias(this=result, alias=fields[-1].copy()) if isinstance(column.parent, exp.Select) else result
 
 
 def fields_of_column(column: exp.Column) -> Expr | None:
