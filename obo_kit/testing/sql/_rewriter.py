@@ -106,6 +106,14 @@ def _constant(parameter: Mapping[str, Any]) -> Expr:
     return exp.Anonymous(this=kind.lower(), expressions=[_constant(each) for each in parts])
 
 
+def _names_a_call(node: exp.Dot) -> bool:
+    """Return whether a dotted name is the first part of a function's: ``main.shop`` of ``main.shop.total(1)``."""
+    above = node.parent
+    while isinstance(above, exp.Dot) and isinstance(above.expression, exp.Identifier):
+        above = above.parent
+    return isinstance(above, exp.Dot)
+
+
 @dataclass(kw_only=True)
 class Rewriter:
     """Rewrites one statement, and records the accesses that it needs.
@@ -456,7 +464,7 @@ class Rewriter:
     def dot(self, node: exp.Dot) -> Expr | None:
         """Rewrite a call by a name of several parts."""
         if not isinstance(node.expression, exp.Anonymous):
-            named = self.typed and isinstance(node.expression, exp.Identifier)
+            named = self.typed and isinstance(node.expression, exp.Identifier) and not _names_a_call(node)
             return call("field", node.this, exp.Literal.string(node.expression.name)) if named else None
         names = (
             [part.name for part in node.this.flatten() if isinstance(part, exp.Identifier)]
