@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import os
 import sys
@@ -36,6 +37,7 @@ def is_library(file: str | None) -> bool:
     return path.startswith(_LIBRARIES) or "site-packages" in path.split(os.sep) or "dist-packages" in path.split(os.sep)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_stdlib_folder(folder: str) -> bool:
     """Return whether a folder, or an archive, is where Python keeps its standard library."""
     return os.path.realpath(folder) in _STDLIB if folder else False

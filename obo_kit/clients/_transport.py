@@ -109,6 +109,7 @@ class RequestsTransport(BaseAdapter):
     def __init__(self, lease: Lease) -> None:
         super().__init__()
         self._lease = lease
+        self._proxies: dict[str, str] | None = None  # looked up with the first request
 
     def send(  # noqa: PLR0917 - the signature is requests' own
         self,
@@ -122,12 +123,15 @@ class RequestsTransport(BaseAdapter):
         limits, started = self._lease.limits, time.monotonic()
         exchange = begin(self._lease, request.method or "", request.url or "")
         read = timeout if isinstance(timeout, (int, float)) else limits.read
+        if self._proxies is None:
+            self._proxies = proxies_for(self._lease.host())
+        through = proxies or self._proxies
 
         def sent(headers: dict[str, str]) -> requests.Response:
             with_token = request.copy()
             with_token.headers.update(headers)
             try:
-                response = pool().send(with_token, stream=stream, timeout=(limits.connect, read), proxies=proxies)
+                response = pool().send(with_token, stream=stream, timeout=(limits.connect, read), proxies=through)
                 if not stream or response.status_code >= 400:
                     _ = response.content  # read it here, because an answer may also break off in the middle
             except requests.RequestException as error:
@@ -164,7 +168,6 @@ def attach(session: requests.Session, lease: Lease) -> None:
     session.adapters.clear()
     session.mount("https://", transport)
     session.mount("http://", transport)
-    # Proxies are resolved once here. With trust_env, a netrc entry would also replace the user's token.
+    # The transport looks up the proxies. With trust_env, a netrc entry would also replace the user's token.
     session.trust_env = False
     session.auth = None  # the exchange authenticates
-    session.proxies = proxies_for(lease.host())

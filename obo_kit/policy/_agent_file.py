@@ -94,7 +94,7 @@ def collect(
     result = _kept.get(key)
     if result is None:
         begun = time.time_ns()
-        result = _in_a_process(request)
+        result = _in_a_process(request, by_name=by_name)
         if "error" in result:
             raise _error(request["path"], result, environment.missing_in(result["error"]))
         _kept.keep(key, result, begun)
@@ -124,7 +124,7 @@ _START = (
 )
 
 
-def _in_a_process(request: Mapping[str, Any]) -> dict[str, Any]:
+def _in_a_process(request: Mapping[str, Any], *, by_name: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="obo-kit-") as folder:
         answer, log = Path(folder) / "declarations.json", Path(folder) / "stderr"
         # Into a file, not a pipe: programs that the agent file starts and leaves running would keep a pipe open.
@@ -141,6 +141,9 @@ def _in_a_process(request: Mapping[str, Any]) -> dict[str, Any]:
                 assert process.stdin is not None
                 with process.stdin as stdin:
                     stdin.write(json.dumps({**request, "answer": str(answer)}).encode())
+                if not by_name:
+                    # Needed afterwards. Loading it takes as long here as it does there.
+                    import mlflow.models.resources  # noqa: F401
                 _await(process, answer, request["path"])
         if not answer.exists():
             raise PolicyError(

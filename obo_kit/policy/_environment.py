@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,8 @@ def _entries(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _first(folder: Path, names: Iterable[str]) -> Mapping[str, Any]:
     """Return the first of these files as plain values; nothing if there is none, or if it cannot be used."""
     for name in names:
+        if not os.path.isfile(folder / name):
+            continue
         try:
             data = read(folder / name, inside=folder, limit=_MOST_BYTES).data
         except (ConfigError, ImportError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -94,40 +96,51 @@ def layout_of(path: str) -> Layout:
 
 def _depth_of_package(file: Path, above: list[Path], project: list[Path]) -> int:
     """Return how many of the folders above a file are its packages."""
-    imported, depth = _imports(file)
+    imports = _imports(file)
+    depth = imports.level
     while depth < len(above) and (above[depth] / "__init__.py").is_file() and above[depth].name.isidentifier():
         depth += 1  # a package, as far as it says so itself
     for number, folder in enumerate(above[:6]):
-        inside = [name.split(".")[1] for name in imported if name.startswith(f"{folder.name}.")]
+        inside = [name.split(".")[1] for name in imports.names if name.startswith(f"{folder.name}.")]
         if any((folder / part).is_dir() or (folder / f"{part}.py").is_file() for part in inside):
             depth = max(depth, number + 1)  # `from agent_server.utils import …` in agent_server/agent.py
     begins = next((above.index(folder) for folder in project[1:] if folder in above), 0)  # in src, also a namespace's
     return max(depth, begins) if depth else 0
 
 
-def _imports(file: Path) -> tuple[set[str], int]:
-    """Return the names that a file imports, and how many folders its relative imports go up."""
+@dataclass(frozen=True, slots=True)
+class _Imports:
+    """What a file imports: names, how many folders its relative imports go up, and the module of each name."""
+
+    names: frozenset[str]
+    level: int
+    modules: Mapping[str, str]
+
+
+def _imports(file: Path) -> _Imports:
+    try:
+        state = file.stat()
+    except OSError:
+        return _Imports(frozenset(), 0, {})
+    return _imports_of(file, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _imports_of(file: Path, changed: int, size: int) -> _Imports:
+    """Read the imports of a file, once for each time that it changed and each size."""
+    del changed, size
     names: set[str] = set()
-    level = 0
+    level, modules = 0, dict[str, str]()
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+            modules |= {alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             level = max(level, node.level)
             if not node.level:
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names, level
-
-
-def _modules_by_name(file: Path) -> dict[str, str]:
-    """Return the module that each name of a file is imported from."""
-    modules: dict[str, str] = {}
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            modules |= {alias.name: str(node.module) for alias in node.names}
-        elif isinstance(node, ast.Import):
-            modules |= {alias.name: alias.name for alias in node.names}
-    return modules
+                modules |= {alias.name: str(node.module) for alias in node.names}
+    return _Imports(frozenset(names), level, modules)
 
 
 def _is_agent_server(module: str) -> bool:
@@ -136,7 +149,7 @@ def _is_agent_server(module: str) -> bool:
 
 def page_framework(path: str) -> str | None:
     """Return the framework that draws a page in a file which serves no routes of its own; `None` if there is none."""
-    modules = set(_modules_by_name(Path(os.path.abspath(path))).values())
+    modules = set(_imports(Path(os.path.abspath(path))).modules.values())
     imported = {module.partition(".")[0] for module in modules}
     serves = imported & {"fastapi", "flask", "starlette"} or any(map(_is_agent_server, modules))
     if serves and not imported & {"dash", "streamlit"}:  # Dash's callbacks are Flask requests, and no questions
@@ -161,7 +174,7 @@ def target_of(path: str, *, sets_model: bool) -> tuple[Target, str] | None:
     if sets_model:
         return "model-serving", "it calls set_model()"
     file = Path(os.path.abspath(path))
-    imported = _modules_by_name(file)
+    imported = _imports(file).modules
     for name in ("invoke", "stream", "AgentServer"):
         if _is_agent_server(imported.get(name, "")):
             return "apps", f"it uses {'@' if name.islower() else ''}{name} of MLflow's agent server"

@@ -699,7 +699,7 @@ def processes(monkeypatch):
     """How many processes were started to collect."""
     asked: list[str] = []
     real = _agent_file._in_a_process
-    monkeypatch.setattr(_agent_file, "_in_a_process", lambda it: asked.append(it["path"]) or real(it))
+    monkeypatch.setattr(_agent_file, "_in_a_process", lambda it, **how: asked.append(it["path"]) or real(it, **how))
     return asked
 
 
