@@ -708,7 +708,7 @@ def here(project, monkeypatch):
     """The same, with the files loaded in this process."""
     asked: list[str] = []
 
-    def collected(it: dict[str, Any]) -> dict[str, Any]:
+    def collected(it: dict[str, Any], **_: Any) -> dict[str, Any]:
         project.forget()
         asked.append(it["path"])
         read = dict.fromkeys(map(str, project.path.glob("*.txt")))
