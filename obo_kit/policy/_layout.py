@@ -110,7 +110,7 @@ def _depth_of_package(file: Path, above: list[Path], project: list[Path]) -> int
 
 @dataclass(frozen=True, slots=True)
 class _Imports:
-    """What a file imports: names, how many folders its relative imports go up, and the module of each name."""
+    """The imports of a file: names, how many folders the relative ones go up, and the module of each name."""
 
     names: frozenset[str]
     level: int
