@@ -200,7 +200,7 @@ def ask(client): ...
 def test_the_catalogue_is_the_one_beside_the_agent_and_said(tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("OBO_KIT_CATALOGUE", raising=False)
     # The process that collects is told of it, and another test starts one.
-    monkeypatch.setattr(_agent_file, "_in_a_process", lambda asked: pytest.fail(f"goes by {catalogue().file}"))
+    monkeypatch.setattr(_agent_file, "_in_a_process", lambda asked, **_: pytest.fail(f"goes by {catalogue().file}"))
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
