@@ -706,6 +706,9 @@ def processes(monkeypatch):
 @pytest.fixture
 def here(project, monkeypatch):
     """The same, with the files loaded in this process."""
+    from requests.adapters import HTTPAdapter
+
+    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)  # the collection replaces it: put back afterwards
     asked: list[str] = []
 
     def collected(it: dict[str, Any], **_: Any) -> dict[str, Any]:
