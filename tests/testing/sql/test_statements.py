@@ -395,6 +395,9 @@ def test_a_name_of_the_select_list_counts_in_where_if_it_may_be_a_column(workspa
         ("SELECT CAST(1 AS DECIMAL(5, 1AS))", "form"),
         ("SELECT struct(*, 1 AS x) FROM orders", "struct"),
         ("SELECT shuffle(array(1, 2))", "shuffle"),
+        # The engine would run these. They are no statements of the platform's.
+        ("SELECT id FROM orders WHERE item GLOB 'p*'", "GLOB"),
+        ("SELECT id FROM orders ORDER BY id FETCH FIRST 1 ROWS ONLY", "FETCH"),
     ],
 )
 def test_what_is_not_served_is_refused_by_its_name(workspace, statement, construct):
