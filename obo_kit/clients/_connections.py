@@ -205,7 +205,8 @@ class Pool(HTTPAdapter):
         """Send a request as `send` does, on the same connections, but return `urllib3`'s own answer, not yet read.
 
         Raises:
-            urllib3.exceptions.HTTPError: No answer came.
+            urllib3.exceptions.HTTPError: No answer came, or the URL is none.
+            requests.exceptions.InvalidProxyURL: The proxy's address is none.
         """
         target = PreparedRequest()
         target.method, target.url = method, url
@@ -251,7 +252,7 @@ class Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.pools: dict[tuple[str | None, ...], Pool] = {}
+        self.pools: dict[tuple[str | None, str | None], Pool] = {}
         self.proxies: dict[tuple[str, ...], dict[str, str]] = {}
         self.hosts: dict[str, HostDescription] = {}
         self.host_locks: dict[str, Any] = {}
@@ -278,38 +279,35 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew)
 
 
-def _named_certificates() -> tuple[str | None, ...]:
-    """Return what the environment names: a bundle, as `requests` reads it, or else a file and a directory, as `httpx` and
-    OpenSSL read them.
+def _certificates() -> tuple[str | None, str | None]:
+    """Return the bundle and the directory of the trusted authorities, found as the official clients find them.
+
+    The bundle may be a directory, too: `tls_context` looks, once per pool and not once per request.
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return (bundle,) if bundle else (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-
-
-def _certificates(named: tuple[str | None, ...]) -> tuple[str | None, str | None]:
-    """Return the file and the directory of the trusted authorities."""
-    if len(named) == 1:
-        (bundle,) = named
-        return (None, bundle) if os.path.isdir(bundle or "") else (bundle, None)
-    file, directory = named
+    if bundle:
+        return bundle, None
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     return file or (None if directory else DEFAULT_CA_BUNDLE_PATH), directory
 
 
-def tls_context(file: str | None, directory: str | None) -> ssl.SSLContext:
+def tls_context(bundle: str | None, directory: str | None) -> ssl.SSLContext:
     """Build the TLS context of a pool."""
     context = create_urllib3_context()
-    context.load_verify_locations(cafile=file or None, capath=directory or None)
+    if bundle and os.path.isdir(bundle):
+        bundle, directory = None, bundle
+    context.load_verify_locations(cafile=bundle or None, capath=directory or None)
     return context
 
 
 def pool() -> Pool:
     """Return the pool of this process, for the certificates that the environment names."""
-    process, named = _shared, _named_certificates()
-    if named not in process.pools:
+    process, certificates = _shared, _certificates()
+    if certificates not in process.pools:
         with process.lock:
-            if named not in process.pools:
-                process.pools[named] = Pool(tls_context(*_certificates(named)))
-    return process.pools[named]
+            if certificates not in process.pools:
+                process.pools[certificates] = Pool(tls_context(*certificates))
+    return process.pools[certificates]
 
 
 def proxies_for(host: str) -> dict[str, str]:
