@@ -18,7 +18,7 @@ from obo_kit.testing.sql._types import sql_type
 if TYPE_CHECKING:
     from obo_kit.testing.sql._http import HttpRequest
 
-__all__ = ["Access", "Function", "Parameter", "Session", "Store", "Table", "View", "quoted", "split_name"]
+__all__ = ["Access", "Function", "Parameter", "Session", "Store", "Table", "View", "backticked", "quoted", "split_name"]
 
 _SETTINGS = (
     "enable_external_access = false",
@@ -59,8 +59,7 @@ class Table:
         """Return what a user sees of it, as a statement on the whole table, in Databricks SQL."""
         columns = (self._visible(column, duck) for column, duck in self.types.items())
         where = f" WHERE ({self.row_filter})" if self.row_filter is not None else ""
-        table = ".".join(f"`{part}`" for part in self.name.split("."))
-        return f"SELECT {', '.join(columns)} FROM {table}{where}"  # noqa: S608  the workspace's author writes it
+        return f"SELECT {', '.join(columns)} FROM {backticked(self.name)}{where}"  # noqa: S608  the workspace's author writes it
 
     def _visible(self, column: str, duck: str) -> str:
         mask = self.column_masks.get(column)
@@ -127,6 +126,11 @@ class Session:
 def quoted(*parts: str) -> str:
     """Quote a name for DuckDB, part by part."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def backticked(name: str) -> str:
+    """Quote a dotted name for Databricks SQL, part by part."""
+    return ".".join(f"`{part}`" for part in name.split("."))
 
 
 def split_name(name: str) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from obo_kit.testing._refusals import REFUSALS, filled, refusal_text
 from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.iam._grants import lack_text
-from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, split_name
+from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, backticked, split_name
 from obo_kit.testing.sql._refusals import KNOWN_ERRORS
 from obo_kit.testing.sql._rows import Rows, records
 from obo_kit.testing.sql._types import Column, sql_type, text_of
@@ -173,7 +173,7 @@ class Engine:
                 name=full, types=types, row_filter=row_filter, column_masks=dict(column_masks or {})
             )
         if loaded.policed:
-            self._try(full, f"SELECT * FROM {_backticked(full)}", lambda: self._store.drop(full))  # noqa: S608  a checked name
+            self._try(full, f"SELECT * FROM {backticked(full)}", lambda: self._store.drop(full))  # noqa: S608  a checked name
         return full
 
     def serve_http(self, request: HttpRequest) -> None:
@@ -188,7 +188,7 @@ class Engine:
             # Only add it now: a definition may only use functions that exist before it, so that none calls itself.
             self._try(function.name, f"SELECT ({function.body})" if scalar else function.body, None)
             self._store.functions[function.name] = function
-        call = f"{_backticked(function.name)}({', '.join(['NULL'] * len(function.parameters))})"
+        call = f"{backticked(function.name)}({', '.join(['NULL'] * len(function.parameters))})"
         use = f"SELECT {call}" if scalar else f"SELECT * FROM {call}"  # noqa: S608  a checked name
         self._try(function.name, use, lambda: self._store.functions.pop(function.name))
 
@@ -358,7 +358,7 @@ class Engine:
             if not self._grants.exists(access.kind, access.name):
                 if access.kind == "uc_connection":
                     raise _StatementError("sql_no_connection", name=access.name)
-                raise _StatementError("sql_missing", name=_backticked(access.name))
+                raise _StatementError("sql_missing", name=backticked(access.name))
         for access in accesses:
             if access.privilege == "MANAGE" and self._grants.manages(principal, access.kind, access.name):
                 continue
@@ -374,10 +374,10 @@ class Engine:
             parts = [parts[0], "default"]
         catalog, schema = [session.catalog, *parts][-2:]
         if catalog != "system" and not self._grants.exists("catalog", catalog):
-            raise _StatementError("sql_no_catalog", name=_backticked(catalog))
+            raise _StatementError("sql_no_catalog", name=backticked(catalog))
         place = f"{catalog}.{schema}"
         if schema not in _EVERYWHERE and not self._grants.exists("schema", place):
-            raise _StatementError("sql_no_schema", name=_backticked(place))
+            raise _StatementError("sql_no_schema", name=backticked(place))
         kind, name = ("catalog", catalog) if schema in _EVERYWHERE else ("schema", place)
         # Everybody may use the catalog of the system.
         asked = self._grants.strict and catalog != "system"
@@ -497,10 +497,6 @@ def _described(outcome: Outcome) -> Outcome:
     """Return the columns of an outcome, as DESCRIBE lists them."""
     rows = [(column.name, column.type_text.lower(), None) for column in outcome.columns]
     return _listed((("col_name", "data_type", "comment"), rows))
-
-
-def _backticked(name: str) -> str:
-    return ".".join(f"`{part}`" for part in name.split("."))
 
 
 def _column(name: str, duck: str) -> Column:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from obo_kit.testing.sql._databases import backticked
 from obo_kit.testing.sql._dialect import UnreadableError
 from obo_kit.testing.sql._information_schema import TABLES, relation
 from obo_kit.testing.sql._types import sql_type
@@ -82,7 +83,7 @@ class Metadata:
         """
         catalog, _, table = name.split(".")
         if table not in TABLES:
-            raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in name.split(".")))
+            raise UnreadableError("sql_missing", backticked(name))
         contents = getattr(self, f"_{table}", None)
         rows: Iterable[Cells] = contents(principal) if contents is not None else ()
         return relation(table, (row for row in rows if catalog in {"system", next(iter(row.values()))}))
@@ -280,7 +281,7 @@ class Metadata:
         parts = [part.name for part in target.parts]
         if kind != "TABLE":
             return self._describe_place(principal, "catalog" if kind == "CATALOG" else "schema", parts, session)
-        name = self._seen(principal, ".".join(f"`{part}`" for part in parts), session)
+        name = self._seen(principal, backticked(".".join(parts)), session)
         rows: Rows = [
             (column, sql_type(duck)[0].lower(), None) for column, duck in self._store.tables[name].types.items()
         ]
@@ -300,7 +301,7 @@ class Metadata:
     def _describe_place(self, principal: Principal, kind: str, parts: list[str], session: Session) -> Listing:
         name = ".".join([*([session.catalog] if kind == "schema" and len(parts) == 1 else []), *parts]).lower()
         if name not in (self.schemas(principal) if kind == "schema" else self.catalogs(principal)):
-            raise UnreadableError(f"sql_no_{kind}", ".".join(f"`{part}`" for part in name.split(".")))
+            raise UnreadableError(f"sql_no_{kind}", backticked(name))
         labels = ("Catalog Name", "Namespace Name") if kind == "schema" else ("Catalog Name",)
         rows: Rows = [*zip(labels, name.split("."), strict=True), ("Owner", self._grants.owner(kind, name))]
         return ("info_name", "info_value") if kind == "catalog" else (
@@ -313,7 +314,7 @@ class Metadata:
     def _seen(self, principal: Principal, name: str, session: Session) -> str:
         full = _full(name, session, 3)
         if not self._grants.exists("table", full):
-            raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in full.split(".")))
+            raise UnreadableError("sql_missing", backticked(full))
         if not self._grants.sees(principal, "table", full):
             raise UnreadableError("sql_lacks", f"SELECT on Table '{full}'")
         return full

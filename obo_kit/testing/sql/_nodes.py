@@ -23,7 +23,6 @@ __all__ = [
     "never_null",
     "read_identifier",
     "substituted",
-    "typed",
 ]
 
 Expr = exp.Expr
@@ -35,10 +34,6 @@ _DATES = frozenset(
 )
 _RANKS = frozenset({"dense_rank", "ntile", "rank", "row_number"})
 _DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
-
-
-def typed(value: Expr, duck: str) -> Expr:
-    return exp.Cast(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
 
 
 def construct(node: Expr) -> str:

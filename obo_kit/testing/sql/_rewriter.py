@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from obo_kit.testing.sql import _nodes
-from obo_kit.testing.sql._calls import call, cast, constant
-from obo_kit.testing.sql._databases import Access, Session
+from obo_kit.testing.sql._calls import call, cast, constant, typed_as
+from obo_kit.testing.sql._databases import Access, Session, backticked
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
 from obo_kit.testing.sql._exact import exact
 from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
@@ -31,7 +31,6 @@ from obo_kit.testing.sql._nodes import (
     never_null,
     read_identifier,
     substituted,
-    typed,
 )
 from obo_kit.testing.sql._selects import (
     check_names,
@@ -269,7 +268,7 @@ class Rewriter:
             return derived(self.store.metadata.information(self.principal, full), node, name)
         table = self.store.tables.get(full)
         if table is None:
-            raise UnreadableError("sql_missing", ".".join(f"`{part}`" for part in full.split(".")))
+            raise UnreadableError("sql_missing", backticked(full))
         if not self.definer:
             self.accesses.append(Access(privilege="SELECT", kind="table", name=full))
         if table.policed:
@@ -451,11 +450,11 @@ class Rewriter:
 
     def moment(self, _: Expr | None) -> Expr:
         """Return the current time. It is the same in the whole statement, as on the platform."""
-        return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
+        return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
 
     def today(self, _: Expr | None) -> Expr:
         """Return the current date."""
-        return typed(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
+        return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
 
     def me(self, _: Expr) -> Expr:
         """Return the caller's name."""
@@ -478,7 +477,7 @@ class Rewriter:
         """Return the body of a function of Unity Catalog, with its arguments inserted."""
         function = self.store.functions.get(full)
         if function is None or isinstance(function.returns, str) == table:
-            raise UnreadableError("sql_no_function", ".".join(f"`{part}`" for part in full.split(".")))
+            raise UnreadableError("sql_no_function", backticked(full))
         if not self.definer:
             self.accesses.append(Access(privilege="EXECUTE", kind="function", name=full))
         catalog, schema, name = full.split(".")

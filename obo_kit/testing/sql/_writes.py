@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from obo_kit.testing.iam._grants import PRIVILEGES, lack_text
 from obo_kit.testing.sql._calls import duck_text, duck_type
-from obo_kit.testing.sql._databases import Access, Session, Table, View, quoted
+from obo_kit.testing.sql._databases import Access, Session, Table, View, backticked, quoted
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._rewriter import Rewriter
 
@@ -56,7 +56,7 @@ def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Tab
     name = rewriter.full_name(node)
     table = rewriter.store.tables.get(name)
     if table is None:
-        raise UnreadableError("sql_missing", _backticked(name))
+        raise UnreadableError("sql_missing", backticked(name))
     if reading and table.policed:
         raise UnreadableError(
             "sql_unsupported", "UPDATE, DELETE and MERGE on a table with a row filter or masks is not served."
@@ -175,12 +175,12 @@ def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
 def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewriter: Rewriter, grants: Grants) -> Run:
     schema = name.rpartition(".")[0]
     if not grants.exists("schema", schema):
-        raise UnreadableError("sql_no_schema", _backticked(schema))
+        raise UnreadableError("sql_no_schema", backticked(schema))
     there = name in rewriter.store.tables
     if there and tree.args.get("exists"):
         return lambda _: _NONE
     if (there and not tree.args.get("replace")) or grants.exists("vector_search_index", name):
-        raise UnreadableError("sql_exists", _backticked(name))
+        raise UnreadableError("sql_exists", backticked(name))
     rewriter.accesses.append(Access(privilege="CREATE TABLE", kind="schema", name=schema))
     if there:
         rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
@@ -261,7 +261,7 @@ def _drop(tree: exp.Drop, rewriter: Rewriter, grants: Grants) -> Run:
     if name not in rewriter.store.tables or tree.args["kind"] == "VIEW":
         if tree.args.get("exists"):
             return lambda _: _NONE
-        raise UnreadableError("sql_missing", _backticked(name))
+        raise UnreadableError("sql_missing", backticked(name))
     rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
 
     def run(_: Any) -> Written:
@@ -314,7 +314,7 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
         )
     kind, name = _granted_on(match, session, grants)
     if not grants.exists(kind, name):
-        raise UnreadableError(_ABSENT.get(kind, "sql_missing"), _backticked(name))
+        raise UnreadableError(_ABSENT.get(kind, "sql_missing"), backticked(name))
     if not grants.manages(principal, kind, name):
         raise UnreadableError("sql_lacks", lack_text(("MANAGE", kind, name)))
     who, verb = match["quoted"] or match["plain"], match["verb"].upper()
@@ -339,10 +339,6 @@ def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants)
         return _NONE
 
     return run
-
-
-def _backticked(name: str) -> str:
-    return ".".join(f"`{part}`" for part in name.split("."))
 
 
 WRITES: dict[type, Callable[[Any, Rewriter, Grants], Run]] = {
