@@ -5,6 +5,7 @@ Where both give rows, they are the same, or the difference is listed with its re
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -17,6 +18,9 @@ protocol = pytest.importorskip("py4j.protocol", reason="pyspark brings it")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java"),
+    pytest.mark.skipif(
+        not any(importlib.metadata.distributions(name="pyspark")), reason="this pyspark is that of databricks-connect"
+    ),
     pytest.mark.filterwarnings("ignore"),
     # Spark takes a minute to start on a busy machine.
     pytest.mark.timeout(600),
