@@ -21,6 +21,7 @@ from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, full_shape, type_name
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._notes import Note, noting
+from obo_kit.testing.sql._sharing import shared
 from obo_kit.testing.sql._types import fields_of, sql_type
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
         for node in _marked(probe):
             _ask(node, f"{token} {node.meta['note']}")
         try:
-            store.bind(duck_text(probe.this))
+            store.bind(duck_text(shared(probe.this)))
         except duckdb.Error:
             try:
-                store.bind(duck_text(root.this))
+                store.bind(duck_text(shared(root.this.copy())))
             except duckdb.Error:
                 return False
             raise UnreadableError("sql_unsupported", "the types of a statement of this form are not served.") from None

@@ -11,6 +11,7 @@ from obo_kit.testing.sql._dialect import UnreadableError
 
 __all__ = [
     "filtered",
+    "first_made",
     "on_entries",
     "quantified",
     "reduced",
@@ -76,7 +77,12 @@ def reduced(values: Expr, start: Expr, merge: Expr, finish: Expr | None = None) 
 
 def _with(value: Expr, function: exp.Lambda) -> Expr:
     """Return what a lambda makes of one value."""
-    transformed = call("list_transform", array(value), function)
+    return first_made(array(value), function)
+
+
+def first_made(values: Expr, function: exp.Lambda) -> Expr:
+    """Return what a lambda makes of the first value of an array."""
+    transformed = call("list_transform", values, function)
     return exp.Bracket(this=transformed, expressions=[exp.Literal.number(1)], offset=1, safe=True)
 
 

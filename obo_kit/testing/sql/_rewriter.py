@@ -39,6 +39,7 @@ from obo_kit.testing.sql._selects import (
     name_columns,
     shared_first,
 )
+from obo_kit.testing.sql._sharing import shared
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
@@ -156,7 +157,7 @@ class Rewriter:
         _check_generators(root)
         rewritten: Expr = root.this
         # What is inserted into another statement gets its types there.
-        return exact(self.store, rewritten, self.tables, always=self.typed) if not self.depth else rewritten
+        return shared(exact(self.store, rewritten, self.tables, always=self.typed)) if not self.depth else rewritten
 
     def _column_kinds(self, nodes: list[Expr]) -> dict[str, str]:
         """Return DuckDB's type per column of the statement's tables; of columns of one name and several types, none."""

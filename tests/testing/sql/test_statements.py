@@ -15,6 +15,7 @@ from databricks.sdk.service.sql import StatementParameterListItem, StatementStat
 from support import sql
 
 from obo_kit.testing import LocalWorkspace
+from obo_kit.testing.sql import _sharing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from statement_rows import ORDERS, STATEMENTS, same, short_types, values_of
@@ -59,6 +60,12 @@ def test_a_statement_gives_its_documented_rows(workspace, case):
         types = short_types(column.type_text for column in answer.manifest.schema.columns)
         # To DuckDB 1, null is an INT.
         assert types == case.get("types", types) or int(duckdb.__version__.split(".")[0]) < 2
+
+
+@pytest.mark.parametrize("case", STATEMENTS[::8], ids=lambda case: case["sql"][:60])
+def test_sharing_the_arguments_of_a_call_changes_nothing(workspace, case, monkeypatch):
+    monkeypatch.setattr(_sharing, "_MOST", 0)
+    test_a_statement_gives_its_documented_rows(workspace, case)
 
 
 def test_there_are_several_hundred():
