@@ -1,8 +1,11 @@
 """Let databricks-sql-connector find a local workspace by the host that a runtime sets, as it finds the platform.
 
 The connector puts ``https://`` before every host and uses port 443, so an app that passes ``Config().host`` on would not reach
-a workspace on loopback. While a runtime is open, this module passes hosts on loopback to the connector in a form that it
+a workspace on loopback. While a workspace runs, this module passes hosts on loopback to the connector in a form that it
 accepts. Read in databricks-sql-connector 4.2 to 4.9.
+
+A connection that is dropped open closes itself when it is collected. That may happen in a thread of the workspace, which
+would wait for itself, so it is closed in a thread of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +33,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 _lock = threading.Lock()
-# The addresses of the workspaces whose runtimes are open, the innermost last.
+# The addresses of the workspaces that run, and of those whose runtimes are open, the innermost last.
 _hosts: list[str] = []
 
 
@@ -86,7 +90,21 @@ def _teach(module: ModuleType) -> None:
 
     init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     connection.__init__ = init
+    connection.__del__ = _elsewhere(connection.__del__)
     module.Session._create_backend = _unencrypted(module.Session._create_backend)
+
+
+def _elsewhere(finalize: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a finalizer that hands the object to a thread, without waiting for anything."""
+    dropped: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        while True:
+            finalize(dropped.get())
+
+    threading.Thread(target=work, name="obo-kit-dropped-connections", daemon=True).start()
+    # A function, since an object of another kind would not be bound to the connection.
+    return lambda connection: dropped.put(connection)  # noqa: PLW0108
 
 
 def _unencrypted(create: Callable[..., Any]) -> Callable[..., Any]:

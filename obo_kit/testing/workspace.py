@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from obo_kit.testing import config as _config
 from obo_kit.testing._kit import open_session, recording_of
 from obo_kit.testing._packages import check_packages
+from obo_kit.testing._sql_addresses import on_loopback
 from obo_kit.testing.iam._directory import Directory, ServicePrincipal
 from obo_kit.testing.iam._grants import Grants
 from obo_kit.testing.lakebase._routes import LakebaseMixin
@@ -135,6 +136,7 @@ class LocalWorkspace(
         self._server: Server | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._stopped = False
+        self._life = contextlib.ExitStack()
         self._directory = Directory(self.workspace_id)
         self._grants = Grants(self._directory)
         self._engine = Engine(self._grants)
@@ -190,12 +192,14 @@ class LocalWorkspace(
             self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="obo-kit-workspace")
             self._server = Server(self._gate, port=self._port, ssl_certfile=self._ssl[0], ssl_keyfile=self._ssl[1])
             self._directory.issuer = f"{self.host}/oidc"
+            self._life.enter_context(on_loopback(self.host))
         return self
 
     def stop(self) -> None:
         """Stop listening, cut off requests in flight, and free the port and the threads. May be called twice."""
         with self._lock:
             server, self._server, self._stopped = self._server, None, True
+        self._life.close()
         if server is not None:
             server.stop()
         self._engine.close()

@@ -505,8 +505,8 @@ def test_values_of_all_kinds_are_written_as_text(workspace):
         "2026-01-02",
         "2026-01-02T03:04:05.000Z",
         "1.50",
-        "[1, 2]",
-        '{"a": 1}',
+        "[1,2]",
+        '{"a":1}',
         None,
     ]
 

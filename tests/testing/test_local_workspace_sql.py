@@ -323,7 +323,7 @@ def test_linked_results_come_as_arrow_and_csv(workspace):
         "j": datetime.date(2026, 1, 2),
         "k": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
         "l": b"ab",
-        "m": "[1, 2]",
+        "m": "[1,2]",
         "n": None,
     }
     text = sql(
@@ -333,7 +333,50 @@ def test_linked_results_come_as_arrow_and_csv(workspace):
         disposition=Disposition.EXTERNAL_LINKS,
         format=Format.CSV,
     )
-    assert follow(workspace, "alice", text) == [b'a,b,c\n1,"x,y",\n']
+    assert follow(workspace, "alice", text) == [b'a,b,c\n1,"x,y",null\n']
+
+
+def test_a_csv_in_parts_has_its_header_once(workspace):
+    answer = sql(workspace, "alice", MANY, disposition=Disposition.EXTERNAL_LINKS, format=Format.CSV)
+    lines = b"".join(follow(workspace, "alice", answer)).decode().splitlines()
+    assert (len(lines), lines[:2], lines[1001]) == (2501, ["i,name", "0,row 0"], "1000,row 1000")
+
+
+def test_a_byte_limit_truncates_and_a_large_inline_result_is_aborted(workspace):
+    wide = "SELECT repeat('x', 1000) AS x FROM range(30000)"
+    limited = sql(workspace, "alice", wide, byte_limit=2500)
+    assert (limited.manifest.truncated, limited.manifest.total_row_count) == (True, 2)
+    assert sql(workspace, "alice", "SELECT 1", byte_limit=1).manifest.truncated is False
+    aborted = sql(workspace, "alice", wide)
+    assert (aborted.status.state, aborted.result) == (StatementState.FAILED, None)
+    assert aborted.status.error.message.startswith("Inline byte limit exceeded")
+    linked = sql(workspace, "alice", wide, disposition=Disposition.EXTERNAL_LINKS)
+    assert linked.manifest.total_row_count == 30000
+
+
+def test_numbers_and_times_are_written_as_the_platform_writes_them(workspace):
+    answer = sql(
+        workspace,
+        "alice",
+        "SELECT CAST(0.1 AS FLOAT), 1e20, 123456789D, CAST('NaN' AS DOUBLE), CAST('-inf' AS DOUBLE), 2.0D, "
+        "TIMESTAMP'2026-01-02 03:04:05.678901'",
+    )
+    expected = ["0.1", "1.0E20", "1.23456789E8", "NaN", "-Infinity", "2.0", "2026-01-02T03:04:05.678Z"]
+    assert answer.result.data_array == [expected]
+    arrow = sql(
+        workspace,
+        "alice",
+        "SELECT TIMESTAMP'2026-01-02 03:04:05.678901' AS at",
+        disposition=Disposition.EXTERNAL_LINKS,
+        format=Format.ARROW_STREAM,
+    )
+    (body,) = follow(workspace, "alice", arrow)
+    assert pyarrow.ipc.open_stream(body).read_all().to_pylist()[0]["at"].microsecond == 678901
+
+
+@pytest.mark.parametrize("place", [{"catalog": "nowhere"}, {"catalog": "main", "schema": "nowhere"}])
+def test_a_statement_runs_where_its_user_may_be(workspace, place):
+    assert "NOT_FOUND" in sql(workspace, "alice", "SELECT 1", **place).status.error.message
 
 
 def test_a_link_is_of_no_use_when_it_is_changed_late_or_sent_with_a_token(workspace, monkeypatch):
@@ -366,7 +409,9 @@ def test_failed_statements_have_no_links(workspace):
         ({"format": "XML", "disposition": "EXTERNAL_LINKS"}, "format must be one of"),
         ({"on_wait_timeout": "GIVE_UP"}, "on_wait_timeout must be one of"),
         ({"wait_timeout": "3s"}, "wait_timeout must be"),
-        ({"row_limit": 0}, "row_limit must be"),
+        ({"row_limit": 0}, "must be positive"),
+        ({"row_limit": True}, "must be positive"),
+        ({"byte_limit": -1}, "must be positive"),
         ({"parameters": {"a": 1}}, "parameters must be a list"),
     ],
 )

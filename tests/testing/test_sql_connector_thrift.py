@@ -15,6 +15,7 @@ from support import last
 from obo_kit import DenialReason, explain
 from obo_kit.testing import LocalWorkspace
 from obo_kit.testing.services import _thrift
+from obo_kit.testing.sql import _engine
 
 pytest.importorskip("duckdb", reason="the local workspace needs the extra obo-kit[testing]")
 connector = pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
@@ -100,6 +101,121 @@ def test_values_have_their_types(workspace, form):
     if form == "arrow":
         moment = datetime.datetime(2026, 11, 28, 10, 11, 12, tzinfo=datetime.timezone.utc)
         assert (row.day, row["at"]) == (datetime.date(2026, 11, 28), moment)
+
+
+def test_arrays_maps_and_structs_are_values_and_text_to_whoever_asks_for_text(workspace):
+    statement = (
+        "SELECT array(1, 2) AS a, map('k', DATE'2026-01-02') AS m, named_struct('n', 1.50, 't', array('x')) AS s, "
+        "array(true, null) AS b, TIMESTAMP'2026-11-28 10:11:12.123456' AS at, 1.50 AS d"
+    )
+    moment = datetime.datetime(2026, 11, 28, 10, 11, 12, 123456, tzinfo=datetime.timezone.utc)
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        row = cursor.fetchone()
+        assert (list(row.a), row.m, row["at"]) == ([1, 2], [("k", datetime.date(2026, 1, 2))], moment)
+        assert (row.s["n"], list(row.s["t"]), list(row.b)) == (decimal.Decimal("1.50"), ["x"], [True, None])
+        cursor.execute(f"SELECT a, m FROM ({statement}) WHERE a IS NULL")
+        kinds = [str(kind) for kind in cursor.fetchall_arrow().schema.types]
+        assert kinds == ["list<item: int32>", "map<string, date32[day]>"]
+    plain = {f"_use_arrow_native_{kind}": False for kind in ("complex_types", "decimals", "timestamps")}
+    with connect(workspace, "alice", **plain) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        assert tuple(cursor.fetchone()) == (
+            "[1,2]",
+            '{"k":"2026-01-02"}',
+            '{"n":1.5,"t":["x"]}',
+            "[true,null]",
+            "2026-11-28T10:11:12.123Z",
+            decimal.Decimal("1.50"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ("INTERVAL '1-2' YEAR TO MONTH", "1-2"),
+        ("INTERVAL '-3' MONTH", "-0-3"),
+        ("INTERVAL '1 02:03:04' DAY TO SECOND", "1 02:03:04.000000000"),
+        ("TIMESTAMP'2026-01-01' - TIMESTAMP'2026-03-02 01:00:00'", "-60 01:00:00.000000000"),
+        ("make_interval(0, NULL)", None),
+    ],
+)
+def test_an_interval_has_its_months(workspace, interval, text):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        assert tuple(cursor.execute(f"SELECT {interval}, 7").fetchone()) == (text, 7)
+        for unserved in ("make_interval(1, 0, 0, 3)", f"array({interval})"):
+            with pytest.raises(connector.ServerOperationError, match=r"interval .* is not served"):
+                cursor.execute(f"SELECT {unserved}")
+
+
+def test_a_long_result_is_whole_or_refused(workspace, monkeypatch):
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM range(120000)")
+        assert len(cursor.fetchall()) == 120_000
+        monkeypatch.setattr(_engine, "ROW_LIMIT", 100)
+        cursor.execute("SELECT id FROM range(100)")
+        assert len(cursor.fetchall()) == 100
+        with pytest.raises(connector.ServerOperationError, match="more than 100 rows is not served"):
+            cursor.execute("SELECT id FROM range(101)")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"timezone": "America/New_York"}, "setting timezone = America/New_York"),
+        ({"ANSI_MODE": False}, "setting ansi_mode = False"),
+        ({"bogus": 1}, "CONFIG_NOT_AVAILABLE"),
+    ],
+)
+def test_a_setting_that_would_change_results_is_refused(workspace, settings, text):
+    with pytest.raises(connector.DatabaseError, match=text):
+        connect(workspace, "alice", session_configuration=settings)
+    assert last(workspace).decision in {"bad request", "not found"}
+    harmless = {"TIMEZONE": "UTC", "ansi_mode": True, "statement_timeout": 9, "use_cached_result": "false"}
+    with connect(workspace, "alice", session_configuration=harmless) as connection, connection.cursor() as cursor:
+        assert cursor.execute("SELECT 1").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ({"catalog": "nowhere"}, "CATALOG_NOT_FOUND"),
+        ({"catalog": "Main", "schema": "nowhere"}, "SCHEMA_NOT_FOUND"),
+    ],
+)
+def test_a_session_begins_where_its_user_may_be(workspace, place, error):
+    def select(**place):
+        with connect(workspace, "alice", **place) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    with pytest.raises(connector.ServerOperationError, match=error):
+        select(**place)
+    workspace.strict_privileges = True
+    try:
+        with pytest.raises(connector.ServerOperationError, match="USE CATALOG on Catalog 'main'"):
+            select()
+    finally:
+        workspace.strict_privileges = False
+
+
+@pytest.mark.parametrize("use_sea", [False, True])
+def test_a_workspace_that_runs_is_found_by_its_host(workspace, use_sea):
+    token = workspace.token("alice", scopes=["sql"])
+    with connector.connect(workspace.host, PATH, token, use_sea=use_sea) as connection, connection.cursor() as cursor:
+        assert cursor.execute("SELECT current_user()").fetchone()[0] == "alice@example.com"
+
+
+def test_a_connection_that_is_dropped_open_is_not_closed_by_the_thread_that_drops_it(workspace):
+    box = [connect(workspace, "alice")]
+    workspace.log.clear()
+    # The server's own thread could not answer a request that it waits for.
+    workspace._server._loop.call_soon_threadsafe(box.clear)
+    headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
+    assert requests.get(f"{workspace.host}/api/2.0/sql/warehouses", headers=headers, timeout=10).status_code == 200
+    deadline = time.monotonic() + 10
+    while not workspace.log.filter(path=PATH) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert {record.user for record in workspace.log.filter(path=PATH)} == {"alice"}
 
 
 def test_quotients_and_averages_of_decimals_are_decimals(workspace, form):

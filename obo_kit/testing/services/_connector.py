@@ -24,7 +24,7 @@ from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.services import _thrift
 from obo_kit.testing.services._tables import Tables
-from obo_kit.testing.services._warehouses import Session, Warehouses
+from obo_kit.testing.services._warehouses import Session, Warehouses, check_settings
 from obo_kit.testing.sql._engine import Column, Interrupt, Outcome
 
 __all__ = ["Connector", "ConnectorMixin"]
@@ -60,12 +60,12 @@ _KEPT = 1000
 
 @dataclass(kw_only=True)
 class _Operation:
-    """One statement, or one metadata request, and how far its rows have been read."""
+    """One statement, or one metadata request, and how far its rows have been read. ``arrow`` as for ``_thrift.metadata``."""
 
     owner: str
     future: Future[Outcome]
     interrupt: Interrupt
-    arrow: bool
+    arrow: frozenset[str] | None
     kind: int
     offset: int = 0
     canceled: bool = False
@@ -204,15 +204,21 @@ class _Calls:
         """Answer a method that is not served with the protocol's own refusal."""
         if not name[:1].isupper():
             raise AttributeError(name)
-        return lambda _request: _thrift.unsupported(name)
+        return lambda _request: _thrift.refused(name, f"The local workspace does not serve {name}")
 
     def OpenSession(self, request: Any) -> Any:
+        try:
+            check_settings(request.configuration)
+        except RefusedError as refusal:
+            self.decision = refusal.refusal.decision
+            return _thrift.refused("OpenSession", refusal.message)
         space = request.initialNamespace
         session = Session(
             owner=self._owner,
             warehouse=self._warehouse,
-            catalog=(space.catalogName if space else None) or "main",
-            schema=(space.schemaName if space else None) or "default",
+            catalog=((space and space.catalogName) or "main").lower(),
+            schema=((space and space.schemaName) or "default").lower(),
+            unchecked=bool(space and (space.catalogName or space.schemaName)),
         )
         return _thrift.opened(self._connector.keep_session(session), request)
 
@@ -230,7 +236,8 @@ class _Calls:
         if session is None:
             return _thrift.no_session("ExecuteStatement")
         future, interrupt = self._connector.run(self._call, session, request)
-        return self._begun("ExecuteStatement", request, future, interrupt, arrow=bool(request.canReadArrowResult))
+        arrow = _thrift.texts_of(request) if request.canReadArrowResult and _thrift.has_arrow() else None
+        return self._begun("ExecuteStatement", request, future, interrupt, arrow=arrow)
 
     def GetCatalogs(self, request: Any) -> Any:
         names = sorted({name.split(".")[0] for name in self._connector.tables(self._call)})
@@ -263,9 +270,9 @@ class _Calls:
                 "COLUMN_NAME": column.name,
                 "DATA_TYPE": _thrift.jdbc_type(column),
                 "TYPE_NAME": column.type_text,
-                "NULLABLE": "1",
+                "NULLABLE": 1,
                 "REMARKS": "",
-                "ORDINAL_POSITION": str(position),
+                "ORDINAL_POSITION": position,
                 "IS_NULLABLE": "YES",
                 "IS_AUTO_INCREMENT": "NO",
             }
@@ -285,20 +292,18 @@ class _Calls:
             and _like(table, request.tableName)
         ]
 
-    def _listed(self, method: str, request: Any, rows: Sequence[Mapping[str, str]]) -> Any:
+    def _listed(self, method: str, request: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
         future: Future[Outcome] = Future()
         kinds = _thrift.LISTED[method]
-        columns = tuple(Column(name=name, type_text=kind, type_name=kind) for name, kind in kinds.items())
-        future.set_result(Outcome(columns=columns, rows=tuple(tuple(map(row.get, kinds)) for row in rows)))
-        return self._begun(method, request, future, Interrupt(), arrow=False)
+        columns = tuple(Column(name=name, duck=kind) for name, kind in kinds.items())
+        future.set_result(Outcome(columns=columns, values=tuple(tuple(map(row.get, kinds)) for row in rows)))
+        return self._begun(method, request, future, Interrupt(), arrow=None)
 
-    def _begun(self, method: str, request: Any, future: Future[Outcome], interrupt: Interrupt, *, arrow: bool) -> Any:
+    def _begun(
+        self, method: str, request: Any, future: Future[Outcome], interrupt: Interrupt, *, arrow: frozenset[str] | None
+    ) -> Any:
         operation = _Operation(
-            owner=self._owner,
-            future=future,
-            interrupt=interrupt,
-            arrow=arrow and _thrift.has_arrow(),
-            kind=_thrift.operation_kind(method),
+            owner=self._owner, future=future, interrupt=interrupt, arrow=arrow, kind=_thrift.operation_kind(method)
         )
         self._connector.keep(operation)
         direct = request.getDirectResults
@@ -322,7 +327,7 @@ class _Calls:
     def _batch(self, operation: _Operation, outcome: Outcome, wanted: int | None) -> Any:
         start = operation.offset
         count = min(wanted or self._connector.batch, self._connector.batch)
-        operation.offset = min(len(outcome.rows), start + count)
+        operation.offset = min(len(outcome.values), start + count)
         return _thrift.rows(outcome, start, operation.offset, arrow=operation.arrow)
 
     # ------------------------------------------------------------------ operations

@@ -15,7 +15,8 @@ from obo_kit.testing.server._pages import page
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
 from obo_kit.testing.services._permissions import check_granted
 from obo_kit.testing.sql._engine import Function, Outcome, Parameter, split_name
-from obo_kit.testing.sql._types import sql_type, text_of, type_json
+from obo_kit.testing.sql._texts import text_of
+from obo_kit.testing.sql._types import sql_type, type_json
 
 __all__ = ["Function", "Functions", "FunctionsMixin", "Parameter"]
 

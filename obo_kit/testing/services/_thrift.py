@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from obo_kit.testing.sql._engine import Column, Outcome
-from obo_kit.testing.sql._results import CHUNK_ROWS, chunk_count, chunk_file, column_body
+from obo_kit.testing.sql._results import arrow_table, column_body
+from obo_kit.testing.sql._texts import text_of
 
 __all__ = [
     "LISTED",
@@ -22,15 +22,16 @@ __all__ = [
     "done",
     "has_arrow",
     "info",
+    "texts_of",
     "jdbc_type",
     "metadata",
     "no_operation",
     "no_session",
     "opened",
     "operation_kind",
+    "refused",
     "rows",
     "status",
-    "unsupported",
 ]
 
 
@@ -83,18 +84,15 @@ def _success() -> Any:
     return types.TStatus(statusCode=types.TStatusCode.SUCCESS_STATUS)
 
 
-def _refused(text: str) -> Any:
-    types = _types()
-    return types.TStatus(statusCode=types.TStatusCode.ERROR_STATUS, errorMessage=text, displayMessage=text)
-
-
 def _response(method: str, **fields: Any) -> Any:
     return getattr(_types(), f"T{method}Resp")(**fields)
 
 
-def unsupported(method: str) -> Any:
-    """Return the refusal of a method that is not served."""
-    return _response(method, status=_refused(f"The local workspace does not serve {method}"))
+def refused(method: str, text: str) -> Any:
+    """Return the refusal of a call."""
+    types = _types()
+    status = types.TStatus(statusCode=types.TStatusCode.ERROR_STATUS, errorMessage=text, displayMessage=text)
+    return _response(method, status=status)
 
 
 def no_session(method: str) -> Any:
@@ -186,16 +184,16 @@ def status(state: str, *, text: str | None = None, sql_state: str | None = None)
 
 # ---------------------------------------------------------------------------------------------- results
 
-# Per base type: the protocol's type, the column field that carries its values, and their conversion.
-_KINDS: Mapping[str, tuple[str, str, str, Callable[[str], Any]]] = {
-    "BOOLEAN": ("BOOLEAN_TYPE", "boolVal", "TBoolColumn", lambda text: text == "true"),
-    "BYTE": ("TINYINT_TYPE", "byteVal", "TByteColumn", int),
-    "SHORT": ("SMALLINT_TYPE", "i16Val", "TI16Column", int),
-    "INT": ("INT_TYPE", "i32Val", "TI32Column", int),
-    "LONG": ("BIGINT_TYPE", "i64Val", "TI64Column", int),
-    "FLOAT": ("FLOAT_TYPE", "doubleVal", "TDoubleColumn", float),
-    "DOUBLE": ("DOUBLE_TYPE", "doubleVal", "TDoubleColumn", float),
-    "BINARY": ("BINARY_TYPE", "binaryVal", "TBinaryColumn", base64.b64decode),
+# Per base type: the protocol's type, the column field that carries its values, and what stands for null there.
+_KINDS: Mapping[str, tuple[str, str, str, Any]] = {
+    "BOOLEAN": ("BOOLEAN_TYPE", "boolVal", "TBoolColumn", False),
+    "BYTE": ("TINYINT_TYPE", "byteVal", "TByteColumn", 0),
+    "SHORT": ("SMALLINT_TYPE", "i16Val", "TI16Column", 0),
+    "INT": ("INT_TYPE", "i32Val", "TI32Column", 0),
+    "LONG": ("BIGINT_TYPE", "i64Val", "TI64Column", 0),
+    "FLOAT": ("FLOAT_TYPE", "doubleVal", "TDoubleColumn", 0.0),
+    "DOUBLE": ("DOUBLE_TYPE", "doubleVal", "TDoubleColumn", 0.0),
+    "BINARY": ("BINARY_TYPE", "binaryVal", "TBinaryColumn", b""),
 }
 _TEXTUAL = {
     "STRING": "STRING_TYPE",
@@ -224,7 +222,7 @@ _NUMBERS = frozenset(
     | {"SQL_DATETIME_SUB", "CHAR_OCTET_LENGTH", "ORDINAL_POSITION", "SOURCE_DATA_TYPE"}
 )
 LISTED: Mapping[str, Mapping[str, str]] = {
-    method: {name: "INT" if name in _NUMBERS else "STRING" for name in names}
+    method: {name: "INTEGER" if name in _NUMBERS else "VARCHAR" for name in names}
     for method, names in (
         ("GetCatalogs", ("TABLE_CAT",)),
         ("GetSchemas", ("TABLE_SCHEM", "TABLE_CATALOG")),
@@ -232,7 +230,7 @@ LISTED: Mapping[str, Mapping[str, str]] = {
         ("GetColumns", _OF_COLUMNS),
     )
 }
-"""The columns of each listing and their types, as JDBC has them."""
+"""The columns of each listing, as JDBC has them, and their types in DuckDB."""
 # The number of java.sql.Types per base type.
 _JDBC = {
     "BOOLEAN": 16, "BYTE": -6, "SHORT": 5, "INT": 4, "LONG": -5, "FLOAT": 6, "DOUBLE": 8, "DECIMAL": 3, "STRING": 12,
@@ -240,21 +238,32 @@ _JDBC = {
 }  # fmt: skip
 
 
-def jdbc_type(column: Column) -> str:
+def jdbc_type(column: Column) -> int:
     """Return the number of a column's type in JDBC; that of OTHER for a type that JDBC does not know."""
-    return str(_JDBC.get(column.type_name, 1111))
+    return _JDBC.get(column.type_name, 1111)
 
 
-def metadata(outcome: Outcome, *, arrow: bool) -> Any:
-    """Return the columns of a result."""
+def texts_of(request: Any) -> frozenset[str]:
+    """Return the base types that a client wants as text within Arrow."""
+    native = request.useArrowNativeTypes
+    groups = {
+        "timestampAsArrow": ("TIMESTAMP",),
+        "decimalAsArrow": ("DECIMAL",),
+        "complexTypesAsArrow": ("ARRAY", "MAP", "STRUCT"),
+    }
+    return frozenset(name for flag, names in groups.items() if not getattr(native, flag, False) for name in names)
+
+
+def metadata(outcome: Outcome, *, arrow: Container[str] | None) -> Any:
+    """Return the columns of a result. ``arrow``: the base types that are text in Arrow; None without Arrow."""
     types = _types()
     formats = types.TSparkRowSetType
     return types.TGetResultSetMetadataResp(
         status=_success(),
         schema=types.TTableSchema(columns=[_described(*each) for each in enumerate(outcome.columns)]),
-        resultFormat=formats.ARROW_BASED_SET if arrow else formats.COLUMN_BASED_SET,
+        resultFormat=formats.COLUMN_BASED_SET if arrow is None else formats.ARROW_BASED_SET,
         lz4Compressed=False,
-        arrowSchema=_table(outcome, 0, 0).schema.serialize().to_pybytes() if arrow else None,
+        arrowSchema=None if arrow is None else arrow_table(outcome, 0, 0, arrow).schema.serialize().to_pybytes(),
         isStagingOperation=False,
     )
 
@@ -276,41 +285,33 @@ def _described(position: int, column: Column) -> Any:
     )
 
 
-def rows(outcome: Outcome, start: int, end: int, *, arrow: bool) -> Any:
-    """Return a part of the rows, and whether more follow."""
+def rows(outcome: Outcome, start: int, end: int, *, arrow: Container[str] | None) -> Any:
+    """Return a part of the rows, and whether more follow. ``arrow`` as for ``metadata``."""
     types = _types()
-    chosen = outcome.rows[start:end]
-    if arrow:
+    if arrow is not None:
         batches = [
             types.TSparkArrowBatch(batch=batch.serialize().to_pybytes(), rowCount=batch.num_rows)
-            for batch in _table(outcome, start, end).to_batches()
+            for batch in arrow_table(outcome, start, end, arrow).to_batches()
         ]
         row_set = types.TRowSet(startRowOffset=start, rows=[], arrowBatches=batches)
     else:
+        chosen = outcome.values[start:end]
         columns = [_column(each, [row[position] for row in chosen]) for position, each in enumerate(outcome.columns)]
         row_set = types.TRowSet(startRowOffset=start, rows=[], columns=columns, columnCount=len(columns))
-    return types.TFetchResultsResp(status=_success(), hasMoreRows=end < len(outcome.rows), results=row_set)
+    return types.TFetchResultsResp(status=_success(), hasMoreRows=end < len(outcome.values), results=row_set)
 
 
-def _column(column: Column, texts: Sequence[str | None]) -> Any:
+def _column(column: Column, values: Sequence[Any]) -> Any:
     """Return the values of a column, and a bit for each that is null."""
     types = _types()
-    _, field, kind, value = _KINDS.get(column.type_name, ("", "stringVal", "TStringColumn", str))
-    nothing = b"" if kind == "TBinaryColumn" else value("0") if kind != "TStringColumn" else ""
-    bits = bytearray(-(-len(texts) // 8))
-    for position, text in enumerate(texts):
-        if text is None:
+    _, field, kind, nothing = _KINDS.get(column.type_name, ("", "stringVal", "TStringColumn", ""))
+    bits = bytearray(-(-len(values) // 8))
+    for position, value in enumerate(values):
+        if value is None:
             bits[position // 8] |= 1 << position % 8
-    values = [nothing if text is None else value(text) for text in texts]
-    return types.TColumn(**{field: getattr(types, kind)(values=values, nulls=bytes(bits))})
-
-
-def _table(outcome: Outcome, start: int, end: int) -> Any:
-    """Return rows as an Arrow table. Without rows, it has the schema of the result."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-
-    first = start // CHUNK_ROWS
-    last = max(first + 1, min(chunk_count(outcome), -(-end // CHUNK_ROWS)))
-    files = [chunk_file(outcome, chunk, "ARROW_STREAM") for chunk in range(first, last)]
-    table = pa.concat_tables([pa.ipc.open_stream(file).read_all() for file in files])
-    return table.slice(start - first * CHUNK_ROWS, end - start)
+    if kind == "TStringColumn":
+        # Inferred: a moment is written as in SQL here.
+        as_text = str if column.type_name == "TIMESTAMP" else functools.partial(text_of, duck=column.duck)
+        values = [None if value is None else as_text(value) for value in values]
+    sent = [nothing if value is None else value for value in values]
+    return types.TColumn(**{field: getattr(types, kind)(values=sent, nulls=bytes(bits))})

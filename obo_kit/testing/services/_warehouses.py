@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from obo_kit.testing._refusals import RefusedError
+from obo_kit.testing._refusals import Refusal, RefusedError, declare
 from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.server._api import Answer, Api, Call
 from obo_kit.testing.server._service import Core, Mixin, Part, Service
@@ -25,12 +25,49 @@ from obo_kit.testing.sql._engine import Interrupt, Outcome
 from obo_kit.testing.sql._engine import Session as SqlSession
 from obo_kit.testing.sql._results import FORMATS, chunk_body, chunk_count, chunk_file, statement_body
 
-__all__ = ["Session", "Warehouses", "WarehousesMixin"]
+__all__ = ["Session", "Warehouses", "WarehousesMixin", "check_settings"]
 
 # The number of statements, and of sessions, that are kept.
 _KEPT = 1000
+# The settings of a session, and the values that are served; None for every value.
+# Source: docs.databricks.com/sql/language-manual/sql-ref-parameters, and the connector's list.
+_SETTINGS: dict[str, frozenset[str] | None] = {
+    "ansi_mode": frozenset({"true"}),
+    "enable_photon": None,
+    "legacy_time_parser_policy": frozenset({"exception", "corrected"}),
+    "max_file_partition_bytes": None,
+    "query_tags": None,
+    "read_only_external_metastore": None,
+    "statement_timeout": None,
+    "timezone": frozenset({"utc", "etc/utc", "gmt", "z"}),
+    "use_cached_result": None,
+}
+# What clients set for themselves.
+_SETTING_OF_SPARK = re.compile(r"spark\.(sql\.)?thriftserver\..*")
 # Life of a link to a result, in seconds (databricks-sdk: at most 15 minutes).
 _LINK_LIFE = 900.0
+
+
+declare(
+    {
+        "no_such_setting": Refusal(
+            status=400,
+            code="BAD_REQUEST",
+            text="[CONFIG_NOT_AVAILABLE] Configuration {name} is not available. SQLSTATE: 42K0I",
+            decision="not found",
+            standing="inferred",
+            source="Spark error class; where a session's settings are refused is not known",
+        ),
+        "setting_unsupported": Refusal(
+            status=400,
+            code="BAD_REQUEST",
+            text="[UNSUPPORTED_FEATURE] The local workspace does not serve the setting {detail}. SQLSTATE: 0A000",
+            decision="bad request",
+            standing="inferred",
+            source="a limit of the stand-in, not of the platform",
+        ),
+    }
+)
 
 
 @dataclass(kw_only=True)
@@ -121,11 +158,11 @@ class Warehouses(Service):
                 "invalid_parameter", detail="ARROW_STREAM and CSV are supported only with EXTERNAL_LINKS disposition"
             )
         parameters = body.get("parameters") or []
-        limit = body.get("row_limit")
+        limits = [body.get(name) for name in ("row_limit", "byte_limit")]
         if not isinstance(parameters, list) or not all(isinstance(entry, dict) for entry in parameters):
             raise RefusedError("invalid_parameter", detail="parameters must be a list of objects")
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise RefusedError("invalid_parameter", detail="row_limit must be a positive integer")
+        if any(type(limit) not in {int, type(None)} or limit == 0 or (limit or 1) < 0 for limit in limits):
+            raise RefusedError("invalid_parameter", detail="row_limit and byte_limit must be positive integers")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
         cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
         interrupt = Interrupt()
@@ -134,7 +171,8 @@ class Warehouses(Service):
             self._session(call, body),
             sql,
             parameters=parameters,
-            row_limit=limit,
+            row_limit=limits[0],
+            byte_limit=limits[1],
             interrupt=interrupt,
         )
         statement = _Statement(
@@ -165,18 +203,17 @@ class Warehouses(Service):
         parameters: Sequence[Mapping[str, Any]],
         row_limit: int | None,
         interrupt: Interrupt,
+        byte_limit: int | None = None,
     ) -> Future[Outcome]:
         """Run a statement in a session, in a thread. Raises RefusedError if the workspace is stopping."""
+
+        def run() -> Outcome:
+            return self._engine.run(
+                principal, sql, parameters=parameters, session=session, row_limit=row_limit, interrupt=interrupt
+            ).within(byte_limit)
+
         try:
-            return self._pool.submit(
-                self._engine.run,
-                principal,
-                sql,
-                parameters=parameters,
-                session=session,
-                row_limit=row_limit,
-                interrupt=interrupt,
-            )
+            return self._pool.submit(run)
         except RuntimeError:  # the pool is closed
             raise RefusedError("invalid_parameter", detail="The local workspace is stopping") from None
 
@@ -266,8 +303,9 @@ class Warehouses(Service):
             return Session(
                 owner=call.user.principal.user_name,
                 warehouse="",
-                catalog=call.text(body, "catalog", "") or "main",
-                schema=call.text(body, "schema", "") or "default",
+                catalog=(call.text(body, "catalog", "") or "main").lower(),
+                schema=(call.text(body, "schema", "") or "default").lower(),
+                unchecked=bool(body.get("catalog") or body.get("schema")),
             )
         return self._own_session(call, name)
 
@@ -282,6 +320,7 @@ class Warehouses(Service):
         body = call.json()
         warehouse = call.text(body, "warehouse_id")
         self.check_usable(call.user.principal, warehouse)
+        check_settings(body.get("session_confs"))
         name = str(uuid.uuid4())
         session = self._session(call, {**body, "session_id": None})
         session.warehouse = warehouse
@@ -326,6 +365,19 @@ class Warehouses(Service):
             "warehouse_type": "PRO",
             "enable_serverless_compute": True,
         }
+
+
+def check_settings(settings: Any) -> None:
+    """Refuse a setting that does not exist, or a value that would change results: statements run with the defaults."""
+    if not isinstance(settings or {}, dict):
+        raise RefusedError("invalid_parameter", detail="session_confs must be an object")
+    for name, value in (settings or {}).items():
+        known = _SETTING_OF_SPARK.sub("", str(name).lower())
+        if known and known not in _SETTINGS:
+            raise RefusedError("no_such_setting", name=str(name))
+        values = _SETTINGS.get(known)
+        if values is not None and str(value).lower() not in values:
+            raise RefusedError("setting_unsupported", detail=f"{known} = {value}")
 
 
 def _chunk_of(call: Call) -> int:

@@ -116,10 +116,18 @@ class View:
 
 @dataclass(kw_only=True)
 class Session:
-    """The state that statements leave for the next one of their session. One statement runs at a time."""
+    """The state that statements leave for the next one of their session. One statement runs at a time.
+
+    Attributes:
+        catalog: The catalog of short names.
+        schema: The schema of short names.
+        unchecked: Whether a client named them, and nobody has looked yet whether it may use them.
+        views: The temporary views.
+    """
 
     catalog: str = "main"
     schema: str = "default"
+    unchecked: bool = False
     views: dict[str, View] = field(default_factory=dict)
 
 

@@ -7,7 +7,9 @@ anything that was not examined.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import logging
 import re
 import threading
@@ -22,11 +24,10 @@ from obo_kit.testing.iam._grants import lack_text
 from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, backticked, split_name
 from obo_kit.testing.sql._refusals import KNOWN_ERRORS
 from obo_kit.testing.sql._rows import Rows, records
-from obo_kit.testing.sql._types import Column, sql_type, text_of
+from obo_kit.testing.sql._texts import text_of
+from obo_kit.testing.sql._types import Column
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-
     from obo_kit.testing.iam._grants import Grants
     from obo_kit.testing.sql._databases import Access
     from obo_kit.testing.sql._dialect import UnreadableError
@@ -39,7 +40,8 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger("obo_kit.testing")
 
-ROW_LIMIT = 100_000
+# The maximum number of rows in a result. The platform limits the bytes instead, and higher.
+ROW_LIMIT = 1_000_000
 TIME_LIMIT = 60.0
 # How long ``close`` waits for interrupted statements, in seconds.
 _CLOSE_LIMIT = 1.0
@@ -76,12 +78,31 @@ class SqlRefusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of a statement: rows of text (None for null), or an error."""
+    """The outcome of a statement: rows of Python values (None for null), or an error."""
 
     columns: tuple[Column, ...] = ()
-    rows: tuple[tuple[str | None, ...], ...] = ()
+    values: tuple[tuple[Any, ...], ...] = ()
     truncated: bool = False
     error: SqlRefusal | None = None
+
+    @functools.cached_property
+    def rows(self) -> tuple[tuple[str | None, ...], ...]:
+        """Return the rows as the texts that the API sends."""
+        kinds = [column.duck for column in self.columns]
+        return tuple(tuple(map(text_of, row, kinds)) for row in self.values)
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Return the size of the rows in bytes. The platform counts its own form of them."""
+        return sum(len(cell or "") for row in self.rows for cell in row)
+
+    def within(self, size: int | None) -> Outcome:
+        """Return as many of the rows as fit into a number of bytes."""
+        if size is None or self.size <= size:
+            return self
+        sizes = itertools.accumulate(sum(len(cell or "") for cell in row) for row in self.rows)
+        count = sum(1 for _ in itertools.takewhile(lambda each: each <= size, sizes))
+        return dataclasses.replace(self, values=self.values[:count], truncated=True)
 
     @property
     def decision(self) -> str:
@@ -243,7 +264,7 @@ class Engine:
 
     def columns(self, name: str) -> tuple[Column, ...]:
         """Return the columns of a table."""
-        return tuple(_column(column, duck) for column, duck in self._store.tables[name].types.items())
+        return tuple(Column(name=column, duck=duck) for column, duck in self._store.tables[name].types.items())
 
     # ------------------------------------------------------------------ running statements
 
@@ -316,6 +337,9 @@ class Engine:
 
         if self._store.metadata is None:
             self._store.metadata = Metadata(self._store, self._grants)
+        if session.unchecked:
+            self._use(principal, [session.catalog, session.schema], session)
+            session.unchecked = False
         tree = parse(sql)
         explain = isinstance(tree, exp.Command) and tree.this.upper() == "EXPLAIN"
         if explain:
@@ -339,7 +363,9 @@ class Engine:
             plan_grant(sql, principal, session, self._grants)(None)
             return Outcome()
         if isinstance(tree, exp.Use):
-            self._use(principal, tree, session)
+            parts = [part.name.lower() for part in tree.this.parts]
+            catalog = str(tree.args.get("kind") or "").upper() == "CATALOG"
+            self._use(principal, [parts[0], "default"] if catalog else parts, session)
             return Outcome()
         if isinstance(tree, exp.Describe) and isinstance(tree.this, exp.Query):
             query = re.sub(r"^\s*DESC(RIBE)?\s+(QUERY\s+)?", "", sql, flags=re.IGNORECASE)
@@ -367,11 +393,8 @@ class Engine:
                 table = access.name if access.kind == "table" else None
                 raise _StatementError("sql_lacks", table=table, detail=lack_text(lack))
 
-    def _use(self, principal: Principal, tree: exp.Use, session: Session) -> None:
+    def _use(self, principal: Principal, parts: Sequence[str], session: Session) -> None:
         """Make a catalog or schema that exists, and that the user may use, the session's."""
-        parts = [part.name.lower() for part in tree.this.parts]
-        if str(tree.args.get("kind") or "").upper() == "CATALOG":
-            parts = [parts[0], "default"]
         catalog, schema = [session.catalog, *parts][-2:]
         if catalog != "system" and not self._grants.exists("catalog", catalog):
             raise _StatementError("sql_no_catalog", name=backticked(catalog))
@@ -387,18 +410,33 @@ class Engine:
         session.catalog, session.schema = catalog, schema
 
     def _query(self, cursor: Any, text: str, limit: int, *, explain: bool) -> Outcome:
+        from obo_kit.testing.sql._dialect import UnreadableError
+
         if explain:
             plan = "\n".join(str(row[1]) for row in cursor.execute(text).fetchall())
             return _listed((("plan",), [(f"== Physical Plan ==\n{self._store.plain(plan)}",)]))
         relation = cursor.sql(text)
         # A relation gives exact types in every DuckDB version; the description of a cursor does not.
-        columns = tuple(map(_column, relation.columns, map(str, relation.types)))
-        rows = relation.limit(limit + 1).fetchall()
-        return Outcome(
-            columns=columns,
-            rows=tuple(tuple(text_of(value) for value in row) for row in rows[:limit]),
-            truncated=len(rows) > limit,
+        columns = tuple(
+            Column(name=name, duck=str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)
         )
+        relation = relation.limit(limit + 1)
+        if any("INTERVAL" in column.duck for column in columns):
+            relation = self._without_intervals(columns, relation)
+        rows = relation.fetchall()
+        if len(rows) > ROW_LIMIT:
+            raise UnreadableError("sql_unsupported", f"a result of more than {ROW_LIMIT:,} rows is not served.")
+        return Outcome(columns=columns, values=tuple(rows[:limit]), truncated=len(rows) > limit)
+
+    def _without_intervals(self, columns: Sequence[Column], relation: Any) -> Any:
+        """Return a relation with intervals as text: in Python, DuckDB's months would have 30 days."""
+        from obo_kit.testing.sql._dialect import UnreadableError
+
+        if any("INTERVAL" in column.duck != "INTERVAL" for column in columns):
+            raise UnreadableError("sql_unsupported", "an interval within an array, map or struct is not served.")
+        self._store.prepare("spark_interval_text(")
+        call = {"INTERVAL": "spark_interval_text"}
+        return relation.project(", ".join(f"{call.get(each.duck, '')}(#{at})" for at, each in enumerate(columns, 1)))
 
     def _write(self, cursor: Any, write: Callable[[Any], Written]) -> Outcome:
         with self._writing:
@@ -409,8 +447,7 @@ class Engine:
                 cursor.execute("ROLLBACK")
                 raise
             cursor.execute("COMMIT")
-        columns = tuple(Column(name=name, type_text="BIGINT", type_name="LONG") for name in names)
-        return Outcome(columns=columns, rows=tuple(tuple(map(str, row)) for row in rows))
+        return Outcome(columns=tuple(Column(name=name, duck="BIGINT") for name in names), values=tuple(rows))
 
     def _execute(self, work: Callable[[Any], Outcome], interrupt: Interrupt) -> Outcome:
         timer = threading.Timer(TIME_LIMIT, interrupt)
@@ -489,16 +526,10 @@ def _fields(error: UnreadableError) -> dict[str, str]:
 
 def _listed(listing: tuple[Sequence[str], Sequence[Sequence[str | None]]]) -> Outcome:
     names, rows = listing
-    columns = tuple(Column(name=name, type_text="STRING", type_name="STRING") for name in names)
-    return Outcome(columns=columns, rows=tuple(map(tuple, rows)))
+    return Outcome(columns=tuple(Column(name=name) for name in names), values=tuple(map(tuple, rows)))
 
 
 def _described(outcome: Outcome) -> Outcome:
     """Return the columns of an outcome, as DESCRIBE lists them."""
     rows = [(column.name, column.type_text.lower(), None) for column in outcome.columns]
     return _listed((("col_name", "data_type", "comment"), rows))
-
-
-def _column(name: str, duck: str) -> Column:
-    type_text, type_name = sql_type(duck)
-    return Column(name=name, type_text=type_text, type_name=type_name)

@@ -239,6 +239,11 @@ declare(
             decision="not found",
             source="the platform's error classes; the wording is ours",
         ),
+        "sql_inline_limit": _error(
+            "Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most {limit} "
+            "bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.",
+            source="the documentation of the API: such a statement is aborted, and no result set is available",
+        ),
         "sql_parameter": _error(
             "[UNBOUND_SQL_PARAMETER] Found the unbound parameter: {name}. SQLSTATE: 42P02",
         ),

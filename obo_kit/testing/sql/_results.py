@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import csv
+import importlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
-from obo_kit.testing.sql._engine import Column, Outcome
+from obo_kit.testing.sql._engine import Column, Outcome, SqlRefusal
+from obo_kit.testing.sql._texts import text_of
+from obo_kit.testing.sql._types import arrow_type
 
-__all__ = ["CHUNK_ROWS", "FORMATS", "chunk_body", "chunk_count", "chunk_file", "column_body", "statement_body"]
+__all__ = [
+    "CHUNK_ROWS",
+    "FORMATS",
+    "arrow_table",
+    "chunk_body",
+    "chunk_count",
+    "chunk_file",
+    "column_body",
+    "statement_body",
+]
 
 # Rows per chunk. The platform limits its chunks in bytes, and higher.
 CHUNK_ROWS = 1000
+INLINE_LIMIT = 25 * 2**20
 FORMATS = {"JSON_ARRAY": "application/json", "ARROW_STREAM": "application/vnd.apache.arrow.stream", "CSV": "text/csv"}
 
 Link = Callable[[int], dict[str, str]]
@@ -25,6 +37,8 @@ def statement_body(
     statement: str, outcome: Outcome, *, result_format: str = "JSON_ARRAY", link: Link | None = None
 ) -> dict[str, Any]:
     """Return a finished statement, with its result inline, or behind a ``link`` per chunk."""
+    if link is None and outcome.size > INLINE_LIMIT:
+        outcome = Outcome(error=SqlRefusal(key="sql_inline_limit", fields={"limit": str(INLINE_LIMIT)}))
     if outcome.error is not None:
         return {
             "statement_id": statement,
@@ -74,17 +88,24 @@ def chunk_body(statement: str, outcome: Outcome, chunk: int, *, link: Link | Non
 
 
 def chunk_file(outcome: Outcome, chunk: int, result_format: str) -> bytes:
-    """Return the file behind a link."""
+    """Return the file behind a link. In CSV, only the first one has the names of the columns, and null is ``null``."""
+    if result_format == "ARROW_STREAM":
+        sink = io.BytesIO()
+        # Arrays, maps and structs are text here (databricks-jdbc#1440).
+        texts = ("ARRAY", "MAP", "STRUCT")
+        table = arrow_table(outcome, chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS, texts)
+        with importlib.import_module("pyarrow.ipc").new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
     rows = _rows(outcome, chunk)
     if result_format == "JSON_ARRAY":
         return json.dumps([list(row) for row in rows], separators=(",", ":")).encode()
-    if result_format == "CSV":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(column.name for column in outcome.columns)
-        writer.writerows(rows)
-        return text.getvalue().encode()
-    return _arrow_file(outcome, rows)
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    if chunk == 0:
+        lines.writerow(column.name for column in outcome.columns)
+    lines.writerows(["null" if cell is None else cell for cell in row] for row in rows)
+    return text.getvalue().encode()
 
 
 def column_body(position: int, column: Column) -> dict[str, Any]:
@@ -105,33 +126,15 @@ def _rows(outcome: Outcome, chunk: int) -> tuple[tuple[str | None, ...], ...]:
     return outcome.rows[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
 
 
-def _arrow_file(outcome: Outcome, rows: tuple[tuple[str | None, ...], ...]) -> bytes:
+def arrow_table(outcome: Outcome, start: int, end: int, texts: Container[str] = ()) -> Any:
+    """Return rows as an Arrow table. Columns of the base types in ``texts``, and of no type of Arrow's, are text."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    kinds = {
-        "BOOLEAN": pa.bool_(),
-        "BYTE": pa.int8(),
-        "SHORT": pa.int16(),
-        "INT": pa.int32(),
-        "LONG": pa.int64(),
-        "FLOAT": pa.float32(),
-        "DOUBLE": pa.float64(),
-        "DATE": pa.date32(),
-        "TIMESTAMP": pa.timestamp("us", tz="Etc/UTC"),
-    }
-    arrays = []
+    rows, arrays = outcome.values[start:end], []
     for position, column in enumerate(outcome.columns):
-        texts = [row[position] for row in rows]
-        if column.type_name == "BINARY":
-            arrays.append(pa.array([text and base64.b64decode(text) for text in texts], pa.binary()))
-        elif column.type_name == "DECIMAL":
-            body = column_body(position, column)
-            kind = pa.decimal128(body["type_precision"], body["type_scale"])
-            arrays.append(pa.array(texts, pa.string()).cast(kind))
-        else:
-            arrays.append(pa.array(texts, pa.string()).cast(kinds.get(column.type_name, pa.string())))
-    table = pa.Table.from_arrays(arrays, names=[column.name for column in outcome.columns])
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+        kind = pa.string() if column.type_name in texts else arrow_type(column.duck)
+        values = [row[position] for row in rows]
+        if kind == pa.string():
+            values = [text_of(value, column.duck) for value in values]
+        arrays.append(pa.array(values, kind))
+    return pa.Table.from_arrays(arrays, names=[column.name for column in outcome.columns])

@@ -1,15 +1,21 @@
-"""Values as text: as ``to_json`` writes them, and as a cast to STRING does. DuckDB gives the values as JSON, and their type."""
+"""Values as text: as ``to_json`` writes them, as a cast to STRING does, and as results are sent.
+
+For the first two, DuckDB gives the values as JSON, and their type.
+"""
 
 from __future__ import annotations
 
+import base64
+import datetime
 import decimal
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from obo_kit.testing.sql._types import fields_of, map_types
 
-__all__ = ["cast_text", "double_text", "json_text"]
+__all__ = ["cast_text", "double_text", "json_text", "text_of"]
 
 
 def double_text(text: str) -> str:
@@ -96,3 +102,33 @@ def _read(text: str) -> Any:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
+    (str, str),
+    (bool, lambda value: "true" if value else "false"),
+    # With the Z that the platform adds to a TIMESTAMP (fid:45455947422). There is no TIMESTAMP_NTZ here.
+    (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds") + "Z"),
+    (datetime.date, lambda value: value.isoformat()),
+    (decimal.Decimal, lambda value: format(value, "f")),
+    (bytes, lambda value: base64.b64encode(value).decode()),
+    (
+        (list, dict),
+        lambda value: json.dumps(value, default=_inner, ensure_ascii=False, separators=(",", ":")),
+    ),
+)
+
+
+def _inner(value: Any) -> Any:
+    """Return a value within an array, map or struct as JSON has it."""
+    return float(value) if isinstance(value, decimal.Decimal) else text_of(value)
+
+
+def text_of(value: Any, duck: str = "") -> str | None:
+    """Return a value of a DuckDB type as the JSON_ARRAY format writes it."""
+    if value is None:
+        return None
+    for kind, write in _SCALARS:
+        if isinstance(value, kind):
+            return write(value)
+    return _number(duck, value)

@@ -1,26 +1,30 @@
-"""SQL types in the names of Databricks and of DuckDB, and their values as text."""
+"""SQL types in the names of Databricks, of DuckDB and of Arrow."""
 
 from __future__ import annotations
 
-import base64
-import datetime
-import decimal
-import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Column", "fields_of", "map_types", "sql_type", "text_of", "type_json"]
+__all__ = ["Column", "arrow_type", "fields_of", "map_types", "sql_type", "type_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a result: its name, its SQL type as Databricks writes it, and the name of the base type."""
+    """A column of a result: its name, and its type in DuckDB."""
 
     name: str
-    type_text: str
-    type_name: str
+    duck: str = "VARCHAR"
+
+    @property
+    def type_text(self) -> str:
+        """Return the SQL type as Databricks writes it."""
+        return sql_type(self.duck)[0]
+
+    @property
+    def type_name(self) -> str:
+        """Return the name of the base type."""
+        return sql_type(self.duck)[1]
 
 
 # Databricks type and type_name per DuckDB type.
@@ -49,6 +53,18 @@ _TYPES = {
 }
 # A field of a DuckDB STRUCT.
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|(\w+)) (.+)')
+# Arrow type per type_name; text for any other.
+_ARROW = {
+    "BOOLEAN": "bool_",
+    "BYTE": "int8",
+    "SHORT": "int16",
+    "INT": "int32",
+    "LONG": "int64",
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+    "BINARY": "binary",
+    "DATE": "date32",
+}
 # Spark's JSON names of types that differ from the lower-case name.
 _JSON = {"INT": "integer", "BIGINT": "long", "SMALLINT": "short", "TINYINT": "byte"}
 
@@ -69,6 +85,24 @@ def sql_type(duck: str) -> tuple[str, str]:
     if duck.startswith("STRUCT("):
         return f"STRUCT<{', '.join(f'{name}: {sql_type(kind)[0]}' for name, kind in fields_of(duck))}>", "STRUCT"
     return "STRING", "STRING"
+
+
+def arrow_type(duck: str) -> Any:
+    """Return the type of a DuckDB type's values in Arrow."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    text, name = sql_type(duck)
+    if name == "ARRAY":
+        return pa.list_(arrow_type(duck[:-2]))
+    if name == "MAP":
+        return pa.map_(*map(arrow_type, map_types(duck)))
+    if name == "STRUCT":
+        return pa.struct([(field, arrow_type(kind)) for field, kind in fields_of(duck)])
+    if name == "DECIMAL":
+        return pa.decimal128(*map(int, re.findall(r"\d+", text)))
+    if name == "TIMESTAMP":
+        return pa.timestamp("us", tz="Etc/UTC")
+    return getattr(pa, _ARROW.get(name, "string"))()
 
 
 def fields_of(duck: str) -> list[tuple[str, str]]:
@@ -100,39 +134,3 @@ def type_json(type_text: str) -> Any:
     if type_text.startswith("ARRAY<"):
         return {"type": "array", "elementType": type_json(type_text[6:-1]), "containsNull": True}
     return _JSON.get(type_text, type_text.lower())
-
-
-def _interval_text(value: datetime.timedelta) -> str:
-    """Return an interval of days, hours, minutes and seconds as the platform writes it (inferred)."""
-    sign = "-" if value < datetime.timedelta() else ""
-    value = abs(value)
-    hours, rest = divmod(value.seconds, 3600)
-    return f"{sign}{value.days} {hours:02}:{rest // 60:02}:{rest % 60:02}.{value.microseconds:06}000"
-
-
-_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
-    (str, str),
-    (bool, lambda value: "true" if value else "false"),
-    # With the Z that the platform adds to a TIMESTAMP (fid:45455947422). There is no TIMESTAMP_NTZ here.
-    (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds") + "Z"),
-    (datetime.date, lambda value: value.isoformat()),
-    (datetime.timedelta, _interval_text),
-    (decimal.Decimal, lambda value: format(value, "f")),
-    (bytes, lambda value: base64.b64encode(value).decode()),
-    ((list, dict), lambda value: json.dumps(value, default=_inner)),
-)
-
-
-def _inner(value: Any) -> Any:
-    """Return a value within an array, map or struct as JSON has it."""
-    return float(value) if isinstance(value, decimal.Decimal) else text_of(value)
-
-
-def text_of(value: Any) -> str | None:
-    """Return a value as the JSON_ARRAY format writes it."""
-    if value is None:
-        return None
-    for kind, write in _SCALARS:
-        if isinstance(value, kind):
-            return write(value)
-    return str(value)

@@ -190,6 +190,11 @@ CREATE MACRO spark_dayname(a) AS left(dayname(spark_date(a)), 3);
 CREATE MACRO spark_monthname(a) AS left(monthname(spark_date(a)), 3);
 CREATE MACRO spark_make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT));
 CREATE MACRO spark_make_timestamp(y, mo, d, h, mi, s) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
+-- As results have it (inferred): 1-2 of years and months, 1 02:03:04.000000000 of days and smaller units.
+CREATE MACRO spark_interval_text(i) AS CASE
+    WHEN i = to_months(12 * year(i) + month(i)) AND i <> to_days(0) THEN format('{}{}-{}', CASE WHEN i < to_days(0) THEN '-' ELSE '' END, abs(year(i)), abs(month(i)))
+    WHEN 12 * year(i) + month(i) = 0 THEN format('{}{} {:02d}:{:02d}:{:02d}.{:06d}000', CASE WHEN i < to_days(0) THEN '-' ELSE '' END, abs(epoch_us(i)) // 86400000000, abs(epoch_us(i)) // 3600000000 % 24, abs(epoch_us(i)) // 60000000 % 60, abs(epoch_us(i)) // 1000000 % 60, abs(epoch_us(i)) % 1000000)
+    WHEN i IS NOT NULL THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not run this statement: an interval of months and days is not served. SQLSTATE: 0A000') END;
 CREATE MACRO spark_make_interval(y) AS to_years(y), (y, mo) AS to_years(y) + to_months(mo), (y, mo, w) AS to_years(y) + to_months(mo) + to_weeks(w), (y, mo, w, d) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d),
     (y, mo, w, d, h) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h), (y, mo, w, d, h, mi) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi), (y, mo, w, d, h, mi, s) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi) + to_seconds(s);
 CREATE MACRO spark_window(a, size) AS {'start': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size)), 'end': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size) + epoch_us(size))};

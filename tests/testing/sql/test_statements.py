@@ -171,7 +171,7 @@ _D = "CAST({} AS DECIMAL({}, {}))".format
         ("coalesce(CAST(1.5 AS FLOAT), 2)", "DOUBLE", "1.5"),
         ("CAST(1.5 AS FLOAT) + 1", "DOUBLE", "2.5"),
         ("CAST(1.5 AS FLOAT) * CAST(2 AS FLOAT)", "FLOAT", "3.0"),
-        ("array(CAST(1 AS TINYINT), 2)", "ARRAY<INT>", "[1, 2]"),
+        ("array(CAST(1 AS TINYINT), 2)", "ARRAY<INT>", "[1,2]"),
         ("123456789012345678901234567890", "DECIMAL(30,0)", "123456789012345678901234567890"),
         # Functions.
         (f"round({_D(2.345, 10, 3)}, 2)", "DECIMAL(10,2)", "2.35"),
