@@ -195,6 +195,20 @@ def test_a_grant_to_nobody_or_of_nothing_changes_nothing_and_names_nobody_else(w
     assert "42501" in message(sql(workspace, "bob", "INSERT INTO main.shop.orders VALUES (2)"))
 
 
+def test_a_connection_is_granted_by_a_statement(workspace):
+    workspace.add_connection("crm", "http://127.0.0.1:9")
+    grant = "GRANT USE CONNECTION ON CONNECTION crm TO `bob@example.com`"
+    assert "MANAGE on Connection 'crm'" in message(sql(workspace, "alice", grant))
+    workspace.set_owner("alice", "crm")
+    works(sql(workspace, "alice", grant))
+    assert client(workspace, "bob").connections.get("crm").name == "crm"
+    works(sql(workspace, "alice", grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ")))
+    with pytest.raises(PermissionDenied):
+        client(workspace, "bob").connections.get("crm")
+    absent = grant.replace("CONNECTION crm", "CONNECTION erp")
+    assert "The connection `erp` cannot be found" in message(sql(workspace, "alice", absent))
+
+
 def test_what_is_handed_over_belongs_to_its_new_owner(workspace):
     workspace.set_owner("alice", "main.shop")
     workspace.grant("emea", "SELECT", "main.shop.orders")
@@ -218,9 +232,31 @@ def test_what_does_not_exist_is_not_used(workspace, statement, text):
     assert message(sql(workspace, "alice", statement)).startswith(text)
 
 
-def test_strictly_a_catalog_and_a_schema_are_used_by_whoever_may(workspace):
-    for statement in ("USE CATALOG main", "USE SCHEMA shop", "USE main.information_schema"):
+@pytest.mark.parametrize(
+    ("privilege", "securable"),
+    [("SELECT", "main.shop.orders"), ("EXECUTE", "main.shop"), ("MODIFY", "main"), ("EXECUTE", "main.shop.twice")],
+)
+def test_without_strict_privileges_a_place_is_used_by_whoever_has_something_there(workspace, privilege, securable):
+    workspace.add_table("dev.x.t", [{"id": 1}])
+    uses = ("USE CATALOG main", "USE SCHEMA shop", "USE main.information_schema")
+    for statement in uses:
+        assert "USE " in message(sql(workspace, "alice", statement))
+    workspace.grant("alice", "BROWSE", "main")
+    assert "USE CATALOG" in message(sql(workspace, "alice", uses[0]))
+    workspace.grant("alice", privilege, securable)
+    for statement in uses:
         works(sql(workspace, "alice", statement))
+    assert "USE CATALOG on Catalog 'dev'" in message(sql(workspace, "alice", "USE CATALOG dev"))
+    api = client(workspace, "alice")
+    assert (api.catalogs.get("main").name, api.schemas.get("main.shop").full_name) == ("main", "main.shop")
+    for get, name in ((api.catalogs.get, "dev"), (api.schemas.get, "dev.x")):
+        with pytest.raises(PermissionDenied, match="does not have USE"):
+            get(name)
+    with pytest.raises(NotFound, match="'nowhere' does not exist"):
+        api.catalogs.get("nowhere")
+
+
+def test_strictly_a_catalog_and_a_schema_are_used_by_whoever_may(workspace):
     workspace.strict_privileges = True
     for statement in ("USE CATALOG main", "USE main.shop", "USE SCHEMA default"):
         assert "USE CATALOG on Catalog 'main'" in message(sql(workspace, "alice", statement))
@@ -247,6 +283,9 @@ def test_the_permissions_api_works_on_the_same_grants(workspace):
         for each in api.get_effective("table", "main.shop.orders").privilege_assignments
     }
     assert effective["emea"] == [(Privilege.SELECT, "main")]
+    for ask in (api.get, api.get_effective):
+        answer = ask("table", "main.shop.orders", principal="bob@example.com")
+        assert [each.principal for each in answer.privilege_assignments] == ["bob@example.com"]
     assert effective["bob@example.com"] == [(Privilege.MODIFY, None), (Privilege.SELECT, None)]
     api.update(
         "table",

@@ -148,11 +148,13 @@ def test_a_notebook_s_connector_speaks_as_the_developer(workspace):
 def test_other_hosts_are_left_alone(workspace):
     from obo_kit.testing._sql_addresses import _settings
 
-    with workspace.as_app():
+    with LocalWorkspace() as other:
+        host = other.host
         assert _settings("dbc-1.cloud.databricks.com", PATH) == {}
         assert _settings("127.0.0.1:1", PATH) == {}
-        assert _settings(workspace.host, PATH)["_connection_uri"] == workspace.host + PATH
-    assert _settings(workspace.host, PATH) == {}
+        for running in (host, workspace.host):
+            assert _settings(running, PATH)["_connection_uri"] == running + PATH
+    assert _settings(host, PATH) == {}
 
 
 def test_sqlalchemy_reads_tables_and_runs_statements_as_the_user(workspace):

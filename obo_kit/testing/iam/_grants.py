@@ -201,7 +201,8 @@ class Grants:
                 needed = f"USE {parent_kind.upper()}"
                 if not self._held(principal, needed, parent_kind, parent):
                     return needed, parent_kind, parent
-        if self._held(principal, privilege, kind, name):
+        implied = not self.strict and privilege == f"USE {kind.upper()}" and self._in_use(principal, kind, name)
+        if implied or self._held(principal, privilege, kind, name):
             return None
         return privilege, kind, name
 
@@ -216,15 +217,18 @@ class Grants:
         """Return whether lists show a securable of Unity Catalog to the principal."""
         if any(self.holds(principal, privilege, kind, name) for privilege in PRIVILEGES[kind]):
             return True
-        if self._held(principal, "BROWSE", "catalog", name.partition(".")[0]):
-            return True
-        if self.strict or kind not in {"schema", "catalog"}:
-            return False
+        return self._held(principal, "BROWSE", "catalog", name.partition(".")[0])
+
+    def _in_use(self, principal: Principal, kind: str, name: str) -> bool:
+        """Return whether the principal may do something with a catalog or schema, or with anything in it."""
         with self._lock:
-            below = [
-                place for place in self._grants if place[1].startswith(f"{name}.") and (kind, name) in parents(*place)
-            ]
-        return any(self.sees(principal, *place) for place in below if place[0] in _IN_SCHEMAS)
+            places = [place for place in self._grants if (kind, name) in (place, *parents(*place))]
+        return any(
+            self._held(principal, privilege, *place)
+            for place in places
+            for privilege in PRIVILEGES[place[0]]
+            if privilege != "BROWSE"
+        )
 
     def _held(self, principal: Principal, privilege: str, kind: str, name: str) -> bool:
         mine = self._grantees(principal)

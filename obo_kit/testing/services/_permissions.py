@@ -54,14 +54,16 @@ class Permissions(Service):
         raise RefusedError("uc_missing", kind=securable.title(), name=name)
 
     def _listed(self, call: Call, *, inherited: bool) -> dict[str, list[tuple[str, str, str]]]:
-        """Return privileges and where they were granted, per principal: all to its managers, only their own to others."""
+        """Return privileges and where they were granted, per principal: all to its managers, only their own to others, and of
+        these the ones of the principal that the call asks for, if it does."""
         kind, name = self._place(call)
         principal = call.user.principal
         mine = {principal.user_name, *principal.groups}
         every = self._grants.manages(principal, kind, name)
+        only = call.query.get("principal", "")
         result: dict[str, list[tuple[str, str, str]]] = {}
         for grantee, privilege, place, where in self._grants.listed(kind, name, inherited=inherited):
-            if every or grantee in mine:
+            if (every or grantee in mine) and only in {"", grantee}:
                 result.setdefault(grantee, []).append((privilege.replace(" ", "_"), place, where))
         return result
 

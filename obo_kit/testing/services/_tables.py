@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,9 @@ class Tables(Service):
         root = "/api/2.1/unity-catalog"
         return [
             Api(method="GET", path=root + "/catalogs", handler=self._catalogs),
+            Api(method="GET", path=root + "/catalogs/{name}", handler=functools.partial(self._place, "catalog")),
             Api(method="GET", path=root + "/schemas", handler=self._schemas),
+            Api(method="GET", path=root + "/schemas/{name}", handler=functools.partial(self._place, "schema")),
             Api(method="GET", path=root + "/tables", handler=self._list),
             Api(method="GET", path=root + "/tables/{table}", handler=self._get),
             Api(method="GET", path=root + "/tables/{table}/exists", handler=self._exists),
@@ -62,17 +65,30 @@ class Tables(Service):
         catalog = call.query.get("catalog_name", "").lower()
         if not catalog:
             raise RefusedError("invalid_parameter", detail="catalog_name is required")
-        names = (name.split(".") for name in self._seen(call.user.principal, "schema"))
-        schemas = [
-            {"name": schema, "catalog_name": parent, "full_name": f"{parent}.{schema}"}
-            for parent, schema in names
-            if parent == catalog
-        ]
-        return page(call, "schemas", schemas)
+        names = self._seen(call.user.principal, "schema")
+        return page(call, "schemas", [self._described(name) for name in names if name.startswith(f"{catalog}.")])
 
     def _catalogs(self, call: Call) -> Answer:
-        names = self._seen(call.user.principal, "catalog")
-        return page(call, "catalogs", [{"name": name, "full_name": name} for name in names])
+        return page(call, "catalogs", [self._described(name) for name in self._seen(call.user.principal, "catalog")])
+
+    def _place(self, kind: str, call: Call) -> Answer:
+        name = call.params["name"].lower()
+        if not self._grants.exists(kind, name):
+            raise RefusedError("uc_missing", kind=kind.title(), name=name)
+        if not self._grants.sees(call.user.principal, kind, name):
+            check_granted(self._grants, call.user.principal, f"USE {kind.upper()}", kind, name)
+        return Answer(content=self._described(name))
+
+    def _described(self, full: str) -> dict[str, Any]:
+        """Return a catalog or schema."""
+        catalog, _, name = full.rpartition(".")
+        owner = self._grants.owner("schema" if catalog else "catalog", full)
+        return {
+            "name": name,
+            "full_name": full,
+            **({"catalog_name": catalog} if catalog else {}),
+            **({"owner": owner} if owner else {}),
+        }
 
     # ------------------------------------------------------------------ looking things up
 

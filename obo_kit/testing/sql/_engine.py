@@ -383,7 +383,7 @@ class Engine:
         for access in accesses:
             if not self._grants.exists(access.kind, access.name):
                 if access.kind == "uc_connection":
-                    raise _StatementError("sql_no_connection", name=access.name)
+                    raise _StatementError("sql_no_connection", name=backticked(access.name))
                 raise _StatementError("sql_missing", name=backticked(access.name))
         for access in accesses:
             if access.privilege == "MANAGE" and self._grants.manages(principal, access.kind, access.name):
@@ -402,10 +402,8 @@ class Engine:
         if schema not in _EVERYWHERE and not self._grants.exists("schema", place):
             raise _StatementError("sql_no_schema", name=backticked(place))
         kind, name = ("catalog", catalog) if schema in _EVERYWHERE else ("schema", place)
-        # Everybody may use the catalog of the system.
-        asked = self._grants.strict and catalog != "system"
-        lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name) if asked else None
-        if lack is not None:
+        lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name)
+        if lack is not None and catalog != "system":  # everybody may use the catalog of the system
             raise _StatementError("sql_lacks", detail=lack_text(lack))
         session.catalog, session.schema = catalog, schema
 

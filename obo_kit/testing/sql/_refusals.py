@@ -189,7 +189,7 @@ declare(
             sql_state="42P01",
         ),
         "sql_no_connection": _error(
-            "[CONNECTION_NOT_FOUND] The connection `{name}` cannot be found. SQLSTATE: 42704",
+            "[CONNECTION_NOT_FOUND] The connection {name} cannot be found. SQLSTATE: 42704",
             decision="not found",
             source="as other objects of Unity Catalog that a statement names",
         ),

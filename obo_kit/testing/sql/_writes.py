@@ -31,7 +31,7 @@ _TABLE_PROPERTIES = frozenset(
     {"SchemaCommentProperty", "PartitionedByProperty", "Cluster", "ClusterProperty", "Property"}
 )
 _SECURABLE = (
-    r"(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?"
+    r"(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME|CONNECTION)\s+)?"
     r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})"
 )
 _WHO = r"(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*"
@@ -285,6 +285,7 @@ def _truncate(tree: exp.TruncateTable, rewriter: Rewriter, _: Grants) -> Run:
 
 # The refusal of what does not exist, per kind; of a table for the others.
 _ABSENT = {
+    "uc_connection": "sql_no_connection",
     "catalog": "sql_no_catalog",
     "function": "sql_no_function",
     "schema": "sql_no_schema",
@@ -294,9 +295,10 @@ _ABSENT = {
 
 def _granted_on(match: re.Match[str], session: Session, grants: Grants) -> tuple[str, str]:
     """Return the kind and the full name of the securable that a statement names."""
-    kind = (match["kind"] or "TABLE").lower().replace("database", "schema").replace("view", "table")
+    kind = (match["kind"] or "TABLE").lower()
+    kind = {"database": "schema", "view": "table", "connection": "uc_connection"}.get(kind, kind)
     parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
-    count = {"catalog": 1, "schema": 2}.get(kind, 3)
+    count = {"catalog": 1, "uc_connection": 1, "schema": 2}.get(kind, 3)
     name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
     return "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind, name
 
