@@ -409,9 +409,9 @@ def test_failed_statements_have_no_links(workspace):
         ({"format": "XML", "disposition": "EXTERNAL_LINKS"}, "format must be one of"),
         ({"on_wait_timeout": "GIVE_UP"}, "on_wait_timeout must be one of"),
         ({"wait_timeout": "3s"}, "wait_timeout must be"),
-        ({"row_limit": 0}, "must be positive"),
-        ({"row_limit": True}, "must be positive"),
-        ({"byte_limit": -1}, "must be positive"),
+        ({"row_limit": 0}, "row_limit must be"),
+        ({"row_limit": True}, "row_limit must be"),
+        ({"byte_limit": -1}, "byte_limit must be"),
         ({"parameters": {"a": 1}}, "parameters must be a list"),
     ],
 )

@@ -158,11 +158,8 @@ class Warehouses(Service):
                 "invalid_parameter", detail="ARROW_STREAM and CSV are supported only with EXTERNAL_LINKS disposition"
             )
         parameters = body.get("parameters") or []
-        limits = [body.get(name) for name in ("row_limit", "byte_limit")]
         if not isinstance(parameters, list) or not all(isinstance(entry, dict) for entry in parameters):
             raise RefusedError("invalid_parameter", detail="parameters must be a list of objects")
-        if any(type(limit) not in {int, type(None)} or limit == 0 or (limit or 1) < 0 for limit in limits):
-            raise RefusedError("invalid_parameter", detail="row_limit and byte_limit must be positive integers")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
         cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
         interrupt = Interrupt()
@@ -171,8 +168,8 @@ class Warehouses(Service):
             self._session(call, body),
             sql,
             parameters=parameters,
-            row_limit=limits[0],
-            byte_limit=limits[1],
+            row_limit=_limit(body, "row_limit"),
+            byte_limit=_limit(body, "byte_limit"),
             interrupt=interrupt,
         )
         statement = _Statement(
@@ -391,6 +388,13 @@ def _choice(body: dict[str, Any], name: str, *choices: str) -> str:
     if value not in choices:
         raise RefusedError("invalid_parameter", detail=f"{name} must be one of {', '.join(choices)}")
     return str(value)
+
+
+def _limit(body: dict[str, Any], name: str) -> int | None:
+    limit = body.get(name)
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise RefusedError("invalid_parameter", detail=f"{name} must be a positive integer")
+    return limit
 
 
 def _seconds(text: str) -> float:

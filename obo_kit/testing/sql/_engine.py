@@ -28,6 +28,8 @@ from obo_kit.testing.sql._texts import text_of
 from obo_kit.testing.sql._types import Column
 
 if TYPE_CHECKING:
+    from sqlglot import exp
+
     from obo_kit.testing.iam._grants import Grants
     from obo_kit.testing.sql._databases import Access
     from obo_kit.testing.sql._dialect import UnreadableError
@@ -337,9 +339,7 @@ class Engine:
 
         if self._store.metadata is None:
             self._store.metadata = Metadata(self._store, self._grants)
-        if session.unchecked:
-            self._use(principal, [session.catalog, session.schema], session)
-            session.unchecked = False
+        self._enter(principal, session)
         tree = parse(sql)
         explain = isinstance(tree, exp.Command) and tree.this.upper() == "EXPLAIN"
         if explain:
@@ -363,9 +363,7 @@ class Engine:
             plan_grant(sql, principal, session, self._grants)(None)
             return Outcome()
         if isinstance(tree, exp.Use):
-            parts = [part.name.lower() for part in tree.this.parts]
-            catalog = str(tree.args.get("kind") or "").upper() == "CATALOG"
-            self._use(principal, [parts[0], "default"] if catalog else parts, session)
+            self._use(principal, tree, session)
             return Outcome()
         if isinstance(tree, exp.Describe) and isinstance(tree.this, exp.Query):
             query = re.sub(r"^\s*DESC(RIBE)?\s+(QUERY\s+)?", "", sql, flags=re.IGNORECASE)
@@ -393,7 +391,18 @@ class Engine:
                 table = access.name if access.kind == "table" else None
                 raise _StatementError("sql_lacks", table=table, detail=lack_text(lack))
 
-    def _use(self, principal: Principal, parts: Sequence[str], session: Session) -> None:
+    def _enter(self, principal: Principal, session: Session) -> None:
+        """Refuse a session whose client named a catalog or schema that it may not use."""
+        if session.unchecked:
+            self._move(principal, [session.catalog, session.schema], session)
+            session.unchecked = False
+
+    def _use(self, principal: Principal, tree: exp.Use, session: Session) -> None:
+        parts = [part.name.lower() for part in tree.this.parts]
+        catalog = str(tree.args.get("kind") or "").upper() == "CATALOG"
+        self._move(principal, [parts[0], "default"] if catalog else parts, session)
+
+    def _move(self, principal: Principal, parts: Sequence[str], session: Session) -> None:
         """Make a catalog or schema that exists, and that the user may use, the session's."""
         catalog, schema = [session.catalog, *parts][-2:]
         if catalog != "system" and not self._grants.exists("catalog", catalog):
