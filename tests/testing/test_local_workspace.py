@@ -313,7 +313,7 @@ def test_a_statement_without_select_fails_as_the_platform_says_it(workspace, sta
     assert sql_state_of(answer) == "42501"
     assert answer.status.error.error_code.value == "BAD_REQUEST"
     assert answer.status.error.message == (
-        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: "
+        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges:\n"
         "User does not have SELECT on Table 'main.support.tickets'. SQLSTATE: 42501"
     )
     assert (last(workspace).user, last(workspace).status, last(workspace).decision) == ("bob", 200, "missing grant")

@@ -50,7 +50,7 @@ def test_strictly_the_catalog_and_the_schema_are_needed_too(workspace):
     for privilege, kind, name in (("USE CATALOG", "Catalog", "main"), ("USE SCHEMA", "Schema", "main.shop")):
         text = f"User does not have {privilege} on {kind} '{name}'."
         refused = message(sql(workspace, "alice", READ))
-        assert refused == f"[INSUFFICIENT_PERMISSIONS] Insufficient privileges: {text} SQLSTATE: 42501"
+        assert refused == f"[INSUFFICIENT_PERMISSIONS] Insufficient privileges:\n{text} SQLSTATE: 42501"
         assert (last(workspace).user, last(workspace).decision) == ("alice", "missing grant")
         assert text in message(sql(workspace, "alice", "SELECT main.shop.twice(1)"))
         with pytest.raises(PermissionDenied, match=text):
@@ -355,6 +355,11 @@ def test_tables_are_made_with_create_table_and_belong_to_who_made_them(workspace
     ]
     assert "42P07" in message(sql(workspace, "alice", make))
     works(sql(workspace, "alice", make.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")))
+    keys = "CONSTRAINT pk PRIMARY KEY (id), FOREIGN KEY (other) REFERENCES main.shop.orders (id)"
+    works(sql(workspace, "alice", f"CREATE TABLE main.shop.keyed (id INT NOT NULL, other INT, {keys})"))
+    assert rows(sql(workspace, "alice", "DESCRIBE main.shop.keyed")) == [["id", "int", None], ["other", "int", None]]
+    checked = "CREATE TABLE main.shop.checked (id INT, CONSTRAINT positive CHECK (id > 0))"
+    assert "a table constraint is not served" in message(sql(workspace, "alice", checked))
     works(sql(workspace, "alice", "CREATE OR REPLACE TABLE main.shop.copy (id INT NOT NULL, name STRING COMMENT 'x')"))
     works(sql(workspace, "alice", "INSERT INTO main.shop.copy (name, id) VALUES ('tea', 1)"))
     assert rows(sql(workspace, "alice", "SELECT id, name FROM main.shop.copy")) == [["1", "tea"]]

@@ -171,6 +171,21 @@ def test_sqlalchemy_reads_tables_and_runs_statements_as_the_user(workspace):
         inspector = sqlalchemy.inspect(engine)
         assert inspector.get_table_names() == ["orders"]
         assert [str(each["type"]) for each in inspector.get_columns("orders")] == ["BIGINT", "VARCHAR"]
+        # The dialect reads keys from DESCRIBE TABLE EXTENDED, in which no value is null.
+        assert sqlalchemy.Table("orders", sqlalchemy.MetaData(), autoload_with=engine).columns.keys() == ["id", "owner"]
+        workspace.grant("alice", "CREATE TABLE", "main.shop")
+        made = sqlalchemy.Table(
+            "made",
+            sqlalchemy.MetaData(),
+            sqlalchemy.Column("id", sqlalchemy.BigInteger, primary_key=True, autoincrement=False),
+            sqlalchemy.Column("price", sqlalchemy.Numeric(10, 2)),
+        )
+        made.create(engine)
+        with engine.begin() as connection:
+            connection.execute(made.insert(), [{"id": 1, "price": 1.5}, {"id": 2, "price": None}])
+            assert [str(row.price) for row in connection.execute(made.select().order_by("id"))] == ["1.50", "None"]
+        made.drop(engine)
+        workspace.revoke("alice", "CREATE TABLE", "main.shop")
         engine.dispose()
 
 

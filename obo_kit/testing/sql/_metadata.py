@@ -289,7 +289,7 @@ class Metadata:
             rows += [
                 ("", "", ""),
                 ("# Detailed Table Information", "", ""),
-                *((key, value, "") for key, value in self._details(name).items()),
+                *((key, value or "", "") for key, value in self._details(name).items()),
             ]
         return ("col_name", "data_type", "comment"), rows
 

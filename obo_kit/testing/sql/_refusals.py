@@ -173,19 +173,22 @@ declare(
         "sql_lacks": Refusal(
             status=200,
             code="BAD_REQUEST",
-            text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have {detail}. SQLSTATE: 42501",
+            text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges:\nUser does not have {detail}. SQLSTATE: 42501",
             decision="missing grant",
             standing="reported",
-            source="errors.sql_engine_denied; for privileges other than SELECT inferred from errors.uc_privilege_missing",
+            source="errors.sql_engine_denied; the line break: apps-cookbook#18; for privileges other than SELECT inferred from errors.uc_privilege_missing",
             sql_state="42501",
         ),
         "sql_missing": Refusal(
             status=200,
             code="BAD_REQUEST",
-            text="[TABLE_OR_VIEW_NOT_FOUND] The table or view {name} cannot be found. SQLSTATE: 42P01",
+            text="[TABLE_OR_VIEW_NOT_FOUND] The table or view {name} cannot be found. Verify the spelling and correctness of "
+            "the schema and catalog.\nIf you did not qualify the name with a schema, verify the current_schema() output, or "
+            "qualify the name with the correct schema and catalog.\nTo tolerate the error on drop use DROP VIEW IF EXISTS or "
+            "DROP TABLE IF EXISTS. SQLSTATE: 42P01",
             decision="not found",
             standing="reported",
-            source="errors.sql_hidden_or_absent",
+            source="errors.sql_hidden_or_absent; the rest of the text: lakeflow_framework#29",
             sql_state="42P01",
         ),
         "sql_no_connection": _error(
@@ -240,8 +243,8 @@ declare(
             source="the platform's error classes; the wording is ours",
         ),
         "sql_inline_limit": _error(
-            "Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most {limit} "
-            "bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.",
+            "Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most "
+            "{limit} bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.",
             source="the documentation of the API: such a statement is aborted, and no result set is available",
         ),
         "sql_parameter": _error(

@@ -187,7 +187,8 @@ def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewr
     if tree.expression is not None:
         body = "AS " + duck_text(rewriter.rewrite(tree.expression))
     else:
-        body = f"({', '.join(map(_column_definition, columns))})"
+        # Keys only inform; nobody enforces them.
+        body = f"({', '.join(_column_definition(each) for each in columns if not _is_key(each))})"
     store, owner = rewriter.store, rewriter.principal.user_name
     store.prepare(body)
 
@@ -210,6 +211,12 @@ def _harmless(node: exp.Expr) -> bool:
     if isinstance(node, exp.FileFormatProperty):
         return node.name.lower() == "delta"
     return type(node).__name__ in _TABLE_PROPERTIES
+
+
+def _is_key(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Constraint):
+        return all(map(_is_key, node.expressions))
+    return isinstance(node, (exp.PrimaryKey, exp.ForeignKey))
 
 
 def _column_definition(column: exp.Expr) -> str:

@@ -412,7 +412,7 @@ def test_what_is_not_served_is_refused_by_its_name(workspace, statement, constru
     assert answer.status.state is StatementState.FAILED, answer.result
     text = answer.status.error.message
     assert re.search(construct, text), text
-    assert re.match(r"\[[A-Z_]+\] .*SQLSTATE: \w{5}$", text), text
+    assert re.match(r"\[[A-Z_]+\] .*SQLSTATE: \w{5}$", text, re.DOTALL), text
 
 
 def test_the_session_s_time_zone_is_utc_wherever_the_machine_is():
