@@ -176,7 +176,8 @@ declare(
             text="[INSUFFICIENT_PERMISSIONS] Insufficient privileges:\nUser does not have {detail}. SQLSTATE: 42501",
             decision="missing grant",
             standing="reported",
-            source="errors.sql_engine_denied; the line break: apps-cookbook#18; for privileges other than SELECT inferred from errors.uc_privilege_missing",
+            source="errors.sql_engine_denied; the line break: apps-cookbook#18; for privileges other than "
+            "SELECT inferred from errors.uc_privilege_missing",
             sql_state="42501",
         ),
         "sql_missing": Refusal(
@@ -244,7 +245,8 @@ declare(
         ),
         "sql_inline_limit": _error(
             "Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at most "
-            "{limit} bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full result.",
+            "{limit} bytes. Please execute the statement with disposition=EXTERNAL_LINKS if you want to download the full "
+            "result.",
             source="the documentation of the API: such a statement is aborted, and no result set is available",
         ),
         "sql_parameter": _error(
