@@ -135,14 +135,22 @@ def asked_to_end() -> Iterator[threading.Event]:
 
 def _credentials(made: LocalWorkspace, seconds: float) -> dict[str, dict[str, str]]:
     """Return the variables that stand for each principal of a workspace."""
-    credentials = {user: {"DATABRICKS_TOKEN": made.token(user, expires_in=seconds)} for user in made.users}
+    from obo_kit.testing.server._uvicorn import around_proxies
+
+    # The other shell may hold credentials of its own: of two kinds, the SDK takes the one that is named.
+    credentials = {
+        user: {"DATABRICKS_TOKEN": made.token(user, expires_in=seconds), "DATABRICKS_AUTH_TYPE": "pat"}
+        for user in made.users
+    }
     for name in made.service_principals:
         principal = made.service_principal(name)
         credentials[name] = {
             "DATABRICKS_CLIENT_ID": principal.client_id,
             "DATABRICKS_CLIENT_SECRET": principal.client_secret,
+            "DATABRICKS_AUTH_TYPE": "oauth-m2m",
         }
-    return {name: {"DATABRICKS_HOST": made.host, **variables} for name, variables in credentials.items()}
+    around = around_proxies()
+    return {name: {"DATABRICKS_HOST": made.host, **variables, **around} for name, variables in credentials.items()}
 
 
 def _sql_connector(made: LocalWorkspace) -> dict[str, str]:

@@ -90,6 +90,7 @@ class Lease(Confidential):
         "alone",
         "limits",
         "narrowing",
+        "nobody",
     )
 
     def __init__(
@@ -107,6 +108,8 @@ class Lease(Confidential):
         """Whether nobody else has the identity, as a source may. Then its credential is dropped in its place."""
         self._process = self._open_in = _process  # no longer open in any process once it is closed
         self.limits = limits
+        self.nobody = ("This session was opened without a user.", "Call the agent as a signed-in user.")
+        """The reason why the session has no user, and what to do. Read only if it has none."""
         self.narrowing: Any = None
         """The tool call that these clients belong to; `None` for clients that no tool received."""
 
@@ -167,10 +170,8 @@ class Lease(Confidential):
         self.check()
         identity = self._identity
         if identity is None:
-            raise NoUserIdentityError(
-                "This session was opened without a user (required=False), so there is nobody to act for.",
-                remedy="Call the agent as a signed-in user, or keep tools that act for the user out of this request.",
-            )
+            message, remedy = self.nobody
+            raise NoUserIdentityError(message, remedy=remedy)
         if identity.released:
             self.check()  # raises: the session ended just now
         if not identity.host:

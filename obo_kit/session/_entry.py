@@ -150,10 +150,12 @@ class SessionScope(Scope[UserSession, None]):
                 identity = named or captured(self._developer)
                 alone = named is not None and named.source != "developer"
                 return opened(identity, self._limits, self._again(call), alone=alone), True
-            except NoUserIdentityError:
+            except NoUserIdentityError as error:
                 if required or named is not None:
                     raise
-                return opened(None, self._limits), True
+                session = opened(None, self._limits)
+                session._lease.nobody = (error.message, error.remedy)
+                return session, True
         if named is not None and not session._lease.has_token_of(named) and not _same_developer(session, named):
             raise IdentityMismatchError(
                 "The code names another user, or another token, inside a session that is pinned to its own.",

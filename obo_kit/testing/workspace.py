@@ -26,7 +26,7 @@ from obo_kit.testing.server._log import RequestLog
 from obo_kit.testing.server._recorded import Recorded
 from obo_kit.testing.server._scopes import ScopeWords
 from obo_kit.testing.server._service import Core, Part
-from obo_kit.testing.server._uvicorn import Server
+from obo_kit.testing.server._uvicorn import Server, around_proxies
 from obo_kit.testing.services._apps import AppsMixin
 from obo_kit.testing.services._connections import ConnectionsMixin
 from obo_kit.testing.services._connector import ConnectorMixin
@@ -184,7 +184,11 @@ class LocalWorkspace(
     # ------------------------------------------------------------------ life
 
     def start(self) -> Self:
-        """Begin to listen. Raises RuntimeError if it is running already or has been stopped."""
+        """Begin to listen. Raises RuntimeError if it is running already or has been stopped.
+
+        If the environment names a proxy, 127.0.0.1 is added to its ``NO_PROXY``, and stays there.
+        """
+        os.environ.update(around_proxies())
         with self._lock:
             if self._stopped or self._server is not None:
                 msg = "A local workspace starts only once; make a new one"

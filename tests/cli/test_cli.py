@@ -242,6 +242,26 @@ def test_another_shell_reaches_the_workspace_and_its_sql_connector_too(config):
     assert done.stdout.split() == ["alice@example.com"] * 2, done.stderr
 
 
+@pytest.mark.parametrize("name", ["alice", "agent"])
+def test_the_lines_win_over_what_the_shell_has(config, monkeypatch, name):
+    """Another workspace's credentials, of both kinds, and a proxy that does not answer."""
+    held = {"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "TOKEN": "dapi"}
+    for variable, value in held.items():
+        monkeypatch.setenv(f"DATABRICKS_{variable}", value)
+    for variable in ("HTTP_PROXY", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intranet")
+    script = "from databricks.sdk import WorkspaceClient; print(WorkspaceClient().current_user.me().user_name)"
+    with served("--config", config, "--tokens") as (process, printed):
+        lines = printed + process.stdout.readline()
+        (line,) = re.findall(rf"# {name}\n(export .*)", lines)
+        shell = f"{line}\n{shlex.join([sys.executable, '-c', script])}"
+        done = subprocess.run(["sh", "-c", shell], check=False, capture_output=True, text=True, timeout=60)
+    principal = dict(re.findall(r"(\S+)=(\S+)", line)).get("DATABRICKS_CLIENT_ID", "alice@example.com")
+    assert done.stdout.split() == [principal], done.stderr
+    assert "no_proxy=intranet,127.0.0.1" in line
+
+
 @pytest.fixture
 def at_once(monkeypatch):
     """The command ends as soon as it has begun: what it does with a signal is seen above, in a process of its own."""
@@ -268,10 +288,21 @@ def test_tokens_are_printed_on_request_alone(config):
     assert signal.getsignal(signal.SIGTERM) is before
     asked = run("workspace", "--config", config, "--tokens", "--token-hours", "0.5").output
     assert asked.count("DATABRICKS_TOKEN=eyJ") == 2
-    assert len(re.findall("DATABRICKS_CLIENT_ID=.* DATABRICKS_CLIENT_SECRET=dose", asked)) == 1
+    assert (
+        len(
+            re.findall(
+                "DATABRICKS_CLIENT_ID=.* DATABRICKS_CLIENT_SECRET=dose.* DATABRICKS_AUTH_TYPE=oauth-m2m$", asked, re.M
+            )
+        )
+        == 1
+    )
     windows = run("workspace", "--config", config, "--tokens", "--shell", "powershell").output
     assert (
-        len(re.findall(r'^\$env:DATABRICKS_HOST = "http.*"; \$env:DATABRICKS_TOKEN = "eyJ.*"$', windows, re.MULTILINE))
+        len(
+            re.findall(
+                r'^\$env:DATABRICKS_HOST = "http.*"; \$env:DATABRICKS_TOKEN = "eyJ.*"; .*"pat"$', windows, re.MULTILINE
+            )
+        )
         == 2
     )
     assert "export" not in windows

@@ -226,6 +226,7 @@ def test_json_of_a_workspace_is_an_object_and_one_for_each_request(tmp_path, mon
     done = CliRunner().invoke(main, ["workspace", "--config", str(path), "--tokens", "--log", "--json"])
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["users"] == ["alice"]
-    assert set(first["credentials"]["alice"]) == {"DATABRICKS_HOST", "DATABRICKS_TOKEN"}
-    assert set(first["credentials"]["agent"]) == {"DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"}
+    assert set(first["credentials"]["alice"]) == {"DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_AUTH_TYPE"}
+    agent = {"DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "DATABRICKS_AUTH_TYPE"}
+    assert set(first["credentials"]["agent"]) == agent
     assert (second["status"], second["decision"], second["scopes_held"]) == (401, "no credential", None)

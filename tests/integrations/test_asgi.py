@@ -186,8 +186,9 @@ def test_a_request_to_an_app_without_a_user_has_none(workspace, whole_app):
     """Rule 2: it is served, for a health check has no user; what acts for the user is refused."""
     with workspace.as_app():
         assert whole_app.get("/health").text == "healthy"
-        with pytest.raises(NoUserIdentityError):
+        with pytest.raises(NoUserIdentityError, match="has no X-Forwarded-Access-Token") as refused:
             whole_app.get("/")
+    assert "user_api_scopes" in refused.value.remedy  # the reason, and not only that there is nobody
     assert calls(workspace) == []
 
 

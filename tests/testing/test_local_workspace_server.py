@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
+import httpx
 import pytest
 import requests
 from databricks.sdk import WorkspaceClient
@@ -39,6 +40,34 @@ def workspace():
         workspace.add_user("alice")
         workspace.add_user("bob")
         yield workspace
+
+
+@pytest.mark.parametrize(
+    ("excepted", "then"),
+    [
+        (None, "127.0.0.1"),
+        ("intranet, .example.com", "intranet,.example.com,127.0.0.1"),
+        ("*", "*"),
+        ("127.0.0.1",) * 2,
+    ],
+)
+def test_no_client_asks_a_proxy_of_the_environment(monkeypatch, excepted, then):
+    for name in ("HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, excepted) if excepted else monkeypatch.delenv(name, raising=False)
+    with LocalWorkspace() as workspace:
+        workspace.add_user("alice")
+        bearer = {"Authorization": f"Bearer {workspace.token('alice')}"}
+        for get in (requests.get, httpx.get):
+            assert get(workspace.host + ME, headers=bearer, timeout=5).json()["userName"] == "alice@example.com"
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == then
+
+
+def test_without_a_proxy_the_environment_stays_as_it_is():
+    before = dict(os.environ)
+    with LocalWorkspace():
+        assert dict(os.environ) == before
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import urllib.request
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,13 +19,24 @@ from obo_kit.testing.server._faults import CUT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LOOPBACK", "Server"]
+__all__ = ["LOOPBACK", "Server", "around_proxies"]
 
 LOOPBACK = "127.0.0.1"
 _START_LIMIT = 10.0
 _TICK = 1.0  # seconds between updates of uvicorn's date header
 # Time for requests in flight when the workspace stops, in seconds.
 _GRACE = 0.3
+
+
+def around_proxies() -> dict[str, str]:
+    """Return the variables with which no client asks the environment's proxy for loopback. Without a proxy, there are none."""
+    proxies = urllib.request.getproxies_environment()
+    if not {"http", "https", "all"} & proxies.keys():
+        return {}
+    excepted = [host for host in map(str.strip, proxies.get("no", "").split(",")) if host]
+    if not {LOOPBACK, "*"} & set(excepted):
+        excepted.append(LOOPBACK)
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(excepted))
 
 
 class _Uvicorn(uvicorn.Server):
