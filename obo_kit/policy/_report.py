@@ -92,7 +92,9 @@ def picture_of(source: Source, *, target: Target, naming: Naming = "current") ->
     scopes = _user_scopes(requirements, target, naming)
     tools: dict[str, dict[Need, None]] = {}
     for tool, item in requirements:
-        tools.setdefault(visible(tool, ""), {})[_need(tool, item, scopes, target, naming)] = None
+        tools.setdefault(visible(tool, "").replace("<locals>.", ""), {})[_need(tool, item, scopes, target, naming)] = (
+            None
+        )
     return Picture(
         target=target,
         scopes=scopes,

@@ -48,6 +48,11 @@ TOOLS = [
 ]
 
 
+def test_a_tool_that_a_function_makes_is_named_as_people_read_it():
+    made = picture_of([declaring("load_tools.<locals>.search", "genie")], target="apps")
+    assert [tool.name for tool in made.tools] == ["load_tools.search"]
+
+
 # --- what is in it --------------------------------------------------------------------------------------------------------
 
 
