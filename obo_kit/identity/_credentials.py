@@ -108,7 +108,10 @@ class Lease(Confidential):
         """Whether nobody else has the identity, as a source may. Then its credential is dropped in its place."""
         self._process = self._open_in = _process  # no longer open in any process once it is closed
         self.limits = limits
-        self.nobody = ("This session was opened without a user.", "Call the agent as a signed-in user.")
+        self.nobody: tuple[str, str] = (
+            "This session was opened without a user.",
+            "Call the agent as a signed-in user.",
+        )
         """The reason why the session has no user, and what to do. Read only if it has none."""
         self.narrowing: Any = None
         """The tool call that these clients belong to; `None` for clients that no tool received."""
