@@ -220,6 +220,13 @@ MUTANTS = {
         new="        if False:\n",
         test="testing/sql/test_statements.py::test_what_is_not_served_is_refused_by_its_name",
     ),
+    "what is no table is read as one of the engine's": Mutant(
+        rule=6,
+        module="obo_kit.testing.sql._rewriter",
+        old="        if isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):\n",
+        new="        if False:\n",
+        test="testing/sql/test_statements.py::test_only_tables_and_queries_are_read",
+    ),
     "any function of the engine is called": Mutant(
         rule=6,
         module="obo_kit.testing.sql._functions",

@@ -18,6 +18,7 @@ from obo_kit.testing.sql._routines import ROUTINES
 __all__ = [
     "array",
     "as_text",
+    "by_type",
     "call",
     "cast",
     "constant",
@@ -27,9 +28,11 @@ __all__ = [
     "interval",
     "is_macro",
     "is_moment",
+    "is_text",
     "literal",
     "macro_source",
     "macros_in",
+    "piped",
     "typed_as",
     "unit_of",
 ]
@@ -77,8 +80,14 @@ _SPANS = {
 @functools.cache
 def _macros() -> dict[str, str]:
     text = (Path(__file__).parent / "functions.sql").read_text(encoding="utf-8")
-    statements = re.findall(r"^CREATE MACRO (spark_\w+)(.*?);$", text, re.MULTILINE | re.DOTALL)
-    return {name: f"CREATE MACRO IF NOT EXISTS {name}{body}" for name, body in statements}
+    statements = dict(re.findall(r"^CREATE MACRO (spark_\w+)(.*?);$", text, re.MULTILINE | re.DOTALL))
+    return {name: f"CREATE MACRO IF NOT EXISTS {name}{body}" for name, body in statements.items()}
+
+
+@functools.cache
+def by_type() -> frozenset[str]:
+    """Return the macros that have a form of their own for a type."""
+    return frozenset(name for name, text in _macros().items() if re.search(r"\(a [A-Z]+(, [^()]*)?\) AS ", text))
 
 
 def macro_source(name: str) -> str:
@@ -170,9 +179,27 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
 def as_text(value: Expr) -> Expr:
     """Return a value as text, as the platform casts it implicitly."""
     kind = value.meta.get("kind") or ""
-    if kind == "VARCHAR" or (isinstance(value, exp.Literal) and value.is_string):
+    if is_text(value):
         return value
     return typed_as(value, "VARCHAR") if kind in _PLAIN_TEXTS else call("string", value)
+
+
+def is_text(value: Expr) -> bool:
+    """Return whether a value is known to be text."""
+    value = value.unnest()
+    if isinstance(value, exp.DPipe):
+        return is_text(value.this) or is_text(value.expression)
+    if isinstance(value, exp.Cast):
+        return bool(value.to.is_type("TEXT", "VARCHAR"))
+    return value.meta.get("kind") == "VARCHAR" or value.name == "spark_string" or value.is_string
+
+
+def piped(left: Expr, right: Expr) -> Expr:
+    """Return two texts as one, or two arrays. What stands beside text becomes text."""
+    if is_text(left) or is_text(right):
+        left, right = as_text(left), as_text(right)
+    left, right = (typed_as(each, "VARCHAR") if isinstance(each, exp.Null) else each for each in (left, right))
+    return exp.DPipe(this=left, expression=right, safe=False)
 
 
 def literal(value: Expr, what: str) -> str:

@@ -12,11 +12,25 @@ from obo_kit.testing.sql._decimals import OPERATORS, shape_of, type_name, widest
 from obo_kit.testing.sql._dialect import UnreadableError
 from obo_kit.testing.sql._types import fields_of, sql_type
 
-__all__ = ["NUMBERS_OF_TEXT", "ROUNDED", "TOGETHER", "coerced", "common", "family", "struct_type"]
+__all__ = [
+    "ARRAYS",
+    "CONDITIONS",
+    "NUMBERS_OF_TEXT",
+    "ROUNDED",
+    "TOGETHER",
+    "coerced",
+    "common",
+    "family",
+    "struct_type",
+]
 
 # Functions of numbers, to which text is a DOUBLE.
 NUMBERS_OF_TEXT = frozenset({"avg", "double", "number", "sum"})
 ROUNDED = frozenset({"bround", "ceil", "floor", "round"})
+# Operations on arrays, the first of two operands at least.
+ARRAYS = frozenset({"arrays", "concat", "element", "overlap", "search"})
+# What stands for a condition: the families that it may have. Only AND, OR and NOT cast text.
+CONDITIONS = {"condition": {"truth", ""}, "connective": {"truth", "text", ""}}
 # Ways to bring operands together, in which all of them get one type.
 TOGETHER = frozenset({"array", "case", "coalesce", "greatest", "least"})
 
@@ -77,18 +91,32 @@ def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
     """Return the types of operands once the platform has cast them. Raises UnreadableError if it refuses them."""
     families = set(map(family, kinds)) - {"null"}
     if operation in NUMBERS_OF_TEXT | ROUNDED:
-        _check(operation, kinds, "truth" not in families)
+        _check(operation, kinds, not families & {"moment", "truth"})
         wide = _WIDENED.get(operation, {"text"})
         return ["DOUBLE" if family(kind) in wide else kind for kind in kinds]
     if operation == "set":
         return _rows(kinds)
-    if operation == "condition":
-        if families - {"truth", "text", ""}:
+    if operation in ARRAYS:
+        return _arrays(operation, kinds)
+    if operation in CONDITIONS:
+        if families - CONDITIONS[operation]:
             raise UnreadableError("sql_types", f"A condition is BOOLEAN, not {sql_type(kinds[0])[0]}.")
         return list(kinds)
     if "" in families or not families:
         return _one(kinds) or list(kinds)
     return _computed(operation, kinds, families) if operation in OPERATORS else _joined(operation, kinds, families)
+
+
+def _arrays(operation: str, kinds: Sequence[str]) -> list[str]:
+    """Return the types of arrays, and of a value that may be an element. Only concatenation casts text."""
+    if "" in kinds or (operation == "concat" and not all(kind.endswith("[]") for kind in kinds)):
+        return list(kinds)
+    value = operation in {"element", "search"}
+    elements = [kind if value and at else kind.removesuffix("[]") for at, kind in enumerate(kinds)]
+    both, families = _one(elements), set(map(family, elements)) - {"null", ""}
+    if both is None or (operation != "concat" and "text" in families and len(families) > 1):
+        raise _mismatch(operation, kinds)
+    return [kind if value and at else f"{kind}[]" for at, kind in enumerate(both)]
 
 
 def _joined(operation: str, kinds: Sequence[str], families: set[str]) -> list[str]:
@@ -133,7 +161,7 @@ def _rows(kinds: Sequence[str]) -> list[str]:
         return list(kinds)
     pairs = [(mine, theirs, common(mine, theirs)) for (_, mine), (_, theirs) in zip(left, right, strict=True)]
     for at, (mine, theirs, both) in enumerate(pairs, 1):
-        if both is None and family(mine) and family(theirs):
+        if both is None and (family(mine) or family(theirs)):
             names = " and ".join(sql_type(kind)[0] for kind in (mine, theirs))
             raise UnreadableError("sql_set_types", f"Column {at} of the sides has the types {names}.")
     return [

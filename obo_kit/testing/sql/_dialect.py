@@ -10,6 +10,7 @@ import functools
 import itertools
 import logging
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlglot import TokenType, exp
@@ -58,12 +59,29 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
+def _positive(value: exp.Expr) -> exp.Expr:
+    number = isinstance(value, exp.Literal) and not value.is_string
+    return value if number else exp.Anonymous(this="positive", expressions=[value])
+
+
 class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
     FUNCTIONS: ClassVar[Any] = {}
     # GROUP BY window(…) is a call.
     QUERY_MODIFIER_TOKENS: ClassVar[Any] = Databricks.Parser.QUERY_MODIFIER_TOKENS - {TokenType.WINDOW}
     # Otherwise array(…)[0] would be read as the array of 0.
     ARRAY_CONSTRUCTORS: ClassVar[Any] = {}
+    PIPE_SYNTAX_TRANSFORM_PARSERS: ClassVar[Any] = {
+        **Databricks.Parser.PIPE_SYNTAX_TRANSFORM_PARSERS,
+        # The library puts the alias where a table stands.
+        "AS": lambda self, query: exp.select("*").from_(exp.Subquery(this=query, alias=self._parse_table_alias())),
+        "DROP": lambda self, query: self._parse_piped_star(query, "except_", self._parse_id_var),
+        "SET": lambda self, query: self._parse_piped_star(query, "replace", self._parse_set_column),
+    }
+    # The library drops a plus. It makes a number of text.
+    UNARY_PARSERS: ClassVar[Any] = {
+        **Databricks.Parser.UNARY_PARSERS,
+        TokenType.PLUS: lambda self: _positive(self._parse_unary()),
+    }
     FUNCTION_PARSERS: ClassVar[Any] = {
         name: parser for name, parser in Databricks.Parser.FUNCTION_PARSERS.items() if name in _SPECIAL_FORMS
     }
@@ -77,6 +95,18 @@ class _Parser(Databricks.Parser):  # type: ignore[misc,valid-type]
         if result is not None:
             result.meta["at"] = self._prev.start
         return result
+
+    def _parse_piped_star(self, query: exp.Select, change: str, parse_one: Callable[[], exp.Expr]) -> exp.Select:
+        """Parse what a step of a pipe changes of all columns."""
+        self._advance()
+        star = exp.Star(**{change: self._parse_csv(parse_one)})
+        result: exp.Select = self._build_pipe_cte(query.select(star, append=False, copy=False), [exp.Star()])
+        return result
+
+    def _parse_set_column(self) -> exp.Expr:
+        name = self._parse_id_var()
+        self._match(TokenType.EQ)
+        return exp.Alias(this=self._parse_assignment(), alias=name)
 
     def _parse_describe(self) -> exp.Describe:
         """Parse DESCRIBE; the library does not read these words after it."""

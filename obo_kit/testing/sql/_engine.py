@@ -442,8 +442,11 @@ class Engine:
         if any("INTERVAL" in column.duck != "INTERVAL" for column in columns):
             raise UnreadableError("sql_unsupported", "an interval within an array, map or struct is not served.")
         self._store.prepare("spark_interval_text(")
-        call = {"INTERVAL": "spark_interval_text"}
-        return relation.project(", ".join(f"{call.get(each.duck, '')}(#{at})" for at, each in enumerate(columns, 1)))
+        # DuckDB 1 takes no place of a column as the argument of a macro.
+        texts = {"INTERVAL": "spark_interval_text(CAST(#{0} AS INTERVAL))"}
+        return relation.project(
+            ", ".join(texts.get(each.duck, "#{0}").format(at) for at, each in enumerate(columns, 1))
+        )
 
     def _write(self, cursor: Any, write: Callable[[Any], Written]) -> Outcome:
         with self._writing:

@@ -9,6 +9,7 @@ follow from the inside out. Then operands are cast as the platform does it (``_c
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from obo_kit.testing.sql import _decimals
-from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, typed_as
-from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, family
+from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, is_text, typed_as
+from obo_kit.testing.sql._coercion import CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, full_shape, type_name
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._notes import Note, noting
@@ -33,7 +34,7 @@ Expr = exp.Expr
 
 _OPERATORS: dict[type, str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Mod: "%", exp.Case: "case",
-    exp.Union: "set", exp.Except: "set", exp.Intersect: "set",
+    exp.DPipe: "concat", exp.Union: "set", exp.Except: "set", exp.Intersect: "set",
     **dict.fromkeys(
         (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In, exp.Between), "compare"
     ),
@@ -41,14 +42,18 @@ _OPERATORS: dict[type, str] = {
 _CALLS = {
     "spark_plus": "+", "spark_minus": "-", "spark_divide": "/", "spark_mod": "%", "spark_div": "div", "spark_pmod": "pmod",
     "spark_try_add": "+", "spark_try_subtract": "-", "spark_try_multiply": "*", "spark_try_divide": "/",
-    "spark_try_mod": "%", "sum": "sum", "avg": "avg", "round": "round", "spark_bround": "bround", "spark_ceil": "ceil",
+    "spark_try_mod": "%", "sum": "sum", "avg": "avg", "spark_round": "round", "spark_bround": "bround", "spark_ceil": "ceil",
     "spark_floor": "floor", "coalesce": "coalesce", "spark_nvl": "coalesce", "spark_ifnull": "coalesce",
     "greatest": "greatest", "least": "least", "spark_if": "case", "spark_iff": "case", "spark_nvl2": "case",
     "list_value": "array", "field": "field",
+    **dict.fromkeys(("spark_array_union", "spark_array_except", "spark_array_intersect"), "arrays"),
+    "spark_arrays_overlap": "overlap",
+    **dict.fromkeys(("spark_array_append", "spark_array_prepend", "spark_array_remove"), "element"),
+    **dict.fromkeys(("spark_array_contains", "spark_array_position"), "search"),
     **dict.fromkeys(
         (
             "abs", "cbrt", "cos", "degrees", "exp", "pow", "radians", "sin", "spark_ln", "spark_log10", "spark_log2",
-            "spark_sign", "spark_sqrt", "tan",
+            "spark_negative", "spark_positive", "spark_sign", "spark_sqrt", "tan",
         ),
         "number",
     ),
@@ -60,7 +65,7 @@ _PLAIN: dict[str, type[Expr]] = {
     "+": exp.Add, "-": exp.Sub, "*": exp.Mul, "/": exp.Div, "%": exp.Mod, "div": exp.IntDiv, "pmod": exp.Mod
 }  # fmt: skip
 # Calls in which a literal stands beside values of other types.
-_BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"round", "spark_bround", "spark_ceil", "spark_floor"}
+_BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"spark_round", "spark_bround", "spark_ceil", "spark_floor"}
 _SPECIAL_TYPES = frozenset(
     {exp.DataType.Type.DECIMAL, exp.DataType.Type.TINYINT, exp.DataType.Type.SMALLINT, exp.DataType.Type.FLOAT}
 )
@@ -78,6 +83,7 @@ def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) ->
         tables: The tables that it reads.
         always: Whether to ask for types though nothing in the statement tells that it is needed.
     """
+    _check_values(tree)
     if not (always or _concerns(store, tree, tables)):
         return tree
     root = exp.Paren(this=tree)
@@ -91,6 +97,17 @@ def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) ->
             _settle(node, notes[node.meta["note"]])
     rewritten: Expr = root.this
     return rewritten
+
+
+def _check_values(tree: Expr) -> None:
+    """Refuse values of unlike kinds in a column of VALUES: the platform casts none of them."""
+    for values in tree.find_all(exp.Values):
+        for column in zip(*(row.expressions for row in values.expressions), strict=False):
+            kinds = set(map(_kind, column)) - {""}
+            if len(kinds) > 1:
+                raise UnreadableError(
+                    "sql_inline_types", f"A column of VALUES has values of the kinds {sorted(kinds)}."
+                )
 
 
 def _marked(root: Expr) -> list[Expr]:
@@ -134,15 +151,15 @@ def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
 def _mixed(node: Expr) -> bool:
     """Return whether an expression brings together what the platform does not, or only after a cast."""
     operation = _operation(node)
-    if operation is None or operation in ROUNDED:
+    if operation is None or operation in ROUNDED | {"concat"}:
         return False
     operands = _operands(node)
     kinds = {_kind(each) for each in operands} - {""}
-    if operation == "condition":
+    if operation in CONDITIONS:
         return kinds != {"truth"}
     if kinds == {"moment", "text"} and all(_kind(each) != "text" or is_moment(each) for each in operands):
         return False
-    return len(kinds) > 1 or (operation in NUMBERS_OF_TEXT and kinds == {"truth"})
+    return len(kinds) > 1 or (operation in NUMBERS_OF_TEXT and kinds & {"moment", "truth"} != set())
 
 
 def _kind(operand: Expr) -> str:
@@ -152,8 +169,11 @@ def _kind(operand: Expr) -> str:
         return "text" if operand.is_string else "number"
     if isinstance(operand, (exp.Boolean, exp.Predicate, exp.Connector, exp.Not)):
         return "truth"
+    if isinstance(operand, exp.Anonymous) and operand.name == "list_value" and operand.expressions:
+        # An array is compared with others, and with what may be one of its elements.
+        return _kind(operand.expressions[0])
     cast_to = operand.to.this if isinstance(operand, exp.Cast) else None
-    which = family(str(operand.meta.get("kind") or getattr(cast_to, "value", "")))
+    which = family(str(operand.meta.get("kind") or getattr(cast_to, "value", "")).rstrip("[]"))
     return "number" if which in {"whole", "float", "decimal"} else which
 
 
@@ -203,7 +223,9 @@ def _operation(node: Expr) -> str | None:
     if isinstance(node, exp.Neg) and not (isinstance(node.this, exp.Literal) and not node.this.is_string):
         return "number"
     if isinstance(node, (exp.Column, exp.Literal)):
-        return "condition" if _is_condition(node) else None
+        return _condition(node)
+    if isinstance(node, exp.DPipe) and is_text(node):
+        return None
     return _OPERATORS.get(type(node))
 
 
@@ -214,15 +236,18 @@ _CONDITIONS: dict[type, str | None] = {
 }  # fmt: skip
 
 
-def _is_condition(node: Expr) -> bool:
+def _condition(node: Expr) -> str | None:
+    """Return the operation that takes a value as a condition; None for another value."""
     while isinstance(node.parent, exp.Paren):
         node = node.parent
     above = node.parent
     if isinstance(above, exp.Anonymous) and above.name in {"spark_if", "spark_iff"}:
-        return above.expressions[0] is node
+        return "condition" if above.expressions[0] is node else None
     # After CASE and a value, the branches name values.
     compared = isinstance(above, exp.If) and isinstance(above.parent, exp.Case) and above.parent.this is not None
-    return _CONDITIONS.get(type(above), "") in {None, node.arg_key} and not compared
+    if _CONDITIONS.get(type(above), "") not in {None, node.arg_key} or compared:
+        return None
+    return "connective" if isinstance(above, (exp.Connector, exp.Not)) else "condition"
 
 
 def _operands(node: Expr) -> list[Expr]:
@@ -231,7 +256,7 @@ def _operands(node: Expr) -> list[Expr]:
         values = [each.args["true"] for each in node.args["ifs"]]
         return values + ([node.args["default"]] if node.args.get("default") is not None else [])
     if isinstance(node, exp.In):
-        return [node.this, *node.expressions]
+        return [node.this, *node.expressions, *filter(None, [node.args.get("query")])]
     if isinstance(node, exp.Between):
         return [node.this, node.args["low"], node.args["high"]]
     if isinstance(node, (exp.Column, exp.Literal)):
@@ -276,7 +301,7 @@ def _askable(node: Expr, operation: str) -> bool:
         # The first part of a recursive one gives the types.
         with_ = node.find_ancestor(exp.With)
         return with_ is None or not with_.args.get("recursive")
-    if operation == "compare" and len(operands) < 2:
+    if operation in {"array", "compare"} and len(operands) < 2:
         return False
     return bool(operands) and not any(isinstance(each, (exp.Interval, exp.Star, *_ROWS)) for each in operands)
 
@@ -323,11 +348,13 @@ def _ask(node: Expr, key: str) -> None:
             _note_rows(side, key, at)
         _note_rows(node, key, None)
         return
-    if operation == "condition":
+    if operation in CONDITIONS:
         _note(node, f"{key} 0")
         return
     for at, operand in enumerate(_operands(node)):
-        if not _is_null(operand):
+        if at and isinstance(node, exp.In) and operand.arg_key == "query":
+            operand.replace(_column_of(operand.copy(), functools.partial(call, "noted", f"{key} {at}")))
+        elif not _is_null(operand):
             _note(operand, f"{key} {at}")
     node = _bindable(node, operation)
     if operation == "compare" or (operation in {"sum", "avg"} and _pivoted(node)):
@@ -344,7 +371,7 @@ def _note(node: Expr, place: str) -> None:
 
 def _bindable(node: Expr, operation: str) -> Expr:
     """Put what DuckDB binds, whatever the types of the operands, in place of an expression, and return it."""
-    if operation in {"compare", "field"}:
+    if operation in {"compare", "concat", "field"}:
         operands = _operands(node)
         return _replaced(
             node, exp.Paren(this=exp.and_(*(exp.Is(this=each, expression=exp.null()) for each in operands)))
@@ -358,6 +385,14 @@ def _bindable(node: Expr, operation: str) -> Expr:
         # DuckDB 1.5 does not tell the type of such a number. It is that of the operand, or ours.
         return _replaced(node, exp.Paren(this=_operands(node)[0]))
     return node
+
+
+def _column_of(query: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Return a query of one column with that column changed."""
+    name = exp.to_identifier("only column", quoted=True)
+    alias = exp.TableAlias(this=exp.to_identifier("side", quoted=True), columns=[name])
+    side = exp.Subquery(this=query.unnest(), alias=alias)
+    return exp.Subquery(this=exp.Select(expressions=[change(exp.Column(this=name.copy()))]).from_(side))
 
 
 def _pivoted(node: Expr) -> bool:
@@ -415,7 +450,12 @@ def _settle(node: Expr, note: Note) -> None:
 
 def _cast_operands(node: Expr, note: Note, wanted: list[str], *, attempt: bool) -> None:
     for operand, kind, target in zip(_operands(node), note.types(), wanted, strict=True):
-        if kind != target and kind and family(kind) != "null":
+        if kind == target or not kind or family(kind) == "null":
+            continue
+        if operand.arg_key == "query":
+            brought = functools.partial(_brought, kind=kind, target=target, attempt=False)
+            operand.replace(_column_of(operand.copy(), brought))
+        else:
             operand.replace(_brought(operand, kind, target, attempt=attempt))
     if note.operation == "-" and wanted == ["DATE", "DATE"]:
         node.replace(call("minus", *_operands(node)))

@@ -20,6 +20,7 @@ from obo_kit.testing.sql._calls import (
     duck_type,
     is_macro,
     literal,
+    piped,
     typed_as,
     unit_of,
 )
@@ -51,7 +52,7 @@ _SAME = frozenset(
         "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "max", "md5",
         "median", "min", "mode", "nth_value", "ntile", "percent_rank", "pi", "pow", "radians", "rank",
         "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
-        "regr_sxy", "regr_syy", "round", "row_number", "sha1", "sin", "sinh", "stddev",
+        "regr_sxy", "regr_syy", "row_number", "sha1", "sin", "sinh", "stddev",
         "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
         "variance", "map_keys", "map_values", "map_entries", "map_concat", "map_from_entries",
     }
@@ -76,6 +77,9 @@ _CASTS = frozenset(
     }
 )  # fmt: skip  # functions named like the type that they cast to
 
+_ONLY_OVER = frozenset(
+    "cume_dist dense_rank lag lead nth_value ntile percent_rank rank row_number".split()  # noqa: SIM905
+)
 # Functions whose first argument becomes text.
 _OF_TEXT = frozenset(
     "ascii contains endswith find_in_set ilike initcap instr levenshtein like lower ltrim mask overlay regexp regexp_count "  # noqa: SIM905
@@ -88,7 +92,8 @@ _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest "  # noqa: SIM905
     "double_text fail hash_of hashed json_text key_at matches_of_path moment moments months months_passed no_cast "
     "no_index no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
-    "since_month step try_parsed_number try_whole type_name unit weekday_number whole whole_text xxhash64_of".split()
+    "since_month step try_parsed_number try_whole type_name unit variant_text weekday_number whole whole_text "
+    "xxhash64_of".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -99,7 +104,7 @@ _UNSERVED = re.compile(
     r"|(make|to)_timestamp_(ltz|ntz)|make_(time|valid_utf8)|try_variant_\w+|approx_top_k\w*|collat(e|ion)s?|count_min_sketch"
     r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
     r"|jaro_winkler\w*|java_method|luhn_check|measure|monotonically_increasing_id|quote|randstr|session_window"
-    r"|sentences|shiftrightunsigned|shuffle|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
+    r"|sentences|shiftrightunsigned|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
     r"|unix_nanos|version|window_time|xpath"
 )
 # The same of functions that return rows.
@@ -114,6 +119,9 @@ UNSERVED_TABLES = re.compile(
 def rewrite_call(node: exp.Anonymous) -> Expr | None:
     """Return a call in DuckDB's form; None if there is no such function."""
     name = _RENAMED.get(node.name.lower(), node.name.lower())
+    above = node.parent.parent if isinstance(node.parent, (exp.IgnoreNulls, exp.RespectNulls)) else node.parent
+    if name in _ONLY_OVER and not isinstance(above, exp.Window):
+        raise UnreadableError("sql_window_without", f'Window function "{name}" requires an OVER clause.')
     if name in {"grouping", "grouping_id"}:
         return _grouping(name, node.expressions)
     if node.expressions and name in _OF_TEXT:
@@ -136,17 +144,9 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
 
 
 def _concat(*values: Expr) -> Expr:
-    parts: list[Expr] = [
-        call("string", each) if isinstance(each, exp.Literal) and not each.is_string else each for each in values
-    ]
-    parts = [typed_as(each, "VARCHAR") if isinstance(each, exp.Null) else each for each in parts]
-    if len(parts) == 1:
-        return call("string", parts[0])
-    return exp.Paren(this=functools.reduce(_piped, parts or [exp.Literal.string("")]))
-
-
-def _piped(left: Expr, right: Expr) -> Expr:
-    return exp.DPipe(this=left, expression=right, safe=False)
+    if len(values) == 1:
+        return call("string", values[0])
+    return exp.Paren(this=functools.reduce(piped, values or [exp.Literal.string("")]))
 
 
 def _concat_ws(separator: Expr, *values: Expr) -> Expr:
@@ -344,9 +344,9 @@ def _from_unixtime(value: Expr, pattern: Expr | None = None) -> Expr:
     return formatted(call("timestamp_seconds", value), text, call)
 
 
-def _round(value: Expr, scale: Expr | None = None) -> Expr:
+def _round(value: Expr, *scale: Expr) -> Expr:
     value = typed_as(value, "DOUBLE") if isinstance(value, exp.Null) else value
-    return exp.Anonymous(this="round", expressions=[value] if scale is None else [value, scale])
+    return call("round", value, *scale)
 
 
 def _format_string(pattern: Expr, *values: Expr) -> Expr:
@@ -445,6 +445,8 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
     "percentile_approx": _percentile("quantile_disc"), "reduce": reduced, "round": _round, "struct": _struct,
     "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
+    # A seed does not give the platform's numbers.
+    "rand": lambda _seed=None: call("rand"), "randn": lambda _seed=None: call("randn"),
     "to_char": _to_char, "to_number": _number(), "try_to_number": _number(attempt=True),
     "to_json": _to_json, "transform": transform, "transform_keys": on_entries("keys"),
     "transform_values": on_entries("values"),

@@ -9,7 +9,17 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from obo_kit.testing.sql._calls import as_text, call, cast, date_part, duck_text, interval, literal, typed_as
+from obo_kit.testing.sql._calls import (
+    as_text,
+    call,
+    cast,
+    date_part,
+    duck_text,
+    interval,
+    literal,
+    piped,
+    typed_as,
+)
 from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._lambdas import struct_of
 
@@ -27,11 +37,6 @@ __all__ = [
 
 Expr = exp.Expr
 
-# Calls that return a date.
-_DATES = frozenset(
-    "spark_date spark_to_date spark_try_date spark_date_add spark_date_sub spark_add_months spark_last_day spark_next_day "  # noqa: SIM905
-    "spark_trunc spark_make_date spark_date_from_unix_date".split()
-)
 _RANKS = frozenset({"dense_rank", "ntile", "rank", "row_number"})
 _DAYS = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY"})
 
@@ -160,9 +165,9 @@ def _days(node: Expr) -> bool:
 
 def _add(node: Expr) -> Expr | None:
     if _days(node.expression) and not isinstance(node.this, exp.Interval):
-        return _shifted(exp.Add, node.this, node.expression)
+        return call("plus", node.this, node.expression)
     if _days(node.this) and not isinstance(node.expression, exp.Interval):
-        return _shifted(exp.Add, node.expression, node.this)
+        return call("plus", node.expression, node.this)
     return None
 
 
@@ -171,36 +176,22 @@ def _subtract(node: Expr) -> Expr | None:
         return None
     if isinstance(node.expression, exp.Interval) and not _days(node.expression):
         return None
-    if isinstance(node.expression, exp.Interval):
-        return _shifted(exp.Sub, node.this, node.expression)
-    return None if node.find(exp.Anonymous, exp.Window) else call("minus", node.this, node.expression)
-
-
-def _shifted(operation: type[Expr], moment: Expr, step: Expr) -> Expr:
-    """Shift a date or time by days; a date stays one. The engine knows the types of columns, but not those of calls."""
-    call_of = next((each.name for each in moment.find_all(exp.Anonymous)), None)
-    if call_of is None and not isinstance(moment, exp.Cast):
-        return call("plus" if operation is exp.Add else "minus", moment, step)
-    result = exp.Paren(this=operation(this=moment, expression=step))
-    dates = isinstance(moment, exp.Cast) and moment.to.is_type("DATE")
-    return typed_as(result, "DATE") if dates or call_of in _DATES else result
+    return call("minus", node.this, node.expression)
 
 
 def _of_text(node: Expr) -> None:
     node.set("this", as_text(node.this))
 
 
-def _piped(node: Expr) -> None:
-    for side in ("this", "expression"):
-        value = node.args[side]
-        if value.meta.get("kind") in {"DOUBLE", "FLOAT"} or (isinstance(value, exp.Literal) and not value.is_string):
-            node.set(side, call("string", value))
+def _piped(node: Expr) -> Expr:
+    return piped(node.this, node.expression)
 
 
 def _like(node: Expr) -> Expr | None:
     right = node.expression
     _of_text(node)
     if not isinstance(right, (exp.Any, exp.All)):
+        node.set("expression", as_text(right))
         return _escaped(node) if not isinstance(node.parent, exp.Escape) else None
     inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
     patterns = inner.expressions if isinstance(inner, exp.Tuple) else [inner]
@@ -292,6 +283,19 @@ def _merge_filters(node: Expr) -> Expr | None:
     return exp.Filter(this=node.this.this, expression=exp.Where(this=both))
 
 
+def _in_rows(node: exp.In) -> Expr | None:
+    """Compare a row with others field by field: nulls are equal there."""
+    if not isinstance(node.this, exp.Tuple) or not node.expressions or isinstance(node.parent, exp.Pivot):
+        return None
+    mine = node.this.expressions
+    if any(not isinstance(row, exp.Tuple) or len(row.expressions) != len(mine) for row in node.expressions):
+        raise UnreadableError("sql_types", "The rows of IN have different fields.")
+    rows = (zip(mine, row.expressions, strict=True) for row in node.expressions)
+    return exp.Paren(
+        this=exp.or_(*(exp.and_(*(exp.NullSafeEQ(this=a.copy(), expression=b) for a, b in row)) for row in rows))
+    )
+
+
 def _trim(node: Expr) -> Expr:
     name = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or "").upper(), "trim")
     return exp.Anonymous(this=name, expressions=[as_text(node.this), node.expression or exp.Literal.string(" ")])
@@ -338,9 +342,9 @@ def _group(node: Expr) -> Expr | None:
     for window in node.expressions:
         if isinstance(window, exp.Anonymous) and window.name == "spark_window" and isinstance(node.parent, exp.Select):
             _name_window(node.parent, window)
-    for name, class_ in (("rollup", exp.Rollup), ("cube", exp.Cube)):
+    for name, class_ in (("rollup", exp.Rollup), ("cube", exp.Cube), ("grouping_sets", None)):
         if node.args.get(name):
-            node.set("expressions", [class_(expressions=node.expressions)])
+            node.set("expressions", [class_(expressions=node.expressions)] if class_ else node.args[name])
             node.set(name, None)
     return None
 
@@ -358,9 +362,19 @@ def _name_window(select: exp.Select, window: Expr) -> None:
 
 def _pivot(node: Expr) -> Expr | None:
     for each in list(node.find_all(exp.Anonymous)):
-        # The platform gives null, not 0, where there is no row. In others, there is at least one.
-        if each.name == "count" and each.expressions and isinstance(each.expressions[0], (exp.Star, exp.Literal)):
-            each.replace(typed_as(call("sum", 1), "BIGINT"))
+        # The platform gives null, not 0, where there is no row.
+        if each.name == "count" and each.expressions:
+            (value,) = each.expressions
+            if isinstance(value, exp.Distinct):
+                counted = call("len", call("list_distinct", call("list", *value.expressions)))
+            else:
+                present = (
+                    exp.true()
+                    if isinstance(value, exp.Star)
+                    else exp.Not(this=exp.Is(this=value, expression=exp.null()))
+                )
+                counted = call("sum", typed_as(present, "INTEGER"))
+            each.replace(typed_as(counted, "BIGINT"))
     aggregates = node.expressions
     if not node.args.get("unpivot") and len(aggregates) == 1 and isinstance(aggregates[0], exp.Alias):
         node.set("expressions", [aggregates[0].this])
@@ -433,6 +447,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.ILike: _like,
     exp.Identifier: _identifier,
     exp.IgnoreNulls: _ignore_nulls,
+    exp.In: _in_rows,
     exp.IntDiv: _binary("div"),
     exp.Interval: interval,
     exp.JSONExtract: _json_path,
@@ -443,6 +458,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Pivot: _pivot,
     exp.RawString: _raw,
     exp.RegexpLike: _of_text,
+    exp.RespectNulls: lambda node: node.this,
     exp.StrPosition: lambda node: call(
         "locate", node.args["substr"], node.this, *[each for each in [node.args.get("position")] if each]
     ),

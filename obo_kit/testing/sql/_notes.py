@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from obo_kit.testing.sql._coercion import NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
+from obo_kit.testing.sql._coercion import ARRAYS, CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of, type_name
 from obo_kit.testing.sql._dialect import UnreadableError
 from obo_kit.testing.sql._types import fields_of, map_types
@@ -88,8 +88,8 @@ class Note:
         if self.operation == "field":
             return _field_type(self.types()[0], self.name)
         coerced = self.coerced()
-        if self.operation == "set":
-            return coerced[0]
+        if self.operation in {"arrays", "concat", "element", "set"}:
+            return coerced[0] if coerced[0][-1:] in {")", "]"} else "VARCHAR"
         kinds = {each for each in coerced if family(each) != "null"}
         (kind,) = kinds if len(kinds) == 1 else [""]
         if self.operation == "array":
@@ -115,13 +115,17 @@ def _field_type(kind: str, name: str) -> str | None:
 def _stand_in(operation: str, kind: str) -> str:
     """Return the type with which DuckDB is to bind an operand: one that it takes there."""
     which = family(kind)
+    if operation in ARRAYS:
+        element = kind.rstrip("[]")
+        known = family(element) and (operation != "concat" or element != kind)
+        return f"INTEGER{kind.removeprefix(element)}" if known else kind
     if operation in OPERATORS:
         if which == "moment" and operation not in {"+", "-"}:
             return "INTEGER"
         return {"decimal": "DOUBLE", "text": "INTEGER", "truth": "INTEGER"}.get(which, kind)
     if operation in NUMBERS_OF_TEXT | ROUNDED:
         return {"text": "DOUBLE", "truth": "INTEGER"}.get(which, kind)
-    if operation == "condition":
+    if operation in CONDITIONS:
         return "BOOLEAN"
     return "INTEGER" if operation in TOGETHER and which else kind
 

@@ -69,6 +69,7 @@ _NODES = frozenset(
 )  # fmt: skip
 WRITING = frozenset({"Insert", "Update", "Delete", "Merge", "Whens", "When", "Schema"})
 _TABLE_ARGS = frozenset({"this", "db", "catalog", "alias", "pivots", "sample", "joins", "laterals"})
+_SOURCES = (exp.Table, exp.Subquery, exp.Lateral, exp.Values)
 _ME = frozenset({"current_user", "session_user", "user"})
 
 
@@ -83,6 +84,8 @@ def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
     for node in nodes:
         if type(node).__name__ not in allowed:
             raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
+        if isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):
+            raise UnreadableError("sql_unsupported", f"{construct(node.this)} in place of a table is not served.")
 
 
 def _check_generators(root: Expr) -> None:

@@ -14,7 +14,7 @@ from obo_kit.testing.sql._decimals import computed
 from obo_kit.testing.sql._hashes import hashed
 from obo_kit.testing.sql._json_paths import all_at_path, matches_of_path
 from obo_kit.testing.sql._notes import noted
-from obo_kit.testing.sql._texts import cast_text, double_text, json_text
+from obo_kit.testing.sql._texts import cast_text, double_text, json_text, variant_text
 
 __all__ = ["ROUTINES", "number_digits", "register_routine"]
 
@@ -162,14 +162,14 @@ def _signs(pattern: str, *, negative: bool) -> tuple[str, str]:
 # ---------------------------------------------------------------------------------------------- format_number
 
 
-def _format_number(text: str, pattern: str) -> str:
-    """Write a number by a pattern such as ``#,###.00``."""
+def _format_number(kind: str, text: str, pattern: str) -> str:
+    """Write a number by a pattern such as ``#,###.00``. A DOUBLE is rounded as the number that it is, not by its digits."""
     match = re.fullmatch(r"([^#0,.]*)([#,]*)([0,]*)(?:\.(0*)(#*))?([^#0,.]*)", pattern)
     if match is None or "'" in pattern or "%" in pattern:
         msg = f"[UNSUPPORTED_FEATURE] The local workspace does not serve the pattern {pattern} of format_number SQLSTATE: 0A000"
         raise ValueError(msg)
     prefix, _, required, fixed, optional, suffix = (each or "" for each in match.groups())
-    number = decimal.Decimal(text)
+    number = decimal.Decimal(float(text) if kind == "DOUBLE" else text)
     step = decimal.Decimal(1).scaleb(-len(fixed + optional))
     digits = format(abs(number).quantize(step, decimal.ROUND_HALF_EVEN), "f")
     whole, _, part = digits.partition(".")
@@ -232,13 +232,14 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
     "spark_matches_of_path": (matches_of_path, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
-    "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT), _TEXT),
+    "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_number_text": (_number_text, (_TEXT, _TEXT), _TEXT),
     "spark_parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),
     "spark_try_parsed_number": (_parsed_number, (_TEXT, _TEXT), _TEXT),
     "spark_schema_of_json": (_schema_of_json, (_TEXT,), _TEXT),
     "spark_soundex": (_soundex, (_TEXT,), _TEXT),
     "spark_type_name": (_typeof, (_TEXT,), _TEXT),
+    "spark_variant_text": (variant_text, (_TEXT,), _TEXT),
 }
 
 

@@ -13,7 +13,7 @@ import re
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, call, macro_source
+from obo_kit.testing.sql._calls import array, by_type, call, macro_source
 from obo_kit.testing.sql._lambdas import first_made
 
 __all__ = ["shared"]
@@ -36,7 +36,9 @@ def shared(tree: Expr) -> Expr:
         parts = [sizes[id(each)] for each in node.iter_expressions()]
         growths = _growths(node.name, len(parts)) if isinstance(node, exp.Anonymous) else None
         size = 1 + sum(map(operator.mul, growths or [1] * len(parts), parts))
-        if growths and max(growths) > 1 and size > _MOST and _is_shareable(node):
+        # The type of an aggregate is not known when DuckDB chooses a form of a macro, that of a lambda's parameter is.
+        typed = node.name in by_type() and any(each.find(exp.Anonymous, exp.Query) for each in node.expressions)
+        if growths and (typed or (max(growths) > 1 and size > _MOST)) and _is_shareable(node):
             sizes[id(_sharing(node))] = 1 + sum(parts)
         else:
             sizes[id(node)] = size

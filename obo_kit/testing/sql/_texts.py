@@ -15,7 +15,7 @@ from typing import Any
 
 from obo_kit.testing.sql._types import fields_of, map_types
 
-__all__ = ["cast_text", "double_text", "json_text", "text_of"]
+__all__ = ["cast_text", "double_text", "json_text", "text_of", "variant_text"]
 
 
 def double_text(text: str) -> str:
@@ -94,6 +94,11 @@ def _text(kind: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else _number(kind, value)
+
+
+def variant_text(text: str) -> str:
+    """Return JSON as a VARIANT has it: the keys in order, and no spaces."""
+    return json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _read(text: str) -> Any:

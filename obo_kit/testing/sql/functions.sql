@@ -28,6 +28,8 @@ CREATE MACRO spark_try_multiply(a, b) AS TRY(a * b);
 -- To a place, they are computed as DECIMAL (_exact).
 CREATE MACRO spark_ceil(a) AS CAST(ceil(a) AS BIGINT), (a, n) AS ceil(a);
 CREATE MACRO spark_floor(a) AS CAST(floor(a) AS BIGINT), (a, n) AS floor(a);
+-- A DOUBLE is rounded by its digits: 2.675 is 2.68, though the number itself is a little less.
+CREATE MACRO spark_round(a) AS round(a), (a, n) AS list_transform([a], lambda it: cast_to_type(CASE WHEN typeof(it) = 'DOUBLE' THEN coalesce(CAST(round(TRY_CAST(CAST(it AS VARCHAR) AS DECIMAL(38, 22)), n) AS VARCHAR), CAST(it AS VARCHAR)) ELSE CAST(round(it, n) AS VARCHAR) END, it))[1];
 CREATE MACRO spark_bround(a) AS round_even(a, 0), (a, n) AS round_even(a, n);
 CREATE MACRO spark_rint(a) AS round_even(CAST(a AS DOUBLE), 0);
 CREATE MACRO spark_ln(a) AS CASE WHEN a > 0 THEN ln(a) END;
@@ -51,8 +53,8 @@ CREATE MACRO spark_shiftright(a, n) AS a >> n;
 CREATE MACRO spark_bin(a) AS bin(CAST(a AS BIGINT));
 CREATE MACRO spark_hex(a VARCHAR) AS hex(a), (a BLOB) AS hex(a), (a) AS hex(CAST(a AS BIGINT));
 CREATE MACRO spark_conv(a, f, t) AS CASE WHEN f = 10 AND t = 16 THEN hex(CAST(a AS BIGINT)) WHEN f = 10 AND t = 2 THEN bin(CAST(a AS BIGINT)) WHEN f = 16 AND t = 10 THEN CAST(CAST('0x' || a AS BIGINT) AS VARCHAR) WHEN f = 2 AND t = 10 THEN CAST(CAST('0b' || a AS BIGINT) AS VARCHAR) ELSE spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve conv between these bases SQLSTATE: 0A000') END;
-CREATE MACRO spark_rand() AS random(), (seed) AS spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve rand with a seed SQLSTATE: 0A000');
-CREATE MACRO spark_randn() AS sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()), (seed) AS spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not serve randn with a seed SQLSTATE: 0A000');
+CREATE MACRO spark_rand() AS random();
+CREATE MACRO spark_randn() AS sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random());
 CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE a END;
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
@@ -60,7 +62,7 @@ CREATE MACRO spark_sec(a) AS 1 / cos(a);
 CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(CAST(a AS VARCHAR), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
 CREATE MACRO spark_try_whole(a) AS CASE WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) END;
 CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE spark_fail('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
-CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
+CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN typeof(a) = 'JSON' THEN json_extract_string(CAST(a AS VARCHAR), '$') WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
 
 -- ------------------------------------------------------------------------------------------------ conditions
 CREATE MACRO spark_if(a, b, c) AS CASE WHEN a THEN b ELSE c END;
@@ -114,7 +116,7 @@ CREATE MACRO spark_regexp_instr(a, p) AS CASE WHEN regexp_matches(a, p) THEN CAS
 CREATE MACRO spark_startswith(a, b) AS starts_with(a, b);
 CREATE MACRO spark_endswith(a, b) AS ends_with(a, b);
 CREATE MACRO spark_contains(a, b) AS contains(a, b);
-CREATE MACRO spark_format_number(a, p VARCHAR) AS spark_number_by_pattern(CAST(a AS VARCHAR), p), (a, n) AS CASE WHEN n < 0 THEN NULL ELSE format('{:,.' || n || 'f}', round_even(CAST(a AS DOUBLE), n)) END;
+CREATE MACRO spark_format_number(a, p VARCHAR) AS spark_number_by_pattern(typeof(a), CAST(a AS VARCHAR), p), (a, n) AS CASE WHEN n >= 0 THEN spark_number_by_pattern(typeof(a), CAST(a AS VARCHAR), rpad('#,##0.', 6 + n, '0')) END;
 CREATE MACRO spark_base64(a BLOB) AS to_base64(a), (a) AS to_base64(encode(CAST(a AS VARCHAR)));
 CREATE MACRO spark_unbase64(a) AS from_base64(a);
 CREATE MACRO spark_sha(a) AS sha1(a);
@@ -136,8 +138,8 @@ CREATE MACRO spark_try_to_number(a, p) AS spark_try_parsed_number(CAST(a AS VARC
 
 -- ------------------------------------------------------------------------------------------------ dates and times
 -- A macro repeats its argument wherever it names it. A lambda names it once: calls within calls do not multiply.
-CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) + i, (a, i) AS a + i;
-CREATE MACRO spark_minus(a DATE, i INTERVAL) AS CAST(a - i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(a AS TIMESTAMP) - i,
+CREATE MACRO spark_plus(a DATE, i INTERVAL) AS CAST(a + i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(CAST(a AS TIMESTAMP) + i AS VARCHAR), (a, i) AS a + i;
+CREATE MACRO spark_minus(a DATE, i INTERVAL) AS CAST(a - i AS DATE), (a VARCHAR, i INTERVAL) AS CAST(CAST(a AS TIMESTAMP) - i AS VARCHAR),
     (a DATE, i DATE) AS to_days(CAST(a - i AS INTEGER)), (a, i) AS a - i;
 CREATE MACRO spark_no_cast(a, kind) AS spark_fail('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to "' || kind || '" because it is malformed. Correct the value as per the syntax, or change its target type. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018');
 CREATE MACRO spark_day_text(a) AS regexp_replace(regexp_replace(trim(a), '^(\d{4})$', '\1-01-01'), '^(\d{4}-\d{1,2})$', '\1-01');
@@ -237,6 +239,7 @@ CREATE MACRO spark_array_append(a, v) AS CASE WHEN a IS NOT NULL THEN list_appen
 CREATE MACRO spark_array_prepend(a, v) AS CASE WHEN a IS NOT NULL THEN list_prepend(v, a) END;
 CREATE MACRO spark_array_insert(a, p, v) AS CASE WHEN p > 0 AND p <= len(a) + 1 THEN list_concat(list_append(array_slice(a, 1, p - 1), v), array_slice(a, p, len(a))) WHEN a IS NOT NULL AND p IS NOT NULL THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace inserts into an array at positions from 1 to its size + 1 SQLSTATE: 0A000') END;
 CREATE MACRO spark_array_compact(a) AS list_filter(a, lambda x: x IS NOT NULL);
+CREATE MACRO spark_shuffle(a) AS list_transform(list_sort(list_transform(a, lambda x: {'by': random(), 'x': x})), lambda pair: pair.x);
 CREATE MACRO spark_array_size(a) AS CAST(len(a) AS INTEGER);
 CREATE MACRO spark_arrays_overlap(a, b) AS CASE WHEN list_has_any(a, b) THEN true WHEN len(a) > 0 AND len(b) > 0 AND len(list_filter(list_concat(a, b), lambda x: x IS NULL)) > 0 THEN NULL ELSE list_has_any(a, b) END;
 CREATE MACRO spark_flatten(a) AS CASE WHEN len(list_filter(a, lambda x: x IS NULL)) > 0 THEN NULL ELSE flatten(a) END;
@@ -260,8 +263,9 @@ CREATE MACRO spark_key_at(a, p) AS CASE WHEN json_valid(a) THEN json_extract_str
 CREATE MACRO spark_json_array_length(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'ARRAY' THEN CAST(json_array_length(a) AS INTEGER) END;
 CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(a) = 'OBJECT' THEN json_keys(a) END;
 CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_extract(a, p) AS VARCHAR) ELSE json_extract_string(a, p) END;
-CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(a AS JSON) ELSE spark_fail('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
-CREATE MACRO spark_try_parse_json(a) AS TRY_CAST(a AS JSON);
+CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(spark_variant_text(a) AS JSON) ELSE spark_fail('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
+CREATE MACRO spark_try_parse_json(a) AS CASE WHEN json_valid(a) THEN CAST(spark_variant_text(a) AS JSON) END;
+CREATE MACRO spark_is_variant_null(a) AS coalesce(json_type(a) = 'NULL', false);
 
 -- A value that is null leaves the hash as it is.
 CREATE MACRO spark_hash_of(seed, a) AS CASE WHEN a IS NULL THEN seed ELSE CAST(spark_hashed('hash ' || seed, typeof(a), CAST(to_json(a) AS VARCHAR)) AS INTEGER) END;
