@@ -361,6 +361,8 @@ def test_tables_are_made_with_create_table_and_belong_to_who_made_them(workspace
     checked = "CREATE TABLE main.shop.checked (id INT, CONSTRAINT positive CHECK (id > 0))"
     assert "a table constraint is not served" in message(sql(workspace, "alice", checked))
     works(sql(workspace, "alice", "CREATE OR REPLACE TABLE main.shop.copy (id INT NOT NULL, name STRING COMMENT 'x')"))
+    none = "INSERT INTO main.shop.copy VALUES (NULL, 'y')"
+    assert "[DELTA_NOT_NULL_CONSTRAINT_VIOLATED]" in message(sql(workspace, "alice", none))
     works(sql(workspace, "alice", "INSERT INTO main.shop.copy (name, id) VALUES ('tea', 1)"))
     assert rows(sql(workspace, "alice", "SELECT id, name FROM main.shop.copy")) == [["1", "tea"]]
     workspace.grant("bob", "CREATE TABLE", "main.shop")

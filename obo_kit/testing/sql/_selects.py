@@ -139,5 +139,5 @@ def _text(column: Expr) -> str:
         keys = [part.this for part in inner.expression.expressions if isinstance(part, exp.JSONPathKey)]
         if keys:
             return str(keys[-1])
-    text = column.sql(LAKEHOUSE, normalize_functions=False)
+    text = column.sql(LAKEHOUSE, normalize_functions=False, comments=False)
     return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)

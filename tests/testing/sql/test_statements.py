@@ -112,6 +112,7 @@ def test_parameters_stand_for_their_values(workspace, statement, parameters, row
     ("statement", "names"),
     [
         ("SELECT count(*), sum(amount) FROM orders", ["count(1)", "sum(amount)"]),
+        ("SELECT /* one */ 1 -- the end", ["1"]),
         ("SELECT id, item AS `an item`, upper(item) FROM orders", ["id", "an item", "upper(item)"]),
         ("SELECT js:a, js:b.c::STRING FROM orders", ["a", "c"]),
         ("SELECT posexplode(array(1))", ["pos", "col"]),
