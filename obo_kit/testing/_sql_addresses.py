@@ -5,7 +5,8 @@ a workspace on loopback. While a workspace runs, this module passes hosts on loo
 accepts. Read in databricks-sql-connector 4.2 to 4.9.
 
 A connection that is dropped open closes itself when it is collected. That may happen in a thread of the workspace, which
-would wait for itself, so it is closed in a thread of its own.
+would wait for itself, so it is closed in a thread of its own. A connection to a workspace that has stopped counts as
+closed, since it would try to reach it for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -35,6 +37,8 @@ _LOOPBACK = "127.0.0.1"
 _lock = threading.Lock()
 # The addresses of the workspaces that run, and of those whose runtimes are open, the innermost last.
 _hosts: list[str] = []
+# The connections to a workspace, by its port.
+_connections: dict[int, weakref.WeakSet[Any]] = {}
 
 
 @contextlib.contextmanager
@@ -52,6 +56,10 @@ def on_loopback(host: str) -> Iterator[None]:
     finally:
         with _lock:
             _hosts.remove(host)
+            port = urlsplit(host).port or 0
+            lost = () if host in _hosts else tuple(_connections.pop(port, ()))
+        for connection in lost:
+            connection.session.is_open = False
 
 
 def taught(host: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
@@ -87,6 +95,9 @@ def _teach(module: ModuleType) -> None:
             server_hostname = settings.pop("server_hostname", server_hostname)
             kwargs = {**kwargs, **settings}
         known(self, server_hostname, http_path, *args, **kwargs)
+        if settings:
+            with _lock:
+                _connections.setdefault(settings["_port"], weakref.WeakSet()).add(self)
 
     init.obo_kit = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     connection.__init__ = init
@@ -108,12 +119,16 @@ def _elsewhere(finalize: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _unencrypted(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Let SEA mode connect without TLS, as ``_connection_uri`` lets Thrift. Authentication still reads the bare host."""
+    """Let the other modes connect without TLS, as ``_connection_uri`` lets Thrift. Authentication still reads the bare host."""
 
     @functools.wraps(create)
     def create_backend(self: Any, server_hostname: str, *args: Any) -> Any:
-        unencrypted = str(args[-1].get("_connection_uri")).startswith("http://")
-        return create(self, f"http://{server_hostname}" if unencrypted else server_hostname, *args)
+        settings = args[-1]
+        if str(settings.get("_connection_uri")).startswith("http://"):
+            # SEA mode adds the port itself; the kernel takes a whole address.
+            port = f":{settings['_port']}" if settings.get("use_kernel") else ""
+            server_hostname = f"http://{server_hostname}{port}"
+        return create(self, server_hostname, *args)
 
     return create_backend
 

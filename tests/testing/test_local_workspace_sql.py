@@ -379,6 +379,16 @@ def test_a_statement_runs_where_its_user_may_be(workspace, place):
     assert "NOT_FOUND" in sql(workspace, "alice", "SELECT 1", **place).status.error.message
 
 
+def test_a_result_says_its_size_and_an_empty_one_has_no_links(workspace):
+    for disposition in (Disposition.INLINE, Disposition.EXTERNAL_LINKS):
+        manifest = sql(workspace, "alice", "SELECT 'abc' AS a FROM range(1001)", disposition=disposition).manifest
+        assert [(each.row_count, each.byte_count) for each in manifest.chunks] == [(1000, 3000), (1, 3)]
+        assert manifest.total_byte_count == 3003
+    empty = sql(workspace, "alice", "SELECT 1 AS a WHERE false", disposition=Disposition.EXTERNAL_LINKS)
+    assert (empty.manifest.total_chunk_count, empty.result.external_links or []) == (0, [])
+    assert [column.name for column in empty.manifest.schema.columns] == ["a"]
+
+
 def test_a_link_is_of_no_use_when_it_is_changed_late_or_sent_with_a_token(workspace, monkeypatch):
     answer = sql(workspace, "alice", MANY, disposition=Disposition.EXTERNAL_LINKS)
     link = answer.result.external_links[0].external_link

@@ -198,11 +198,34 @@ def test_a_session_begins_where_its_user_may_be(workspace, place, error):
         workspace.strict_privileges = False
 
 
-@pytest.mark.parametrize("use_sea", [False, True])
-def test_a_workspace_that_runs_is_found_by_its_host(workspace, use_sea):
+@pytest.mark.parametrize("mode", [{}, {"use_sea": True}, {"use_kernel": True}])
+def test_a_workspace_that_runs_is_found_by_its_host_in_every_mode(workspace, mode):
+    if "use_kernel" in mode:
+        pytest.importorskip("databricks_sql_kernel", reason="needs databricks-sql-kernel")
     token = workspace.token("alice", scopes=["sql"])
-    with connector.connect(workspace.host, PATH, token, use_sea=use_sea) as connection, connection.cursor() as cursor:
-        assert cursor.execute("SELECT current_user()").fetchone()[0] == "alice@example.com"
+    with connector.connect(workspace.host, PATH, token, **mode) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_user() AS me, 1.50 AS price, array(1) AS a WHERE 1 = :one", {"one": 1})
+        (row,) = cursor.fetchall()
+        assert (row.me, str(row.price)) == ("alice@example.com", "1.50")
+        cursor.execute("SELECT id FROM main.shop.orders WHERE id < 0")
+        assert cursor.fetchall() == []
+        assert [each[0] for each in cursor.description] == ["id"]
+        with pytest.raises(connector.Error, match="TABLE_OR_VIEW_NOT_FOUND"):
+            cursor.execute("SELECT * FROM main.shop.nothing")
+
+
+@pytest.mark.timeout(30)
+def test_a_connection_to_a_workspace_that_has_stopped_is_closed():
+    with LocalWorkspace() as gone:
+        gone.add_user("alice")
+        gone.add_warehouse("wh1")
+        gone.grant("alice", "CAN USE", "wh1")
+        connection = connector.connect(gone.host, PATH, gone.token("alice", scopes=["sql"]))
+        cursor = connection.cursor()
+        cursor.execute("SELECT id FROM range(20000)")
+    assert not connection.open
+    cursor.close()
+    connection.close()
 
 
 def test_a_connection_that_is_dropped_open_is_not_closed_by_the_thread_that_drops_it(workspace):

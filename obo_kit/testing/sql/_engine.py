@@ -94,16 +94,15 @@ class Outcome:
         return tuple(tuple(map(text_of, row, kinds)) for row in self.values)
 
     @functools.cached_property
-    def size(self) -> int:
-        """Return the size of the rows in bytes. The platform counts its own form of them."""
-        return sum(len(cell or "") for row in self.rows for cell in row)
+    def sizes(self) -> tuple[int, ...]:
+        """Return the size of each row in bytes. The platform counts its own form of them."""
+        return tuple(sum(len(cell or "") for cell in row) for row in self.rows)
 
     def within(self, size: int | None) -> Outcome:
         """Return as many of the rows as fit into a number of bytes."""
-        if size is None or self.size <= size:
+        if size is None or sum(self.sizes) <= size:
             return self
-        sizes = itertools.accumulate(sum(len(cell or "") for cell in row) for row in self.rows)
-        count = sum(1 for _ in itertools.takewhile(lambda each: each <= size, sizes))
+        count = sum(1 for _ in itertools.takewhile(lambda each: each <= size, itertools.accumulate(self.sizes)))
         return dataclasses.replace(self, values=self.values[:count], truncated=True)
 
     @property

@@ -37,7 +37,7 @@ def statement_body(
     statement: str, outcome: Outcome, *, result_format: str = "JSON_ARRAY", link: Link | None = None
 ) -> dict[str, Any]:
     """Return a finished statement, with its result inline, or behind a ``link`` per chunk."""
-    if link is None and outcome.size > INLINE_LIMIT:
+    if link is None and sum(outcome.sizes) > INLINE_LIMIT:
         outcome = Outcome(error=SqlRefusal(key="sql_inline_limit", fields={"limit": str(INLINE_LIMIT)}))
     if outcome.error is not None:
         return {
@@ -48,7 +48,8 @@ def statement_body(
                 "sql_state": outcome.error.sql_state,
             },
         }
-    count = chunk_count(outcome)
+    # Behind links, an empty result has no chunk: the connector's kernel reads it so.
+    count = chunk_count(outcome) if outcome.values or link is None else 0
     return {
         "statement_id": statement,
         "status": {"state": "SUCCEEDED"},
@@ -59,31 +60,34 @@ def statement_body(
                 "columns": [column_body(position, column) for position, column in enumerate(outcome.columns)],
             },
             "total_chunk_count": count,
-            "chunks": [
-                {"chunk_index": chunk, "row_offset": chunk * CHUNK_ROWS, "row_count": len(_rows(outcome, chunk))}
-                for chunk in range(count)
-            ],
-            "total_row_count": len(outcome.rows),
+            "chunks": [_chunk(outcome, chunk) for chunk in range(count)],
+            "total_row_count": len(outcome.values),
+            "total_byte_count": sum(outcome.sizes),
             "truncated": outcome.truncated,
         },
-        "result": chunk_body(statement, outcome, 0, link=link),
+        "result": chunk_body(statement, outcome, 0, link=link) if count else {},
     }
 
 
 def chunk_count(outcome: Outcome) -> int:
     """Return the number of chunks of a result; one if it is empty."""
-    return max(1, -(-len(outcome.rows) // CHUNK_ROWS))
+    return max(1, -(-len(outcome.values) // CHUNK_ROWS))
+
+
+def _chunk(outcome: Outcome, chunk: int) -> dict[str, Any]:
+    start = chunk * CHUNK_ROWS
+    sizes = outcome.sizes[start : start + CHUNK_ROWS]
+    return {"chunk_index": chunk, "row_offset": start, "row_count": len(sizes), "byte_count": sum(sizes)}
 
 
 def chunk_body(statement: str, outcome: Outcome, chunk: int, *, link: Link | None = None) -> dict[str, Any]:
     """Return one chunk, with its rows or the link to them."""
-    rows = _rows(outcome, chunk)
-    body: dict[str, Any] = {"chunk_index": chunk, "row_offset": chunk * CHUNK_ROWS, "row_count": len(rows)}
+    body = _chunk(outcome, chunk)
     if chunk + 1 < chunk_count(outcome):
         body["next_chunk_index"] = chunk + 1
         body["next_chunk_internal_link"] = f"/api/2.0/sql/statements/{statement}/result/chunks/{chunk + 1}"
     if link is None:
-        return {**body, "data_array": [list(row) for row in rows]}
+        return {**body, "data_array": [list(row) for row in _rows(outcome, chunk)]}
     return {"external_links": [{**body, **link(chunk)}]}
 
 
