@@ -82,14 +82,15 @@ _ONLY_OVER = frozenset(
 )
 # Functions whose first argument becomes text.
 _OF_TEXT = frozenset(
-    "ascii contains endswith find_in_set ilike initcap instr levenshtein like lower ltrim mask overlay regexp regexp_count "  # noqa: SIM905
-    "regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace regexp_substr replace rlike rtrim soundex split "
-    "split_part startswith substring_index translate trim upper url_encode".split()
+    "ascii bit_length contains endswith find_in_set ilike initcap instr left levenshtein like lower lpad ltrim mask "  # noqa: SIM905
+    "octet_length overlay regexp regexp_count regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace "
+    "regexp_substr repeat replace right rlike rpad rtrim soundex split split_part startswith substring_index translate trim "
+    "upper url_encode".split()
 )
 
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
-    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text dayofweek_iso digest "  # noqa: SIM905
+    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text decimal_text dayofweek_iso digest "  # noqa: SIM905
     "double_text fail hash_of hashed json_text key_at matches_of_path moment moments months months_passed no_cast "
     "no_index no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
     "since_month step try_parsed_number try_whole type_name unit variant_text weekday_number whole whole_text "
@@ -355,14 +356,13 @@ def _format_string(pattern: Expr, *values: Expr) -> Expr:
     digits = [number for number, kind in placeholders if kind]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
         raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
-    casts = {"s": "VARCHAR", "f": "DOUBLE", "e": "DOUBLE"}
     # The platform rounds halves up; DuckDB rounds them to even.
     values = tuple(
         call("round", value, int(number or 6)) if kind == "f" else value
         for number, kind, value in zip(digits, kinds, values, strict=True)
     )
     typed = [
-        exp.Cast(this=value, to=exp.DataType.build(casts.get(kind, "BIGINT"), dialect="duckdb"))
+        as_text(value) if kind == "s" else typed_as(value, {"f": "DOUBLE", "e": "DOUBLE"}.get(kind, "BIGINT"))
         for kind, value in zip(kinds, values, strict=True)
     ]
     return exp.Anonymous(this="printf", expressions=[pattern, *typed])

@@ -464,7 +464,7 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     ),
     exp.Sub: _subtract,
     exp.Substring: lambda node: call(
-        "substring", node.this, *[each for each in map(node.args.get, ("start", "length")) if each]
+        "substring", as_text(node.this), *[each for each in map(node.args.get, ("start", "length")) if each]
     ),
     exp.Trim: _trim,
     exp.TryCast: _cast_node,

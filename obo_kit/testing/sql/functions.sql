@@ -59,10 +59,12 @@ CREATE MACRO spark_nanvl(a, b) AS CASE WHEN isnan(CAST(a AS DOUBLE)) THEN b ELSE
 CREATE MACRO spark_csc(a) AS 1 / sin(a);
 CREATE MACRO spark_sec(a) AS 1 / cos(a);
 -- By the type's name and not by overloads: what an aggregate returns is not known yet when overloads are chosen.
-CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(CAST(a AS VARCHAR), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
+CREATE MACRO spark_whole_text(a) AS CASE WHEN typeof(a) = 'BOOLEAN' THEN CAST(TRY_CAST(a AS INTEGER) AS VARCHAR) WHEN typeof(a) = 'TIMESTAMP' THEN CAST(CAST(floor(epoch(TRY_CAST(a AS TIMESTAMP))) AS BIGINT) AS VARCHAR) WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN CAST(CAST(trunc(TRY_CAST(a AS DOUBLE)) AS HUGEINT) AS VARCHAR) WHEN typeof(a) LIKE 'DECIMAL%' THEN split_part(spark_decimal_text(CAST(a AS VARCHAR)), '.', 1) ELSE trim(CAST(a AS VARCHAR)) END;
 CREATE MACRO spark_try_whole(a) AS CASE WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) END;
 CREATE MACRO spark_whole(a) AS CASE WHEN a IS NULL THEN NULL WHEN typeof(a) <> 'VARCHAR' OR regexp_full_match(spark_whole_text(a), '[+-]?\d+') THEN spark_whole_text(a) ELSE spark_fail('[CAST_INVALID_INPUT] The value ''' || CAST(a AS VARCHAR) || ''' of the type "STRING" cannot be cast to a whole number because it is malformed. Use `try_cast` to tolerate malformed input and return NULL instead. SQLSTATE: 22018') END;
-CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN typeof(a) = 'JSON' THEN json_extract_string(CAST(a AS VARCHAR), '$') WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
+-- DuckDB writes a DECIMAL that has no digit before its point as .5.
+CREATE MACRO spark_decimal_text(t) AS regexp_replace(t, '^(-?)\.', '\10.');
+CREATE MACRO spark_string(a) AS CASE WHEN typeof(a) IN ('DOUBLE', 'FLOAT') THEN spark_double_text(CAST(a AS VARCHAR)) WHEN typeof(a) = 'JSON' THEN json_extract_string(CAST(a AS VARCHAR), '$') WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_cast_text(typeof(a), CAST(to_json(a) AS VARCHAR)) WHEN typeof(a) LIKE 'DECIMAL%' THEN spark_decimal_text(CAST(a AS VARCHAR)) ELSE CAST(a AS VARCHAR) END;
 
 -- ------------------------------------------------------------------------------------------------ conditions
 CREATE MACRO spark_if(a, b, c) AS CASE WHEN a THEN b ELSE c END;
@@ -77,10 +79,10 @@ CREATE MACRO spark_equal_null(a, b) AS a IS NOT DISTINCT FROM b;
 CREATE MACRO spark_isnan(a) AS coalesce(isnan(CAST(a AS DOUBLE)), false);
 
 -- ------------------------------------------------------------------------------------------------ text
-CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CASE WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_fail('[DATATYPE_MISMATCH] length takes a STRING or BINARY, not an array, map or struct. SQLSTATE: 42K09') ELSE CAST(length(CAST(a AS VARCHAR)) AS INTEGER) END;
+CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CASE WHEN regexp_matches(typeof(a), '\]$|^(MAP|STRUCT)') THEN spark_fail('[DATATYPE_MISMATCH] length takes a STRING or BINARY, not an array, map or struct. SQLSTATE: 42K09') ELSE CAST(length(spark_string(a)) AS INTEGER) END;
 CREATE MACRO spark_octet_length(a) AS CAST(octet_length(encode(CAST(a AS VARCHAR))) AS INTEGER);
 CREATE MACRO spark_bit_length(a) AS CAST(bit_length(CAST(a AS VARCHAR)) AS INTEGER);
-CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE CAST(a AS VARCHAR) END;
+CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE spark_string(a) END;
 CREATE MACRO spark_upper(a) AS upper(replace(a, 'ß', 'SS'));
 CREATE MACRO spark_substring(a, p) AS substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END), (a, p, n) AS CASE WHEN n <= 0 THEN '' ELSE substring(CAST(a AS VARCHAR), CASE WHEN p = 0 THEN 1 ELSE p END, n) END;
 CREATE MACRO spark_left(a, n) AS CASE WHEN n <= 0 THEN '' ELSE left(CAST(a AS VARCHAR), n) END;
@@ -228,7 +230,7 @@ CREATE MACRO spark_array_distinct(a) AS list_filter(a, lambda x, i: list_positio
 CREATE MACRO spark_array_except(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NULL);
 CREATE MACRO spark_array_intersect(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NOT NULL);
 CREATE MACRO spark_array_union(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_filter(list_concat(a, b), lambda x, i: list_position(list_concat(a, b), x) = i) END;
-CREATE MACRO spark_array_join(a, s) AS array_to_string(CAST(a AS VARCHAR[]), s), (a, s, n) AS array_to_string(list_transform(CAST(a AS VARCHAR[]), lambda x: coalesce(x, n)), s);
+CREATE MACRO spark_array_join(a, s) AS array_to_string(list_transform(a, lambda e: spark_string(e)), s), (a, s, n) AS array_to_string(list_transform(list_transform(a, lambda e: spark_string(e)), lambda x: coalesce(x, n)), s);
 CREATE MACRO spark_array_max(a) AS list_max(a);
 CREATE MACRO spark_array_min(a) AS list_min(a);
 CREATE MACRO spark_array_remove(a, v) AS CASE WHEN v IS NOT NULL THEN list_filter(a, lambda x: x IS NULL OR x <> v) END;
