@@ -111,7 +111,9 @@ def _elsewhere(finalize: Callable[[Any], None]) -> Callable[[Any], None]:
 
     def work() -> None:
         while True:
-            finalize(dropped.get())
+            # As in a finalizer, nobody is there to take an error: of a connection that was never made, say.
+            with contextlib.suppress(Exception):
+                finalize(dropped.get())
 
     threading.Thread(target=work, name="obo-kit-dropped-connections", daemon=True).start()
     # A function, since an object of another kind would not be bound to the connection.

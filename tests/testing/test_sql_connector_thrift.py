@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 from databricks.sdk.core import Config
-from support import last
+from support import last, sql
 
 from obo_kit import DenialReason, explain
 from obo_kit.testing import LocalWorkspace
@@ -130,6 +130,20 @@ def test_arrays_maps_and_structs_are_values_and_text_to_whoever_asks_for_text(wo
         )
 
 
+def test_a_timestamp_without_a_zone_has_none(workspace):
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)
+    at = "TIMESTAMP_NTZ'2026-01-02 03:04:05.678901'"
+    statement = f"SELECT {at} AS a, CAST({at} AS TIMESTAMP) AS b, array({at}) AS c, max({at}) AS d, typeof({at}) AS e"
+    with connect(workspace, "alice") as connection, connection.cursor() as cursor:
+        row = cursor.execute(statement).fetchone()
+        assert (row.a, row.d, row.e) == (moment, moment, "timestamp_ntz")
+        assert row.b == moment.replace(tzinfo=datetime.timezone.utc)
+        assert cursor.execute(statement).fetchall_arrow().schema.field("c").type.value_type.tz is None
+    told = sql(workspace, "alice", statement)
+    assert [column.type_text for column in told.manifest.schema.columns][:2] == ["TIMESTAMP_NTZ", "TIMESTAMP"]
+    assert told.result.data_array[0][:2] == ["2026-01-02T03:04:05.678", "2026-01-02T03:04:05.678Z"]
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
     [
@@ -229,6 +243,8 @@ def test_a_connection_to_a_workspace_that_has_stopped_is_closed():
 
 
 def test_a_connection_that_is_dropped_open_is_not_closed_by_the_thread_that_drops_it(workspace):
+    with pytest.raises(TypeError):
+        connector.connect(workspace.host, PATH, "token", http_headers=1)  # dropped before it has a session
     box = [connect(workspace, "alice")]
     workspace.log.clear()
     # The server's own thread could not answer a request that it waits for.

@@ -112,7 +112,7 @@ def _quoted(text: str) -> str:
 _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (str, str),
     (bool, lambda value: "true" if value else "false"),
-    # With the Z that the platform adds to a TIMESTAMP (fid:45455947422). There is no TIMESTAMP_NTZ here.
+    # With the Z that the platform adds to a TIMESTAMP (fid:45455947422).
     (datetime.datetime, lambda value: value.isoformat(timespec="milliseconds") + "Z"),
     (datetime.date, lambda value: value.isoformat()),
     (decimal.Decimal, lambda value: format(value, "f")),
@@ -135,5 +135,5 @@ def text_of(value: Any, duck: str = "") -> str | None:
         return None
     for kind, write in _SCALARS:
         if isinstance(value, kind):
-            return write(value)
+            return write(value).removesuffix("Z" if duck == "TIMESTAMP_NS" else "")
     return _number(duck, value)

@@ -48,6 +48,8 @@ _TYPES = {
     "BLOB": ("BINARY", "BINARY"),
     "DATE": ("DATE", "DATE"),
     "INTERVAL": ("INTERVAL", "INTERVAL"),
+    # It stands for TIMESTAMP_NTZ: DuckDB casts it as that is cast. The API has no type_name of its own for it (inferred).
+    "TIMESTAMP_NS": ("TIMESTAMP_NTZ", "TIMESTAMP"),
     '"NULL"': ("VOID", "NULL"),
     "NULL": ("VOID", "NULL"),
 }
@@ -101,7 +103,7 @@ def arrow_type(duck: str) -> Any:
     if name == "DECIMAL":
         return pa.decimal128(*map(int, re.findall(r"\d+", text)))
     if name == "TIMESTAMP":
-        return pa.timestamp("us", tz="Etc/UTC")
+        return pa.timestamp("us", tz=None if duck == "TIMESTAMP_NS" else "Etc/UTC")
     return getattr(pa, _ARROW.get(name, "string"))()
 
 
