@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from obo_kit.denials._classify import Finding
     from obo_kit.scopes._lookup import ResourceKind
 
-__all__ = ["explain", "raise_for_denial", "rewrite_denials"]
+__all__ = ["explain", "keep_denial", "kept_denial", "raise_for_denial", "rewrite_denials"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _R = DenialReason
 _NOTHING_SEEN = Evidence()
+_KEPT = "__obo_kit_denial__"
 _CONNECTIONS = ("connection", "schema_connection", "uc_connection")
 _MAX_TEXT, _MAX_REMEDY = 8000, 1500
 _PLAIN = frozenset({str, int, float, bool, list, tuple, dict, type(None)})
@@ -67,6 +69,19 @@ def explain_in(refused: object, call: ToolCall | None, session: Session | None) 
     scene = Scene(evidence=evidence, host=user.host if user is not None else "")
     finding = _found(refused, evidence, scene)
     return _rewritten(_described(finding, call, user)) if finding is not None else None
+
+
+def keep_denial(error: BaseException, denial: Denial | None, evidence: Evidence | None) -> None:
+    """Keep the explanation of an error that leaves a tool or a session, if a client of the user's saw a refusal there."""
+    if denial is not None and evidence is not None and evidence.refusals and kept_denial(error) is None:
+        with contextlib.suppress(Exception):  # an error of theirs that takes no attributes
+            setattr(error, _KEPT, denial)
+
+
+def kept_denial(error: BaseException) -> Denial | None:
+    """Return the explanation that was kept; None for what is no refusal of a user, as far as the kit saw it."""
+    denial = getattr(error, _KEPT, None)
+    return denial if isinstance(denial, Denial) else None
 
 
 def _found(refused: object, evidence: Evidence, scene: Scene) -> Finding | None:

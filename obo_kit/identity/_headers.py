@@ -58,10 +58,7 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
     note_user_named()
     tokens, emails = _forwarded(headers)
     if not tokens:
-        raise NoUserIdentityError(
-            "The request has no X-Forwarded-Access-Token header, so there is no user to act for.",
-            remedy=remedy_for("apps") if trusted else remedy_for("request"),
-        )
+        raise no_token()
     if len(tokens) > 1:
         raise NoUserIdentityError(
             "The request has two different X-Forwarded-Access-Token headers.",
@@ -78,6 +75,14 @@ def from_headers(headers: Hidden, *, host: str | None = None) -> UserIdentity:
         named = replace(identity, principal=text_in(emails[0].value))
         return give(named, identity._credential, fingerprint=fingerprint_of(identity.host, tokens[0]))
     return identity
+
+
+def no_token() -> NoUserIdentityError:
+    """Return the error of a request without a user's token."""
+    return NoUserIdentityError(
+        "The request has no X-Forwarded-Access-Token header, so there is no user to act for.",
+        remedy=remedy_for("apps") if in_apps() else remedy_for("request"),
+    )
 
 
 def names_a_user(headers: Hidden) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-from obo_kit.denials import explain
+from obo_kit.denials import explain, kept_denial
 from obo_kit.exceptions import DenialReason, OboError
 from obo_kit.integrations.asgi import UserHeadersMiddleware
 from obo_kit.session._entry import user_session
@@ -35,7 +35,9 @@ class _Answer(NamedTuple):
 
 
 def answer_refusals(app: Any) -> None:
-    """Answer refusals that leave an application: 401 if the user is unknown, else 403.
+    """Answer a user's refusals that leave an application: 401 if the user is unknown, else 403.
+
+    That is: what the kit raises, and what the workspace refused in a tool or to a client of the session.
 
     The body is ``{"detail": ...}``, with the denial's ``user_message``. The remedy is logged at ERROR. Other errors stay as
     they are. A stream that has begun has already sent its 200. To refuse it in time, open a session around the view too: it
@@ -60,8 +62,10 @@ def answer_refusals(app: Any) -> None:
 
 
 def _answer_to(error: BaseException | None) -> _Answer | None:
-    """Return the answer to one of the kit's refusals; `None` for any other error."""
-    denial = explain(error) if isinstance(error, OboError) else None
+    """Return the answer to a refusal of the user; `None` for any other error."""
+    if error is None:
+        return None
+    denial = explain(error) if isinstance(error, OboError) else kept_denial(error)
     if denial is None:
         return None
     logger.error("%s Fix: %s", denial.detail, denial.remedy)
@@ -81,22 +85,39 @@ def _answer_starlette(app: Any) -> None:
 
     theirs = app.exception_handlers.get(HTTPException)
 
-    async def refused(connection: Any, error: Exception) -> Any:
-        answer = _answer_to(error)
-        if answer is None:
-            raise error
-        if connection.scope["type"] == "websocket":
-            return await connection.close(_REFUSED, answer.body["detail"])
-        return _response(answer)
-
     async def failed(connection: Any, error: Exception) -> Any:
         # MLflow's agent server turns whatever the agent raises into a 500 with its text.
         answer = _answer_to(error.__context__) if getattr(error, "status_code", 0) == 500 else None
         return _response(answer) if answer is not None else await theirs(connection, error)
 
-    app.add_exception_handler(OboError, refused)
+    app.add_middleware(_Answered)
     if theirs is not None:
         app.add_exception_handler(HTTPException, failed)
+
+
+class _Answered:
+    """Answers refusals that leave the application."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        sent = set()
+
+        async def noted(message: Any) -> None:
+            sent.add(message["type"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            answer = None if {"http.response.start", "websocket.close"} & sent else _answer_to(error)
+            if answer is None:
+                raise
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": _REFUSED, "reason": answer.body["detail"]})
+            else:
+                await _response(answer)(scope, receive, send)
 
 
 def _response(answer: _Answer) -> Any:
@@ -133,10 +154,18 @@ class _UserFirst:
 
 
 def _answer_flask(app: Any) -> None:
-    def refused(error: OboError) -> Any:
-        answer = _answer_to(error)
-        if answer is None:
-            raise error
-        return answer.body, answer.status, answer.headers
+    from werkzeug.exceptions import HTTPException
 
-    app.register_error_handler(OboError, refused)
+    theirs = app.error_handler_spec[None][None].get(Exception)
+
+    def refused(error: Exception) -> Any:
+        answer = _answer_to(error)
+        if answer is not None:
+            return answer.body, answer.status, answer.headers
+        if theirs is not None:
+            return theirs(error)
+        if isinstance(error, HTTPException):
+            return error
+        raise error
+
+    app.register_error_handler(Exception, refused)

@@ -23,6 +23,7 @@ except ImportError as missing:
     raise ImportError("obo_kit.integrations.fastapi needs FastAPI: pip install fastapi") from missing
 
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
+from obo_kit.identity._headers import no_token
 from obo_kit.session._entry import user_session
 from obo_kit.session._session import UserSession
 
@@ -55,6 +56,9 @@ def user_dependency(
         else:
             scope = user_session(headers=headers, host=host, limits=limits)
         async with scope as session:
+            if not required:
+                missing = no_token()
+                session._lease.nobody = (missing.message, missing.remedy)  # read only if there is no user
             yield session
 
     return dependency

@@ -21,6 +21,7 @@ from obo_kit._utils.plugins import load
 from obo_kit.context._frame import FRAME, Frame
 from obo_kit.context._scope import Scope
 from obo_kit.context._wrapping import Run, bound
+from obo_kit.denials import explain_in, keep_denial
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
 from obo_kit.identity._credentials import DEFAULT_LIMITS, Limits
 from obo_kit.identity._headers import Headers, from_headers
@@ -206,9 +207,14 @@ class SessionScope(Scope[UserSession, None]):
 
 
 def _leave(
-    opened_here: UserSession | None, token: Token[Frame | None], generator: FrameType | None, _: BaseException | None
+    opened_here: UserSession | None,
+    token: Token[Frame | None],
+    generator: FrameType | None,
+    error: BaseException | None,
 ) -> None:
     """End a block, and its session too if the block opened it."""
+    if error is not None:
+        _explained(error, opened_here)
     if generator is not None:
         leave_block(generator)
     try:
@@ -219,6 +225,12 @@ def _leave(
     finally:
         if opened_here is not None:
             opened_here.close()
+
+
+def _explained(error: BaseException, ending: UserSession | None) -> None:
+    """Keep the explanation of an error that ends a session."""
+    if ending is not None and ending._evidence is not None:
+        keep_denial(error, explain_in(error, None, ending), ending._evidence)
 
 
 def _same_developer(session: UserSession, named: UserIdentity) -> bool:
@@ -243,6 +255,10 @@ class _SessionRun(Run):
         frame = FRAME.get()
         self.frame = Frame(self._session, frame.call if frame is not None and not self._owned else None)
         return args, kwargs
+
+    def recover(self, error: BaseException) -> Any:
+        _explained(error, self._session if self._owned else None)
+        return super().recover(error)
 
     def end(self) -> None:
         if self._owned and self._session is not None:

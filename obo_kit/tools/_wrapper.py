@@ -15,7 +15,7 @@ from obo_kit._utils.functions import is_function
 from obo_kit.context._calls import ToolCall
 from obo_kit.context._frame import FRAME, Frame, open_session
 from obo_kit.context._wrapping import RERAISE, Run, bound
-from obo_kit.denials import explain_in
+from obo_kit.denials import explain_in, keep_denial
 from obo_kit.instrumentation._events import watch
 from obo_kit.session._opening import session_for_tool
 from obo_kit.session._session import UserSession
@@ -227,6 +227,7 @@ class _ToolRun(Run):
             return RERAISE
         denial = explain_in(error, self._call, self._session)
         self._record(denial, error)
+        keep_denial(error, denial, self._call.noted if self._call is not None else None)
         fallback = self._spec.fallback
         if denial is not None and fallback is not None:
             if denial.reason in fallback.on:

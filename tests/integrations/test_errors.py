@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from databricks.sdk import WorkspaceClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from support import SPACE
 
 from obo_kit import PolicyError, current_session, requires_scopes, user_session, with_user_client
 from obo_kit.integrations.errors import answer_refusals
@@ -31,7 +32,21 @@ def broken() -> str:
     raise PolicyError("No policy.", remedy="Collect it.")
 
 
-VIEWS = {"/": whoami, "/reserved": reserved, "/broken": broken}
+@with_user_client
+def ask(client: WorkspaceClient) -> str:
+    return client.genie.get_space(SPACE).title or ""
+
+
+def ask_without_a_tool() -> str:
+    return current_session().client.genie.get_space(SPACE).title or ""
+
+
+def ask_as_the_agent() -> str:
+    return WorkspaceClient().genie.get_space(SPACE).title or ""
+
+
+REFUSED = {"/ask": ask, "/ask-without-a-tool": ask_without_a_tool}
+VIEWS = {"/": whoami, "/reserved": reserved, "/broken": broken, "/ask-as-the-agent": ask_as_the_agent, **REFUSED}
 
 
 def of_fastapi() -> Any:
@@ -101,6 +116,40 @@ def test_a_call_without_a_user_is_answered_for_its_caller(workspace, caplog, ser
         assert client.get("/broken", headers=runtime.headers("alice")).status_code == 500
 
 
+@pytest.mark.parametrize("serve", [of_fastapi, of_starlette, of_flask], ids=lambda serve: serve.__name__)
+@pytest.mark.parametrize("path", REFUSED)
+def test_what_the_workspace_refuses_a_user_is_a_403(workspace, caplog, serve, path):
+    """It leaves the view as the client's own error, with a tool around it or without one."""
+    with workspace.as_app() as runtime:
+        client = serve()
+        answer = client.get(path, headers=runtime.headers("carol", scopes=["genie"]))
+        assert answer.status_code == 403
+        assert "do not have access to it" in answer.text
+        assert SPACE not in answer.text
+        assert "carol@example.com" in caplog.text  # in the remedy
+        assert client.get(path, headers=runtime.headers("alice", scopes=["genie"])).status_code == 200
+        workspace.add_fault("status", status=500, path_prefix="/api/2.0/genie", times=None)
+        assert client.get(path, headers=runtime.headers("alice", scopes=["genie"])).status_code == 500
+
+
+@pytest.mark.parametrize("serve", [of_fastapi, of_starlette, of_flask], ids=lambda serve: serve.__name__)
+def test_what_the_agent_itself_is_refused_stays_an_error(workspace, serve):
+    with workspace.as_app() as runtime:
+        assert serve().get("/ask-as-the-agent", headers=runtime.headers("alice")).status_code == 500
+        assert serve().get("/nowhere", headers=runtime.headers("alice")).status_code == 404
+
+
+def test_flask_s_own_handler_of_all_errors_keeps_the_rest(workspace):
+    flask = pytest.importorskip("flask")
+    app = flask.Flask(__name__)
+    app.register_error_handler(Exception, lambda error: (type(error).__name__, 418))
+    app.add_url_rule("/", "/", user_session(headers=lambda: flask.request.headers)(whoami))
+    answer_refusals(app)
+    with workspace.as_app():
+        assert app.test_client().get("/").status_code == 401
+        assert app.test_client().get("/nowhere").text == "NotFound"
+
+
 def test_a_websocket_without_a_user_is_closed_with_the_line(workspace):
     with workspace.as_app(), pytest.raises(WebSocketDisconnect) as closed:  # noqa: SIM117 - what is left in either
         with of_fastapi().websocket_connect("/chat") as socket:
@@ -121,6 +170,8 @@ def agent_server(workspace, no_traces):
     async def answer(request: dict) -> dict:
         if request.get("reserved"):
             reserved()
+        if request.get("ask"):
+            ask()
         if request.get("broken"):
             raise ValueError("a bug")
         return {"answer": current_session().client.current_user.me().user_name}
@@ -157,6 +208,8 @@ def test_the_agent_server_s_500_is_a_refusal_s_403(agent_server):
     assert answer.status_code == 403
     assert SCOPE not in json.dumps(answer.json())
     assert client.post("/invocations", json={"broken": True}, headers=headers).status_code == 500
+    headers = runtime.headers("carol", scopes=["genie"])
+    assert client.post("/invocations", json={"ask": True}, headers=headers).status_code == 403
 
 
 def test_what_is_no_application_is_refused():

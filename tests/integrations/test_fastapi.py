@@ -70,7 +70,7 @@ def test_a_request_without_a_user_is_refused_unless_that_is_allowed(workspace):
         with pytest.raises(NoUserIdentityError):
             served(without_tools).get("/")
         assert served(without_tools, required=False).get("/").text == "served"
-        with pytest.raises(NoUserIdentityError, match="without a user"):
+        with pytest.raises(NoUserIdentityError, match="no X-Forwarded-Access-Token header"):
             served(sync_endpoint, required=False).get("/")
     assert callers(workspace) == []
 
