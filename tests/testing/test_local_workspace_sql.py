@@ -186,6 +186,14 @@ def test_what_is_no_statement_of_the_platform_is_a_syntax_error(workspace, state
 
 
 @pytest.mark.parametrize(
+    "statement", ["SELECT " + "abs(" * 400 + "1" + ")" * 400, " UNION ALL ".join(["SELECT 1.5"] * 400)]
+)
+def test_a_statement_that_is_nested_too_deeply_is_refused_in_these_words(workspace, statement):
+    answer = sql(workspace, "alice", statement)
+    assert "nested too deeply" in answer.status.error.message
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "CREATE TABLE main.hr.copy AS SELECT * FROM main.hr.people",

@@ -310,6 +310,8 @@ class Engine:
             return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
         except _StatementError as error:
             return Outcome(error=error.refusal)
+        except RecursionError:
+            return Outcome(error=_StatementError("sql_unsupported", detail="it is nested too deeply.").refusal)
         except (duckdb.Error, RuntimeError, OverflowError) as error:
             return Outcome(error=self._explained(error, sql).refusal)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
