@@ -37,7 +37,7 @@ from obo_kit.testing.sql._lambdas import (
     zip_with,
 )
 from obo_kit.testing.sql._patterns import formatted, strptime_format
-from obo_kit.testing.sql._routines import number_digits
+from obo_kit.testing.sql._routines import ROUTINES, number_digits
 
 __all__ = ["UNSERVED_TABLES", "rewrite_call"]
 
@@ -65,7 +65,8 @@ _RENAMED = {
     "first_value": "first", "last_value": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
     "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
     "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring",
-    "to_varchar": "to_char", "try_mod": "try_mod", "ucase": "upper", "user": "current_user", "session_user": "current_user",
+    "to_varchar": "to_char", "try_avg": "avg", "try_mod": "try_mod", "try_sum": "sum",
+    "ucase": "upper", "user": "current_user", "session_user": "current_user",
     "approx_percentile": "percentile_approx", "string_agg": "listagg", "unnest": "unnest", "curdate": "current_date",
     "now": "current_timestamp", "localtimestamp": "current_timestamp", "getdate": "current_timestamp",
     "dateadd": "date_add", "date_diff": "datediff", "sha": "sha1", "current_schema": "current_database",
@@ -92,9 +93,9 @@ _OF_TEXT = frozenset(
 _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text decimal_text dayofweek_iso digest "  # noqa: SIM905
     "double_text fail hash_of hashed json_text key_at matches_of_path moment moments months months_passed no_cast "
-    "no_index no_order no_sequence note noted number_by_pattern number_text pairs parsed_number part path seconds "
+    "no_index no_order no_sequence note noted number_by_pattern number_text offset pairs parsed_number part path seconds "
     "since_month step try_parsed_number try_whole type_name unit variant_text weekday_number whole whole_text "
-    "xxhash64_of".split()
+    "xxhash64_of zone".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -238,6 +239,8 @@ def _map(*values: Expr) -> Expr:
 def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
     if options is not None:
         raise UnreadableError("sql_unsupported", "from_json with options is not served.")
+    if schema.name == "spark_schema_of_json":
+        schema = exp.Literal.string(ROUTINES[schema.name][0](literal(schema.expressions[0], "a schema")))
     kind = parse_type(literal(schema, "a schema"))
     text: Expr = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
     if "MAP(" in duck_type(kind):

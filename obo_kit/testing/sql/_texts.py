@@ -98,7 +98,14 @@ def _text(kind: str, value: Any) -> str:
 
 def variant_text(text: str) -> str:
     """Return JSON as a VARIANT has it: the keys in order, and no spaces."""
-    return json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    value = json.loads(text, parse_float=_variant_number)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _variant_number(text: str) -> float:
+    """Return a number with a point: a DECIMAL, without zeros at its end, or with an exponent a DOUBLE."""
+    value = float(text)
+    return int(value) if value.is_integer() and "e" not in text.lower() else value
 
 
 def _read(text: str) -> Any:

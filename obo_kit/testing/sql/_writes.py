@@ -149,16 +149,32 @@ def _merge(tree: exp.Merge, rewriter: Rewriter, _: Grants) -> Run:
             then.set("expression", exp.Tuple(expressions=[exp.column(each, source) for each in table.types]))
         for each in then.expressions if isinstance(then, exp.Update) else ():
             each.set("this", exp.column(each.this.name))
-    text = duck_text(rewriter.rewrite(tree, writing=True)) + " RETURNING merge_action"
+    rewritten = rewriter.rewrite(tree, writing=True)
+    text, twice = duck_text(rewritten) + " RETURNING merge_action", _matched_twice(rewritten)
     rewriter.store.prepare(text)
 
     def run(cursor: Any) -> Written:
+        if twice and cursor.execute(twice).fetchall():
+            raise UnreadableError(
+                "sql_merge_twice", "Multiple source rows matched and would change the same target row."
+            )
         actions = [action for (action,) in cursor.execute(text).fetchall()]
         counts = [actions.count(each) for each in ("UPDATE", "DELETE", "INSERT")]
         names = ("num_affected_rows", "num_updated_rows", "num_deleted_rows", "num_inserted_rows")
         return names, [(len(actions), *counts)]
 
     return run
+
+
+def _matched_twice(tree: exp.Expr) -> str | None:
+    """Return a query of the target's rows that several rows would change; None if that does not matter."""
+    whens = [each for each in tree.args["whens"].expressions if each.args["matched"]]
+    conditions = [each.args.get("condition") or exp.true() for each in whens]
+    if not whens or (len(whens) == 1 and whens[0].args["then"].name == "DELETE" and conditions[0] == exp.true()):
+        return None
+    on = exp.and_(tree.args["on"].copy(), exp.or_(*(each.copy() for each in conditions)))
+    rows = exp.select("1").from_(tree.this.copy()).join(tree.args["using"].copy(), on=on)
+    return duck_text(rows.group_by(exp.column("rowid", tree.this.alias)).having("count(*) > 1").limit(1))
 
 
 def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:

@@ -212,9 +212,12 @@ CREATE MACRO spark_date_from_unix_date(n) AS CAST(DATE '1970-01-01' + CAST(n AS 
 CREATE MACRO spark_timestamp_seconds(n) AS make_timestamp(CAST(CAST(n AS DOUBLE) * 1000000 AS BIGINT));
 CREATE MACRO spark_timestamp_millis(n) AS make_timestamp(CAST(CAST(n AS DOUBLE) * 1000 AS BIGINT));
 CREATE MACRO spark_timestamp_micros(n) AS make_timestamp(CAST(n AS BIGINT));
-CREATE MACRO spark_from_utc_timestamp(a, z) AS timezone(z, timezone('UTC', spark_timestamp(a)));
-CREATE MACRO spark_to_utc_timestamp(a, z) AS timezone('UTC', timezone(z, spark_timestamp(a)));
-CREATE MACRO spark_convert_timezone(f, t, a) AS timezone(t, timezone(f, spark_timestamp(a))), (t, a) AS timezone(t, timezone('UTC', spark_timestamp(a)));
+-- DuckDB knows zones by name, not by their distance from UTC.
+CREATE MACRO spark_zone(z) AS CASE WHEN regexp_full_match(z, '[+-]\d{1,2}(:\d\d)?|Z') THEN 'UTC' ELSE z END;
+CREATE MACRO spark_offset(z) AS to_minutes(CASE WHEN z = 'Z' OR spark_zone(z) = z THEN 0 ELSE CAST(left(z, 1) || '1' AS BIGINT) * (60 * CAST(regexp_extract(z, '\d+') AS BIGINT) + CAST('0' || regexp_extract(z, ':(\d+)', 1) AS BIGINT)) END);
+CREATE MACRO spark_from_utc_timestamp(a, z) AS timezone(spark_zone(z), timezone('UTC', spark_timestamp(a))) + spark_offset(z);
+CREATE MACRO spark_to_utc_timestamp(a, z) AS timezone('UTC', timezone(spark_zone(z), spark_timestamp(a))) - spark_offset(z);
+CREATE MACRO spark_convert_timezone(f, t, a) AS spark_from_utc_timestamp(spark_to_utc_timestamp(a, f), t), (t, a) AS spark_from_utc_timestamp(a, t);
 
 -- ------------------------------------------------------------------------------------------------ arrays
 CREATE MACRO spark_size(a) AS CAST(CASE WHEN typeof(a) LIKE 'MAP%' THEN len(json_keys(to_json(a))) ELSE json_array_length(to_json(a)) END AS INTEGER);

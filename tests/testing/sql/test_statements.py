@@ -297,6 +297,24 @@ def test_replace_where_replaces_the_rows_that_fit_and_takes_no_others(prices):
     assert run(prices, "SELECT n FROM days ORDER BY day").result.data_array == [["2"], ["21"]]
 
 
+def test_a_merge_changes_no_row_twice(prices):
+    run(prices, "CREATE TABLE stock AS SELECT * FROM VALUES (1, 10), (2, 20) AS t(id, n)")
+    twice = "MERGE INTO stock t USING (SELECT * FROM VALUES (1, 5), (1, 6) AS s(id, n)) s ON t.id = s.id"
+    for change in ("WHEN MATCHED THEN UPDATE SET n = s.n", "WHEN MATCHED AND s.n > 4 THEN DELETE"):
+        error = run(prices, f"{twice} {change}").status.error
+        assert error.message.startswith("[DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE]"), error
+    assert run(prices, f"{twice} WHEN MATCHED AND s.n > 5 THEN UPDATE SET n = t.n + s.n").result.data_array[0][0] == "1"
+    assert run(prices, "SELECT * FROM stock ORDER BY id").result.data_array == [["1", "16"], ["2", "20"]]
+    assert run(prices, f"{twice} WHEN MATCHED THEN DELETE").status.state is StatementState.SUCCEEDED
+    assert run(prices, "SELECT * FROM stock").result.data_array == [["2", "20"]]
+
+
+def test_what_must_not_be_null_is_not(prices):
+    run(prices, "CREATE TABLE needed (id BIGINT NOT NULL)")
+    error = run(prices, "INSERT INTO needed VALUES (NULL)").status.error
+    assert error.message.startswith("[DELTA_NOT_NULL_CONSTRAINT_VIOLATED]"), error
+
+
 @pytest.fixture(scope="module")
 def prices():
     with LocalWorkspace() as workspace:
