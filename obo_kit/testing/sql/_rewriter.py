@@ -340,7 +340,10 @@ class Rewriter:
         select = node.parent
         assert isinstance(select, exp.Select)
         select.args["laterals"].remove(node)
-        select.append("joins", exp.Join(this=lateral, kind="CROSS"))
+        # The last view is rewritten first.
+        joins, made = select.args.get("joins") or [], exp.Join(this=lateral, kind="CROSS")
+        made.meta["view"] = True
+        select.set("joins", sorted([made, *joins], key=lambda join: "view" in join.meta))
         return None
 
     def _generated(self, function: exp.Anonymous, names: list[str]) -> exp.Select:
