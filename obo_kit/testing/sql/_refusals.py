@@ -26,7 +26,6 @@ _CLASSES = {
     "sql_limit": ("INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE", "42K0E"),
     "sql_merge_twice": ("DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE", "21506"),
     "sql_nested": ("NESTED_AGGREGATE_FUNCTION", "42607"),
-    "sql_not_null": ("DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502"),
     "sql_no_group": ("MISSING_GROUP_BY", "42803"),
     "sql_not_null": ("DELTA_NOT_NULL_CONSTRAINT_VIOLATED", "23502"),
     "sql_order_place": ("ORDER_BY_POS_OUT_OF_RANGE", "42805"),
@@ -50,7 +49,6 @@ _CLASSES = {
 KNOWN_ERRORS = (
     (r"^Catalog Error: .*Function with name \"?(?P<name>.+?)\"? does not exist", "sql_no_function"),
     (r"^Catalog Error: .*Table with name (?P<name>.+?) does not exist", "sql_missing"),
-    (r"^Constraint Error: (?P<detail>NOT NULL constraint .*)", "sql_not_null"),
     (r"^Not implemented Error: (?P<detail>Unknown TimeZone .*)", "sql_zone"),
     (r"^Parser Error: (?P<detail>Duplicate CTE name .*)", "sql_twice"),
     (r"^Parser Error: (?P<detail>window .* does not exist)", "sql_window_missing"),

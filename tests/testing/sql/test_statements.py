@@ -309,12 +309,6 @@ def test_a_merge_changes_no_row_twice(prices):
     assert run(prices, "SELECT * FROM stock").result.data_array == [["2", "20"]]
 
 
-def test_what_must_not_be_null_is_not(prices):
-    run(prices, "CREATE TABLE needed (id BIGINT NOT NULL)")
-    error = run(prices, "INSERT INTO needed VALUES (NULL)").status.error
-    assert error.message.startswith("[DELTA_NOT_NULL_CONSTRAINT_VIOLATED]"), error
-
-
 @pytest.fixture(scope="module")
 def prices():
     with LocalWorkspace() as workspace:
