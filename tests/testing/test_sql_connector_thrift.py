@@ -292,6 +292,10 @@ def test_parameters_are_values_and_never_sql(workspace):
         parts = {"ids": [5, 3], "names": {"a": ["x"], "b": []}}
         cursor.execute("SELECT id, :names['a'][0] AS a FROM orders WHERE array_contains(:ids, id) ORDER BY id", parts)
         assert [(row.id, row.a) for row in cursor.fetchall()] == [(3, "x"), (5, "x")]
+        cursor.execute(
+            "SELECT :n * 2147483647, typeof(:n) LIMIT :n", [connector.parameters.BigIntegerParameter(9, "n")]
+        )
+        assert tuple(cursor.fetchone()) == (19327352823, "bigint")
         cursor.execute("SELECT size(?), ?", [[1, 2, 3], "z"])
         assert tuple(cursor.fetchone()) == (3, "z")
 
@@ -319,10 +323,17 @@ def test_metadata_holds_what_the_user_may_read(workspace):
         assert len(cursor.description) == 23
     workspace.grant("carol", "CAN USE", "wh1")
     try:
-        with connect(workspace, "carol") as connection, connection.cursor() as cursor:
+        with connect(workspace, "carol", catalog=None, schema=None) as connection, connection.cursor() as cursor:
+            assert cursor.catalogs().fetchall() == cursor.tables().fetchall() == []
+            workspace.grant("carol", "USE SCHEMA", "main.shop")
+            assert [tuple(row) for row in cursor.schemas().fetchall()] == [("shop", "main")]
             assert cursor.tables().fetchall() == []
+            workspace.grant("carol", "BROWSE", "main")
+            assert [row.TABLE_NAME for row in cursor.tables().fetchall()] == ["orders"]
     finally:
         workspace.revoke("carol", "CAN USE", "wh1")
+        workspace.revoke("carol", "USE SCHEMA", "main.shop")
+        workspace.revoke("carol", "BROWSE", "main")
 
 
 def test_what_a_statement_may_not_is_raised_with_the_platform_s_words(workspace):

@@ -181,9 +181,10 @@ class Connector(Service):
         )
         return future, interrupt
 
-    def tables(self, call: Call) -> list[str]:
-        """Return the full names of the tables that the caller may read."""
-        return self._tables.visible(call.user.principal)
+    def seen(self, call: Call, *kinds: str) -> list[list[str]]:
+        """Return the names of what the caller sees of these kinds, in parts, sorted."""
+        names = ((kind, name) for kind in kinds for name in self._grants.names(kind))
+        return sorted(name.split(".") for kind, name in names if self._grants.sees(call.user.principal, kind, name))
 
     def columns(self, table: str) -> Sequence[Column]:
         """Return the columns of a table."""
@@ -240,14 +241,13 @@ class _Calls:
         return self._begun("ExecuteStatement", request, future, interrupt, arrow=arrow)
 
     def GetCatalogs(self, request: Any) -> Any:
-        names = sorted({name.split(".")[0] for name in self._connector.tables(self._call)})
-        return self._listed("GetCatalogs", request, [{"TABLE_CAT": name} for name in names])
+        names = self._connector.seen(self._call, "catalog")
+        return self._listed("GetCatalogs", request, [{"TABLE_CAT": name} for (name,) in names])
 
     def GetSchemas(self, request: Any) -> Any:
-        names = sorted({tuple(name.split(".")[:2]) for name in self._connector.tables(self._call)})
         rows = [
             {"TABLE_SCHEM": schema, "TABLE_CATALOG": catalog}
-            for catalog, schema in names
+            for catalog, schema in self._connector.seen(self._call, "schema")
             if _like(catalog, request.catalogName) and _like(schema, request.schemaName)
         ]
         return self._listed("GetSchemas", request, rows)
@@ -283,10 +283,9 @@ class _Calls:
         return self._listed("GetColumns", request, rows)
 
     def _matching(self, request: Any) -> list[tuple[str, str, str]]:
-        names = [tuple(name.split(".")) for name in self._connector.tables(self._call)]
         return [
             (catalog, schema, table)
-            for catalog, schema, table in names
+            for catalog, schema, table in self._connector.seen(self._call, "table", "vector_search_index")
             if _like(catalog, request.catalogName)
             and _like(schema, request.schemaName)
             and _like(table, request.tableName)

@@ -253,7 +253,7 @@ def constant(value: object, kind: exp.DataType) -> Expr:
         return exp.Cast(this=exp.null(), to=kind)
     if kind.is_type("TEXT", "VARCHAR"):
         return exp.Literal.string(str(value))
-    if kind.is_type("INT", "BIGINT") and re.fullmatch(r"-?\d{1,9}", str(value)):
+    if kind.is_type("INT") and re.fullmatch(r"-?\d{1,9}", str(value)):
         number = exp.Literal.number(str(value).lstrip("-"))
         return exp.Paren(this=exp.Neg(this=number)) if str(value).startswith("-") else number
     return exp.Cast(this=exp.Literal.string(str(value)), to=kind)
