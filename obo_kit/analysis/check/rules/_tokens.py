@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._clients import is_header
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import entries_of
 from obo_kit.analysis.check._scopes import Function, parameters
@@ -282,13 +283,30 @@ def _headers(agent: Agent, node: ast.expr) -> bool:
         case ast.Call(func=func) if last(module.dotted(func)) == "get_request_headers":
             return True
         case ast.Attribute(value=request, attr="headers"):
-            return module.dotted(node) in _HEADERS or _is_request(agent, request)
+            return module.dotted(node) in _HEADERS or _is_request(agent, request) or _hold_the_token(module, node)
         case ast.Name():
             bindings = module.bindings(node)[1]
-            value = bindings[0].value if len(bindings) == 1 and bindings[0].how == "value" else None
-            return isinstance(value, ast.expr) and not _changed(module, node) and _headers(agent, value)
+            if len(bindings) != 1 or _changed(module, node):
+                return False
+            value = bindings[0].value if bindings[0].how == "value" else None
+            return (isinstance(value, ast.expr) and _headers(agent, value)) or _hold_the_token(module, node)
         case _:
             return any(_headers(agent, part) for part in _wholes(module, node))
+
+
+def _hold_the_token(module: Module, node: ast.expr) -> bool:
+    """Return whether the function takes the user's token from these headers."""
+    function, text = module.function_of(node), ast.unparse(node)
+    reads: list[tuple[ast.expr, ast.expr]] = [
+        (call.func.value, call.args[0])
+        for call in module.inside(function, ast.Call)
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "get" and call.args
+    ]
+    reads += [(item.value, item.slice) for item in module.inside(function, ast.Subscript)]
+    return any(
+        isinstance(key, ast.Constant) and is_header(str(key.value)) and ast.unparse(place) == text
+        for place, key in reads
+    )
 
 
 def _wholes(module: Module, node: ast.expr) -> list[ast.expr]:
