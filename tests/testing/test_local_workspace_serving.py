@@ -148,6 +148,8 @@ def test_endpoints_are_listed_and_described_to_those_who_may_query_them(workspac
     assert {"gte", "llm", "other"} <= set(names["alice"])
     assert (names["bob"], names["carol"]) == (["llm"], [])
     assert sdk(workspace, "bob").serving_endpoints.get("llm").task == "llm/v1/chat"
+    (entity,) = sdk(workspace, "bob").serving_endpoints.get("llm").config.served_entities  # documented
+    assert entity.name == "llm"
     assert sdk(workspace, "alice").serving_endpoints.get("gte").task == "llm/v1/embeddings"
     with pytest.raises(PermissionDenied, match="permission 'View' on Endpoint llm"):
         sdk(workspace, "carol").serving_endpoints.get("llm")

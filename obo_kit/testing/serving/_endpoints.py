@@ -178,6 +178,7 @@ def _body(name: str, served: _Served) -> dict[str, Any]:
         "id": uuid.uuid5(uuid.NAMESPACE_DNS, name).hex,
         "task": served.task,
         "state": {"ready": "READY", "config_update": "NOT_UPDATING"},
+        "config": {"served_entities": [{"name": name, "entity_name": name}]},
         "route_optimized": False,
     }
 
