@@ -281,7 +281,8 @@ def _mark(root: Expr) -> list[Note]:
         operation = _operation(node)
         if operation is None or not _askable(node, operation):
             continue
-        key = id(node.find_ancestor(exp.Query, exp.Lambda)), duck_text(node)
+        text = duck_text(node) if operation != "set" else str(id(node))
+        key = id(node.find_ancestor(exp.Query, exp.Lambda)), text
         if key not in known:
             known[key] = len(notes)
             operands = _operands(node)
@@ -353,7 +354,7 @@ def _ask(node: Expr, key: str) -> None:
         return
     for at, operand in enumerate(_operands(node)):
         if at and isinstance(node, exp.In) and operand.arg_key == "query":
-            operand.replace(_column_of(operand.copy(), functools.partial(call, "noted", f"{key} {at}")))
+            _put(operand, functools.partial(_column_of, change=functools.partial(call, "noted", f"{key} {at}")))
         elif not _is_null(operand):
             _note(operand, f"{key} {at}")
     node = _bindable(node, operation)
@@ -364,9 +365,14 @@ def _ask(node: Expr, key: str) -> None:
 
 
 def _note(node: Expr, place: str) -> None:
+    _put(node, functools.partial(call, "noted", place))
+
+
+def _put(node: Expr, change: Callable[[Expr], Expr]) -> None:
+    """Put what is made of an expression in its place, without a copy: there may be long ones within long ones."""
     placeholder = exp.Null()
     node.replace(placeholder)
-    placeholder.replace(call("noted", place, node))
+    placeholder.replace(change(node))
 
 
 def _bindable(node: Expr, operation: str) -> Expr:
@@ -392,7 +398,7 @@ def _column_of(query: Expr, change: Callable[[Expr], Expr]) -> Expr:
     name = exp.to_identifier("only column", quoted=True)
     alias = exp.TableAlias(this=exp.to_identifier("side", quoted=True), columns=[name])
     side = exp.Subquery(this=query.unnest(), alias=alias)
-    return exp.Subquery(this=exp.Select(expressions=[change(exp.Column(this=name.copy()))]).from_(side))
+    return exp.Subquery(this=exp.Select(expressions=[change(exp.Column(this=name.copy()))]).from_(side, copy=False))
 
 
 def _pivoted(node: Expr) -> bool:
@@ -405,10 +411,12 @@ def _note_rows(query: Expr, key: str, at: int | None) -> None:
     query.replace(placeholder)
     source = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("noted row", quoted=True)))
     if at is None:
-        placeholder.replace(exp.Select(expressions=[call("unnest", call("noted", f"{key} result", row))]).from_(source))
+        placeholder.replace(
+            exp.Select(expressions=[call("unnest", call("noted", f"{key} result", row))]).from_(source, copy=False)
+        )
     else:
         asked = exp.Is(this=call("noted", f"{key} {at}", row), expression=exp.null())
-        placeholder.replace(exp.select("*").from_(source).where(asked))
+        placeholder.replace(exp.select("*").from_(source, copy=False).where(asked, copy=False))
 
 
 def _replaced(node: Expr, by: Expr) -> Expr:
@@ -452,11 +460,9 @@ def _cast_operands(node: Expr, note: Note, wanted: list[str], *, attempt: bool) 
     for operand, kind, target in zip(_operands(node), note.types(), wanted, strict=True):
         if kind == target or not kind or family(kind) == "null":
             continue
-        if operand.arg_key == "query":
-            brought = functools.partial(_brought, kind=kind, target=target, attempt=False)
-            operand.replace(_column_of(operand.copy(), brought))
-        else:
-            operand.replace(_brought(operand, kind, target, attempt=attempt))
+        query = operand.arg_key == "query"
+        brought = functools.partial(_brought, kind=kind, target=target, attempt=attempt and not query)
+        _put(operand, functools.partial(_column_of, change=brought) if query else brought)
     if note.operation == "-" and wanted == ["DATE", "DATE"]:
         node.replace(call("minus", *_operands(node)))
 
@@ -492,10 +498,10 @@ def _brought(operand: Expr, kind: str, target: str, *, attempt: bool) -> Expr:
             for column, ((name, before), (_, after)) in zip(inner, pairs, strict=True)
         ]
         alias = exp.TableAlias(this=exp.to_identifier("side", quoted=True), columns=inner)
-        return exp.Select(expressions=columns).from_(exp.Subquery(this=operand.copy(), alias=alias))
+        return exp.Select(expressions=columns).from_(exp.Subquery(this=operand, alias=alias), copy=False)
     if family(kind) == "text":
-        return cast(operand.copy(), parse_type(sql_type(target)[0]), attempt=attempt)
-    return typed_as(operand.copy(), target)
+        return cast(operand, parse_type(sql_type(target)[0]), attempt=attempt)
+    return typed_as(operand, target)
 
 
 def _arithmetic(_: Expr, node: Expr, note: Note, shapes: list[Shape], shape: Shape, attempt: bool) -> Expr:
