@@ -359,6 +359,36 @@ def test_sql_returns_typed_values_and_null(workspace):
     ]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO main.support.tickets SELECT * FROM main.support.tickets",
+        "WITH t AS (SELECT 1) DELETE FROM main.support.tickets",
+        "DELETE FROM main.support.tickets",
+        "GRANT SELECT ON main.support.tickets TO bob",
+        "CREATE TABLE main.support.copy AS SELECT 1 AS a",
+        "DROP TABLE main.support.tickets",
+    ],
+)
+def test_the_tool_that_only_reads_writes_nothing(workspace, statement):
+    workspace.grant("alice", "ALL PRIVILEGES", "main.support")
+    workspace.grant("alice", "MANAGE", "main.support")
+    try:
+        before = data(mcp_client(workspace, "alice", SQL).call_tool("execute_sql", ALL_TICKETS))["result"]
+        result = mcp_client(workspace, "alice", SQL).call_tool("execute_sql_read_only", {"query": statement})
+        assert failed(result)
+        assert "only statements that read" in result.content[0].text
+        assert data(mcp_client(workspace, "alice", SQL).call_tool("execute_sql", ALL_TICKETS))["result"] == before
+    finally:
+        workspace.revoke("alice", "ALL PRIVILEGES", "main.support")
+        workspace.revoke("alice", "MANAGE", "main.support")
+
+
+@pytest.mark.parametrize("statement", ["SHOW TABLES IN main.support", "DESCRIBE main.support.tickets", "VALUES (1)"])
+def test_the_tool_that_only_reads_lists_and_describes(workspace, statement):
+    assert not failed(mcp_client(workspace, "alice", SQL).call_tool("execute_sql_read_only", {"query": statement}))
+
+
 def test_sql_on_a_table_that_is_not_granted_fails_as_a_statement_and_as_an_error(workspace):
     result = mcp_client(workspace, "bob", SQL).call_tool("execute_sql", ALL_TICKETS)
     assert failed(result)

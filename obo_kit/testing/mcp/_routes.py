@@ -41,6 +41,14 @@ declare(
             standing="inferred",
             source="D-MCP: the server chooses a warehouse that the caller may use; the wording is ours",
         ),
+        "mcp_read_only": Refusal(
+            status=400,
+            code="BAD_REQUEST",
+            text="execute_sql_read_only runs only statements that read",
+            decision="bad request",
+            standing="inferred",
+            source="D-MCP names the tool; the wording is ours",
+        ),
         # A JSON-RPC error, sent with status 200.
         "mcp_tool_missing": Refusal(
             status=200,

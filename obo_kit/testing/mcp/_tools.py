@@ -377,7 +377,11 @@ class SqlTools(Tools):
         if request.name == "poll_sql_result":
             body, decision = await self._rest("GET", f"/api/2.0/sql/statements/{request.text('statement_id')}")
         elif request.name in {"execute_sql", "execute_sql_read_only"}:
+            from obo_kit.testing.sql._dialect import only_reads
+
             statement = {"statement": request.text("query"), "warehouse_id": await self._warehouse(request)}
+            if request.name == "execute_sql_read_only" and not only_reads(statement["statement"]):
+                raise RefusedError("mcp_read_only")
             body, decision = await self._rest("POST", "/api/2.0/sql/statements", statement)
         else:
             raise RefusedError("mcp_tool_missing", name=request.name)

@@ -17,7 +17,7 @@ from sqlglot import TokenType, exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
 
-__all__ = ["LAKEHOUSE", "UnreadableError", "parse", "parse_type"]
+__all__ = ["LAKEHOUSE", "UnreadableError", "only_reads", "parse", "parse_type"]
 
 # sqlglot warns "Contains unsupported syntax". Such a statement becomes a Command, which is refused or read by name.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -134,6 +134,16 @@ class LAKEHOUSE(Databricks):
 def parse(sql: str) -> exp.Expr:
     """Return the tree of one statement, which the caller may change. Raises UnreadableError if it is not one statement."""
     return _parsed(sql).copy()
+
+
+def only_reads(sql: str) -> bool:
+    """Return whether a statement changes nothing. One that cannot be read changes nothing either."""
+    try:
+        tree = _parsed(sql)
+    except UnreadableError:
+        return True
+    command = tree.this.upper() if isinstance(tree, exp.Command) else ""
+    return isinstance(tree, (exp.Query, exp.Values, exp.Describe)) or command in {"SHOW", "EXPLAIN"}
 
 
 @functools.lru_cache(maxsize=512)
