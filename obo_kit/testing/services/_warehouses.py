@@ -133,7 +133,7 @@ class Warehouses(Service):
         return [
             Api(method="POST", path=statements, handler=self._execute, quick=False),
             Api(method="POST", path=statements + "/", handler=self._execute, quick=False),
-            Api(method="GET", path=statements + "/{statement}", handler=self._get),
+            Api(method="GET", path=statements + "/{statement}", handler=self._get, quick=False),
             Api(method="DELETE", path=statements + "/{statement}", handler=self._forget),
             Api(method="POST", path=statements + "/{statement}/cancel", handler=self._cancel),
             Api(method="GET", path=statements + "/{statement}/result/chunks/{chunk}", handler=self._chunk),
