@@ -448,8 +448,6 @@ def _settle(node: Expr, note: Note) -> None:
         raise UnreadableError(
             "sql_unsupported", f"{note.operation} of DECIMAL to a place that is no constant is not served."
         )
-    if note.operation == "avg" and _pivoted(node):
-        raise UnreadableError("sql_unsupported", "avg of DECIMAL in PIVOT is not served.")
     outer = _whole(node)
     shape = (20, 0) if note.operation == "div" else _decimals.result(note.operation, shapes, note.target)
     made = _SETTLED.get(note.operation, _arithmetic)(outer, node, note, shapes, shape, attempt)
@@ -521,6 +519,9 @@ def _rounded(_: Expr, node: Expr, note: Note, shapes: list[Shape], shape: Shape,
 
 
 def _average(outer: Expr, node: Expr, _: Note, __: list[Shape], shape: Shape, attempt: bool) -> Expr:
+    if _pivoted(node):
+        # PIVOT takes one aggregate.
+        return call("mean_of", f"/ {shape[0]} {shape[1]}", call("list", *node.expressions))
     total, count = (_renamed(outer, node, name) for name in ("sum", "count"))
     count = call("nullif", count, exp.Literal.number(0))
     return _computed("/", shape, total, count, attempt=attempt)

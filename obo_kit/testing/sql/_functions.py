@@ -92,7 +92,7 @@ _OF_TEXT = frozenset(
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text decimal_text dayofweek_iso digest "  # noqa: SIM905
-    "double_text fail hash_of hashed json_text key_at matches_of_path moment moments months months_passed no_cast "
+    "double_text fail hash_of hashed json_text key_at matches_of_path mean_of moment moments months months_passed no_cast "
     "no_index no_order no_sequence note noted number_by_pattern number_text offset pairs parsed_number part path seconds "
     "since_month step try_parsed_number try_whole type_name unit variant_text weekday_number whole whole_text "
     "xxhash64_of zone".split()
@@ -354,21 +354,25 @@ def _round(value: Expr, *scale: Expr) -> Expr:
 
 
 def _format_string(pattern: Expr, *values: Expr) -> Expr:
-    placeholders = re.findall(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", literal(pattern, "a pattern"))
-    kinds = [kind for _, kind in placeholders if kind]
-    digits = [number for number, kind in placeholders if kind]
+    text, given = literal(pattern, "a pattern"), iter(values)
+    placeholders = list(re.finditer(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", text))
+    kinds = [each[2] for each in placeholders if each[2]]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
         raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
+    written = [_formatted(each, next(given)) for each in placeholders if each[2]]
+    plain = re.sub(r"%(?!%)[^a-zA-Z%]*[defxX]", "%s", text.replace("%%", "%%"))
+    return exp.Anonymous(this="printf", expressions=[exp.Literal.string(plain), *written])
+
+
+def _formatted(placeholder: re.Match[str], value: Expr) -> Expr:
+    """Return a value as a placeholder writes it. Null is a word."""
+    digits, kind = placeholder.groups()
+    if kind == "s":
+        return call("coalesce", as_text(value), "null")
     # The platform rounds halves up; DuckDB rounds them to even.
-    values = tuple(
-        call("round", value, int(number or 6)) if kind == "f" else value
-        for number, kind, value in zip(digits, kinds, values, strict=True)
-    )
-    typed = [
-        as_text(value) if kind == "s" else typed_as(value, {"f": "DOUBLE", "e": "DOUBLE"}.get(kind, "BIGINT"))
-        for kind, value in zip(kinds, values, strict=True)
-    ]
-    return exp.Anonymous(this="printf", expressions=[pattern, *typed])
+    value = call("round", value, int(digits or 6)) if kind == "f" else value
+    number = typed_as(value, "DOUBLE" if kind in {"e", "f"} else "BIGINT")
+    return call("coalesce", call("printf", placeholder[0], number), "null"[: int(digits or 4)])
 
 
 # ---------------------------------------------------------------------------------------------- aggregates

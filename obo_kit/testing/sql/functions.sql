@@ -22,6 +22,7 @@ CREATE MACRO spark_mod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE a % nu
 CREATE MACRO spark_try_mod(a, b) AS a % nullif(b, 0);
 CREATE MACRO spark_pmod(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() WHEN a % nullif(b, 0) < 0 THEN (a % nullif(b, 0) + b) % nullif(b, 0) ELSE a % nullif(b, 0) END;
 CREATE MACRO spark_div(a, b) AS CASE WHEN b = 0 THEN spark_by_zero() ELSE CAST(trunc((a - a % nullif(b, 0)) / nullif(b, 0)) AS BIGINT) END;
+CREATE MACRO spark_mean_of(plan, a) AS spark_computed(plan, CAST(list_sum(a) AS VARCHAR), CAST(nullif(list_count(a), 0) AS VARCHAR));
 CREATE MACRO spark_try_add(a, b) AS TRY(a + b);
 CREATE MACRO spark_try_subtract(a, b) AS TRY(a - b);
 CREATE MACRO spark_try_multiply(a, b) AS TRY(a * b);
