@@ -353,14 +353,17 @@ def _round(value: Expr, *scale: Expr) -> Expr:
     return call("round", value, *scale)
 
 
+_PLACEHOLDER = r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))"
+
+
 def _format_string(pattern: Expr, *values: Expr) -> Expr:
-    text, given = literal(pattern, "a pattern"), iter(values)
-    placeholders = list(re.finditer(r"%(?:%|[-+ 0,#]*\d*(?:\.(\d+))?([a-zA-Z]))", text))
+    text = literal(pattern, "a pattern")
+    placeholders = list(re.finditer(_PLACEHOLDER, text))
     kinds = [each[2] for each in placeholders if each[2]]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
         raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
-    written = [_formatted(each, next(given)) for each in placeholders if each[2]]
-    plain = re.sub(r"%(?!%)[^a-zA-Z%]*[defxX]", "%s", text.replace("%%", "%%"))
+    written = list(map(_formatted, [each for each in placeholders if each[2]], values))
+    plain = re.sub(_PLACEHOLDER, lambda each: each[0] if each[2] in {None, "s"} else "%s", text)
     return exp.Anonymous(this="printf", expressions=[exp.Literal.string(plain), *written])
 
 
