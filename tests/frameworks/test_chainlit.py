@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -19,7 +20,9 @@ from support import calls, me
 
 from obo_kit import with_user_client
 
-cl = pytest.importorskip("chainlit")
+# Importing it would leave its settings in this folder.
+if importlib.util.find_spec("chainlit") is None:
+    pytest.skip("needs Chainlit", allow_module_level=True)
 socketio = pytest.importorskip("socketio")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
