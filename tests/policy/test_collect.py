@@ -61,6 +61,9 @@ def registry(monkeypatch):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Write files; collect one of them here, as the process of its own would."""
+    from requests.adapters import HTTPAdapter
+
+    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)  # the collection replaces it: put back afterwards
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
     watch = types.SimpleNamespace(read={}, listed={}, asked_outside=False, asked_workspace="")
@@ -706,9 +709,6 @@ def processes(monkeypatch):
 @pytest.fixture
 def here(project, monkeypatch):
     """The same, with the files loaded in this process."""
-    from requests.adapters import HTTPAdapter
-
-    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)  # the collection replaces it: put back afterwards
     asked: list[str] = []
 
     def collected(it: dict[str, Any], **_: Any) -> dict[str, Any]:
