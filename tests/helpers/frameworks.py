@@ -485,7 +485,11 @@ class AgentServer(Served):
     name = "MLflow agent server"
     streams_the_tool = True
 
+    made: tuple[Any, Any, Any] = (None, None, None)
+
     def app(self, tool: Any) -> Any:
+        if self.made[0] is tool and self.made[1] is server._invoke_function:
+            return self.made[2]  # another request of its may be on the way
         server._invoke_function = server._stream_function = None  # they may be declared once in a process
 
         @server.invoke()
@@ -499,7 +503,8 @@ class AgentServer(Served):
             for item in tool("x"):
                 yield {"answer": item}
 
-        return server.AgentServer().app
+        self.made = tool, server._invoke_function, server.AgentServer().app
+        return self.made[2]
 
     async def schema(self, world, tool):
         server._invoke_function = None
