@@ -228,8 +228,8 @@ def _leave(
 
 
 def _explained(error: BaseException, ending: UserSession | None) -> None:
-    """Keep the explanation of an error that ends a session."""
-    if ending is not None and ending._evidence is not None:
+    """Keep the explanation of an error that ends a session; what stops or cancels it is none."""
+    if isinstance(error, Exception) and ending is not None and ending._evidence is not None:
         keep_denial(error, explain_in(error, None, ending), ending._evidence)
 
 
