@@ -42,6 +42,7 @@ def ask_without_a_tool() -> str:
 
 
 def ask_as_the_agent() -> str:
+    current_session().client.current_user.me()  # what the user asked before was answered
     return WorkspaceClient().genie.get_space(SPACE).title or ""
 
 

@@ -54,8 +54,10 @@ class Permissions(Service):
         raise RefusedError("uc_missing", kind=securable.title(), name=name)
 
     def _listed(self, call: Call, *, inherited: bool) -> dict[str, list[tuple[str, str, str]]]:
-        """Return privileges and where they were granted, per principal: all to its managers, only their own to others, and of
-        these the ones of the principal that the call asks for, if it does."""
+        """Return privileges and where they were granted, per principal: all to its managers, only their own to others.
+
+        The call may ask for those of one principal.
+        """
         kind, name = self._place(call)
         principal = call.user.principal
         mine = {principal.user_name, *principal.groups}
