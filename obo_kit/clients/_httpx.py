@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -143,6 +144,9 @@ class _Body:
 def _translated(httpx: Any, error: Exception) -> Any:
     """Return the `httpx` error for an error of `urllib3`, or of `requests` for a proxy that cannot be used."""
     cause = caused(error)
+    below = cause.args[1] if isinstance(cause, urllib3.exceptions.ProtocolError) and len(cause.args) > 1 else None
+    if isinstance(below, OSError) and not isinstance(below, HTTPException):
+        return httpx.ReadError  # reset: a server that just closes breaks the protocol
     return getattr(httpx, next((name for types, name in _TRANSLATIONS if isinstance(cause, types)), "ReadError"))
 
 

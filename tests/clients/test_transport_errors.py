@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import openai
 import pytest
-from support import ASK, LLM, extra
+from support import ASK, LLM, extra, whole_request
 
 from obo_kit import Limits, user_session
 
@@ -18,16 +20,48 @@ WAIT = 0.5  # seconds
 
 
 def closes(connection: socket.socket) -> None:
+    whole_request(connection)
+
+
+def resets(connection: socket.socket) -> None:
+    whole_request(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def resets_in_the_middle(connection: socket.socket) -> None:
+    stops_in_the_middle(connection)
+    time.sleep(0.1)  # else what was sent is lost, too
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def stays_silent_in_the_middle(connection: socket.socket) -> None:
+    stops_in_the_middle(connection)
+    connection.settimeout(10)
+    while connection.recv(65_536):  # until the client leaves
+        pass
+
+
+def breaks_a_chunk(connection: socket.socket) -> None:
+    whole_request(connection)
+    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc")
+
+
+def stops_in_a_chunk(connection: socket.socket) -> None:
+    whole_request(connection)
+    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nabc")
+
+
+def has_no_tls(connection: socket.socket) -> None:
     connection.recv(65_536)
 
 
 def talks_nonsense(connection: socket.socket) -> None:
-    connection.recv(65_536)
+    whole_request(connection)
     connection.sendall(b"nonsense\r\n\r\n")
 
 
 def stops_in_the_middle(connection: socket.socket) -> None:
-    connection.recv(65_536)
+    whole_request(connection)
     connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nabc")
 
 
@@ -85,7 +119,19 @@ def httpx():
 
 
 @pytest.mark.parametrize(
-    "behave", [closes, talks_nonsense, stops_in_the_middle, stays_silent], ids=lambda f: f.__name__
+    "behave",
+    [
+        closes,
+        resets,
+        talks_nonsense,
+        stays_silent,
+        stops_in_the_middle,
+        resets_in_the_middle,
+        stays_silent_in_the_middle,
+        breaks_a_chunk,
+        stops_in_a_chunk,
+    ],
+    ids=lambda f: f.__name__,
 )
 def test_a_server_that_fails(httpx, behave):
     with serving(behave) as port:
@@ -99,7 +145,7 @@ def test_a_server_that_is_not_there(httpx):
 
 
 def test_a_server_without_tls(httpx):
-    with serving(closes) as port:
+    with serving(has_no_tls) as port:
         url = f"https://127.0.0.1:{port}"
         assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url) == "ConnectError"
 

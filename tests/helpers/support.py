@@ -101,6 +101,16 @@ def frames_of(error: BaseException) -> str:
     return "".join(parts)
 
 
+def whole_request(connection: socket.socket) -> bytes:
+    """A request to the end of its body. A server that closes before it read all has its answer reset on the way."""
+    with connection.makefile("rb") as stream:
+        head = [stream.readline()]
+        while head[-1].strip():
+            head.append(stream.readline())
+        lengths = [int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:")]
+        return b"".join(head) + stream.read(sum(lengths))
+
+
 @contextlib.contextmanager
 def recording_proxy() -> Iterator[tuple[str, list[bytes]]]:
     """An HTTP proxy that writes down what it is asked, and answers with an empty JSON object."""
@@ -114,13 +124,7 @@ def recording_proxy() -> Iterator[tuple[str, list[bytes]]]:
             except OSError:
                 return
             with connection:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    chunk = connection.recv(65536)
-                    if not chunk:
-                        break
-                    head += chunk
-                asked.append(head)
+                asked.append(whole_request(connection))
                 connection.sendall(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
                 )

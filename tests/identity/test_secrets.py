@@ -25,7 +25,7 @@ import pytest
 from databricks.ai_search.client import VectorSearchClient
 from databricks.sdk import WorkspaceClient
 from official import OFFICIAL, OWN, SYNC, async_openai_client, langchain_tool
-from support import INDEX, LLM, as_user, black_hole, callers, calls, frames_of, me
+from support import INDEX, LLM, as_user, black_hole, callers, calls, frames_of, me, whole_request
 
 import obo_kit
 from obo_kit import (
@@ -342,8 +342,7 @@ def answers_and_hangs_up():
             while True:
                 connection, _ = server.accept()
                 with connection:
-                    head = connection.recv(65536)
-                    if b"well-known" in head:
+                    if b"well-known" in whole_request(connection):
                         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
     thread = threading.Thread(target=serve, daemon=True)

@@ -13,6 +13,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import whole_request
 
 from obo_kit.analysis.verify import _transport
 from obo_kit.analysis.verify._probe import get, post
@@ -32,7 +33,7 @@ def server(answer: bytes, *, drip: float = 0.0):
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
-            self.request.recv(65536)
+            whole_request(self.request)
             with contextlib.suppress(OSError):
                 self.request.sendall(answer)
                 while drip and not stopped.wait(drip):
