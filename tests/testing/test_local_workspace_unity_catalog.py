@@ -90,6 +90,16 @@ def test_a_function_reads_what_its_caller_may_not(workspace):
         ("SELECT main.shop.total(NULL)", [[None]]),
         ("SELECT * FROM main.shop.bought('bob')", [["2", "3.00"], ["3", "4.50"]]),
         ("SELECT b.paid FROM main.shop.bought('bob') AS b WHERE b.order_id = 3", [["4.50"]]),
+        ("SELECT paid FROM TABLE(main.shop.bought(buyer => 'bob')) WHERE order_id = 3", [["4.50"]]),
+        ("SELECT b.paid FROM TABLE(bought('bob')) b ORDER BY 1", [["3.00"], ["4.50"]]),
+        (
+            "SELECT v.n, bought.paid FROM VALUES ('bob') AS v(n), LATERAL bought(v.n) ORDER BY 2",
+            [["bob", "3.00"], ["bob", "4.50"]],
+        ),
+        (
+            "SELECT v.n, b.paid FROM VALUES ('nobody') AS v(n) LEFT JOIN LATERAL TABLE(main.shop.bought(v.n)) AS b ON true",
+            [["nobody", None]],
+        ),
     ],
 )
 def test_a_function_is_called_as_in_databricks(workspace, statement, expected):
@@ -116,7 +126,12 @@ def test_a_function_knows_who_calls_it(workspace):
 
 
 def test_without_execute_a_statement_fails_as_the_platform_says_it(workspace):
-    for statement in ("SELECT main.shop.total('EU')", "SELECT * FROM main.shop.bought('bob')"):
+    for statement in (
+        "SELECT main.shop.total('EU')",
+        "SELECT * FROM main.shop.bought('bob')",
+        "SELECT * FROM TABLE(main.shop.bought('bob'))",
+        "SELECT * FROM VALUES ('bob') AS v(n), LATERAL main.shop.bought(v.n)",
+    ):
         answer = sql(workspace, "carol", statement)
         assert answer.status.state is StatementState.FAILED
         assert "[INSUFFICIENT_PERMISSIONS]" in answer.status.error.message
@@ -133,7 +148,7 @@ def test_without_execute_a_statement_fails_as_the_platform_says_it(workspace):
             "SELECT * FROM main.shop.nothing('EU')",
             "[UNRESOLVED_ROUTINE] Cannot resolve routine `main`.`shop`.`nothing`.",
         ),
-        ("SELECT * FROM nothing('EU')", "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve nothing"),
+        ("SELECT * FROM nothing('EU')", "[UNRESOLVABLE_TABLE_VALUED_FUNCTION] Could not resolve `nothing`"),
         ("SELECT main.shop.total()", "[WRONG_NUM_ARGS]"),
         ("SELECT main.shop.total('EU', 'much')", "[CAST_INVALID_INPUT]"),
     ],

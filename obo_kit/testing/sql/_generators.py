@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from obo_kit.testing.sql._calls import array, call, literal, typed_as
 
-__all__ = ["GENERATORS", "generated"]
+__all__ = ["GENERATORS", "generated", "plain_sources"]
 
 Expr = exp.Expr
 
@@ -56,6 +56,29 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
         places: Expr = call("range", call("len", (call("map_entries", value) if pairs else value).copy()))
         return [("pos", typed_as(call("unnest", _or_null(places) if outer else places), "INTEGER")), *columns]
     return columns
+
+
+def plain_sources(tree: Expr) -> None:
+    """Write ``TABLE(f(x))`` as ``f(x)``, and a function after LATERAL that is no generator as a query of its rows."""
+    for node in list(tree.find_all(exp.Table, exp.Lateral)):
+        function = node.this
+        if isinstance(function, exp.Anonymous) and function.name.upper() == "TABLE" and len(function.expressions) == 1:
+            function = function.expressions[0]
+        elif isinstance(node, exp.Table):
+            continue
+        *names, called = function.parts if isinstance(function, exp.Dot) else [function]
+        if not isinstance(called, exp.Anonymous) or len(names) > 2:
+            continue
+        place = dict(zip(("db", "catalog"), reversed(names), strict=False))
+        if isinstance(node, exp.Table):
+            for part, name in {"this": called, **place}.items():
+                node.set(part, name)
+        elif names or called.name.lower() not in GENERATORS:
+            name = exp.TableAlias(this=exp.to_identifier(called.name, quoted=True))
+            node.set("alias", node.args.get("alias") or name)
+            node.set("this", exp.Subquery(this=exp.select("*").from_(exp.Table(this=called, **place))))
+        else:
+            node.set("this", called)
 
 
 def _or_null(items: Expr) -> Expr:

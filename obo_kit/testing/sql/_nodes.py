@@ -159,7 +159,8 @@ def _binary(name: str) -> Callable[[Expr], Expr]:
 
 def _days(node: Expr) -> bool:
     if isinstance(node, (exp.Anonymous, exp.Cast)):
-        return node.name == "spark_make_interval" or "months" in node.meta
+        made = node.name.startswith("spark_make_") and node.name.endswith("_interval")
+        return made or "months" in node.meta
     return isinstance(node, exp.Interval) and node.unit is not None and node.unit.name.upper().rstrip("S") in _DAYS
 
 

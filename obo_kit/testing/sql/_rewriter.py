@@ -20,7 +20,7 @@ from obo_kit.testing.sql._databases import Access, Session, backticked
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
 from obo_kit.testing.sql._exact import exact
 from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
-from obo_kit.testing.sql._generators import GENERATORS, generated
+from obo_kit.testing.sql._generators import GENERATORS, generated, plain_sources
 from obo_kit.testing.sql._http import http_request
 from obo_kit.testing.sql._nodes import (
     aliased,
@@ -142,6 +142,7 @@ class Rewriter:
         if self.depth > 16:
             raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
         _drop_hints(tree)
+        plain_sources(tree)
         root = exp.Paren(this=tree)
         nodes = [node for node in root.bfs() if node is not root]
         _check_served(nodes, _NODES | WRITING if writing else _NODES)
@@ -318,14 +319,14 @@ class Rewriter:
             return derived(self._generated(function, [each.name for each in columns]), node, name)
         if UNSERVED_TABLES.fullmatch(name):
             raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
-        raise UnreadableError("sql_no_table_function", function.name)
+        raise UnreadableError("sql_no_table_function", f"`{function.name}`")
 
     def lateral(self, node: exp.Lateral) -> Expr | None:
         """Rewrite ``LATERAL VIEW``, or a generator after ``LATERAL``."""
         if not isinstance(node.this, exp.Anonymous):
             return None
         if node.this.name.lower() not in GENERATORS:
-            raise UnreadableError("sql_no_table_function", node.this.name)
+            raise UnreadableError("sql_no_table_function", f"`{node.this.name}`")
         alias = node.args.get("alias")
         columns = [each.name for each in alias.columns] if alias is not None else []
         if node.args.get("outer") and not node.this.name.lower().endswith("_outer"):

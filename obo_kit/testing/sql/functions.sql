@@ -202,6 +202,8 @@ CREATE MACRO spark_interval_text(i) AS CASE
     WHEN i IS NOT NULL THEN spark_fail('[UNSUPPORTED_FEATURE] The local workspace does not run this statement: an interval of months and days is not served. SQLSTATE: 0A000') END;
 CREATE MACRO spark_make_interval(y) AS to_years(y), (y, mo) AS to_years(y) + to_months(mo), (y, mo, w) AS to_years(y) + to_months(mo) + to_weeks(w), (y, mo, w, d) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d),
     (y, mo, w, d, h) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h), (y, mo, w, d, h, mi) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi), (y, mo, w, d, h, mi, s) AS to_years(y) + to_months(mo) + to_weeks(w) + to_days(d) + to_hours(h) + to_minutes(mi) + to_seconds(s);
+CREATE MACRO spark_make_dt_interval(d) AS to_days(d), (d, h) AS to_days(d) + to_hours(h), (d, h, mi) AS to_days(d) + to_hours(h) + to_minutes(mi), (d, h, mi, s) AS to_days(d) + to_hours(h) + to_minutes(mi) + to_seconds(s);
+CREATE MACRO spark_make_ym_interval(y) AS to_years(y), (y, mo) AS to_years(y) + to_months(mo);
 CREATE MACRO spark_window(a, size) AS {'start': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size)), 'end': make_timestamp(epoch_us(spark_timestamp(a)) - ((epoch_us(spark_timestamp(a)) % epoch_us(size)) + epoch_us(size)) % epoch_us(size) + epoch_us(size))};
 CREATE MACRO spark_unix_timestamp(a) AS CAST(floor(epoch(spark_timestamp(a))) AS BIGINT);
 CREATE MACRO spark_to_unix_timestamp(a) AS spark_unix_timestamp(a);
