@@ -60,6 +60,54 @@ def test_an_exported_notebook_is_read_with_what_it_runs(tmp_path):
     assert (found.code, found.line) == ("OBO301", 6)
 
 
+WRITTEN = """\
+import mlflow
+from databricks.sdk import WorkspaceClient
+from databricks_ai_bridge import ModelServingUserCredentials
+from mlflow.pyfunc import ResponsesAgent
+
+class Agent(ResponsesAgent):
+    def predict(self, request):
+        self.client = make()
+
+mlflow.models.set_model(Agent())
+"""
+MAKES = """\
+from databricks.sdk import WorkspaceClient
+from databricks_ai_bridge import ModelServingUserCredentials
+
+def make():
+    return WorkspaceClient(credentials_strategy=ModelServingUserCredentials())
+"""
+LOGS = 'import mlflow\nmlflow.pyfunc.log_model(name="agent", python_model="agent.py")\n'
+
+
+def test_modules_that_a_notebook_writes_are_read_each_by_itself(tmp_path):
+    path = notebook(
+        tmp_path / "driver.ipynb",
+        "%pip install mlflow",
+        f"%%writefile clients.py\n{MAKES}",
+        f"%%writefile ./agent.py\nfrom clients import make\n{WRITTEN}",
+        LOGS,
+        "client = None  # as no module does",
+    )
+    places = [(found.path, found.code, found.cell, found.line) for found in check([path]).findings]
+    assert sorted(places) == [(path, "OBO103", 4, 10), (path, "OBO403", 5, 2)]
+
+
+def test_modules_that_an_exported_notebook_writes_are_read_each_by_itself(tmp_path):
+    cells = [f"%%writefile agent.py\n{WRITTEN}", f"%%writefile -a agent.py\n{MAKES}"]
+    shown = ["\n".join(f"# MAGIC {line}".rstrip() for line in cell.splitlines()) for cell in cells]
+    lines = ["# Databricks notebook source", *"\n\n# COMMAND ----------\n\n".join([*shown, LOGS]).splitlines()]
+    path = tmp_path / "driver.py"
+    path.write_text("\n".join(lines))
+    found = {(item.code, item.line, item.column) for item in check([path]).findings}
+    kept = next(number for number, line in enumerate(lines, 1) if "self.client" in line)
+    assert found == {("OBO403", len(lines), 1), ("OBO103", kept, len("# MAGIC ") + 9)}
+    (tmp_path / "agent.py").write_text("import mlflow\n")  # it is there, and so is checked itself
+    assert not check([path]).findings
+
+
 LATER = {
     "def first[T](items: list[T]) -> T:\n    return (\n": "Python 3.12 would read it (type parameters)",
     "type Pair = (int, int\n": "Python 3.12 would read it (the type statement)",

@@ -76,6 +76,10 @@ class Values(Protocol):
         """Return the clients and tokens that an expression may be."""
         ...
 
+    def provided(self, module: Module, node: ast.expr, env: Env | None = None) -> tuple[Value, ...]:
+        """Return what an expression may be, or what it returns if it is a function."""
+        ...
+
 
 def user(what: str, *path: str) -> tuple[Value, ...]:
     """Return a value that is the user's."""
@@ -142,6 +146,8 @@ def of_library(reader: Values, module: Module, node: ast.Call, env: Env) -> tupl
         return _on_user(reader, module, inside, env, name)
     if name == "fetch_obo_token":
         return user(TOKEN)
+    if name == "oauth_service_principal":
+        return (Value("agent", "strategy"),)
     if (dotted in _OF_TEXT or name == "SecretStr") and node.args:
         return reader.values(module, node.args[-1], env)
     return of_strategy(dotted) or of_environment(module, node)
@@ -164,7 +170,7 @@ def _connection(reader: Values, module: Module, node: ast.Call, env: Env) -> tup
         value.who
         for name in CREDENTIALS
         for part in passed.get(name, ())
-        for value in reader.values(module, part.body if isinstance(part, ast.Lambda) else part, env)
+        for value in reader.provided(module, part, env)
     }
     if "user" in whose:
         return user("Connection")

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters
-from obo_kit.analysis.check._vocabulary import CLIENTS, argument, kit_name, last
+from obo_kit.analysis.check._names import Module, Origin
+from obo_kit.analysis.check._scopes import FUNCTIONS, Function, parameters, walk
+from obo_kit.analysis.check._vocabulary import CACHES, CLIENTS, argument, is_nothing, kit_name, last
 
 __all__ = ["Facts", "FunctionReader", "runs"]
 
 _DECORATORS: Final = frozenset({"optional_tool", "requires_scopes", "user_session", "user_tool", "with_user_client"})
 _IN_ONE: Final = ("with_user_client", "optional_tool", "user_tool")  # the decorators that `user_tool` combines
-_WRAPPERS: Final = frozenset({"cache", "function_tool", "lru_cache", "tool", "trace"})
+_WRAPPERS: Final = CACHES | {"function_tool", "tool", "trace"}
 _FACTORIES: Final = frozenset({"available_tools", "available_tools_async"})
 
 
@@ -88,7 +88,8 @@ class FunctionReader:
             if isinstance(made, ast.ClassDef):
                 self._made.setdefault(made, []).append((module, call))
                 self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
-            if isinstance(target, tuple) and (begins := runs(*target)) is not None:
+            begins = (runs(*target) or self._behind(*target)) if isinstance(target, tuple) else None
+            if begins is not None:
                 self._callers.setdefault(begins, []).append((module, call))
 
     def _note(self, module: Module, function: Function, decorator: ast.expr, *, by_call: bool = False) -> None:
@@ -141,9 +142,13 @@ class FunctionReader:
         if not isinstance(node, ast.Call) or len(node.args) != 1:
             return None
         wrapper = node.func.func if isinstance(node.func, ast.Call) else node.func
-        if kit_name(module, wrapper) in _DECORATORS or last(module.dotted(wrapper)) in _WRAPPERS:
-            return self._wrapped(module, node.args[0])
-        return None
+        known = kit_name(module, wrapper) in _DECORATORS or last(module.dotted(wrapper)) in _WRAPPERS
+        return self._wrapped(module, node.args[0]) if known or _wraps(module.origin(wrapper)) else None
+
+    def _behind(self, module: Module, node: ast.AST) -> Function | None:
+        """Return the function behind its decorators: ``cached = lru_cache(load)``."""
+        unwrapped = self._unwrapped(module, node)
+        return unwrapped[1] if unwrapped is not None else None
 
     def facts(self, module: Module, function: Function) -> Facts:
         """Return what the kit's decorators say about a function."""
@@ -178,8 +183,8 @@ class FunctionReader:
     def made_by(self, module: Module, node: ast.expr, depth: int = 0) -> tuple[Module, ast.Call] | None:
         """Return the call of a class of the project's own that made an object: ``Rows(client)``, or what a name stands for."""
         origin = module.origin(node)
-        if origin is None and isinstance(node, ast.Attribute) and (owner := module.owner(node.value)) is not None:
-            stored = self.stored(module, owner, node.attr)
+        if origin is None:
+            stored = [value for value in self._assigned(module, node) if not is_nothing(value)]
             origin = module.origin(stored[0]) if len(stored) == 1 else None
         if not isinstance(origin, tuple) or not isinstance(origin[1], ast.Call):
             return None
@@ -188,6 +193,14 @@ class FunctionReader:
             made = cls[0].returns(cls[1])
             return self.made_by(cls[0], made[0], depth + 1) if len(made) == 1 else None
         return (origin[0], origin[1]) if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef) else None
+
+    def _assigned(self, module: Module, node: ast.expr) -> list[ast.expr]:
+        """Return what is assigned to an attribute of ``self``, or to a name."""
+        if isinstance(node, ast.Attribute) and (owner := module.owner(node.value)) is not None:
+            return self.stored(module, owner, node.attr)
+        bindings = module.bindings(node)[1] if isinstance(node, ast.Name) else []
+        values = [binding.value for binding in bindings if binding.how == "value"]
+        return [value for value in values if isinstance(value, ast.expr)] if len(values) == len(bindings) else []
 
     def made_of(self, module: Module, node: ast.expr) -> tuple[Module, ast.ClassDef] | None:
         """Return the class of the project's own that an expression is an object of: as it was made, or a parameter's type."""
@@ -275,6 +288,22 @@ class FunctionReader:
                 return next((client for part in parts if (client := self._client_type(module, part))), "")
             case _:
                 return ""
+
+
+def _wraps(decorator: Origin) -> bool:
+    """Return whether it is a function of the project's own that defines and returns another one around its parameter."""
+    if not isinstance(decorator, tuple) or not isinstance(decorator[1], FUNCTIONS):
+        return False
+    module, function = decorator[0], decorator[1]
+    first = next((item.arg for item in parameters(function)), "")
+    names = [result.id for result in module.returns(function) if isinstance(result, ast.Name)]
+    inner = [binding.value for name in names for binding in module.body[function].names.get(name, [])]
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == first
+        for made in inner
+        if isinstance(made, FUNCTIONS)
+        for node in walk(made)
+    )
 
 
 def state_of(node: ast.expr) -> tuple[str, str] | None:

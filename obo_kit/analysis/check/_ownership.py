@@ -27,7 +27,7 @@ from obo_kit.analysis.check._clients import (
 from obo_kit.analysis.check._functions import FunctionReader, runs, state_of
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import completed, entries_of
-from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, parameters
+from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, defaults, parameters
 from obo_kit.analysis.check._vocabulary import (
     SESSION,
     TOKEN,
@@ -38,6 +38,7 @@ from obo_kit.analysis.check._vocabulary import (
     kit_name,
     last,
     own_class,
+    unpacks,
 )
 
 __all__ = ["ValueReader", "attribute_asked_for", "is_property"]
@@ -254,6 +255,9 @@ class ValueReader(FunctionReader):
         """Return the values of the parameters in this call, and of those that a method's own object was made with."""
         passed = self.passed(home, function, call)
         values = {**env, **{item: self.values(module, passed[item], env) for item in passed}}
+        if not unpacks(call):
+            left_out = {item: default for item, default in defaults(function).items() if item not in passed}
+            values |= {item: own for item, default in left_out.items() if (own := self.values(home, default))}
         made = self.made_by(module, call.func.value) if isinstance(call.func, ast.Attribute) else None
         target = made[0].origin(made[1].func) if made is not None else None
         if made is not None and isinstance(target, tuple) and (begins := runs(*target)) is not None:
@@ -384,6 +388,13 @@ class ValueReader(FunctionReader):
         if self.facts(module, function).is_tool:
             return ()
         return [value for returned in module.returns(function) for value in self.values(module, returned, env)]
+
+    def provided(self, module: Module, node: ast.expr, env: Env | None = None) -> tuple[Value, ...]:
+        """Return what an expression may be, or what it returns if it is a function."""
+        called = (module, node) if isinstance(node, ast.Lambda) else self.called(module, node)
+        return self.values(module, node, env) or (
+            tuple(self.returned(*called, env or {})) if called is not None else ()
+        )
 
 
 def attribute_asked_for(node: ast.Call) -> ast.Attribute | None:

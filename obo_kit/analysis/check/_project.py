@@ -6,11 +6,12 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from obo_kit._utils.files import read_regular
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._sources import SourceError, read
+from obo_kit.analysis.check._sources import Source, SourceError, read
 
 __all__ = ["Project"]
 
@@ -54,6 +55,7 @@ class Project:
         self._followed: dict[tuple[Path, str], Module | None] = {}
         self._contents: dict[Path, bytes] = {}
         self._matters: dict[Path, bool] = {}
+        self._written: dict[Path, Source] = {}  # modules that exist only in the cells of a notebook
 
     def module(self, path: Path) -> Module:
         """Read a file, once.
@@ -63,8 +65,27 @@ class Project:
         """
         path = self.resolved(path)
         if path not in self._modules:
-            self._modules[path] = Module(path, read(path, self._contents.get(path)), self)
+            source = self._written.get(path) or read(path, self._contents.get(path))
+            self._modules[path] = Module(path, source, self)
+            for name, code in source.written.items():
+                self._write(path.parent / name, replace(source, code=code, written={}))
         return self._modules[path]
+
+    def _write(self, path: Path, source: Source) -> None:
+        """Add a module that a notebook writes, unless it is there and so is checked itself."""
+        if path.is_file() or path in self._written:
+            return
+        self._written[path] = source
+        self._contents[path] = source.code.encode()
+        self._files[path.with_suffix("")] = path
+        self._folders[path.parent] = self._names(path.parent) | {path.stem}
+        self._meant.clear()
+
+    def written(self, path: Path) -> list[Path]:
+        """Return the modules that a notebook writes."""
+        module = self._modules.get(self.resolved(path))
+        names = module.source.written if module is not None else ()
+        return [file for name in names if (file := self.resolved(path).parent / name) in self._written]
 
     def add(self, path: Path, content: bytes) -> None:
         """Add a file whose content does not come from the disk."""
@@ -160,7 +181,7 @@ class Project:
         """Return the module of a file whose path is relative to another."""
         file = beside.path.parent / path
         try:
-            return self.module(file) if file.is_file() else None
+            return self.module(file) if file in self._written or file.is_file() else None
         except SourceError:
             return None
 

@@ -16,7 +16,7 @@ from obo_kit.analysis.check._fixes import Edit, apply
 from obo_kit.analysis.check._holding import Reader
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._project import Project
-from obo_kit.analysis.check._sources import SUFFIXES, SourceError
+from obo_kit.analysis.check._sources import MARGIN, SUFFIXES, SourceError
 from obo_kit.analysis.check._vocabulary import arguments
 from obo_kit.analysis.check.rules import RULES, Hit, Rule
 
@@ -140,10 +140,11 @@ def check(
     # Only now, because all callers are known.
     findings = [
         finding
-        for path in files
+        for shown in files
+        for path in (shown, *project.written(shown))
         if path in agents or path in about_users
         for finding in _findings(
-            path, about_users.get(path) or agents[path], rules if path in about_users else about_logging
+            shown, about_users.get(path) or agents[path], rules if path in about_users else about_logging
         )
     ]
     return Report(
@@ -164,6 +165,7 @@ def _read(
         try:
             if folder is None or project.matters(path, folder) or project.logs(path):
                 agents[path] = Agent(project.module(path), reader)
+                agents |= {written: Agent(project.module(written), reader) for written in project.written(path)}
         except SourceError as error:
             unreadable.append((path, str(error)))
     return agents, unreadable
@@ -176,7 +178,7 @@ def _about_users(
     about = {path: agent for path, agent in agents.items() if project.matters(path)}
     by_path = {project.resolved(path): path for path in files}
     for agent in list(about.values()):
-        for helper in _handed_to(project, agent):
+        for helper in (*_handed_to(project, agent), *(one for one in agent.helpers if ".headers" in one.text)):
             path = by_path.get(helper.path)
             if path is not None and path not in about:
                 about[path] = Agent(helper, reader)
@@ -234,7 +236,9 @@ def _finding(code: str, path: Path, module: Module, lines: Sequence[str], hit: H
     node = hit.node
 
     def column(line: int, offset: int) -> int:
-        return len(lines[line - 1].encode()[:offset].decode(errors="replace")) + 1
+        text = lines[line - 1]
+        offset += len(MARGIN) if text.startswith(MARGIN) else 0
+        return len(text.encode()[:offset].decode(errors="replace")) + 1
 
     end_line, end_offset = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
     cell, line = module.source.place(node.lineno)

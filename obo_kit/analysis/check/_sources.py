@@ -9,7 +9,8 @@ import re
 import sys
 import tokenize
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,12 @@ _RUN: Final = re.compile(
     r"[ \t]*(?:# MAGIC )?%run[ \t]+[\"']?\./(?P<module>[A-Za-z_]\w*)(?:\.py|\.ipynb)?[\"']?[ \t]*$"
 )
 _EXPORTED: Final = "# Databricks notebook source"
+_NEXT_CELL: Final = "# COMMAND ----------"
+# In front of the lines of a cell that is no plain Python, in a notebook that was exported as source.
+MARGIN: Final = "# MAGIC "
+_WRITES: Final = re.compile(
+    r"%%(?:write)?file[ \t]+(?P<more>-a[ \t]+)?[\"']?(?:\./)?(?P<file>\w[\w./-]*\.py)[\"']?[ \t]*"
+)
 # Grammar of later Python versions, and a pattern that recognizes it.
 _LATER: Final = (
     ((3, 14), "except without parentheses", re.compile(r"^[ \t]*except[ \t]+\w[\w.]*[ \t]*,[^:()]*:", re.MULTILINE)),
@@ -52,6 +59,7 @@ class Source:
         encoding: The file's encoding.
         cells: The first line of each code cell of a notebook, counted in ``text``, with the number of the cell.
         code: The text as Python reads it, with the same number of lines.
+        written: The modules that a notebook writes with ``%%writefile``: path and code, which keeps the notebook's lines.
     """
 
     path: Path
@@ -59,6 +67,7 @@ class Source:
     encoding: str
     cells: tuple[tuple[int, int], ...] = ()
     code: str = ""
+    written: dict[str, str] = field(default_factory=dict)
 
     def place(self, line: int) -> tuple[int | None, int]:
         """Return the cell of a line and the line within it; no cell in a module."""
@@ -126,7 +135,36 @@ def read(path: Path, content: bytes | None = None) -> Source:
         raise SourceError(f"is not text in its encoding: {error}") from None
     exported = text.startswith(_EXPORTED)
     code = "\n".join(_brought(line) for line in text.split("\n")) if exported and "%run" in text else text
-    return Source(path=path, text=text, encoding=encoding, code=code)
+    written = _written(_exported_cells(text)) if exported and "file" in text else {}
+    return Source(path=path, text=text, encoding=encoding, code=code, written=written)
+
+
+def _exported_cells(text: str) -> Iterator[list[str]]:
+    """Yield the cells of a notebook that was exported as source, without what stands in front of a magic's lines."""
+    cell: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(_NEXT_CELL):
+            yield cell
+            cell = [""]
+        else:
+            cell.append("" if line == MARGIN.rstrip() else line.removeprefix(MARGIN))
+    yield cell
+
+
+def _written(cells: Iterable[list[str]]) -> dict[str, str]:
+    """Return the modules that cells write, each with an empty line for every line of the other cells."""
+    written: dict[str, str] = {}
+    above = 0
+    for cell in cells:
+        begins = next((number for number, line in enumerate(cell) if line.strip() and not line.startswith("#")), 0)
+        magic = _WRITES.fullmatch(cell[begins].rstrip()) if cell else None
+        if magic is not None:
+            before = written.get(magic["file"], "") if magic["more"] else ""
+            lines = before.split("\n")[:-1]
+            lines += [""] * (above + begins + 1 - len(lines)) + cell[begins + 1 :]
+            written[magic["file"]] = "\n".join(lines) + "\n"
+        above += len(cell)
+    return written
 
 
 def _notebook(path: Path, content: bytes) -> Source:
@@ -147,7 +185,12 @@ def _notebook(path: Path, content: bytes) -> Source:
         text += lines or [""]
         code += _cell(lines) or [""]
     return Source(
-        path=path, text="\n".join(text) + "\n", encoding="utf-8", cells=tuple(starts), code="\n".join(code) + "\n"
+        path=path,
+        text="\n".join(text) + "\n",
+        encoding="utf-8",
+        cells=tuple(starts),
+        code="\n".join(code) + "\n",
+        written=_written(lines or [""] for _, lines in cells),
     )
 
 

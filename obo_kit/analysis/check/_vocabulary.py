@@ -17,6 +17,11 @@ CLIENTS: Final = frozenset(
     {"WorkspaceClient", "VectorSearchClient", "AISearchClient", "DatabricksOpenAI", "AsyncDatabricksOpenAI", SESSION}
 )
 SEARCH: Final = frozenset({"VectorSearchClient", "AISearchClient"})
+# Decorators of libraries that keep what a function returned.
+CACHES: Final = frozenset(
+    {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "cachier"}
+    | {"lru_cache", "ttl_cache"}
+)
 # The argument that holds the client of an official class: its position, if it has one, and its keyword.
 BUILT_ON: Final[Mapping[str, tuple[int | None, str]]] = {
     "AsyncDatabricksOpenAI": (0, "workspace_client"),

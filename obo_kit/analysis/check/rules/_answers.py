@@ -36,8 +36,9 @@ def _answers_kept(agent: Agent) -> Iterator[Hit]:
     for call in module.calls:
         yield from _put(agent, call)
         yield from _kept_by_setting(agent, call)
-    for function, place, _ in memoized(agent):
-        yield from _decorated(agent, function, place)
+    for home, function, place, _ in memoized(agent):
+        if home is module:
+            yield from _decorated(agent, function, place)
 
 
 def _stored(agent: Agent, target: ast.expr, value: ast.expr) -> Iterator[Hit]:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import CREDENTIALS, GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
-from obo_kit.analysis.check._options import Options, completed, options_of
+from obo_kit.analysis.check._options import Options, completed, entries_of, options_of
 from obo_kit.analysis.check._ownership import attribute_asked_for, choices
 from obo_kit.analysis.check._scopes import TRIES, falls_off
 from obo_kit.analysis.check._vocabulary import (
@@ -143,8 +143,7 @@ def _is_own(agent: Agent, options: list[Options], given_to: tuple[str, ...], *, 
 def _names(agent: Agent, options: Options, given_to: tuple[str, ...], who: str) -> bool:
     """Return whether options have the credentials of the user, or of the agent."""
     passed = [value for key, value in options.keywords.items() if key in given_to]
-    parts = [part.body if isinstance(part, ast.Lambda) else part for part in passed]
-    return any(value.who == who for part in parts for value in agent.reader.values(agent.module, part))
+    return any(value.who == who for part in passed for value in agent.reader.provided(agent.module, part))
 
 
 def _is_user_s(agent: Agent, node: ast.expr) -> bool:
@@ -275,7 +274,8 @@ def _items_of(agent: Agent, owner: ast.expr, key: ast.expr) -> list[Value]:
     """Return what is in headers, by the name of the user's token, or in a dictionary."""
     if is_header(agent.module.text_of(key)):
         return [Value("user", TOKEN)]
-    values: list[Value] = []
+    added = entries_of(agent.module, owner) if isinstance(owner, ast.Name) else []
+    values = [value for part in added for value in agent.reader.values(agent.module, part)]
     for home, meant, env in agent.reader.meanings(agent.module, owner, {}):
         for item in choices(meant) if isinstance(meant, ast.IfExp) else [meant]:
             parts = item.values if isinstance(item, ast.Dict) else []

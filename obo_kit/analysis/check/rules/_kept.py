@@ -40,10 +40,10 @@ def _kept(agent: Agent) -> Iterator[Hit]:
             yield from _put_by_helper(agent, store.target, store.target, [store.value])
     for call in module.calls:
         yield from _put(agent, call)
-    for function, place, by_object in memoized(agent):
-        own = module.class_of(function)
+    for home, function, place, by_object in memoized(agent):
+        own = home.class_of(function)
         if own is None or not by_object or agent.lives_long(own):
-            yield from _cached(agent, function, place)
+            yield from _cached(agent, home, function, place)
 
 
 def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
@@ -102,27 +102,23 @@ def _parameter(module: Module, node: ast.expr) -> ast.arg | None:
     return bindings[0].node if len(bindings) == 1 and isinstance(bindings[0].node, ast.arg) else None
 
 
-def _cached(agent: Agent, function: Function, place: ast.expr) -> Iterator[Hit]:
-    module, reader = agent.module, agent.reader
+def _cached(agent: Agent, module: Module, function: Function, place: ast.expr) -> Iterator[Hit]:
+    reader = agent.reader
     name = "<lambda>" if isinstance(function, ast.Lambda) else function.name
     facts = reader.facts(module, function)
     if facts.is_tool:
         yield Hit(node=place, message=f"The cache keeps what '{name}' answers one user, for all the others.")
         return
     client = next(
-        (
-            client
-            for returned in agent.module.returns(function)
-            if (client := reader.held(module, returned)) is not None
-        ),
+        (client for returned in module.returns(function) if (client := reader.held(module, returned)) is not None),
         None,
     )
     if client is not None:
         yield Hit(node=place, message=f"The cache keeps {whose(client)}, which '{name}' returns.")
     elif (
-        not _keeps_results_only(module, place)
+        not _keeps_results_only(agent.module, place)
         and any("token" in parameter.arg.lower() for parameter in parameters(function))
-        and _client_of_parameter(agent, function)
+        and _client_of_parameter(module, function)
     ):
         yield Hit(node=place, message=f"The cache keeps the tokens that '{name}' is called with, and their clients.")
 
@@ -132,10 +128,10 @@ def _keeps_results_only(module: Module, place: ast.expr) -> bool:
     return last(module.dotted(place.func if isinstance(place, ast.Call) else place)) == "cache_data"
 
 
-def _client_of_parameter(agent: Agent, function: Function) -> bool:
+def _client_of_parameter(module: Module, function: Function) -> bool:
     """Return whether a function makes a client of a token that it receives."""
     for node in walk(function, into_functions=False):
-        if isinstance(node, ast.Call) and last(agent.module.dotted(node.func)) in (*SEARCH, "WorkspaceClient"):
+        if isinstance(node, ast.Call) and last(module.dotted(node.func)) in (*SEARCH, "WorkspaceClient"):
             token = argument(node, None, "token") or argument(node, 1, "personal_access_token")
             if isinstance(token, ast.Name) and token.id in {parameter.arg for parameter in parameters(function)}:
                 return True

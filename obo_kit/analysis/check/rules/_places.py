@@ -10,14 +10,10 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import PUTS, Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, Scope, walk
-from obo_kit.analysis.check._vocabulary import last, own_class
+from obo_kit.analysis.check._vocabulary import CACHES, last, own_class
 
 __all__ = ["KEEPS", "PUTS", "WHOSE", "is_cache", "is_queued", "memoized", "root", "says_whose", "stays"]
 
-_CACHES: Final = frozenset(
-    {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "cachier"}
-    | {"lru_cache", "ttl_cache"}
-)
 # Decorators that are methods of a cache: ``@memory.cache``, ``@cache.memoize(60)``.
 _CACHE_METHODS: Final = frozenset({"cache", "cache_on_arguments", "cached", "memoize"})
 _QUEUES: Final = frozenset({"JoinableQueue", "LifoQueue", "PriorityQueue", "Queue", "SimpleQueue"})
@@ -144,10 +140,41 @@ def _is_made_once(agent: Agent, owner: ast.ClassDef) -> bool:
     makers = [(home, home.function_of(call)) for home, call in agent.reader.constructions(owner)]
     cached = [(home, item) for home, maker in makers for item in getattr(maker, "decorator_list", [])]
     return (
-        any(_keeps_results(agent, decorator) for decorator in owner.decorator_list)
+        _is_made_for_all(agent, owner)
+        or any(_keeps_results(agent, decorator) for decorator in owner.decorator_list)
         or any(_keeps_what_it_calls(agent, *own) for own in metaclasses)
         or any(is_cache(home, decorator) for home, decorator in cached)
     )
+
+
+def _is_made_for_all(agent: Agent, owner: ast.ClassDef) -> bool:
+    """Return whether ``__new__`` gives an object that the class keeps, or what makes an object keeps it for later."""
+    module = agent.module
+    for binding in module.body[owner].names.get("__new__", []) if owner in module.body else ():
+        if isinstance(binding.value, FUNCTIONS):
+            returned = [result for result in module.returns(binding.value) if isinstance(result, ast.Attribute)]
+            if any(
+                module.owner(result.value) is owner or _is_name_of(module, result.value, owner) for result in returned
+            ):
+                return True
+    makers = [(home, home.parent[call]) for home, call in agent.reader.constructions(owner) if home is module]
+    kept = [target for _, maker in makers if isinstance(maker, ast.Assign) for target in maker.targets]
+    return any(_is_on_class(module, target, owner) for target in kept)
+
+
+def _is_on_class(module: Module, target: ast.expr, owner: ast.ClassDef) -> bool:
+    """Return whether it is a global that a function sets, or an attribute of a class."""
+    if isinstance(target, ast.Name):
+        return module.function_of(target) is not None and module.scope[target].home(target.id) is module.top
+    if not isinstance(target, ast.Attribute):
+        return False
+    by_name = _is_name_of(module, target.value, owner)
+    return by_name or (module.owner(target.value) is owner and _is_class(module, target.value))
+
+
+def _is_name_of(module: Module, node: ast.expr, owner: ast.ClassDef) -> bool:
+    origin = module.origin(node)
+    return isinstance(origin, tuple) and origin[1] is owner
 
 
 def _is_shared(owner: ast.ClassDef, name: str) -> bool:
@@ -177,19 +204,18 @@ def _of_class(agent: Agent, call: ast.Call) -> str:
     return "on the class" if is_type and agent.module.owner(call.args[0]) is not None else ""
 
 
-def memoized(agent: Agent) -> Iterator[tuple[Function, ast.expr, bool]]:
+def memoized(agent: Agent) -> Iterator[tuple[Module, Function, ast.expr, bool]]:
     """Yield the functions whose results are kept, where the file says so, and whether each object keeps its own."""
     for function in agent.module.functions:
         for decorator in [] if isinstance(function, ast.Lambda) else function.decorator_list:
             kept = _keeps_results(agent, decorator)
             if kept:
-                yield function, decorator, kept == _BY_OBJECT
+                yield agent.module, function, decorator, kept == _BY_OBJECT
     for call in agent.module.calls:
         if len(call.args) == 1 and isinstance(call.args[0], (ast.Name, ast.Attribute, ast.Lambda)):
-            origin = agent.module.origin(call.args[0])
-            wrapped = origin[1] if isinstance(origin, tuple) and origin[0] is agent.module else None
-            if isinstance(wrapped, FUNCTIONS) and _keeps_results(agent, call.func):
-                yield wrapped, call, False
+            wrapped = agent.module.origin(call.args[0])
+            if isinstance(wrapped, tuple) and isinstance(wrapped[1], FUNCTIONS) and _keeps_results(agent, call.func):
+                yield wrapped[0], wrapped[1], call, False
 
 
 _BY_OBJECT: Final = "by object"
@@ -339,7 +365,7 @@ def is_cache(module: Module, node: ast.expr) -> bool:
     func = node.func if isinstance(node, ast.Call) else node
     dotted = module.dotted(func)
     if dotted:
-        return last(dotted) in _CACHES and "." in dotted and not dotted.startswith("builtins.")
+        return last(dotted) in CACHES and "." in dotted and not dotted.startswith("builtins.")
     if not isinstance(func, ast.Attribute) or func.attr not in _CACHE_METHODS:
         return False
     made = module.origin(func.value)

@@ -9,7 +9,7 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import options_of
-from obo_kit.analysis.check._scopes import TRIES
+from obo_kit.analysis.check._scopes import TRIES, Function
 from obo_kit.analysis.check._vocabulary import last
 from obo_kit.analysis.check.rules._table import Hit, rule, text_of
 
@@ -112,14 +112,31 @@ _PATHS: Final = frozenset({"Path", "PurePath", "abspath", "join", "realpath", "s
 
 def _acts_for_user(agent: Agent, module: Module) -> bool:
     """Return whether a module has tools of the kit's, or follows the platform's recipe."""
-    if agent.reader.tools(module):
-        return True
-    recipes = [node for node in (*module.calls, *module.of(ast.Attribute)) if module.function_of(node) is not None]
     return any(
-        value.what == "strategy" and value.who == "user"
-        for call in recipes
-        for value in agent.reader.values(module, call)
+        agent.reader.tools(home)
+        or any(
+            value.what == "strategy" and value.who == "user"
+            for node in (*home.calls, *home.of(ast.Attribute))
+            if home.function_of(node) in functions
+            for value in agent.reader.values(home, node)
+        )
+        for home, functions in _runs(agent, module).items()
     )
+
+
+def _runs(agent: Agent, module: Module) -> dict[Module, set[Function]]:
+    """Return the functions of a module, and those of helper modules that they call."""
+    agent.reader.take(module)
+    runs: dict[Module, set[Function]] = {module: set(module.functions)}
+    pending = [(module, function) for function in module.functions]
+    while pending:
+        home, function = pending.pop()
+        for call in home.inside(function, ast.Call):
+            called = agent.reader.called(home, call.func)
+            if called is not None and called[1] not in runs.setdefault(called[0], set()):
+                runs[called[0]].add(called[1])
+                pending.append(called)
+    return runs
 
 
 def _logs_with(module: Module, call: ast.Call, *, surely: bool = False) -> dict[str, ast.expr] | None:

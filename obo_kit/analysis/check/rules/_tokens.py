@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, cast
 
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._clients import is_header
@@ -96,8 +97,12 @@ _WHOLE: Final = frozenset(
 )
 _DUMPS: Final = frozenset({"_asdict", "dict", "json", "model_dump", "model_dump_json"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
+_REQUESTS: Final = frozenset({"HTTPConnection", "Request", "WebSocket"})
 _STATES: Final = ("flask.session", "streamlit.session_state")
 _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
+# Methods that decide on a record's text, and fields that are left out of it.
+_TEXTS: Final = frozenset({"__repr__", "__str__", "model_dump"})
+_HIDES: Final = re.compile(r"Secret|repr=False|exclude=True")
 _RECORDS: Final = frozenset({"BaseModel", "NamedTuple", "TypedDict", "dataclass"})
 _LISTENERS: Final = frozenset({"change", "click", "input", "load", "select", "submit", "then"})
 _ROUTES: Final = frozenset({"callback", "delete", "get", "patch", "post", "put", "route"})
@@ -235,9 +240,11 @@ def _token(agent: Agent, node: ast.expr) -> bool:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             parts = [left, right]
         case ast.Call(func=ast.Attribute(value=ast.Name() as record, attr=name)) if name in _DUMPS:
-            parts = _records_of(agent.module, record)
-        case ast.Call(func=func) if agent.module.dotted(func) in _WHOLE or _shows_arguments(agent.module, func):
+            return _in_records(agent, record)
+        case ast.Call(func=func) if agent.module.dotted(func) in _WHOLE:
             parts = arguments(node)
+        case ast.Call() if (shown := _shown(agent.module, node)) is not None:
+            parts = shown
         case _:
             return _is_token(agent, node)
     return any(_token(agent, part) for part in parts)
@@ -246,34 +253,64 @@ def _token(agent: Agent, node: ast.expr) -> bool:
 def _is_token(agent: Agent, node: ast.expr) -> bool:
     """Return whether the token is what an expression stands for, or in what a name stands for."""
     values = [*agent.reader.values(agent.module, node)]
+    if values and _is_masked(agent, node):
+        return False
     named: list[ast.expr] = []
     if isinstance(node, ast.Name):
         values += agent.reader.rest_of(agent.module, node)
         named = [part for part in entries_of(agent.module, node) if part is not node]
-        named += _records_of(agent.module, node)
+        if _in_records(agent, node):
+            return True
     return _has_token(values) or any(_token(agent, part) for part in named)
 
 
-def _records_of(module: Module, name: ast.Name) -> list[ast.expr]:
-    """Return the records that a name stands for, whose text has all of their fields."""
-    made = [binding.value for binding in module.bindings(name)[1] if binding.how == "value"]
-    return [value for value in made if isinstance(value, ast.Call) and _shows_arguments(module, value.func)]
+def _is_masked(agent: Agent, node: ast.expr) -> bool:
+    """Return whether the text of a value hides the token: ``SecretStr(token)``, or a record's field of that type."""
+    if isinstance(node, ast.Attribute) and (made := agent.reader.made_of(agent.module, node.value)) is not None:
+        return bool(_HIDES.search(_fields(made[1]).get(node.attr, "")))
+    meant = [(home, part) for home, part, _ in agent.reader.meanings(agent.module, node, {})]
+    masks = [isinstance(part, ast.Call) and last(home.dotted(part.func)) == "SecretStr" for home, part in meant]
+    return bool(masks) and all(masks)
+
+
+def _in_records(agent: Agent, name: ast.Name) -> bool:
+    """Return whether a name stands for a record with the token, whose text has all of its fields."""
+    return any(
+        _has_token(agent.reader.values(home, part, env))
+        for home, made, env in agent.reader.meanings(agent.module, name, {})
+        if isinstance(made, ast.Call)
+        for part in _shown(home, made) or ()
+    )
 
 
 def _has_token(values: Iterable[Value]) -> bool:
     return any(value.who == "user" and value.what == TOKEN and not value.path for value in values)
 
 
-def _shows_arguments(module: Module, func: ast.expr) -> bool:
-    """Return whether a call makes a part of a page, or a record whose text and JSON have all of its fields."""
-    match module.origin(func):
-        case str(dotted):
-            return dotted.startswith(_COMPONENTS)
-        case (home, ast.ClassDef() as made):
+def _shown(module: Module, call: ast.Call) -> list[ast.expr] | None:
+    """Return what the text of a part of a page, or of a record, has of its arguments; `None` for any other call."""
+    match module.origin(call.func):
+        case str(dotted) if dotted.startswith(_COMPONENTS):
+            return arguments(call)
+        case (home, ast.ClassDef() as made) if not _TEXTS & home.body[made].names.keys():
             marks = [mark.func if isinstance(mark, ast.Call) else mark for mark in made.decorator_list]
-            return any(last(home.dotted(mark)) in _RECORDS for mark in (*marks, *made.bases))
-        case _:
-            return False
+            if any(last(home.dotted(mark)) in _RECORDS for mark in (*marks, *made.bases)):
+                hidden = {name for name, field in _fields(made).items() if _HIDES.search(field)}
+                fields = dict(zip(_fields(made), call.args, strict=False))
+                fields |= {keyword.arg or "": keyword.value for keyword in call.keywords}
+                return [value for name, value in fields.items() if name not in hidden]
+    return None
+
+
+def _fields(record: ast.ClassDef) -> dict[str, str]:
+    """Return the fields of a record, each with its type and its default as text."""
+    return {
+        ast.unparse(
+            statement.target
+        ): f"{ast.unparse(statement.annotation)} {ast.unparse(statement.value or ast.Pass())}"
+        for statement in record.body
+        if isinstance(statement, ast.AnnAssign)
+    }
 
 
 def _headers(agent: Agent, node: ast.expr) -> bool:
@@ -283,7 +320,9 @@ def _headers(agent: Agent, node: ast.expr) -> bool:
         case ast.Call(func=func) if last(module.dotted(func)) == "get_request_headers":
             return True
         case ast.Attribute(value=request, attr="headers"):
-            return module.dotted(node) in _HEADERS or _is_request(agent, request) or _hold_the_token(module, node)
+            return (
+                module.dotted(node) in _HEADERS or _is_request(agent, module, request) or _hold_the_token(module, node)
+            )
         case ast.Name():
             bindings = module.bindings(node)[1]
             if len(bindings) != 1 or _changed(module, node):
@@ -343,11 +382,17 @@ def _changed(module: Module, name: ast.Name) -> bool:
     )
 
 
-def _is_request(agent: Agent, node: ast.expr) -> bool:
-    """Return whether it is a parameter for the request, by its type."""
-    for binding in agent.module.bindings(node)[1] if isinstance(node, ast.Name) else ():
-        annotation = binding.node.annotation if isinstance(binding.node, ast.arg) else None
-        if annotation is not None and last(agent.module.dotted(annotation)) == "Request":
+def _is_request(agent: Agent, module: Module, node: ast.expr, depth: int = 0) -> bool:
+    """Return whether it is a parameter for the request: by its type, in a middleware, or as its callers pass it."""
+    for binding in module.bindings(node)[1] if isinstance(node, ast.Name) else ():
+        item = binding.node
+        if not isinstance(item, ast.arg):
+            continue
+        if item.annotation is not None:
+            return last(module.dotted(item.annotation)) in _REQUESTS
+        beside = [other.arg for other in parameters(cast("Function", module.parent[item]))]
+        passed = list(agent.reader.handed(module, item, binding.value)) if depth < 2 else []
+        if beside[-2:] == [item.arg, "call_next"] or any(_is_request(agent, *each, depth + 1) for each in passed):
             return True
     return False
 
