@@ -83,14 +83,7 @@ class FunctionReader:
         for call in module.calls:
             self._note_call_form(module, call)
             self._note_set(module, call)
-            target = self._method(module, call.func) or module.origin(call.func)
-            made = target[1] if isinstance(target, tuple) else module.owner(call.func)
-            if isinstance(made, ast.ClassDef):
-                self._made.setdefault(made, []).append((module, call))
-                self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
-            begins = (runs(*target) or self._behind(*target)) if isinstance(target, tuple) else None
-            if begins is not None:
-                self._callers.setdefault(begins, []).append((module, call))
+            self._note_target(module, call)
 
     def _note(self, module: Module, function: Function, decorator: ast.expr, *, by_call: bool = False) -> None:
         name = kit_name(module, decorator.func if isinstance(decorator, ast.Call) else decorator)
@@ -104,6 +97,17 @@ class FunctionReader:
             if isinstance(decorator, ast.Call) and (name == "requires_scopes" or (in_one and decorator.args)):
                 facts.kit["requires_scopes"] = decorator
                 facts.requires.append(decorator)
+
+    def _note_target(self, module: Module, call: ast.Call) -> None:
+        """Record the function that a call runs, or the class that it makes an object of."""
+        target = self._method(module, call.func) or module.origin(call.func)
+        made = target[1] if isinstance(target, tuple) else module.owner(call.func)
+        if isinstance(made, ast.ClassDef):
+            self._made.setdefault(made, []).append((module, call))
+            self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
+        begins = (runs(*target) or self._behind(*target)) if isinstance(target, tuple) else None
+        if begins is not None:
+            self._callers.setdefault(begins, []).append((module, call))
 
     def _note_call_form(self, module: Module, call: ast.Call) -> None:
         """Record ``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
