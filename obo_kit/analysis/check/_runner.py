@@ -178,7 +178,7 @@ def _about_users(
     about = {path: agent for path, agent in agents.items() if project.matters(path)}
     by_path = {project.resolved(path): path for path in files}
     for agent in list(about.values()):
-        for helper in (*_handed_to(project, agent), *(one for one in agent.helpers if ".headers" in one.text)):
+        for helper in (*_handed_to(project, agent), *(item for item in agent.helpers if ".headers" in item.text)):
             path = by_path.get(helper.path)
             if path is not None and path not in about:
                 about[path] = Agent(helper, reader)
