@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent", "Declared", "held_by"]
 
-_AGENT_BASES: Final = frozenset({"ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
+# Classes of which a server keeps one object: MLflow's agents, and a middleware.
+_AGENT_BASES: Final = frozenset({"BaseHTTPMiddleware", "ChatAgent", "ChatModel", "PythonModel", "ResponsesAgent"})
 _ENTRIES: Final = frozenset({"predict", "predict_stream"})
 _BEGINNINGS: Final = ("__new__", "__init__", "__post_init__", "load_context")
 _AT_START: Final = ("lifespan", "on_startup")

@@ -30,7 +30,7 @@ __all__ = ["Env", "Values", "is_header", "of_class", "of_library", "of_method", 
 Env: TypeAlias = Mapping[ast.arg, "tuple[Value, ...]"]
 
 _HEADER: Final = "x-forwarded-access-token"
-_ENVIRONMENT: Final = "DATABRICKS_TOKEN"
+ENVIRONMENT: Final = "DATABRICKS_TOKEN"
 _STRATEGIES: Final = ("ModelServingUserCredentials", "MODEL_SERVING_USER_CREDENTIALS")
 GIVEN_TO: Final[Mapping[str, tuple[str, ...]]] = {
     "WorkspaceClient": ("config", "credentials_strategy", "credentials_provider", "token"),
@@ -109,13 +109,13 @@ def of_environment(module: Module, node: ast.expr) -> tuple[Value, ...]:
             reads = module.dotted(func) in ("os.environ.get", "os.getenv")
         case _:
             return ()
-    return (Value("agent", TOKEN),) if reads and module.text_of(key) == _ENVIRONMENT else ()
+    return (Value("agent", TOKEN),) if reads and module.text_of(key) == ENVIRONMENT else ()
 
 
 def of_setting(node: ast.Attribute) -> tuple[Value, ...]:
     """Return the token of the process, if an attribute is the setting that is read from its variable."""
     settings = ast.unparse(node.value.func if isinstance(node.value, ast.Call) else node.value)
-    of_process = node.attr.upper() == _ENVIRONMENT and _SETTINGS.search(settings) is not None
+    of_process = node.attr.upper() == ENVIRONMENT and _SETTINGS.search(settings) is not None
     return (Value("agent", TOKEN),) if of_process else ()
 
 
@@ -219,7 +219,7 @@ _GIVES: Final = {
     **{
         (server, "get_tools"): "tools" for server in ("DatabricksMCPServer", "McpServerToolkit", "MultiServerMCPClient")
     },
-    **{(config, name): TOKEN for config in ("config", "strategy") for name in GIVE_TOKEN},
+    **{(config, name): TOKEN for config in ("config", "strategy") for name in (*GIVE_TOKEN, "as_dict")},
 } | {(client, name): "VectorSearchIndex" for client in SEARCH for name in ("get_index", "get_async_index")}
 
 

@@ -58,12 +58,21 @@ class Reader(ValueReader):
                 yield from self._held_by_call(module, node, env)
             case ast.Attribute(value=owner) if self._is_method(module, node):
                 yield self.held(module, owner, env)
+                yield from (self.held(module, part, env) for part in self._used_by_method(module, node))
             case _:
                 yield from (self.held(module, part, env) for part in _parts(node))
 
     def _is_method(self, module: Module, node: ast.Attribute) -> bool:
         called = self.called(module, node)
         return called is not None and not is_property(*called) and not self.facts(*called).is_tool
+
+    def _used_by_method(self, module: Module, node: ast.Attribute) -> list[ast.Attribute]:
+        """Return what a method that ``self.METHOD`` stands for uses of its object."""
+        called, owner = self.called(module, node), module.owner(node.value)
+        if called is None or owner is None:
+            return []
+        parts = [part for part in walk(called[1]) if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Load)]
+        return [part for part in parts if called[0].owner(part.value) is owner]
 
     def _held_by_call(self, module: Module, node: ast.Call, env: Env) -> Iterator[Value | None]:
         passed = arguments(node)

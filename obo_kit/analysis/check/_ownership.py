@@ -328,6 +328,8 @@ class ValueReader(FunctionReader):
         called = self.called(module, node.func)
         if called is not None:
             return self._of_function(module, node, *called, env)
+        if (registry := _looked_up_in(node.func)) is not None:
+            return self._of_registered(module, registry)
         if (own := own_class(module, node.func)) is not None:
             return self._made_by_own(module, node, *own, env)
         name = last(module.dotted(node.func))
@@ -354,6 +356,17 @@ class ValueReader(FunctionReader):
         forwarded = [] if self.facts(home, function).is_tool else self.forwarded(module, node)
         values = [value for inner in forwarded for value in of_class(self, module, inner, env)]
         return values or self.returned(home, function, self.env_of(module, node, home, function, env))
+
+    def _of_registered(self, module: Module, registry: ast.expr) -> Iterable[Value]:
+        """Return what the functions give that were put into a dictionary: ``FACTORIES[name]()``."""
+        name, owner = ast.unparse(registry), module.owner(getattr(registry, "value", registry))
+        for store in module.stores:
+            place = store.target.value if isinstance(store.target, ast.Subscript) else None
+            same = place is not None and ast.unparse(place) == name
+            if same and (owner is None or module.class_around(store.target) is owner):
+                handed = [*self.handed_as(module, store.value)] if isinstance(store.value, ast.Name) else []
+                for home, made in handed or [(module, store.value)]:
+                    yield from self.provided(home, made)
 
     def _by_method(self, module: Module, node: ast.Call, env: Env) -> Iterable[Value]:
         return (
@@ -395,6 +408,17 @@ class ValueReader(FunctionReader):
         return self.values(module, node, env) or (
             tuple(self.returned(*called, env or {})) if called is not None else ()
         )
+
+
+def _looked_up_in(func: ast.expr) -> ast.expr | None:
+    """Return the dictionary that a function is taken from, to be called: ``FACTORIES[name]``, ``FACTORIES.get(name)``."""
+    match func:
+        case ast.Subscript(value=ast.Name() | ast.Attribute() as registry):
+            return registry
+        case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as registry, attr="get")):
+            return registry
+        case _:
+            return None
 
 
 def attribute_asked_for(node: ast.Call) -> ast.Attribute | None:

@@ -190,7 +190,7 @@ def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
     module = agent.module
     helpers: dict[Module, None] = {}
     for call in module.calls:
-        if not any(agent.reader.held(module, passed) is not None for passed in arguments(call)):
+        if not any(_gives_user(agent, passed) for passed in arguments(call)):
             continue
         called = agent.reader.called(module, call.func)
         origin = called or module.origin(call.func)
@@ -203,6 +203,14 @@ def _handed_to(project: Project, agent: Agent) -> Iterable[Module]:
         if isinstance(origin, tuple) and origin[0] is not module:
             helpers[origin[0]] = None
     return helpers
+
+
+def _gives_user(agent: Agent, node: ast.expr) -> bool:
+    """Return whether a value keeps the user's client or token, or is a function that returns one."""
+    provided = agent.reader.provided(agent.module, node) if isinstance(node, (ast.Name, ast.Attribute)) else ()
+    return agent.reader.held(agent.module, node) is not None or any(
+        value.who == "user" and not value.path for value in provided
+    )
 
 
 def _findings(path: Path, agent: Agent, rules: Sequence[Rule]) -> list[Finding]:

@@ -44,7 +44,7 @@ def _answers_kept(agent: Agent) -> Iterator[Hit]:
 def _stored(agent: Agent, target: ast.expr, value: ast.expr) -> Iterator[Hit]:
     """Find ``ANSWERS[question] = answer``, and an answer in a global."""
     where = stays(agent, target) if not isinstance(target, ast.Attribute) else ""
-    if where and where != "in the environment of the process" and not says_whose(agent.module, *_keys(target)):
+    if where and where != "in the environment of the process" and not says_whose(agent.module, *_keys(agent, target)):
         yield from _answer_kept(agent, target, [value], where)
 
 
@@ -56,7 +56,7 @@ def _put(agent: Agent, call: ast.Call) -> Iterator[Hit]:
     if func.attr == "set" and (len(call.args) < 2 or agent.reader.context_variable(agent.module, func.value)):
         return
     where = stays(agent, func.value, item=True)
-    if where and not says_whose(agent.module, *_keys(func.value), *call.args[: 2 if func.attr == "hset" else 1]):
+    if where and not says_whose(agent.module, *_keys(agent, func.value), *call.args[: 2 if func.attr == "hset" else 1]):
         yield from _answer_kept(agent, call, arguments(call), where)
 
 
@@ -72,12 +72,21 @@ def _answer_kept(agent: Agent, place: ast.expr, values: list[ast.expr], where: s
                 return
 
 
-def _keys(target: ast.expr) -> Iterator[ast.expr]:
-    """Yield the keys of a place: ``ANSWERS[user][question]``."""
+def _keys(agent: Agent, target: ast.expr, depth: int = 0) -> Iterator[ast.expr]:
+    """Yield the keys of a place: ``ANSWERS[user][question]``, also of what a name stands for."""
     while isinstance(target, (ast.Attribute, ast.Subscript)):
         if isinstance(target, ast.Subscript):
             yield target.slice
         target = target.value
+    for binding in agent.module.bindings(target)[1] if isinstance(target, ast.Name) and depth < 3 else ():
+        match binding.value if binding.how == "value" else None:
+            case ast.Call(func=ast.Attribute(value=place, attr="setdefault"), args=[key, *_]):
+                yield key
+                yield from _keys(agent, place, depth + 1)
+            case ast.Attribute() | ast.Subscript() as place:
+                yield from _keys(agent, place, depth + 1)
+            case _:
+                pass
 
 
 def _answer_in(agent: Agent, node: ast.expr, depth: int = 0) -> ast.Call | None:

@@ -183,7 +183,22 @@ def _is_background(agent: Agent, call: ast.Call) -> bool:
         call.func.attr in _BACKGROUND
         or (call.func.attr in _OF_ACTOR and agent.reader.called(agent.module, call.func.value) is not None)
     )
-    return (attribute and not pooled(agent, call)) or last(agent.module.dotted(call.func)) == "BackgroundTask"
+    named = last(agent.module.dotted(call.func)) == "BackgroundTask"
+    return (attribute and not pooled(agent, call)) or named or _is_enqueued(agent, call)
+
+
+def _is_enqueued(agent: Agent, call: ast.Call) -> bool:
+    """Return whether a call of a function only puts it into a queue, as ``@huey.task()`` makes it."""
+    called = agent.reader.called(agent.module, call.func)
+    for decorator in getattr(called[1], "decorator_list", []) if called is not None else ():
+        match decorator:
+            case ast.Call(func=ast.Attribute(value=queue, attr="task")):
+                made = called[0].origin(queue) if called is not None else None
+                if isinstance(made, tuple) and isinstance(made[1], ast.Call):
+                    return made[0].dotted(made[1].func).partition(".")[0] == "huey"
+            case _:
+                pass
+    return False
 
 
 def _outlives(agent: Agent, call: ast.Call) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 from obo_kit.analysis.check._agent import Agent
-from obo_kit.analysis.check._clients import CREDENTIALS, GIVEN_TO, NEUTRAL, is_header
+from obo_kit.analysis.check._clients import CREDENTIALS, ENVIRONMENT, GIVEN_TO, NEUTRAL, is_header
 from obo_kit.analysis.check._names import Module
 from obo_kit.analysis.check._options import Options, completed, entries_of, options_of
 from obo_kit.analysis.check._ownership import attribute_asked_for, choices
@@ -61,7 +61,7 @@ def _second_choices(agent: Agent) -> Iterator[tuple[ast.expr, str]]:
     reported: set[ast.AST] = set()
     # A name stands for what was assigned to it: that is reported, if it is a second choice itself.
     for second in sorted(_outcomes(agent), key=lambda part: isinstance(part, ast.Name)):
-        values = agent.reader.values(agent.module, second)
+        values = agent.reader.provided(agent.module, second)
         own = {value.what for value in values if value.who == "agent" and not value.path} & ACTS
         if not own or _is_argument(agent, second) or not reported.isdisjoint(_stands_for(agent, second)):
             continue
@@ -422,10 +422,11 @@ def _looks_where_it_runs(agent: Agent, test: ast.expr, place: ast.AST) -> bool:
     Whether there is the token that is taken at that place says nothing about that.
     """
     module = agent.module
-    if TOKEN in {value.what for value in agent.reader.values(module, getattr(place, "value", None))}:
-        held = (value.what for value in agent.reader.values(module, test))
-        if TOKEN in held:
-            return False
+    if _takes_token(agent, getattr(place, "value", None)) and (
+        _takes_token(agent, test)
+        or any(isinstance(part, ast.Constant) and part.value == ENVIRONMENT for part in ast.walk(test))
+    ):
+        return False
     parts: list[ast.AST] = [*ast.walk(test)]
     for name in (inner for inner in ast.walk(test) if isinstance(inner, ast.Name)):
         parts += [
@@ -439,6 +440,10 @@ def _looks_where_it_runs(agent: Agent, test: ast.expr, place: ast.AST) -> bool:
         for item in parts
         if isinstance(item, (ast.Attribute, ast.Name))
     )
+
+
+def _takes_token(agent: Agent, node: ast.AST | None) -> bool:
+    return TOKEN in {value.what for value in agent.reader.values(agent.module, node)}
 
 
 def _asks(agent: Agent, above: ast.AST) -> bool:
@@ -485,7 +490,8 @@ def _says(agent: Agent, node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _user_s(agent: Agent, node: ast.AST, kinds: set[str]) -> bool:
-    return bool(_kinds_of_user(agent.reader.values(agent.module, node)) & kinds)
+    values = agent.reader.provided(agent.module, node) if isinstance(node, ast.expr) else ()
+    return bool(_kinds_of_user(values) & kinds)
 
 
 def _kinds_of_user(values: Iterable[Value]) -> set[str]:

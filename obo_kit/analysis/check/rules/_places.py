@@ -46,8 +46,6 @@ def stays(agent: Agent, target: ast.expr, *, item: bool = False, of: ast.expr | 
     if isinstance(target, ast.Name) and not item:  # declared `global`, or `nonlocal`
         scope = module.scope[target].home(target.id)
         return "in a global" if scope is module.top else _of_closure(agent, scope)
-    if any(agent.early_in(outer) for outer in module.functions_around(node)):
-        return ""
     base = node
     while isinstance(base, (ast.Attribute, ast.Subscript)):
         if isinstance(base, ast.Attribute) and (where := _of_attribute(agent, base, target, item=item)) is not None:
@@ -103,7 +101,13 @@ def _of_base(agent: Agent, base: ast.expr, *, of_object: bool) -> str:
     scope, bindings = module.bindings(base)
     if scope is module.top:
         return "in a global" if bindings and all(_is_global(module, binding) for binding in bindings) else ""
+    if scope is not None and scope.node is not module.function_of(base) and _are_made(bindings):
+        return _of_closure(agent, scope)
     return _of_local(agent, bindings[0]) if len(bindings) == 1 else ""
+
+
+def _are_made(bindings: list[Binding]) -> bool:
+    return bool(bindings) and all(binding.how in ("value", "def") for binding in bindings)
 
 
 def _is_global(module: Module, binding: Binding) -> bool:
@@ -120,9 +124,13 @@ def _of_local(agent: Agent, binding: Binding) -> str:
     if binding.how == "parameter":
         made = isinstance(value, ast.Call) and agent.module.dotted(value.func) in ("builtins.dict", "builtins.list")
         return "in a default that all calls share" if made or isinstance(value, (ast.Dict, ast.List, ast.Set)) else ""
-    if binding.how == "value" and isinstance(value, (ast.Attribute, ast.Name)):
-        return stays(agent, value, item=True)
-    return ""
+    match value if binding.how == "value" else None:
+        case ast.Attribute() | ast.Name() | ast.Subscript() as place:
+            return stays(agent, place, item=True)
+        case ast.Call(func=ast.Attribute(value=place, attr="setdefault")):
+            return stays(agent, place, item=True)
+        case _:
+            return ""
 
 
 def _of_owner(agent: Agent, owner: ast.ClassDef, attribute: ast.Attribute, *, into: bool) -> str:

@@ -82,6 +82,7 @@ _BY_METHOD: Final = {
 _TRACERS: Final = frozenset({"langfuse.observe", "langsmith.traceable", "mlflow.trace", "mlflow.tracing.trace"})
 # Where a call of a model, or of an agent, has its texts.
 _PROMPTS: Final = frozenset({"input", "instructions", "messages", "prompt", "system_prompt"})
+_MAKE_GRAPHS: Final = frozenset({"create_agent", "create_deep_agent", "create_react_agent"})
 _STREAMS: Final = frozenset({"EventSourceResponse", "StreamingResponse"})
 # What gives all of what it is given.
 _WHOLE: Final = frozenset(
@@ -217,6 +218,8 @@ def _runs_graph(module: Module, call: ast.Call) -> bool:
     match module.origin(call.func.value):
         case (home, ast.Call(func=ast.Attribute(attr="compile"))):
             return any(dotted.partition(".")[0] == "langgraph" for dotted in home.imports)
+        case (home, ast.Call(func=func)):
+            return last(home.dotted(func)) in _MAKE_GRAPHS
         case _:
             return False
 

@@ -34,7 +34,8 @@ def _held_across_yield(agent: Agent) -> Iterator[Hit]:
             continue
         for call in _opened(agent, function):
             block = _block(agent, call)
-            if any(block is None or block in agent.module.ancestors(step) for step in steps):
+            inside = [step for step in steps if block is None or block in agent.module.ancestors(step)]
+            if any(not _is_closed(agent, function, call, step) for step in inside):
                 yield Hit(node=call, message=f"`{text_of(call)}` is held across a `yield` of this generator.")
 
 
@@ -47,6 +48,19 @@ def _opened(agent: Agent, function: Function) -> Iterator[ast.Call]:
             stacked = above.func if isinstance(above, ast.Call) else None
             if isinstance(above, ast.withitem) or (isinstance(stacked, ast.Attribute) and stacked.attr in ENTERS):
                 yield node
+
+
+def _is_closed(agent: Agent, function: Function, call: ast.Call, step: ast.expr) -> bool:
+    """Return whether the stack that holds a session is closed before a step: ``stack.close()``."""
+    above = agent.module.parent[call]
+    stack = above.func.value if isinstance(above, ast.Call) and isinstance(above.func, ast.Attribute) else None
+    closes = (
+        inner
+        for inner in agent.module.inside(function, ast.Call)
+        if isinstance(inner.func, ast.Attribute) and inner.func.attr in ("close", "aclose")
+        if stack is not None and ast.unparse(inner.func.value) == ast.unparse(stack)
+    )
+    return any(call.lineno < inner.lineno < step.lineno for inner in closes)
 
 
 def _block(agent: Agent, call: ast.Call) -> ast.AST | None:
