@@ -162,6 +162,7 @@ class Warehouses(Service):
             raise RefusedError("invalid_parameter", detail="parameters must be a list of objects")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
         cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
+        self._engine.get_ready()
         interrupt = Interrupt()
         future = self.submit(
             call.user.principal,

@@ -156,7 +156,7 @@ class Engine:
         # Writes run one after the other, as if each were alone.
         self._writing = threading.Lock()
         self._running: set[Any] = set()
-        self._closed = False
+        self._closed = self._is_ready = False
 
     def load(
         self,
@@ -268,6 +268,12 @@ class Engine:
         return tuple(Column(name=column, duck=duck) for column, duck in self._store.tables[name].types.items())
 
     # ------------------------------------------------------------------ running statements
+
+    def get_ready(self) -> None:
+        """Import what statements need. A slow machine takes seconds, which are no part of a statement's time."""
+        if not self._is_ready:
+            self.run(_NOBODY, "SELECT 1")
+            self._is_ready = True
 
     def run(
         self,
