@@ -73,7 +73,7 @@ def user_tool(
         @user_tool(DatabricksGenieSpace("01f0ea87"), fallback="Sales figures are not available to you.")
         def ask_sales(client: WorkspaceClient, question: str) -> str: ...
 
-        search_faq = user_tool(VectorSearchRetrieverTool(index_name="main.support.faq"))
+        search_faq = user_tool(VectorSearchRetrieverTool(index_name="main.support.faq", workspace_client=WorkspaceClient()))
         tools = user_tool([search_faq, search_contracts])
 
     If you name nothing, a tool object declares what it reaches: a ``VectorSearchRetrieverTool`` its index, an MCP server or
