@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import os
 import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
@@ -22,6 +26,9 @@ ARTICLES = [
     {"id": "a1", "text": "How to ask for a refund and how long refunds take"},
     {"id": "a2", "text": "Shipping times and carriers by country"},
 ]
+
+settings.register_profile("any machine", deadline=None)  # a machine under load answers late, which is no failure
+settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -141,6 +148,28 @@ def workspace(furnished_workspace):
     yield furnished_workspace
     furnished_workspace.clear_faults()
     furnished_workspace.latency = 0.0
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Let seconds pass at once, for the tokens of the kit and of the local workspace: nothing runs out meanwhile."""
+    from obo_kit.identity import _user
+    from obo_kit.testing.iam import _directory
+
+    passed = datetime.timedelta(days=-1)  # from a day ago on, as tokens of the future are refused
+
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + passed
+
+    def later(seconds: float) -> None:
+        nonlocal passed
+        passed += datetime.timedelta(seconds=seconds)
+
+    monkeypatch.setattr(_user, "datetime", Later)
+    monkeypatch.setattr(_directory, "time", SimpleNamespace(time=lambda: time.time() + passed.total_seconds()))
+    return later
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ HOSTILE = st.text(
     max_size=12,
 )
 SEED = "from obo_kit import with_user_client\n@with_user_client\ndef ask(client): return client.genie.get_space({})\n"
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def controls(text: str) -> set[str]:

@@ -68,7 +68,6 @@ def test_every_block_is_a_file_a_command_or_an_excerpt():
     assert {" ".join(words[:2]) if words[0] == "obo-kit" else words[0] for words in commands()} == known
 
 
-@pytest.mark.timeout(240)  # it is many tests, in a process of their own
 def test_the_tests_of_the_pages_pass_and_the_agent_is_logged(project, environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "ignore"],
@@ -77,7 +76,6 @@ def test_the_tests_of_the_pages_pass_and_the_agent_is_logged(project, environmen
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     written = sum(len(re.findall(r"^def test_", text, re.MULTILINE)) for *_, text in blocks())
@@ -96,7 +94,7 @@ def test_the_commands_of_the_pages_run(project, environment):
                 assert line, printed
                 printed += line
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         assert "http://127.0.0.1:" in printed
 
 

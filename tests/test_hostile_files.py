@@ -22,7 +22,6 @@ from obo_kit.policy._layout import layout_of
 from obo_kit.scopes import _lookup, catalogue
 
 pytestmark = [
-    pytest.mark.timeout(20),
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here"),
 ]
 MISTAKE = (
@@ -256,7 +255,6 @@ def test_check_goes_by_the_catalogue_beside_the_agents(tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert done.stderr.startswith("Error: The catalogue file cannot be used."), done.stderr
 

@@ -83,7 +83,7 @@ def playground(running, _clean_surroundings, monkeypatch):
 
 def lines_of(playground, **body):
     answer = requests.post(
-        playground.url + "api/ask", json={"question": QUESTION, "scopes": ["sql"], **body}, timeout=30
+        playground.url + "api/ask", json={"question": QUESTION, "scopes": ["sql"], **body}, timeout=60
     )
     assert answer.status_code == 200, answer.text
     return [json.loads(line) for line in answer.text.splitlines()]
@@ -126,7 +126,7 @@ def test_a_scope_that_is_taken_away_is_missed(playground):
 def test_a_grant_is_given_and_taken_away(playground):
     body = {"principal": "bob", "privilege": "SELECT", "kind": "table", "name": "main.shop.orders"}
     for held, answer in ((True, "There are 2 orders."), (False, "Order data is not available to you.")):
-        grants = requests.post(playground.url + "api/grant", json={**body, "held": held}, timeout=10).json()
+        grants = requests.post(playground.url + "api/grant", json={**body, "held": held}, timeout=60).json()
         (row,) = (row for row in grants["rows"] if row["name"] == "main.shop.orders")
         assert ("bob" in row["holders"]) is held
         assert text(lines_of(playground, user="bob")) == answer
@@ -145,19 +145,19 @@ def test_both_users_at_once_keep_their_own_timelines(playground):
 def test_no_token_is_in_what_the_page_gets(playground):
     """Rule 8."""
     lines = json.dumps([lines_of(playground, user=user) for user in playground.workspace.users])
-    state = requests.get(playground.url + "api/state", timeout=10).text
+    state = requests.get(playground.url + "api/state", timeout=60).text
     assert "eyJ" not in lines + state
     token = playground.workspace.token("alice")
     assert redacted(f"My token is {token}.") == "My token is [token]."
 
 
 def test_the_state_says_who_and_what_there_is(playground):
-    state = requests.get(playground.url + "api/state", timeout=10).json()
+    state = requests.get(playground.url + "api/state", timeout=60).json()
     assert (state["users"], [scope["name"] for scope in state["scopes"]]) == (["alice", "bob"], ["sql"])
     assert state["grants"]["columns"] == ["alice", "bob", "users"]
     assert state["policy"]["tools"][0]["name"] == "count_orders"
     assert state["routes"][:1] == (["POST /invocations"] if state["target"] == "apps" else [])
-    drawing = requests.get(playground.url + "policy.svg", timeout=10)
+    drawing = requests.get(playground.url + "policy.svg", timeout=60)
     assert drawing.headers["content-type"] == "image/svg+xml"
     assert ET.fromstring(drawing.content).attrib["role"] == "img"
 
@@ -176,7 +176,7 @@ def test_the_state_says_who_and_what_there_is(playground):
     ],
 )
 def test_what_cannot_be_asked_is_said(playground, path, body, word):
-    answer = requests.post(f"{playground.url}api/{path}", json=body, timeout=10)
+    answer = requests.post(f"{playground.url}api/{path}", json=body, timeout=60)
     assert (answer.status_code, word in answer.json()["error"]) == (400, True)
 
 
@@ -197,7 +197,7 @@ def test_an_agent_that_fails_says_so_without_a_token(playground, monkeypatch):
 
 def request(playground, path="api/state", method="GET", **headers):
     return requests.request(
-        method, playground.url + path, headers=headers, timeout=10, data="{}" if method == "POST" else None
+        method, playground.url + path, headers=headers, timeout=60, data="{}" if method == "POST" else None
     )
 
 
@@ -227,7 +227,7 @@ def test_a_form_of_another_page_is_refused(playground):
 
 
 def test_too_much_is_refused(playground):
-    answer = requests.post(playground.url + "api/ask", json={"question": "x" * 300_000}, timeout=10)
+    answer = requests.post(playground.url + "api/ask", json={"question": "x" * 300_000}, timeout=60)
     assert answer.status_code == 413
 
 
@@ -235,14 +235,14 @@ def test_nothing_is_answered_without_the_token_of_the_address(playground):
     root, token = playground.url.rstrip("/").rsplit("/", 1)
     assert len(token) >= 32
     for path in ("/", "/api/state", "/page.js", f"/{token[:-1]}/", f"/{token}x/api/state", "//", f"/x/{token}/"):
-        answer = requests.get(root + path, timeout=10)
+        answer = requests.get(root + path, timeout=60)
         assert answer.status_code == 404
         assert token not in answer.text
 
 
 def test_the_page_is_framed_cached_and_told_of_nowhere(playground):
     for path in ("", "page.js", "page.css", "icon.svg", "api/state", "api/nothing"):
-        headers = requests.get(playground.url + path, timeout=10).headers
+        headers = requests.get(playground.url + path, timeout=60).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy

@@ -49,10 +49,10 @@ def test_the_module_is_the_command():
 def test_a_shell_completes_commands_and_options(shell):
     environment = {**os.environ, "_OBO_KIT_COMPLETE": f"{shell}_source"}
     command = [sys.executable, "-m", "obo_kit"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "_OBO_KIT_COMPLETE" in done.stdout, done.stderr
     words = {"COMP_WORDS": "obo-kit wo", "COMP_CWORD": "1", "_OBO_KIT_COMPLETE": "bash_complete"}
-    done = subprocess.run(command, env={**os.environ, **words}, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, env={**os.environ, **words}, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["plain,workspace"]
 
 
@@ -76,7 +76,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
             if not chunk:
                 break
             printed += chunk
-        process.wait(30)
+        process.wait(60)
     os.close(ours)
     return printed.decode()
 
@@ -212,7 +212,7 @@ def test_json_of_a_workspace_is_an_object_and_one_for_each_request(tmp_path, mon
     class Ended(threading.Event):
         def wait(self, timeout=None):
             host = next(value["host"] for value in map(json.loads, printed()) if "host" in value)
-            requests.get(f"{host}/api/2.0/preview/scim/v2/Me", timeout=10)
+            requests.get(f"{host}/api/2.0/preview/scim/v2/Me", timeout=60)
             return True
 
     said: list[str] = []

@@ -108,7 +108,7 @@ def at_once(monkeypatch):
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-@settings(max_examples=8, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(answers())
 @pytest.mark.usefixtures("at_once")
 def test_no_output_holds_what_a_workspace_calls_its_own(tmp_path, answer):
@@ -119,7 +119,7 @@ MANY = int(os.environ.get("OBO_KIT_CANARIES", "12"))
 
 
 @pytest.mark.long
-@settings(max_examples=MANY, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MANY, phases=PHASES, suppress_health_check=list(HealthCheck))
 @given(answers())
 @pytest.mark.usefixtures("at_once")
 def test_not_one_of_many_outputs_holds_it(tmp_path, answer):

@@ -15,7 +15,7 @@ import pytest
 from databricks.ai_search.client import AISearchClient
 from databricks.sdk import AccountClient, WorkspaceClient
 from databricks.sdk.core import ApiClient
-from support import ASK, LLM, as_user, callers, calls, extra, frames_of, me, recording_proxy
+from support import ASK, LLM, as_user, callers, calls, extra, frames_of, me, on_the_way, recording_proxy
 
 from obo_kit import (
     IdentityMismatchError,
@@ -271,22 +271,34 @@ class Failing(io.RawIOBase):
         raise RuntimeError("the disk fails")
 
 
-def interrupted(call, error):
+def interrupted(workspace, call, error):
     """Raise an error out of a signal handler, in the middle of a call."""
 
     def handler(*_):
         raise error
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    def send():
+        while not on_the_way(workspace):
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    sender = threading.Thread(target=send)
     try:
+        sender.start()
         call()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals on this system")
+def all_answered(workspace):
+    """Also what nobody waits for any more: it would be written down in the next test."""
+    while on_the_way(workspace):
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no such signals on this system")
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), RuntimeError("soft limit")], ids=repr)
 @pytest.mark.parametrize("derived", [False, True], ids=["client", "derived"])
 def test_no_frame_holds_the_token_whatever_passes(workspace, error, derived):
@@ -296,14 +308,14 @@ def test_no_frame_holds_the_token_whatever_passes(workspace, error, derived):
     with user_session(host=workspace.host, token=token) as session:
         client = WorkspaceClient(config=session.client.config) if derived else session.client
         for call in (
-            lambda: interrupted(client.current_user.me, error),
+            lambda: interrupted(workspace, client.current_user.me, error),
             lambda: client.api_client.do("PUT", "/api/2.0/fs/files/x", data=Failing()),
             lambda: client.api_client.do("GET", "/x", headers={"X-Title": "\u58f2\u4e0a"}),
         ):
             with pytest.raises(BaseException, match=r"") as raised:
                 call()
             assert token not in frames_of(raised.value)
-    time.sleep(workspace.latency + 0.1)  # the server answers, and writes down, what nobody waits for any more
+    all_answered(workspace)
 
 
 def test_a_cancelled_async_request_leaves_no_token_in_a_frame(workspace):
@@ -314,14 +326,15 @@ def test_a_cancelled_async_request_leaves_no_token_in_a_frame(workspace):
     async def main(session):
         client = session.get(extra("databricks_openai", "AsyncDatabricksOpenAI"))
         task = asyncio.create_task(client.chat.completions.create(model=LLM, messages=ASK))
-        await asyncio.sleep(0.3)
+        while not on_the_way(workspace):
+            await asyncio.sleep(0.01)
         task.cancel()
         await task
 
     with user_session(host=workspace.host, token=token) as session, pytest.raises(asyncio.CancelledError) as raised:
         asyncio.run(main(session))
     assert token not in frames_of(raised.value)
-    time.sleep(workspace.latency + 0.1)
+    all_answered(workspace)
 
 
 def test_clients_of_one_tool_are_built_once_per_session(workspace):

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import gc
 import importlib
-import socket
 import sys
 from typing import Any
 
 import pytest
-from support import SPACE, as_user, calls, extra, frames_of, of_mcp_1
+from support import SPACE, as_user, calls, extra, frames_of, nobody, of_mcp_1
 
 from obo_kit import (
     DenialReason,
@@ -423,8 +422,6 @@ def test_what_passes_is_tried_again(workspace):
 
 def test_no_answer_is_noted():
     """Rule 19: seen on the wire, and told."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host = f"http://127.0.0.1:{free.getsockname()[1]}"
 
     @optional_tool
     async def tool(auth):
@@ -438,8 +435,12 @@ def test_no_answer_is_noted():
             noted.extend(one.what for one in call.evidence.outages)
 
     noted: list[str] = []
-    with user_session(host=host, token="x", limits=Limits(retry=0.2)) as session, pytest.raises(BaseException):  # noqa: B017
-        asyncio.run(asyncio.wait_for(tool(bearer(session)), 10))
+    with (
+        nobody() as host,
+        user_session(host=host, token="x", limits=Limits(retry=0.2)) as session,
+        pytest.raises(BaseException),  # noqa: B017
+    ):
+        asyncio.run(asyncio.wait_for(tool(bearer(session)), 60))
     assert noted
     assert set(noted) == {"no answer"}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import openai
 import pytest
-from support import ASK, LLM, extra, whole_request
+from support import ASK, LLM, extra, nobody, whole_request
 
 from obo_kit import Limits, user_session
 
@@ -87,12 +87,7 @@ def serving(behave: Callable[[socket.socket], None]) -> Iterator[int]:
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    thread.join(60)
 
 
 def class_of_httpx_s_own_error(httpx, url: str) -> str:
@@ -140,8 +135,8 @@ def test_a_server_that_fails(httpx, behave):
 
 
 def test_a_server_that_is_not_there(httpx):
-    url = f"http://127.0.0.1:{unused_port()}"
-    assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url) == "ConnectError"
+    with nobody() as url:
+        assert class_of_the_kit_s(httpx, url) == class_of_httpx_s_own_error(httpx, url) == "ConnectError"
 
 
 def test_a_server_without_tls(httpx):
@@ -151,5 +146,6 @@ def test_a_server_without_tls(httpx):
 
 
 def test_a_proxy_that_is_not_there(httpx, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unused_port()}")
-    assert class_of_the_kit_s(httpx, "https://workspace.invalid") == "ProxyError"
+    with nobody() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        assert class_of_the_kit_s(httpx, "https://workspace.invalid") == "ProxyError"

@@ -26,16 +26,17 @@ from obo_kit.denials._from_values import of_value
 
 R = DenialReason
 SIZE = 1_000_000
-SECONDS = 0.02
+SECONDS = 0.1
+"""Ten times what a machine of 2020 takes at most. What grows faster than the text takes seconds."""
 
 
 def seconds(call: Any) -> float:
     """Return the best of five: other work on the machine is not what is measured."""
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         call()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.thread_time() - started)
     return best
 
 
@@ -112,9 +113,8 @@ def test_a_large_group_of_exceptions_is_given_up():
     group: Any = type("BaseExceptionGroup", (Exception,), {"__module__": "exceptiongroup"})("x")
     group.exceptions = [PermissionDenied("no")] * 100_000
     scene = Scene()
-    started = time.perf_counter()
+    assert seconds(lambda: of_exception(group, scene)) < SECONDS
     assert of_exception(group, scene) is None
-    assert time.perf_counter() - started < 1
 
 
 class Unreadable(Exception):

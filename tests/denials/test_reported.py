@@ -76,7 +76,7 @@ def _requests(request: str) -> Call:
     method, _, path = request.partition(":")
 
     def call(client: WorkspaceClient) -> object:
-        answer = requests.request(method, f"{client.config.host}{path}", allow_redirects=False, timeout=5)
+        answer = requests.request(method, f"{client.config.host}{path}", allow_redirects=False, timeout=60)
         answer.raise_for_status()
         return answer
 

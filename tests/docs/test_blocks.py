@@ -215,7 +215,7 @@ class Reader:
                 assert line, printed
                 printed += line
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
         return ""
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from databricks.sdk import WorkspaceClient
-from support import calls, me
+from support import calls, free_port, me
 
 from obo_kit import with_user_client
 
@@ -25,7 +24,7 @@ if importlib.util.find_spec("chainlit") is None:
     pytest.skip("needs Chainlit", allow_module_level=True)
 socketio = pytest.importorskip("socketio")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 PAGE = Path(__file__).parents[2] / "docs/howto/streamlit.md"
 
 
@@ -64,9 +63,7 @@ def test_each_message_runs_as_the_user_of_its_connection(furnished_workspace, tm
     """Rules 1 and 3: three pages are open at the same time, one of them without a user."""
     block = PAGE.read_text("utf-8").partition("## Chainlit")[2].partition("```python\n")[2].partition("```")[0]
     (tmp_path / "page.py").write_text(f"from test_chainlit import whoami\n{block}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "chainlit", "run", "page.py", "--headless", "--port", str(port)]
     with furnished_workspace.as_app() as app:
@@ -75,7 +72,7 @@ def test_each_message_runs_as_the_user_of_its_connection(furnished_workspace, tm
         try:
             while server.poll() is None:
                 with contextlib.suppress(requests.ConnectionError):
-                    requests.get(address, timeout=5)
+                    requests.get(address, timeout=60)
                     break
                 time.sleep(0.2)
 

@@ -33,9 +33,13 @@ def ports_of_clients(server: int) -> list[int]:
     return [own for own, other in ends if other == server]
 
 
+FORGOTTEN: set[int] = set()
+
+
 def forget(server: int) -> None:
-    """Drop every packet of the connections that there are."""
-    for port in ports_of_clients(server):
+    """Drop every packet of the connections that there are. Those of before may still be listed."""
+    for port in set(ports_of_clients(server)) - FORGOTTEN:
+        FORGOTTEN.add(port)
         for end in ("sport", "dport"):
             ip("rule", "add", "pref", 5, "ipproto", "tcp", end, port, "blackhole")
     ip("route", "flush", "cache")

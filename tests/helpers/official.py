@@ -132,7 +132,7 @@ def oauth_token(session):
         with requests.Session() as plain:
             plain.trust_env = False
             url = f"{host}/api/2.0/preview/scim/v2/Me"
-            return plain.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10).json()
+            return plain.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60).json()
 
     return ask
 

@@ -26,7 +26,7 @@ def predict() -> str:
 async def while_the_task_waits(ask):
     waits = threading.Event()
     asyncio.get_running_loop().call_soon(waits.set)
-    return await asyncio.to_thread(lambda: ask() if waits.wait(30) else "")
+    return await asyncio.to_thread(lambda: ask() if waits.wait(60) else "")
 
 
 async def by_uvicorn(ask, in_loop):

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import json
+import secrets
 import socket
 import subprocess
 import threading
@@ -79,6 +80,12 @@ def calls(workspace: LocalWorkspace) -> list[Any]:
 
 def callers(workspace: LocalWorkspace) -> list[str | None]:
     return [record.user for record in calls(workspace)]
+
+
+def on_the_way(workspace: LocalWorkspace) -> bool:
+    """Whether the workspace has read a request and not yet answered it, nor written it down."""
+    assert workspace._server is not None
+    return bool(workspace._server._server.server_state.tasks)
 
 
 def frames_of(error: BaseException) -> str:
@@ -161,11 +168,26 @@ def black_hole() -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """A host that refuses connections: nobody listens at its port, which is taken all the same."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def free_port() -> int:
+    """A port to listen at later: below those that systems give to every connection, and so to others meanwhile."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+@contextlib.contextmanager
 def running(command: Sequence[str], output: list[str] | None = None) -> Iterator[int]:
     """A server in processes of its own, from when it takes connections. ``{port}`` in the command is where; what it prints
     is added to ``output``."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(
         [part.format(port=port) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
@@ -187,7 +209,7 @@ def running(command: Sequence[str], output: list[str] | None = None) -> Iterator
         finally:
             server.terminate()
             try:
-                server.wait(10)
+                server.wait(60)
             except subprocess.TimeoutExpired:
                 server.kill()
             reader.join(5)

@@ -53,7 +53,7 @@ def test_the_server_answers_while_two_users_wait_for_a_slow_tool(example):
         def ask(user):
             headers = runtime.headers(user, scopes=["sql"])
             started = time.monotonic()
-            answer = requests.post(f"{address}/invocations", json=body, headers=headers, timeout=30)
+            answer = requests.post(f"{address}/invocations", json=body, headers=headers, timeout=60)
             return json.dumps(answer.json()), time.monotonic() - started
 
         try:
@@ -65,7 +65,7 @@ def test_the_server_answers_while_two_users_wait_for_a_slow_tool(example):
                 waits = []
                 while not all(future.done() for future in asked):
                     started = time.monotonic()
-                    assert requests.get(f"{address}/health", timeout=10).ok
+                    assert requests.get(f"{address}/health", timeout=60).ok
                     waits.append(time.monotonic() - started)
                     threading.Event().wait(0.1)
                 (alice, seconds), (bob, others) = (future.result() for future in asked)
@@ -73,8 +73,8 @@ def test_the_server_answers_while_two_users_wait_for_a_slow_tool(example):
             app.stop()
         assert min(seconds, others) >= SECONDS  # the tool was slow, for both at once
         assert max(seconds, others) < 2 * SECONDS
-        assert len(waits) > 10
-        assert max(waits) < 1.0
+        assert len(waits) >= 5
+        assert max(waits) < SECONDS / 2
         assert alice != bob
         assert {record.user for record in workspace.log.filter(kind="user")} == {"alice", "bob"}
 
@@ -114,7 +114,7 @@ async def test_a_websocket_of_the_fastapi_example_holds_up_nobody():
                 return said[1]["text"]
 
             await chat("alice")  # what the first request of a process loads is no part of the measure
-            workspace.latency = 1.0
+            workspace.latency = SECONDS
             gaps: list[float] = []
 
             async def tick() -> None:
@@ -129,5 +129,5 @@ async def test_a_websocket_of_the_fastapi_example_holds_up_nobody():
             seconds = time.monotonic() - started
             ticking.cancel()
     assert answers == ["alice@example.com", "bob@example.com"]
-    assert 1.0 <= seconds < 2.0
-    assert max(gaps) < 0.7
+    assert SECONDS <= seconds < 2 * SECONDS
+    assert max(gaps) < SECONDS / 2

@@ -22,7 +22,6 @@ pytest.importorskip("databricks.sql", reason="needs databricks-sql-connector")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.slow,
-    pytest.mark.timeout(180),  # a server starts, and its framework is imported
     pytest.mark.usefixtures("no_analytics"),
 ]
 

@@ -181,7 +181,7 @@ def lists(draw):
     return "\n".join(lines)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lists(), st.lists(st.sampled_from(SCOPES), max_size=5, unique=True).map(sorted))
 def test_however_a_list_is_written_it_holds_what_is_declared_and_no_remark_is_lost(text, wanted):
     config = {"user_api_scopes": wanted, "resources": []}

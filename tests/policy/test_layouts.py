@@ -297,7 +297,6 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_official_layout_is_loaded_as_it_runs(write, template):
     """Rule 22: without a workspace; the bundle is what somebody who knows would write."""
@@ -320,7 +319,6 @@ def test_every_official_layout_is_loaded_as_it_runs(write, template):
     assert bundle.stdout.strip() == as_yaml(by_hand, "mine").strip()
 
 
-@pytest.mark.timeout(180)
 def test_a_dotted_name_is_a_file_too(write):
     write(TEMPLATES["multi-agent"][0])
     write(TEMPLATES["namespaces-of-src"][0])
@@ -358,7 +356,6 @@ def test_the_target_is_what_the_file_uses(write):
     assert "pass --target apps" in done.stderr
 
 
-@pytest.mark.timeout(180)
 def test_what_could_not_be_counted_is_said(write):
     write(
         {
@@ -379,7 +376,6 @@ def test_what_could_not_be_counted_is_said(write):
     assert "shared" in done.stdout  # a client of the module is the agent's own
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("collect", [app_config, lambda path: auth_policy(path, target="apps")])
 def test_python_says_what_is_not_counted_as_the_command_line_does(write, caplog, collect):
     """Rule 22: what could not be counted is said."""
@@ -397,7 +393,6 @@ def test_python_says_what_is_not_counted_as_the_command_line_does(write, caplog,
     assert len([record for record in caplog.records if record.name.startswith("obo_kit")]) == 1
 
 
-@pytest.mark.timeout(180)
 def test_what_a_function_builds_without_a_client_is_said_unless_it_is_declared(write):
     """Rule 22: it may become the user's, which is not read; so it is not counted as the agent's."""
     write(
@@ -419,7 +414,6 @@ def test_what_a_function_builds_without_a_client_is_said_unless_it_is_declared(w
     assert said == [f"Not counted: {place}{line} builds what acts as the agent" for line in (11, 13)], done.stderr
 
 
-@pytest.mark.timeout(180)
 def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
     write({"agent.py": "from databricks.sdk import WorkspaceClient\nWorkspaceClient().current_user.me()\n"})
     with pytest.raises(PolicyError, match="The file sends a request to a workspace while it is loaded") as caught:
@@ -427,7 +421,6 @@ def test_a_file_that_asks_a_workspace_where_there_is_none_is_refused(write):
     assert "agent.py:2" in caught.value.remedy
 
 
-@pytest.mark.timeout(180)
 def test_what_a_notebook_takes_from_another_by_run_is_said(write):
     """MLflow loads the file without it, so its tools are no tools of the agent."""
     write({**TEMPLATES["notebook"][0], "tools.py": TOOL})
@@ -464,7 +457,6 @@ def rows_of(client: WorkspaceClient, table: str):
 """
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("framework", "stop"),
     [*(("streamlit", stop) for stop in STOPS), *((name, "a statement") for name in ("gradio", "dash", "shiny"))],
@@ -480,7 +472,6 @@ def test_a_page_that_needs_its_user_while_it_is_loaded_is_counted_up_to_there(wr
     assert yaml.safe_load(done.stdout)["resources"]["apps"]["app"]["user_api_scopes"] == ["genie", "sql"]
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "below",
     [
@@ -501,7 +492,6 @@ def test_a_page_that_declares_more_where_it_is_not_counted_is_refused(write, bel
     assert str(caught.value).count("Fix: ") == 1
 
 
-@pytest.mark.timeout(180)
 def test_a_mistake_in_a_page_stays_an_error(write):
     page = PAGE.format(framework="streamlit", stop="rows = [][0]", below="")
     write({"streamlit.py": "", "tools.py": TOOL, "app.py": page})
@@ -511,7 +501,6 @@ def test_a_mistake_in_a_page_stays_an_error(write):
     assert "user" not in caught.value.remedy
 
 
-@pytest.mark.timeout(180)
 def test_what_fails_after_a_refused_request_names_the_request(write):
     """The refusal itself may be swallowed, and what fails then says nothing of it."""
     write(
@@ -525,7 +514,6 @@ def test_what_fails_after_a_refused_request_names_the_request(write):
     assert "agent.py:3 asked a workspace, and none is configured here." in caught.value.remedy
 
 
-@pytest.mark.timeout(180)
 def test_a_module_that_only_a_request_imports_is_counted_for_the_models_that_it_asks(write):
     write(
         {
@@ -557,7 +545,6 @@ def test_loading_has_a_time_limit(write, monkeypatch):
     assert '__name__ == "__main__"' in caught.value.remedy
 
 
-@pytest.mark.timeout(180)
 def test_a_package_that_is_missing_is_to_be_installed(write):
     """Unlike a module of the project's own, which only lies elsewhere."""
     write({"agent.py": "import surely_not_installed\n", "app/agent.py": "import lies.elsewhere\n", "lies/other.py": ""})
@@ -569,7 +556,6 @@ def test_a_package_that_is_missing_is_to_be_installed(write):
     assert "Install" not in caught.value.remedy
 
 
-@pytest.mark.timeout(180)
 def test_the_variables_of_an_app_are_there_while_it_is_collected(write):
     """Also those that it takes from a resource that the bundle names."""
     bundle = (

@@ -55,7 +55,7 @@ from obo_kit.scopes import SCOPES, translate
 from obo_kit.tools._registry import REGISTRY
 
 # The fixtures start a process for each agent.
-pytestmark = [pytest.mark.usefixtures("registry"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def declaring(*what: Any, name: str = "tool") -> Any:

@@ -230,7 +230,6 @@ def said(folder: Path, code: str = SAY, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     return done.stdout.strip() + done.stderr.strip()
 

@@ -106,7 +106,7 @@ def _parts_that_tell(secret):
 
 
 @given(carrier=_carriers, secret=_secrets, ahead=_secrets, seen=st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @example(carrier="scopes: {x}", secret="zzz.sql", ahead="y", seen=False)
 @example(carrier="SQLSTATE: {x}", secret="eyJ00-00000000000000000.eyJ.x", ahead="y", seen=False)
 @example(carrier="User {x} may", secret="Grant", ahead="y", seen=True)
@@ -123,7 +123,7 @@ def test_nothing_of_a_workspace_survives(carrier, secret, ahead, seen):
 
 
 @given(text=st.text(max_size=300), seen=st.lists(st.text(min_size=1, max_size=20), max_size=3))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_text_of_any_kind_becomes_words_of_the_list_and_placeholders(text, seen):
     placed = placeholders(text, seen)
     assert is_placed(placed)

@@ -94,7 +94,6 @@ def test_a_stream_that_is_dropped_inside_a_set_does_no_harm(form):
         env={**os.environ, "PYTHONMALLOC": "debug"},  # overwrites what is free
         capture_output=True,
         text=True,
-        timeout=50,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr

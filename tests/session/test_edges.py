@@ -775,8 +775,8 @@ def test_a_cluster_that_serves_is_no_laptop(workspace, person, monkeypatch, serv
     answers = context.Queue()
     process = context.Process(target=on_a_cluster.answer, args=(answers, server, in_loop))
     process.start()
-    in_a_notebook, in_a_request = answers.get(timeout=50)
-    process.join(10)
+    in_a_notebook, in_a_request = answers.get(timeout=60)
+    process.join(60)
     assert in_a_notebook == "carol"
     assert "a cluster that serves requests" in in_a_request
     assert callers(workspace) == ["carol"]

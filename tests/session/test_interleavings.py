@@ -405,7 +405,6 @@ def test_the_server_sees_no_other_user_in_any_interleaving(workspace, monkeypatc
         settings=settings(
             max_examples=500 if LONG else 25,
             stateful_step_count=80 if LONG else 25,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

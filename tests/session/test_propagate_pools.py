@@ -59,7 +59,7 @@ def test_a_worker_that_waits_in_one_request_works_for_the_others_as_themselves(w
     """Rule 4: alice's session is open all the while, and her request started both workers."""
     release = threading.Event()
     with ThreadPoolExecutor(2) as pool, as_user(workspace, "alice"):
-        waiting = pool.submit(lambda: (release.wait(10), whoami()))
+        waiting = pool.submit(lambda: (release.wait(60), whoami()))
 
         def as_bob():
             with as_user(workspace, "bob"):
@@ -73,7 +73,7 @@ def test_a_worker_that_waits_in_one_request_works_for_the_others_as_themselves(w
             seen: list[str | None] = []
             thread = threading.Thread(target=lambda request=request, seen=seen: seen.append(request()))
             thread.start()
-            thread.join(10)
+            thread.join(60)
             assert seen == [user]
         release.set()
         assert waiting.result(10)[1] == "alice"

@@ -340,13 +340,14 @@ async def test_interleaved_async_streams_stay_apart(workspace):
 @pytest.mark.parametrize("end", ["aclose", "athrow", "drop", "cancel"])
 async def test_an_async_stream_s_session_ends_with_it_however_it_ends(workspace, end):
     """Rule 6."""
-    sessions, cleaned = [], []
+    sessions, cleaned, asked = [], [], asyncio.Event()
 
     @as_user(workspace, "alice")
     async def stream():
         sessions.append(current_session())
         try:
             yield whoami()
+            asked.set()
             await asyncio.sleep(60)
             yield whoami()
         finally:
@@ -366,7 +367,7 @@ async def test_an_async_stream_s_session_ends_with_it_however_it_ends(workspace,
             await pending
 
         task = asyncio.create_task(step())
-        await asyncio.sleep(0.01)
+        await asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -399,15 +400,16 @@ async def test_asend_and_athrow_go_through(workspace):
 
 async def test_a_cancelled_request_closes_its_session(workspace):
     """Rule 6: the client has gone away."""
-    sessions = []
+    sessions, begun = [], asyncio.Event()
 
     @as_user(workspace, "alice")
     async def request():
         sessions.append(current_session())
+        begun.set()
         await asyncio.sleep(60)
 
     task = asyncio.create_task(request())
-    await asyncio.sleep(0.01)
+    await begun.wait()
     assert not sessions[0].closed
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -61,7 +61,7 @@ class Whoami(ResponsesAgent):
             raise LookupError("asked to fail")
         if text == "meet":
             # Two requests that wait for each other: served one by one, they would never end.
-            MEETING.wait(timeout=20)
+            MEETING.wait(timeout=60)
         if text == "system":
             return str([e.name for e in WorkspaceClient().serving_endpoints.list()])
         if text == "user":

@@ -72,7 +72,7 @@ def test_an_app_that_the_platform_would_refuse_is_refused(workspace, name, scope
 
 def exchange(workspace, **form):
     form = {"grant_type": EXCHANGE, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", **form}
-    return requests.post(f"{workspace.host}/oidc/v1/token", data=form, timeout=10)
+    return requests.post(f"{workspace.host}/oidc/v1/token", data=form, timeout=60)
 
 
 def test_the_sdk_exchanges_a_token_for_one_with_fewer_scopes(workspace):
@@ -119,10 +119,10 @@ def test_only_a_live_token_of_this_workspace_is_exchanged(workspace):
 
 
 def test_discovery_names_the_token_endpoint(workspace):
-    config = requests.get(f"{workspace.host}/.well-known/databricks-config", timeout=10).json()
+    config = requests.get(f"{workspace.host}/.well-known/databricks-config", timeout=60).json()
     assert (config["oidc_endpoint"], config["workspace_id"]) == (f"{workspace.host}/oidc", workspace.workspace_id)
     for document in ("oauth-authorization-server", "openid-configuration"):
-        found = requests.get(f"{config['oidc_endpoint']}/.well-known/{document}", timeout=10).json()
+        found = requests.get(f"{config['oidc_endpoint']}/.well-known/{document}", timeout=60).json()
         assert found["token_endpoint"] == f"{workspace.host}/oidc/v1/token"
         assert EXCHANGE in found["grant_types_supported"]
     assert {record.user for record in workspace.log} == {None}

@@ -65,7 +65,7 @@ def write(tmp_path):
 
 def post(workspace, user, path, **body):
     headers = {"Authorization": f"Bearer {workspace.token(user)}"}
-    answer = requests.post(workspace.host + path, json=body, headers=headers, timeout=10)
+    answer = requests.post(workspace.host + path, json=body, headers=headers, timeout=60)
     answer.raise_for_status()
     return answer.json()
 

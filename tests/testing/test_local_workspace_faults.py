@@ -30,7 +30,7 @@ def workspace():
 
 
 def get(workspace, token, path=ME, **kwargs):
-    return requests.get(workspace.host + path, headers={"Authorization": f"Bearer {token}"}, timeout=10, **kwargs)
+    return requests.get(workspace.host + path, headers={"Authorization": f"Bearer {token}"}, timeout=60, **kwargs)
 
 
 def client(workspace, user="alice", **settings):
@@ -41,23 +41,25 @@ def client(workspace, user="alice", **settings):
 
 
 def test_the_workspaces_latency_is_the_time_to_an_answer_its_own_work_included(workspace):
-    workspace.add_endpoint("slow", lambda _: time.sleep(0.25) or "hello")
+    workspace.add_endpoint("slow", lambda _: time.sleep(0.75) or "hello")
     workspace.grant("alice", "CAN QUERY", "slow")
-    workspace.latency = 0.3
+    workspace.latency = 0.8
     ask = {"messages": [{"role": "user", "content": "x"}]}
     headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
     for path, body in ((ME, None), ("/serving-endpoints/slow/invocations", ask)):
         method = "POST" if body else "GET"
-        assert requests.request(method, workspace.host + path, json=body, headers=headers, timeout=10).ok
-    assert all(0.3 <= record.seconds < 0.5 for record in workspace.log), [record.seconds for record in workspace.log]
+        assert requests.request(method, workspace.host + path, json=body, headers=headers, timeout=60).ok
+    assert all(0.8 <= record.seconds < 0.8 + 0.75 for record in workspace.log), [
+        record.seconds for record in workspace.log
+    ]
 
 
 def test_latency_is_added_for_whom_it_is_meant(workspace):
-    workspace.add_fault("latency", seconds=0.2, user="alice", times=None)
+    workspace.add_fault("latency", seconds=1.0, user="alice", times=None)
     for user, slow in (("alice", True), ("bob", False)):
         started = time.perf_counter()
         assert get(workspace, workspace.token(user)).ok
-        assert (time.perf_counter() - started >= 0.2) is slow
+        assert (time.perf_counter() - started >= 1.0) is slow
     assert [(record.fault, record.decision) for record in workspace.log] == [("latency", "allowed"), (None, "allowed")]
 
 
@@ -102,7 +104,7 @@ def test_a_truncated_stream_breaks_off(workspace):
             workspace.host + "/serving-endpoints/llm/invocations",
             json={"messages": [{"role": "user", "content": "x"}], "stream": True},
             headers={"Authorization": f"Bearer {workspace.token('alice')}"},
-            timeout=10,
+            timeout=60,
         )
 
 
@@ -114,7 +116,7 @@ def test_a_slow_stream_arrives_whole_and_slowly(workspace, stream):
         workspace.host + "/serving-endpoints/llm/invocations",
         json={"messages": [{"role": "user", "content": "x"}], "stream": stream},
         headers={"Authorization": f"Bearer {workspace.token('alice')}"},
-        timeout=10,
+        timeout=60,
         stream=True,
     ) as answer:
         first = time.perf_counter() - started
@@ -165,7 +167,7 @@ def test_a_token_that_expires_in_a_session_is_explained(workspace):
 
 def test_a_request_without_a_token_has_none_that_expires(workspace):
     workspace.add_fault("expired_token")
-    assert requests.get(workspace.host + PROBE, timeout=10).ok
+    assert requests.get(workspace.host + PROBE, timeout=60).ok
 
 
 # ---------------------------------------------------------------------------------------------- how often

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -265,14 +266,15 @@ def test_much_goes_both_ways(workspace):
 
 
 def test_a_statement_is_cancelled(workspace):
-    import threading
-
-    with connect(workspace, "alice") as connection:
-        timer = threading.Timer(0.3, connection.cancel_safe)
-        timer.start()
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    with connect(workspace, "alice") as connection, connect(workspace, "alice") as other, ThreadPoolExecutor(1) as pool:
+        other.autocommit = True
+        asleep = pool.submit(connection.execute, "SELECT pg_sleep(60)")
+        while other.execute(running).fetchone() == (0,):
+            assert not asleep.done()
+        connection.cancel_safe()
         with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(60)")
-        timer.join()
+            asleep.result()
 
 
 # asyncpg leaves the transport of a refused connection to the collector, which comes whenever it likes.

@@ -147,7 +147,7 @@ def post(workspace, user, server, method="tools/call", params=None, *, headers=N
             "Accept": "application/json, text/event-stream",
             **(headers or {}),
         },
-        timeout=10,
+        timeout=60,
     )
 
 
@@ -464,7 +464,7 @@ class Notes:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         self._socket.close()
 
 
@@ -538,7 +538,7 @@ def test_a_message_without_an_id_is_told_of_the_login_by_http(workspace, notes):
         url(workspace, "/external/diary"),
         json={"jsonrpc": "2.0", "method": "notifications/initialized"},
         headers={"Authorization": f"Bearer {workspace.token('alice', scopes=EVERYTHING)}"},
-        timeout=10,
+        timeout=60,
     )
     assert (told.status_code, told.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
@@ -556,10 +556,10 @@ def test_the_session_of_an_external_server_is_the_clients(workspace, notes):
     session["Authorization"] = f"Bearer {workspace.token('alice', scopes=EVERYTHING)}"
     session["Accept"] = "application/json, text/event-stream"
     ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert requests.post(url(workspace, EXTERNAL), json=ready, headers=session, timeout=10).status_code == 202
+    assert requests.post(url(workspace, EXTERNAL), json=ready, headers=session, timeout=60).status_code == 202
     assert "add" in post(workspace, "alice", EXTERNAL, "tools/list", headers=session).text
-    assert requests.get(url(workspace, EXTERNAL), headers=session, timeout=10).status_code == 405
-    assert requests.delete(url(workspace, EXTERNAL), headers=session, timeout=10).status_code == 200
+    assert requests.get(url(workspace, EXTERNAL), headers=session, timeout=60).status_code == 405
+    assert requests.delete(url(workspace, EXTERNAL), headers=session, timeout=60).status_code == 200
     assert post(workspace, "alice", EXTERNAL, "tools/list", headers=session).status_code == 404
 
 
@@ -709,7 +709,7 @@ def test_each_address_asks_for_its_own_scope(workspace, server, scope, other):
 
 
 def test_no_token_and_an_expired_one_get_the_answers_of_the_platform(workspace):
-    anonymous = requests.post(url(workspace, SQL), json={}, timeout=10)
+    anonymous = requests.post(url(workspace, SQL), json={}, timeout=60)
     assert (anonymous.status_code, anonymous.headers["WWW-Authenticate"]) == (401, 'Bearer realm="DatabricksRealm"')
     with pytest.raises(BaseException) as caught:
         mcp_client(workspace, "alice", SCHEMA, expires_in=-1).list_tools()
@@ -852,23 +852,23 @@ def test_what_is_no_mcp_is_refused_without_harm(workspace, no_finalizers):
     address = url(workspace, SQL)
     hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     answers = {
-        "not json": requests.post(address, data=b"{", headers=headers, timeout=10),
-        "too deep": requests.post(address, data=b"[" * 100_000, headers=headers, timeout=10),
-        "a list": requests.post(address, json=[hello], headers=headers, timeout=10),
-        "no message": requests.post(address, json={"hello": "there"}, headers=headers, timeout=10),
-        "no params": requests.post(address, json={**hello, "method": "tools/call"}, headers=headers, timeout=10),
+        "not json": requests.post(address, data=b"{", headers=headers, timeout=60),
+        "too deep": requests.post(address, data=b"[" * 100_000, headers=headers, timeout=60),
+        "a list": requests.post(address, json=[hello], headers=headers, timeout=60),
+        "no message": requests.post(address, json={"hello": "there"}, headers=headers, timeout=60),
+        "no params": requests.post(address, json={**hello, "method": "tools/call"}, headers=headers, timeout=60),
         "odd params": requests.post(
-            address, json={**hello, "method": "tools/call", "params": [1]}, headers=headers, timeout=10
+            address, json={**hello, "method": "tools/call", "params": [1]}, headers=headers, timeout=60
         ),
         "odd name": requests.post(
-            address, json={**hello, "method": "tools/call", "params": {"name": 3}}, headers=headers, timeout=10
+            address, json={**hello, "method": "tools/call", "params": {"name": 3}}, headers=headers, timeout=60
         ),
-        "no such method": requests.post(address, json={**hello, "method": "tools/burn"}, headers=headers, timeout=10),
-        "wants html": requests.post(address, json=hello, headers={**headers, "Accept": "text/html"}, timeout=10),
-        "get": requests.get(address, headers=headers, timeout=10),
-        "delete": requests.delete(address, headers=headers, timeout=10),
+        "no such method": requests.post(address, json={**hello, "method": "tools/burn"}, headers=headers, timeout=60),
+        "wants html": requests.post(address, json=hello, headers={**headers, "Accept": "text/html"}, timeout=60),
+        "get": requests.get(address, headers=headers, timeout=60),
+        "delete": requests.delete(address, headers=headers, timeout=60),
         "no such server": requests.post(
-            f"{workspace.host}/api/2.0/mcp/nothing", json=hello, headers=headers, timeout=10
+            f"{workspace.host}/api/2.0/mcp/nothing", json=hello, headers=headers, timeout=60
         ),
     }
     assert {name: answer.status_code for name, answer in answers.items() if answer.status_code >= 500} == {}
@@ -942,10 +942,10 @@ def test_a_stopped_workspace_leaves_nothing_of_mcp_behind(caplog):
                     time.sleep(0.1)
                     started = time.perf_counter()
                     workspace.stop()
-                    assert time.perf_counter() - started < 2
+                    assert time.perf_counter() - started < 15  # the statement would take hours
                     assert isinstance(cut.exception(), requests.ConnectionError)
         gc.collect()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert set(threading.enumerate()) <= before
@@ -977,7 +977,7 @@ with LocalWorkspace() as workspace:
 
 
 def test_mcp_is_loaded_by_the_first_request_for_it():
-    subprocess.run([sys.executable, "-c", _LAZY], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", _LAZY], check=True)
 
 
 @has_async_client

@@ -61,7 +61,7 @@ def start():
 
 def ask(workspace, method, path, user="alice", scopes=("all-apis",), **options):
     headers = {"Authorization": f"Bearer {workspace.token(user, scopes=scopes, **options)}"}
-    return requests.request(method, workspace.host + path, headers=headers, timeout=10, allow_redirects=False)
+    return requests.request(method, workspace.host + path, headers=headers, timeout=60, allow_redirects=False)
 
 
 def client(workspace, user="alice", scopes=("all-apis",)):
@@ -154,7 +154,7 @@ def test_headers_come_by_name_and_those_that_were_not_seen_do_not(start):
         ),
     )
     refused = requests.get(
-        workspace.host + "/api/2.0/serving-endpoints", headers={"Authorization": "Bearer x"}, timeout=10
+        workspace.host + "/api/2.0/serving-endpoints", headers={"Authorization": "Bearer x"}, timeout=60
     )
     assert {"retry-after", "www-authenticate", "x-databricks-error-code", "x-request-id"} <= {
         *map(str.lower, refused.headers)
@@ -194,7 +194,7 @@ def test_what_the_workspace_said_on_a_route_counts_before_what_it_said_elsewhere
         workspace.host + "/serving-endpoints/x/invocations",
         headers={"Authorization": f"Bearer {workspace.token('alice')}"},
         json={"prompt": "x"},
-        timeout=10,
+        timeout=60,
     )
     assert (there.status_code, there.json()["message"]) == (404, "Not found: x")
 
@@ -206,7 +206,7 @@ def test_an_expired_token_and_none_at_all_are_refused_as_recorded(start):
     )
     assert ask(workspace, "GET", "/api/2.0/serving-endpoints", expires_in=-5).json()["error_code"] == "TOKEN_EXPIRED"
     assert workspace.log.entries[-1].user == "alice"
-    assert requests.get(workspace.host + "/api/2.0/serving-endpoints", timeout=10).text == "No token"
+    assert requests.get(workspace.host + "/api/2.0/serving-endpoints", timeout=60).text == "No token"
     assert [entry.recorded for entry in workspace.log] == [True, True]
 
 
@@ -367,10 +367,10 @@ def test_a_configuration_names_the_file_beside_it(tmp_path):
     (folder / "shop.yaml").write_text("recording: seen.json\nusers: [alice]\n")
     with LocalWorkspace.from_config(folder / "shop.yaml") as workspace:
         assert workspace.notice.endswith("Recorded refusals are those of a workspace on 2026-12-01.")
-        refused = requests.get(workspace.host + "/api/2.0/apps", headers={"Authorization": "Bearer x"}, timeout=10)
+        refused = requests.get(workspace.host + "/api/2.0/apps", headers={"Authorization": "Bearer x"}, timeout=60)
         assert refused.json()["message"] == "Token unknown"
         workspace.recording = None
-        refused = requests.get(workspace.host + "/api/2.0/apps", headers={"Authorization": "Bearer x"}, timeout=10)
+        refused = requests.get(workspace.host + "/api/2.0/apps", headers={"Authorization": "Bearer x"}, timeout=60)
         assert refused.json()["message"].startswith("Invalid access token.")
 
 
@@ -427,7 +427,7 @@ def test_of_several_refusals_on_a_route_each_comes_in_its_own_words(start):
         workspace.host + STATEMENTS,
         headers={"Authorization": f"Bearer {workspace.token('alice')}"},
         json={"statement": "SELECT 1", "warehouse_id": "a1b2c3", "session_id": "8"},
-        timeout=10,
+        timeout=60,
     )
     assert refused.json()["message"] == "No session 8"
 

@@ -37,7 +37,7 @@ def ask(workspace, method, path, scopes, body=None):
         "Accept": "application/json, text/event-stream",
     }
     return requests.request(
-        method, workspace.host + path, headers=headers, json=body or {}, timeout=10, allow_redirects=False
+        method, workspace.host + path, headers=headers, json=body or {}, timeout=60, allow_redirects=False
     )
 
 

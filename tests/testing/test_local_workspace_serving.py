@@ -445,7 +445,7 @@ def test_a_generator_streams_as_it_makes_its_pieces(workspace, serve):
     def model(_body):
         yield "first "
         # Only a client that has the first piece lets the second one be made.
-        assert heard.wait(10)
+        assert heard.wait(60)
         yield "second"
         yield {"tool_calls": CALLS["tool_calls"][:1]}
 
@@ -466,7 +466,7 @@ def test_responses_and_completions_stream_as_the_pieces_are_made(workspace, serv
 
     def model(_body):
         yield "first "
-        assert heard.wait(10)
+        assert heard.wait(60)
         yield "second"
 
     serve(model)
@@ -530,7 +530,7 @@ def test_a_stream_left_unread_closes_its_generator(workspace, serve):
         stream = client.chat.completions.create(model="own", messages=SAY, stream=True)
         next(iter(stream))
         stream.close()
-    assert closed.wait(10)
+    assert closed.wait(60)
 
 
 def test_a_generator_keeps_its_context_from_step_to_step_and_to_itself(workspace, serve):
@@ -556,7 +556,7 @@ def test_a_workspace_stops_while_a_model_is_still_speaking():
     def model(_body):
         yield "first "
         begun.set()
-        going_on.wait(20)
+        going_on.wait(60)
         yield "second"
 
     with LocalWorkspace() as workspace:
@@ -565,7 +565,7 @@ def test_a_workspace_stops_while_a_model_is_still_speaking():
         workspace.grant("alice", "CAN QUERY", "own")
         with open_ai(workspace, "alice") as client:
             stream = client.chat.completions.create(model="own", messages=SAY, stream=True)
-            assert begun.wait(10)
+            assert begun.wait(60)
             started = time.monotonic()
             workspace.stop()
             assert time.monotonic() - started < 5

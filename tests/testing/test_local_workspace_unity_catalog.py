@@ -506,7 +506,7 @@ def proxied(workspace, user, method, path, *, scopes=("mcp.external",), **kwargs
         f"{workspace.host}/api/2.0/unity-catalog/connections{path}",
         headers={"Authorization": f"Bearer {workspace.token(user, scopes=scopes)}", "X-Trace": "1"},
         cookies={"local_user": "alice"},
-        timeout=10,
+        timeout=60,
         **kwargs,
     )
 

@@ -143,7 +143,7 @@ def test_parts_without_addresses_are_taken_too(workspace):
     def send(method, data=None, **query):
         json = data if method == "POST" else None
         body = data if method == "PUT" else None
-        return requests.request(method, url, headers=headers, params=query, json=json, data=body, timeout=10)
+        return requests.request(method, url, headers=headers, params=query, json=json, data=body, timeout=60)
 
     token = send("POST", action="initiate-upload").json()["multipart_upload"]["session_token"]
     session = {"session_token": token, "upload_type": "multipart"}
@@ -159,7 +159,7 @@ def test_parts_without_addresses_are_taken_too(workspace):
     assert send("POST", {}, action="abort-upload", session_token=token).status_code == 400
     assert send("POST", {}, action="sing", session_token=token).status_code == 400
     bob = {"Authorization": f"Bearer {workspace.token('bob', scopes=['files'])}"}
-    assert requests.post(url, headers=bob, params={"action": "initiate-upload"}, timeout=10).status_code == 403
+    assert requests.post(url, headers=bob, params={"action": "initiate-upload"}, timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ def test_parts_without_addresses_are_taken_too(workspace):
 )
 def test_ranges(workspace, asked, status, content):
     headers = {"Authorization": f"Bearer {workspace.token('bob', scopes=['files'])}", "Range": asked}
-    answer = requests.get(f"{workspace.host}/api/2.0/fs/files{ROOT}/refunds.md", headers=headers, timeout=10)
+    answer = requests.get(f"{workspace.host}/api/2.0/fs/files{ROOT}/refunds.md", headers=headers, timeout=60)
     assert (answer.status_code, answer.content) == (status, content)
     earlier = {**headers, "If-Unmodified-Since": formatdate(time.time() - 3600, usegmt=True)}
     url = f"{workspace.host}/api/2.0/fs/files{ROOT}/refunds.md"
-    assert requests.get(url, headers=earlier, timeout=10).status_code == 412
+    assert requests.get(url, headers=earlier, timeout=60).status_code == 412
 
 
 def test_an_address_opens_what_it_is_for_until_it_expires(workspace):
@@ -189,18 +189,18 @@ def test_an_address_opens_what_it_is_for_until_it_expires(workspace):
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         query = {"path": f"{ROOT}/refunds.md", "expire_time": at}
         url = f"{workspace.host}/api/2.0/fs/create-download-url"
-        return requests.post(url, headers=headers, params=query, timeout=10)
+        return requests.post(url, headers=headers, params=query, timeout=60)
 
     address = published(60).json()["url"]
-    assert requests.get(address, timeout=10).text == "Within 14 days."
-    assert requests.put(address, data=b"x", timeout=10).status_code == 403
-    expired = requests.get(published(-60).json()["url"], timeout=10)
+    assert requests.get(address, timeout=60).text == "Within 14 days."
+    assert requests.put(address, data=b"x", timeout=60).status_code == 403
+    expired = requests.get(published(-60).json()["url"], timeout=60)
     assert (expired.status_code, "Request has expired" in expired.text) == (403, True)
-    assert requests.get(f"{workspace.host}/local-storage/guessed", timeout=10).status_code == 403
+    assert requests.get(f"{workspace.host}/local-storage/guessed", timeout=60).status_code == 403
     carol = {"Authorization": f"Bearer {workspace.token('carol', scopes=['files'])}"}
     query = {"path": f"{ROOT}/refunds.md", "expire_time": "2030-01-01T00:00:00Z"}
     url = f"{workspace.host}/api/2.0/fs/create-download-url"
-    assert requests.post(url, headers=carol, params=query, timeout=10).status_code == 403
+    assert requests.post(url, headers=carol, params=query, timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_path_is_one_in_a_volume(workspace, path):
     headers = {"Authorization": f"Bearer {workspace.token('alice', scopes=['files'])}"}
     query = {"path": path, "expire_time": "2030-01-01T00:00:00Z"}
     url = f"{workspace.host}/api/2.0/fs/create-download-url"
-    answer = requests.post(url, headers=headers, params=query, timeout=10)
+    answer = requests.post(url, headers=headers, params=query, timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 

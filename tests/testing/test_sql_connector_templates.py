@@ -210,7 +210,7 @@ def test_a_server_in_a_process_of_its_own_finds_the_workspace_too(workspace, tmp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with workspace.as_app(name="shop") as app:
         workspace.grant(app.service_principal.name, "CAN USE", "wh1")
-        server = subprocess.run([sys.executable, "-c", SERVER], capture_output=True, text=True, timeout=50, check=False)
+        server = subprocess.run([sys.executable, "-c", SERVER], capture_output=True, text=True, check=False)
     assert server.stdout.split("\n") == ["the other", "1", ""], server.stderr
     assert {record.user for record in workspace.log.filter(path="/sql")} == {"shop"}
     assert os.environ["PYTHONPATH"] == str(tmp_path)

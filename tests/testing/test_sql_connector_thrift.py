@@ -228,7 +228,6 @@ def test_a_workspace_that_runs_is_found_by_its_host_in_every_mode(workspace, mod
             cursor.execute("SELECT * FROM main.shop.nothing")
 
 
-@pytest.mark.timeout(30)
 def test_a_connection_to_a_workspace_that_has_stopped_is_closed():
     with LocalWorkspace() as gone:
         gone.add_user("alice")
@@ -250,7 +249,7 @@ def test_a_connection_that_is_dropped_open_is_not_closed_by_the_thread_that_drop
     # The server's own thread could not answer a request that it waits for.
     workspace._server._loop.call_soon_threadsafe(box.clear)
     headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
-    assert requests.get(f"{workspace.host}/api/2.0/sql/warehouses", headers=headers, timeout=10).status_code == 200
+    assert requests.get(f"{workspace.host}/api/2.0/sql/warehouses", headers=headers, timeout=60).status_code == 200
     deadline = time.monotonic() + 10
     while not workspace.log.filter(path=PATH) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -383,7 +382,7 @@ def test_a_statement_is_canceled(workspace):
             time.sleep(0.01)
         begun = time.monotonic()
         cursor.cancel()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
         assert not thread.is_alive()
         assert time.monotonic() - begun < 15
 
@@ -443,7 +442,7 @@ def test_what_is_not_served_says_so(workspace):
 
 def test_a_body_that_is_no_call_is_refused(workspace):
     headers = {"Authorization": f"Bearer {workspace.token('alice')}"}
-    answer = requests.post(workspace.host + PATH, data=b"\x00nothing", headers=headers, timeout=10)
+    answer = requests.post(workspace.host + PATH, data=b"\x00nothing", headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "MALFORMED_REQUEST")
 
 
@@ -474,5 +473,5 @@ def ask(workspace, user, method, **fields):
     client = TCLIService.Client(TBinaryProtocol(sent))
     getattr(client, f"send_{method}")(request)
     headers = {"Authorization": f"Bearer {workspace.token(user)}"}
-    answer = requests.post(workspace.host + PATH, data=sent.getvalue(), headers=headers, timeout=10)
+    answer = requests.post(workspace.host + PATH, data=sent.getvalue(), headers=headers, timeout=60)
     return getattr(TCLIService.Client(TBinaryProtocol(TMemoryBuffer(answer.content))), f"recv_{method}")()

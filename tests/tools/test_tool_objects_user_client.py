@@ -69,7 +69,7 @@ def in_threads(*works):
     ready = threading.Barrier(len(works))
 
     def run(work):
-        ready.wait(10)
+        ready.wait(60)
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:

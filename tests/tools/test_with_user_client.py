@@ -458,11 +458,11 @@ def test_one_block_is_not_shared_by_two_requests(workspace):
         with as_user(workspace, "alice"):
             with block:
                 inside.set()
-                leave.wait(10)
+                leave.wait(60)
 
     thread = threading.Thread(target=request)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     try:
         with as_user(workspace, "bob"), pytest.raises(RuntimeError, match="in use"):
             block.__enter__()

@@ -93,7 +93,7 @@ class Environment:
                 yield process
             finally:
                 process.send_signal(signal.SIGINT)
-                process.communicate(timeout=30)
+                process.communicate(timeout=60)
         assert process.returncode == 0
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
@@ -324,5 +324,5 @@ def test_a_new_reader_gets_from_pip_install_to_an_agent_that_two_users_ask(insta
 def asked(url: str, user: str) -> str:
     body = json.dumps({"user": user, "scopes": ["sql"], "question": "How many orders are there?"}).encode()
     request = urllib.request.Request(f"{url}api/ask", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return "".join(line.get("text", "") for line in map(json.loads, answer))

@@ -28,8 +28,6 @@ FILES = sorted(FOLDER.glob("*.json"))
 LOCAL = FOLDER / "local.json"
 WRITE = bool(os.environ.get("OBO_KIT_WRITE_RECORDING"))
 
-pytestmark = pytest.mark.timeout(240)  # some are hundreds of requests
-
 
 def test_the_folder_holds_recordings_and_its_page():
     assert {path.name for path in FOLDER.iterdir()} == {"README.md", *(path.name for path in FILES)}

@@ -29,7 +29,7 @@ def _holds(tmp_path, answer, intent, held, is_seen):
 asked = given(answers(), st.sampled_from(sorted(CASES)), st.none() | st.lists(texts, max_size=3), st.booleans())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @asked
 def test_no_recording_holds_what_a_workspace_calls_its_own(tmp_path, answer, intent, held, is_seen):
     _holds(tmp_path, answer, intent, held, is_seen)
@@ -37,7 +37,7 @@ def test_no_recording_holds_what_a_workspace_calls_its_own(tmp_path, answer, int
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
 @asked
 def test_not_one_of_thousands_of_recordings_holds_it(tmp_path, answer, intent, held, is_seen):
     _holds(tmp_path, answer, intent, held, is_seen)

@@ -12,7 +12,7 @@ from obo_kit.analysis.verify._agent import verify_agent
 from obo_kit.analysis.verify._login import sign_in
 from obo_kit.exceptions import PolicyError
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 
 
 def states(report):

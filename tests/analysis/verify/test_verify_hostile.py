@@ -161,7 +161,7 @@ _bodies = st.one_of(
     ),
     scopes=st.none() | st.lists(st.sampled_from(["sql", "genie", "all-apis", "zzz.secret"]), max_size=3),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_shape_can_be_made_of_any_answer_and_kept(status, body, kind, intent, scopes):
     raw = Raw(status=status, headers={"content-type": kind, "x-secret": "1", "location": "/login.html"}, body=body)
     seen = list(names_in(body))

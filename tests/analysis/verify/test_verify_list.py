@@ -106,7 +106,7 @@ def test_a_request_that_cannot_be_safe_is_no_probe(make):
 
 
 @given(name=st.text(min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_name_stays_a_part_of_the_path(name):
     probe = get("/api/2.0/genie/spaces/{name}").of(name)
     assert probe.target.startswith("/api/2.0/genie/spaces/")
