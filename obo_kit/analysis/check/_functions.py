@@ -313,6 +313,8 @@ def _wraps(decorator: Origin) -> bool:
 def state_of(node: ast.expr) -> tuple[str, str] | None:
     """Return whose state an attribute is kept in, the application's or a request's, and its name."""
     match node:
+        case ast.Attribute(value=ast.Name(id="g"), attr=name):  # of Flask or Quart
+            return "g", name
         case ast.Attribute(
             value=ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr="state"), attr=name
         ):

@@ -93,8 +93,21 @@ def _dictionary(module: Module, node: ast.AST | None) -> list[Options] | None:
             if any(keyword.arg is None for keyword in keywords):
                 return None
             return [Options(node, {keyword.arg: keyword.value for keyword in keywords if keyword.arg is not None})]
+        case ast.Call(func=ast.Name() as func):
+            return _returned(module, func)
         case _:
             return None
+
+
+def _returned(module: Module, func: ast.Name) -> list[Options] | None:
+    """Return the keywords of the dictionary that a function of the same module returns."""
+    origin = module.origin(func)
+    if not isinstance(origin, tuple) or origin[0] is not module or not isinstance(origin[1], ast.FunctionDef):
+        return None
+    returned = module.returns(origin[1])
+    result = returned[0] if len(returned) == 1 else None
+    made = [binding.value for binding in module.bindings(result)[1]] if isinstance(result, ast.Name) else [result]
+    return _parts(module, result) if result is not None and all(isinstance(part, ast.Dict) for part in made) else None
 
 
 def _displayed(

@@ -159,6 +159,24 @@ def _started_by_helper(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
             yield from (part for value in handed if isinstance(value, ast.Call) for part in arguments(value))
 
 
+def _starts_it(agent: Agent, decorator: ast.expr) -> bool:
+    """Return whether a decorator of the file's own only starts the function: ``Thread(target=function).start()``."""
+    origin = agent.module.origin(decorator)
+    if not isinstance(origin, tuple) or origin[0] is not agent.module or not isinstance(origin[1], ast.FunctionDef):
+        return False
+    first = {item.arg for item in parameters(origin[1])[:1]}
+    return any(
+        isinstance(inner, ast.Call)
+        and not first.isdisjoint(part.id for item in arguments(inner) for part in _names_in(item))
+        and _is_let_go(agent, inner)
+        for inner in walk(origin[1])
+    )
+
+
+def _names_in(node: ast.expr) -> Iterator[ast.Name]:
+    return (part for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
 def _is_given_back(agent: Agent, call: ast.Call, to: ast.Call) -> bool:
     """Return whether a helper returns the task that it starts to a call that does not wait for it."""
     if not isinstance(agent.module.parent[to], ast.Expr):
@@ -188,7 +206,7 @@ def _is_background(agent: Agent, call: ast.Call) -> bool:
 
 
 def _is_enqueued(agent: Agent, call: ast.Call) -> bool:
-    """Return whether a call of a function only puts it into a queue, as ``@huey.task()`` makes it."""
+    """Return whether a call of a function only puts it into a queue, as ``@huey.task()`` makes it, or starts it."""
     called = agent.reader.called(agent.module, call.func)
     for decorator in getattr(called[1], "decorator_list", []) if called is not None else ():
         match decorator:
@@ -196,6 +214,8 @@ def _is_enqueued(agent: Agent, call: ast.Call) -> bool:
                 made = called[0].origin(queue) if called is not None else None
                 if isinstance(made, tuple) and isinstance(made[1], ast.Call):
                     return made[0].dotted(made[1].func).partition(".")[0] == "huey"
+            case _ if called is not None and called[0] is agent.module and _starts_it(agent, decorator):
+                return True
             case _:
                 pass
     return False
@@ -205,6 +225,11 @@ def _outlives(agent: Agent, call: ast.Call) -> bool:
     """Return whether nothing in the request waits for what a call starts."""
     if _is_background(agent, call) or (is_queued(agent.module, call) and _is_shared_queue(agent, call)):
         return True
+    return _is_let_go(agent, call)
+
+
+def _is_let_go(agent: Agent, call: ast.Call) -> bool:
+    """Return whether a call starts a thread or a task, and nothing waits for it."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else last(agent.module.dotted(call.func))
     in_group = isinstance(call.func, ast.Attribute) and _is_entered(agent, call.func.value)
     if isinstance(call.func, ast.Attribute) and name in _IN_GROUPS and stays(agent, call.func.value, item=True):

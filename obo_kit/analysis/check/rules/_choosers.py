@@ -85,12 +85,19 @@ def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _offers(agent: Agent, made: ast.Call) -> set[tuple[str, str, str]]:
-    """Return what the methods of one of the project's own objects give: the name, whose it is, and what it is."""
+    """Return what one of the project's own objects was made with, and what its methods give: the name, whose, and what."""
     own = own_class(agent.module, made.func)
     if own is None:
         return set()
+    passed = [*enumerate(made.args), *((keyword.arg, keyword.value) for keyword in made.keywords)]
+    fields = {
+        (str(name), value.who, value.what)
+        for name, part in passed
+        for value in agent.reader.values(agent.module, part)
+        if value.what in ACTS and not value.path
+    }
     methods = [item for item in own[1].body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    return {
+    return fields | {
         (method.name, value.who, value.what)
         for method in methods
         for value in agent.reader.returned(own[0], method, {})

@@ -54,7 +54,7 @@ _SHOWS: Final = frozenset(
 _WRITE_METHODS: Final = frozenset({"write_bytes", "write_text", "writelines"})
 _RESPONSES: Final = frozenset(
     {"HTMLResponse", "JSONResponse", "ORJSONResponse", "PlainTextResponse", "RedirectResponse", "Response"}
-    | {"TemplateResponse", "jsonify", "make_response", "redirect", "render_template"}
+    | {"TemplateResponse", "json_response", "jsonify", "make_response", "redirect", "render_template"}
 )
 _TRACES: Final = frozenset(
     {"log_param", "log_params", "log_text", "set_attribute", "set_attributes", "set_inputs", "set_outputs", "set_tag"}
@@ -99,7 +99,7 @@ _WHOLE: Final = frozenset(
 _DUMPS: Final = frozenset({"_asdict", "dict", "json", "model_dump", "model_dump_json"})
 _HEADERS: Final = frozenset({"flask.request.headers", "streamlit.context.headers"})
 _REQUESTS: Final = frozenset({"HTTPConnection", "Request", "WebSocket"})
-_STATES: Final = ("flask.session", "streamlit.session_state")
+_STATES: Final = ("flask.session", "nicegui.app.storage", "streamlit.session_state")
 _COMPONENTS: Final = ("dash.dcc.", "dash.html.", "dash_bootstrap_components.", "gradio.")
 # Methods that decide on a record's text, and fields that are left out of it.
 _TEXTS: Final = frozenset({"__repr__", "__str__", "model_dump"})
