@@ -140,6 +140,20 @@ def test_what_the_agent_itself_is_refused_stays_an_error(workspace, serve):
         assert serve().get("/nowhere", headers=runtime.headers("alice")).status_code == 404
 
 
+def test_an_expired_token_of_a_whole_application_is_a_401(workspace):
+    """As docs/howto/migrate.md has it: the session of every request is opened inside of what answers."""
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    app = user_session(FastAPI())
+    answer_refusals(app)
+    with workspace.as_app() as runtime:
+        client = TestClient(app, raise_server_exceptions=False)
+        answer = client.get("/", headers=runtime.headers("alice", expires_in=-60))
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert "Reload the page" in answer.json()["detail"]
+
+
 def test_flask_s_own_handler_of_all_errors_keeps_the_rest(workspace):
     flask = pytest.importorskip("flask")
     app = flask.Flask(__name__)
