@@ -28,6 +28,7 @@ __all__ = [
     "interval",
     "is_macro",
     "is_moment",
+    "is_ordered",
     "is_text",
     "literal",
     "macro_source",
@@ -53,7 +54,7 @@ _UNITS = {
     "year": "year", "years": "year", "quarter": "quarter", "month": "month", "months": "month", "week": "week",
     "weeks": "week", "day": "day", "days": "day", "hour": "hour", "hours": "hour", "minute": "minute",
     "minutes": "minute", "second": "second", "seconds": "second", "millisecond": "millisecond",
-    "microsecond": "microsecond", "dayofyear": "day",
+    "microsecond": "microsecond", "dayofyear": "day", "milliseconds": "millisecond", "microseconds": "microsecond",
 }  # fmt: skip
 _PARTS = {
     "YEAR": "year", "YEARS": "year", "Y": "year", "YR": "year", "QUARTER": "quarter", "QTR": "quarter", "MONTH": "month",
@@ -87,7 +88,9 @@ def _macros() -> dict[str, str]:
 @functools.cache
 def by_type() -> frozenset[str]:
     """Return the macros that have a form of their own for a type."""
-    return frozenset(name for name, text in _macros().items() if re.search(r"\(a [A-Z]+(, [^()]*)?\) AS ", text))
+    return frozenset(
+        name for name, text in _macros().items() if re.search(r"\((?:\w+, )?\w+ [A-Z]+(, [^()]*)?\) AS ", text)
+    )
 
 
 def macro_source(name: str) -> str:
@@ -181,7 +184,15 @@ def as_text(value: Expr) -> Expr:
     kind = value.meta.get("kind") or ""
     if is_text(value):
         return value
-    return typed_as(value, "VARCHAR") if kind in _PLAIN_TEXTS else call("string", value)
+    return typed_as(value, "VARCHAR") if kind in _PLAIN_TEXTS else call("text", value)
+
+
+def is_ordered(window: exp.Window) -> bool:
+    """Return whether a window, or the one of the statement that it names, has an order."""
+    select = window.find_ancestor(exp.Select)
+    named = (select.args.get("windows") or ()) if select is not None and window.alias else ()
+    windows = [window, *(each for each in named if each.name.lower() == window.alias.lower())]
+    return any(each.args.get("order") is not None for each in windows)
 
 
 def is_text(value: Expr) -> bool:
@@ -191,7 +202,7 @@ def is_text(value: Expr) -> bool:
         return is_text(value.this) or is_text(value.expression)
     if isinstance(value, exp.Cast):
         return bool(value.to.is_type("TEXT", "VARCHAR"))
-    return value.meta.get("kind") == "VARCHAR" or value.name == "spark_string" or value.is_string
+    return value.meta.get("kind") == "VARCHAR" or value.name in {"spark_string", "spark_text"} or value.is_string
 
 
 def piped(left: Expr, right: Expr) -> Expr:
@@ -219,7 +230,7 @@ def date_part(part: Expr, value: Expr) -> Expr:
     """Return a part of a date or time, as EXTRACT names it."""
     name = _PARTS.get(part.name.upper())
     if name is None:
-        raise UnreadableError("sql_unsupported", f"the part {part.name} of a date is not served.")
+        raise UnreadableError("sql_extract", f"Cannot extract `{part.name}` from a date or time.")
     return call(name, value)
 
 
@@ -238,8 +249,10 @@ def interval(node: exp.Interval) -> Expr:
         if span == "YEAR TO MONTH":
             result.meta["months"] = True
         return result
-    if unit is None or unit.name.lower() not in _UNITS:
+    if unit is None:
         raise UnreadableError("sql_unsupported", f"{node.sql('databricks')} is not served.")
+    if unit.name.lower() not in _UNITS or unit.name.lower() in {"quarter", "dayofyear"}:
+        raise UnreadableError("sql_syntax", f"Syntax error at or near '{unit.name}': it is no unit of INTERVAL.")
     if isinstance(value, exp.Literal) and re.fullmatch(r"-?\d+(\.\d+)?", value.name):
         amount: Expr = exp.Literal.string(value.name)
     else:

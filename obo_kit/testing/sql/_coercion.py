@@ -28,13 +28,15 @@ __all__ = [
 NUMBERS_OF_TEXT = frozenset({"avg", "double", "number", "sum"})
 ROUNDED = frozenset({"bround", "ceil", "floor", "round"})
 # Operations on arrays, the first of two operands at least.
-ARRAYS = frozenset({"arrays", "concat", "element", "overlap", "search"})
+ARRAYS = frozenset({"arrays", "concat", "element", "overlap", "position", "search"})
 # What stands for a condition: the families that it may have. Only AND, OR and NOT cast text.
 CONDITIONS = {"condition": {"truth", ""}, "connective": {"truth", "text", ""}}
 # Ways to bring operands together, in which all of them get one type.
 TOGETHER = frozenset({"array", "case", "coalesce", "greatest", "least"})
 
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+# What becomes a DECIMAL that has room for it.
+_NARROW = (*_WHOLE, '"NULL"', "NULL")
 _FAMILIES = {
     **dict.fromkeys(_WHOLE, "whole"),
     **dict.fromkeys(("FLOAT", "DOUBLE"), "float"),
@@ -73,7 +75,7 @@ def common(first: str, second: str) -> str | None:
     if _NUMBERS.issuperset(families):
         return _common_number(first, second)
     if families == ("moment", "moment"):
-        return "TIMESTAMP"
+        return next(each for each in (first, second) if each != "DATE") if "DATE" in {first, second} else "TIMESTAMP"
     if first.endswith("[]") and second.endswith("[]"):
         inner = common(first[:-2], second[:-2])
         return inner and f"{inner}[]"
@@ -108,15 +110,27 @@ def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
 
 
 def _arrays(operation: str, kinds: Sequence[str]) -> list[str]:
-    """Return the types of arrays, and of a value that may be an element. Only concatenation casts text."""
+    """Return the types of arrays, and of a value that may be an element.
+
+    Only concatenation casts text. Only it and a search bring numbers to a DECIMAL that none of them has.
+    """
     if "" in kinds or (operation == "concat" and not all(kind.endswith("[]") for kind in kinds)):
         return list(kinds)
-    value = operation in {"element", "search"}
+    value = operation in {"element", "position", "search"}
     elements = [kind if value and at else kind.removesuffix("[]") for at, kind in enumerate(kinds)]
-    both, families = _one(elements), set(map(family, elements)) - {"null", ""}
-    if both is None or (operation != "concat" and "text" in families and len(families) > 1):
+    both = _one(elements)
+    if both is None or (operation != "concat" and not _alike(elements, both[0], narrow=operation != "search")):
         raise _mismatch(operation, kinds)
     return [kind if value and at else f"{kind}[]" for at, kind in enumerate(both)]
+
+
+def _alike(kinds: Sequence[str], target: str, *, narrow: bool) -> bool:
+    """Return whether no text is cast, and if ``narrow``, no number to a DECIMAL that was not there."""
+    families = set(map(family, kinds)) - {"null", ""}
+    if "text" in families:
+        return len(families) == 1
+    fits = (each in _NARROW or shape_of(each) == shape_of(target) for each in kinds)
+    return not narrow or "decimal" not in families or all(fits)
 
 
 def _joined(operation: str, kinds: Sequence[str], families: set[str]) -> list[str]:

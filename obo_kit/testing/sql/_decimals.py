@@ -120,7 +120,7 @@ def computed(plan: str, left: str, right: str) -> str | None:
     if operation in {"/", "%", "div", "pmod"} and not b:
         if attempt:
             return None
-        raise ValueError(_BY_ZERO)
+        raise ValueError(_NO_REST if operation in {"%", "pmod"} else _BY_ZERO)
     value = _value(operation, a, b)
     shape = int(precision), int(scale)
     if operation == "div" and not -(2**63) <= value < 2**63:
@@ -152,6 +152,10 @@ def _value(operation: str, a: decimal.Decimal, b: decimal.Decimal) -> decimal.De
 
 _BY_ZERO = (
     "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide` to tolerate divisor being 0 and return NULL instead. "
+    "SQLSTATE: 22012"
+)
+_NO_REST = (
+    "[REMAINDER_BY_ZERO] Remainder by zero. Use `try_mod` to tolerate divisor being 0 and return NULL instead. "
     "SQLSTATE: 22012"
 )
 _OVERFLOW = (

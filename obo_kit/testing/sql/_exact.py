@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from obo_kit.testing.sql import _decimals
 from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, is_text, typed_as
-from obo_kit.testing.sql._coercion import CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, family
+from obo_kit.testing.sql._coercion import CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, TOGETHER, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, full_shape, type_name
 from obo_kit.testing.sql._dialect import UnreadableError, parse_type
 from obo_kit.testing.sql._notes import Note, noting
@@ -49,7 +49,7 @@ _CALLS = {
     **dict.fromkeys(("spark_array_union", "spark_array_except", "spark_array_intersect"), "arrays"),
     "spark_arrays_overlap": "overlap",
     **dict.fromkeys(("spark_array_append", "spark_array_prepend", "spark_array_remove"), "element"),
-    **dict.fromkeys(("spark_array_contains", "spark_array_position"), "search"),
+    "spark_array_contains": "search", "spark_array_position": "position",
     **dict.fromkeys(
         (
             "abs", "cbrt", "cos", "degrees", "exp", "pow", "radians", "sin", "spark_ln", "spark_log10", "spark_log2",
@@ -67,9 +67,9 @@ _PLAIN: dict[str, type[Expr]] = {
 # Calls in which a literal stands beside values of other types.
 _BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"spark_round", "spark_bround", "spark_ceil", "spark_floor"}
 _SPECIAL_TYPES = frozenset(
-    {exp.DataType.Type.DECIMAL, exp.DataType.Type.TINYINT, exp.DataType.Type.SMALLINT, exp.DataType.Type.FLOAT}
+    exp.DataType.Type[each] for each in ("DECIMAL", "TINYINT", "SMALLINT", "FLOAT", "TIMESTAMP_NS")
 )
-_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN")
+_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN|TIMESTAMP_NS")
 # Macros whose result is special whatever they are given.
 _MAKERS = frozenset({"spark_seconds", "spark_try_subtract"})
 
@@ -91,7 +91,8 @@ def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) ->
         _state(literal)
     notes = _mark(root)
     for literal in list(root.find_all(exp.Literal)):
-        _state_whole(literal)
+        if "note" not in literal.meta:
+            _state_whole(literal)
     if notes and _bound(store, root, notes):
         for node in _marked(root):
             _settle(node, notes[node.meta["note"]])
@@ -304,7 +305,11 @@ def _askable(node: Expr, operation: str) -> bool:
         return with_ is None or not with_.args.get("recursive")
     if operation in {"array", "compare"} and len(operands) < 2:
         return False
-    return bool(operands) and not any(isinstance(each, (exp.Interval, exp.Star, *_ROWS)) for each in operands)
+    return (
+        not _is_null(node)
+        and bool(operands)
+        and not any(isinstance(each, (exp.Interval, exp.Star, *_ROWS)) for each in operands)
+    )
 
 
 # Operands that are no single value.
@@ -312,8 +317,11 @@ _ROWS = (exp.Tuple, exp.Any, exp.All)
 
 
 def _is_null(operand: Expr) -> bool:
-    """Return whether an operand has no type of its own: null, an empty array, or an error."""
-    return isinstance(operand.unnest(), exp.Null) or (
+    """Return whether an operand has no type of its own: null, a choice among nulls, an empty array, or an error."""
+    operand = operand.unnest()
+    if _operation(operand) in TOGETHER - {"array"} and all(map(_is_null, _operands(operand))):
+        return True
+    return isinstance(operand, exp.Null) or (
         isinstance(operand, exp.Anonymous)
         and (
             operand.name in {"spark_raise_error", "spark_no_order"}

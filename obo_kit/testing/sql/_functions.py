@@ -19,6 +19,7 @@ from obo_kit.testing.sql._calls import (
     date_part,
     duck_type,
     is_macro,
+    is_ordered,
     literal,
     piped,
     typed_as,
@@ -59,7 +60,8 @@ _SAME = frozenset(
 )  # fmt: skip
 _RENAMED = {
     "aggregate": "reduce", "any": "bool_or", "any_value": "first", "approx_count_distinct": "approx_count_distinct",
-    "array_agg": "collect_list", "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
+    "array_agg": "collect_list", "bit_get": "getbit", "timediff": "timestampdiff",
+    "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
     "char_length": "length", "charindex": "locate", "count_if": "countif",
     "kurtosis": "kurtosis_pop", "date_part": "datepart", "every": "bool_and",
     "first_value": "first", "last_value": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
@@ -91,10 +93,11 @@ _OF_TEXT = frozenset(
 
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
-    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text decimal_text dayofweek_iso digest "  # noqa: SIM905
-    "double_text fail hash_of hashed json_text key_at matches_of_path mean_of moment moments months months_passed no_cast "
-    "no_index no_order no_sequence note noted number_by_pattern number_text offset pairs parsed_number part path seconds "
-    "since_month step try_parsed_number try_whole type_name unit variant_text weekday_number whole whole_text "
+    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text days "  # noqa: SIM905
+    "decimal_text dayofweek_iso digest double_text fail hash_of hashed json_text key_at matches_of_path "
+    "mean_of no_rest moment moments months months_passed no_cast no_index no_order no_sequence note noted "
+    "number_by_pattern number_text offset pairs parsed_number part path seconds since_month step "
+    "try_parsed_number try_whole text type_name unit variant_text weekday_number whole whole_text "
     "xxhash64_of zone".split()
 )
 
@@ -104,7 +107,7 @@ _UNSERVED = re.compile(
     r"|(try_)?(aes_(de|en)crypt|avg|base32|make_\w+|parse_url|reflect|secret|sum|url_decode|validate_utf8)"
     r"|(from|schema_of|to)_(csv|variant|variant_agg|xml)|(from|to|try_to)_(avro|base32|binary|protobuf|time)"
     r"|(make|to)_timestamp_(ltz|ntz)|make_(time|valid_utf8)|try_variant_\w+|approx_top_k\w*|collat(e|ion)s?|count_min_sketch"
-    r"|current_(metastore|path|recipient|time|version)|getbit|bit_get|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
+    r"|current_(metastore|path|recipient|time|version)|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
     r"|jaro_winkler\w*|java_method|luhn_check|measure|monotonically_increasing_id|quote|randstr|session_window"
     r"|sentences|shiftrightunsigned|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
     r"|unix_nanos|version|window_time|xpath"
@@ -121,9 +124,8 @@ UNSERVED_TABLES = re.compile(
 def rewrite_call(node: exp.Anonymous) -> Expr | None:
     """Return a call in DuckDB's form; None if there is no such function."""
     name = _RENAMED.get(node.name.lower(), node.name.lower())
-    above = node.parent.parent if isinstance(node.parent, (exp.IgnoreNulls, exp.RespectNulls)) else node.parent
-    if name in _ONLY_OVER and not isinstance(above, exp.Window):
-        raise UnreadableError("sql_window_without", f'Window function "{name}" requires an OVER clause.')
+    if name in _ONLY_OVER:
+        _check_window(name, node)
     if name in {"grouping", "grouping_id"}:
         return _grouping(name, node.expressions)
     if node.expressions and name in _OF_TEXT:
@@ -143,6 +145,14 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
     if _UNSERVED.fullmatch(name):
         raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
     return None
+
+
+def _check_window(name: str, node: Expr) -> None:
+    above = node.parent.parent if isinstance(node.parent, (exp.IgnoreNulls, exp.RespectNulls)) else node.parent
+    if not isinstance(above, exp.Window):
+        raise UnreadableError("sql_window_without", f'Window function "{name}" requires an OVER clause.')
+    if not is_ordered(above):
+        raise UnreadableError("sql_window_order", f"Window function {name} requires the window to be ordered.")
 
 
 def _concat(*values: Expr) -> Expr:
@@ -433,6 +443,9 @@ def _percentile(name: str) -> Callable[..., Expr]:
     def rewrite(value: Expr, share: Expr, *accuracy: Expr) -> Expr:
         if name == "quantile_cont" and accuracy:
             raise UnreadableError("sql_unsupported", "percentile with a frequency is not served.")
+        if share.find(exp.Neg):
+            # To DuckDB, it would mean the descending order.
+            raise UnreadableError("sql_types", "The percentage must be between 0 and 1.")
         return exp.Anonymous(this=name, expressions=[value, share])
 
     return rewrite

@@ -261,6 +261,9 @@ def _within_group(node: exp.WithinGroup) -> Expr:
     function, order = node.this, node.expression
     name = {"percentile_cont": "quantile_cont", "percentile_disc": "quantile_disc"}.get(function.name)
     (by, *others) = order.expressions if isinstance(order, exp.Order) else [None]
+    if function.name == "mode" and not function.expressions and by is not None and not others:
+        # Of several most frequent values, both take the first.
+        return exp.Anonymous(this="mode", expressions=[exp.Order(this=by.this.copy(), expressions=[by])])
     if name is None or by is None or others:
         raise UnreadableError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
     share = literal(function.expressions[0], "the share of a percentile")
@@ -286,6 +289,9 @@ def _merge_filters(node: Expr) -> Expr | None:
 
 def _in_rows(node: exp.In) -> Expr | None:
     """Compare a row with others field by field: nulls are equal there."""
+    query = node.args["query"].unnest() if node.args.get("query") is not None else None
+    if isinstance(query, exp.Select) and len(query.expressions) > 1 and not isinstance(node.this, exp.Tuple):
+        raise UnreadableError("sql_types", f"One value is compared with {len(query.expressions)} columns of a query.")
     if not isinstance(node.this, exp.Tuple) or not node.expressions or isinstance(node.parent, exp.Pivot):
         return None
     mine = node.this.expressions

@@ -33,11 +33,14 @@ from obo_kit.testing.sql._nodes import (
     substituted,
 )
 from obo_kit.testing.sql._selects import (
+    check_ambiguous,
     check_names,
+    check_order,
     fields_of_column,
     fill_grouping,
     name_columns,
     shared_first,
+    sources_of,
 )
 from obo_kit.testing.sql._sharing import shared
 
@@ -109,6 +112,11 @@ def _constant(parameter: Mapping[str, Any]) -> Expr:
     return exp.Anonymous(this=kind.lower(), expressions=[_constant(each) for each in parts])
 
 
+def _hides(join: Expr) -> bool:
+    """Return whether a join leaves out columns of a side."""
+    return bool(join.args.get("using") or join.args.get("method")) or join.args.get("kind") in {"SEMI", "ANTI"}
+
+
 def _names_a_call(node: exp.Dot) -> bool:
     """Return whether a dotted name is the first part of a function's: ``main.shop`` of ``main.shop.total(1)``."""
     above = node.parent
@@ -152,6 +160,8 @@ class Rewriter:
         self._name_columns(nodes)
         for select in tree.find_all(exp.Select):
             check_names(select, self._columns_of)
+            check_ambiguous(select, self._columns_of)
+            check_order(select)
             shared_first(select)
             name_columns(select)
             fill_grouping(select)
@@ -171,9 +181,13 @@ class Rewriter:
             kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
         return kinds
 
-    def _columns_of(self, source: Expr) -> set[str] | None:
+    def _columns_of(self, source: Expr) -> list[str] | None:
         """Return the columns of a source, in lower case; None if that takes more than reading it."""
-        query = source.this if isinstance(source, exp.Subquery) else None
+        query, alias = source.this if isinstance(source, exp.Subquery) else None, source.args.get("alias")
+        if source.args.get("pivots"):
+            return None
+        if alias is not None and alias.columns:
+            return [each.name.lower() for each in alias.columns]
         if isinstance(source, exp.Table):
             if id(source) in self._withs:
                 with_ = next(
@@ -182,10 +196,30 @@ class Rewriter:
                 query = with_.this if not with_.args["alias"].columns else None
             elif source.args.get("db") or source.name.lower() not in self.session.views:
                 table = self.store.tables.get(self.full_name(source))
-                return None if table is None else set(map(str.lower, table.types))
-        if not isinstance(query, exp.Select) or any(each.is_star for each in query.expressions):
+                return None if table is None else list(map(str.lower, table.types))
+        return self._columns_made(query.unnest()) if isinstance(query, exp.Query) else None
+
+    def _columns_made(self, query: Expr) -> list[str] | None:
+        """Return the columns of a query as :meth:`_columns_of` does."""
+        while isinstance(query, exp.SetOperation):
+            query = query.this.unnest()
+        joins = query.args.get("joins") or ()
+        if not isinstance(query, exp.Select) or query.args.get("laterals") or any(_hides(each) for each in joins):
             return None
-        return {each.alias_or_name.lower() for each in query.expressions}
+        columns: list[str] = []
+        for each in query.expressions:
+            names = self._columns_of_star(query, each) if each.is_star else [each.alias_or_name.lower()]
+            if names is None:
+                return None
+            columns += names
+        return columns
+
+    def _columns_of_star(self, query: exp.Select, star: Expr) -> list[str] | None:
+        of = star.table.lower() if isinstance(star, exp.Column) else ""
+        sources = [each for each in sources_of(query) if of in {"", each.alias_or_name.lower()}]
+        columns = [self._columns_of(each) for each in sources]
+        changed = any((star.this if of else star).args.values())
+        return None if changed or None in columns or not columns else [name for each in columns for name in each or ()]
 
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
@@ -388,9 +422,13 @@ class Rewriter:
         if node.args.get("limit") is not None and isinstance(node.args["limit"].expression, exp.Var):
             node.set("limit", None)
         columns: list[Expr] = []
+        generators = 0
         for column in node.expressions:
             inner = column.this if isinstance(column, (exp.Alias, exp.Aliases)) else column
             if isinstance(inner, exp.Anonymous) and inner.name.lower() in GENERATORS:
+                generators += 1
+                if generators > 1:
+                    raise UnreadableError("sql_generators", "Only one generator is allowed per SELECT clause.")
                 named = isinstance(column, exp.Alias) and not column.args.get("implicit")
                 names = (
                     [each.name for each in column.expressions]

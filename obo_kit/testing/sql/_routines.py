@@ -215,7 +215,7 @@ _UNEVEN = (
 def _typeof(duck: str) -> str:
     from obo_kit.testing.sql._types import sql_type
 
-    return re.sub(r"(?<=[:,]) ", "", sql_type(duck)[0]).lower()
+    return "variant" if duck == "JSON" else re.sub(r"(?<=[:,]) ", "", sql_type(duck)[0]).lower()
 
 
 _TEXT = "VARCHAR"

@@ -12,17 +12,20 @@ from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
 from obo_kit.testing.sql._generators import GENERATORS
 
 __all__ = [
+    "check_ambiguous",
     "check_names",
+    "check_order",
     "fields_of_column",
     "fill_grouping",
     "name_columns",
     "shared_first",
+    "sources_of",
 ]
 
 Expr = exp.Expr
 
 
-def check_names(select: exp.Select, columns_of: Callable[[Expr], set[str] | None]) -> None:
+def check_names(select: exp.Select, columns_of: Callable[[Expr], list[str] | None]) -> None:
     """Refuse names of the select list where the platform does not read them, and DuckDB does: in WHERE and in windows.
 
     Args:
@@ -32,14 +35,45 @@ def check_names(select: exp.Select, columns_of: Callable[[Expr], set[str] | None
     names = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
     if not names or select.args.get("laterals") or select.find_ancestor(exp.Select, exp.Lateral) is not None:
         return
-    sources = [each.this for each in (select.args.get("from_"), *(select.args.get("joins") or ())) if each is not None]
-    columns = list(map(columns_of, sources))
+    columns = list(map(columns_of, sources_of(select)))
     if None in columns:
         return
     names = names.difference(*filter(None, columns))
     for column, key, detail in _named(select) if names else ():
         if column.name.lower() in names and not column.table and column.find_ancestor(exp.Select) is select:
             raise UnreadableError(key, detail.format(column.name))
+
+
+def check_ambiguous(select: exp.Select, columns_of: Callable[[Expr], list[str] | None]) -> None:
+    """Refuse names that several columns of one source have: DuckDB numbers these columns."""
+    aliases = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
+    for source in sources_of(select):
+        columns = columns_of(source) or []
+        twice = {each for each in columns if columns.count(each) > 1} - aliases
+        for column in _columns_in(select, select) if twice else ():
+            if column.name.lower() in twice and column.table.lower() in {"", source.alias_or_name.lower()}:
+                raise UnreadableError("sql_ambiguous", f"Reference `{column.name}` is ambiguous.")
+
+
+def check_order(select: exp.Select) -> None:
+    """Refuse to order the rows of DISTINCT by what it leaves out."""
+    order = select.args.get("order")
+    if order is None or not select.args.get("distinct") or any(each.is_star for each in select.expressions):
+        return
+    names = {each.alias_or_name.lower() for each in select.expressions}
+    for column in _columns_in(order, select):
+        if not names & {each.name.lower() for each in column.parts}:
+            raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+
+
+def _columns_in(node: Expr, select: exp.Select) -> Iterator[exp.Column]:
+    """Yield the columns that a statement names itself, without its subqueries."""
+    return (each for each in node.find_all(exp.Column) if each.find_ancestor(exp.Select) is select)
+
+
+def sources_of(select: exp.Select) -> list[Expr]:
+    """Return the sources of a statement."""
+    return [each.this for each in (select.args.get("from_"), *(select.args.get("joins") or ())) if each is not None]
 
 
 def _named(select: exp.Select) -> Iterator[tuple[exp.Column, str, str]]:
