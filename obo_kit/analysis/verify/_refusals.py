@@ -141,7 +141,7 @@ REFUSAL_PROBES: Final[Mapping[str, Provoked]] = {
     "sql_set_columns": _statement("SELECT 1 UNION SELECT 1, 2"),
     "sql_set_types": _statement("SELECT 1 UNION SELECT true"),
     "sql_ambiguous": _statement("SELECT a FROM (SELECT 1 AS a) x JOIN (SELECT 1 AS a) y ON x.a = y.a"),
-    "sql_extract": _statement(f"SELECT extract({ABSENT} FROM DATE'2026-01-01')"),
+    "sql_extract": _statement("SELECT extract(TIDE FROM DATE'2026-01-01')"),
     "sql_generators": _statement("SELECT explode(array(1)), explode(array(2))"),
     "sql_group_index": _statement("SELECT regexp_extract('a1', '[0-9]')"),
     "sql_pattern": _statement("SELECT 'a' RLIKE '['"),
