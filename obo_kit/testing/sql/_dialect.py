@@ -39,7 +39,7 @@ _SPECIAL_FORMS = (
 
 # Statements of the platform that the library does not read.
 _UNREAD = re.compile(
-    r"\s*(?:(LIST|PUT|GET|REMOVE)\s*['\"]|(MERGE\s+WITH\s+SCHEMA\s+EVOLUTION)\b|"
+    r"\s*(?:(LIST|PUT|GET|REMOVE)\s*['\"]|(UNDROP|RESTORE)\s+\w|(BEGIN)\b(?!\s*;?\s*$)|(MERGE\s+WITH\s+SCHEMA\s+EVOLUTION)\b|"
     r"CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?\S+\s+((?:(?:SHALLOW|DEEP)\s+)?CLONE)\b)",
     re.IGNORECASE,
 )

@@ -339,20 +339,19 @@ class Engine:
         from sqlglot import exp
 
         from obo_kit.testing.sql._calls import duck_text
-        from obo_kit.testing.sql._dialect import UnreadableError, parse
+        from obo_kit.testing.sql._dialect import UnreadableError
         from obo_kit.testing.sql._metadata import Metadata
         from obo_kit.testing.sql._rewriter import Rewriter
+        from obo_kit.testing.sql._settings import check_setting
         from obo_kit.testing.sql._writes import WRITES, plan_grant, plan_write
 
         if self._store.metadata is None:
             self._store.metadata = Metadata(self._store, self._grants)
         self._enter(principal, session)
-        tree = parse(sql)
-        explain = isinstance(tree, exp.Command) and tree.this.upper() == "EXPLAIN"
-        if explain:
-            tree = parse(
-                re.sub(r"^\s*(EXTENDED|FORMATTED|COST|CODEGEN)\b", "", tree.expression.name, flags=re.IGNORECASE)
-            )
+        if re.match(r"\s*(SET|RESET)\b", sql, re.IGNORECASE):
+            check_setting(sql)
+            return Outcome()
+        tree, explain = _read(sql)
         rewriter = Rewriter(store=self._store, principal=principal, session=session, parameters=parameters, typed=typed)
         if isinstance(tree, (exp.Query, exp.Values)):
             text = duck_text(rewriter.rewrite(tree))
@@ -522,6 +521,19 @@ class Engine:
     def _detail(self, error: Exception) -> str:
         """Return the first line of DuckDB's message, with the names that the author knows."""
         return self._store.plain((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _read(sql: str) -> tuple[exp.Expr, bool]:
+    """Return the tree of a statement, and whether it is only to be explained."""
+    from sqlglot import exp
+
+    from obo_kit.testing.sql._dialect import parse
+
+    tree = parse(sql)
+    if not isinstance(tree, exp.Command) or tree.this.upper() != "EXPLAIN":
+        return tree, False
+    text = re.sub(r"^\s*(EXTENDED|FORMATTED|COST|CODEGEN)\b", "", tree.expression.name, flags=re.IGNORECASE)
+    return parse(text), True
 
 
 def _with_types(run: Callable[..., _T]) -> _T:

@@ -50,8 +50,8 @@ _SAME = frozenset(
         "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and",
         "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
         "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp",
-        "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "max", "md5",
-        "median", "min", "mode", "nth_value", "ntile", "percent_rank", "pi", "pow", "radians", "rank",
+        "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "md5",
+        "median", "mode", "nth_value", "ntile", "percent_rank", "pi", "pow", "radians", "rank",
         "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
         "regr_sxy", "regr_syy", "row_number", "sha1", "sin", "sinh", "stddev",
         "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
@@ -94,7 +94,7 @@ _OF_TEXT = frozenset(
 # Macros and routines that others consist of. No function of the platform has these names.
 _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text days "  # noqa: SIM905
-    "decimal_text dayofweek_iso digest double_text fail hash_of hashed json_text key_at matches_of_path "
+    "decimal_text dayofweek_iso digest double_text fail fitted hash_of hashed json_text key_at matches_of_path "
     "mean_of no_rest moment moments months months_passed no_cast no_index no_order no_sequence note noted "
     "number_by_pattern number_text offset pairs parsed_number part path seconds since_month step "
     "try_parsed_number try_whole text type_name unit variant_text weekday_number whole whole_text "
@@ -257,12 +257,13 @@ def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
         return exp.TryCast(this=text, to=exp.DataType.build(duck_type(kind), dialect="duckdb"))
     if kind.is_type("STRUCT"):
         # What is not JSON makes a struct of nulls, not null.
-        text = exp.Case(
-            ifs=[exp.If(this=exp.Is(this=value.copy(), expression=exp.null()), true=exp.null())],
-            default=call("coalesce", text, typed_as(exp.Literal.string("{}"), "JSON")),
-        )
+        written = exp.NEQ(this=call("trim", value.copy()), expression=exp.Literal.string(""))
+        empty = exp.If(this=written, true=typed_as(exp.Literal.string("{}"), "JSON"))
+        text = call("coalesce", text, exp.Case(ifs=[empty]))
     # The cast is for constants that are not JSON: to DuckDB, they have no type.
-    return typed_as(call("json_transform", text, exp.Literal.string(_structure(kind))), duck_type(kind))
+    structure = exp.Literal.string(_structure(kind))
+    text = call("fitted", typed_as(text, "VARCHAR"), structure)
+    return typed_as(call("json_transform", text, structure.copy()), duck_type(kind))
 
 
 def _to_json(value: Expr, options: Expr | None = None) -> Expr:
@@ -431,6 +432,21 @@ def _grouping(name: str, arguments: list[Expr]) -> Expr:
     return typed_as(bits, "TINYINT" if name == "grouping" else "BIGINT")
 
 
+def _extreme(name: str) -> Callable[[Expr], Expr]:
+    """Take the first struct in an order in which null is the least field: to DuckDB, it would be the greatest."""
+
+    def rewrite(value: Expr) -> Expr:
+        if not isinstance(value, exp.Struct):
+            return exp.Anonymous(this=name, expressions=[value])
+        least = name == "min"
+        order = [
+            exp.Ordered(this=each.expression.copy(), desc=not least, nulls_first=least) for each in value.expressions
+        ]
+        return exp.Anonymous(this="first", expressions=[exp.Order(this=value, expressions=order)])
+
+    return rewrite
+
+
 def _nulls_too(name: str) -> Callable[..., Expr]:
     def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
         made = exp.Anonymous(this=name, expressions=[value])
@@ -461,6 +477,7 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "hash": _hash("hash_of", "INTEGER"),
     "xxhash64": _hash("xxhash64_of", "BIGINT"),
     "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
+    "max": _extreme("max"), "min": _extreme("min"),
     "map_filter": on_entries("filter"), "map_zip_with": zip_maps,
     "named_struct": _named_struct, "nullif": _nullif,
     "percentile": _percentile("quantile_cont"),

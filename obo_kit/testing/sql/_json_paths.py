@@ -1,4 +1,4 @@
-"""JSON paths with wildcards, which DuckDB follows otherwise: those of ``get_json_object`` and of the operator ``:``."""
+"""What DuckDB reads otherwise in JSON: paths with wildcards (``get_json_object``, the operator ``:``), and values of a type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["all_at_path", "matches_of_path"]
+__all__ = ["all_at_path", "fitted", "matches_of_path"]
 
 # A step of a path: a key, an index, or None for all elements.
 Step = str | int | None
@@ -89,3 +89,59 @@ def _follow(text: str, path: str, find: Callable[[Any, list[Step]], Any]) -> Any
 
 def _written(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+# ---------------------------------------------------------------------------------------------- values for a type
+
+
+class _Number(str):
+    """A number with a point, as it is written."""
+
+    __slots__ = ()
+
+
+# The JSON values that a type takes, and the bits of whole numbers. Of the others, text may be anything.
+_TAKEN: dict[str, tuple[type, ...]] = {
+    "BOOLEAN": (bool,), "DOUBLE": (int, _Number), "FLOAT": (int, _Number), "DATE": (str,), "TIMESTAMP": (str, int),
+}  # fmt: skip
+_BITS = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
+_UNFIT = object()
+
+
+def fitted(text: str, structure: str) -> str:
+    """Return JSON with null for every value that is not of its type: no text is cast to a number, and no 1.5 to an INT.
+
+    An array with such an element is null.
+    """
+    value = _fit(json.loads(text, parse_float=_Number), json.loads(structure))
+    return _dumped(None if value is _UNFIT else value)
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, dict):
+        if not isinstance(value, dict):
+            return _UNFIT
+        fields = {name: _fit(value.get(name), each) for name, each in kind.items()}
+        return {name: None if each is _UNFIT else each for name, each in fields.items()}
+    if isinstance(kind, list):
+        items = [_fit(each, kind[0]) for each in value] if isinstance(value, list) else [_UNFIT]
+        return _UNFIT if _UNFIT in items else items
+    return value if _fits(value, kind) else _UNFIT
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind in _BITS:
+        return type(value) is int and -(2 ** _BITS[kind]) <= value < 2 ** _BITS[kind]
+    return kind not in _TAKEN or type(value) in _TAKEN[kind]
+
+
+def _dumped(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{json.dumps(name)}:{_dumped(each)}' for name, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_dumped, value))}]"
+    return json.dumps(value, ensure_ascii=False)

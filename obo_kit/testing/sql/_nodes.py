@@ -417,6 +417,9 @@ def _window(node: Expr) -> Expr | None:
     name = node.this.name if isinstance(node.this, exp.Anonymous) else ""
     if name.startswith("spark_"):
         raise UnreadableError("sql_unsupported", f"{name.removeprefix('spark_')} OVER is not served.")
+    inner = node.this.this if isinstance(node.this, exp.Filter) else node.this
+    if inner.name != "list" and any(isinstance(each, exp.Distinct) for each in inner.expressions):
+        raise UnreadableError("sql_window_distinct", f"Distinct window functions are not supported: {inner.name}.")
     return typed_as(node.copy(), "INTEGER") if name in _RANKS else None
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from obo_kit.testing.sql._decimals import computed
 from obo_kit.testing.sql._hashes import hashed
-from obo_kit.testing.sql._json_paths import all_at_path, matches_of_path
+from obo_kit.testing.sql._json_paths import all_at_path, fitted, matches_of_path
 from obo_kit.testing.sql._notes import noted
 from obo_kit.testing.sql._texts import cast_text, double_text, json_text, variant_text
 
@@ -228,6 +228,7 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_digest": (_digest, ("BLOB", _TEXT), _TEXT),
     "spark_double_text": (double_text, (_TEXT,), _TEXT),
     "spark_fail": (_fail, (_TEXT,), '"NULL"'),
+    "spark_fitted": (fitted, (_TEXT, _TEXT), _TEXT),
     "spark_hashed": (hashed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
     "spark_matches_of_path": (matches_of_path, (_TEXT, _TEXT), _TEXT),

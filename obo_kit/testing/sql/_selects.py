@@ -88,7 +88,7 @@ def _named(select: exp.Select) -> Iterator[tuple[exp.Column, str, str]]:
 
 def shared_first(select: exp.Select) -> None:
     """Put the columns of USING first in ``*``: DuckDB leaves them where the left table has them."""
-    if not any(isinstance(each, exp.Star) for each in select.expressions):
+    if not any(each.is_star for each in select.expressions):
         return
     shared: list[Expr] = []
     for join in select.args.get("joins", ()):
@@ -100,14 +100,16 @@ def shared_first(select: exp.Select) -> None:
 
 
 def _spread(column: Expr, shared: list[Expr]) -> list[Expr]:
-    """Return ``*`` as the shared columns, and ``*`` without them."""
-    if not isinstance(column, exp.Star) or not shared:
+    """Return ``*`` as the shared columns, and ``*`` without them; the same of ``t.*``."""
+    star = column.this if isinstance(column, exp.Column) else column
+    if not isinstance(star, exp.Star) or not shared:
         return [column]
-    left_out = column.args.get("except_") or []
+    left_out = star.args.get("except_") or []
     names = {each.name.lower() for each in left_out}
     first = [each for each in shared if each.name.lower() not in names]
-    column.set("except_", [*left_out, *(each.copy() for each in first)] or None)
-    return [*(exp.Column(this=exp.to_identifier(each.name)) for each in first), column]
+    star.set("except_", [*left_out, *(each.copy() for each in first)] or None)
+    of = column.args.get("table")
+    return [*(exp.Column(this=exp.to_identifier(each.name), table=of and of.copy()) for each in first), column]
 
 
 def name_columns(select: exp.Select) -> None:

@@ -84,7 +84,7 @@ CREATE MACRO spark_equal_null(a, b) AS a IS NOT DISTINCT FROM b;
 CREATE MACRO spark_isnan(a) AS coalesce(isnan(CAST(a AS DOUBLE)), false);
 
 -- ------------------------------------------------------------------------------------------------ text
-CREATE MACRO spark_length(a BLOB) AS CAST(octet_length(a) AS INTEGER), (a) AS CAST(length(spark_text(a)) AS INTEGER);
+CREATE MACRO spark_length(a) AS CAST(CASE WHEN typeof(a) = 'BLOB' THEN octet_length(CAST(CAST(a AS VARCHAR) AS BLOB)) ELSE length(spark_text(a)) END AS INTEGER);
 CREATE MACRO spark_octet_length(a) AS CAST(octet_length(encode(CAST(a AS VARCHAR))) AS INTEGER);
 CREATE MACRO spark_bit_length(a) AS CAST(bit_length(CAST(a AS VARCHAR)) AS INTEGER);
 CREATE MACRO spark_part(a, s, sep) AS CASE WHEN typeof(a) LIKE '%[]' THEN array_to_string(TRY_CAST(to_json(a) AS VARCHAR[]), sep) ELSE spark_string(a) END;

@@ -352,6 +352,44 @@ def test_what_the_platform_refuses_is_refused_in_its_error_class(workspace, stat
     assert answer.status.error.message.startswith(f"[{error}] "), answer.status.error.message
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET TIME ZONE 'UTC'",
+        "set timezone = Etc/UTC;",
+        "SET ansi_mode = true",
+        "SET use_cached_result = false",
+        "SET statement_timeout = 172800",
+        "RESET ansi_mode",
+        "RESET",
+    ],
+)
+def test_a_session_is_set_to_what_the_local_workspace_does(workspace, statement):
+    answer = run(workspace, statement)
+    assert answer.status.state is StatementState.SUCCEEDED, answer.status.error
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("SET TIME ZONE 'Europe/Berlin'", "UNSUPPORTED_FEATURE"),
+        ("SET ANSI_MODE = false", "UNSUPPORTED_FEATURE"),
+        ("SET statement_timeout = 5", "UNSUPPORTED_FEATURE"),
+        ("SET VARIABLE x = 1", "UNSUPPORTED_FEATURE"),
+        ("SET", "UNSUPPORTED_FEATURE"),
+        ("RESET tide", "UNSUPPORTED_FEATURE"),
+        ("SET spark.sql.shuffle.partitions = 10", "CONFIG_NOT_AVAILABLE"),
+        ("UNDROP TABLE orders", "UNSUPPORTED_FEATURE"),
+        ("RESTORE TABLE orders TO VERSION AS OF 1", "UNSUPPORTED_FEATURE"),
+        ("BEGIN SELECT 1; END", "UNSUPPORTED_FEATURE"),
+    ],
+)
+def test_a_session_is_set_to_nothing_else(workspace, statement, error):
+    answer = run(workspace, statement)
+    assert answer.status.state is StatementState.FAILED, answer.result
+    assert answer.status.error.message.startswith(f"[{error}] "), answer.status.error.message
+
+
 def test_a_name_of_the_select_list_counts_in_where_if_it_may_be_a_column(workspace):
     for statement, rows in (
         ("SELECT item AS amount FROM orders WHERE amount > 10", [["cups"]]),
