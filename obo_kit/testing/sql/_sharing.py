@@ -48,15 +48,22 @@ def shared(tree: Expr) -> Expr:
 
 def _is_shareable(node: Expr) -> bool:
     arguments = node.expressions
-    if node.name in _AGGREGATES or all(isinstance(each, _PLAIN) for each in arguments):
+    if node.name in _AGGREGATES or all(map(_is_plain, arguments)):
+        return False
+    if isinstance(node.find_ancestor(exp.Pivot, exp.Query), exp.Pivot):
+        # PIVOT names columns within aggregates only.
         return False
     return not any(isinstance(each, _NO_VALUES) for each in arguments) and node.find(exp.Columns) is None
+
+
+def _is_plain(node: Expr) -> bool:
+    return isinstance(node.this if isinstance(node, exp.Neg) else node, _PLAIN)
 
 
 def _sharing(node: Expr) -> Expr:
     """Replace a call by one whose arguments, but for names and constants, are those of a lambda."""
     parameter, place = exp.to_identifier("given", quoted=True), exp.Null()
-    arguments = [each for each in node.expressions if not isinstance(each, _PLAIN)]
+    arguments = [each for each in node.expressions if not _is_plain(each)]
     lists = [array(each.copy()) for each in arguments]
     for at, each in enumerate(arguments, 1):
         each.replace(call("struct_extract", parameter.copy(), at) if len(lists) > 1 else parameter.copy())
