@@ -1,4 +1,4 @@
-"""What DuckDB reads otherwise in JSON: paths with wildcards (``get_json_object``, the operator ``:``), and values of a type."""
+"""Read JSON where DuckDB does it otherwise: paths with wildcards (``get_json_object``, the operator ``:``), and types."""
 
 from __future__ import annotations
 
