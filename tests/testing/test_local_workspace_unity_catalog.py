@@ -111,7 +111,7 @@ def test_a_function_is_called_as_in_databricks(workspace, statement, expected):
 def test_results_have_the_declared_types_and_plain_names(workspace):
     answer = sql(workspace, "bob", "SELECT main.shop.total('EU')")
     assert [(each.name, each.type_text) for each in answer.manifest.schema.columns] == [
-        ("main.shop.total('EU')", "DOUBLE")
+        ("main.shop.total(EU)", "DOUBLE")
     ]
     answer = sql(workspace, "bob", "SELECT * FROM main.shop.bought('bob')")
     assert [(each.name, each.type_text) for each in answer.manifest.schema.columns] == [

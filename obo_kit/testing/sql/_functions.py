@@ -40,7 +40,7 @@ from obo_kit.testing.sql._lambdas import (
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 from obo_kit.testing.sql._routines import ROUTINES, number_digits
 
-__all__ = ["UNSERVED_TABLES", "rewrite_call"]
+__all__ = ["CASTS", "UNSERVED_TABLES", "rewrite_call"]
 
 Expr = exp.Expr
 
@@ -73,7 +73,7 @@ _RENAMED = {
     "now": "current_timestamp", "localtimestamp": "current_timestamp", "getdate": "current_timestamp",
     "dateadd": "date_add", "date_diff": "datediff", "sha": "sha1", "current_schema": "current_database",
 }  # fmt: skip
-_CASTS = frozenset(
+CASTS = frozenset(
     {
         "int", "bigint", "smallint", "tinyint", "double", "float", "string", "date", "timestamp", "boolean",
         "decimal", "binary",
@@ -96,9 +96,9 @@ _PARTS_OF_MACROS = frozenset(
     "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text days "  # noqa: SIM905
     "decimal_text dayofweek_iso digest double_text fail fitted hash_of hashed json_text key_at matches_of_path "
     "mean_of no_rest moment moments months months_passed no_cast no_index no_order no_sequence note noted "
-    "number_by_pattern number_text offset pairs parsed_number part path seconds since_month step "
-    "try_parsed_number try_whole text type_name unit variant_text weekday_number whole whole_text "
-    "xxhash64_of zone".split()
+    "number_by_pattern number_text offset pairs parsed parsed_number part path seconds since_month step "
+    "try_parsed try_parsed_number try_whole text type_name unit variant_items variant_text weekday_number whole "
+    "whole_text xxhash64_of zone".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -114,7 +114,7 @@ _UNSERVED = re.compile(
 )
 # The same of functions that return rows.
 UNSERVED_TABLES = re.compile(
-    r"read_\w+|table_changes|event_log|list_secrets|vector_search|remote_query|sql_keywords|cloud_files_state|ai_\w+|variant_explode\w*"
+    r"read_\w+|table_changes|event_log|list_secrets|vector_search|remote_query|sql_keywords|cloud_files_state|ai_\w+"
 )
 
 
@@ -312,7 +312,7 @@ def _parsed(kind: str, *, attempt: bool = False) -> Callable[..., Expr]:
         if pattern is None:
             return call(("try_" if attempt else "") + kind, value)
         layout = exp.Literal.string(strptime_format(literal(pattern, "a pattern")))
-        moment = call("try_strptime" if attempt else "strptime", value, layout)
+        moment = call("try_parsed" if attempt else "parsed", value, layout)
         return exp.Cast(this=moment, to=exp.DataType.build(kind, dialect="duckdb"))
 
     return rewrite
@@ -494,5 +494,5 @@ _REWRITES: dict[str, Callable[..., Expr]] = {
     "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
     "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window,
     "zeroifnull": lambda value: call("coalesce", value, 0), "zip_with": zip_with,
-    **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in _CASTS},
+    **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in CASTS},
 }  # fmt: skip

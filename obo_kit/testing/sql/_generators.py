@@ -6,13 +6,25 @@ from sqlglot import exp
 
 from obo_kit.testing.sql._calls import array, call, literal, typed_as
 
-__all__ = ["GENERATORS", "generated", "plain_sources"]
+__all__ = ["GENERATORS", "ONLY_IN_FROM", "generated", "plain_sources"]
 
 Expr = exp.Expr
 
 GENERATORS = frozenset(
-    {"explode", "explode_outer", "inline", "inline_outer", "json_tuple", "posexplode", "posexplode_outer", "stack"}
+    {
+        "explode",
+        "explode_outer",
+        "inline",
+        "inline_outer",
+        "json_tuple",
+        "posexplode",
+        "posexplode_outer",
+        "stack",
+        "variant_explode",
+        "variant_explode_outer",
+    }
 )
+ONLY_IN_FROM = frozenset({"variant_explode", "variant_explode_outer"})
 
 
 def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[str, Expr]]:
@@ -42,6 +54,12 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
                     ],
                 ),
             )
+        ]
+    if name == "variant_explode":
+        parts = _or_null(call("variant_items", value)) if outer else call("variant_items", value)
+        return [
+            (each, call("struct_extract", call("unnest", parts.copy()), exp.Literal.string(each)))
+            for each in ("pos", "key", "value")
         ]
     items: Expr = call("map_entries", value) if pairs else value
     if outer:

@@ -30,6 +30,7 @@ __all__ = [
     "derived",
     "is_cte",
     "kept_order",
+    "literal_text",
     "never_null",
     "read_identifier",
     "substituted",
@@ -45,10 +46,9 @@ def construct(node: Expr) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(node).__name__).upper()
 
 
-def read_identifier(arguments: list[Expr], *parts: str) -> dict[str, Expr]:
+def read_identifier(text: str, *parts: str) -> dict[str, Expr]:
     """Return the name in IDENTIFIER, its last part under the first of the parts. Raises UnreadableError if it is no name."""
     try:
-        (text,) = map(_constant_text, arguments)
         named = exp.to_table(text, dialect=LAKEHOUSE)
         if not all(isinstance(part, exp.Identifier) for part in named.parts):
             raise ValueError
@@ -57,14 +57,10 @@ def read_identifier(arguments: list[Expr], *parts: str) -> dict[str, Expr]:
     return dict(zip(parts, reversed(named.parts), strict=False))
 
 
-def _constant_text(value: Expr) -> str:
-    """Return a text of constants; raises ValueError if it is none."""
-    value = value.unnest()
-    if isinstance(value, exp.Literal) and value.is_string:
-        return value.name
-    if isinstance(value, exp.DPipe) or (isinstance(value, exp.Anonymous) and value.name.lower() == "concat"):
-        return "".join(map(_constant_text, value.iter_expressions()))
-    raise ValueError
+def literal_text(arguments: list[Expr]) -> str | None:
+    """Return the one argument's text, if it is a literal."""
+    (value,) = arguments if len(arguments) == 1 else (None,)
+    return value.name if isinstance(value, exp.Literal) and value.is_string else None
 
 
 def is_cte(table: Expr, name: str) -> bool:

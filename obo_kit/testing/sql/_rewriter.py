@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from obo_kit.testing.sql import _nodes
-from obo_kit.testing.sql._calls import call, cast, constant, typed_as
+from obo_kit.testing.sql._calls import call, cast, constant, duck_text, typed_as
 from obo_kit.testing.sql._databases import Access, Session, backticked
 from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
 from obo_kit.testing.sql._exact import exact
 from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
-from obo_kit.testing.sql._generators import GENERATORS, generated, plain_sources
+from obo_kit.testing.sql._generators import GENERATORS, ONLY_IN_FROM, generated, plain_sources
 from obo_kit.testing.sql._http import http_request
+from obo_kit.testing.sql._names import name_columns
 from obo_kit.testing.sql._nodes import (
     aliased,
     construct,
     derived,
     is_cte,
     kept_order,
+    literal_text,
     never_null,
     read_identifier,
     substituted,
@@ -38,7 +40,6 @@ from obo_kit.testing.sql._selects import (
     check_order,
     fields_of_column,
     fill_grouping,
-    name_columns,
     shared_first,
     sources_of,
 )
@@ -73,6 +74,12 @@ _NODES = frozenset(
 WRITING = frozenset({"Insert", "Update", "Delete", "Merge", "Whens", "When", "Schema"})
 _TABLE_ARGS = frozenset({"this", "db", "catalog", "alias", "pivots", "sample", "joins", "laterals"})
 _SOURCES = (exp.Table, exp.Subquery, exp.Lateral, exp.Values)
+_BARE: dict[type, str] = {
+    exp.CurrentDate: "current_date",
+    exp.CurrentTimestamp: "current_timestamp",
+    exp.CurrentUser: "current_user",
+    exp.SessionUser: "session_user",
+}
 _ME = frozenset({"current_user", "session_user", "user"})
 
 
@@ -89,17 +96,14 @@ def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
             raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
         if isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):
             raise UnreadableError("sql_unsupported", f"{construct(node.this)} in place of a table is not served.")
+        if isinstance(node, exp.Window) and isinstance(node.find_ancestor(exp.Window, exp.Query), exp.Window):
+            raise UnreadableError("sql_unsupported", "a window function in another is not served.")
 
 
 def _check_generators(root: Expr) -> None:
     for node in root.find_all(exp.Anonymous):
         if node.name.lower() in GENERATORS:
             raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
-
-
-def _rename(node: Expr, parts: Mapping[str, Expr]) -> None:
-    for part, name in parts.items():
-        node.set(part, name)
 
 
 def _constant(parameter: Mapping[str, Any]) -> Expr:
@@ -152,12 +156,14 @@ class Rewriter:
         _drop_hints(tree)
         plain_sources(tree)
         root = exp.Paren(this=tree)
+        _check_served(root.walk(), _NODES | WRITING if writing else _NODES)
+        self._fill(root)
+        self._read_names(root)
         nodes = [node for node in root.bfs() if node is not root]
-        _check_served(nodes, _NODES | WRITING if writing else _NODES)
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
-        self._name_columns(nodes)
+        self._prefer_columns(nodes)
         for select in tree.find_all(exp.Select):
             check_names(select, self._columns_of)
             check_ambiguous(select, self._columns_of)
@@ -165,7 +171,6 @@ class Rewriter:
             shared_first(select)
             name_columns(select)
             fill_grouping(select)
-        self._fill(nodes)
         for node in reversed(list(root.bfs())):
             self._change(node)
         _check_generators(root)
@@ -221,32 +226,53 @@ class Rewriter:
         changed = any((star.this if of else star).args.values())
         return None if changed or None in columns or not columns else [name for each in columns for name in each or ()]
 
+    def _columns_from(self, select: exp.Select) -> set[str]:
+        """Return the columns of a statement's sources, in lower case, as far as reading them tells."""
+        return set().union(*(self._columns_of(each) or () for each in sources_of(select)))
+
     def _change(self, node: Expr) -> None:
         mine, plain = _OWN.get(type(node)), _nodes.CHANGES.get(type(node))
         result = mine(self, node) if mine is not None else plain(node) if plain is not None else None
         if result is not None and result is not node:
             node.replace(result)
 
-    def _name_columns(self, nodes: list[Expr]) -> None:
-        """Put columns in place of IDENTIFIER with a name: other parts of the statement may name the column."""
-        for node in nodes:
-            if (
-                not isinstance(node, exp.Anonymous)
-                or node.name.lower() != "identifier"
-                or isinstance(node.parent, exp.Table)
-            ):
-                continue
-            for placeholder in list(node.find_all(exp.Placeholder)):
-                if placeholder.args.get("this"):
-                    placeholder.replace(self._parameter(placeholder))
-            node.replace(exp.Column(**read_identifier(node.expressions, "this", "table", "db", "catalog")))
-
-    def _fill(self, nodes: list[Expr]) -> None:
+    def _fill(self, root: Expr) -> None:
         """Insert the values of parameters."""
         self._given = iter([each for each in self.parameters if not each.get("name")])
-        placeholders = [node for node in nodes if isinstance(node, exp.Placeholder)]
-        for node in sorted(placeholders, key=lambda each: each.meta["at"]):
+        for node in sorted(root.find_all(exp.Placeholder), key=lambda each: int(each.meta["at"])):
             node.replace(self._parameter(node))
+
+    def _read_names(self, root: Expr) -> None:
+        """Put names in place of IDENTIFIER."""
+        for node in list(root.find_all(exp.Anonymous)):
+            if node.name.lower() == "identifier":
+                text = literal_text(node.expressions) or self._constant_text(node.expressions)
+                if isinstance(node.parent, exp.Table):
+                    for part, name in read_identifier(text, "this", "db", "catalog").items():
+                        node.parent.set(part, name)
+                else:
+                    node.replace(exp.Column(**read_identifier(text, "this", "table", "db", "catalog")))
+
+    def _constant_text(self, arguments: list[Expr]) -> str:
+        """Compute the text of a name that is put together from constants. It may need nothing that is granted."""
+        query, before = exp.Select(expressions=[each.copy() for each in arguments]), len(self.accesses)
+        if not query.find(exp.Column, exp.Star) and len(list(query.find_all(exp.Query))) == 1:
+            inner = self._inner(self.session.catalog, self.session.schema, definer=False)
+            text = duck_text(inner.rewrite(query))
+            if len(self.accesses) == before:
+                self.store.prepare(text)
+                with self.store.cursor() as cursor:
+                    rows = cursor.execute(text).fetchall()
+                if len(rows[0]) == 1 and isinstance(rows[0][0], str):
+                    return rows[0][0]
+        raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.")
+
+    def _prefer_columns(self, nodes: list[Expr]) -> None:
+        """Read ``current_date`` and its kind as columns where the sources have columns of these names."""
+        for node in nodes:
+            name, select = _BARE.get(type(node)), node.find_ancestor(exp.Select)
+            if name is not None and select is not None and name in self._columns_from(select):
+                node.replace(exp.column(name))
 
     def _inner(self, catalog: str, schema: str, *, definer: bool) -> Rewriter:
         session = Session(catalog=catalog, schema=schema, views={} if definer else self.session.views)
@@ -292,9 +318,7 @@ class Rewriter:
             if value and name not in _TABLE_ARGS:
                 raise UnreadableError("sql_unsupported", f"{name.upper()} of a table is not served.")
         if isinstance(node.this, exp.Anonymous):
-            if node.this.name.lower() != "identifier":
-                return self._table_function(node)
-            _rename(node, read_identifier(node.this.expressions, "this", "db", "catalog"))
+            return self._table_function(node)
         name = node.name.lower()
         short = not node.args.get("db")
         if id(node) in self._withs:
@@ -425,7 +449,7 @@ class Rewriter:
         generators = 0
         for column in node.expressions:
             inner = column.this if isinstance(column, (exp.Alias, exp.Aliases)) else column
-            if isinstance(inner, exp.Anonymous) and inner.name.lower() in GENERATORS:
+            if isinstance(inner, exp.Anonymous) and inner.name.lower() in GENERATORS - ONLY_IN_FROM:
                 generators += 1
                 if generators > 1:
                     raise UnreadableError("sql_generators", "Only one generator is allowed per SELECT clause.")

@@ -1,15 +1,13 @@
-"""Prepare the list of a SELECT, before anything of it is rewritten: names of columns, fields, and what WHERE may name."""
+"""Prepare the list of a SELECT, before anything of it is rewritten: fields, and what WHERE may name."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
 from obo_kit.testing.sql._calls import call
-from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
-from obo_kit.testing.sql._generators import GENERATORS
+from obo_kit.testing.sql._dialect import UnreadableError
 
 __all__ = [
     "check_ambiguous",
@@ -17,7 +15,6 @@ __all__ = [
     "check_order",
     "fields_of_column",
     "fill_grouping",
-    "name_columns",
     "shared_first",
     "sources_of",
 ]
@@ -112,19 +109,6 @@ def _spread(column: Expr, shared: list[Expr]) -> list[Expr]:
     return [*(exp.Column(this=exp.to_identifier(each.name), table=of and of.copy()) for each in first), column]
 
 
-def name_columns(select: exp.Select) -> None:
-    """Give columns without a name the platform's name (inferred: their text)."""
-    columns: list[Expr] = []
-    for column in select.expressions:
-        if (isinstance(column, (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot)) and not _is_call(column)) or (
-            isinstance(column, exp.Anonymous) and column.name.lower() in GENERATORS
-        ):
-            columns.append(column)
-        else:
-            columns.append(exp.Alias(this=column, alias=exp.to_identifier(_text(column), quoted=True)))
-    select.set("expressions", columns)
-
-
 def fields_of_column(column: exp.Column) -> Expr | None:
     """Return a name whose last parts are fields as calls, which are settled once the types are known; None for another name."""
     names = list(column.parts)
@@ -161,19 +145,3 @@ def _grouped(node: Expr) -> Iterator[Expr]:
             yield from _grouped(each)
     else:
         yield node
-
-
-def _is_call(column: Expr) -> bool:
-    return isinstance(column, exp.Dot) and isinstance(column.expression, exp.Anonymous)
-
-
-def _text(column: Expr) -> str:
-    inner = column
-    while isinstance(inner, (exp.Cast, exp.Paren)) and isinstance(inner.this, (exp.JSONExtract, exp.Cast)):
-        inner = inner.this
-    if isinstance(inner, exp.JSONExtract) and isinstance(inner.expression, exp.JSONPath):
-        keys = [part.this for part in inner.expression.expressions if isinstance(part, exp.JSONPathKey)]
-        if keys:
-            return str(keys[-1])
-    text = column.sql(LAKEHOUSE, normalize_functions=False, comments=False)
-    return re.sub(r"^count\(\*\)", "count(1)", text, flags=re.IGNORECASE)

@@ -138,6 +138,7 @@ CREATE MACRO spark_charset(a, c) AS CASE WHEN upper(c) = 'UTF-8' THEN decode(a) 
 CREATE MACRO spark_parse_url(u, part) AS CASE part WHEN 'HOST' THEN nullif(regexp_extract(u, '^[a-z+]+://(?:[^@/]*@)?([^/:?#]+)', 1), '') WHEN 'PROTOCOL' THEN nullif(regexp_extract(u, '^([a-z+]+)://', 1), '') WHEN 'PATH' THEN regexp_extract(u, '^[a-z+]+://[^/?#]*([^?#]*)', 1) WHEN 'QUERY' THEN nullif(regexp_extract(u, '\?([^#]*)', 1), '') WHEN 'REF' THEN nullif(regexp_extract(u, '#(.*)$', 1), '') END,
     (u, part, k) AS CASE WHEN part = 'QUERY' THEN nullif(regexp_extract(u, '[?&]' || k || '=([^&#]*)', 1), '') END;
 CREATE MACRO spark_mask(a) AS regexp_replace(regexp_replace(regexp_replace(a, '[A-Z]', 'X', 'g'), '[a-z]', 'x', 'g'), '[0-9]', 'n', 'g');
+CREATE MACRO spark_monotonically_increasing_id() AS row_number() OVER () - 1;
 CREATE MACRO spark_uuid() AS CAST(uuid() AS VARCHAR);
 CREATE MACRO spark_levenshtein(a, b) AS CAST(levenshtein(a, b) AS INTEGER);
 CREATE MACRO spark_crc32(a BLOB) AS spark_crc32_bytes(a), (a) AS spark_crc32_bytes(encode(CAST(a AS VARCHAR)));
@@ -156,6 +157,9 @@ CREATE MACRO spark_date(a) AS list_transform([a], lambda it: CASE WHEN it IS NUL
 CREATE MACRO spark_moment(a) AS timezone('UTC', TRY_CAST(a AS TIMESTAMPTZ));
 CREATE MACRO spark_try_timestamp(a) AS list_transform([a], lambda it: coalesce(spark_moment(it), spark_moment(spark_day_text(CAST(it AS VARCHAR))), CASE WHEN typeof(it) NOT IN ('VARCHAR', 'DATE', 'TIMESTAMP') THEN make_timestamp(TRY_CAST(TRY_CAST(it AS DOUBLE) * 1000000 AS BIGINT)) END))[1];
 CREATE MACRO spark_timestamp(a) AS list_transform([a], lambda it: CASE WHEN it IS NULL THEN NULL ELSE coalesce(spark_try_timestamp(it), spark_no_cast(it, 'TIMESTAMP')) END)[1];
+-- A date or moment needs no pattern.
+CREATE MACRO spark_parsed(a DATE, p) AS CAST(a AS TIMESTAMP), (a TIMESTAMP, p) AS a, (a, p) AS strptime(a, p);
+CREATE MACRO spark_try_parsed(a DATE, p) AS CAST(a AS TIMESTAMP), (a TIMESTAMP, p) AS a, (a, p) AS try_strptime(a, p);
 CREATE MACRO spark_to_date(a) AS spark_date(a);
 CREATE MACRO spark_to_timestamp(a) AS spark_timestamp(a);
 CREATE MACRO spark_try_to_date(a) AS spark_try_date(a);
@@ -279,6 +283,9 @@ CREATE MACRO spark_json_object_keys(a) AS CASE WHEN json_valid(a) AND json_type(
 CREATE MACRO spark_path(a, p) AS CASE WHEN typeof(a) = 'JSON' THEN CAST(json_extract(a, p) AS VARCHAR) ELSE json_extract_string(a, p) END;
 CREATE MACRO spark_parse_json(a) AS CASE WHEN a IS NULL OR json_valid(a) THEN CAST(spark_variant_text(a) AS JSON) ELSE spark_fail('[MALFORMED_RECORD_IN_PARSING] Malformed records are detected in record parsing: ' || a || ' SQLSTATE: 22023') END;
 CREATE MACRO spark_try_parse_json(a) AS CASE WHEN json_valid(a) THEN CAST(spark_variant_text(a) AS JSON) END;
+CREATE MACRO spark_variant_items(a) AS list_transform([a], lambda it: CASE json_type(it)
+    WHEN 'ARRAY' THEN list_transform(json_extract(it, '$[*]'), lambda value, place: {'pos': CAST(place - 1 AS INTEGER), 'key': CAST(NULL AS VARCHAR), 'value': value})
+    WHEN 'OBJECT' THEN list_transform(list_sort(json_keys(it)), lambda key, place: {'pos': CAST(place - 1 AS INTEGER), 'key': key, 'value': json_extract(it, '/' || replace(replace(key, '~', '~0'), '/', '~1'))}) END)[1];
 CREATE MACRO spark_is_variant_null(a) AS coalesce(json_type(a) = 'NULL', false);
 
 -- A value that is null leaves the hash as it is.

@@ -5,6 +5,7 @@ Each line of ``statements.jsonl`` has the statement (``sql``) and its ``rows``, 
 and so does the local workspace, in this error class. ``refused``: the local workspace does not serve it, and says so.
 ``duckdb``: only served from this version of DuckDB on. ``differs``: why Spark gives something else than ``rows``.
 ``any_order``: the rows have no order. ``types``: the types of the columns, in Spark's short names.
+``names``: the columns' names.
 """
 
 from __future__ import annotations

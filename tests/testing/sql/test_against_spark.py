@@ -68,4 +68,5 @@ def test_spark_gives_the_same(spark, case):
         found = [list(row) for row in frame.collect()]
         types = short_types(field.dataType.simpleString() for field in frame.schema.fields)
         assert types == case.get("types", types)
+        assert frame.columns == case.get("names", frame.columns)
         assert same(found, case["rows"], any_order=case.get("any_order", False)), found

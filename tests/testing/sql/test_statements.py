@@ -40,6 +40,8 @@ def workspace():
         for name, (_, rows) in TABLES.items():
             workspace.add_table(f"main.shop.{name}", rows)
             workspace.grant("alice", "SELECT", f"main.shop.{name}")
+        workspace.add_function("main.shop.secret", "SELECT max(item) FROM main.shop.orders")
+        workspace.grant("alice", "EXECUTE", "main.shop.secret")
         yield workspace
 
 
@@ -60,6 +62,8 @@ def test_a_statement_gives_its_documented_rows(workspace, case):
         found = values_of(answer)
         assert same(found, case["rows"], any_order=case.get("any_order", False)), found
         types = short_types(column.type_text for column in answer.manifest.schema.columns)
+        names = [column.name for column in answer.manifest.schema.columns]
+        assert names == case.get("names", names)
         # To DuckDB 1, null is an INT.
         assert types == case.get("types", types) or int(duckdb.__version__.split(".")[0]) < 2
 
@@ -493,3 +497,25 @@ def test_the_session_s_time_zone_is_utc_wherever_the_machine_is():
         check=False,
     )
     assert done.stdout.strip() == "[['2026-01-02T03:04:05.000Z', '3']]", done.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT IDENTIFIER(item) FROM orders",
+        "SELECT IDENTIFIER((SELECT max(item) FROM orders)) FROM orders",
+        "SELECT IDENTIFIER(main.shop.secret()) FROM orders",
+        "SELECT IDENTIFIER(concat('i', NULL)) FROM orders",
+        "SELECT IDENTIFIER('id', 'item') FROM orders",
+        "SELECT * FROM IDENTIFIER(upper(item))",
+    ],
+)
+def test_a_name_is_computed_from_constants_only(workspace, statement):
+    """A function may read what its caller may not, and an error names the column that is not there."""
+    answer = run(workspace, statement)
+    assert answer.status.state is StatementState.FAILED
+    assert "IDENTIFIER only takes a name." in answer.status.error.message
+
+
+def test_a_generator_of_from_is_refused_elsewhere(workspace):
+    assert "variant_explode" in run(workspace, "SELECT variant_explode(parse_json('[1]'))").status.error.message
