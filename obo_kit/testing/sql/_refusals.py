@@ -73,6 +73,7 @@ KNOWN_ERRORS = (
     (r"^Binder Error: (?P<detail>\w+ clause cannot contain window functions.*)", "sql_window_place"),
     (r"^Binder Error: (?P<detail>LIMIT/OFFSET cannot be negative)", "sql_limit"),
     (r"^Binder Error: (?P<detail>QUANTILE can only take .*|UNNEST\(\) can only be applied to .*)", "sql_types"),
+    (r"^Binder Error: (?P<detail>Invalid LIST argument .*|Cannot unpivot columns of types .*)", "sql_types"),
     (
         r"^Binder Error: (?P<detail>Cannot extract field .*|UNNEST.*|The initial value type must be .*)",
         "sql_unsupported",
