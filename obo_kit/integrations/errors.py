@@ -98,6 +98,8 @@ def _answer_starlette(app: Any) -> None:
 class _Answered:
     """Answers refusals that leave the application."""
 
+    answers_refusals = True
+
     def __init__(self, app: Any) -> None:
         self._app = app
 

@@ -202,7 +202,10 @@ class SessionScope(Scope[UserSession, None]):
             raise TypeError(
                 "@user_session on an application always serves requests without a user: leave out required="
             )
+        answering = [each for each in app.user_middleware if getattr(each.cls, "answers_refusals", False)]
         app.add_middleware(load("asgi").UserSessionMiddleware, limits=self._limits, developer=self._developer)
+        # What the session refuses is answered too, whichever of the two was asked for first.
+        app.user_middleware[:] = [*answering, *(each for each in app.user_middleware if each not in answering)]
         return app
 
 

@@ -140,13 +140,16 @@ def test_what_the_agent_itself_is_refused_stays_an_error(workspace, serve):
         assert serve().get("/nowhere", headers=runtime.headers("alice")).status_code == 404
 
 
-def test_an_expired_token_of_a_whole_application_is_a_401(workspace):
+@pytest.mark.parametrize("first", ["user_session", "answer_refusals"])
+def test_an_expired_token_of_a_whole_application_is_a_401(workspace, first):
     """As docs/howto/migrate.md has it: the session of every request is opened inside of what answers."""
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    app = user_session(FastAPI())
-    answer_refusals(app)
+    app = FastAPI()
+    steps = [user_session, answer_refusals]
+    for step in steps if first == "user_session" else reversed(steps):
+        step(app)
     with workspace.as_app() as runtime:
         client = TestClient(app, raise_server_exceptions=False)
         answer = client.get("/", headers=runtime.headers("alice", expires_in=-60))
