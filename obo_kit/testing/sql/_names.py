@@ -80,7 +80,7 @@ def _call(name: str) -> Callable[[Any, Expr], str]:
     return lambda self, node: f"{name}({', '.join(map(self.sql, node.iter_expressions()))})"
 
 
-class _Names(LAKEHOUSE.Generator):  # type: ignore[misc,name-defined]
+class _Names(LAKEHOUSE.Generator):  # type: ignore[misc,valid-type]
     """Writes an expression without quotes, sources and its author's parentheses, and each operation in parentheses."""
 
     TRANSFORMS: ClassVar[Any] = {
@@ -118,50 +118,56 @@ class _Names(LAKEHOUSE.Generator):  # type: ignore[misc,name-defined]
         super().__init__(comments=False, normalize_functions=False)
         self._sources = sources
 
-    def anonymous_sql(self, node: exp.Anonymous) -> str:
+    def anonymous_sql(self, expression: exp.Anonymous) -> str:
         """Write a call in lower case."""
-        name, arguments = node.name.lower(), [self.sql(each) for each in node.expressions]
+        name, arguments = expression.name.lower(), [self.sql(each) for each in expression.expressions]
         if name == "count" and arguments == ["*"]:
             return "count(1)"
         written = _WRITTEN.get((name, len(arguments)))
         return written(*arguments) if written is not None else f"{name}({', '.join(arguments)})"
 
-    def case_sql(self, node: exp.Case) -> str:
+    def case_sql(self, expression: exp.Case) -> str:
         """Write the comparisons of a CASE with an operand."""
         written = "CASE"
-        for each in node.args["ifs"]:
-            condition = exp.EQ(this=node.this.copy(), expression=each.this.copy()) if node.this else each.this
+        for each in expression.args["ifs"]:
+            condition = (
+                exp.EQ(this=expression.this.copy(), expression=each.this.copy()) if expression.this else each.this
+            )
             written += f" WHEN {self.sql(condition)} THEN {self.sql(each, 'true')}"
-        default = self.sql(node, "default")
+        default = self.sql(expression, "default")
         return f"{written} ELSE {default} END" if default else f"{written} END"
 
-    def cast_sql(self, node: exp.Cast, safe_prefix: str | None = None) -> str:
+    def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
         """Write a literal of a date or moment as one."""
-        if isinstance(node.this, exp.Literal) and node.this.is_string and node.to.is_type(*exp.DataType.TEMPORAL_TYPES):
-            return f"{'DATE' if node.to.is_type('DATE') else 'TIMESTAMP'} '{node.name}'"
-        return str(super().cast_sql(node, safe_prefix))
+        if (
+            isinstance(expression.this, exp.Literal)
+            and expression.this.is_string
+            and expression.to.is_type(*exp.DataType.TEMPORAL_TYPES)
+        ):
+            return f"{'DATE' if expression.to.is_type('DATE') else 'TIMESTAMP'} '{expression.name}'"
+        return str(super().cast_sql(expression, safe_prefix))
 
-    def column_sql(self, node: exp.Column) -> str:
+    def column_sql(self, expression: exp.Column) -> str:
         """Write a name without its source."""
-        parts = [part.name for part in node.parts]
+        parts = [part.name for part in expression.parts]
         return ".".join(parts[1:] if len(parts) > 1 and parts[0].lower() in self._sources else parts)
 
-    def identifier_sql(self, node: exp.Identifier) -> str:
+    def identifier_sql(self, expression: exp.Identifier) -> str:
         """Write a name without its quotes."""
-        return str(node.name)
+        return str(expression.name)
 
-    def literal_sql(self, node: exp.Literal) -> str:
+    def literal_sql(self, expression: exp.Literal) -> str:
         """Write a text without its quotes."""
-        return str(node.this)
+        return str(expression.this)
 
-    def neg_sql(self, node: exp.Neg) -> str:
+    def neg_sql(self, expression: exp.Neg) -> str:
         """Write a negative number as one."""
-        inner = self.sql(node, "this")
-        return f"-{inner}" if isinstance(node.this, exp.Literal) else f"(- {inner})"
+        inner = self.sql(expression, "this")
+        return f"-{inner}" if isinstance(expression.this, exp.Literal) else f"(- {inner})"
 
-    def not_sql(self, node: exp.Not) -> str:
+    def not_sql(self, expression: exp.Not) -> str:
         """Write a negation; IS NOT NULL as it is read."""
-        inner = node.this.unnest()
+        inner = expression.this.unnest()
         written = self.sql(inner)
         if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
             return f"({self.sql(inner, 'this')} IS NOT NULL)"
