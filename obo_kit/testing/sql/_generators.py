@@ -43,37 +43,29 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
         ]
     (value,) = arguments
     if name == "inline":
-        return [
-            (
-                "",
-                exp.Anonymous(
-                    this="unnest",
-                    expressions=[
-                        _or_null(value) if outer else value,
-                        exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2)),
-                    ],
-                ),
-            )
-        ]
-    if name == "variant_explode":
-        parts = _or_null(call("variant_items", value)) if outer else call("variant_items", value)
-        return [
-            (each, call("struct_extract", call("unnest", parts.copy()), exp.Literal.string(each)))
-            for each in ("pos", "key", "value")
-        ]
-    items: Expr = call("map_entries", value) if pairs else value
+        deep = exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))
+        return [("", exp.Anonymous(this="unnest", expressions=[_or_null(value) if outer else value, deep]))]
+    if name in ONLY_IN_FROM:
+        items = call("variant_items", value)
+        return _fields(_or_null(items) if outer else items, "pos", "key", "value")
+    return _exploded(
+        call("map_entries", value) if pairs else value, pairs=pairs, outer=outer, places=name == "posexplode"
+    )
+
+
+def _exploded(items: Expr, *, pairs: bool, outer: bool, places: bool) -> list[tuple[str, Expr]]:
+    at: Expr = call("range", call("len", items.copy()))
     if outer:
-        items = _or_null(items)
+        items, at = _or_null(items), _or_null(at)
     columns: list[tuple[str, Expr]] = [("col", call("unnest", items))]
     if pairs:
-        columns = [
-            (each, call("struct_extract", call("unnest", items.copy()), exp.Literal.string(each)))
-            for each in ("key", "value")
-        ]
-    if name == "posexplode":
-        places: Expr = call("range", call("len", (call("map_entries", value) if pairs else value).copy()))
-        return [("pos", typed_as(call("unnest", _or_null(places) if outer else places), "INTEGER")), *columns]
-    return columns
+        columns = _fields(items, "key", "value")
+    return [("pos", typed_as(call("unnest", at), "INTEGER")), *columns] if places else columns
+
+
+def _fields(items: Expr, *names: str) -> list[tuple[str, Expr]]:
+    """Return the fields of an array of structs, a row per struct."""
+    return [(each, call("struct_extract", call("unnest", items.copy()), exp.Literal.string(each))) for each in names]
 
 
 def plain_sources(tree: Expr) -> None:
