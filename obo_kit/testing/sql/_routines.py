@@ -43,6 +43,16 @@ def _soundex(text: str) -> str:
     return code[:4].ljust(4, "0")
 
 
+def _levenshtein(a: str, b: str) -> int:
+    """Return the distance of two texts in characters: DuckDB 1 counts bytes."""
+    row = list(range(len(b) + 1))
+    for at, letter in enumerate(a, 1):
+        above, row = row, [at]
+        for place, other in enumerate(b, 1):
+            row.append(min(above[place] + 1, row[-1] + 1, above[place - 1] + (letter != other)))
+    return row[-1]
+
+
 def _digest(data: bytes, bits: str) -> str | None:
     """Return the SHA-2 of a number of bits; 0 stands for 256."""
     size = {"0": "256"}.get(bits, bits)
@@ -231,6 +241,7 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark_fitted": (fitted, (_TEXT, _TEXT), _TEXT),
     "spark_hashed": (hashed, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_json_text": (json_text, (_TEXT, _TEXT), _TEXT),
+    "spark_levenshtein": (_levenshtein, (_TEXT, _TEXT), "INTEGER"),
     "spark_matches_of_path": (matches_of_path, (_TEXT, _TEXT), _TEXT),
     "spark_note": (noted, (_TEXT, _TEXT), _TEXT),
     "spark_number_by_pattern": (_format_number, (_TEXT, _TEXT, _TEXT), _TEXT),

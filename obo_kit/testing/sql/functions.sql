@@ -140,7 +140,6 @@ CREATE MACRO spark_parse_url(u, part) AS CASE part WHEN 'HOST' THEN nullif(regex
 CREATE MACRO spark_mask(a) AS regexp_replace(regexp_replace(regexp_replace(a, '[A-Z]', 'X', 'g'), '[a-z]', 'x', 'g'), '[0-9]', 'n', 'g');
 CREATE MACRO spark_monotonically_increasing_id() AS row_number() OVER () - 1;
 CREATE MACRO spark_uuid() AS CAST(uuid() AS VARCHAR);
-CREATE MACRO spark_levenshtein(a, b) AS CAST(levenshtein(a, b) AS INTEGER);
 CREATE MACRO spark_crc32(a BLOB) AS spark_crc32_bytes(a), (a) AS spark_crc32_bytes(encode(CAST(a AS VARCHAR)));
 CREATE MACRO spark_to_number(a, p) AS spark_parsed_number(CAST(a AS VARCHAR), p);
 CREATE MACRO spark_try_to_number(a, p) AS spark_try_parsed_number(CAST(a AS VARCHAR), p);
