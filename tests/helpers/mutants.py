@@ -18,7 +18,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = TESTS.parent / "obo_kit"
-_SECONDS = 60
+_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
