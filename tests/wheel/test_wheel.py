@@ -238,7 +238,7 @@ def test_the_blocks_of_the_docs_run(with_all, tmp_path):
     """The suite's own test of them, far from the package's sources; on the newest Python, because it takes minutes."""
     if with_all.python("import sys; print(sys.version_info >= (3, 11))").stdout.strip() != "True":
         pytest.skip("the newest Python runs them")
-    with_all.add("pytest-xdist", "pytest-timeout")
+    with_all.add("hypothesis", "pytest-xdist", "pytest-timeout")
     names = ("preludes", "project", "stubs", "test_blocks.py")
     for name in (
         "tests/conftest.py",
@@ -291,6 +291,14 @@ def since(started: tuple[float, float]) -> tuple[float, float]:
     return tuple(now - then for now, then in zip(clocks(), started, strict=True))
 
 
+def counting() -> float:
+    """The processor's time, in seconds, to count to ten million: 0.3 where the two minutes were set."""
+    started = time.process_time()
+    for _ in range(10_000_000):
+        pass
+    return time.process_time() - started
+
+
 @pytest.mark.parametrize("target", ["model-serving", "apps"])
 def test_a_new_reader_gets_from_pip_install_to_an_agent_that_two_users_ask(installed, target):
     environment, to_install = installed
@@ -317,8 +325,8 @@ def test_a_new_reader_gets_from_pip_install_to_an_agent_that_two_users_ask(insta
     policy = typed("obo-kit", "policy", "agent.py")
     assert "SQL warehouse" in policy.stdout
     assert commands <= 6
-    # Two minutes on the clock; or of the processor, where the machine has other work as well.
-    assert min(map(sum, zip(to_install, since(started), strict=True))) < 120
+    # Two minutes on the clock; or of the processor, where the machine has other work as well. Longer where it is a slow one.
+    assert min(map(sum, zip(to_install, since(started), strict=True))) < 120 * max(1, 2 * counting())
 
 
 def asked(url: str, user: str) -> str:

@@ -8,6 +8,7 @@ know, with row filters and column masks applied. Functions become those of :mod:
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,13 @@ _BARE: dict[type, str] = {
     exp.CurrentUser: "current_user",
     exp.SessionUser: "session_user",
 }
+_MOST_COLUMNS = 5000  # of a query whose columns are read: each join of stars with themselves doubles them
+_OF_NAMES = frozenset(
+    {
+        "coalesce", "concat", "current_catalog", "current_database", "current_schema", "current_user", "decode", "if",
+        "iff", "ifnull", "lower", "nullif", "nvl", "substr", "substring", "trim", "upper",
+    }
+)  # fmt: skip
 _ME = frozenset({"current_user", "session_user", "user"})
 
 
@@ -163,11 +171,14 @@ class Rewriter:
         self._places = {self.full_name(node) for node in nodes if isinstance(node, exp.Table) and node.args.get("db")}
         self._kinds = self._column_kinds(nodes)
         self._withs = {id(node) for node in nodes if isinstance(node, exp.Table) and is_cte(node, node.name.lower())}
+        self._read_withs(nodes)
         self._prefer_columns(nodes)
-        for select in tree.find_all(exp.Select):
+        selects = list(tree.find_all(exp.Select))
+        for select in selects:
             check_names(select, self._columns_of)
             check_ambiguous(select, self._columns_of)
             check_order(select)
+        for select in selects:
             shared_first(select)
             name_columns(select)
             fill_grouping(select)
@@ -186,6 +197,15 @@ class Rewriter:
             kinds[name.lower()] = kind if kinds.get(name.lower(), kind) == kind else ""
         return kinds
 
+    def _read_withs(self, nodes: list[Expr]) -> None:
+        """Read the columns of each WITH, in their order: a long chain of them is not read at one depth."""
+        withs = [node for node in nodes if isinstance(node, exp.CTE)]
+        times = Counter(each.alias.lower() for each in withs)
+        self._ctes = {each.alias.lower(): each for each in withs if times[each.alias.lower()] == 1}
+        self._made: dict[int, list[str] | None] = {}
+        for each in withs:
+            self._columns_made(each.this.unnest())
+
     def _columns_of(self, source: Expr) -> list[str] | None:
         """Return the columns of a source, in lower case; None if that takes more than reading it."""
         query, alias = source.this if isinstance(source, exp.Subquery) else None, source.args.get("alias")
@@ -195,17 +215,21 @@ class Rewriter:
             return [each.name.lower() for each in alias.columns]
         if isinstance(source, exp.Table):
             if id(source) in self._withs:
-                with_ = next(
-                    each for each in source.root().find_all(exp.CTE) if each.alias.lower() == source.name.lower()
-                )
-                query = with_.this if not with_.args["alias"].columns else None
+                with_ = self._ctes.get(source.name.lower())  # None of several with one name
+                query = with_.this if with_ is not None and not with_.args["alias"].columns else None
             elif source.args.get("db") or source.name.lower() not in self.session.views:
                 table = self.store.tables.get(self.full_name(source))
                 return None if table is None else list(map(str.lower, table.types))
         return self._columns_made(query.unnest()) if isinstance(query, exp.Query) else None
 
     def _columns_made(self, query: Expr) -> list[str] | None:
-        """Return the columns of a query as :meth:`_columns_of` does."""
+        """Return the columns of a query as :meth:`_columns_of` does. Each query is read once, whoever names it."""
+        if id(query) not in self._made:
+            self._made[id(query)] = None  # as long as it is read: it may name itself
+            self._made[id(query)] = self._columns_read(query)
+        return self._made[id(query)]
+
+    def _columns_read(self, query: Expr) -> list[str] | None:
         while isinstance(query, exp.SetOperation):
             query = query.this.unnest()
         joins = query.args.get("joins") or ()
@@ -213,11 +237,17 @@ class Rewriter:
             return None
         columns: list[str] = []
         for each in query.expressions:
-            names = self._columns_of_star(query, each) if each.is_star else [each.alias_or_name.lower()]
-            if names is None:
+            names = self._columns_of_star(query, each) if each.is_star else [self._name_of(query, each)]
+            if names is None or len(columns) + len(names) > _MOST_COLUMNS:
                 return None
             columns += names
         return columns
+
+    def _name_of(self, query: exp.Select, column: Expr) -> str:
+        bare = _BARE.get(type(column))
+        if bare is not None:
+            return bare if bare in self._columns_from(query) else ""
+        return column.alias_or_name.lower()
 
     def _columns_of_star(self, query: exp.Select, star: Expr) -> list[str] | None:
         of = star.table.lower() if isinstance(star, exp.Column) else ""
@@ -254,17 +284,21 @@ class Rewriter:
                     node.replace(exp.Column(**read_identifier(text, "this", "table", "db", "catalog")))
 
     def _constant_text(self, arguments: list[Expr]) -> str:
-        """Compute the text of a name that is put together from constants. It may need nothing that is granted."""
-        query, before = exp.Select(expressions=[each.copy() for each in arguments]), len(self.accesses)
-        if not query.find(exp.Column, exp.Star) and len(list(query.find_all(exp.Query))) == 1:
+        """Compute the text of a name that is put together from constants: by functions that need no grant and little time."""
+        query = exp.Select(expressions=[each.copy() for each in arguments])
+        calls = {each.name.lower() for each in query.find_all(exp.Anonymous)}
+        if (
+            not query.find(exp.Column, exp.Star, exp.Dot)
+            and len(list(query.find_all(exp.Query))) == 1
+            and calls <= _OF_NAMES
+        ):
             inner = self._inner(self.session.catalog, self.session.schema, definer=False)
             text = duck_text(inner.rewrite(query))
-            if len(self.accesses) == before:
-                self.store.prepare(text)
-                with self.store.cursor() as cursor:
-                    rows = cursor.execute(text).fetchall()
-                if len(rows[0]) == 1 and isinstance(rows[0][0], str):
-                    return rows[0][0]
+            self.store.prepare(text)
+            with self.store.cursor() as cursor:
+                rows = cursor.execute(text).fetchall()
+            if len(rows[0]) == 1 and isinstance(rows[0][0], str):
+                return rows[0][0]
         raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.")
 
     def _prefer_columns(self, nodes: list[Expr]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from sqlglot import exp
@@ -45,8 +46,7 @@ def check_ambiguous(select: exp.Select, columns_of: Callable[[Expr], list[str] |
     """Refuse names that several columns of one source have: DuckDB numbers these columns."""
     aliases = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
     for source in sources_of(select):
-        columns = columns_of(source) or []
-        twice = {each for each in columns if columns.count(each) > 1} - aliases
+        twice = {name for name, times in Counter(columns_of(source)).items() if times > 1} - aliases
         for column in _columns_in(select, select) if twice else ():
             if column.name.lower() in twice and column.table.lower() in {"", source.alias_or_name.lower()}:
                 raise UnreadableError("sql_ambiguous", f"Reference `{column.name}` is ambiguous.")

@@ -505,6 +505,8 @@ def test_the_session_s_time_zone_is_utc_wherever_the_machine_is():
         "SELECT IDENTIFIER(item) FROM orders",
         "SELECT IDENTIFIER((SELECT max(item) FROM orders)) FROM orders",
         "SELECT IDENTIFIER(main.shop.secret()) FROM orders",
+        "SELECT IDENTIFIER(left(repeat('id', 1000000000), 2)) FROM orders",
+        "SELECT IDENTIFIER(http_request(conn => 'c', method => 'GET', path => '/')) FROM orders",
         "SELECT IDENTIFIER(concat('i', NULL)) FROM orders",
         "SELECT IDENTIFIER('id', 'item') FROM orders",
         "SELECT * FROM IDENTIFIER(upper(item))",
@@ -515,6 +517,13 @@ def test_a_name_is_computed_from_constants_only(workspace, statement):
     answer = run(workspace, statement)
     assert answer.status.state is StatementState.FAILED
     assert "IDENTIFIER only takes a name." in answer.status.error.message
+
+
+def test_a_long_chain_of_with_is_read(workspace):
+    """Each name is read once, and none within the reading of another."""
+    chain = ", ".join(f"t{at} AS (SELECT * FROM t{at - 1})" for at in range(1, 300))
+    answer = run(workspace, f"WITH t0 AS (SELECT 1 AS id), {chain} SELECT id FROM t299")
+    assert answer.result.data_array == [["1"]]
 
 
 def test_a_generator_of_from_is_refused_elsewhere(workspace):
