@@ -6,7 +6,8 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.serving import ChatMessage, ChatMessageRole
 from mlflow.models.resources import DatabricksGenieSpace, DatabricksServingEndpoint, DatabricksSQLWarehouse
 
-from obo_kit import optional_tool, raise_for_denial, requires_scopes, with_user_client
+from obo_kit import optional_tool, requires_scopes, with_user_client
+from obo_kit.integrations.sql import statement_rows
 
 GENIE_SPACE = "01f0ea87c0de"
 WAREHOUSE = "a1b2c3d4e5f6"
@@ -38,11 +39,9 @@ def list_tickets(client: WorkspaceClient, topic: str) -> str:
         statement="SELECT id, subject FROM main.support.tickets WHERE subject ILIKE '%' || :topic || '%' ORDER BY id",
         warehouse_id=WAREHOUSE,
         parameters=[_text("topic", topic)],
-        wait_timeout="30s",
     )
-    raise_for_denial(response)  # a failed statement is an ordinary value
-    rows = response.result.data_array if response.result else None
-    return "; ".join(" ".join(row) for row in rows or []) or "no open tickets"
+    rows = statement_rows(client, response)
+    return "; ".join(f"{row['id']} {row['subject']}" for row in rows) or "no open tickets"
 
 
 @optional_tool

@@ -1,7 +1,8 @@
 """Rows of SQL statements: all of them, with their types.
 
-``response.result.data_array`` holds only the first chunk of a result, as text. Code that replaces
-``databricks-sql-connector`` needs every row with its types::
+``execute_statement`` answers after ten seconds, even while a warehouse is still starting, and then without a result. It reports
+a refused statement as an ordinary value. ``response.result.data_array`` holds only the first chunk of a result, as text. A tool
+needs every row with its types::
 
     from obo_kit.integrations.sql import statement_rows
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["statement_rows"]
 
+_MINUTES = datetime.timedelta(minutes=20)  # as the SDK's own waiters
+
 
 def _timestamp(text: str) -> datetime.datetime:
     # Python 3.10 does not read the Z.
@@ -55,8 +58,10 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list[dict[str, Any]]:
-    """Return every row of a statement, each as a dict by column name, with Python's types.
+def statement_rows(
+    client: WorkspaceClient, response: StatementResponse, *, timeout: datetime.timedelta = _MINUTES
+) -> list[dict[str, Any]]:
+    """Return every row of a statement, each as a dict by column name, with Python's types. Wait for it if it is running.
 
     Numbers, booleans, dates, timestamps, binary values, arrays, maps and structs become Python values; everything else stays
     text. Chunks after the first are fetched with the client, as the user.
@@ -64,15 +69,19 @@ def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list
     Args:
         client: The client that ran the statement.
         response: The result of ``execute_statement`` or ``get_statement``, with the disposition ``INLINE`` (the default).
+        timeout: How long to wait for a statement that is still running. It is not canceled then.
 
     Raises:
         OboError: The statement was refused. The error is the one of its denial.
-        ValueError: The statement is not finished, it failed for a reason other than a refusal, its result is behind links,
-            or two columns have the same name.
+        TimeoutError: The statement is still running after the timeout.
+        ValueError: The statement failed for a reason other than a refusal, it was canceled, its result is behind links, or two
+            columns have the same name.
     """
+    if _is_running(response):
+        response = _finished(client, response.statement_id or "", timeout)
     if denial := explain(response):
         raise denial.error()
-    _check_finished(response)
+    _check_succeeded(response)
     names, readers = _columns(response)
     return [
         {name: None if text is None else read(text) for name, read, text in zip(names, readers, row, strict=True)}
@@ -80,12 +89,36 @@ def statement_rows(client: WorkspaceClient, response: StatementResponse) -> list
     ]
 
 
-def _check_finished(response: StatementResponse) -> None:
-    state = response.status.state.value if response.status and response.status.state else "unknown"
+def _state(response: StatementResponse) -> str:
+    return response.status.state.value if response.status and response.status.state else "unknown"
+
+
+def _is_running(response: StatementResponse) -> bool:
+    return _state(response) in {"PENDING", "RUNNING"}
+
+
+def _finished(client: WorkspaceClient, statement: str, timeout: datetime.timedelta) -> StatementResponse:
+    """Ask for a statement until it has ended: first after a tenth of a second, later every five."""
+    import tenacity
+
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(_is_running),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+        stop=tenacity.stop_after_delay(timeout.total_seconds()),
+    )
+    try:
+        return waiting(client.statement_execution.get_statement, statement)
+    except tenacity.RetryError:
+        msg = f"The statement {statement} is still running after {timeout.total_seconds():g} s. Fix: raise timeout="
+        raise TimeoutError(msg) from None
+
+
+def _check_succeeded(response: StatementResponse) -> None:
+    state = _state(response)
     if state != "SUCCEEDED" or response.result is None:
         error = response.status.error if response.status else None
         why = f": {error.message}" if error else ""
-        msg = f"The statement is {state}{why}. Fix: poll get_statement until it has succeeded"
+        msg = f"The statement is {state}{why}"
         raise ValueError(msg)
     if response.result.external_links:
         msg = "The result is behind links. Fix: run the statement with disposition INLINE"

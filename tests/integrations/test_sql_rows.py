@@ -12,7 +12,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.sql import Disposition
 from mlflow.models.resources import DatabricksSQLWarehouse
 
-from obo_kit import AccessDeniedError, requires_scopes, with_user_client
+from obo_kit import AccessDeniedError, requires_scopes, user_session, with_user_client
 from obo_kit.integrations.sql import statement_rows
 from obo_kit.testing import LocalWorkspace
 
@@ -83,12 +83,38 @@ def test_a_refusal_is_raised_as_its_denial(app):
         ("SELECT 1 AS a, 2 AS a", {}, "Two columns have the same name"),
         ("SELECT CAST('x' AS INT)", {}, "The statement is FAILED"),
         ("SELECT 1", {"disposition": Disposition.EXTERNAL_LINKS}, "behind links"),
-        ("SELECT count(*) FROM range(3000000000) t(i) WHERE i % 7 = 3", {"wait_timeout": "0s"}, "PENDING"),
     ],
 )
 def test_what_has_no_rows_says_so(app, statement, kwargs, text):
     with app.user("alice", scopes=["sql"]), pytest.raises(ValueError, match=text):
         query(statement, **kwargs)
+
+
+SLOW = "SELECT count(*) AS n FROM range(3000000000) t(i) WHERE i % 7 = 3"
+
+
+def test_a_statement_that_is_still_running_is_waited_for_as_the_user(workspace, app):
+    """A warehouse that has to start first answers nothing in the time of `execute_statement`."""
+    with app.user("alice", scopes=["sql"]):
+        assert query("SELECT max(zip) AS zip FROM samples.nyctaxi.trips", wait_timeout="0s") == [{"zip": 2499}]
+    asked = [record for record in workspace.log if record.method == "GET" and "/sql/statements/" in record.path]
+    assert {record.user for record in asked} == {"alice"}
+
+
+def test_a_refusal_of_a_statement_that_was_waited_for_is_its_denial(app):
+    with app.user("bob", scopes=["sql"]), pytest.raises(AccessDeniedError):
+        query("SELECT * FROM samples.nyctaxi.trips", wait_timeout="0s")
+
+
+def test_waiting_ends(app):
+    with app.user("alice", scopes=["sql"]), user_session() as session:
+        execution = session.client.statement_execution
+        response = execution.execute_statement(SLOW, "wh1", wait_timeout="0s")
+        with pytest.raises(TimeoutError, match=f"{response.statement_id} is still running after 0.3 s"):
+            statement_rows(session.client, response, timeout=datetime.timedelta(milliseconds=300))
+        execution.cancel_execution(response.statement_id)
+        with pytest.raises(ValueError, match="The statement is CANCELED"):
+            statement_rows(session.client, response)
 
 
 def test_importing_it_loads_no_sdk():

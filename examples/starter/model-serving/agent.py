@@ -8,7 +8,8 @@ from mlflow.models.resources import DatabricksSQLWarehouse
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
-from obo_kit import optional_tool, raise_for_denial, requires_scopes, user_session, with_user_client
+from obo_kit import optional_tool, requires_scopes, user_session, with_user_client
+from obo_kit.integrations.sql import statement_rows
 
 WAREHOUSE = "a1b2c3"
 
@@ -18,9 +19,9 @@ WAREHOUSE = "a1b2c3"
 @with_user_client  # the client of whoever asks; no model sees it
 def count_orders(client: WorkspaceClient) -> str:
     """Count the orders."""
-    response = client.statement_execution.execute_statement("SELECT count(*) FROM main.shop.orders", WAREHOUSE)
-    raise_for_denial(response)  # the platform reports a refused statement as an ordinary value
-    return f"There are {response.result.data_array[0][0]} orders."
+    response = client.statement_execution.execute_statement("SELECT count(*) AS n FROM main.shop.orders", WAREHOUSE)
+    (row,) = statement_rows(client, response)  # waits, raises a refusal, and gives every row
+    return f"There are {row['n']} orders."
 
 
 class Agent(ResponsesAgent):
