@@ -11,6 +11,7 @@ import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import PermissionDenied
+from databricks.sdk.service.sql import ExecuteStatementRequestOnWaitTimeout, StatementState
 from support import PROBE, as_user, me
 
 from obo_kit import explain, with_user_client
@@ -342,3 +343,37 @@ def test_twenty_users_through_five_clients_each_are_told_apart(workspace):
     assert {record.user for record in seen} == set(names)
     assert len({frozenset(of_one) for of_one in calls.values()}) == 1
     assert len(calls["user00"]) >= 7
+
+
+# ---------------------------------------------------------------------------------------------- a warehouse that starts
+
+
+def test_a_cold_warehouse_answers_pending_and_runs_the_statement_once(workspace):
+    workspace.add_warehouse("wh1")
+    workspace.add_table("main.shop.orders", [{"id": 1}])
+    workspace.grant("alice", "CAN USE", "wh1")
+    workspace.grant("alice", "SELECT", "main.shop.orders")
+    workspace.grant("alice", "MODIFY", "main.shop.orders")
+    execution = client(workspace).statement_execution
+
+    workspace.add_fault("cold_warehouse")
+    client(workspace).current_user.me()  # only a statement is hit
+    response = execution.execute_statement("INSERT INTO main.shop.orders VALUES (2)", "wh1", wait_timeout="50s")
+    assert (response.status.state, response.result) == (StatementState.PENDING, None)
+    while (response := execution.get_statement(response.statement_id)).status.state is StatementState.RUNNING:
+        pass
+    assert response.status.state is StatementState.SUCCEEDED
+
+    workspace.add_fault("cold_warehouse", user="alice")
+    canceled = ExecuteStatementRequestOnWaitTimeout.CANCEL
+    response = execution.execute_statement("INSERT INTO main.shop.orders VALUES (3)", "wh1", on_wait_timeout=canceled)
+    assert response.status.state is StatementState.CANCELED
+    assert execution.get_statement(response.statement_id).status.state is StatementState.CANCELED
+
+    response = execution.execute_statement("SELECT id FROM main.shop.orders ORDER BY id", "wh1", wait_timeout="50s")
+    assert response.result.data_array == [["1"], ["2"]]
+
+
+def test_the_fault_of_a_cold_warehouse_takes_no_seconds(workspace):
+    with pytest.raises(ValueError, match="A cold_warehouse fault takes no seconds="):
+        workspace.add_fault("cold_warehouse", seconds=3)

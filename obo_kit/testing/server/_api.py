@@ -30,6 +30,7 @@ class Call:
         query: Query parameters. If a name is repeated, the last one counts.
         headers: Request headers, by lower-case name.
         raw: The body.
+        faults: The kinds of the faults that hit it.
     """
 
     caller: Caller | None
@@ -39,6 +40,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     raw: bytes
+    faults: frozenset[str] = frozenset()
 
     @property
     def user(self) -> Caller:

@@ -51,6 +51,11 @@ class _Seen:
     speaker: RecordedSpeaker | None = None
     faults: list[Fault] = field(default_factory=list)
 
+    @property
+    def fault_kinds(self) -> frozenset[str]:
+        """Return the kinds of the faults that hit it."""
+        return frozenset(fault.kind for fault in self.faults)
+
     def is_from(self, caller: Caller) -> None:
         """Record the caller."""
         self.caller = caller
@@ -200,6 +205,7 @@ class Gate:
             query=request.query_params,
             headers={name.lower(): value for name, value in request.headers.items()},
             raw=await _read(request, api.limit),
+            faults=seen.fault_kinds,
         )
         if api.mcp_tool is not None:
             seen.mcp_tool = api.mcp_tool(call)

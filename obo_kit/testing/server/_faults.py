@@ -38,6 +38,7 @@ FaultKind: TypeAlias = Literal[
     "login_redirect",
     "login_page",
     "expired_token",
+    "cold_warehouse",
     "ip_access_list",
     "entitlement",
     "feature_disabled",
@@ -47,6 +48,8 @@ FaultKind: TypeAlias = Literal[
 """The effect of a fault; see ``LocalWorkspace.add_fault``."""
 
 LOGIN_PATH = "/login.html"
+
+_STATEMENTS = "/api/2.0/sql/statements"
 
 CUT = "obo_kit.cut"
 """An extension of the ASGI scope that ends the connection: a function that takes whether to reset it."""
@@ -190,7 +193,7 @@ class Fault:
     @property
     def replaces(self) -> bool:
         """Return whether the fault is the whole answer to the request."""
-        return self.kind not in {"latency", "slow_stream", "truncated_body"}
+        return self.kind not in {"latency", "slow_stream", "truncated_body", "cold_warehouse"}
 
     @property
     def spent(self) -> bool:
@@ -202,6 +205,8 @@ class Fault:
         if not path.startswith(self.path_prefix) or self.user not in {None, user}:
             return False
         if path == LOGIN_PATH and self.kind in {"login_redirect", "private_link"}:
+            return False
+        if self.kind == "cold_warehouse" and path.rstrip("/") != _STATEMENTS:
             return False
         if self.after > 0:
             self.after -= 1

@@ -41,6 +41,7 @@ class FaultsMixin(Mixin):
         ``"login_redirect"``    redirects to ``/login.html``, as for a browser that is not signed in
         ``"login_page"``        answers 200 with that page
         ``"expired_token"``     the token of the request has expired, for good; a fresh one of the same user works
+        ``"cold_warehouse"``    a SQL statement is ``PENDING`` when its wait is over, at once, as while a warehouse starts
         ``"ip_access_list"``    the workspace's IP access list blocks the address
         ``"entitlement"``       the user lacks an entitlement of the workspace
         ``"feature_disabled"``  the feature is off in this workspace

@@ -162,17 +162,20 @@ class Warehouses(Service):
             raise RefusedError("invalid_parameter", detail="parameters must be a list of objects")
         wait = _seconds(call.text(body, "wait_timeout", "10s"))
         cancel = _choice(body, "on_wait_timeout", "CONTINUE", "CANCEL") == "CANCEL" and wait > 0
+        cold = "cold_warehouse" in call.faults  # still starting when the wait is over
         self._engine.get_ready()
         interrupt = Interrupt()
-        future = self.submit(
-            call.user.principal,
-            self._session(call, body),
-            sql,
-            parameters=parameters,
-            row_limit=_limit(body, "row_limit"),
-            byte_limit=_limit(body, "byte_limit"),
-            interrupt=interrupt,
-        )
+        future: Future[Outcome] = Future()
+        if not (cold and cancel):
+            future = self.submit(
+                call.user.principal,
+                self._session(call, body),
+                sql,
+                parameters=parameters,
+                row_limit=_limit(body, "row_limit"),
+                byte_limit=_limit(body, "byte_limit"),
+                interrupt=interrupt,
+            )
         statement = _Statement(
             owner=call.user.principal.user_name,
             future=future,
@@ -185,12 +188,11 @@ class Warehouses(Service):
             if len(self._statements) > _KEPT:
                 self._statements.popitem(last=False)
         try:
-            future.result(timeout=wait)
+            future.result(timeout=0 if cold else wait)
         except FutureTimeout:
             if cancel:
                 statement.cancel()
-            return self._state(statement, "PENDING")
-        return self._state(statement, "RUNNING")
+        return _busy(statement, "PENDING") if cold else self._state(statement, "PENDING")
 
     def submit(
         self,
@@ -221,8 +223,7 @@ class Warehouses(Service):
     def _state(self, statement: _Statement, busy: str) -> Answer:
         outcome = statement.outcome
         if outcome is None:
-            state = "CANCELED" if statement.canceled else busy
-            return Answer(content={"statement_id": statement.id, "status": {"state": state}})
+            return _busy(statement, busy)
         link = self._link(statement) if statement.linked else None
         return Answer(
             content=statement_body(statement.id, outcome, result_format=statement.format, link=link),
@@ -376,6 +377,11 @@ def check_settings(settings: Any) -> None:
         values = _SETTINGS.get(known)
         if values is not None and str(value).lower() not in values:
             raise RefusedError("setting_unsupported", detail=f"{known} = {value}")
+
+
+def _busy(statement: _Statement, state: str) -> Answer:
+    state = "CANCELED" if statement.canceled else state
+    return Answer(content={"statement_id": statement.id, "status": {"state": state}})
 
 
 def _chunk_of(call: Call) -> int:
