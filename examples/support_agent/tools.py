@@ -20,11 +20,12 @@ TRIAGE_ENDPOINT = "support-triage"
 def ask_sales(client: WorkspaceClient, question: str) -> str:
     """Answer a question about sales figures."""
     message = client.genie.start_conversation_and_wait(GENIE_SPACE, question)
-    answer = (message.attachments or [None])[0]
-    if answer is None or answer.query is None or answer.attachment_id is None:
-        return message.content
+    parts = message.attachments or []  # a summary, the query, questions to ask next: in any order
+    query = next((part for part in parts if part.query and part.attachment_id), None)
+    if query is None:
+        return " ".join(part.text.content for part in parts if part.text and part.text.content) or "no answer"
     result = client.genie.get_message_attachment_query_result(
-        GENIE_SPACE, message.conversation_id, message.message_id, answer.attachment_id
+        GENIE_SPACE, message.conversation_id, message.message_id, query.attachment_id
     ).statement_response
     rows = result.result.data_array if result and result.result else None
     return "; ".join(", ".join(row) for row in rows or []) or "no sales"

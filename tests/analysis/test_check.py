@@ -256,7 +256,7 @@ def test_a_memoizer_of_another_module_is_found(tmp_path, decorator, codes):
 
     @{decorator}
     def ask(question):
-        return client().genie.start_conversation_and_wait("01f0", question).content
+        return client().genie.start_conversation_and_wait("01f0", question).attachments[0].text.content
     """
     found = [(one.code, one.line) for one in checked(tmp_path, text)]
     assert found == [("OBO103", 6), ("OBO107", 10)][:codes]
