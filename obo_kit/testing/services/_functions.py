@@ -237,10 +237,11 @@ class FunctionsMixin(Mixin):
 def _duck_type(text: str) -> str:
     """Return DuckDB's name of a Databricks type. Raises ValueError if it is not served here."""
     from obo_kit.testing.sql._calls import duck_type as duck_type_of
-    from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+    from obo_kit.testing.sql._dialect import parse_type
+    from obo_kit.testing.sql._refusals import StatementError
 
     try:
         return duck_type_of(parse_type(text))
-    except UnreadableError:
+    except StatementError:
         msg = f"{text!r} is not a SQL type that the local workspace knows"
         raise ValueError(msg) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlglot import ErrorLevel, exp
 from sqlglot.errors import UnsupportedError
 
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._routines import ROUTINES
 
 __all__ = [
@@ -30,10 +30,13 @@ __all__ = [
     "is_moment",
     "is_ordered",
     "is_text",
+    "known_type",
     "literal",
     "macro_source",
     "macros_in",
     "piped",
+    "present",
+    "surrounded",
     "typed_as",
     "unit_of",
 ]
@@ -48,6 +51,11 @@ _DUCK = {
     "TIMESTAMP": "TIMESTAMP", "TIMESTAMPTZ": "TIMESTAMP", "TIMESTAMPLTZ": "TIMESTAMP", "TIMESTAMPNTZ": "TIMESTAMP_NS",
     "BINARY": "BLOB", "VARBINARY": "BLOB", "VARIANT": "JSON", "NULL": "INTEGER", "INTERVAL": "INTERVAL",
 }  # fmt: skip
+# Functions of DuckDB and macros whose results are of one type, and macros that make a MAP.
+_KNOWN_RESULTS = {
+    **dict.fromkeys(("spark_string", "spark__text"), "VARCHAR"),
+    **dict.fromkeys(("map", "map_concat", "map_from_entries", "spark_map_from_arrays", "spark_str_to_map"), "MAP"),
+}
 # Types of DuckDB whose text is the platform's.
 _PLAIN_TEXTS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "DATE", "TIMESTAMP", "BOOLEAN"})
 _UNITS = {
@@ -59,10 +67,10 @@ _UNITS = {
 _PARTS = {
     "YEAR": "year", "YEARS": "year", "Y": "year", "YR": "year", "QUARTER": "quarter", "QTR": "quarter", "MONTH": "month",
     "MON": "month", "MONTHS": "month", "WEEK": "weekofyear", "W": "weekofyear", "WEEKS": "weekofyear", "DAY": "day",
-    "D": "day", "DAYS": "day", "DAYOFWEEK": "dayofweek", "DOW": "dayofweek", "DAYOFWEEK_ISO": "dayofweek_iso",
-    "DOW_ISO": "dayofweek_iso", "DOY": "dayofyear", "HOUR": "hour", "H": "hour", "HOURS": "hour", "MINUTE": "minute",
-    "M": "minute", "MIN": "minute", "MINUTES": "minute", "SECOND": "seconds", "S": "seconds", "SEC": "seconds",
-    "SECONDS": "seconds", "YEAROFWEEK": "yearofweek",
+    "D": "day", "DAYS": "day", "DAYOFWEEK": "dayofweek", "DOW": "dayofweek", "DAYOFWEEK_ISO": "_dayofweek_iso",
+    "DOW_ISO": "_dayofweek_iso", "DOY": "dayofyear", "HOUR": "hour", "H": "hour", "HOURS": "hour", "MINUTE": "minute",
+    "M": "minute", "MIN": "minute", "MINUTES": "minute", "SECOND": "_seconds", "S": "_seconds", "SEC": "_seconds",
+    "SECONDS": "_seconds", "YEAROFWEEK": "yearofweek",
 }  # fmt: skip
 
 
@@ -131,7 +139,7 @@ def call(name: str, *arguments: Expr | str | int | None) -> exp.Anonymous:
 
 
 def duck_type(kind: exp.DataType) -> str:
-    """Return DuckDB's name of a type. Raises UnreadableError if it is not served."""
+    """Return DuckDB's name of a type. Raises StatementError if it is not served."""
     name = kind.this.value if isinstance(kind.this, exp.DataType.Type) else ""
     if name == "DECIMAL":
         numbers = [int(each.name) for each in kind.expressions]
@@ -147,15 +155,31 @@ def duck_type(kind: exp.DataType) -> str:
         )
         return f"STRUCT({', '.join(fields)})"
     if name not in _DUCK:
-        raise UnreadableError("sql_unsupported", f"the type {kind.sql('databricks')} is not served.")
+        raise StatementError("sql_unsupported", f"the type {kind.sql('databricks')} is not served.")
     return _DUCK[name]
+
+
+def known_type(value: Expr) -> str:
+    """Return what is known of DuckDB's type of a value without asking DuckDB; nothing if it is unknown."""
+    value = value.unnest()
+    if isinstance(value, exp.Literal):
+        return "VARCHAR" if value.is_string else "INTEGER" if value.is_int else "DOUBLE"
+    if isinstance(value, (exp.Boolean, exp.Predicate, exp.Connector, exp.Not)):
+        return "BOOLEAN"
+    if isinstance(value, exp.Cast):
+        return str(getattr(value.to.this, "value", ""))
+    if isinstance(value, exp.DPipe):
+        return "VARCHAR" if is_text(value.this) or is_text(value.expression) else ""
+    if isinstance(value, exp.Anonymous) and value.name == "list_value" and value.expressions:
+        inner = known_type(value.expressions[0])
+        return inner and f"{inner}[]"
+    return _KNOWN_RESULTS.get(value.name, "") if isinstance(value, exp.Anonymous) else value.meta.get("kind") or ""
 
 
 def is_moment(value: Expr) -> bool:
     """Return whether both engines read it as the same date, or date and time."""
-    return value.meta.get("kind") in {"DATE", "TIMESTAMP"} or (
+    return known_type(value) in {"DATE", "TIMESTAMP"} or (
         isinstance(value, exp.Literal)
-        and value.is_string
         and re.fullmatch(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?)?", value.name) is not None
     )
 
@@ -164,27 +188,24 @@ def cast(value: Expr, kind: exp.DataType, *, attempt: bool = False) -> Expr:
     """Return a cast that has the platform's meaning."""
     duck = duck_type(kind)
     name = kind.this.value
-    attempted = "try_" if attempt else ""
     if isinstance(value, exp.Null):
         pass
     elif name in _WHOLE and not (isinstance(value, exp.Literal) and value.is_int):
-        value = call(attempted + "whole", value)
+        value = call("_try_whole" if attempt else "_whole", value)
     elif duck == "VARCHAR" and not (isinstance(value, exp.Literal) and (value.is_string or value.is_int)):
         value = call("string", value)
-    elif duck in {"DOUBLE", "FLOAT"} and value.meta.get("kind") == "TIMESTAMP":
+    elif duck in {"DOUBLE", "FLOAT"} and known_type(value) == "TIMESTAMP":
         value = call("epoch", value)
     elif duck in {"DATE", "TIMESTAMP"} and not is_moment(value):
-        value = call(attempted + duck.lower(), value)
-    class_ = exp.TryCast if attempt else exp.Cast
-    return class_(this=value, to=exp.DataType.build(duck, dialect="duckdb"))
+        value = call(f"{'try_' if attempt else ''}{duck.lower()}", value)
+    return typed_as(value, duck, attempt=attempt)
 
 
 def as_text(value: Expr) -> Expr:
     """Return a value as text, as the platform casts it implicitly."""
-    kind = value.meta.get("kind") or ""
     if is_text(value):
         return value
-    return typed_as(value, "VARCHAR") if kind in _PLAIN_TEXTS else call("text", value)
+    return typed_as(value, "VARCHAR") if value.meta.get("kind") in _PLAIN_TEXTS else call("_text", value)
 
 
 def is_ordered(window: exp.Window) -> bool:
@@ -195,14 +216,16 @@ def is_ordered(window: exp.Window) -> bool:
     return any(each.args.get("order") is not None for each in windows)
 
 
+def surrounded(aggregate: Expr) -> Expr:
+    """Return an aggregate with its FILTER and OVER."""
+    while isinstance(aggregate.parent, (exp.Filter, exp.Window)) and aggregate.arg_key == "this":
+        aggregate = aggregate.parent
+    return aggregate
+
+
 def is_text(value: Expr) -> bool:
     """Return whether a value is known to be text."""
-    value = value.unnest()
-    if isinstance(value, exp.DPipe):
-        return is_text(value.this) or is_text(value.expression)
-    if isinstance(value, exp.Cast):
-        return bool(value.to.is_type("TEXT", "VARCHAR"))
-    return value.meta.get("kind") == "VARCHAR" or value.name in {"spark_string", "spark_text"} or value.is_string
+    return known_type(value) in {"TEXT", "VARCHAR"}
 
 
 def piped(left: Expr, right: Expr) -> Expr:
@@ -216,13 +239,13 @@ def piped(left: Expr, right: Expr) -> Expr:
 def literal(value: Expr, what: str) -> str:
     if isinstance(value, exp.Literal):
         return str(value.this)
-    raise UnreadableError("sql_unsupported", f"{what} must be a constant.")
+    raise StatementError("sql_unsupported", f"{what} must be a constant.")
 
 
 def unit_of(value: Expr) -> str:
     unit = _UNITS.get(value.name.lower()) if isinstance(value, (exp.Column, exp.Var)) else None
     if unit is None:
-        raise UnreadableError("sql_unit", value.sql("databricks"))
+        raise StatementError("sql_unit", value.sql("databricks"))
     return unit
 
 
@@ -230,19 +253,19 @@ def date_part(part: Expr, value: Expr) -> Expr:
     """Return a part of a date or time, as EXTRACT names it."""
     name = _PARTS.get(part.name.upper())
     if name is None:
-        raise UnreadableError("sql_extract", f"Cannot extract `{part.name}` from a date or time.")
+        raise StatementError("sql_extract", f"Cannot extract `{part.name}` from a date or time.")
     return call(name, value)
 
 
 def interval(node: exp.Interval) -> Expr:
-    """Return an interval in DuckDB's form. Raises UnreadableError if it is not served."""
+    """Return an interval in DuckDB's form. Raises StatementError if it is not served."""
     unit, value = node.args.get("unit"), node.this
     if isinstance(unit, exp.IntervalSpan):
         text = literal(value, "an interval").strip()
         span = f"{unit.this.name} TO {unit.expression.name}".upper()
         match = re.fullmatch(_SPANS.get(span, r"(?!)"), text)
         if match is None:
-            raise UnreadableError("sql_unsupported", f"INTERVAL {text!r} {span} is not served.")
+            raise StatementError("sql_unsupported", f"INTERVAL {text!r} {span} is not served.")
         sign = "-" if text.startswith("-") else ""
         parts = " ".join(f"{sign}{number} {name}" for name, number in match.groupdict().items() if number)
         result = typed_as(exp.Literal.string(parts), "INTERVAL")
@@ -250,9 +273,9 @@ def interval(node: exp.Interval) -> Expr:
             result.meta["months"] = True
         return result
     if unit is None:
-        raise UnreadableError("sql_unsupported", f"{node.sql('databricks')} is not served.")
+        raise StatementError("sql_unsupported", f"{node.sql('databricks')} is not served.")
     if unit.name.lower() not in _UNITS or unit.name.lower() in {"quarter", "dayofyear"}:
-        raise UnreadableError("sql_syntax", f"Syntax error at or near '{unit.name}': it is no unit of INTERVAL.")
+        raise StatementError("sql_syntax", f"Syntax error at or near '{unit.name}': it is no unit of INTERVAL.")
     if isinstance(value, exp.Literal) and re.fullmatch(r"-?\d+(\.\d+)?", value.name):
         amount: Expr = exp.Literal.string(value.name)
     else:
@@ -273,21 +296,26 @@ def constant(value: object, kind: exp.DataType) -> Expr:
 
 
 def duck_text(tree: Expr) -> str:
-    """Return the SQL text to run. Raises UnreadableError if DuckDB cannot express a part of it."""
+    """Return the SQL text to run. Raises StatementError if DuckDB cannot express a part of it."""
     try:
         return tree.sql("duckdb", comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
-        raise UnreadableError("sql_unsupported", str(error)) from None
+        raise StatementError("sql_unsupported", str(error)) from None
 
 
-def typed_as(value: Expr, duck: str) -> exp.Cast:
+def typed_as(value: Expr, duck: str, *, attempt: bool = False) -> exp.Cast:
     """Return a plain cast to a type of DuckDB."""
-    return exp.Cast(this=value, to=_built(duck).copy())
+    return (exp.TryCast if attempt else exp.Cast)(this=value, to=_built(duck).copy())
 
 
 @functools.lru_cache(maxsize=256)
 def _built(duck: str) -> exp.DataType:
     return exp.DataType.build(duck, dialect="duckdb")
+
+
+def present(value: Expr) -> Expr:
+    """Return the condition that a value is not null."""
+    return exp.Not(this=exp.Is(this=value.copy(), expression=exp.null()))
 
 
 def array(*values: Expr) -> exp.Anonymous:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from obo_kit.testing.sql._decimals import OPERATORS, shape_of, type_name, widest
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._types import fields_of, sql_type
 
 __all__ = [
@@ -90,7 +90,7 @@ def _common_number(first: str, second: str) -> str:
 
 
 def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
-    """Return the types of operands once the platform has cast them. Raises UnreadableError if it refuses them."""
+    """Return the types of operands once the platform has cast them. Raises StatementError if it refuses them."""
     families = set(map(family, kinds)) - {"null"}
     if operation in NUMBERS_OF_TEXT | ROUNDED:
         _check(operation, kinds, not families & {"moment", "truth"})
@@ -102,7 +102,7 @@ def coerced(operation: str, kinds: Sequence[str]) -> list[str]:
         return _arrays(operation, kinds)
     if operation in CONDITIONS:
         if families - CONDITIONS[operation]:
-            raise UnreadableError("sql_types", f"A condition is BOOLEAN, not {sql_type(kinds[0])[0]}.")
+            raise StatementError("sql_types", f"A condition is BOOLEAN, not {sql_type(kinds[0])[0]}.")
         return list(kinds)
     if "" in families or not families:
         return _one(kinds) or list(kinds)
@@ -163,9 +163,9 @@ def _check(operation: str, kinds: Sequence[str], fits: bool) -> None:
         raise _mismatch(operation, kinds)
 
 
-def _mismatch(operation: str, kinds: Sequence[str]) -> UnreadableError:
+def _mismatch(operation: str, kinds: Sequence[str]) -> StatementError:
     names = " and ".join(sql_type(kind)[0] for kind in dict.fromkeys(kinds))
-    return UnreadableError("sql_types", f"Values of the types {names} do not go together in {operation}.")
+    return StatementError("sql_types", f"Values of the types {names} do not go together in {operation}.")
 
 
 def _rows(kinds: Sequence[str]) -> list[str]:
@@ -177,7 +177,7 @@ def _rows(kinds: Sequence[str]) -> list[str]:
     for at, (mine, theirs, both) in enumerate(pairs, 1):
         if both is None and (family(mine) or family(theirs)):
             names = " and ".join(sql_type(kind)[0] for kind in (mine, theirs))
-            raise UnreadableError("sql_set_types", f"Column {at} of the sides has the types {names}.")
+            raise StatementError("sql_set_types", f"Column {at} of the sides has the types {names}.")
     return [
         struct_type((name, both or kind) for (name, kind), (_, _, both) in zip(side, pairs, strict=True))
         for side in (left, right)

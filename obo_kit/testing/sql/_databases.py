@@ -9,7 +9,7 @@ import dataclasses
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,25 @@ from obo_kit.testing.sql._types import sql_type
 if TYPE_CHECKING:
     from obo_kit.testing.sql._http import HttpRequest
 
-__all__ = ["Access", "Function", "Parameter", "Session", "Store", "Table", "View", "backticked", "quoted", "split_name"]
+__all__ = [
+    "NAME",
+    "PART",
+    "Access",
+    "Function",
+    "Parameter",
+    "Session",
+    "Store",
+    "Table",
+    "View",
+    "backticked",
+    "parts_of",
+    "quoted",
+    "split_name",
+]
+
+PART = r"(?:`[^`]+`|[\w-]+)"
+NAME = rf"{PART}(?:\.{PART}){{0,2}}"
+"""Patterns of a name in a statement, and of a part of it."""
 
 _SETTINGS = (
     "enable_external_access = false",
@@ -130,6 +148,21 @@ class Session:
     unchecked: bool = False
     views: dict[str, View] = field(default_factory=dict)
 
+    def complete(self, parts: Sequence[str], count: int = 3) -> str:
+        """Return the whole name of so many parts, in lower case, from its last parts."""
+        return ".".join([*(self.catalog, self.schema)[: max(0, count - len(parts))], *parts]).lower()
+
+    def securable(self, kind: str | None, name: str) -> tuple[str, str]:
+        """Return the kind and the whole name of what a statement names as the object of privileges."""
+        kind = (kind or "TABLE").lower()
+        kind = {"database": "schema", "view": "table", "connection": "uc_connection"}.get(kind, kind)
+        return kind, self.complete(parts_of(name), {"catalog": 1, "uc_connection": 1, "schema": 2}.get(kind, 3))
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the parts of a dotted name, without their quotes."""
+    return [part.strip("`") for part in re.findall(PART, name)]
+
 
 def quoted(*parts: str) -> str:
     """Quote a name for DuckDB, part by part."""
@@ -177,7 +210,7 @@ class Store:
 
     def plain(self, text: str) -> str:
         """Return a text of the database without the database's internal names."""
-        return re.sub(rf'"?{self._hidden} ([\w.-]+)"?|\bspark_(?=\w)', r"\1", text)
+        return re.sub(rf'"?{self._hidden} ([\w.-]+)"?|\bspark__?(?=\w)', r"\1", text)
 
     def cursor(self) -> Any:
         """Return a cursor. Raises RuntimeError if the workspace has stopped."""

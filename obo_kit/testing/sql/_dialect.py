@@ -17,7 +17,9 @@ from sqlglot import TokenType, exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
 
-__all__ = ["LAKEHOUSE", "UnreadableError", "only_reads", "parse", "parse_type"]
+from obo_kit.testing.sql._refusals import StatementError
+
+__all__ = ["LAKEHOUSE", "only_reads", "parse", "parse_type"]
 
 # sqlglot warns "Contains unsupported syntax". Such a statement becomes a Command, which is refused or read by name.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -43,20 +45,6 @@ _UNREAD = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?\S+\s+((?:(?:SHALLOW|DEEP)\s+)?CLONE)\b)",
     re.IGNORECASE,
 )
-
-
-class UnreadableError(Exception):
-    """The statement cannot run for anybody: it is not SQL, more than one statement, or not served.
-
-    Attributes:
-        key: Key of ``REFUSALS``.
-        detail: What is wrong, or which construct is not served.
-    """
-
-    def __init__(self, key: str, detail: str) -> None:
-        super().__init__(detail)
-        self.key = key
-        self.detail = detail
 
 
 def _positive(value: exp.Expr) -> exp.Expr:
@@ -132,7 +120,7 @@ class LAKEHOUSE(Databricks):
 
 
 def parse(sql: str) -> exp.Expr:
-    """Return the tree of one statement, which the caller may change. Raises UnreadableError if it is not one statement."""
+    """Return the tree of one statement, which the caller may change. Raises StatementError if it is not one statement."""
     return _parsed(sql).copy()
 
 
@@ -140,7 +128,7 @@ def only_reads(sql: str) -> bool:
     """Return whether a statement changes nothing. One that cannot be read changes nothing either."""
     try:
         tree = _parsed(sql)
-    except UnreadableError:
+    except StatementError:
         return True
     command = tree.this.upper() if isinstance(tree, exp.Command) else ""
     return isinstance(tree, (exp.Query, exp.Values, exp.Describe)) or command in {"SHOW", "EXPLAIN"}
@@ -150,7 +138,7 @@ def only_reads(sql: str) -> bool:
 def _parsed(sql: str) -> exp.Expr:
     unread = _UNREAD.match(sql)
     if unread is not None:
-        raise UnreadableError(
+        raise StatementError(
             "sql_unsupported", f"{next(each for each in unread.groups() if each).upper()} is not served."
         )
     try:
@@ -158,11 +146,11 @@ def _parsed(sql: str) -> exp.Expr:
         _check_commas(text)
         trees = [tree for tree in LAKEHOUSE().parse(text) if tree is not None and not isinstance(tree, exp.Semicolon)]
     except SqlglotError as error:
-        raise UnreadableError("sql_syntax", _first_error(error)) from None
+        raise StatementError("sql_syntax", _first_error(error)) from None
     except RecursionError:
-        raise UnreadableError("sql_syntax", "The statement is nested too deeply.") from None
+        raise StatementError("sql_syntax", "The statement is nested too deeply.") from None
     if len(trees) != 1:
-        raise UnreadableError("sql_syntax", "Expected exactly one statement.")
+        raise StatementError("sql_syntax", "Expected exactly one statement.")
     return trees[0]
 
 
@@ -171,7 +159,7 @@ def _check_commas(text: str) -> None:
     for token, after in itertools.pairwise(LAKEHOUSE().tokenize(text)):
         if token.token_type is TokenType.COMMA and after.token_type in _AFTER_NO_COMMA:
             near = f"Syntax error at or near '{after.text}'. (line {after.line}, pos {after.col})"
-            raise UnreadableError("sql_syntax", near)
+            raise StatementError("sql_syntax", near)
 
 
 def _first_error(error: SqlglotError) -> str:
@@ -188,7 +176,7 @@ def _first_error(error: SqlglotError) -> str:
 
 @functools.lru_cache(maxsize=256)
 def parse_type(text: str) -> exp.DataType:
-    """Return a type from Databricks' notation; ``a INT, b STRING`` is a struct. Raises UnreadableError if it is not one."""
+    """Return a type from Databricks' notation; ``a INT, b STRING`` is a struct. Raises StatementError if it is not one."""
     for candidate in (text, f"STRUCT<{text}>"):
         try:
             kind = exp.DataType.build(candidate, dialect=LAKEHOUSE, udt=False)
@@ -197,4 +185,4 @@ def parse_type(text: str) -> exp.DataType:
         fields = kind.expressions if kind.is_type("STRUCT") else ()
         if all(isinstance(field, exp.ColumnDef) for field in fields) and (fields or not kind.is_type("STRUCT")):
             return kind
-    raise UnreadableError("sql_syntax", f"{text!r} is not a SQL type.")
+    raise StatementError("sql_syntax", f"{text!r} is not a SQL type.")

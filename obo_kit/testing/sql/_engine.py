@@ -22,7 +22,7 @@ from obo_kit.testing._refusals import REFUSALS, filled, refusal_text
 from obo_kit.testing.iam._directory import Principal
 from obo_kit.testing.iam._grants import lack_text
 from obo_kit.testing.sql._databases import Function, Parameter, Session, Store, Table, backticked, split_name
-from obo_kit.testing.sql._refusals import KNOWN_ERRORS
+from obo_kit.testing.sql._refusals import KNOWN_ERRORS, StatementError
 from obo_kit.testing.sql._rows import Rows, records
 from obo_kit.testing.sql._texts import text_of
 from obo_kit.testing.sql._types import Column
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from obo_kit.testing.iam._grants import Grants
     from obo_kit.testing.sql._databases import Access
-    from obo_kit.testing.sql._dialect import UnreadableError
     from obo_kit.testing.sql._http import HttpRequest
     from obo_kit.testing.sql._writes import Written
 
@@ -109,12 +108,6 @@ class Outcome:
     def decision(self) -> str:
         """Return the decision for the request log."""
         return REFUSALS[self.error.key].decision if self.error else "allowed"
-
-
-class _StatementError(Exception):
-    def __init__(self, key: str, *, table: str | None = None, **fields: str) -> None:
-        self.refusal = SqlRefusal(key=key, fields=fields, table=table)
-        super().__init__(key)
 
 
 class Interrupt:
@@ -228,7 +221,7 @@ class Engine:
         import duckdb
 
         from obo_kit.testing.sql._calls import duck_text
-        from obo_kit.testing.sql._dialect import UnreadableError, parse
+        from obo_kit.testing.sql._dialect import parse
         from obo_kit.testing.sql._rewriter import Rewriter
 
         catalog, schema, _ = split_name(name)
@@ -245,14 +238,14 @@ class Engine:
         msg = None
         try:
             _with_types(read)
-        except UnreadableError as error:
+        except StatementError as error:
             absent = error.detail.replace("`", "")
             if error.key == "sql_syntax":
                 msg = f"The SQL of {name!r} cannot be read: {error.detail}"
             elif error.key in {"sql_missing", "sql_no_function"} and "." in absent:
                 msg = f"{name!r} names {absent!r}, which does not exist yet"
             else:
-                msg = f"The SQL of {name!r} does not fit: {refusal_text(error.key, **_fields(error))}"
+                msg = f"The SQL of {name!r} does not fit: {refusal_text(error.key, **error.fields)}"
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
             msg = f"The SQL of {name!r} does not fit: {self._detail(error)}"
         except duckdb.Error:
@@ -297,8 +290,6 @@ class Engine:
         """
         import duckdb
 
-        from obo_kit.testing.sql._dialect import UnreadableError
-
         interrupt = interrupt or Interrupt()
         limit = min(row_limit or ROW_LIMIT, ROW_LIMIT)
         run = functools.partial(
@@ -312,18 +303,17 @@ class Engine:
         )
         try:
             return _with_types(run)
-        except UnreadableError as error:
-            return Outcome(error=_StatementError(error.key, **_fields(error)).refusal)
-        except _StatementError as error:
-            return Outcome(error=error.refusal)
+        except StatementError as error:
+            refused = error
         except RecursionError:
-            return Outcome(error=_StatementError("sql_unsupported", detail="it is nested too deeply.").refusal)
+            refused = StatementError("sql_unsupported", "it is nested too deeply.")
         except (duckdb.Error, RuntimeError, OverflowError) as error:
-            return Outcome(error=self._explained(error, sql).refusal)
+            refused = self._explained(error, sql)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
             # No tree of this form was thought of.
             _logger.debug("A statement could not be rewritten", exc_info=True)
-            return Outcome(error=_StatementError("sql_unsupported", detail="it has a form that is not known.").refusal)
+            refused = StatementError("sql_unsupported", "it has a form that is not known.")
+        return Outcome(error=SqlRefusal(key=refused.key, fields=refused.fields, table=refused.table))
 
     def _run(
         self,
@@ -339,11 +329,10 @@ class Engine:
         from sqlglot import exp
 
         from obo_kit.testing.sql._calls import duck_text
-        from obo_kit.testing.sql._dialect import UnreadableError
         from obo_kit.testing.sql._metadata import Metadata
         from obo_kit.testing.sql._rewriter import Rewriter
         from obo_kit.testing.sql._settings import check_setting
-        from obo_kit.testing.sql._writes import WRITES, plan_grant, plan_write
+        from obo_kit.testing.sql._writes import WRITES, plan_write, run_grant
 
         if self._store.metadata is None:
             self._store.metadata = Metadata(self._store, self._grants)
@@ -366,7 +355,7 @@ class Engine:
             return self._execute(lambda cursor: self._write(cursor, write), interrupt)
         what = tree.this.upper() if isinstance(tree, exp.Command) else type(tree).__name__.upper()
         if what in {"GRANT", "REVOKE", "ALTER"}:
-            plan_grant(sql, principal, session, self._grants)(None)
+            run_grant(sql, principal, session, self._grants)
             return Outcome()
         if isinstance(tree, exp.Use):
             self._use(principal, tree, session)
@@ -380,22 +369,22 @@ class Engine:
             return _listed(self._store.metadata.describe(principal, tree, session))
         if what == "SHOW":
             return _listed(self._store.metadata.show(principal, tree.expression.name, session))
-        raise UnreadableError("sql_unsupported", f"{what} is not served.")
+        raise StatementError("sql_unsupported", f"{what} is not served.")
 
     def _check(self, principal: Principal, accesses: Sequence[Access]) -> None:
         """Refuse what is not granted. Missing objects were reported before, as the platform does."""
         for access in accesses:
             if not self._grants.exists(access.kind, access.name):
                 if access.kind == "uc_connection":
-                    raise _StatementError("sql_no_connection", name=backticked(access.name))
-                raise _StatementError("sql_missing", name=backticked(access.name))
+                    raise StatementError("sql_no_connection", backticked(access.name))
+                raise StatementError("sql_missing", backticked(access.name))
         for access in accesses:
             if access.privilege == "MANAGE" and self._grants.manages(principal, access.kind, access.name):
                 continue
             lack = self._grants.missing(principal, access.privilege, access.kind, access.name)
             if lack is not None:
                 table = access.name if access.kind == "table" else None
-                raise _StatementError("sql_lacks", table=table, detail=lack_text(lack))
+                raise StatementError("sql_lacks", lack_text(lack), table=table)
 
     def _enter(self, principal: Principal, session: Session) -> None:
         """Refuse a session whose client named a catalog or schema that it may not use."""
@@ -412,19 +401,17 @@ class Engine:
         """Make a catalog or schema that exists, and that the user may use, the session's."""
         catalog, schema = [session.catalog, *parts][-2:]
         if catalog != "system" and not self._grants.exists("catalog", catalog):
-            raise _StatementError("sql_no_catalog", name=backticked(catalog))
+            raise StatementError("sql_no_catalog", backticked(catalog))
         place = f"{catalog}.{schema}"
         if schema not in _EVERYWHERE and not self._grants.exists("schema", place):
-            raise _StatementError("sql_no_schema", name=backticked(place))
+            raise StatementError("sql_no_schema", backticked(place))
         kind, name = ("catalog", catalog) if schema in _EVERYWHERE else ("schema", place)
         lack = self._grants.missing(principal, f"USE {kind.upper()}", kind, name)
         if lack is not None and catalog != "system":  # everybody may use the catalog of the system
-            raise _StatementError("sql_lacks", detail=lack_text(lack))
+            raise StatementError("sql_lacks", lack_text(lack))
         session.catalog, session.schema = catalog, schema
 
     def _query(self, cursor: Any, text: str, limit: int, *, explain: bool) -> Outcome:
-        from obo_kit.testing.sql._dialect import UnreadableError
-
         if explain:
             plan = "\n".join(str(row[1]) for row in cursor.execute(text).fetchall())
             return _listed((("plan",), [(f"== Physical Plan ==\n{self._store.plain(plan)}",)]))
@@ -438,18 +425,16 @@ class Engine:
             relation = self._without_intervals(columns, relation)
         rows = relation.fetchall()
         if len(rows) > ROW_LIMIT:
-            raise UnreadableError("sql_unsupported", f"a result of more than {ROW_LIMIT:,} rows is not served.")
+            raise StatementError("sql_unsupported", f"a result of more than {ROW_LIMIT:,} rows is not served.")
         return Outcome(columns=columns, values=tuple(rows[:limit]), truncated=len(rows) > limit)
 
     def _without_intervals(self, columns: Sequence[Column], relation: Any) -> Any:
         """Return a relation with intervals as text: in Python, DuckDB's months would have 30 days."""
-        from obo_kit.testing.sql._dialect import UnreadableError
-
         if any("INTERVAL" in column.duck != "INTERVAL" for column in columns):
-            raise UnreadableError("sql_unsupported", "an interval within an array, map or struct is not served.")
-        self._store.prepare("spark_interval_text(")
+            raise StatementError("sql_unsupported", "an interval within an array, map or struct is not served.")
+        self._store.prepare("spark__interval_text(")
         # DuckDB 1 takes no place of a column as the argument of a macro.
-        texts = {"INTERVAL": "spark_interval_text(CAST(#{0} AS INTERVAL))"}
+        texts = {"INTERVAL": "spark__interval_text(CAST(#{0} AS INTERVAL))"}
         return relation.project(
             ", ".join(texts.get(each.duck, "#{0}").format(at) for at, each in enumerate(columns, 1))
         )
@@ -499,24 +484,22 @@ class Engine:
 
     # ------------------------------------------------------------------ errors
 
-    def _explained(self, error: Exception, sql: str) -> _StatementError:
+    def _explained(self, error: Exception, sql: str) -> StatementError:
         """Return the platform's error for a statement that DuckDB cannot run."""
         detail = self._detail(error)
         login = re.search(r"\[UNAUTHENTICATED\] .* SQLSTATE: 28000", detail)
         if login is not None:
-            return _StatementError("sql_login", detail=login[0])
+            return StatementError("sql_login", login[0])
         own = re.search(r"\[[A-Z_.]+\] .* SQLSTATE: \w{5}", detail)
         if own is not None:
-            return _StatementError("sql_raised", detail=own[0])
+            return StatementError("sql_raised", own[0])
         for pattern, key in KNOWN_ERRORS:
             match = re.search(pattern, detail, re.IGNORECASE)
             if match is not None:
                 grouped = key != "sql_aggregation" or re.search(r"\bGROUP\s+BY\b", sql, re.IGNORECASE)
-                return _StatementError(
-                    key if grouped else "sql_no_group",
-                    **{name: f"`{text}`" if name == "name" else text for name, text in match.groupdict().items()},
-                )
-        return _StatementError("sql_failed", detail=detail)
+                text = f"`{match['name']}`" if "name" in match.re.groupindex else match["detail"]
+                return StatementError(key if grouped else "sql_no_group", text)
+        return StatementError("sql_failed", detail)
 
     def _detail(self, error: Exception) -> str:
         """Return the first line of DuckDB's message, with the names that the author knows."""
@@ -547,10 +530,6 @@ def _with_types(run: Callable[..., _T]) -> _T:
             return run(typed=True)
         except (duckdb.BinderException, duckdb.CatalogException):
             raise refusal from None
-
-
-def _fields(error: UnreadableError) -> dict[str, str]:
-    return {"detail": error.detail, "name": error.detail}
 
 
 def _listed(listing: tuple[Sequence[str], Sequence[Sequence[str | None]]]) -> Outcome:

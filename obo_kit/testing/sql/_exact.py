@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from obo_kit.testing.sql import _decimals
-from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, is_text, typed_as
+from obo_kit.testing.sql._calls import call, cast, duck_text, is_moment, is_text, known_type, surrounded, typed_as
 from obo_kit.testing.sql._coercion import CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, TOGETHER, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, full_shape, type_name
-from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+from obo_kit.testing.sql._dialect import parse_type
 from obo_kit.testing.sql._notes import Note, noting
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._sharing import shared
 from obo_kit.testing.sql._types import fields_of, sql_type
 
@@ -43,8 +44,8 @@ _CALLS = {
     "spark_plus": "+", "spark_minus": "-", "spark_divide": "/", "spark_mod": "%", "spark_div": "div", "spark_pmod": "pmod",
     "spark_try_add": "+", "spark_try_subtract": "-", "spark_try_multiply": "*", "spark_try_divide": "/",
     "spark_try_mod": "%", "sum": "sum", "avg": "avg", "spark_round": "round", "spark_bround": "bround", "spark_ceil": "ceil",
-    "spark_floor": "floor", "coalesce": "coalesce", "spark_nvl": "coalesce", "spark_ifnull": "coalesce",
-    "greatest": "greatest", "least": "least", "spark_if": "case", "spark_iff": "case", "spark_nvl2": "case",
+    "spark_floor": "floor", "coalesce": "coalesce", "spark_nvl": "coalesce",
+    "greatest": "greatest", "least": "least", "spark_if": "case", "spark_nvl2": "case",
     "list_value": "array", "field": "field",
     **dict.fromkeys(("spark_array_union", "spark_array_except", "spark_array_intersect"), "arrays"),
     "spark_arrays_overlap": "overlap",
@@ -66,16 +67,13 @@ _PLAIN: dict[str, type[Expr]] = {
 }  # fmt: skip
 # Calls in which a literal stands beside values of other types.
 _BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"spark_round", "spark_bround", "spark_ceil", "spark_floor"}
-_SPECIAL_TYPES = frozenset(
-    exp.DataType.Type[each] for each in ("DECIMAL", "TINYINT", "SMALLINT", "FLOAT", "TIMESTAMP_NS")
-)
 _SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN|TIMESTAMP_NS")
-# Macros whose result is special whatever they are given.
-_MAKERS = frozenset({"spark_seconds", "spark_try_subtract"})
+# Macros whose result is special whatever they are given, each with the number of its arguments.
+_MAKERS = {"spark__seconds": 1, "spark_ceil": 2, "spark_floor": 2, "spark_try_subtract": 2}
 
 
 def exact(store: Store, tree: Expr, tables: Collection[str], *, always: bool) -> Expr:
-    """Return a rewritten statement with the platform's types. Raises UnreadableError if that is not served.
+    """Return a rewritten statement with the platform's types. Raises StatementError if that is not served.
 
     Args:
         store: What binds the statement.
@@ -106,9 +104,7 @@ def _check_values(tree: Expr) -> None:
         for column in zip(*(row.expressions for row in values.expressions), strict=False):
             kinds = set(map(_kind, column)) - {""}
             if len(kinds) > 1:
-                raise UnreadableError(
-                    "sql_inline_types", f"A column of VALUES has values of the kinds {sorted(kinds)}."
-                )
+                raise StatementError("sql_inline_types", f"A column of VALUES has values of the kinds {sorted(kinds)}.")
 
 
 def _marked(root: Expr) -> list[Expr]:
@@ -131,7 +127,7 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
                 store.bind(duck_text(shared(root.this.copy())))
             except duckdb.Error:
                 return False
-            raise UnreadableError("sql_unsupported", "the types of a statement of this form are not served.") from None
+            raise StatementError("sql_unsupported", "the types of a statement of this form are not served.") from None
     return True
 
 
@@ -141,8 +137,8 @@ def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
         return True
     return any(
         (isinstance(node, exp.Literal) and not node.is_string and not (node.is_int and int(node.name) < 2**63))
-        or (isinstance(node, exp.DataType) and node.this in _SPECIAL_TYPES)
-        or (isinstance(node, exp.Anonymous) and (node.name in _MAKERS or _rounds_to_a_place(node)))
+        or (isinstance(node, exp.DataType) and _SPECIAL.search(node.this.value))
+        or (isinstance(node, exp.Anonymous) and _MAKERS.get(node.name) == len(node.expressions))
         or isinstance(node, (exp.Boolean, exp.SetOperation))
         or _mixed(node)
         for node in tree.walk()
@@ -164,22 +160,12 @@ def _mixed(node: Expr) -> bool:
 
 
 def _kind(operand: Expr) -> str:
-    """Return what is known of an operand's kind of values without asking: a family, where all numbers are one."""
-    operand = operand.unnest()
-    if isinstance(operand, exp.Literal):
-        return "text" if operand.is_string else "number"
-    if isinstance(operand, (exp.Boolean, exp.Predicate, exp.Connector, exp.Not)):
-        return "truth"
-    if isinstance(operand, exp.Anonymous) and operand.name == "list_value" and operand.expressions:
-        # An array is compared with others, and with what may be one of its elements.
-        return _kind(operand.expressions[0])
-    cast_to = operand.to.this if isinstance(operand, exp.Cast) else None
-    which = family(str(operand.meta.get("kind") or getattr(cast_to, "value", "")).rstrip("[]"))
+    """Return what is known of an operand's kind of values without asking: a family, where all numbers are one.
+
+    An array is of its elements' kind: it is compared with others, and with what may be one of its elements.
+    """
+    which = family(known_type(operand).rstrip("[]"))
     return "number" if which in {"whole", "float", "decimal"} else which
-
-
-def _rounds_to_a_place(node: exp.Anonymous) -> bool:
-    return node.name in {"spark_ceil", "spark_floor"} and len(node.expressions) == 2
 
 
 def _state(literal: exp.Literal) -> None:
@@ -242,7 +228,7 @@ def _condition(node: Expr) -> str | None:
     while isinstance(node.parent, exp.Paren):
         node = node.parent
     above = node.parent
-    if isinstance(above, exp.Anonymous) and above.name in {"spark_if", "spark_iff"}:
+    if isinstance(above, exp.Anonymous) and above.name == "spark_if":
         return "condition" if above.expressions[0] is node else None
     # After CASE and a value, the branches name values.
     compared = isinstance(above, exp.If) and isinstance(above.parent, exp.Case) and above.parent.this is not None
@@ -324,7 +310,7 @@ def _is_null(operand: Expr) -> bool:
     return isinstance(operand, exp.Null) or (
         isinstance(operand, exp.Anonymous)
         and (
-            operand.name in {"spark_raise_error", "spark_no_order"}
+            operand.name in {"spark_raise_error", "spark__no_order"}
             or (operand.name == "list_value" and not operand.expressions)
         )
     )
@@ -362,18 +348,18 @@ def _ask(node: Expr, key: str) -> None:
         return
     for at, operand in enumerate(_operands(node)):
         if at and isinstance(node, exp.In) and operand.arg_key == "query":
-            _put(operand, functools.partial(_column_of, change=functools.partial(call, "noted", f"{key} {at}")))
+            _put(operand, functools.partial(_column_of, change=functools.partial(call, "_noted", f"{key} {at}")))
         elif not _is_null(operand):
             _note(operand, f"{key} {at}")
     node = _bindable(node, operation)
     if operation == "compare" or (operation in {"sum", "avg"} and _pivoted(node)):
         # A comparison is BOOLEAN. DuckDB pivots what an aggregate returns, and a cast of it.
         return
-    _note(_whole(node), f"{key} result")
+    _note(surrounded(node), f"{key} result")
 
 
 def _note(node: Expr, place: str) -> None:
-    _put(node, functools.partial(call, "noted", place))
+    _put(node, functools.partial(call, "_noted", place))
 
 
 def _put(node: Expr, change: Callable[[Expr], Expr]) -> None:
@@ -420,23 +406,16 @@ def _note_rows(query: Expr, key: str, at: int | None) -> None:
     source = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("noted row", quoted=True)))
     if at is None:
         placeholder.replace(
-            exp.Select(expressions=[call("unnest", call("noted", f"{key} result", row))]).from_(source, copy=False)
+            exp.Select(expressions=[call("unnest", call("_noted", f"{key} result", row))]).from_(source, copy=False)
         )
     else:
-        asked = exp.Is(this=call("noted", f"{key} {at}", row), expression=exp.null())
+        asked = exp.Is(this=call("_noted", f"{key} {at}", row), expression=exp.null())
         placeholder.replace(exp.select("*").from_(source, copy=False).where(asked, copy=False))
 
 
 def _replaced(node: Expr, by: Expr) -> Expr:
     node.replace(by)
     return by
-
-
-def _whole(node: Expr) -> Expr:
-    """Return an aggregate with its FILTER and OVER."""
-    while isinstance(node.parent, (exp.Filter, exp.Window)) and node.arg_key == "this":
-        node = node.parent
-    return node
 
 
 # ---------------------------------------------------------------------------------------------- results
@@ -453,10 +432,10 @@ def _settle(node: Expr, note: Note) -> None:
         _cast_operands(node, note, wanted, attempt=attempt)
         return
     if note.target == _UNKNOWN:
-        raise UnreadableError(
+        raise StatementError(
             "sql_unsupported", f"{note.operation} of DECIMAL to a place that is no constant is not served."
         )
-    outer = _whole(node)
+    outer = surrounded(node)
     shape = (20, 0) if note.operation == "div" else _decimals.result(note.operation, shapes, note.target)
     made = _SETTLED.get(note.operation, _arithmetic)(outer, node, note, shapes, shape, attempt)
     outer.replace(typed_as(made, "BIGINT" if note.operation == "div" else type_name(shape)))
@@ -481,7 +460,7 @@ def _field(node: Expr, note: Note) -> Expr:
         return call("try_element_at", value, name)
     if not note.result(""):
         key = "sql_field" if "STRUCT(" in kind else "sql_field_base"
-        raise UnreadableError(key, f"There is no field `{note.name}` in {sql_type(kind)[0]}.")
+        raise StatementError(key, f"There is no field `{note.name}` in {sql_type(kind)[0]}.")
     if not kind.endswith("[]"):
         return call("struct_extract", value, name)
     each = exp.to_identifier("each", quoted=True)
@@ -529,7 +508,7 @@ def _rounded(_: Expr, node: Expr, note: Note, shapes: list[Shape], shape: Shape,
 def _average(outer: Expr, node: Expr, _: Note, __: list[Shape], shape: Shape, attempt: bool) -> Expr:
     if _pivoted(node):
         # PIVOT takes one aggregate.
-        return call("mean_of", f"/ {shape[0]} {shape[1]}", call("list", *node.expressions))
+        return call("_mean_of", f"/ {shape[0]} {shape[1]}", call("list", *node.expressions))
     total, count = (_renamed(outer, node, name) for name in ("sum", "count"))
     count = call("nullif", count, exp.Literal.number(0))
     return _computed("/", shape, total, count, attempt=attempt)
@@ -545,7 +524,7 @@ def _renamed(outer: Expr, node: Expr, name: str) -> Expr:
 
 def _computed(operation: str, shape: Shape, *operands: Expr, attempt: bool) -> Expr:
     plan = f"{operation} {shape[0]} {shape[1]}{' try' if attempt else ''}"
-    return call("computed", plan, *(typed_as(each, "VARCHAR") for each in operands))
+    return call("_computed", plan, *(typed_as(each, "VARCHAR") for each in operands))
 
 
 _SETTLED: dict[str, Callable[..., Expr]] = {

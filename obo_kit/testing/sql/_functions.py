@@ -22,10 +22,11 @@ from obo_kit.testing.sql._calls import (
     is_ordered,
     literal,
     piped,
+    present,
     typed_as,
     unit_of,
 )
-from obo_kit.testing.sql._dialect import UnreadableError, parse_type
+from obo_kit.testing.sql._dialect import parse_type
 from obo_kit.testing.sql._lambdas import (
     filtered,
     on_entries,
@@ -38,28 +39,24 @@ from obo_kit.testing.sql._lambdas import (
     zip_with,
 )
 from obo_kit.testing.sql._patterns import formatted, strptime_format
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._routines import ROUTINES, number_digits
 
-__all__ = ["CASTS", "UNSERVED_TABLES", "rewrite_call"]
+__all__ = ["CASTS", "UNSERVED_TABLES", "renamed", "rewrite_call"]
 
 Expr = exp.Expr
 
 # Functions that are the same in both, by the same name.
 _SAME = frozenset(
-    {
-        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "bit_and",
-        "bit_or", "bit_xor", "bool_and", "bool_or", "cbrt", "char_length", "coalesce", "corr", "cos", "cosh",
-        "cot", "covar_pop", "covar_samp", "cume_dist", "degrees", "dense_rank", "exp",
-        "greatest", "ilike", "kurtosis_pop", "lag", "lead", "least", "like", "lower", "md5",
-        "median", "mode", "nth_value", "ntile", "percent_rank", "pi", "pow", "radians", "rank",
-        "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
-        "regr_sxy", "regr_syy", "row_number", "sha1", "sin", "sinh", "stddev",
-        "stddev_pop", "stddev_samp", "sum", "tan", "tanh", "translate", "unhex", "upper", "var_pop", "var_samp",
-        "variance", "map_keys", "map_values", "map_entries", "map_concat", "map_from_entries",
-    }
-)  # fmt: skip
+    "abs acos acosh approx_count_distinct arg_max arg_min asin asinh atan atan2 atanh avg bit_and bit_or bit_xor bool_and "  # noqa: SIM905
+    "bool_or cbrt coalesce corr cos cosh cot covar_pop covar_samp cume_dist degrees dense_rank exp greatest ilike "
+    "kurtosis_pop lag lead least like lower map_concat map_entries map_from_entries map_keys map_values md5 median mode "
+    "nth_value ntile percent_rank percentile_cont percentile_disc pi pow radians rank regr_avgx regr_avgy regr_count "
+    "regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy row_number sha1 sin sinh stddev stddev_pop stddev_samp "
+    "sum tan tanh translate unhex upper var_pop var_samp variance".split()
+)
 _RENAMED = {
-    "aggregate": "reduce", "any": "bool_or", "any_value": "first", "approx_count_distinct": "approx_count_distinct",
+    "aggregate": "reduce", "any": "bool_or", "any_value": "first",
     "array_agg": "collect_list", "bit_get": "getbit", "timediff": "timestampdiff",
     "cardinality": "size", "ceiling": "ceil", "char": "chr", "character_length": "length",
     "char_length": "length", "charindex": "locate", "count_if": "countif",
@@ -67,11 +64,13 @@ _RENAMED = {
     "first_value": "first", "last_value": "last", "lcase": "lower", "len": "length", "max_by": "arg_max", "mean": "avg",
     "min_by": "arg_min", "position": "locate", "power": "pow", "printf": "format_string", "random": "rand",
     "signum": "sign", "some": "bool_or", "std": "stddev", "substr": "substring",
-    "to_varchar": "to_char", "try_avg": "avg", "try_mod": "try_mod", "try_sum": "sum",
+    "to_varchar": "to_char", "try_avg": "avg", "try_sum": "sum",
     "ucase": "upper", "user": "current_user", "session_user": "current_user",
-    "approx_percentile": "percentile_approx", "string_agg": "listagg", "unnest": "unnest", "curdate": "current_date",
+    "approx_percentile": "percentile_approx", "string_agg": "listagg", "curdate": "current_date",
     "now": "current_timestamp", "localtimestamp": "current_timestamp", "getdate": "current_timestamp",
     "dateadd": "date_add", "date_diff": "datediff", "sha": "sha1", "current_schema": "current_database",
+    "dayofmonth": "day", "iff": "if", "ifnull": "nvl", "regexp": "regexp_like", "rlike": "regexp_like",
+    "to_unix_timestamp": "unix_timestamp",
 }  # fmt: skip
 CASTS = frozenset(
     {
@@ -86,19 +85,9 @@ _ONLY_OVER = frozenset(
 # Functions whose first argument becomes text.
 _OF_TEXT = frozenset(
     "ascii bit_length contains endswith find_in_set ilike initcap instr left levenshtein like lower lpad ltrim mask "  # noqa: SIM905
-    "octet_length overlay regexp regexp_count regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace "
-    "regexp_substr repeat replace right rlike rpad rtrim soundex split split_part startswith substring_index translate trim "
+    "octet_length overlay regexp_count regexp_extract regexp_extract_all regexp_instr regexp_like regexp_replace "
+    "regexp_substr repeat replace right rpad rtrim soundex split split_part startswith substring_index translate trim "
     "upper url_encode".split()
-)
-
-# Macros and routines that others consist of. No function of the platform has these names.
-_PARTS_OF_MACROS = frozenset(
-    "all_at_path at by_zero calendar_months cast_text charset computed crc32_bytes day_text days "  # noqa: SIM905
-    "decimal_text dayofweek_iso digest double_text fail fitted hash_of hashed json_text key_at matches_of_path "
-    "mean_of no_rest moment moments months months_passed no_cast no_index no_order no_sequence note noted "
-    "number_by_pattern number_text offset pairs parsed parsed_number part path seconds since_month step "
-    "try_parsed try_parsed_number try_whole text type_name unit variant_items variant_text weekday_number whole "
-    "whole_text xxhash64_of zone".split()
 )
 
 # Functions of the platform that are not served, by name or by family: a name that is not here does not exist.
@@ -121,9 +110,15 @@ UNSERVED_TABLES = re.compile(
 # ---------------------------------------------------------------------------------------------- calls
 
 
+def renamed(called: exp.Anonymous | str) -> str:
+    """Return the one name, of several, under which a function is known here."""
+    name = called if isinstance(called, str) else called.name.lower()
+    return _RENAMED.get(name, name)
+
+
 def rewrite_call(node: exp.Anonymous) -> Expr | None:
     """Return a call in DuckDB's form; None if there is no such function."""
-    name = _RENAMED.get(node.name.lower(), node.name.lower())
+    name = renamed(node)
     if name in _ONLY_OVER:
         _check_window(name, node)
     if name in {"grouping", "grouping_id"}:
@@ -135,24 +130,24 @@ def rewrite_call(node: exp.Anonymous) -> Expr | None:
         try:
             return rewrite(*node.expressions)
         except (IndexError, TypeError, ValueError):
-            raise UnreadableError(
+            raise StatementError(
                 "sql_arguments", f"The `{node.name}` does not take {len(node.expressions)} arguments."
             ) from None
-    if is_macro(name) and name not in _PARTS_OF_MACROS:
+    if is_macro(name) and not name.startswith("_"):
         return call(name, *node.expressions)
-    if name in _SAME or name in {"arg_max", "arg_min", "approx_count_distinct"}:
+    if name in _SAME:
         return exp.Anonymous(this=name, expressions=node.expressions)
     if _UNSERVED.fullmatch(name):
-        raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
+        raise StatementError("sql_unsupported", f"the function {name} is not served.")
     return None
 
 
 def _check_window(name: str, node: Expr) -> None:
     above = node.parent.parent if isinstance(node.parent, (exp.IgnoreNulls, exp.RespectNulls)) else node.parent
     if not isinstance(above, exp.Window):
-        raise UnreadableError("sql_window_without", f'Window function "{name}" requires an OVER clause.')
+        raise StatementError("sql_window_without", f'Window function "{name}" requires an OVER clause.')
     if not is_ordered(above):
-        raise UnreadableError("sql_window_order", f"Window function {name} requires the window to be ordered.")
+        raise StatementError("sql_window_order", f"Window function {name} requires the window to be ordered.")
 
 
 def _concat(*values: Expr) -> Expr:
@@ -163,28 +158,23 @@ def _concat(*values: Expr) -> Expr:
 
 def _concat_ws(separator: Expr, *values: Expr) -> Expr:
     return call(
-        "concat_ws", separator, *(call("part", each, exp.Literal.string(""), separator.copy()) for each in values)
+        "concat_ws", separator, *(call("_part", each, exp.Literal.string(""), separator.copy()) for each in values)
     )
 
 
-def _hash(name: str, duck: str) -> Callable[..., Expr]:
-    def rewrite(first: Expr, *values: Expr) -> Expr:
-        result: Expr = typed_as(exp.Literal.number(42), duck)
-        for value in (first, *values):
-            result = call(name, result, value)
-        return result
-
-    return rewrite
+def _hash(name: str, duck: str, first: Expr, *values: Expr) -> Expr:
+    seed: Expr = typed_as(exp.Literal.number(42), duck)
+    return functools.reduce(lambda result, value: call(name, result, value), (first, *values), seed)
 
 
 def _nullif(value: Expr, other: Expr) -> Expr:
-    equal = exp.If(this=exp.EQ(this=value, expression=other), true=exp.null())
-    return exp.Case(ifs=[equal], default=value.copy())
+    equal = exp.EQ(this=value, expression=other)
+    return exp.case().when(equal, exp.null(), copy=False).else_(value.copy(), copy=False)
 
 
 def _decode(value: Expr, *rest: Expr) -> Expr:
     if len(rest) == 1:
-        return call("charset", value, rest[0])
+        return call("_charset", value, rest[0])
     pairs = [rest[at : at + 2] for at in range(0, len(rest) - 1, 2)]
     default = rest[-1] if len(rest) % 2 else exp.null()
     branches = [exp.If(this=exp.NullSafeEQ(this=value.copy(), expression=a), true=b) for a, b in pairs]
@@ -210,7 +200,7 @@ def _struct(*values: Expr) -> Expr:
 
 def _struct_of_row(row: Expr, *others: Expr) -> Expr:
     if others:
-        raise UnreadableError("sql_unsupported", "a struct of * and other values is not served.")
+        raise StatementError("sql_unsupported", "a struct of * and other values is not served.")
     return exp.Anonymous(this="struct_pack", expressions=[exp.Columns(this=row, unpack=True)])
 
 
@@ -221,7 +211,7 @@ def _named_struct(*values: Expr) -> Expr:
 def _array(*values: Expr) -> Expr:
     shapes = {tuple(field.name for field in value.expressions) for value in values if isinstance(value, exp.Struct)}
     if len(shapes) > 1:
-        raise UnreadableError("sql_types", "The structs of an array need the same fields.")
+        raise StatementError("sql_types", "The structs of an array need the same fields.")
     return array(*values)
 
 
@@ -248,27 +238,27 @@ def _map(*values: Expr) -> Expr:
 
 def _from_json(value: Expr, schema: Expr, options: Expr | None = None) -> Expr:
     if options is not None:
-        raise UnreadableError("sql_unsupported", "from_json with options is not served.")
+        raise StatementError("sql_unsupported", "from_json with options is not served.")
     if schema.name == "spark_schema_of_json":
         schema = exp.Literal.string(ROUTINES[schema.name][0](literal(schema.expressions[0], "a schema")))
     kind = parse_type(literal(schema, "a schema"))
-    text: Expr = exp.TryCast(this=value, to=exp.DataType.build("JSON", dialect="duckdb"))
+    text: Expr = typed_as(value, "JSON", attempt=True)
     if "MAP(" in duck_type(kind):
-        return exp.TryCast(this=text, to=exp.DataType.build(duck_type(kind), dialect="duckdb"))
+        return typed_as(text, duck_type(kind), attempt=True)
     if kind.is_type("STRUCT"):
         # What is not JSON makes a struct of nulls, not null.
         written = exp.NEQ(this=call("trim", value.copy()), expression=exp.Literal.string(""))
-        empty = exp.If(this=written, true=typed_as(exp.Literal.string("{}"), "JSON"))
-        text = call("coalesce", text, exp.Case(ifs=[empty]))
+        empty = typed_as(exp.Literal.string("{}"), "JSON")
+        text = call("coalesce", text, exp.case().when(written, empty, copy=False))
     # The cast is for constants that are not JSON: to DuckDB, they have no type.
     structure = exp.Literal.string(_structure(kind))
-    text = call("fitted", typed_as(text, "VARCHAR"), structure)
+    text = call("_fitted", typed_as(text, "VARCHAR"), structure)
     return typed_as(call("json_transform", text, structure.copy()), duck_type(kind))
 
 
 def _to_json(value: Expr, options: Expr | None = None) -> Expr:
     if options is not None:
-        raise UnreadableError("sql_unsupported", "to_json with options is not served.")
+        raise StatementError("sql_unsupported", "to_json with options is not served.")
     return call("to_json", value)
 
 
@@ -292,7 +282,7 @@ def _date_add(*values: Expr) -> Expr:
     if len(values) == 2:
         return call("date_add", *values)
     unit, count, start = values
-    step = call(f"to_{unit_of(unit)}s", typed_as(call("whole", count), "INTEGER"))
+    step = call(f"to_{unit_of(unit)}s", typed_as(call("_whole", count), "INTEGER"))
     return exp.Paren(this=exp.Add(this=call("timestamp", start), expression=step))
 
 
@@ -304,38 +294,29 @@ def _datediff(*values: Expr) -> Expr:
 
 
 def _date_format(value: Expr, pattern: Expr) -> Expr:
-    return formatted(call("timestamp", value), literal(pattern, "a pattern"), call)
+    return formatted(call("timestamp", value), literal(pattern, "a pattern"))
 
 
-def _parsed(kind: str, *, attempt: bool = False) -> Callable[..., Expr]:
-    def rewrite(value: Expr, pattern: Expr | None = None) -> Expr:
-        if pattern is None:
-            return call(("try_" if attempt else "") + kind, value)
-        layout = exp.Literal.string(strptime_format(literal(pattern, "a pattern")))
-        moment = call("try_parsed" if attempt else "parsed", value, layout)
-        return exp.Cast(this=moment, to=exp.DataType.build(kind, dialect="duckdb"))
-
-    return rewrite
+def _parsed(kind: str, attempt: str, value: Expr, pattern: Expr | None = None) -> Expr:
+    if pattern is None:
+        return call(attempt + kind, value)
+    return typed_as(call(f"_{attempt}parsed", value, strptime_format(literal(pattern, "a pattern"))), kind)
 
 
-def _number(*, attempt: bool = False) -> Callable[[Expr, Expr], Expr]:
-    def rewrite(value: Expr, pattern: Expr) -> Expr:
-        try:
-            digits, after = number_digits(literal(pattern, "a number format"))
-        except ValueError as error:
-            raise UnreadableError("sql_unsupported", f"{error}.") from None
-        number = call("try_to_number" if attempt else "to_number", value, pattern)
-        return typed_as(number, f"DECIMAL({digits}, {after})")
-
-    return rewrite
+def _number(name: str, value: Expr, pattern: Expr) -> Expr:
+    try:
+        digits, after = number_digits(literal(pattern, "a number format"))
+    except ValueError as error:
+        raise StatementError("sql_unsupported", f"{error}.") from None
+    return typed_as(call(name, value, pattern), f"DECIMAL({digits}, {after})")
 
 
 def _to_char(value: Expr, pattern: Expr) -> Expr:
     with contextlib.suppress(ValueError):
         number_digits(literal(pattern, "a pattern"))
-        return call("number_text", typed_as(value, "VARCHAR"), pattern)
+        return call("_number_text", typed_as(value, "VARCHAR"), pattern)
     if re.search("[09]", pattern.name):
-        raise UnreadableError("sql_unsupported", f"the number format {pattern.name!r} is not served.")
+        raise StatementError("sql_unsupported", f"the number format {pattern.name!r} is not served.")
     return _date_format(value, pattern)
 
 
@@ -345,18 +326,17 @@ def _window(moment: Expr, size: Expr, *others: Expr) -> Expr:
         r"(?:interval )?(\d+) ((?:week|day|hour|minute|second|millisecond|microsecond)s?)", text.lower()
     )
     if match is None or others:
-        raise UnreadableError("sql_unsupported", "only tumbling windows of a fixed size are served.")
+        raise StatementError("sql_unsupported", "only tumbling windows of a fixed size are served.")
     return call("window", moment, typed_as(exp.Literal.string(f"{match[1]} {match[2]}"), "INTERVAL"))
 
 
-def _unix_timestamp(value: Expr | None = None, pattern: Expr | None = None) -> Expr:
-    moment = call("current_timestamp") if value is None else _parsed("timestamp")(value, pattern)
-    return call("unix_timestamp", moment)
+def _unix_timestamp(value: Expr, pattern: Expr | None = None) -> Expr:
+    return call("unix_timestamp", _parsed("timestamp", "", value, pattern))
 
 
 def _from_unixtime(value: Expr, pattern: Expr | None = None) -> Expr:
     text = literal(pattern, "a pattern") if pattern is not None else "yyyy-MM-dd HH:mm:ss"
-    return formatted(call("timestamp_seconds", value), text, call)
+    return formatted(call("timestamp_seconds", value), text)
 
 
 def _round(value: Expr, *scale: Expr) -> Expr:
@@ -372,7 +352,7 @@ def _format_string(pattern: Expr, *values: Expr) -> Expr:
     placeholders = list(re.finditer(_PLACEHOLDER, text))
     kinds = [each[2] for each in placeholders if each[2]]
     if len(kinds) != len(values) or not set(kinds) <= set("sdfexX"):
-        raise UnreadableError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
+        raise StatementError("sql_unsupported", f"the pattern {pattern.sql('databricks')} is not served.")
     written = list(map(_formatted, [each for each in placeholders if each[2]], values))
     plain = re.sub(_PLACEHOLDER, lambda each: each[0] if each[2] in {None, "s"} else "%s", text)
     return exp.Anonymous(this="printf", expressions=[exp.Literal.string(plain), *written])
@@ -392,107 +372,90 @@ def _formatted(placeholder: re.Match[str], value: Expr) -> Expr:
 # ---------------------------------------------------------------------------------------------- aggregates
 
 
-def _only_present(name: str) -> Callable[..., Expr]:
-    """Rewrite an aggregate to skip nulls. The rewriter handles what surrounds it."""
-
-    def rewrite(value: Expr) -> Expr:
-        inner = value.expressions[0] if isinstance(value, exp.Distinct) else value
-        if isinstance(inner, exp.Struct) or inner.name == "struct_pack":
-            return exp.Anonymous(this=name, expressions=[value])
-        present = exp.Not(this=exp.Is(this=inner.copy(), expression=exp.null()))
-        return exp.Filter(this=exp.Anonymous(this=name, expressions=[value]), expression=exp.Where(this=present))
-
-    return rewrite
+def _collect_list(value: Expr) -> Expr:
+    """Make a list without nulls. The rewriter handles what surrounds it."""
+    inner = value.expressions[0] if isinstance(value, exp.Distinct) else value
+    if isinstance(inner, exp.Struct) or inner.name == "struct_pack":
+        return call("list", value)
+    return exp.Filter(this=call("list", value), expression=exp.Where(this=present(inner)))
 
 
 def _collect_set(value: Expr) -> Expr:
-    return _only_present("list")(value if isinstance(value, exp.Distinct) else exp.Distinct(expressions=[value]))
+    return _collect_list(value if isinstance(value, exp.Distinct) else exp.Distinct(expressions=[value]))
 
 
 def _count(*values: Expr) -> Expr:
     distinct = len(values) == 1 and isinstance(values[0], exp.Distinct)
     counted = values[0].expressions if distinct else list(values)
     if len(counted) > 1:
-        present = exp.and_(*(exp.Not(this=exp.Is(this=each.copy(), expression=exp.null())) for each in counted))
-        counted = [
-            exp.Case(ifs=[exp.If(this=present, true=struct_of((str(at), each) for at, each in enumerate(counted)))])
-        ]
+        row = struct_of((str(at), each) for at, each in enumerate(counted))
+        counted = [exp.case().when(exp.and_(*map(present, counted)), row, copy=False)]
     return exp.Anonymous(this="count", expressions=[exp.Distinct(expressions=counted)] if distinct else counted)
 
 
 def _count_if(value: Expr) -> Expr:
-    return _count(exp.Case(ifs=[exp.If(this=value, true=exp.Literal.number(1))]))
+    return _count(exp.case().when(value, exp.Literal.number(1), copy=False))
 
 
 def _grouping(name: str, arguments: list[Expr]) -> Expr:
     """Return which of the grouping columns a row sums up, as a bit per column."""
     if not arguments:
-        raise UnreadableError("sql_arguments", f"The `{name}` needs GROUP BY.")
+        raise StatementError("sql_arguments", f"The `{name}` needs GROUP BY.")
     bits = exp.Anonymous(this="grouping", expressions=arguments)
     return typed_as(bits, "TINYINT" if name == "grouping" else "BIGINT")
 
 
-def _extreme(name: str) -> Callable[[Expr], Expr]:
+def _extreme(name: str, value: Expr) -> Expr:
     """Take the first struct in an order in which null is the least field: to DuckDB, it would be the greatest."""
-
-    def rewrite(value: Expr) -> Expr:
-        if not isinstance(value, exp.Struct):
-            return exp.Anonymous(this=name, expressions=[value])
-        least = name == "min"
-        order = [
-            exp.Ordered(this=each.expression.copy(), desc=not least, nulls_first=least) for each in value.expressions
-        ]
-        return exp.Anonymous(this="first", expressions=[exp.Order(this=value, expressions=order)])
-
-    return rewrite
+    if not isinstance(value, exp.Struct):
+        return call(name, value)
+    least = name == "min"
+    order = [exp.Ordered(this=each.expression.copy(), desc=not least, nulls_first=least) for each in value.expressions]
+    return call("first", exp.Order(this=value, expressions=order))
 
 
-def _nulls_too(name: str) -> Callable[..., Expr]:
-    def rewrite(value: Expr, ignore: Expr | None = None) -> Expr:
-        made = exp.Anonymous(this=name, expressions=[value])
-        return exp.IgnoreNulls(this=made) if ignore is not None and ignore.sql().upper() == "TRUE" else made
-
-    return rewrite
+def _nulls_too(name: str, value: Expr, ignore: Expr | None = None) -> Expr:
+    made = call(name, value)
+    return exp.IgnoreNulls(this=made) if ignore is not None and ignore.sql().upper() == "TRUE" else made
 
 
-def _percentile(name: str) -> Callable[..., Expr]:
-    def rewrite(value: Expr, share: Expr, *accuracy: Expr) -> Expr:
-        if name == "quantile_cont" and accuracy:
-            raise UnreadableError("sql_unsupported", "percentile with a frequency is not served.")
-        if share.find(exp.Neg):
-            # To DuckDB, it would mean the descending order.
-            raise UnreadableError("sql_types", "The percentage must be between 0 and 1.")
-        return exp.Anonymous(this=name, expressions=[value, share])
-
-    return rewrite
+def _percentile(name: str, value: Expr, share: Expr, *accuracy: Expr) -> Expr:
+    if name == "quantile_cont" and accuracy:
+        raise StatementError("sql_unsupported", "percentile with a frequency is not served.")
+    if share.find(exp.Neg):
+        # To DuckDB, it would mean the descending order.
+        raise StatementError("sql_types", "The percentage must be between 0 and 1.")
+    return call(name, value, share)
 
 
 _REWRITES: dict[str, Callable[..., Expr]] = {
     "array": _array, "array_sort": _array_sort, "arrays_zip": _arrays_zip, "concat": _concat,
     "concat_ws": _concat_ws, "count": _count, "date_add": _date_add,
-    "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode, "exists": quantified("any"),
+    "date_format": _date_format, "datediff": _datediff, "datepart": date_part, "decode": _decode,
+    "exists": functools.partial(quantified, "any"),
     "elt": _elt,
-    "collect_list": _only_present("list"), "collect_set": _collect_set, "countif": _count_if,
-    "filter": filtered, "first": _nulls_too("first"), "forall": quantified("every"), "format_string": _format_string,
-    "hash": _hash("hash_of", "INTEGER"),
-    "xxhash64": _hash("xxhash64_of", "BIGINT"),
-    "from_json": _from_json, "from_unixtime": _from_unixtime, "last": _nulls_too("last"), "map": _map,
-    "max": _extreme("max"), "min": _extreme("min"),
-    "map_filter": on_entries("filter"), "map_zip_with": zip_maps,
+    "collect_list": _collect_list, "collect_set": _collect_set, "countif": _count_if,
+    "filter": filtered, "first": functools.partial(_nulls_too, "first"),
+    "forall": functools.partial(quantified, "every"), "format_string": _format_string,
+    "hash": functools.partial(_hash, "_hash_of", "INTEGER"),
+    "xxhash64": functools.partial(_hash, "_xxhash64_of", "BIGINT"),
+    "from_json": _from_json, "from_unixtime": _from_unixtime, "last": functools.partial(_nulls_too, "last"), "map": _map,
+    "max": functools.partial(_extreme, "max"), "min": functools.partial(_extreme, "min"),
+    "map_filter": functools.partial(on_entries, "filter"), "map_zip_with": zip_maps,
     "named_struct": _named_struct, "nullif": _nullif,
-    "percentile": _percentile("quantile_cont"),
-    "percentile_cont": lambda share: exp.Anonymous(this="percentile_cont", expressions=[share]),
-    "percentile_disc": lambda share: exp.Anonymous(this="percentile_disc", expressions=[share]),
-    "percentile_approx": _percentile("quantile_disc"), "reduce": reduced, "round": _round, "struct": _struct,
-    "timestampadd": _date_add, "timestampdiff": _datediff, "to_date": _parsed("date"), "to_timestamp": _parsed("timestamp"),
+    "percentile": functools.partial(_percentile, "quantile_cont"),
+    "percentile_approx": functools.partial(_percentile, "quantile_disc"), "reduce": reduced, "round": _round, "struct": _struct,
+    "timestampadd": _date_add, "timestampdiff": _datediff,
+    "to_date": functools.partial(_parsed, "date", ""), "to_timestamp": functools.partial(_parsed, "timestamp", ""),
+    "try_to_date": functools.partial(_parsed, "date", "try_"),
+    "try_to_timestamp": functools.partial(_parsed, "timestamp", "try_"),
     # A seed does not give the platform's numbers.
     "rand": lambda _seed=None: call("rand"), "randn": lambda _seed=None: call("randn"),
-    "to_char": _to_char, "to_number": _number(), "try_to_number": _number(attempt=True),
-    "to_json": _to_json, "transform": transform, "transform_keys": on_entries("keys"),
-    "transform_values": on_entries("values"),
-    "try_to_date": _parsed("date", attempt=True), "try_to_timestamp": _parsed("timestamp", attempt=True),
+    "to_char": _to_char, **{name: functools.partial(_number, name) for name in ("to_number", "try_to_number")},
+    "to_json": _to_json, "transform": transform, "transform_keys": functools.partial(on_entries, "keys"),
+    "transform_values": functools.partial(on_entries, "values"),
     "try_variant_get": functools.partial(_variant_get, attempt=True), "variant_get": _variant_get,
-    "unix_timestamp": _unix_timestamp, "to_unix_timestamp": _unix_timestamp, "window": _window,
+    "unix_timestamp": _unix_timestamp, "window": _window,
     "zeroifnull": lambda value: call("coalesce", value, 0), "zip_with": zip_with,
     **{name: functools.partial(lambda name, value: cast(value, parse_type(name)), name) for name in CASTS},
 }  # fmt: skip

@@ -38,7 +38,7 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
     if name == "json_tuple":
         text, *keys = arguments
         return [
-            (f"c{at}", call("key_at", text.copy(), f'$."{literal(key, "a key of json_tuple")}"'))
+            (f"c{at}", call("_key_at", text.copy(), f'$."{literal(key, "a key of json_tuple")}"'))
             for at, key in enumerate(keys)
         ]
     (value,) = arguments
@@ -46,7 +46,7 @@ def generated(name: str, arguments: list[Expr], *, pairs: bool) -> list[tuple[st
         deep = exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))
         return [("", exp.Anonymous(this="unnest", expressions=[_or_null(value) if outer else value, deep]))]
     if name in ONLY_IN_FROM:
-        items = call("variant_items", value)
+        items = call("_variant_items", value)
         return _fields(_or_null(items) if outer else items, "pos", "key", "value")
     return _exploded(
         call("map_entries", value) if pairs else value, pairs=pairs, outer=outer, places=name == "posexplode"

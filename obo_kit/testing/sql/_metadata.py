@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._databases import backticked
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._databases import NAME, PART, backticked, parts_of
 from obo_kit.testing.sql._information_schema import TABLES, relation
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._types import sql_type
 
 if TYPE_CHECKING:
@@ -27,24 +27,22 @@ Listing = tuple[tuple[str, ...], Rows]
 Cells = dict[str, str | None]
 """Values of a row by column."""
 
-_PART = r"(?:`[^`]+`|[\w-]+)"
-_NAME = rf"({_PART}(?:\.{_PART}){{0,2}})"
 _LIKE = r"(?:\s+(?:LIKE\s+)?['\"]([^'\"]*)['\"])?"
 _SCHEMA_LIKE = r"(?:\s+SCHEMA\s+LIKE\s+'([^']*)')?"
 _SHOW = {
     "catalogs": rf"CATALOGS{_LIKE}",
-    "schemas": rf"(?:SCHEMAS|DATABASES)(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "tables": rf"TABLES(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
+    "schemas": rf"(?:SCHEMAS|DATABASES)(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "tables": rf"TABLES(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
     # The connector's SEA mode and the JDBC driver ask for metadata in these forms, which are not documented.
-    "tables_of": rf"TABLES\s+IN\s+(?:ALL\s+CATALOGS|CATALOG\s+({_PART})){_SCHEMA_LIKE}{_LIKE}",
-    "columns_of": rf"COLUMNS\s+IN\s+CATALOG\s+({_PART}){_SCHEMA_LIKE}(?:\s+TABLE\s+LIKE\s+'([^']*)')?{_LIKE}",
-    "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "extended": rf"TABLE\s+EXTENDED(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "create": rf"CREATE\s+TABLE\s+{_NAME}",
-    "volumes": rf"VOLUMES(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "columns": rf"COLUMNS\s+(?:IN|FROM)\s+{_NAME}(?:\s+(?:IN|FROM)\s+{_NAME})?",
-    "functions": rf"USER\s+FUNCTIONS(?:\s+(?:IN|FROM)\s+{_NAME})?{_LIKE}",
-    "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?{_NAME}",
+    "tables_of": rf"TABLES\s+IN\s+(?:ALL\s+CATALOGS|CATALOG\s+({PART})){_SCHEMA_LIKE}{_LIKE}",
+    "columns_of": rf"COLUMNS\s+IN\s+CATALOG\s+({PART}){_SCHEMA_LIKE}(?:\s+TABLE\s+LIKE\s+'([^']*)')?{_LIKE}",
+    "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "extended": rf"TABLE\s+EXTENDED(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "create": rf"CREATE\s+TABLE\s+({NAME})",
+    "volumes": rf"VOLUMES(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "columns": rf"COLUMNS\s+(?:IN|FROM)\s+({NAME})(?:\s+(?:IN|FROM)\s+({NAME}))?",
+    "functions": rf"USER\s+FUNCTIONS(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?({NAME})",
 }
 
 
@@ -55,56 +53,41 @@ class Metadata:
         self._store = store
         self._grants = grants
 
-    def tables(self, principal: Principal) -> list[str]:
-        """Return the full names of the tables that a user sees, sorted."""
-        return [name for name in self._grants.names("table") if self._grants.sees(principal, "table", name)]
-
-    def _functions(self, principal: Principal) -> list[str]:
-        return [name for name in sorted(self._store.functions) if self._grants.sees(principal, "function", name)]
-
-    def volumes(self, principal: Principal) -> list[str]:
-        """Return the full names of the volumes that a user sees, sorted."""
-        return [name for name in self._grants.names("volume") if self._grants.sees(principal, "volume", name)]
-
-    def schemas(self, principal: Principal) -> list[str]:
-        """Return the full names of the schemas that a user sees, sorted."""
-        return [name for name in self._grants.names("schema") if self._grants.sees(principal, "schema", name)]
-
-    def catalogs(self, principal: Principal) -> list[str]:
-        """Return the names of the catalogs that a user sees, sorted."""
-        return [name for name in self._grants.names("catalog") if self._grants.sees(principal, "catalog", name)]
+    def _names(self, principal: Principal, kind: str) -> list[str]:
+        """Return the full names of the securables of a kind that a user sees, sorted."""
+        return [name for name in self._grants.names(kind) if self._grants.sees(principal, kind, name)]
 
     # ------------------------------------------------------------------ information_schema
 
     def information(self, principal: Principal, name: str) -> exp.Expr:
-        """Return a table of ``information_schema`` as a query. Raises UnreadableError if there is none.
+        """Return a table of ``information_schema`` as a query. Raises StatementError if there is none.
 
         A table about something that the local workspace does not have (views, constraints, tags) is empty.
         """
         catalog, _, table = name.split(".")
         if table not in TABLES:
-            raise UnreadableError("sql_missing", backticked(name))
+            raise StatementError("sql_missing", backticked(name))
         contents = getattr(self, f"_{table}", None)
         rows: Iterable[Cells] = contents(principal) if contents is not None else ()
         return relation(table, (row for row in rows if catalog in {"system", next(iter(row.values()))}))
 
     def _catalogs(self, principal: Principal) -> Iterator[Cells]:
-        for name in self.catalogs(principal):
+        for name in self._names(principal, "catalog"):
             yield {"catalog_name": name, "catalog_owner": self._grants.owner("catalog", name)}
 
     def _schemata(self, principal: Principal) -> Iterator[Cells]:
-        for full in self.schemas(principal):
+        for full in self._names(principal, "schema"):
             catalog, name = full.split(".")
             yield {"catalog_name": catalog, "schema_name": name, "schema_owner": self._grants.owner("schema", full)}
 
     def _tables(self, principal: Principal) -> Iterator[Cells]:
-        for name in self.tables(principal):
+        for name in self._names(principal, "table"):
             details = {"table_type": "MANAGED", "is_insertable_into": "YES", "commit_action": "PRESERVE"}
             owner = self._grants.owner("table", name)
             yield {**_named("table", name), **details, "table_owner": owner, "data_source_format": "DELTA"}
 
     def _columns(self, principal: Principal) -> Iterator[Cells]:
-        for name in self.tables(principal):
+        for name in self._names(principal, "table"):
             for at, (column, duck) in enumerate(self._store.tables[name].types.items(), 1):
                 yield {
                     **_named("table", name),
@@ -116,7 +99,7 @@ class Metadata:
                 }
 
     def _table_privileges(self, principal: Principal) -> Iterator[Cells]:
-        for name in self.tables(principal):
+        for name in self._names(principal, "table"):
             for who, privilege, place, _ in self._grants.listed("table", name, inherited=True):
                 if who in {principal.user_name, *principal.groups} or self._grants.manages(principal, "table", name):
                     inherited = "NONE" if place == "table" else place.upper()
@@ -129,12 +112,12 @@ class Metadata:
                     }
 
     def _volumes(self, principal: Principal) -> Iterator[Cells]:
-        for name in self.volumes(principal):
+        for name in self._names(principal, "volume"):
             owner = self._grants.owner("volume", name)
             yield {**_named("volume", name), "volume_type": "MANAGED", "volume_owner": owner}
 
     def _routines(self, principal: Principal) -> Iterator[Cells]:
-        for name in self._functions(principal):
+        for name in self._names(principal, "function"):
             function = self._store.functions[name]
             returns = function.returns if isinstance(function.returns, str) else "TABLE"
             yield {
@@ -150,7 +133,7 @@ class Metadata:
             }
 
     def _parameters(self, principal: Principal) -> Iterator[Cells]:
-        for name in self._functions(principal):
+        for name in self._names(principal, "function"):
             for at, parameter in enumerate(self._store.functions[name].parameters, 1):
                 yield {
                     **dict(zip(("specific_catalog", "specific_schema", "specific_name"), name.split("."), strict=True)),
@@ -165,29 +148,29 @@ class Metadata:
                 }
 
     def _information_schema_catalog_name(self, principal: Principal) -> Iterator[Cells]:
-        return ({"catalog_name": name} for name in self.catalogs(principal))
+        return ({"catalog_name": name} for name in self._names(principal, "catalog"))
 
     # ------------------------------------------------------------------ SHOW and DESCRIBE
 
     def show(self, principal: Principal, text: str, session: Session) -> Listing:
-        """Return the result of SHOW. Raises UnreadableError if it is not served."""
+        """Return the result of SHOW. Raises StatementError if it is not served."""
         for kind, pattern in _SHOW.items():
             match = re.fullmatch(pattern, text.strip().rstrip(";").strip(), re.IGNORECASE)
             if match is not None:
                 return getattr(self, f"_show_{kind}")(principal, session, *match.groups())  # type: ignore[no-any-return]
-        raise UnreadableError("sql_unsupported", f"SHOW {text.strip()} is not served.")
+        raise StatementError("sql_unsupported", f"SHOW {text.strip()} is not served.")
 
     def _show_catalogs(self, principal: Principal, _: Session, like: str | None) -> Listing:
-        return ("catalog",), _matching([(name,) for name in self.catalogs(principal)], like)
+        return ("catalog",), _matching([(name,) for name in self._names(principal, "catalog")], like)
 
     def _show_schemas(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
-        catalog = _parts(name)[0] if name else session.catalog
-        names = (each.split(".") for each in self.schemas(principal))
+        catalog = parts_of(name)[0].lower() if name else session.catalog
+        names = (each.split(".") for each in self._names(principal, "schema"))
         return ("databaseName",), _matching([(schema,) for parent, schema in names if parent == catalog], like)
 
     def _show_tables(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
-        place = _place(name, session)
-        rows: Rows = [(schema, table, "false") for schema, table in self._in(self.tables(principal), place)]
+        place = session.complete(parts_of(name or ""), 2)
+        rows: Rows = [(schema, table, "false") for schema, table in self._in(self._names(principal, "table"), place)]
         rows += [("", view, "true") for view in session.views]
         return ("database", "tableName", "isTemporary"), _matching(rows, like, at=1)
 
@@ -196,8 +179,8 @@ class Metadata:
     ) -> Listing:
         rows: Rows = [
             (place, table, "false", "", parent, "TABLE", "")
-            for parent, place, table in (name.split(".") for name in self.tables(principal))
-            if catalog is None or parent == _parts(catalog)[0]
+            for parent, place, table in (name.split(".") for name in self._names(principal, "table"))
+            if catalog is None or parent == parts_of(catalog)[0].lower()
         ]
         # The names of the columns are the JDBC driver's; their order is inferred.
         columns = ("namespace", "tableName", "isTemporary", "information", "catalogName", "tableType", "remarks")
@@ -216,7 +199,7 @@ class Metadata:
 
     def _show_extended(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
         columns, rows = self._show_tables(principal, session, name, like)
-        place = _place(name, session)
+        place = session.complete(parts_of(name or ""), 2)
         return (*columns, "information"), [
             (*row, self._information_text(f"{place}.{row[1]}")) for row in rows if row[2] == "false"
         ]
@@ -239,7 +222,7 @@ class Metadata:
 
     def _show_volumes(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
         return ("database", "volume_name"), _matching(
-            list(self._in(self.volumes(principal), _place(name, session))), like, at=1
+            list(self._in(self._names(principal, "volume"), session.complete(parts_of(name or ""), 2))), like, at=1
         )
 
     def _show_views(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
@@ -247,8 +230,8 @@ class Metadata:
         return ("namespace", "viewName", "isTemporary", "isMaterialized"), _matching(rows, like, at=1)
 
     def _show_functions(self, principal: Principal, session: Session, name: str | None, like: str | None) -> Listing:
-        place = _place(name, session)
-        names = [each for each in self._functions(principal) if each.startswith(f"{place}.")]
+        place = session.complete(parts_of(name or ""), 2)
+        names = [each for each in self._names(principal, "function") if each.startswith(f"{place}.")]
         return ("function",), _matching([(each,) for each in names], like)
 
     def _show_columns(self, principal: Principal, session: Session, name: str, schema: str | None) -> Listing:
@@ -258,8 +241,7 @@ class Metadata:
     def _show_grants(
         self, principal: Principal, session: Session, who: str | None, kind: str | None, name: str
     ) -> Listing:
-        kind = {None: "table", "database": "schema", "view": "table"}.get(kind and kind.lower(), (kind or "").lower())
-        full = ".".join(_parts(name)) if kind == "catalog" else _full(name, session, 2 if kind == "schema" else 3)
+        kind, full = session.securable(kind, name)
         rows: Rows = [
             (grantee, privilege, place.upper(), where)
             for grantee, privilege, place, where in self._grants.listed(kind, full, inherited=True)
@@ -277,7 +259,7 @@ class Metadata:
             or kind not in {"TABLE", "SCHEMA", "DATABASE", "CATALOG"}
             or style not in {"", "EXTENDED", "FORMATTED"}
         ):
-            raise UnreadableError("sql_unsupported", f"DESCRIBE {style or kind} is not served.")
+            raise StatementError("sql_unsupported", f"DESCRIBE {style or kind} is not served.")
         parts = [part.name for part in target.parts]
         if kind != "TABLE":
             return self._describe_place(principal, "catalog" if kind == "CATALOG" else "schema", parts, session)
@@ -299,9 +281,9 @@ class Metadata:
         return {**place, "Type": "MANAGED", "Provider": "delta", "Owner": self._grants.owner("table", name)}
 
     def _describe_place(self, principal: Principal, kind: str, parts: list[str], session: Session) -> Listing:
-        name = ".".join([*([session.catalog] if kind == "schema" and len(parts) == 1 else []), *parts]).lower()
-        if name not in (self.schemas(principal) if kind == "schema" else self.catalogs(principal)):
-            raise UnreadableError(f"sql_no_{kind}", backticked(name))
+        name = session.complete(parts, 2 if kind == "schema" else 1)
+        if name not in self._names(principal, kind):
+            raise StatementError(f"sql_no_{kind}", backticked(name))
         labels = ("Catalog Name", "Namespace Name") if kind == "schema" else ("Catalog Name",)
         rows: Rows = [*zip(labels, name.split("."), strict=True), ("Owner", self._grants.owner(kind, name))]
         return ("info_name", "info_value") if kind == "catalog" else (
@@ -312,30 +294,17 @@ class Metadata:
     # ------------------------------------------------------------------ names
 
     def _seen(self, principal: Principal, name: str, session: Session) -> str:
-        full = _full(name, session, 3)
+        full = session.complete(parts_of(name))
         if not self._grants.exists("table", full):
-            raise UnreadableError("sql_missing", backticked(full))
+            raise StatementError("sql_missing", backticked(full))
         if not self._grants.sees(principal, "table", full):
-            raise UnreadableError("sql_lacks", f"SELECT on Table '{full}'")
+            raise StatementError("sql_lacks", f"SELECT on Table '{full}'")
         return full
 
     @staticmethod
     def _in(names: Iterable[str], place: str) -> list[tuple[str, str]]:
         parts = (name.split(".") for name in names if name.startswith(f"{place}."))
         return [(schema, table) for _, schema, table in parts]
-
-
-def _parts(name: str) -> list[str]:
-    return [part.strip("`").lower() for part in re.findall(_PART, name)]
-
-
-def _full(name: str, session: Session, count: int) -> str:
-    parts = _parts(name)
-    return ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts]).lower()
-
-
-def _place(name: str | None, session: Session) -> str:
-    return _full(name, session, 2) if name else f"{session.catalog}.{session.schema}".lower()
 
 
 def _matching(rows: Rows, like: str | None, *, at: int = 0) -> Rows:

@@ -11,6 +11,7 @@ from sqlglot.generator import Generator
 from obo_kit.testing.sql._dialect import LAKEHOUSE
 from obo_kit.testing.sql._functions import CASTS
 from obo_kit.testing.sql._generators import GENERATORS
+from obo_kit.testing.sql._selects import source_names
 
 __all__ = ["name_columns"]
 
@@ -32,7 +33,7 @@ _WRITTEN: dict[tuple[str, int], Callable[..., str]] = {
 
 def name_columns(select: exp.Select) -> None:
     """Give columns without a name the platform's name."""
-    names = _Names(_sources(select))
+    names = _Names(source_names(select))
     columns = []
     for each in select.expressions:
         column = each.unnest() if isinstance(each, exp.Paren) else each
@@ -45,11 +46,6 @@ def name_columns(select: exp.Select) -> None:
         else:
             columns.append(exp.Alias(this=column, alias=exp.to_identifier(_name(column, names), quoted=True)))
     select.set("expressions", columns)
-
-
-def _sources(select: exp.Select) -> set[str]:
-    joined = [*(select.args.get("joins") or ()), *(select.args.get("laterals") or ())]
-    return {each.alias_or_name.lower() for each in [select.args.get("from_"), *joined] if each is not None}
 
 
 def _name(column: Expr, names: _Names) -> str:

@@ -18,10 +18,13 @@ from obo_kit.testing.sql._calls import (
     interval,
     literal,
     piped,
+    present,
+    surrounded,
     typed_as,
 )
-from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
+from obo_kit.testing.sql._dialect import LAKEHOUSE
 from obo_kit.testing.sql._lambdas import struct_of
+from obo_kit.testing.sql._refusals import StatementError
 
 __all__ = [
     "CHANGES",
@@ -47,13 +50,13 @@ def construct(node: Expr) -> str:
 
 
 def read_identifier(text: str, *parts: str) -> dict[str, Expr]:
-    """Return the name in IDENTIFIER, its last part under the first of the parts. Raises UnreadableError if it is no name."""
+    """Return the name in IDENTIFIER, its last part under the first of the parts. Raises StatementError if it is no name."""
     try:
         named = exp.to_table(text, dialect=LAKEHOUSE)
         if not all(isinstance(part, exp.Identifier) for part in named.parts):
             raise ValueError
     except (ValueError, SqlglotError):
-        raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.") from None
+        raise StatementError("sql_unsupported", "IDENTIFIER only takes a name.") from None
     return dict(zip(parts, reversed(named.parts), strict=False))
 
 
@@ -67,25 +70,17 @@ def is_cte(table: Expr, name: str) -> bool:
     """Return whether a WITH clause around this place defines a name."""
     if table.args.get("db"):
         return False
-    below, node = table, table.parent
+    entry, below, node = table, table, table.parent
     while node is not None:
         with_ = node.args.get("with_")
         if with_ is not None:
-            names = [entry.alias.lower() for entry in with_.expressions]
+            names = [each.alias.lower() for each in with_.expressions]
             if below is with_:
-                at = next(at for at, entry in enumerate(with_.expressions) if _within(table, entry))
-                names = names[: at + 1] if with_.args.get("recursive") else names[:at]
+                names = names[: (entry.index or 0) + bool(with_.args.get("recursive"))]
             if name in names:
                 return True
-        below, node = node, node.parent
+        entry, below, node = below, node, node.parent
     return False
-
-
-def _within(node: Expr, ancestor: Expr) -> bool:
-    current: Expr | None = node
-    while current is not None and current is not ancestor:
-        current = current.parent
-    return current is ancestor
 
 
 def aliased(table: Expr, name: str) -> Expr:
@@ -135,9 +130,7 @@ def substituted(body: Expr, values: Mapping[str, Expr], name: str) -> Expr:
 def never_null(node: Expr, result: Expr) -> Expr | None:
     """Return an empty array in place of null, around FILTER and OVER."""
     node.replace(result)
-    outer: Expr = result
-    while isinstance(outer.parent, (exp.Filter, exp.Window)) and outer.arg_key == "this":
-        outer = outer.parent
+    outer = surrounded(result)
     wrapped = call("coalesce")
     outer.replace(wrapped)
     wrapped.set("expressions", [outer, call("list_value")])
@@ -216,13 +209,13 @@ def _cast_node(node: exp.Cast) -> Expr:
 
 def _bracket(node: Expr) -> Expr:
     if len(node.expressions) != 1:
-        raise UnreadableError("sql_unsupported", "a bracket with several values is not served.")
-    return call("at", node.this, node.expressions[0])
+        raise StatementError("sql_unsupported", "a bracket with several values is not served.")
+    return call("_at", node.this, node.expressions[0])
 
 
 def _json_path(node: Expr) -> Expr:
     if not isinstance(node.expression, exp.JSONPath):
-        raise UnreadableError("sql_syntax", "Syntax error at or near '->'.")
+        raise StatementError("sql_syntax", "Syntax error at or near '->'.")
     path, many = "$", False
     for part in node.expression.expressions[1:]:
         if isinstance(part, exp.JSONPathKey) and isinstance(part.this, str):
@@ -232,25 +225,24 @@ def _json_path(node: Expr) -> Expr:
         elif isinstance(part, exp.JSONPathSubscript) and isinstance(part.this, exp.JSONPathWildcard):
             path, many = f"{path}[*]", True
         else:
-            raise UnreadableError("sql_unsupported", "a path into JSON like this is not served.")
+            raise StatementError("sql_unsupported", "a path into JSON like this is not served.")
     if many:
-        return call("all_at_path", typed_as(node.this, "VARCHAR"), exp.Literal.string(path))
+        return call("_all_at_path", typed_as(node.this, "VARCHAR"), exp.Literal.string(path))
     # A part of a VARIANT is a VARIANT, until a cast makes a value of it.
     return call(
-        "json_extract_string" if isinstance(node.parent, exp.Cast) else "path", node.this, exp.Literal.string(path)
+        "json_extract_string" if isinstance(node.parent, exp.Cast) else "_path", node.this, exp.Literal.string(path)
     )
 
 
 def _ignore_nulls(node: Expr) -> Expr:
     inner = node.this
     if not isinstance(inner, exp.Anonymous):
-        raise UnreadableError("sql_unsupported", "IGNORE NULLS is not served here.")
+        raise StatementError("sql_unsupported", "IGNORE NULLS is not served here.")
     if isinstance(node.parent, exp.Window):
         # A node's children were rewritten before it. The library cannot express this in DuckDB.
         value = exp.Var(this=f"{duck_text(inner.expressions[0])} IGNORE NULLS")
         return exp.Anonymous(this=inner.this, expressions=[value, *inner.expressions[1:]])
-    present = exp.Not(this=exp.Is(this=inner.expressions[0].copy(), expression=exp.null()))
-    return exp.Filter(this=inner, expression=exp.Where(this=present))
+    return exp.Filter(this=inner, expression=exp.Where(this=present(inner.expressions[0])))
 
 
 def _within_group(node: exp.WithinGroup) -> Expr:
@@ -261,7 +253,7 @@ def _within_group(node: exp.WithinGroup) -> Expr:
         # Of several most frequent values, both take the first.
         return exp.Anonymous(this="mode", expressions=[exp.Order(this=by.this.copy(), expressions=[by])])
     if name is None or by is None or others:
-        raise UnreadableError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
+        raise StatementError("sql_unsupported", f"{function.name} WITHIN GROUP like this is not served.")
     share = literal(function.expressions[0], "the share of a percentile")
     # To DuckDB, a negative share means the descending order.
     signed = exp.Literal(this=f"-{share}" if by.args.get("desc") else share, is_string=False)
@@ -287,12 +279,12 @@ def _in_rows(node: exp.In) -> Expr | None:
     """Compare a row with others field by field: nulls are equal there."""
     query = node.args["query"].unnest() if node.args.get("query") is not None else None
     if isinstance(query, exp.Select) and len(query.expressions) > 1 and not isinstance(node.this, exp.Tuple):
-        raise UnreadableError("sql_types", f"One value is compared with {len(query.expressions)} columns of a query.")
+        raise StatementError("sql_types", f"One value is compared with {len(query.expressions)} columns of a query.")
     if not isinstance(node.this, exp.Tuple) or not node.expressions or isinstance(node.parent, exp.Pivot):
         return None
     mine = node.this.expressions
     if any(not isinstance(row, exp.Tuple) or len(row.expressions) != len(mine) for row in node.expressions):
-        raise UnreadableError("sql_types", "The rows of IN have different fields.")
+        raise StatementError("sql_types", "The rows of IN have different fields.")
     rows = (zip(mine, row.expressions, strict=True) for row in node.expressions)
     return exp.Paren(
         this=exp.or_(*(exp.and_(*(exp.NullSafeEQ(this=a.copy(), expression=b) for a, b in row)) for row in rows))
@@ -371,12 +363,8 @@ def _pivot(node: Expr) -> Expr | None:
             if isinstance(value, exp.Distinct):
                 counted = call("len", call("list_distinct", call("list", *value.expressions)))
             else:
-                present = (
-                    exp.true()
-                    if isinstance(value, exp.Star)
-                    else exp.Not(this=exp.Is(this=value, expression=exp.null()))
-                )
-                counted = call("sum", typed_as(present, "INTEGER"))
+                counts = exp.true() if isinstance(value, exp.Star) else present(value)
+                counted = call("sum", typed_as(counts, "INTEGER"))
             each.replace(typed_as(counted, "BIGINT"))
     aggregates = node.expressions
     if not node.args.get("unpivot") and len(aggregates) == 1 and isinstance(aggregates[0], exp.Alias):
@@ -412,10 +400,10 @@ def _hex(node: Expr) -> Expr:
 def _window(node: Expr) -> Expr | None:
     name = node.this.name if isinstance(node.this, exp.Anonymous) else ""
     if name.startswith("spark_"):
-        raise UnreadableError("sql_unsupported", f"{name.removeprefix('spark_')} OVER is not served.")
+        raise StatementError("sql_unsupported", f"{name.removeprefix('spark_')} OVER is not served.")
     inner = node.this.this if isinstance(node.this, exp.Filter) else node.this
     if inner.name != "list" and any(isinstance(each, exp.Distinct) for each in inner.expressions):
-        raise UnreadableError("sql_window_distinct", f"Distinct window functions are not supported: {inner.name}.")
+        raise StatementError("sql_window_distinct", f"Distinct window functions are not supported: {inner.name}.")
     return typed_as(node.copy(), "INTEGER") if name in _RANKS else None
 
 
@@ -424,13 +412,13 @@ def _any(node: Expr) -> Expr | None:
     if isinstance(node.parent, (exp.Like, exp.ILike)):
         return None
     if isinstance(node.parent, exp.Binary) or isinstance(node, exp.All):
-        raise UnreadableError("sql_syntax", f"Syntax error at or near '{construct(node)}'.")
+        raise StatementError("sql_syntax", f"Syntax error at or near '{construct(node)}'.")
     return call("bool_or", *node.this.flatten())
 
 
 def _frame(node: exp.WindowSpec) -> None:
     if node.args.get("exclude"):
-        raise UnreadableError("sql_syntax", "Syntax error at or near 'EXCLUDE'.")
+        raise StatementError("sql_syntax", "Syntax error at or near 'EXCLUDE'.")
 
 
 CHANGES: dict[type, Callable[[Any], Expr | None]] = {

@@ -1,6 +1,6 @@
 """Notes of the types that DuckDB finds for the operands of a statement while it binds it.
 
-``spark_noted(place, value)`` tells :func:`noted` the type of the value, and has the type that it answers.
+``spark__noted(place, value)`` tells :func:`noted` the type of the value, and has the type that it answers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from obo_kit.testing.sql._coercion import ARRAYS, CONDITIONS, NUMBERS_OF_TEXT, ROUNDED, TOGETHER, coerced, family
 from obo_kit.testing.sql._decimals import OPERATORS, Shape, result, shape_of, type_name
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._types import fields_of, map_types
 
 __all__ = ["Note", "noted", "noting"]
@@ -46,19 +46,19 @@ class Note:
         return [next(iter(each)) if len(each) == 1 else "" for each in kinds]
 
     def coerced(self) -> list[str]:
-        """Return the types that the platform casts the operands to. Raises UnreadableError if it refuses them."""
+        """Return the types that the platform casts the operands to. Raises StatementError if it refuses them."""
         return coerced(self.operation, self.types())
 
     def shapes(self) -> list[Shape] | None:
         """Return the shapes of the operands of an operator or function that computes DECIMAL; None if it does not.
 
-        Raises UnreadableError if an operand has several types.
+        Raises StatementError if an operand has several types.
         """
         always = self.operation in {"ceil", "floor"} and self.target is not None
         if self.operation not in _COMPUTING or not (always or self._decimal()):
             return None
         if max(map(len, self.kinds.values())) > 1:
-            raise UnreadableError("sql_unsupported", "DECIMAL beside other types under one name is not served.")
+            raise StatementError("sql_unsupported", "DECIMAL beside other types under one name is not served.")
         floats = _FLOATS if always else {}
         digits = self.digits if self.operation in OPERATORS else [None] * len(self.digits)
         operands = zip(self.coerced(), digits, strict=True)
@@ -152,7 +152,7 @@ def noted(place: str, kind: str) -> str:
     note = _open[token][int(at)]
     if operand == "result":
         # What the platform refuses is refused once the statement is bound.
-        with contextlib.suppress(UnreadableError):
+        with contextlib.suppress(StatementError):
             kind = note.result(kind)
     else:
         note.kinds.setdefault(int(operand), set()).add(kind)

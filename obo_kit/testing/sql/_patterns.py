@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._calls import call, typed_as
+from obo_kit.testing.sql._refusals import StatementError
 
 __all__ = ["formatted", "strptime_format"]
 
@@ -27,12 +27,12 @@ _PIECE = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
 
 
 def _pieces(pattern: str) -> list[tuple[str, bool]]:
-    """Return letters (True) and plain text (False), in order. Raises UnreadableError if the pattern is invalid."""
+    """Return letters (True) and plain text (False), in order. Raises StatementError if the pattern is invalid."""
     pieces, at = [], 0
     while at < len(pattern):
         match = _PIECE.match(pattern, at)
         if match is None:
-            raise UnreadableError("sql_unsupported", f"the pattern {pattern!r} of a date is not served.")
+            raise StatementError("sql_unsupported", f"the pattern {pattern!r} of a date is not served.")
         if match[1] is not None:
             pieces.append((match[1].replace("''", "'") or "'", False))
         else:
@@ -50,18 +50,18 @@ def strptime_format(pattern: str) -> str:
 
 def _layout(letters: str, table: dict[str, str], pattern: str) -> str:
     if letters not in table:
-        raise UnreadableError("sql_unsupported", f"{letters!r} in the pattern {pattern!r} of a date is not served.")
+        raise StatementError("sql_unsupported", f"{letters!r} in the pattern {pattern!r} of a date is not served.")
     return table[letters]
 
 
-def formatted(moment: exp.Expr, pattern: str, call: Callable[..., exp.Expr]) -> exp.Expr:
+def formatted(moment: exp.Expr, pattern: str) -> exp.Expr:
     """Return an expression that writes a moment by a pattern."""
     parts: list[exp.Expr] = []
     layout = ""
     for text, letters in _pieces(pattern):
         if letters and text in {"Q", "QQQ", "q"}:
             parts += [_written(moment, layout)] if layout else []
-            number = exp.Cast(this=call("quarter", moment.copy()), to=exp.DataType.build("VARCHAR", dialect="duckdb"))
+            number = typed_as(call("quarter", moment.copy()), "VARCHAR")
             parts.append(number if len(text) == 1 else exp.DPipe(this=exp.Literal.string("Q"), expression=number))
             layout = ""
         else:

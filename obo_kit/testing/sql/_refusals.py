@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from obo_kit.testing._refusals import Refusal, declare
 
-__all__ = ["KNOWN_ERRORS"]
+__all__ = ["KNOWN_ERRORS", "StatementError"]
+
+
+class StatementError(Exception):
+    """A statement fails.
+
+    Attributes:
+        key: Key of ``REFUSALS``.
+        detail: What its text is filled with: what is wrong, or the name of what is missing.
+        table: The table that it is about, if any.
+    """
+
+    def __init__(self, key: str, detail: str, *, table: str | None = None) -> None:
+        super().__init__(detail)
+        self.key = key
+        self.detail = detail
+        self.table = table
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Return the values for its text."""
+        return {"detail": self.detail, "name": self.detail}
+
 
 # Errors whose detail is DuckDB's or ours, by key: the platform's error class, and its SQLSTATE.
 _CLASSES = {

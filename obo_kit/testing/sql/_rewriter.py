@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from obo_kit.testing.sql import _nodes
-from obo_kit.testing.sql._calls import call, cast, constant, duck_text, typed_as
+from obo_kit.testing.sql._calls import call, cast, constant, duck_text, known_type, typed_as
 from obo_kit.testing.sql._databases import Access, Session, backticked
-from obo_kit.testing.sql._dialect import UnreadableError, parse, parse_type
+from obo_kit.testing.sql._dialect import parse, parse_type
 from obo_kit.testing.sql._exact import exact
-from obo_kit.testing.sql._functions import UNSERVED_TABLES, rewrite_call
+from obo_kit.testing.sql._functions import UNSERVED_TABLES, renamed, rewrite_call
 from obo_kit.testing.sql._generators import GENERATORS, ONLY_IN_FROM, generated, plain_sources
 from obo_kit.testing.sql._http import http_request
 from obo_kit.testing.sql._names import name_columns
@@ -35,6 +35,7 @@ from obo_kit.testing.sql._nodes import (
     read_identifier,
     substituted,
 )
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._selects import (
     check_ambiguous,
     check_names,
@@ -83,12 +84,9 @@ _BARE: dict[type, str] = {
 }
 _MOST_COLUMNS = 5000  # of a query whose columns are read: each join of stars with themselves doubles them
 _OF_NAMES = frozenset(
-    {
-        "coalesce", "concat", "current_catalog", "current_database", "current_schema", "current_user", "decode", "if",
-        "iff", "ifnull", "lower", "nullif", "nvl", "substr", "substring", "trim", "upper",
-    }
-)  # fmt: skip
-_ME = frozenset({"current_user", "session_user", "user"})
+    "coalesce concat current_catalog current_database current_user decode if lower nullif nvl substring trim "  # noqa: SIM905
+    "upper".split()
+)
 
 
 def _drop_hints(tree: Expr) -> None:
@@ -101,17 +99,17 @@ def _drop_hints(tree: Expr) -> None:
 def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
     for node in nodes:
         if type(node).__name__ not in allowed:
-            raise UnreadableError("sql_unsupported", f"{construct(node)} is not served.")
+            raise StatementError("sql_unsupported", f"{construct(node)} is not served.")
         if isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):
-            raise UnreadableError("sql_unsupported", f"{construct(node.this)} in place of a table is not served.")
+            raise StatementError("sql_unsupported", f"{construct(node.this)} in place of a table is not served.")
         if isinstance(node, exp.Window) and isinstance(node.find_ancestor(exp.Window, exp.Query), exp.Window):
-            raise UnreadableError("sql_unsupported", "a window function in another is not served.")
+            raise StatementError("sql_unsupported", "a window function in another is not served.")
 
 
 def _check_generators(root: Expr) -> None:
     for node in root.find_all(exp.Anonymous):
         if node.name.lower() in GENERATORS:
-            raise UnreadableError("sql_unsupported", f"the generator {node.name} is not served here.")
+            raise StatementError("sql_unsupported", f"the generator {node.name} is not served here.")
 
 
 def _constant(parameter: Mapping[str, Any]) -> Expr:
@@ -120,7 +118,7 @@ def _constant(parameter: Mapping[str, Any]) -> Expr:
     if parts is None:
         return constant(parameter.get("value"), parse_type(kind))
     if kind.upper() not in {"ARRAY", "MAP"}:
-        raise UnreadableError("sql_unsupported", f"a {kind} with parts is not served.")
+        raise StatementError("sql_unsupported", f"a {kind} with parts is not served.")
     return exp.Anonymous(this=kind.lower(), expressions=[_constant(each) for each in parts])
 
 
@@ -158,9 +156,9 @@ class Rewriter:
     tables: set[str] = field(default_factory=set)
 
     def rewrite(self, tree: Expr, *, writing: bool = False) -> Expr:
-        """Return the tree in DuckDB's form. Raises UnreadableError if it contains what is not served."""
+        """Return the tree in DuckDB's form. Raises StatementError if it contains what is not served."""
         if self.depth > 16:
-            raise UnreadableError("sql_failed", "Views, policies and functions are nested too deeply.")
+            raise StatementError("sql_failed", "Views, policies and functions are nested too deeply.")
         _drop_hints(tree)
         plain_sources(tree)
         root = exp.Paren(this=tree)
@@ -286,7 +284,7 @@ class Rewriter:
     def _constant_text(self, arguments: list[Expr]) -> str:
         """Compute the text of a name that is put together from constants: by functions that need no grant and little time."""
         query = exp.Select(expressions=[each.copy() for each in arguments])
-        calls = {each.name.lower() for each in query.find_all(exp.Anonymous)}
+        calls = set(map(renamed, query.find_all(exp.Anonymous)))
         if (
             not query.find(exp.Column, exp.Star, exp.Dot)
             and len(list(query.find_all(exp.Query))) == 1
@@ -299,7 +297,7 @@ class Rewriter:
                 rows = cursor.execute(text).fetchall()
             if len(rows[0]) == 1 and isinstance(rows[0][0], str):
                 return rows[0][0]
-        raise UnreadableError("sql_unsupported", "IDENTIFIER only takes a name.")
+        raise StatementError("sql_unsupported", "IDENTIFIER only takes a name.")
 
     def _prefer_columns(self, nodes: list[Expr]) -> None:
         """Read ``current_date`` and its kind as columns where the sources have columns of these names."""
@@ -329,28 +327,24 @@ class Rewriter:
         else:
             parameter = next(self._given, None)
         if parameter is None:
-            raise UnreadableError("sql_parameter", node.name or "?")
+            raise StatementError("sql_parameter", node.name or "?")
         try:
             return _constant(parameter)
-        except UnreadableError as error:
-            raise UnreadableError("sql_failed", f"Parameter {node.name}: {error.detail}") from None
+        except StatementError as error:
+            raise StatementError("sql_failed", f"Parameter {node.name}: {error.detail}") from None
 
     # ------------------------------------------------------------------ tables
 
     def full_name(self, table: Expr) -> str:
         """Return the whole name of a table or function, in lower case."""
-        parts = (
-            table.args.get("catalog") or self.session.catalog,
-            table.args.get("db") or self.session.schema,
-            table.this,
-        )
-        return ".".join(str(getattr(part, "name", part)).lower() for part in parts)
+        parts = [part for part in map(table.args.get, ("catalog", "db", "this")) if part]
+        return self.session.complete([str(getattr(part, "name", part)) for part in parts])
 
     def table(self, node: exp.Table) -> Expr | None:
         """Rewrite a table: of Unity Catalog, of WITH, of the session, or the result of a function."""
         for name, value in node.args.items():
             if value and name not in _TABLE_ARGS:
-                raise UnreadableError("sql_unsupported", f"{name.upper()} of a table is not served.")
+                raise StatementError("sql_unsupported", f"{name.upper()} of a table is not served.")
         if isinstance(node.this, exp.Anonymous):
             return self._table_function(node)
         name = node.name.lower()
@@ -365,7 +359,7 @@ class Rewriter:
             return derived(self.store.metadata.information(self.principal, full), node, name)
         table = self.store.tables.get(full)
         if table is None:
-            raise UnreadableError("sql_missing", backticked(full))
+            raise StatementError("sql_missing", backticked(full))
         if not self.definer:
             self.accesses.append(Access(privilege="SELECT", kind="table", name=full))
         if table.policed:
@@ -394,7 +388,7 @@ class Rewriter:
         return inner.rewrite(parse(table.sql()))
 
     def _table_function(self, node: exp.Table) -> Expr:
-        function, alias = node.this, node.args.get("alias")
+        function = node.this
         name = function.name.lower()
         if node.args.get("db") or self.full_name(node) in self.store.functions:
             query = self._routine(self.full_name(node), function.expressions, table=True)
@@ -407,23 +401,21 @@ class Rewriter:
             )
             return derived(exp.select(column).from_(bounds), node, name)
         if name in GENERATORS:
-            columns = alias.columns if alias is not None else []
-            return derived(self._generated(function, [each.name for each in columns]), node, name)
+            return derived(self._generated(function, node.alias_column_names), node, name)
         if UNSERVED_TABLES.fullmatch(name):
-            raise UnreadableError("sql_unsupported", f"the function {name} is not served.")
-        raise UnreadableError("sql_no_table_function", f"`{function.name}`")
+            raise StatementError("sql_unsupported", f"the function {name} is not served.")
+        raise StatementError("sql_no_table_function", f"`{function.name}`")
 
     def lateral(self, node: exp.Lateral) -> Expr | None:
         """Rewrite ``LATERAL VIEW``, or a generator after ``LATERAL``."""
         if not isinstance(node.this, exp.Anonymous):
             return None
         if node.this.name.lower() not in GENERATORS:
-            raise UnreadableError("sql_no_table_function", f"`{node.this.name}`")
+            raise StatementError("sql_no_table_function", f"`{node.this.name}`")
         alias = node.args.get("alias")
-        columns = [each.name for each in alias.columns] if alias is not None else []
         if node.args.get("outer") and not node.this.name.lower().endswith("_outer"):
             node.this.set("this", f"{node.this.name}_outer")
-        query = self._generated(node.this, columns)
+        query = self._generated(node.this, node.alias_column_names)
         table = (
             alias.this if alias is not None and alias.this is not None else exp.to_identifier("generated", quoted=True)
         )
@@ -445,38 +437,32 @@ class Rewriter:
     def _columns(self, function: exp.Anonymous, names: list[str]) -> list[Expr]:
         name = function.name.lower()
         wanted = len(names) - (1 if name.startswith("pos") else 0)
-        value = function.expressions[0] if function.expressions else None
-        pairs = name.removeprefix("pos").startswith("explode") and (wanted == 2 or self._is_map(value))
+        pairs = name.removeprefix("pos").startswith("explode") and (
+            wanted == 2 or any(map(self._is_map, function.expressions[:1]))
+        )
         try:
             columns = generated(name, function.expressions, pairs=pairs)
         except ValueError:
-            raise UnreadableError("sql_arguments", f"The `{name}` takes one argument.") from None
+            raise StatementError("sql_arguments", f"The `{name}` takes one argument.") from None
         if names and len(names) != len(columns) and columns[0][0]:
-            raise UnreadableError("sql_arguments", f"The `{name}` makes {len(columns)} columns, not {len(names)}.")
+            raise StatementError("sql_arguments", f"The `{name}` makes {len(columns)} columns, not {len(names)}.")
         return [
             exp.alias_(column, names[at] if at < len(names) else default, quoted=True) if default else column
             for at, (default, column) in enumerate(columns)
         ]
 
-    def _is_map(self, value: Expr | None) -> bool:
+    def _is_map(self, value: Expr) -> bool:
+        kinds = [known_type(value)]
         if isinstance(value, exp.Column):
-            kinds = {self.store.tables[each].types.get(value.name.lower(), "") for each in self.tables}
-            return any(kind.startswith("MAP") for kind in kinds)
-        if isinstance(value, (exp.TryCast, exp.Cast)):
-            return value.to.is_type("MAP")
-        return isinstance(value, exp.Anonymous) and value.name in {
-            "map",
-            "map_concat",
-            "map_from_entries",
-            "spark_map_from_arrays",
-            "spark_str_to_map",
-        }
+            # It may be of a table that a view reads.
+            kinds += [self.store.tables[each].types.get(value.name.lower(), "") for each in self.tables]
+        return any(kind.startswith("MAP") for kind in kinds)
 
     def select(self, node: exp.Select) -> Expr | None:
         """Rewrite generators among the columns."""
         distinct = node.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
-            raise UnreadableError("sql_unsupported", "DISTINCT ON is not served.")
+            raise StatementError("sql_unsupported", "DISTINCT ON is not served.")
         if node.args.get("limit") is not None and isinstance(node.args["limit"].expression, exp.Var):
             node.set("limit", None)
         columns: list[Expr] = []
@@ -486,7 +472,7 @@ class Rewriter:
             if isinstance(inner, exp.Anonymous) and inner.name.lower() in GENERATORS - ONLY_IN_FROM:
                 generators += 1
                 if generators > 1:
-                    raise UnreadableError("sql_generators", "Only one generator is allowed per SELECT clause.")
+                    raise StatementError("sql_generators", "Only one generator is allowed per SELECT clause.")
                 named = isinstance(column, exp.Alias) and not column.args.get("implicit")
                 names = (
                     [each.name for each in column.expressions]
@@ -510,14 +496,14 @@ class Rewriter:
             return None
         if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
             return None
-        own = self._own(name, node.expressions)
+        own = self._own(renamed(node), node.expressions)
         if own is not None:
             return own
         result = rewrite_call(node)
         if result is None:
             full = self.full_name(node)
             if full not in self.store.functions:
-                raise UnreadableError("sql_no_function", f"`{node.name}`")
+                raise StatementError("sql_no_function", f"`{node.name}`")
             return self._routine(full, node.expressions)
         if isinstance(result, exp.IgnoreNulls):
             node.replace(result)
@@ -540,29 +526,24 @@ class Rewriter:
             return result
         if arguments:
             return None
-        if name in _ME:
-            return exp.Literal.string(self.principal.user_name)
-        if name in {"current_catalog", "current_database", "current_schema"}:
-            return exp.Literal.string(self.session.catalog if name == "current_catalog" else self.session.schema)
-        if name in {"current_timestamp", "now", "getdate", "localtimestamp"}:
-            return self.moment(None)
-        if name in {"current_date", "curdate"}:
-            return self.today(None)
-        if name in {"unix_timestamp", "to_unix_timestamp"}:
+        # The time is the same in the whole statement, as on the platform.
+        if name == "current_timestamp":
+            return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
+        if name == "current_date":
+            return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
+        if name == "unix_timestamp":
             return exp.Literal.number(int(self.now.timestamp()))
-        return exp.Literal.string("Etc/UTC") if name == "current_timezone" else None
+        text = {
+            "current_catalog": self.session.catalog,
+            "current_database": self.session.schema,
+            "current_timezone": "Etc/UTC",
+            "current_user": self.principal.user_name,
+        }.get(name)
+        return exp.Literal.string(text) if text is not None else None
 
-    def moment(self, _: Expr | None) -> Expr:
-        """Return the current time. It is the same in the whole statement, as on the platform."""
-        return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
-
-    def today(self, _: Expr | None) -> Expr:
-        """Return the current date."""
-        return typed_as(exp.Literal.string(self.now.strftime("%Y-%m-%d")), "DATE")
-
-    def me(self, _: Expr) -> Expr:
-        """Return the caller's name."""
-        return exp.Literal.string(self.principal.user_name)
+    def bare(self, node: Expr) -> Expr | None:
+        """Rewrite a function that is written without parentheses."""
+        return self._own(renamed(_BARE[type(node)]), [])
 
     def dot(self, node: exp.Dot) -> Expr | None:
         """Rewrite a call by a name of several parts."""
@@ -574,14 +555,13 @@ class Rewriter:
             if isinstance(node.this, exp.Dot)
             else [node.this.name]
         )
-        names = [*[self.session.catalog, self.session.schema][: max(0, 2 - len(names))], *names]
-        return self._routine(".".join([*names, node.expression.name]).lower(), node.expression.expressions)
+        return self._routine(self.session.complete([*names, node.expression.name]), node.expression.expressions)
 
     def _routine(self, full: str, arguments: list[Expr], *, table: bool = False) -> Expr:
         """Return the body of a function of Unity Catalog, with its arguments inserted."""
         function = self.store.functions.get(full)
         if function is None or isinstance(function.returns, str) == table:
-            raise UnreadableError("sql_no_function", backticked(full))
+            raise StatementError("sql_no_function", backticked(full))
         if not self.definer:
             self.accesses.append(Access(privilege="EXECUTE", kind="function", name=full))
         catalog, schema, name = full.split(".")
@@ -618,14 +598,14 @@ class Rewriter:
         plain = [each for each in arguments if not isinstance(each, exp.Kwarg)]
         known = [each.name for each in function.parameters]
         if len(plain) > len(known) or set(named) - set(known) or set(named) & set(known[: len(plain)]):
-            raise UnreadableError("sql_arguments", f"The `{function.name}` takes: {', '.join(known) or 'nothing'}.")
+            raise StatementError("sql_arguments", f"The `{function.name}` takes: {', '.join(known) or 'nothing'}.")
         result = []
         for at, parameter in enumerate(function.parameters):
             value = plain[at] if at < len(plain) else named.get(parameter.name)
             if value is None and parameter.default is not None:
                 value = inner.rewrite(parse(f"SELECT {parameter.default} AS value")).expressions[0].this
             if value is None:
-                raise UnreadableError("sql_arguments", f"The `{function.name}` requires {parameter.name}.")
+                raise StatementError("sql_arguments", f"The `{function.name}` requires {parameter.name}.")
             result.append((parameter.name, parameter.type_text, value))
         return result
 
@@ -636,22 +616,19 @@ class Rewriter:
             return fields
         node.meta["kind"] = self._kinds.get(node.name.lower())
         if node.args.get("db"):
-            place = (node.args.get("catalog") or self.session.catalog, node.args["db"], node.args["table"])
-            if ".".join(str(getattr(part, "name", part)).lower() for part in place) in self._places:
+            *place, _ = node.parts
+            if self.session.complete([part.name for part in place]) in self._places:
                 node.set("catalog", None)
                 node.set("db", None)
         return None
 
 
 _OWN: dict[type, Callable[[Rewriter, Any], Expr | None]] = {
+    **dict.fromkeys(_BARE, Rewriter.bare),
     exp.Anonymous: Rewriter.anonymous,
     exp.Column: Rewriter.column,
-    exp.CurrentDate: Rewriter.today,
-    exp.CurrentTimestamp: Rewriter.moment,
-    exp.CurrentUser: Rewriter.me,
     exp.Dot: Rewriter.dot,
     exp.Lateral: Rewriter.lateral,
     exp.Select: Rewriter.select,
-    exp.SessionUser: Rewriter.me,
     exp.Table: Rewriter.table,
 }

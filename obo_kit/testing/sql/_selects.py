@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from sqlglot import exp
 
 from obo_kit.testing.sql._calls import call
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._refusals import StatementError
 
 __all__ = [
     "check_ambiguous",
@@ -17,6 +17,7 @@ __all__ = [
     "fields_of_column",
     "fill_grouping",
     "shared_first",
+    "source_names",
     "sources_of",
 ]
 
@@ -39,7 +40,7 @@ def check_names(select: exp.Select, columns_of: Callable[[Expr], list[str] | Non
     names = names.difference(*filter(None, columns))
     for column, key, detail in _named(select) if names else ():
         if column.name.lower() in names and not column.table and column.find_ancestor(exp.Select) is select:
-            raise UnreadableError(key, detail.format(column.name))
+            raise StatementError(key, detail.format(column.name))
 
 
 def check_ambiguous(select: exp.Select, columns_of: Callable[[Expr], list[str] | None]) -> None:
@@ -49,7 +50,7 @@ def check_ambiguous(select: exp.Select, columns_of: Callable[[Expr], list[str] |
         twice = {name for name, times in Counter(columns_of(source)).items() if times > 1} - aliases
         for column in _columns_in(select, select) if twice else ():
             if column.name.lower() in twice and column.table.lower() in {"", source.alias_or_name.lower()}:
-                raise UnreadableError("sql_ambiguous", f"Reference `{column.name}` is ambiguous.")
+                raise StatementError("sql_ambiguous", f"Reference `{column.name}` is ambiguous.")
 
 
 def check_order(select: exp.Select) -> None:
@@ -60,7 +61,7 @@ def check_order(select: exp.Select) -> None:
     names = {each.alias_or_name.lower() for each in select.expressions}
     for column in _columns_in(order, select):
         if not names & {each.name.lower() for each in column.parts}:
-            raise UnreadableError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
+            raise StatementError("sql_column", f"A column with name `{column.name}` cannot be resolved.")
 
 
 def _columns_in(node: Expr, select: exp.Select) -> Iterator[exp.Column]:
@@ -71,6 +72,12 @@ def _columns_in(node: Expr, select: exp.Select) -> Iterator[exp.Column]:
 def sources_of(select: exp.Select) -> list[Expr]:
     """Return the sources of a statement."""
     return [each.this for each in (select.args.get("from_"), *(select.args.get("joins") or ())) if each is not None]
+
+
+def source_names(select: exp.Select) -> set[str]:
+    """Return the names by which a statement knows its sources, in lower case."""
+    joined = [each for name in ("joins", "laterals") for each in select.args.get(name) or ()]
+    return {each.alias_or_name.lower() for each in (select.args.get("from_"), *joined) if each is not None}
 
 
 def _named(select: exp.Select) -> Iterator[tuple[exp.Column, str, str]]:
@@ -90,7 +97,7 @@ def shared_first(select: exp.Select) -> None:
     shared: list[Expr] = []
     for join in select.args.get("joins", ()):
         if join.args.get("method") == "NATURAL":
-            raise UnreadableError("sql_unsupported", "* of a NATURAL JOIN is not served.")
+            raise StatementError("sql_unsupported", "* of a NATURAL JOIN is not served.")
         shared = [*(join.args.get("using") or ()), *shared]
     columns = [each for column in select.expressions for each in _spread(column, shared)]
     select.set("expressions", columns)
@@ -117,8 +124,7 @@ def fields_of_column(column: exp.Column) -> Expr | None:
         return None
     sources: set[str] = set()
     while select is not None:
-        from_, lists = select.args.get("from_"), [select.args.get(each) or [] for each in ("joins", "laterals")]
-        sources.update(each.alias_or_name.lower() for each in [from_, *lists[0], *lists[1]] if each is not None)
+        sources |= source_names(select)
         select = select.find_ancestor(exp.Select)
     at = 2 if names[0].name.lower() in sources else 1
     if column.args.get("catalog") or len(names) <= at:

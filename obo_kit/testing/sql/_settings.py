@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from obo_kit.testing.sql._dialect import UnreadableError
+from obo_kit.testing.sql._refusals import StatementError
 
 __all__ = ["check_setting"]
 
@@ -24,16 +24,16 @@ _SERVED = {
 
 
 def check_setting(sql: str) -> None:
-    """Refuse to set what the local workspace does otherwise. Raises UnreadableError if the statement is not served."""
+    """Refuse to set what the local workspace does otherwise. Raises StatementError if the statement is not served."""
     match = _SETTING.fullmatch(sql)
     if match is None:
-        raise UnreadableError("sql_unsupported", "SET like this is not served.")
+        raise StatementError("sql_unsupported", "SET like this is not served.")
     name = (match["name"] or match["reset"] or "timezone").lower()
     if name not in _SERVED and "." in name:
-        raise UnreadableError("sql_config", f"Configuration {name} is not available.")
+        raise StatementError("sql_config", f"Configuration {name} is not available.")
     if name not in _SERVED:
-        raise UnreadableError("sql_unsupported", f"the parameter {name} is not served.")
+        raise StatementError("sql_unsupported", f"the parameter {name} is not served.")
     value = (match["value"] or "").strip("'\"")
     pattern, words = _SERVED[name]
     if match["value"] and not re.fullmatch(pattern, value, re.IGNORECASE):
-        raise UnreadableError("sql_unsupported", f"{name} = {value} is not served, only {words}.")
+        raise StatementError("sql_unsupported", f"{name} = {value} is not served, only {words}.")

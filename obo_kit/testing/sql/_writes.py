@@ -10,15 +10,17 @@ from sqlglot import exp
 
 from obo_kit.testing.iam._grants import PRIVILEGES, lack_text
 from obo_kit.testing.sql._calls import duck_text, duck_type
-from obo_kit.testing.sql._databases import Access, Session, Table, View, backticked, quoted
-from obo_kit.testing.sql._dialect import LAKEHOUSE, UnreadableError
+from obo_kit.testing.sql._databases import NAME, Access, Session, Table, View, backticked, quoted
+from obo_kit.testing.sql._dialect import LAKEHOUSE
+from obo_kit.testing.sql._nodes import aliased
+from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._rewriter import Rewriter
 
 if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
     from obo_kit.testing.iam._grants import Grants
 
-__all__ = ["WRITES", "Written", "plan_grant", "plan_write"]
+__all__ = ["WRITES", "Written", "plan_write", "run_grant"]
 
 Written = tuple[tuple[str, ...], list[tuple[int, ...]]]
 """The columns and the row that report what was written."""
@@ -32,7 +34,7 @@ _TABLE_PROPERTIES = frozenset(
 )
 _SECURABLE = (
     r"(?:(?P<kind>CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME|CONNECTION)\s+)?"
-    r"(?P<name>(?:`[^`]+`|[\w-]+)(?:\.(?:`[^`]+`|[\w-]+)){0,2})"
+    rf"(?P<name>{NAME})"
 )
 _WHO = r"(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*"
 _GRANT = re.compile(
@@ -45,26 +47,35 @@ def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
     """Return a function that runs a writing statement on a cursor, once the accesses that it needs are granted.
 
     Raises:
-        UnreadableError: The statement names what does not exist, or is not served.
+        StatementError: The statement names what does not exist, or is not served.
     """
     return WRITES[type(tree)](tree, rewriter, grants)
 
 
 def _target(node: exp.Expr, rewriter: Rewriter, *, reading: bool = False) -> Table:
     if not isinstance(node, exp.Table) or isinstance(node.this, exp.Anonymous):
-        raise UnreadableError("sql_unsupported", "writing is only served for tables.")
+        raise StatementError("sql_unsupported", "writing is only served for tables.")
     name = rewriter.full_name(node)
     table = rewriter.store.tables.get(name)
     if table is None:
-        raise UnreadableError("sql_missing", backticked(name))
+        raise StatementError("sql_missing", backticked(name))
     if reading and table.policed:
-        raise UnreadableError(
+        raise StatementError(
             "sql_unsupported", "UPDATE, DELETE and MERGE on a table with a row filter or masks is not served."
         )
     rewriter.accesses += [
         Access(privilege=each, kind="table", name=name) for each in (("SELECT", "MODIFY") if reading else ("MODIFY",))
     ]
+    if reading:
+        aliased(node, name.rpartition(".")[2])
     return table
+
+
+def _assigned(assignments: Iterable[exp.Expr]) -> None:
+    """Let assignments name the columns of the target alone."""
+    for each in assignments:
+        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+            each.set("this", exp.column(each.this.name, quoted=True))
 
 
 _INSERTS = frozenset({"by_name", "expression", "overwrite", "this", "where"})
@@ -76,7 +87,7 @@ def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
         tree.expression.set("with_", tree.args["with_"].pop())
         extra -= {"with_"}
     if extra or tree.expression is None:
-        raise UnreadableError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
+        raise StatementError("sql_unsupported", f"INSERT {' '.join(sorted(extra)).upper()} is not served.")
     target, columns = tree.this, ""
     if isinstance(target, exp.Schema):
         columns = f" ({', '.join(quoted(each.name) for each in target.expressions)})"
@@ -99,7 +110,7 @@ def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
                 names = "" if by_name else columns or f" ({', '.join(map(quoted, table.types))})"
                 outside = f"SELECT count(*) FROM incoming AS incoming{names} WHERE ({replaced}) IS NOT TRUE"  # noqa: S608  rewritten
                 if cursor.execute(outside).fetchall() != [(0,)]:
-                    raise UnreadableError("sql_replace_where", "The data does not fit the condition of REPLACE WHERE.")
+                    raise StatementError("sql_replace_where", "The data does not fit the condition of REPLACE WHERE.")
             cursor.execute(f"DELETE FROM {path} WHERE {replaced}")  # noqa: S608  rewritten
         count = cursor.execute(f"INSERT INTO {path}{columns}{by_name} {rows}").fetchall()[0][0]
         return ("num_affected_rows", "num_inserted_rows"), [(count, count)]
@@ -110,7 +121,7 @@ def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
 def _condition(target: exp.Table, condition: exp.Expr, rewriter: Rewriter) -> str:
     """Return the condition of REPLACE WHERE, on the columns of the table, to run."""
     if condition.find(exp.Placeholder, exp.Query):
-        raise UnreadableError("sql_unsupported", "REPLACE WHERE with a parameter or a query is not served.")
+        raise StatementError("sql_unsupported", "REPLACE WHERE with a parameter or a query is not served.")
     deletion = exp.Delete(this=target.copy(), where=exp.Where(this=condition.copy()))
     text = duck_text(rewriter.rewrite(deletion, writing=True).args["where"].this)
     rewriter.store.prepare(text)
@@ -118,13 +129,8 @@ def _condition(target: exp.Table, condition: exp.Expr, rewriter: Rewriter) -> st
 
 
 def _change(tree: exp.Update | exp.Delete, rewriter: Rewriter, _: Grants) -> Run:
-    table = _target(tree.this, rewriter, reading=True)
-    for each in tree.expressions:
-        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
-            each.set("this", exp.column(each.this.name, quoted=True))
-    tree.this.set(
-        "alias", tree.this.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name.rpartition(".")[2]))
-    )
+    _target(tree.this, rewriter, reading=True)
+    _assigned(tree.expressions)
     text = duck_text(rewriter.rewrite(tree, writing=True))
     rewriter.store.prepare(text)
     return lambda cursor: (("num_affected_rows",), [(cursor.execute(text).fetchall()[0][0],)])
@@ -132,9 +138,6 @@ def _change(tree: exp.Update | exp.Delete, rewriter: Rewriter, _: Grants) -> Run
 
 def _merge(tree: exp.Merge, rewriter: Rewriter, _: Grants) -> Run:
     table = _target(tree.this, rewriter, reading=True)
-    tree.this.set(
-        "alias", tree.this.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name.rpartition(".")[2]))
-    )
     using = tree.args["using"]
     source = using.alias_or_name
     for when in tree.args["whens"].expressions:
@@ -145,17 +148,17 @@ def _merge(tree: exp.Merge, rewriter: Rewriter, _: Grants) -> Run:
                 [exp.EQ(this=exp.column(each), expression=exp.column(each, source)) for each in table.types],
             )
         elif isinstance(then, exp.Insert) and isinstance(then.this, exp.Star):
-            then.set("this", exp.Tuple(expressions=[exp.column(each) for each in table.types]))
-            then.set("expression", exp.Tuple(expressions=[exp.column(each, source) for each in table.types]))
-        for each in then.expressions if isinstance(then, exp.Update) else ():
-            each.set("this", exp.column(each.this.name))
+            for name, of in (("this", None), ("expression", source)):
+                then.set(name, exp.Tuple(expressions=[exp.column(each, of) for each in table.types]))
+        if isinstance(then, exp.Update):
+            _assigned(then.expressions)
     rewritten = rewriter.rewrite(tree, writing=True)
     text, twice = duck_text(rewritten) + " RETURNING merge_action", _matched_twice(rewritten)
     rewriter.store.prepare(text)
 
     def run(cursor: Any) -> Written:
         if twice and cursor.execute(twice).fetchall():
-            raise UnreadableError(
+            raise StatementError(
                 "sql_merge_twice", "Multiple source rows matched and would change the same target row."
             )
         actions = [action for (action,) in cursor.execute(text).fetchall()]
@@ -184,19 +187,19 @@ def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
     if tree.kind == "VIEW":
         return _create_view(tree, target, columns, properties, rewriter)
     if tree.kind != "TABLE" or not isinstance(target, exp.Table) or not all(map(_harmless, properties)):
-        raise UnreadableError("sql_unsupported", f"CREATE {tree.kind} like this is not served.")
+        raise StatementError("sql_unsupported", f"CREATE {tree.kind} like this is not served.")
     return _create_table(tree, rewriter.full_name(target), columns, rewriter, grants)
 
 
 def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewriter: Rewriter, grants: Grants) -> Run:
     schema = name.rpartition(".")[0]
     if not grants.exists("schema", schema):
-        raise UnreadableError("sql_no_schema", backticked(schema))
+        raise StatementError("sql_no_schema", backticked(schema))
     there = name in rewriter.store.tables
     if there and tree.args.get("exists"):
         return lambda _: _NONE
     if (there and not tree.args.get("replace")) or grants.exists("vector_search_index", name):
-        raise UnreadableError("sql_exists", backticked(name))
+        raise StatementError("sql_exists", backticked(name))
     rewriter.accesses.append(Access(privilege="CREATE TABLE", kind="schema", name=schema))
     if there:
         rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
@@ -237,10 +240,10 @@ def _is_key(node: exp.Expr) -> bool:
 
 def _column_definition(column: exp.Expr) -> str:
     if not isinstance(column, exp.ColumnDef) or column.args.get("kind") is None:
-        raise UnreadableError("sql_unsupported", "a table constraint is not served.")
+        raise StatementError("sql_unsupported", "a table constraint is not served.")
     kinds = [each.args["kind"] for each in column.args.get("constraints") or ()]
     if not all(isinstance(each, (exp.NotNullColumnConstraint, exp.CommentColumnConstraint)) for each in kinds):
-        raise UnreadableError("sql_unsupported", f"what is said of the column {column.name} is not served.")
+        raise StatementError("sql_unsupported", f"what is said of the column {column.name} is not served.")
     required = any(isinstance(each, exp.NotNullColumnConstraint) and not each.args.get("allow_null") for each in kinds)
     return f"{quoted(column.name)} {duck_type(column.args['kind'])}{' NOT NULL' if required else ''}"
 
@@ -253,10 +256,10 @@ def _create_view(
     rewriter: Rewriter,
 ) -> Run:
     if not any(isinstance(each, exp.TemporaryProperty) for each in properties) or target.args.get("db"):
-        raise UnreadableError("sql_unsupported", "CREATE VIEW, other than a temporary one, is not served.")
+        raise StatementError("sql_unsupported", "CREATE VIEW, other than a temporary one, is not served.")
     session, name = rewriter.session, target.name.lower()
     if name in session.views and not tree.args.get("replace"):
-        raise UnreadableError("sql_exists", f"`{name}`")
+        raise StatementError("sql_exists", f"`{name}`")
     view = View(
         sql=tree.expression.sql(LAKEHOUSE),
         catalog=session.catalog,
@@ -279,12 +282,12 @@ def _drop(tree: exp.Drop, rewriter: Rewriter, grants: Grants) -> Run:
         views = rewriter.session.views
         return lambda _: (_NONE, views.pop(target.name.lower(), None))[0]
     if tree.args["kind"] not in {"TABLE", "VIEW"}:
-        raise UnreadableError("sql_unsupported", f"DROP {tree.args['kind']} is not served.")
+        raise StatementError("sql_unsupported", f"DROP {tree.args['kind']} is not served.")
     name = rewriter.full_name(target)
     if name not in rewriter.store.tables or tree.args["kind"] == "VIEW":
         if tree.args.get("exists"):
             return lambda _: _NONE
-        raise UnreadableError("sql_missing", backticked(name))
+        raise StatementError("sql_missing", backticked(name))
     rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
 
     def run(_: Any) -> Written:
@@ -318,52 +321,39 @@ _ABSENT = {
 
 def _granted_on(match: re.Match[str], session: Session, grants: Grants) -> tuple[str, str]:
     """Return the kind and the full name of the securable that a statement names."""
-    kind = (match["kind"] or "TABLE").lower()
-    kind = {"database": "schema", "view": "table", "connection": "uc_connection"}.get(kind, kind)
-    parts = [part.strip("`").lower() for part in re.findall(r"`[^`]+`|[\w-]+", match["name"])]
-    count = {"catalog": 1, "uc_connection": 1, "schema": 2}.get(kind, 3)
-    name = ".".join([*[session.catalog, session.schema][: max(0, count - len(parts))], *parts])
+    kind, name = session.securable(match["kind"], match["name"])
     return "vector_search_index" if kind == "table" and grants.exists("vector_search_index", name) else kind, name
 
 
-def plan_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> Run:
-    """Return a function that runs GRANT, REVOKE or ALTER … OWNER TO.
+def run_grant(sql: str, principal: Principal, session: Session, grants: Grants) -> None:
+    """Run GRANT, REVOKE or ALTER … OWNER TO.
 
-    Raises UnreadableError if it is not served, or not allowed.
+    Raises StatementError if it is not served, or not allowed.
     """
     match = _GRANT.fullmatch(sql) or _OWNER.fullmatch(sql)
     if match is None:
         alter = re.match(r"\s*ALTER", sql, re.IGNORECASE)
-        raise UnreadableError(
+        raise StatementError(
             "sql_unsupported", f"{'ALTER is' if alter else 'GRANT and REVOKE like this are'} not served."
         )
     kind, name = _granted_on(match, session, grants)
     if not grants.exists(kind, name):
-        raise UnreadableError(_ABSENT.get(kind, "sql_missing"), backticked(name))
+        raise StatementError(_ABSENT.get(kind, "sql_missing"), backticked(name))
     if not grants.manages(principal, kind, name):
-        raise UnreadableError("sql_lacks", lack_text(("MANAGE", kind, name)))
+        raise StatementError("sql_lacks", lack_text(("MANAGE", kind, name)))
     who, verb = match["quoted"] or match["plain"], match["verb"].upper()
     if not grants.knows(who):
-        raise UnreadableError("sql_no_principal", who)
+        raise StatementError("sql_no_principal", who)
     if verb == "ALTER":
-
-        def hand_over(_: Any) -> Written:
-            grants.own(who, name, kind=kind)
-            return _NONE
-
-        return hand_over
+        grants.own(who, name, kind=kind)
+        return
     privileges = [" ".join(each.upper().split()) for each in match["privileges"].split(",")]
     for privilege in privileges:
         if privilege not in PRIVILEGES[kind]:
-            raise UnreadableError("sql_unsupported", f"the privilege {privilege} on a {kind} is not served.")
+            raise StatementError("sql_unsupported", f"the privilege {privilege} on a {kind} is not served.")
     change = grants.grant if verb == "GRANT" else grants.revoke
-
-    def run(_: Any) -> Written:
-        for privilege in privileges:
-            change(who, privilege, name, kind=kind)
-        return _NONE
-
-    return run
+    for privilege in privileges:
+        change(who, privilege, name, kind=kind)
 
 
 WRITES: dict[type, Callable[[Any, Rewriter, Grants], Run]] = {
