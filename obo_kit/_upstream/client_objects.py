@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from obo_kit._upstream import classes
 from obo_kit._upstream.classes import Class, is_a
+from obo_kit._upstream.litellm import endpoints_of
 
 __all__: list[str] = []
 
@@ -25,12 +26,16 @@ class Reach:
         resources: MLflow resources.
         url: The address of an MCP server.
         client: The client that it uses, or whatever holds one; `None` if it does not say.
+        agent_s: Whether it acts as the agent, whatever client it receives.
+        holds: Whether it holds more than its client, such as tools.
     """
 
     named: tuple[tuple[str, str], ...] = ()
     resources: tuple[Any, ...] = ()
     url: str | None = None
     client: Any = None
+    agent_s: bool = False
+    holds: bool = False
 
 
 def reach_of(value: object) -> Reach | None:
@@ -39,7 +44,8 @@ def reach_of(value: object) -> Reach | None:
         read = _READERS.get((base.__module__.partition(".")[0], base.__name__))
         if read is not None:
             return read(value)
-    return None
+    asked = endpoints_of(value)
+    return Reach(named=_endpoints(*asked), agent_s=True, holds=True) if asked else None
 
 
 def default_openai_client() -> Any:
@@ -66,9 +72,13 @@ def _named(kind: str, *names: object) -> tuple[tuple[str, str], ...]:
     return tuple((kind, name) for name in names if isinstance(name, str) and name)
 
 
-def _endpoint(name: object, client: object = None) -> Reach:
+def _endpoints(*names: object) -> tuple[tuple[str, str], ...]:
     # A name with dots is a Unity Catalog model behind the AI gateway, not an endpoint.
-    return Reach(named=() if "." in str(name) else _named("serving_endpoint", name), client=client)
+    return _named("serving_endpoint", *(name for name in names if "." not in str(name)))
+
+
+def _endpoint(name: object, client: object = None) -> Reach:
+    return Reach(named=_endpoints(name), client=client)
 
 
 def _functions(names: Iterable[object], warehouse: object) -> Reach:
@@ -77,6 +87,13 @@ def _functions(names: Iterable[object], warehouse: object) -> Reach:
 
 def _of_databricks(model: object, client: object) -> Reach:
     return _endpoint(model, client) if is_a(client, classes.ASYNC_DATABRICKS_OPENAI) else Reach()
+
+
+def _of_agent(agent: Any) -> Reach:
+    if asked := endpoints_of(agent):
+        return Reach(named=_endpoints(*asked), agent_s=True, holds=True)
+    # An agent names its model; the process's own setting decides which client asks it.
+    return replace(_of_databricks(agent.model, default_openai_client()), holds=True)
 
 
 _BY_CLASS: tuple[tuple[Class, Callable[[Any], Reach]], ...] = (
@@ -105,7 +122,6 @@ _BY_CLASS: tuple[tuple[Class, Callable[[Any], Reach]], ...] = (
     ),
     (classes.LANGCHAIN_MCP_SERVER, lambda server: Reach(url=server.url, client=server.workspace_client)),
     (classes.AGENTS_MODEL, lambda model: _of_databricks(model.model, model._client)),
-    # An agent names its model; the process's own setting decides which client asks it.
-    (classes.AGENTS_AGENT, lambda agent: _of_databricks(agent.model, default_openai_client())),
+    (classes.AGENTS_AGENT, _of_agent),
 )
 _READERS = {pair: read for known, read in _BY_CLASS for pair in known.by_package}

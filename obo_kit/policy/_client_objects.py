@@ -47,6 +47,7 @@ class Found:
         resources: MLflow resources.
         own: The resources that the agent itself reaches, if the others are the user's.
         server: The managed MCP server that it talks to.
+        holds: Whether it holds more than its client, such as tools.
     """
 
     by: str
@@ -54,6 +55,7 @@ class Found:
     resources: tuple[DatabricksResource, ...] = ()
     own: tuple[DatabricksResource, ...] = ()
     server: McpServer | None = None
+    holds: bool = False
 
 
 def _resource(kind: str, name: object) -> list[Any]:
@@ -74,7 +76,7 @@ def found_in(value: object, user: bool = False) -> Found | None:
     if reach is None:
         return None
     by = type(value).__name__
-    user = user or _user_s(reach.client)
+    user = (user or _user_s(reach.client)) and not reach.agent_s
     if reach.url is not None:
         return _behind(reach.url, by, user)
     resources = [*reach.resources, *(resource for kind, name in reach.named for resource in _resource(kind, name))]
@@ -82,7 +84,8 @@ def found_in(value: object, user: bool = False) -> Found | None:
     own = [
         each for each in resources if user and is_a(value, RETRIEVER) and kind_of(each).name != "vector_search_index"
     ]
-    return Found(by=by, user=user, resources=tuple(each for each in resources if each not in own), own=tuple(own))
+    others = tuple(each for each in resources if each not in own)
+    return Found(by=by, user=user, resources=others, own=tuple(own), holds=reach.holds)
 
 
 def needs_of(tool: object) -> tuple[Requirement, ...]:

@@ -13,12 +13,21 @@ from typing import Any, Final
 
 from obo_kit._upstream.client_objects import default_openai_client
 from obo_kit._utils.functions import quietly
+from obo_kit.policy import _litellm
 from obo_kit.policy._uncalled import Names, UnreadableError
 from obo_kit.scopes._lookup import KINDS
 
 __all__: list[str] = []
 
 DECLARE: Final = "Declare it with system_resources(…) if the agent reaches it."
+AS_AGENT: Final = (
+    "LiteLLM asks as the agent itself wherever DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET are set, whatever token it "
+    "receives"
+)
+AS_USER: Final = (
+    "To ask as the user, name an 'openai/…' model with api_base=f'{client.config.host}/serving-endpoints', or use a client of "
+    "databricks-openai."
+)
 # Models that use the agent's own client unless they receive another, and the arguments that name their endpoint.
 _BUILT: Final = {"ChatDatabricks": ("endpoint", "model"), "DatabricksEmbeddings": ("endpoint",)}
 _CLIENTS: Final = ("DatabricksOpenAI", "AsyncDatabricksOpenAI", "WorkspaceClient", "DatabricksDeploymentClient")
@@ -44,7 +53,7 @@ _OBJECTS: Final = frozenset(
     | {"VectorSearchRetrieverTool"}
 )
 # A source without any of these words asks no model.
-WORDS: Final = (*_BUILT, "DatabricksOpenAI", _MADE_BY_SDK, _MADE_BY_MLFLOW, "serving_endpoints.query")
+WORDS: Final = (*_BUILT, "DatabricksOpenAI", _MADE_BY_SDK, _MADE_BY_MLFLOW, "serving_endpoints.query", *_litellm.WORDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +64,25 @@ class Endpoint:
         name: The endpoint; `None` if only running the call would tell.
         place: File and line.
         call: The call, as it is written.
+        by_litellm: Whether LiteLLM asks it, which acts as the agent.
+        user_s: Whether LiteLLM receives credentials that may be a user's.
     """
 
     name: str | None
     place: str
     call: str
+    by_litellm: bool = False
+    user_s: bool = False
+
+    @property
+    def called(self) -> str:
+        """Return the own name of what is called, such as a class's."""
+        return self.call.partition("(")[0].rpartition(".")[2]
 
 
-def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iterator[Endpoint]:
+def endpoints_in(
+    functions: Mapping[types.CodeType, types.FunctionType], modules: Iterable[types.ModuleType] = ()
+) -> Iterator[Endpoint]:
     """Yield the endpoints that functions name and ask as the agent itself.
 
     A model that receives a client is left out, unless the client is a global of the module: only running the call would tell
@@ -70,9 +90,14 @@ def endpoints_in(functions: Mapping[types.CodeType, types.FunctionType]) -> Iter
 
     Args:
         functions: The functions that the agent reaches, by their code.
+        modules: The modules that it reaches. They may hand a model over to a library, and keep nothing of it.
     """
-    for call, names, within, place in _calls(functions):
-        if arguments := _asks(call, names, within):
+    for call, names, within, place in (*_calls(functions), *_handed_over(modules)):
+        if models := _litellm.endpoints_for_litellm(call, names):
+            user_s = _litellm.hands_user_on(call, names)
+            text = _shortened(call)
+            yield from (Endpoint(name=name, place=place, call=text, by_litellm=True, user_s=user_s) for name in models)
+        elif arguments := _asks(call, names, within):
             yield _endpoint(call, arguments, names, place)
 
 
@@ -111,6 +136,23 @@ def _calls(
         for node in ast.walk(within[0]):
             if isinstance(node, ast.Call):
                 yield node, names, within[0], f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}"
+
+
+def _handed_over(modules: Iterable[types.ModuleType]) -> Iterator[tuple[ast.Call, Names, ast.AST, str]]:
+    """Yield the calls that modules make while they are loaded, in statements that bind no name of the module."""
+    for module in modules:
+        file = str(vars(module).get("__file__", ""))
+        source = "".join(linecache.getlines(file, vars(module)))
+        if not any(word in source for word in WORDS):
+            continue
+        names = Names(vars(module), ())
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Expr) or (
+                isinstance(statement, ast.Assign) and not any(isinstance(each, ast.Name) for each in statement.targets)
+            ):
+                for node in ast.walk(statement):
+                    if isinstance(node, ast.Call):
+                        yield node, names, statement, f"{file}:{node.lineno}"
 
 
 def _asks(call: ast.Call, names: Names, function: ast.AST) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import Found, declared_by, found_in
-from obo_kit.policy._endpoints import DECLARE, WORDS, endpoints_in, objects_in, resource
+from obo_kit.policy._endpoints import AS_AGENT, AS_USER, DECLARE, WORDS, Endpoint, endpoints_in, objects_in, resource
 from obo_kit.policy._uncalled import declared_inside
 from obo_kit.policy._unloaded import declaring_module, load, modules_named_in, unloaded
 from obo_kit.tools._adapters import methods_of
@@ -47,6 +47,8 @@ class Reached:
     functions: dict[types.CodeType, types.FunctionType] = field(default_factory=dict)
     modules: dict[str, types.ModuleType] = field(default_factory=dict)
     """Modules that count as a whole."""
+    made: set[str] = field(default_factory=set)
+    """The lines, with their files, that ran when an object of the author's was made."""
     uncounted: list[tuple[str, str]] = field(default_factory=list)
     """What could not be counted, and what to do about it."""
 
@@ -222,11 +224,13 @@ class _Walk:
             self._clients.append(value)
         if quietly(acts_as_user, value):
             self._user_s.update(map(id, (value,) if client is not None else _parts(value)))
+        if self._is_own(cls.__module__):
+            self.reached.made.update(_lines_of_making(cls))
         spec = quietly(inner_spec_of, value)
         if spec is not None:
             self._note(spec)
-        if client is not None and root != "agents":
-            # A client's contents are its own affair, except its decorated methods. An agent of the Agents SDK holds tools.
+        if client is not None and not client.holds:
+            # A client's contents are its own affair, except its decorated methods.
             return list(methods_of(value).values())
         members = [*_attributes(value), *([spec.fn] if spec is not None else []), cls]
         self._name_inside(value, members)
@@ -299,6 +303,15 @@ def _parts(value: Any) -> Iterator[Any]:
             yield from member.values()
 
 
+def _lines_of_making(cls: type) -> Iterator[str]:
+    """Yield the lines, with their files, that run when an object of a class is made."""
+    for base in cls.__mro__:
+        for name in ("__init__", "__post_init__"):
+            if isinstance(function := base.__dict__.get(name), types.FunctionType):
+                code = function.__code__
+                yield from {f"{code.co_filename}:{line}" for *_, line in code.co_lines() if line is not None}
+
+
 def _cell(cell: Any) -> Any:
     try:
         return cell.cell_contents
@@ -366,16 +379,25 @@ def _asked_for(
         for item in declaration.requirements
         if item.kind is not None
     }
-    for endpoint in endpoints_in(reached.functions):
-        if endpoint.name is None:
-            uncounted.append(
-                (f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}", DECLARE)
-            )
-        elif endpoint.name not in users and (named := resource(endpoint.name)):
-            yield Declaration(tool="", module="", system=tuple(named))
+    for endpoint in endpoints_in(reached.functions, reached.modules.values()):
+        uncounted += _said_of(endpoint, reached, users)
+        if endpoint.name is not None and (endpoint.name not in users or endpoint.by_litellm):
+            for each in resource(endpoint.name):
+                yield Declaration(tool="", module="", system=(each,))
     named_by_system = {str(resource.name) for declaration in declared for resource in declaration.system}
     for item in objects_in(reached.functions, users | named_by_system):
         uncounted.append((f"{item.place} builds what acts as the agent, inside a function: {item.call}", DECLARE))
+
+
+def _said_of(endpoint: Endpoint, reached: Reached, users: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield what does not count of a question to an endpoint, and what to do about it."""
+    is_held = endpoint.place in reached.made and any(
+        client.by == endpoint.called and client.resources for client in reached.clients
+    )
+    if endpoint.name is None and not is_held:  # else the object itself tells
+        yield f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}", DECLARE
+    if endpoint.by_litellm and (endpoint.user_s or endpoint.name in users):
+        yield f"{endpoint.place} as a question of the user: {AS_AGENT}: {endpoint.call}", AS_USER
 
 
 def once(declarations: Iterable[Declaration]) -> list[Declaration]:

@@ -11,12 +11,14 @@ import functools
 import importlib
 import importlib.util
 import linecache
+import operator
 import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from obo_kit._utils.functions import quietly
 from obo_kit.exceptions import OboError, PolicyError
 from obo_kit.tools._registry import REGISTRY, Declaration, require_resource, requirement
 from obo_kit.tools._requires import requires_scopes, system_resources
@@ -126,7 +128,7 @@ class Names:
 
     def __init__(self, names: Mapping[str, Any], within: tuple[_Function, ...]) -> None:
         self._globals = names
-        self.outermost = within[0].name
+        self.outermost = within[0].name if within else ""
         self.module = str(names.get("__name__", ""))
         inside = [node for function in within for node in ast.walk(function)]
         self._bound = {node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -152,6 +154,25 @@ class Names:
         if alias is None or not isinstance(statement, ast.ImportFrom) or ast.unparse(node) in self._bound:
             return ""
         return alias.name
+
+    def origin(self, node: ast.expr) -> str:
+        """Return the module of what an expression names, or of what it is a part of; empty if that is unknown."""
+        while True:
+            value = quietly(self.value, node, _MISSING)
+            if value is not _MISSING:
+                is_module = issubclass(type(value), types.ModuleType)
+                return str(quietly(operator.attrgetter("__name__" if is_module else "__module__"), value, ""))
+            if not isinstance(node, ast.Attribute):
+                break
+            node = node.value
+        statement, alias = self._imports.get(node.id, (None, None)) if isinstance(node, ast.Name) else (None, None)
+        if alias is None or ast.unparse(node) in self._bound:
+            return ""
+        return alias.name if isinstance(statement, ast.Import) else str((statement and statement.module) or "")
+
+    def binds(self, node: ast.AST) -> bool:
+        """Return whether an expression uses a name that the function binds, such as an argument."""
+        return any(isinstance(each, ast.Name) and each.id in self._bound for each in ast.walk(node))
 
     def option(self, keyword: ast.keyword) -> Any:
         """Return the value of a keyword argument; ``**`` arguments cannot be told apart."""

@@ -6,7 +6,7 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from support import calls
 
-from obo_kit import user_session, with_user_client
+from obo_kit import app_config, user_session, with_user_client
 
 pytest.importorskip("litellm")
 
@@ -42,3 +42,34 @@ def test_a_model_acts_as_the_page_says(furnished_workspace):
         key()
         who = [app.service_principal.name, "alice"]
     assert [record.user for record in calls(workspace) if "serving-endpoints" in record.path] == who
+
+
+AGENT = """
+import litellm
+{imports}
+from fastapi import FastAPI
+app = FastAPI()
+ROUTER = litellm.Router(model_list=[{{"model_name": "fast", "litellm_params": {{"model": "databricks/routed"}}}}])
+MODEL = {model}
+
+async def ask(name):
+    await litellm.acompletion(model="databricks/asked", messages=[])
+    await litellm.acompletion(model="openai/another", messages=[])
+"""
+MODELS = {
+    "dspy": ("import dspy", 'dspy.LM("databricks/made")'),
+    "crewai": ("from crewai import LLM", 'LLM(model="databricks/made")'),
+    "smolagents": ("from smolagents import LiteLLMModel", 'LiteLLMModel(model_id="databricks/made")'),
+    "google.adk": ("from google.adk.models.lite_llm import LiteLlm", 'LiteLlm(model="databricks/made")'),
+    "agents": ("from agents.extensions.models.litellm_model import LitellmModel", 'LitellmModel("databricks/made")'),
+}
+
+
+@pytest.mark.parametrize("package", MODELS)
+def test_a_policy_counts_the_endpoints_that_litellm_asks(package, tmp_path, monkeypatch):
+    pytest.importorskip(package)
+    imports, model = MODELS[package]
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    (tmp_path / "agent.py").write_text(AGENT.format(imports=imports, model=model))
+    resources = app_config(tmp_path / "agent.py")["resources"]
+    assert [each["serving_endpoint"]["name"] for each in resources] == ["asked", "made", "routed"]
