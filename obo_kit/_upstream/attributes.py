@@ -74,7 +74,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     # --- the Databricks SDK ---
     *_each(
         "databricks.sdk.config:Config",
-        "_load_from_env _resolve_host_metadata debug_string token host authenticate attributes",
+        "_load_from_env _resolve_host_metadata debug_string token host authenticate as_dict attributes",
         "overridden or called: nothing of the app's own configuration reaches a user's",
         versions.SDK,
     ),

@@ -6,7 +6,7 @@ import functools
 import importlib
 from typing import Any
 
-from obo_kit._upstream.patches import ai_search, databricks_mcp, databricks_openai, databricks_sdk, mcp
+from obo_kit._upstream.patches import ai_search, databricks_mcp, databricks_openai, databricks_sdk, databricks_sql, mcp
 from obo_kit._upstream.patches._mechanics import when_imported
 
 __all__: list[str] = []
@@ -15,6 +15,7 @@ PATCHES = {
     "obo_kit.clients._mcp": databricks_mcp.MODULES + mcp.MODULES,
     "obo_kit.clients._derived": databricks_sdk.MODULES + databricks_openai.MODULES,
     "obo_kit.clients._vector_search": ai_search.MODULES,
+    "obo_kit.clients._sql": databricks_sql.MODULES,
 }
 """A module here, and the modules of other packages that its `patch` is called with."""
 

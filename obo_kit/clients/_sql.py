@@ -7,17 +7,20 @@ passes the session's fence and the tool's guard, and is recorded. The connector'
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from obo_kit._upstream.answers import read_answer
+from obo_kit._upstream.patches import databricks_sql
 from obo_kit.clients._pipeline import begin, headers_for, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_call
 from obo_kit.exceptions import PolicyError
-from obo_kit.identity._credentials import Leased
+from obo_kit.identity._credentials import Leased, lease_of
 
 try:
     from databricks.sql import exc
@@ -75,7 +78,7 @@ def local_settings(host: str, path: str) -> dict[str, Any]:
     return {"_connection_uri": f"{host}{path}", "enable_telemetry": False}
 
 
-class UserConnection(Leased, Connection):
+class UserConnection(Connection, Leased):  # Leased comes last: an author's connection is turned into this class
     """A connection that acts as one user until that user's session closes."""
 
     def __init__(self, lease: Lease, name: str) -> None:
@@ -100,8 +103,7 @@ class UserConnection(Leased, Connection):
             )
         except Exception as error:
             raise fence.after(error)  # noqa: B904 - the error itself
-        backend: Any = self.session.backend
-        backend.make_request = fence.around(backend.make_request)
+        fence.enclose(self.session.backend)
 
     @property
     def session(self) -> Any:
@@ -112,7 +114,8 @@ class UserConnection(Leased, Connection):
     def session(self, session: Any) -> None:
         # It opens while the connection is built, so its answers are read from here on.
         self._opened = session
-        self._fence.watch(session.backend._transport)
+        if hasattr(session.backend, "_transport"):
+            self._fence.watch(session.backend._transport)
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         self._lease.check()
@@ -139,6 +142,14 @@ class _Fence:
         self._exchange: Any = None
         self._transport: Any = None
         self._refusal = b""
+        self._encloses = False
+        self._passed = False
+
+    def enclose(self, backend: Any) -> None:
+        """Let each message of a backend pass."""
+        if hasattr(backend, "make_request"):
+            backend.make_request = self.around(backend.make_request)
+            self._encloses = True
 
     def watch(self, transport: Any) -> None:
         """Read refusals: the connector looks only at their headers."""
@@ -154,10 +165,14 @@ class _Fence:
 
     def before(self) -> None:
         self._exchange = begin(self._lease, "POST", self._url)
+        self._passed = True
 
     def headers(self) -> dict[str, str]:
         # In lower case: the connector would keep a token that it finds under "Authorization", until the token ends. It sends
         # the headers of the last message again, so the name of the last tool has to be cleared.
+        if not self._encloses and not self._passed:
+            self.before()  # its backend sends in a way of its own
+        self._passed = False
         own = self._exchange.headers() if self._exchange is not None else headers_for(self._lease, self._url)
         headers = {TOOL_HEADER: "", **own}
         return {name.lower(): value for name, value in headers.items() if name != TOOL_HEADER or self._local}
@@ -190,3 +205,47 @@ def sql_connection(lease: Lease, _get: Callable[[str], Any]) -> Connection:
         PolicyError: No warehouse is named, or several are.
     """
     return UserConnection(lease, warehouse())
+
+
+# --- built by hand -----------------------------------------------------------------------------------------------------------
+
+
+def patch(module: Any) -> None:
+    """Put connections that are built with a session's token, or its ``config.authenticate``, behind the session's fence."""
+    databricks_sql.patch(module, _built)
+
+
+def _built(connection: Any, arguments: dict[str, Any], build: Callable[[], None]) -> None:
+    token, provider = arguments.get("access_token"), arguments.get("credentials_provider")
+    lease = lease_of(token)
+    if lease is not None:
+        arguments.update(access_token=None, credentials_provider=lambda: _adopted(connection, lease, arguments))
+    elif provider is not None and not arguments.get("use_kernel"):  # the kernel reads the provider by itself
+        arguments["credentials_provider"] = functools.partial(_provided, connection, provider, arguments)
+    try:
+        build()
+    except Exception as error:
+        fence = getattr(connection, "_fence", None)
+        raise fence.after(error) if isinstance(fence, _Fence) else error  # noqa: B904 - the error itself
+    if isinstance(connection, UserConnection):
+        connection._fence.enclose(connection.session.backend)
+
+
+def _provided(connection: Any, provider: Any, arguments: dict[str, Any]) -> Any:
+    """Ask an author's provider of credentials. Return the fence's headers in place of a session's."""
+    headers = provider()
+    lease = lease_of(getattr(headers, "__self__", None))
+    return headers if lease is None else _adopted(connection, lease, arguments)
+
+
+def _adopted(connection: Any, lease: Lease, arguments: dict[str, Any]) -> Callable[[], dict[str, str]]:
+    """Turn a connection that is being built into the user's. Return where it gets its headers from."""
+    host = str(arguments["server_hostname"]).removeprefix("https://").strip("/")
+    url = arguments.get("_connection_uri") or f"https://{host}:{arguments.get('_port', 443)}{arguments['http_path']}"
+    fence = _Fence(lease, url)
+    fence.before()  # the connector would wrap what is raised later
+    connection.__class__, connection._lease, connection._fence = UserConnection, lease, fence
+    return fence.headers
+
+
+patch(sys.modules[Connection.__module__])

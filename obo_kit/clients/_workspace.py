@@ -6,6 +6,7 @@ module imports the Databricks SDK, so it is imported with the first client.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -56,11 +57,15 @@ class _HermeticConfig(Leased, Config):
         return twin
 
 
+_NUMBERS = itertools.count(1)
+
+
 class _UserConfig(_HermeticConfig):
     """One user's configuration. The host is asked about itself once per process, not once per client."""
 
     def __init__(self, lease: Lease, **settings: Any) -> None:
         self._lease = lease
+        self._number = next(_NUMBERS)
         super().__init__(**settings)
 
     @property
@@ -83,7 +88,11 @@ class _UserConfig(_HermeticConfig):
     def token(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return the current token: some clients copy it when they are built. Nothing here keeps one."""
         _check(self._lease)
-        return LeasedToken(self._lease)
+        return LeasedToken(self._lease, _check)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings. The token in them is not readable, differs for each session, and acts as the session's user."""
+        return {**self._inner, "token": LeasedToken(self._lease, _check, f"*** of session {self._number}")}
 
     def authenticate(self) -> dict[str, str]:
         """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from obo_kit._utils.collector import apart
 
@@ -54,8 +54,9 @@ class Scope(Generic[T, E]):
 
     def _exit(self, error: BaseException | None) -> E:
         leave = self._leave
+        if leave is None:
+            return cast("Any", None)  # it was not entered, or its entry failed: there is nothing to end
         self._release()
-        assert leave is not None
         return apart(leave, error)
 
     def __enter__(self) -> T:

@@ -308,18 +308,43 @@ def lease_of(client: object) -> Lease | None:
 
 
 class LeasedToken(str):
-    """A token that another package copies, and that still knows its lease. Pickling and copying it gives plain text."""
+    """A token that another package copies, and that still knows its lease. Pickling and copying it gives plain text.
 
-    __slots__ = ("_lease",)
+    A package that keeps it writes it into the headers of each request. There it is the user's current token, and after the
+    session an error.
+    """
+
+    __slots__ = ("_check", "_lease")
+    _check: Callable[[Lease], None]
     _lease: Lease
 
-    def __new__(cls, lease: Lease) -> LeasedToken:
-        token = super().__new__(cls, lease.credentials()[1])
-        token._lease = lease
+    def __new__(cls, lease: Lease, check: Callable[[Lease], None], text: str | None = None) -> LeasedToken:
+        """Build it.
+
+        Args:
+            lease: Whose token it is.
+            check: Refuses to give the token away, if the running code may not have it.
+            text: What it says of itself, if that is not the token.
+        """
+        token = super().__new__(cls, lease.credentials()[1] if text is None else text)
+        token._lease, token._check = lease, check
         return token
+
+    def _current(self) -> str:
+        self._check(self._lease)
+        return self._lease.credentials()[1]
 
     def __str__(self) -> str:
         return self  # the SDK makes a text of whatever its configuration is given
+
+    def __format__(self, spec: str) -> str:
+        return format(self._current(), spec)
+
+    def __radd__(self, before: str) -> str:
+        return before + self._current()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return self._current().encode(encoding, errors)
 
     def __reduce_ex__(self, protocol: Any, /) -> tuple[Any, ...]:
         return str, (str.__str__(self),)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import pickle
 
 import pytest
 from databricks.ai_search.client import AISearchClient
 from databricks.sdk import WorkspaceClient
-from support import INDEX, LLM, as_user, callers, calls
+from databricks.sdk.core import Config
+from support import INDEX, LLM, as_user, callers, calls, me
 
-from obo_kit import ScopeViolationError, SessionClosedError, requires_scopes, with_user_client
+from obo_kit import IdentityMismatchError, ScopeViolationError, SessionClosedError, requires_scopes, with_user_client
 
 ASK = [{"role": "user", "content": "hello"}]
 packages = pytest.mark.parametrize("package", ["databricks_langchain", "databricks_openai"])
@@ -104,3 +106,71 @@ def test_the_token_that_a_package_copies_is_a_text(workspace):
     with as_user(workspace, "alice") as session:
         token = session.client.config.token
         assert type(copy.deepcopy(token)) is type(pickle.loads(pickle.dumps(token))) is str
+
+
+WRITTEN = {
+    "f-string": lambda token: f"Bearer {token}",
+    "format": "Bearer {}".format,
+    "sum": lambda token: "Bearer " + token,
+    "bytes": lambda token: token.encode(),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_token_that_is_kept_is_written_into_no_other_request(workspace, way):
+    """Rule 5: what keeps the token writes it into each request's headers."""
+    write = WRITTEN[way]
+    with as_user(workspace, "alice") as session:
+        kept = session.client.config.token
+        plain = copy.deepcopy(kept)
+        assert write(kept) == write(plain)
+
+        def in_bob_s():
+            with as_user(workspace, "bob"):
+                write(kept)
+
+        with pytest.raises(IdentityMismatchError):
+            contextvars.Context().run(in_bob_s)
+    with pytest.raises(SessionClosedError):
+        write(kept)
+
+
+def test_a_plain_openai_client_that_is_kept_sends_nothing(workspace):
+    """Rule 5."""
+    openai = pytest.importorskip("openai", reason="openai is an extra")
+    with as_user(workspace, "alice") as session:
+        config = session.client.config
+        kept = openai.OpenAI(api_key=config.token, base_url=f"{config.host}/serving-endpoints", max_retries=0)
+        kept.chat.completions.create(model=LLM, messages=ASK)
+    assert set(callers(workspace)) == {"alice"}
+    workspace.log.clear()
+    with kept, as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        kept.chat.completions.create(model=LLM, messages=ASK)
+    assert len(workspace.log) == 0
+
+
+def test_settings_that_are_copied_are_the_user_s_and_nobody_else_s(workspace, monkeypatch):
+    """Rule 2: a configuration made of them takes no credentials of the environment in their place."""
+    monkeypatch.setenv("DATABRICKS_HOST", workspace.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", workspace.token("bob"))
+    with as_user(workspace, "alice") as session:
+        config = session.client.config
+        settings = config.as_dict()
+        assert str.__str__(config.token) not in repr(settings)
+        made = WorkspaceClient(config=Config(**settings))
+        assert me(made) == "alice"
+    workspace.log.clear()
+    with pytest.raises(SessionClosedError):
+        me(made)
+    assert calls(workspace) == []
+
+
+def test_settings_tell_sessions_apart(workspace):
+    """Rule 4: `databricks-connect` keeps a Spark session for each dictionary of settings, for whoever asks with the same."""
+    keys = []
+    for name in ("alice", "bob", "alice"):
+        with as_user(workspace, name) as session:
+            settings = session.client.config.as_dict()
+            assert settings == session.client.config.as_dict()
+            keys.append(tuple(sorted((key, str.__str__(str(value))) for key, value in settings.items())))
+    assert len(set(keys)) == len(keys)

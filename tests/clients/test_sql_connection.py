@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import json
 import pickle
@@ -9,12 +10,14 @@ import threading
 import warnings
 
 import pytest
+from databricks.sdk import WorkspaceClient
 from mlflow.models.resources import DatabricksSQLWarehouse
 from support import as_user, frames_of
 
 from obo_kit import (
     INJECTED,
     DenialReason,
+    IdentityMismatchError,
     PolicyError,
     ScopeViolationError,
     SessionClosedError,
@@ -237,3 +240,93 @@ def test_another_package_s_connection_is_no_client_of_ours(workspace):
 
         @with_user_client
         def read(connection: sqlite3.Connection) -> None: ...
+
+
+# --- built by hand: the ways of the documentation -----------------------------------------------------------------------------
+
+
+def by_hand(workspace, **credentials):
+    path = f"{PATH}wh1"
+    return connector.connect(
+        server_hostname="127.0.0.1",
+        http_path=path,
+        _connection_uri=f"{workspace.host}{path}",
+        enable_telemetry=False,
+        **credentials,
+    )
+
+
+def asked(connection):
+    with connection.cursor() as cursor:
+        return cursor.execute("SELECT current_user() AS who").fetchone().who
+
+
+WAYS = {
+    "token": lambda client: {"access_token": client.config.token},
+    "provider": lambda client: {"credentials_provider": lambda: client.config.authenticate},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_built_by_hand_is_adopted_and_ends_with_its_session(workspace, way):
+    """Rule 5: the connector reads the credentials once, and keeps the token."""
+    with as_user(workspace, "alice") as session:
+        kept = by_hand(workspace, **WAYS[way](session.client))
+        assert asked(kept) == "alice@example.com"
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(kept)
+    before = len(workspace.log)
+    with pytest.raises(SessionClosedError):
+        asked(kept)
+    with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+        asked(kept)
+    assert len(workspace.log) == before
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_built_by_hand_is_no_other_request_s(workspace, way):
+    """Rule 5: alice's request still runs, and bob's has got hold of her connection."""
+    with as_user(workspace, "alice") as session:
+        kept = by_hand(workspace, **WAYS[way](session.client))
+        asked(kept)
+
+        def in_bob_s():
+            with as_user(workspace, "bob"):
+                asked(kept)
+
+        before = len(workspace.log)
+        with pytest.raises(IdentityMismatchError):
+            contextvars.Context().run(in_bob_s)
+        assert len(workspace.log) == before
+        assert asked(kept) == "alice@example.com"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_connection_built_by_hand_in_a_tool_is_narrowed_and_explained(workspace, way):
+    """Rules 16 and 23."""
+
+    @with_user_client
+    def ask(client: WorkspaceClient) -> str:
+        with by_hand(workspace, **WAYS[way](client)) as connection:
+            return asked(connection)
+
+    with as_user(workspace, "alice"), pytest.raises(ScopeViolationError):
+        requires_scopes("genie")(ask)()
+    assert not workspace.log.filter(path=PATH)
+    denials = []
+    with as_user(workspace, "carol"):
+        optional_tool(fallback=denials.append)(ask)()
+    assert [denial.reason for denial in denials] == [DenialReason.ACCESS_DENIED]
+
+
+def test_a_connection_of_the_agent_itself_stays_as_it_is(workspace):
+    token = workspace.token("bob")
+    with as_user(workspace, "alice") as session:
+        assert session.client.config.token  # the connector is patched
+        by_token = by_hand(workspace, access_token=token)
+        by_provider = by_hand(workspace, credentials_provider=lambda: lambda: {"Authorization": f"Bearer {token}"})
+        assert {asked(by_token), asked(by_provider)} == {"bob@example.com"}
+    assert {type(by_token), type(by_provider)} == {Connection}
+    for connection in (by_token, by_provider):
+        assert asked(connection) == "bob@example.com"
+        connection.close()

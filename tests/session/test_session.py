@@ -443,3 +443,11 @@ def test_a_token_per_request_may_overlap(workspace, monkeypatch, caplog):
         inner.run(scope.__enter__)
         inner.run(scope.__exit__, None, None, None)
     assert "overlap" not in caplog.text
+
+
+def test_leaving_a_block_that_was_refused_is_nothing(workspace):
+    """A framework's teardown may leave a block whose entry raised: the refusal must not become another error."""
+    scope = user_session(headers={}, host=workspace.host)
+    with pytest.raises(NoUserIdentityError):
+        scope.__enter__()
+    scope.__exit__(None, None, None)
