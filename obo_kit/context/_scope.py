@@ -16,6 +16,10 @@ T = TypeVar("T")
 E = TypeVar("E", bool, None)
 
 
+def _end_nothing(_error: BaseException | None) -> Any:
+    """End a block that was not entered, or whose entry failed: a framework's teardown may try."""
+
+
 class Scope(Generic[T, E]):
     """A sync and async context manager for one block at a time.
 
@@ -55,7 +59,7 @@ class Scope(Generic[T, E]):
     def _exit(self, error: BaseException | None) -> E:
         leave = self._leave
         if leave is None:
-            return cast("Any", None)  # it was not entered, or its entry failed: there is nothing to end
+            return apart(cast("Callable[[BaseException | None], E]", _end_nothing), error)
         self._release()
         return apart(leave, error)
 

@@ -335,6 +335,7 @@ class LeasedToken(str):
         return self._lease.credentials()[1]
 
     def __str__(self) -> str:
+        self._check(self._lease)
         return self  # the SDK makes a text of whatever its configuration is given
 
     def __format__(self, spec: str) -> str:
