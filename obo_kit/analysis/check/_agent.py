@@ -292,6 +292,10 @@ class Agent:
         trail.follow(*called, self.reader.env_of(self.module, call, *called, {}), call)
         return bool(trail.uses)
 
+    def asks_by(self, func: ast.expr) -> bool:
+        """Return whether a method of an object may send a request for the user."""
+        return self.reaches_out(ast.copy_location(ast.Call(func=func, args=[], keywords=[]), func))
+
     def uses_through(self, call: ast.Call) -> list[Use]:
         """Return how a helper uses the agent's own client."""
         called = self.reader.called(self.module, call.func)

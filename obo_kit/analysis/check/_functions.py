@@ -59,6 +59,11 @@ class FunctionReader:
         self._facts: dict[Function, Facts] = {}
         self._seen: set[Module] = set()
         self._callers: dict[Function, list[tuple[Module, ast.Call]]] = {}
+        self._around: dict[
+            Function, list[Function]
+        ] = {}  # what decorators of the project's own run in a function's place
+        self._stand_ins: set[Function] = set()
+        self._of_methods: set[ast.Call] = set()  # calls of methods, in whose place those run
         self._called_by: dict[ast.expr, tuple[Module, Function] | None] = {}
         self._stored: dict[ast.ClassDef, dict[str, list[ast.expr]]] = {}
         self._made: dict[ast.ClassDef, list[tuple[Module, ast.Call]]] = {}  # the calls that make objects of a class
@@ -106,8 +111,23 @@ class FunctionReader:
             self._made.setdefault(made, []).append((module, call))
             self._given |= {keyword.arg for keyword in call.keywords if keyword.arg is not None}
         begins = (runs(*target) or self._behind(*target)) if isinstance(target, tuple) else None
-        if begins is not None:
-            self._callers.setdefault(begins, []).append((module, call))
+        if begins is not None and isinstance(target, tuple):
+            around = self._run_around(target[0], begins)
+            if around and target[0].class_of(begins) is not None:
+                self._of_methods.add(call)
+            self._stand_ins.update(around)
+            for each in (begins, *around):
+                self._callers.setdefault(each, []).append((module, call))
+
+    def _run_around(self, module: Module, function: Function) -> list[Function]:
+        """Return the functions that decorators of the project's own put around a function, and that are called in its place."""
+        if function not in self._around:
+            self._around[function] = []
+            for decorator in getattr(function, "decorator_list", []):
+                made = module.origin(decorator.func if isinstance(decorator, ast.Call) else decorator)
+                if isinstance(made, tuple) and isinstance(made[1], FUNCTIONS):
+                    self._around[function] += _returned_functions(made[0], made[1])
+        return self._around[function]
 
     def _note_call_form(self, module: Module, call: ast.Call) -> None:
         """Record ``with_user_client(ask)`` and ``requires_scopes("genie")(ask)``."""
@@ -171,7 +191,18 @@ class FunctionReader:
         if func not in self._called_by:
             origin = self._method(module, func) or module.origin(func)
             self._called_by[func] = self._unwrapped(*origin) if isinstance(origin, tuple) else None
+            if isinstance(origin, tuple) and isinstance(origin[1], ast.Call) and self._called_by[func] is None:
+                self._called_by[func] = self._of_object_called(origin[0], origin[1])
         return self._called_by[func]
+
+    def _of_object_called(self, module: Module, made: ast.Call) -> tuple[Module, Function] | None:
+        """Return the ``__call__`` of an object of the project's own."""
+        cls = module.origin(made.func)
+        if isinstance(cls, tuple) and isinstance(cls[1], ast.ClassDef):
+            for binding in cls[0].body[cls[1]].names.get("__call__", [])[-1:]:
+                if isinstance(binding.value, FUNCTIONS):
+                    return cls[0], binding.value
+        return None
 
     def _method(self, module: Module, node: ast.expr) -> tuple[Module, ast.AST] | None:
         """Return the method that an attribute of ``self``, or of an object of the project's own, stands for."""
@@ -308,6 +339,17 @@ def _wraps(decorator: Origin) -> bool:
         if isinstance(made, FUNCTIONS)
         for node in walk(made)
     )
+
+
+def _returned_functions(module: Module, decorator: Function, depth: int = 0) -> list[Function]:
+    """Return the functions that a decorator puts in another's place: it defines and returns them, or what it defines does."""
+    functions: list[Function] = []
+    for result in module.returns(decorator):
+        for binding in module.bindings(result)[1] if isinstance(result, ast.Name) else ():
+            if isinstance(binding.value, FUNCTIONS) and binding.value is not decorator:
+                inner = _returned_functions(module, binding.value, depth + 1) if depth < 1 else []
+                functions += inner or [binding.value]
+    return functions
 
 
 def state_of(node: ast.expr) -> tuple[str, str] | None:

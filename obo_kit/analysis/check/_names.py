@@ -497,9 +497,7 @@ class Module:
         """Return the constant text of an expression, if the source tells it. Unknown parts of an f-string become ``{}``."""
         if node is None:
             return None
-        origin = self.origin(node)
-        if origin is None and isinstance(node, ast.Attribute):
-            origin = self._constant_of_class(node)
+        origin = self._constant(node)
         if not isinstance(origin, tuple):
             return None
         module, value = origin
@@ -513,6 +511,23 @@ class Module:
             case ast.BinOp(op=ast.Add()):
                 left, right = module.text_of(value.left), module.text_of(value.right)
                 return None if left is None and right is None else f"{left or '{}'}{right or '{}'}"
+            case _:
+                return None
+
+    def _constant(self, node: ast.AST) -> Origin:
+        """Return what an expression names, also as an attribute of a class, or as an item of a dictionary."""
+        if isinstance(node, ast.Subscript) and (entry := self._entry(node)) is not None:
+            return entry
+        origin = self.origin(node)
+        return self._constant_of_class(node) if origin is None and isinstance(node, ast.Attribute) else origin
+
+    def _entry(self, node: ast.Subscript) -> tuple[Module, ast.AST] | None:
+        """Return what ``SPACES["sales"]`` is in a dictionary that the source writes down."""
+        match self.origin(node.value), self.text_of(node.slice):
+            case (home, ast.Dict(keys=keys, values=values)), str(key):
+                entries = [part for each, part in zip(keys, values, strict=True) if home.text_of(each) == key]
+                origin = home.origin(entries[-1]) if entries else None
+                return origin if isinstance(origin, tuple) else None
             case _:
                 return None
 

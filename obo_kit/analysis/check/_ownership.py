@@ -106,10 +106,24 @@ class ValueReader(FunctionReader):
     def _item_of(self, module: Module, node: ast.Subscript, env: Env) -> Iterable[Value]:
         """Return the token that an item is: of headers or the environment by its name, or a part of a token."""
         text = module.text_of(node.slice)
+        if text is not None and (entries := [*self._entries(module, node.value, text, env)]):
+            return entries
         numbered = isinstance(node.slice, (ast.Slice, ast.UnaryOp)) or getattr(node.slice, "value", "") in (0, 1, 2)
         if numbered or text == "Authorization":
             return [value for value in self.values(module, node.value, env) if value.what == TOKEN]
         return user(TOKEN) if is_header(text) else of_environment(module, node)
+
+    def _entries(self, module: Module, node: ast.expr, key: str, env: Env) -> Iterator[Value]:
+        """Yield what a dictionary holds for a key, where the source shows the dictionary: ``{"token": token}["token"]``."""
+        for home, meant, inner in self.meanings(module, node, env):
+            match meant:
+                case ast.Dict(keys=keys, values=values):
+                    named = zip(keys, values, strict=True)
+                    yield from self._any_of(home, [part for each, part in named if home.text_of(each) == key], inner)
+                case ast.Call(func=func, args=[], keywords=keywords) if home.dotted(func) == "builtins.dict":
+                    yield from self._any_of(home, [part.value for part in keywords if part.arg == key], inner)
+                case _:
+                    pass
 
     def _any_of(self, module: Module, nodes: Iterable[ast.expr], env: Env) -> list[Value]:
         return [value for node in nodes for value in self.values(module, node, env)]
@@ -245,6 +259,9 @@ class ValueReader(FunctionReader):
         if home.class_of(function) is not None and isinstance(call.func, (ast.Attribute, ast.Name)):
             static = "staticmethod" in {ast.unparse(entry) for entry in getattr(function, "decorator_list", [])}
             wanted = wanted if static else wanted[1:]
+        if function in self._stand_ins:  # what a decorator hands on as a whole is judged where the function is called
+            wanted = [item for item in wanted if item not in (function.args.vararg, function.args.kwarg)]
+            wanted = wanted[1:] if call in self._of_methods else wanted
         by_name = {item.arg: item for item in wanted}
         shown = takewhile(lambda item: not isinstance(item, ast.Starred), call.args)
         passed = dict(zip(wanted, shown, strict=False))

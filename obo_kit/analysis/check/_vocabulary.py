@@ -21,6 +21,8 @@ SEARCH: Final = frozenset({"VectorSearchClient", "AISearchClient"})
 CACHES: Final = frozenset(
     {"alru_cache", "cache", "cache_data", "cache_resource", "cached", "cached_property", "cachedmethod", "cachier"}
     | {"lru_cache", "ttl_cache"}
+    # Of containers of dependencies, which keep what a provider returned.
+    | {"Singleton", "ThreadSafeSingleton", "singleton"}
 )
 # The argument that holds the client of an official class: its position, if it has one, and its keyword.
 BUILT_ON: Final[Mapping[str, tuple[int | None, str]]] = {

@@ -119,6 +119,8 @@ def _takes_first(module: Module, node: ast.AST) -> bool:
 
 
 def _behind_user(agent: Agent, several: ast.expr, uses: list[ast.expr]) -> Iterator[tuple[ast.expr, str]]:
+    for call in _calls_with_rest(agent, several):
+        yield from _own_behind([(part, _as_used(agent, part, uses)) for part in call.args])
     called = agent.reader.called(agent.module, several.func) if isinstance(several, ast.Call) else None
     if called is not None and called[0] is agent.module:
         steps = [step.value for step in agent.module.yields(called[1]) if step.value is not None]
@@ -126,6 +128,19 @@ def _behind_user(agent: Agent, several: ast.expr, uses: list[ast.expr]) -> Itera
     for home, meant, _ in agent.reader.meanings(agent.module, several, {}):
         if isinstance(meant, (ast.List, ast.Tuple)) and home is agent.module:
             yield from _own_behind([(part, _as_used(agent, part, uses)) for part in meant.elts])
+
+
+def _calls_with_rest(agent: Agent, several: ast.expr) -> list[ast.Call]:
+    """Return the calls in the file whose arguments ``*several`` stands for."""
+    bindings = agent.module.bindings(several)[1] if isinstance(several, ast.Name) else []
+    functions = [agent.module.parent.get(binding.node) for binding in bindings if isinstance(binding.node, ast.arg)]
+    return [
+        call
+        for binding, function in zip(bindings, functions, strict=False)
+        if isinstance(function, FUNCTIONS) and function.args.vararg is binding.node
+        for home, call in agent.reader.callers(function)
+        if home is agent.module
+    ]
 
 
 def _own_behind(values: list[tuple[ast.expr, list[Value]]]) -> Iterator[tuple[ast.expr, str]]:

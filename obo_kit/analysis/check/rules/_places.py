@@ -10,7 +10,7 @@ from typing import Final
 from obo_kit.analysis.check._agent import Agent
 from obo_kit.analysis.check._names import PUTS, Module
 from obo_kit.analysis.check._scopes import FUNCTIONS, Binding, Function, Scope, walk
-from obo_kit.analysis.check._vocabulary import CACHES, last, own_class
+from obo_kit.analysis.check._vocabulary import CACHES, arguments, last, own_class
 
 __all__ = ["KEEPS", "PUTS", "WHOSE", "is_cache", "is_queued", "memoized", "root", "says_whose", "stays"]
 
@@ -25,6 +25,8 @@ WHOSE: Final = re.compile(
     r"|(?:conversation|job|message|request|run|task|thread|trace)_?id",
     re.IGNORECASE,
 )
+# A scope in which a container of dependencies provides one object for all: ``register(Client, make, scope=Scope.singleton)``.
+_ONCE: Final = re.compile(r"(^|\.)singleton(scope)?$", re.IGNORECASE)
 _ON_OBJECT: Final = "on the object, which outlives the request"
 
 
@@ -220,10 +222,20 @@ def memoized(agent: Agent) -> Iterator[tuple[Module, Function, ast.expr, bool]]:
             if kept:
                 yield agent.module, function, decorator, kept == _BY_OBJECT
     for call in agent.module.calls:
-        if len(call.args) == 1 and isinstance(call.args[0], (ast.Name, ast.Attribute, ast.Lambda)):
-            wrapped = agent.module.origin(call.args[0])
-            if isinstance(wrapped, tuple) and isinstance(wrapped[1], FUNCTIONS) and _keeps_results(agent, call.func):
+        for part in _kept_by(agent, call):
+            wrapped = agent.module.origin(part)
+            if isinstance(wrapped, tuple) and isinstance(wrapped[1], FUNCTIONS):
                 yield wrapped[0], wrapped[1], call, False
+
+
+def _kept_by(agent: Agent, call: ast.Call) -> list[ast.expr]:
+    """Return the functions whose results a call makes stay: a memoizer's, or those that a container provides once."""
+    kinds = (ast.Name, ast.Attribute, ast.Lambda)
+    parts: list[ast.expr] = [part for part in arguments(call) if isinstance(part, kinds)]
+    if parts[:1] == call.args[:1] and len(call.args) == 1 and _keeps_results(agent, call.func):
+        return parts[:1]
+    once = any(isinstance(part, (ast.Name, ast.Attribute)) and _ONCE.search(ast.unparse(part)) for part in parts)
+    return parts if once else []
 
 
 _BY_OBJECT: Final = "by object"

@@ -77,7 +77,8 @@ def _uses(module: Module, place: ast.AST, name: str) -> list[ast.Name]:
 
 
 def _filters_errors_out(module: Module, results: ast.Name) -> bool:
-    above = next(iter(module.ancestors(results)))
+    beside = (node for node in module.ancestors(results) if not isinstance(node, ast.Call))  # ``zip(names, results)``
+    above = next(beside)
     return isinstance(above, ast.comprehension) and _forgets(above)
 
 
@@ -186,7 +187,7 @@ def _call_for_user(agent: Agent, body: list[ast.stmt]) -> ast.Call | None:
 
 def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     if _runs_in_thread(agent, call):
-        return _is_method_of_user(agent, call.args[0])
+        return _is_method_of_user(agent, call.args[0]) or _asks_by_object(agent, call.args[0])
     if _is_method_of_user(agent, call.func) or _runs_for_user(agent, call.func):
         return True
     facts = tool_called(agent, call)
@@ -197,7 +198,20 @@ def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
     named = agent.module.dotted(call.func)
     if last(named) in MODELS or named.startswith("builtins."):
         return False
-    return _is_handed(agent, call) and agent.reaches_out(call)
+    return (_is_handed(agent, call) and agent.reaches_out(call)) or _asks_by_object(agent, call.func)
+
+
+def _asks_by_object(agent: Agent, func: ast.expr) -> bool:
+    """Return whether it is a method that asks for the user, of an object of the project's own that was made with the client."""
+    called, reader = agent.reader.called(agent.module, func), agent.reader
+    if called is None or called[0].class_of(called[1]) is None or reader.facts(*called).is_tool:
+        return False
+    if any(called[0].inside(called[1], kind) for kind in TRIES):  # it may answer refusals itself
+        return False
+    by_name = isinstance(func, ast.Attribute) and getattr(called[1], "name", "") == func.attr
+    of_object = func.value if isinstance(func, ast.Attribute) and by_name else func
+    made = reader.made_by(agent.module, of_object)
+    return made is not None and _is_handed_to(agent, *made) and agent.asks_by(func)
 
 
 def _runs_in_thread(agent: Agent, call: ast.Call) -> bool:
@@ -224,6 +238,12 @@ def _runs_for_user(agent: Agent, func: ast.expr) -> bool:
                 ):
                     return True
     return False
+
+
+def _is_handed_to(agent: Agent, home: Module, made: ast.Call) -> bool:
+    """Return whether an object is made with the user's client, or with a token for one."""
+    values = [value for part in arguments(made) for value in agent.reader.values(home, part)]
+    return any(value.who == "user" and not value.path for value in values)
 
 
 def _is_handed(agent: Agent, call: ast.Call) -> bool:

@@ -134,6 +134,21 @@ def _stands_for(agent: Agent, module: Module, work: ast.AST) -> Iterator[tuple[M
         yield module, origin[1]
     elif isinstance(work, ast.Name):
         yield from agent.reader.handed_as(module, work)
+        for binding in module.bindings(work)[1]:
+            if isinstance(binding.node, ast.arg):
+                yield from _mapped_to(agent, module, binding.node)
+
+
+def _mapped_to(agent: Agent, module: Module, parameter: ast.arg) -> Iterator[tuple[Module, ast.expr]]:
+    """Yield the items that a pool calls a function with: ``pool.map(lambda job: job(), jobs)``."""
+    function = module.parent[parameter]
+    for call in module.calls:
+        if isinstance(call.func, ast.Attribute) and "map" in call.func.attr and len(call.args) > 1:
+            called = agent.reader.called(module, call.args[0])
+            if called is not None and called[1] is function:
+                for home, meant, _ in agent.reader.meanings(module, call.args[1], {}):
+                    items = getattr(meant, "elts", None) or [getattr(meant, "elt", None)]
+                    yield from ((home, item) for item in items if item is not None)
 
 
 def _needed_inside(agent: Agent, home: Module, function: Function, been: set[Function]) -> str:
