@@ -400,7 +400,8 @@ class Module:
                     (origin for origin in origins if isinstance(origin, str)), origins[0] if len(origins) == 1 else None
                 )
             case ast.Attribute():
-                return self._member(self._origin(node.value, depth + 1), node.attr, depth)
+                member = self._member(self._origin(node.value, depth + 1), node.attr, depth)
+                return self._class_of_library(node) if member is None else member
             case _:
                 return (self, node)
 
@@ -477,6 +478,13 @@ class Module:
         """Return the dotted name of an object that is built in or imported from elsewhere; else an empty text."""
         origin = self.origin(node)
         return origin if isinstance(origin, str) else ""
+
+    def _class_of_library(self, node: ast.Attribute) -> Origin:
+        """Return what is imported from elsewhere and stands in the body of a class: ``client_cls = WorkspaceClient``."""
+        owner = self.owner(node.value)
+        named = owner is not None and node.attr in self.body[owner].names
+        origin = self._constant_of_class(node) if named else None
+        return origin if isinstance(origin, str) else None
 
     def _constant_of_class(self, node: ast.Attribute) -> Origin:
         """Return what the body of a class says of ``self.NAME``, if nothing is ever assigned to it elsewhere."""

@@ -41,7 +41,7 @@ from obo_kit.analysis.check._vocabulary import (
     unpacks,
 )
 
-__all__ = ["ValueReader", "attribute_asked_for", "is_property"]
+__all__ = ["ValueReader", "attribute_asked_for", "is_property", "looked_up_in"]
 
 _DEPTH: Final = 60
 _MEANINGS: Final = 5
@@ -176,13 +176,9 @@ class ValueReader(FunctionReader):
         if node is None or depth > _MEANINGS:
             return
         called = self.called(module, node.func) if isinstance(node, ast.Call) else None
-        if isinstance(node, ast.Name):
-            for binding in module.bindings(node)[1]:
-                if binding.how == "value":
-                    yield from self.meanings(module, binding.value, env, depth + 1)
-                elif isinstance(binding.node, ast.arg):
-                    for home, passed in self.handed(module, binding.node, binding.value):
-                        yield from self.meanings(home, passed, env, depth + 1)
+        if isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and module.owner(node.value) is not None):
+            for home, part in self._assigned_to(module, node):
+                yield from self.meanings(home, part, env, depth + 1)
         elif isinstance(node, ast.Call) and called is not None:
             if not self.facts(*called).is_tool:
                 inner = self.env_of(module, node, *called, env)
@@ -190,6 +186,18 @@ class ValueReader(FunctionReader):
                     yield from self.meanings(called[0], part, inner, depth + 1)
         else:
             yield module, node, env
+
+    def _assigned_to(self, module: Module, node: ast.Attribute | ast.Name) -> Iterator[tuple[Module, ast.AST | None]]:
+        """Yield what is assigned to a name, or to an attribute of ``self``, or passed for a parameter."""
+        if isinstance(node, ast.Attribute):
+            owner = module.owner(node.value)
+            yield from ((module, value) for value in (self.stored(module, owner, node.attr) if owner else ()))
+            return
+        for binding in module.bindings(node)[1]:
+            if binding.how == "value":
+                yield module, binding.value
+            elif isinstance(binding.node, ast.arg):
+                yield from self.handed(module, binding.node, binding.value)
 
     # ------------------------------------------------------------ parameters
 
@@ -345,7 +353,7 @@ class ValueReader(FunctionReader):
         called = self.called(module, node.func)
         if called is not None:
             return self._of_function(module, node, *called, env)
-        if (registry := _looked_up_in(node.func)) is not None:
+        if (registry := looked_up_in(node.func)) is not None:
             return self._of_registered(module, registry)
         if (own := own_class(module, node.func)) is not None:
             return self._made_by_own(module, node, *own, env)
@@ -427,7 +435,7 @@ class ValueReader(FunctionReader):
         )
 
 
-def _looked_up_in(func: ast.expr) -> ast.expr | None:
+def looked_up_in(func: ast.expr) -> ast.expr | None:
     """Return the dictionary that a function is taken from, to be called: ``FACTORIES[name]``, ``FACTORIES.get(name)``."""
     match func:
         case ast.Subscript(value=ast.Name() | ast.Attribute() as registry):

@@ -54,12 +54,13 @@ def _genie_without_client(agent: Agent) -> Iterator[Hit]:
 def _omitted(agent: Agent, made: ast.Call, client: ast.expr | None) -> Iterator[Hit]:
     """Find the calls of a helper, ``def genie(client=None): return Genie(space, client=client)``, that leave the client out."""
     module = agent.module
-    for binding in module.bindings(client)[1] if isinstance(client, ast.Name) else ():
-        function = module.function_of(made)
-        if not isinstance(binding.node, ast.arg) or binding.value is None or function is None:
-            continue
-        if isinstance(binding.value, ast.Constant):
-            yield from _asked_through(agent, function, leaving_out=binding.node)
+    owner = module.owner(client.value) if isinstance(client, ast.Attribute) else None
+    kept = agent.reader.stored(module, owner, client.attr) if owner and isinstance(client, ast.Attribute) else [client]
+    for name in kept if len(kept) == 1 else ():  # `self.client = client`
+        for binding in module.bindings(name)[1] if isinstance(name, ast.Name) else ():
+            function = module.function_of(name if owner is not None and name is not None else made)
+            if isinstance(binding.node, ast.arg) and isinstance(binding.value, ast.Constant) and function is not None:
+                yield from _asked_through(agent, function, leaving_out=binding.node)
 
 
 def _asked_through(agent: Agent, helper: Function, leaving_out: ast.arg | None = None) -> Iterator[Hit]:

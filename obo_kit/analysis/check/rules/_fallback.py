@@ -99,14 +99,30 @@ def _without_client(agent: Agent, call: ast.Call) -> bool:
     if isinstance(on, ast.Name):
         if any(on.id in {part.id for part in _names_in(test)} for test in _tests(module, call)):
             return False
-        bindings = module.bindings(on)[1]
-        value = bindings[0].value if len(bindings) == 1 and bindings[0].how == "value" else None
-        on = value if isinstance(value, ast.expr) else None
-    match on:
+        handed = [passed for home, passed in agent.reader.handed_as(module, on) if home is module]
+        return any(_may_lack_user(agent, part) for part in (on, *handed) if isinstance(part, ast.Name))
+    return on is not None and _is_or_nothing(agent, on)
+
+
+def _is_or_nothing(agent: Agent, node: ast.expr) -> bool:
+    """Return whether it is ``user_client if token else None``."""
+    match node:
         case ast.IfExp(body=first, orelse=other) if is_nothing(first) or is_nothing(other):
-            return _is_user_s(agent, on) and _asks_for_user(agent, on.test)
+            return _is_user_s(agent, node) and _asks_for_user(agent, node.test)
         case _:
             return False
+
+
+def _may_lack_user(agent: Agent, name: ast.Name) -> bool:
+    """Return whether a name stands for the user's client, or for nothing where the token is missing or the client fails."""
+    bindings = agent.module.bindings(name)[1]
+    values = [binding.value for binding in bindings if isinstance(binding.value, ast.expr) and binding.how == "value"]
+    if len(values) < len(bindings):
+        return False
+    if len(values) == 1:
+        return _is_or_nothing(agent, values[0])
+    users = [value for value in values if _is_user_s(agent, value)]
+    return any(is_nothing(value) and any(_decides(agent, value, first) for first in users) for value in values)
 
 
 def _tests(module: Module, node: ast.AST) -> Iterator[ast.expr]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from obo_kit.analysis.check._agent import Agent
+from obo_kit.analysis.check._functions import Facts
 from obo_kit.analysis.check._names import Module
+from obo_kit.analysis.check._ownership import looked_up_in
 from obo_kit.analysis.check._scopes import TRIES, walk
 from obo_kit.analysis.check._vocabulary import BUILT_ON, CLIENTS, TOKEN, arguments, kit_name, last
 from obo_kit.analysis.check.rules._again import requests_for_user
@@ -190,15 +192,26 @@ def _may_be_refused(agent: Agent, call: ast.Call) -> bool:
         return _is_method_of_user(agent, call.args[0]) or _asks_by_object(agent, call.args[0])
     if _is_method_of_user(agent, call.func) or _runs_for_user(agent, call.func):
         return True
-    facts = tool_called(agent, call)
-    if facts is not None:
-        return "with_user_client" in facts.kit and "optional_tool" not in facts.kit
+    if facts := [*_tools_called(agent, call)]:
+        return any("with_user_client" in each.kit and "optional_tool" not in each.kit for each in facts)
     if isinstance(call.func, ast.Attribute) and call.func.attr in PUTS:
         return False  # `append` and the like only store it
     named = agent.module.dotted(call.func)
     if last(named) in MODELS or named.startswith("builtins."):
         return False
     return (_is_handed(agent, call) and agent.reaches_out(call)) or _asks_by_object(agent, call.func)
+
+
+def _tools_called(agent: Agent, call: ast.Call) -> Iterator[Facts]:
+    """Yield the tools that a call may run: by their name, or out of a dictionary of the file's, ``TOOLS[name](…)``."""
+    if (facts := tool_called(agent, call)) is not None:
+        yield facts
+    registry = looked_up_in(call.func)
+    for home, meant, _ in agent.reader.meanings(agent.module, registry, {}) if registry is not None else ():
+        for value in meant.values if isinstance(meant, ast.Dict) else ():
+            called = agent.reader.called(home, value)
+            if called is not None and (facts := agent.reader.facts(*called)).is_tool:
+                yield facts
 
 
 def _asks_by_object(agent: Agent, func: ast.expr) -> bool:

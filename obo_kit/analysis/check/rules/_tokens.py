@@ -423,7 +423,9 @@ def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
         if any(_token(agent, passed) for passed in call.args[:1]):
             yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the state of the graph.")
         elif any(_token(agent, part) for part in _metadata_of(agent, call)):
-            yield Hit(node=call, message=f"`{text_of(call)}` puts the user's token into the graph's traces.")
+            yield Hit(
+                node=call, message=f"`{text_of(call)}` puts the user's token into what is kept of the graph's run."
+            )
     if isinstance(func, ast.Attribute) and func.attr in ("set", "setdefault", "update"):
         chainlit = agent.module.dotted(func.value) == "chainlit.user_session"
         if where := _STATE if chainlit else _kept_in(agent, func.value):
@@ -436,12 +438,12 @@ def _kept_by_method(agent: Agent, call: ast.Call) -> Iterator[Hit]:
 
 
 def _metadata_of(agent: Agent, call: ast.Call) -> Iterator[ast.expr]:
-    """Yield what a run of a graph is labelled with: ``config={"metadata": …, "tags": …}``."""
+    """Yield what a run of a graph is labelled with: ``config={"metadata": …, "tags": …}``, and what LangGraph adds to it."""
     config = argument(call, 1, "config")
     for home, meant, _ in agent.reader.meanings(agent.module, config, {}):
         shown = isinstance(meant, ast.Dict) and home is agent.module
         for key, value in zip(meant.keys, meant.values, strict=True) if isinstance(meant, ast.Dict) and shown else ():
-            if isinstance(key, ast.Constant) and key.value in ("metadata", "tags"):
+            if isinstance(key, ast.Constant) and key.value in ("configurable", "metadata", "tags"):
                 yield value
 
 
