@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from obo_kit._upstream.lost_texts import QUOTED_ANSWER
 from obo_kit._utils.plain import plain
@@ -18,6 +18,9 @@ _MAX_WORDS = 2000
 _CODE = re.compile(r'"error_code"\s{0,4}:\s{0,4}"?([A-Z_]{1,80}|\d{3})\b')
 _MESSAGE = re.compile(r'"message"\s{0,4}:\s{0,4}"((?:[^"\\]|\\.){0,1000})')
 _SEPARATORS = re.compile(r"[^a-z]")
+
+
+Form: TypeAlias = Literal["platform", "provider", "other"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +44,16 @@ class Details:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """The body of a refusal."""
+    """The body of a refusal.
+
+    Attributes:
+        form: Whose form it has. The platform's JSON has a code; ``"provider"`` is the form of the providers of models.
+    """
 
     error_code: str | None = None
     text: str = ""
     details: Details | None = None
+    form: Form = "platform"
 
 
 def code_of(code: object) -> str | None:
@@ -76,11 +84,18 @@ def read_answer(content: str | bytes) -> Answer:
     message = next((words for words in messages if words and isinstance(words, str)), None)
     if isinstance(inner, dict) and not message:  # the OpenAI-compatible routes nest it
         message = inner.get("message")
+    code = code_of(body.get("error_code"))
     return Answer(
-        error_code=code_of(body.get("error_code")),
+        error_code=code,
         text=str(message or text)[:_MAX_WORDS],
         details=details_of(body.get("details")),
+        form="platform" if code is not None else "provider" if _is_of_a_provider(body, inner) else "other",
     )
+
+
+def _is_of_a_provider(body: Mapping[str, Any], inner: object) -> bool:
+    typed = inner if isinstance(inner, dict) else {}
+    return body.get("type") == "error" or (isinstance(typed.get("type"), str) and "message" in typed)
 
 
 def quoted_answer(text: str) -> Answer | None:

@@ -88,6 +88,7 @@ REQUESTS_LASTING: Final = tuple(
 """Errors of a wrong configuration. `requests` calls them failed connections."""
 SQL_ERROR: Final = _class("DatabaseError", "databricks.sql.exc", read_in=versions.SQL)
 SQL_REQUEST_ERROR: Final = _class("RequestError", "databricks.sql.exc", read_in=versions.SQL)
+SPARK_ERROR: Final = _class("SparkConnectException", "pyspark.errors.exceptions.connect", read_in=versions.SPARK)
 MLFLOW_ERROR: Final = _class("MlflowException", "mlflow.exceptions", read_in=versions.MLFLOW)
 UNSUPPORTED_PROTOCOL: Final = _class("UnsupportedProtocol", "httpx", "httpx2", read_in=versions.HTTPX)
 HTTPX_PASSING: Final = tuple(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from obo_kit._upstream.foreign_texts import FOREIGN_TEXTS
 from obo_kit._upstream.wordings import Text, matchable
 from obo_kit._upstream.wordings import text as _text
 from obo_kit.exceptions import DenialReason
@@ -82,6 +83,7 @@ TEXTS: tuple[Text, ...] = (
         "reported: fid:68349805652, fid:53465521175, fid:54604606889",
         kind="uc_connection",
     ),
+    *FOREIGN_TEXTS,
     _text(
         "gateway_enforced",
         None,
@@ -214,7 +216,8 @@ TEXTS: tuple[Text, ...] = (
         "feature_off",
         _R.POLICY,
         ("disabled", "not enabled", "not available", "not supported"),
-        r"\b(?:feature|API|endpoint|service|access|functionality|model|serverless|compute|Genie|AI/BI|MCP|gateway|apps?)\b.{0,120}?"
+        r"\b(?:feature|API|endpoint|service|access|functionality|model|serverless|compute|Genie|AI/BI|MCP|gateway|apps?|DBFS)\b"
+        r".{0,120}?"
         r"\b(?:disabled|not (?:been )?(?:enabled|available|supported)|not either supported|either not supported)\b|"
         r"\b(?:disabled|not enabled|not available|not supported) (?:for|in|by|on) (?:this|the|your|an?) "
         r"(?:workspace|account|metastore|region|tier|admin)",
@@ -283,6 +286,15 @@ TEXTS: tuple[Text, ...] = (
         "Invalid Token",
         "reported: sdk-go#1709",
     ),
+    _text(
+        "jwt_expired",
+        _R.TOKEN_EXPIRED,
+        "jwt",
+        r"\bExpiredJwtException\b|\bJWT (?:has |is )?expired\b",
+        _REFUSED,
+        "io.jsonwebtoken.ExpiredJwtException: JWT expired at 2026-01-01T00:00:00Z.",
+        "reported: splunk-integration#55",
+    ),
     # --- grants
     _text(
         "serving_permission",
@@ -322,7 +334,8 @@ TEXTS: tuple[Text, ...] = (
         "access_list",
         _R.ACCESS_DENIED,
         ("permissions on ", 'you need "can', "you need 'can"),
-        r"\bdoes not have (?P<level>Manage|Manage Run|View|Read|Run|Edit|Query|Use|Restart) permissions? on "
+        r"\bdoes not have (?:(?:Admin|Owner|Manage|Manage Run|Edit|Run) or ){0,5}"
+        r"(?P<level>Manage|Manage Run|View|Read|Run|Edit|Query|Use|Restart) permissions? on "
         rf"(?:(?P<what>{_LISTED}) )?(?:with ID:? )?(?:ElasticJobId\((?P<name_4>\w{{1,64}})\)|{_NAME})|"
         r"\bYou need ['\"]Can (?P<level_2>[A-Z][a-z]{1,20}(?: Run)?)['\"] permission",
         _VALUE,

@@ -156,7 +156,12 @@ class Exchange:
     def _refused(self, status: int, location: str | None, content: bytes) -> Refusal:
         answer = read_answer(content)
         return self._refusal(
-            status, error_code=answer.error_code, text=answer.text, details=answer.details, location=location
+            status,
+            error_code=answer.error_code,
+            text=answer.text,
+            details=answer.details,
+            form=answer.form,
+            location=location,
         )
 
     def _failures(self, content: bytes) -> list[Refusal]:

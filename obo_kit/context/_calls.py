@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from obo_kit._upstream.answers import Details
+    from obo_kit._upstream.answers import Details, Form
     from obo_kit.scopes._lookup import ResourceKind
 
 __all__: list[str] = []
@@ -28,6 +28,7 @@ class Refusal:
     sql_state: str | None = None
     location: str | None = None
     details: Details | None = None
+    form: Form = "platform"  # whose form the answer has: what a service behind the platform says is not the platform's
     own: bool = True  # whether these are the workspace's own words, not those of a tool or of another server
     machine: str | None = None  # the client id of the agent's own identity, if the request went out with it
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obo_kit._upstream.answers import quoted_answer
+from obo_kit._upstream.foreign_texts import CONNECTIONS, MODELS
 from obo_kit._upstream.texts import NETWORK_REMEDY, TEXTS, is_login, is_private_link, matchable
 from obo_kit.exceptions import DenialReason
 from obo_kit.scopes._lookup import match_route
@@ -34,7 +35,9 @@ _NO_DENIAL_CODES = frozenset(
         "ENDPOINT_NOT_FOUND",
         "FEATURE_DISABLED",
         "INVALID_STATE",
+        "METASTORE_DOES_NOT_EXIST",  # none is assigned to the workspace
         "NOT_IMPLEMENTED",
+        "PRINCIPAL_DOES_NOT_EXIST",  # the grantee that a call names
         "QUOTA_EXCEEDED",
         "REQUEST_LIMIT_EXCEEDED",
         "RESOURCE_EXHAUSTED",
@@ -90,6 +93,8 @@ def classify(refusal: Refusal) -> Finding | None:
         return _redirected(refusal)
     refusal = _quoted(refusal)
     text, match = _text_of(refusal)
+    if _is_another_s(refusal, text):
+        return None
     if text is not None and match is not None:
         finding = _by_text(refusal, text, match) if text.reason is not None else None
     elif refusal.error_code in _NO_DENIAL_CODES:
@@ -98,6 +103,14 @@ def classify(refusal: Refusal) -> Finding | None:
         reason = _by_details(refusal) or _by_code(refusal)
         finding = Finding(reason=reason, refusal=refusal) if reason is not None else None
     return _completed(finding) if finding is not None else None
+
+
+def _is_another_s(refusal: Refusal, text: Text | None) -> bool:
+    """Check whether a service behind the platform refused, and not the platform: then its status means something else."""
+    reason = text.reason if text is not None else None
+    if refusal.form == "provider" and (refusal.path or "").startswith(MODELS):
+        return reason in (None, _R.NOT_FOUND_OR_DENIED)
+    return refusal.form != "platform" and refusal.path == CONNECTIONS and reason not in (_R.LOGIN_REQUIRED, _R.POLICY)
 
 
 def _quoted(refusal: Refusal) -> Refusal:

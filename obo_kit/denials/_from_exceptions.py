@@ -15,6 +15,7 @@ from obo_kit._upstream import classes
 from obo_kit._upstream.answers import code_of, details_of, read_answer
 from obo_kit._upstream.classes import is_a, package_of
 from obo_kit._upstream.errors import MAX_DEPTH, kept_of, leaves_of, status_of
+from obo_kit._upstream.foreign_texts import CONNECTIONS
 from obo_kit._upstream.lost_texts import (
     AGENTS_STATUS,
     BRIDGE_NO_USER,
@@ -37,11 +38,13 @@ __all__: list[str] = []
 _R = DenialReason
 # The SDK's errors carry no status. The error code decides their class before the status does.
 _SDK_STATUS = {"Unauthenticated": 401, "PermissionDenied": 403, "NotFound": 404, "BadRequest": 400}
+_PLATFORM_CODE = re.compile(r"[A-Z][A-Z_]{1,80}|\d{3}")
 _CLIENT_ID = re.compile(r"\bclient_id=([\w\-]{1,64})")
 # The SDK appends this to a refusal. It names the host and the client id.
 CONFIG_TAIL = re.compile(r"\.? ?(?:Config: \w{1,40}=|Env: [A-Z_]{1,80}).*\Z", re.DOTALL)
 # The SDK quotes a request like this if it cannot read the answer.
 _QUOTED_REQUEST = re.compile(r"```\s{0,4}(GET|HEAD|POST|PUT|PATCH|DELETE) (/\S{1,500})")
+_QUOTED_JSON = "\n< {"  # in the answer that it quotes below the request
 _MAX_WORDS = 8000  # characters of an exception's text: the SDK quotes whole answers
 _MAX_LEAVES = 200
 GENIE = "/api/2.0/genie/"
@@ -151,6 +154,7 @@ _PG_SIGN_IN = re.compile(
     r"|invalid (?:access )?token",
     re.I,
 )
+_PG_HBA = "no pg_hba.conf entry for"
 _PG_ROLE = re.compile(r"role \"?(?P<name>[^\"\s]{1,256})\"? does not exist")
 _PG_GRANT = (
     "Ask the owner of {what} to grant the missing privileges to the user's Postgres role. Lakebase has grants of its own: "
@@ -173,9 +177,15 @@ def _of_postgres(error: BaseException, scene: Scene) -> Finding | None:
         return _of_role(refusal, role["name"]) if state in ("", "28000") else None
     if state == "42501" or (not state and words.lower().startswith("permission denied for ")):
         return _of_grant(refusal, _PG_OBJECT.search(words))
-    if state in ("28000", "28P01") or (not state and _PG_SIGN_IN.search(words)):
+    if _is_sign_in(state, words):
         return Finding(reason=_R.TOKEN_EXPIRED, refusal=refusal)
     return None
+
+
+def _is_sign_in(state: str, words: str) -> bool:
+    if _PG_HBA in words:
+        return False  # how the client connects, and nothing of the user's
+    return state in ("28000", "28P01") or (not state and _PG_SIGN_IN.search(words) is not None)
 
 
 def _of_gateway(refusal: Refusal) -> Finding | None:
@@ -227,6 +237,8 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
     seen = _seen(scene.seen, code=code, text=text) if machine is None else None
     if seen is not None:
         return seen
+    if text and _passes_another_s_answer(error) and not _PLATFORM_CODE.fullmatch(code or ""):
+        return Refusal(status=status, text=text, path=CONNECTIONS, form="other", machine=machine)
     request = _QUOTED_REQUEST.search(text[:_MAX_WORDS]) if code is None else None
     return Refusal(
         status=status,
@@ -236,7 +248,13 @@ def _from_sdk(error: BaseException, scene: Scene) -> Refusal | None:
         machine=machine,
         method=request[1] if request is not None else None,
         path=urlsplit(request[2]).path if request is not None else None,
+        form="other" if request is not None and _QUOTED_JSON in text else "platform",
     )
+
+
+def _passes_another_s_answer(error: BaseException) -> bool:
+    """Check whether the SDK read the answer of a connection's service as if it were the platform's."""
+    return _went_through(error, "http_request", "databricks.sdk.") and _QUOTED_REQUEST.search(str(error)) is None
 
 
 @functools.lru_cache(maxsize=64)
@@ -277,6 +295,14 @@ def _from_sql_connector(error: BaseException, scene: Scene) -> Refusal | None:
 
 
 STATEMENTS = "/api/2.0/sql/statements"
+
+
+def _from_spark(error: BaseException, scene: Scene) -> Refusal | None:
+    """Read the error of Spark Connect, whose statement was accepted and then failed."""
+    del scene
+    return (
+        Refusal(status=200, text=str(error)[:_MAX_WORDS], path=STATEMENTS) if is_a(error, classes.SPARK_ERROR) else None
+    )
 
 
 def _from_mlflow(error: BaseException, scene: Scene) -> Refusal | None:
@@ -376,7 +402,7 @@ def _from_mcp(error: BaseException, scene: Scene) -> Refusal | None:
         seen = _last_of(scene.seen, 404)
         if seen is not None:
             return seen
-        if _in_handshake(error):  # no session exists yet that a server could have terminated
+        if _went_through(error, "initialize", "mcp."):  # no session exists yet that a server could have terminated
             return Refusal(status=404, error_code="NOT_FOUND", text="", path=_MCP)
     return None
 
@@ -390,11 +416,12 @@ def _of_mcp(path: str | None) -> bool:
     return (path or "").startswith(_MCP)
 
 
-def _in_handshake(error: BaseException) -> bool:
+def _went_through(error: BaseException, function: str, package: str) -> bool:
+    """Check whether an exception passed a function of a package, whose name ends with a dot."""
     trace = error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_name == "initialize" and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("mcp."):
+        frame = trace.tb_frame
+        if frame.f_code.co_name == function and str(frame.f_globals.get("__name__", "")).startswith(package):
             return True
         trace = trace.tb_next
     return False
@@ -427,6 +454,7 @@ def _from_http(error: BaseException, scene: Scene) -> Refusal | None:
         error_code=answer.error_code,
         text=answer.text,
         details=answer.details,
+        form=answer.form,
         method=getattr(request, "method", None),
         path=path,
         own=scene.is_own(url),
@@ -493,6 +521,7 @@ _READERS: tuple[Callable[[BaseException, Scene], Refusal | Finding | None], ...]
     _of_bridge,
     _from_login,
     _from_sql_connector,
+    _from_spark,
     _from_mlflow,
     _from_waiter,
     _from_reader,

@@ -195,7 +195,7 @@ def _word_of(finding: Finding, kind: ResourceKind | None) -> str:
     word, title = (finding.what or "").replace("_", " ").strip(), kind.title if kind is not None else ""
     word = title if word.lower() in title.lower() else word  # several kinds are called "endpoint"
     word = _OTHER_WORDS.get(word.lower(), word)
-    if word.isupper():
+    if word.isupper() or (word.istitle() and not word.startswith(_PROPER_NAMES)):
         word = word.lower()
     return word[0].lower() + word[1:] if word[1:2].islower() and not word.startswith(_PROPER_NAMES) else word
 

@@ -113,6 +113,13 @@ def _postgres_error(state: str, report: Report) -> Exception:
     return error
 
 
+def _spark_error(name: str, text: str) -> Exception:
+    """Return an error in the shape of Spark Connect's; there is no Spark here."""
+    base = type("SparkConnectException", (Exception,), {"__module__": "pyspark.errors.exceptions.connect"})
+    error: Exception = type(name, (base,), {"__module__": base.__module__})(text)
+    return error
+
+
 def _raising(error: Exception) -> Call:
     def call(client: WorkspaceClient) -> object:
         raise error
@@ -164,6 +171,7 @@ def _call(report: Report) -> Call:
         "value": lambda: lambda _: _value(what, report),
         "sqlconn": lambda: _raising(_sql_error(what, report)),
         "mlflow": lambda: _raising(RestException({"error_code": report["code"], "message": report["text"]})),
+        "spark": lambda: _raising(_spark_error(what, report["text"])),
         "pg": lambda: _raising(_postgres_error(what, report)),
     }
     return calls[kind]()
@@ -171,7 +179,7 @@ def _call(report: Report) -> Call:
 
 def _answer(server: Server, report: Report) -> None:
     text, kind = report["text"], report.get("type")
-    if report["client"].startswith(("value", "sqlconn", "mlflow", "pg")):
+    if report["client"].startswith(("value", "sqlconn", "spark", "mlflow", "pg")):
         return
     if kind is not None:
         server.say(report["status"], text, **{"Content-Type": kind})

@@ -703,6 +703,13 @@ MUTANTS = {
         new='        self._exchange = self._exchange or begin(self._lease, "POST", self._url)\n',
         test="clients/test_sql_connection.py::test_a_connection_kept_after_its_session_sends_nothing",
     ),
+    "what a service behind the platform refuses is the user's": Mutant(
+        rule=15,
+        module="obo_kit.denials._classify",
+        old="    if _is_another_s(refusal, text):\n",
+        new="    if _is_another_s(refusal, text) and not refusal:\n",
+        test="denials/test_reported.py::test_what_was_reported_is_what_it_was",
+    ),
     "a SQL connection built by hand keeps its token": Mutant(
         rule=5,
         module="obo_kit.clients._sql",

@@ -68,7 +68,7 @@ independent independently index indexes indicate indicates indicating indication
 info information ingestion ingress inherit inherited init initial initialization inline input inside install
 installations installed instance instances instead instructions insufficient int integer integration intended
 intentionally interact interactive interest interface internal internet into invalid invocation invoke ip is issue
-it item items iterator its itself jar job jobs json kafka kb keep keeps key keys kind kit knowledge label lack
+it item items iterator its itself jar job jobs json jwt kafka kb keep keeps key keys kind kit knowledge label lack
 lacking lacks lakebase lakeview language large larger last later latest latter launch launched
 least leave leaves legacy length less lets letter letters level levels libraries library lifecycle lifetime like
 limit limitations limited limits lineage link links list listed listing listings lists literal live lives llm local
