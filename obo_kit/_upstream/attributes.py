@@ -89,6 +89,12 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(
         "databricks.sdk.core:Config", "authenticate", "overridden: where a package sends by itself", versions.SDK
     ),
+    Attribute(
+        "databricks.sdk.core:Config",
+        "_header_factory",
+        "replaced: a copied token is read for each request",
+        versions.SDK,
+    ),
     Attribute("databricks.sdk.core:Config", "host", "overridden: bound to the user's workspace", versions.SDK),
     Attribute("databricks.sdk.core:Config", "_inner", "read and written: where the host is kept", versions.SDK),
     Attribute("databricks.sdk:WorkspaceClient", "_config", "read and written: a copy without headers", versions.SDK),

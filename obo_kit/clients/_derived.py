@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from obo_kit._upstream.patches import databricks_openai, databricks_sdk
 from obo_kit.clients._httpx import AsyncTransport, SyncTransport
 from obo_kit.clients._transport import attach
-from obo_kit.identity._credentials import lease_of
+from obo_kit.identity._credentials import lease_behind, lease_of
 
 if TYPE_CHECKING:
     from obo_kit.identity._credentials import Lease
@@ -19,14 +19,9 @@ __all__: list[str] = []
 def patch(module: Any) -> None:
     """Make the clients that a module builds from a lease use the fence. Other clients stay as they are."""
     if module.__name__ in databricks_sdk.MODULES:
-        databricks_sdk.patch(module, _lease_behind, attach, _http_client)
+        databricks_sdk.patch(module, lease_behind, attach, _http_client)
     else:
         databricks_openai.patch(module, lease_of, _http_client, _async_http_client)
-
-
-def _lease_behind(config: Any) -> Lease | None:
-    """Return the lease of a configuration, or of the token that was copied into it from a session's."""
-    return lease_of(config) or lease_of(getattr(config, "token", None))
 
 
 def _http_client(library: str, lease: Lease, follow_redirects: bool) -> Any:

@@ -20,7 +20,7 @@ from obo_kit.clients._pipeline import begin, headers_for, without_frames
 from obo_kit.context._calls import TOOL_HEADER
 from obo_kit.context._frame import current_call
 from obo_kit.exceptions import PolicyError
-from obo_kit.identity._credentials import Leased, lease_of
+from obo_kit.identity._credentials import Leased, lease_behind, lease_of
 
 try:
     from databricks.sql import exc
@@ -234,7 +234,7 @@ def _built(connection: Any, arguments: dict[str, Any], build: Callable[[], None]
 def _provided(connection: Any, provider: Any, arguments: dict[str, Any]) -> Any:
     """Ask an author's provider of credentials. Return the fence's headers in place of a session's."""
     headers = provider()
-    lease = lease_of(getattr(headers, "__self__", None))
+    lease = lease_behind(getattr(headers, "__self__", None))
     return headers if lease is None else _adopted(connection, lease, arguments)
 
 

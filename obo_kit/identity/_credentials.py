@@ -307,6 +307,11 @@ def lease_of(client: object) -> Lease | None:
     return lease if isinstance(lease, Lease) else None
 
 
+def lease_behind(config: object) -> Lease | None:
+    """Return the lease of a configuration, or of the token that was copied into it from a session's."""
+    return lease_of(config) or lease_of(getattr(config, "token", None))
+
+
 class LeasedToken(str):
     """A token that another package copies, and that still knows its lease. Pickling and copying it gives plain text.
 

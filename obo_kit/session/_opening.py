@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -217,6 +218,17 @@ def captured(developer: DeveloperKind | None = None) -> UserIdentity:
     return identity
 
 
+_BY_HAND = "databricks.sql"
+"""The package of clients that authors build by hand, and that may ask for a session's credentials while they are built."""
+
+
+@functools.cache
+def _watch_clients() -> None:
+    from obo_kit.clients._patches import patch_clients
+
+    patch_clients()
+
+
 def opened(
     identity: UserIdentity | None,
     limits: Limits,
@@ -232,6 +244,8 @@ def opened(
     """
     session = UserSession(identity, limits, again)
     session._lease.alone = alone
+    if _BY_HAND in sys.modules:
+        _watch_clients()
     if session._task is not None:
         watch_queues()
     try:

@@ -175,3 +175,24 @@ def test_settings_tell_sessions_apart(workspace):
             assert settings == session.client.config.as_dict()
             keys.append(tuple(sorted((key, str.__str__(str(value))) for key, value in settings.items())))
     assert len(set(keys)) == len(keys)
+
+
+def test_a_configuration_built_by_hand_reads_the_token_again(workspace):
+    """Rule 5: the SDK keeps the header that it makes of a token, and other packages ask the configuration for it."""
+    with as_user(workspace, "alice") as session:
+        config = session.client.config
+        made = [Config(host=config.host, token=config.token, auth_type="pat"), Config(**config.as_dict())]
+        for each in made:
+            assert each.authenticate() == config.authenticate()
+
+        def in_bob_s():
+            with as_user(workspace, "bob"):
+                made[0].authenticate()
+
+        with pytest.raises(IdentityMismatchError):
+            contextvars.Context().run(in_bob_s)
+    for each in made:
+        with pytest.raises(SessionClosedError):
+            each.authenticate()
+    own = Config(host=workspace.host, token="agent", auth_type="pat")
+    assert own.authenticate() == {"Authorization": "Bearer agent"}

@@ -6,11 +6,14 @@ import contextvars
 import gc
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 
 import pytest
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
 from mlflow.models.resources import DatabricksSQLWarehouse
 from support import as_user, frames_of
 
@@ -262,6 +265,11 @@ def asked(connection):
 
 
 WAYS = {
+    "configuration": lambda client: {
+        "credentials_provider": lambda: (
+            Config(host=client.config.host, token=client.config.token, auth_type="pat").authenticate
+        )
+    },
     "token": lambda client: {"access_token": client.config.token},
     "provider": lambda client: {"credentials_provider": lambda: client.config.authenticate},
 }
@@ -330,3 +338,32 @@ def test_a_connection_of_the_agent_itself_stays_as_it_is(workspace):
     for connection in (by_token, by_provider):
         assert asked(connection) == "bob@example.com"
         connection.close()
+
+
+FIRST = """
+import sys
+from databricks import sql
+from obo_kit import SessionClosedError, user_session
+host, token = sys.argv[1:]
+path = "/sql/1.0/warehouses/wh1"
+with user_session(host=host, token=token) as session:
+    kept = sql.connect(
+        "127.0.0.1",
+        path,
+        credentials_provider=lambda: session.client.config.authenticate,
+        _connection_uri=host + path,
+        enable_telemetry=False,
+    )
+    print(kept.cursor().execute("SELECT current_user()").fetchone()[0])
+try:
+    kept.cursor().execute("SELECT 1")
+except SessionClosedError:
+    print("nothing sent")
+"""
+
+
+def test_the_first_connection_of_a_process_is_adopted_too(workspace):
+    """Rule 5: it asks for the session's first client while it is built."""
+    arguments = [sys.executable, "-c", FIRST, workspace.host, workspace.token("alice")]
+    said = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
+    assert said.stdout.split("\n")[:2] == ["alice@example.com", "nothing sent"], said.stderr

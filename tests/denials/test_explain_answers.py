@@ -19,6 +19,8 @@ from support import LLM, SPACE, as_user
 
 import obo_kit
 from obo_kit import Denial, explain, optional_tool, with_user_client
+from obo_kit.context._calls import Refusal
+from obo_kit.denials._classify import classify
 
 # --- what is answered, case by case ---------------------------------------------------------------------------------------
 
@@ -213,3 +215,19 @@ def test_openai_s_own_refusal_is_no_denial():
     response = package.Response(401, json={"error": {"message": "Incorrect API key provided"}}, request=request)
     error = openai.AuthenticationError("no", response=response, body={"message": "Incorrect API key provided"})
     assert explain(error) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "reason"),
+    [
+        ("/api/2.0/external-function", "other", None),
+        ("/api/2.0/external-function", "platform", R.TOKEN_EXPIRED),
+        ("/serving-endpoints/llm/invocations", "provider", None),
+        ("/serving-endpoints/llm/invocations", "other", R.TOKEN_EXPIRED),
+        ("/api/2.0/genie/spaces", "other", R.TOKEN_EXPIRED),
+    ],
+)
+def test_what_a_service_behind_the_platform_refuses_is_not_the_user_s(path, form, reason):
+    """Rule 15: the account that it refuses is the connection's, or the endpoint's."""
+    found = classify(Refusal(status=401, text="No.", path=path, form=form))
+    assert (found.reason if found is not None else None) is reason

@@ -63,7 +63,13 @@ def patch(
             # The SDK keeps its `requests` session in a private attribute, and has no public one.
             attach(client._api_client._session, credentials)
 
+    def read_token_again(config: Any) -> None:
+        if type(config) is sdk.core.Config and whose(config) is not None:
+            # The SDK reads the token once, and keeps the header that it makes of it.
+            config._header_factory = lambda: {"Authorization": f"Bearer {config.token}"}
+
     mixins = "databricks.sdk.mixins"
+    after_init(sdk.core.Config, read_token_again)
     serving = importlib.import_module(f"{mixins}.open_ai_client").ServingEndpointsExt
     after_init(sdk.core.ApiClient, attach_api)
     _patch_files(importlib.import_module(f"{mixins}.files").FilesExt, whose, attach)
