@@ -23,7 +23,7 @@ from obo_kit.clients._connections import HostDescription, shared
 from obo_kit.clients._patches import patch_clients
 from obo_kit.clients._pipeline import refuse_another_s
 from obo_kit.exceptions import IdentityMismatchError, NoUserIdentityError
-from obo_kit.identity._credentials import Leased, LeasedToken
+from obo_kit.identity._credentials import Leased, LeasedToken, MaskedToken
 from obo_kit.identity._user import origin_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _UserConfig(_HermeticConfig):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings. The token in them is not readable, differs for each session, and acts as the session's user."""
-        return {**self._inner, "token": LeasedToken(self._lease, _check, f"*** of session {self._number}")}
+        return {**self._inner, "token": MaskedToken(self._lease, _check, f"*** of session {self._number}")}
 
     def authenticate(self) -> dict[str, str]:
         """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""

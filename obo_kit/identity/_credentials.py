@@ -356,6 +356,15 @@ class LeasedToken(str):
         return str, (str.__str__(self),)
 
 
+class MaskedToken(LeasedToken):
+    """The same, without the token as its text: only what writes it into headers gets the token."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+
 class Leased(Confidential):
     """Acts as a user, and cannot be pickled or deep-copied (rule 8).
 

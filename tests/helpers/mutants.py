@@ -413,7 +413,7 @@ MUTANTS = {
     ),
     "a client that copied the session's token goes its own way": Mutant(
         rule=8,
-        module="obo_kit.clients._derived",
+        module="obo_kit.identity._credentials",
         old='lease_of(config) or lease_of(getattr(config, "token", None))',
         new="lease_of(config)",
         test="clients/test_derived_clients.py::test_a_client_that_copies_the_session_s_token_is_behind_the_fence_too"
