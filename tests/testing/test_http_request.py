@@ -154,7 +154,7 @@ def test_users_log_in(workspace):
         ("conn => 'gone', method => 'GET'", "did not answer"),
         ("conn => 'crm', method => 'SING'", "method must be one of"),
         ("conn => 'crm', method => 'GET', path => '/../x'", "must not contain .."),
-        ("conn => 'crm'", "takes: conn, method"),
+        ("conn => 'crm'", "requires conn and method"),
         ("conn => 'crm', method => 'GET', body => 'x'", "takes: conn, method"),
         ("conn => lower('crm'), method => 'GET'", "a connection must be a constant"),
     ],

@@ -184,7 +184,7 @@ def test_nobody_grants_what_is_not_theirs(workspace, statement, text):
         ("GRANT SELECT ON TABLE main.shop.orders TO `dave@example.com`", "Could not find principal with name dave@"),
         ("GRANT MODIFY, FLY ON TABLE main.shop.orders TO bob", "the privilege FLY on a table is not served"),
         ("ALTER SCHEMA main.shop OWNER TO dave", "Could not find principal with name dave"),
-        ("ALTER SCHEMA main.shop SET MANAGED LOCATION 'x'", "ALTER is not served"),
+        ("ALTER SCHEMA main.shop SET MANAGED LOCATION 'x'", "ALTER like this is not served"),
     ],
 )
 def test_a_grant_to_nobody_or_of_nothing_changes_nothing_and_names_nobody_else(workspace, statement, text):
@@ -426,6 +426,45 @@ def test_a_temporary_view_lives_in_its_session_and_reads_with_the_rights_of_its_
     assert run("SELECT * FROM v")[1] == "42501"
     assert run("DROP VIEW v") == ([], None)
     assert run("SELECT * FROM v")[1] == "42P01"
+
+
+def test_comments_and_new_columns_are_shown_and_need_modify(workspace):
+    workspace.grant("alice", "CREATE TABLE", "main.shop")
+    make = "CREATE TABLE main.shop.notes (id INT COMMENT 'the key', text STRING) COMMENT 'what was noted'"
+    works(sql(workspace, "alice", make))
+    workspace.grant("bob", "SELECT", "main.shop.notes")
+    changes = (
+        "COMMENT ON COLUMN main.shop.notes.Text IS 'the words'",
+        "ALTER TABLE main.shop.notes ADD COLUMNS (at DATE COMMENT 'the day', n INT)",
+        "ALTER TABLE main.shop.notes ALTER COLUMN n COMMENT 'how many'",
+        "COMMENT ON TABLE main.shop.notes IS 'notes of a day'",
+    )
+    described = "DESCRIBE main.shop.notes"
+    for change in changes:
+        assert "MODIFY on Table 'main.shop.notes'" in message(sql(workspace, "bob", change))
+    assert rows(sql(workspace, "bob", described)) == [["id", "int", "the key"], ["text", "string", None]]
+    for change in changes:
+        works(sql(workspace, "alice", change))
+    works(sql(workspace, "alice", "INSERT INTO main.shop.notes VALUES (1, 'tea', DATE'2026-01-02', 3)"))
+    assert rows(sql(workspace, "bob", "SELECT * FROM main.shop.notes")) == [["1", "tea", "2026-01-02", "3"]]
+    assert rows(sql(workspace, "bob", described)) == [
+        ["id", "int", "the key"],
+        ["text", "string", "the words"],
+        ["at", "date", "the day"],
+        ["n", "int", "how many"],
+    ]
+    assert ["Comment", "notes of a day", ""] in rows(sql(workspace, "bob", described.replace(" ", " EXTENDED ", 1)))
+    of_tables = "SELECT comment FROM main.information_schema.tables WHERE table_name = 'notes'"
+    assert rows(sql(workspace, "bob", of_tables)) == [["notes of a day"]]
+    of_columns = "SELECT column_name, comment FROM main.information_schema.columns WHERE table_name = 'notes'"
+    assert rows(sql(workspace, "bob", f"{of_columns} AND comment LIKE 'the %' ORDER BY 1")) == [
+        ["at", "the day"],
+        ["id", "the key"],
+        ["text", "the words"],
+    ]
+    assert "42703" in message(sql(workspace, "alice", "COMMENT ON COLUMN main.shop.notes.nothing IS 'x'"))
+    works(sql(workspace, "alice", "CREATE OR REPLACE TABLE main.shop.notes AS SELECT 1 AS id"))
+    assert rows(sql(workspace, "alice", described)) == [["id", "int", None]]
 
 
 def test_lists_and_information_schema_show_what_the_user_sees(workspace):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlglot import ErrorLevel, exp
@@ -18,6 +19,7 @@ from obo_kit.testing.sql._routines import ROUTINES
 __all__ = [
     "array",
     "as_text",
+    "by_parameter",
     "by_type",
     "call",
     "cast",
@@ -58,6 +60,8 @@ _KNOWN_RESULTS = {
 }
 # Types of DuckDB whose text is the platform's.
 _PLAIN_TEXTS = frozenset({"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "DATE", "TIMESTAMP", "BOOLEAN"})
+# The height of a tree whose text may be made on its own.
+_DEEP = 20
 _UNITS = {
     "year": "year", "years": "year", "quarter": "quarter", "month": "month", "months": "month", "week": "week",
     "weeks": "week", "day": "day", "days": "day", "hour": "hour", "hours": "hour", "minute": "minute",
@@ -298,9 +302,28 @@ def constant(value: object, kind: exp.DataType) -> Expr:
 def duck_text(tree: Expr) -> str:
     """Return the SQL text to run. Raises StatementError if DuckDB cannot express a part of it."""
     try:
+        return _text_of(tree)
+    except RecursionError:
+        return _text_of(_with_texts(tree.copy()))
+
+
+def _text_of(tree: Expr) -> str:
+    try:
         return tree.sql("duckdb", comments=False, normalize_functions=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise StatementError("sql_unsupported", str(error)) from None
+
+
+def _with_texts(tree: Expr) -> Expr:
+    """Put the text of deep arguments of calls in their place, the innermost first: texts are made by recursion."""
+    heights: dict[int, int] = {}
+    for node in reversed(list(tree.bfs())):
+        height = 1 + max((heights[id(each)] for each in node.iter_expressions()), default=0)
+        if height > _DEEP and isinstance(node.parent, exp.Anonymous):
+            heights[id(node.replace(exp.Var(this=_text_of(node))))] = 1
+        else:
+            heights[id(node)] = height
+    return tree
 
 
 def typed_as(value: Expr, duck: str, *, attempt: bool = False) -> exp.Cast:
@@ -316,6 +339,15 @@ def _built(duck: str) -> exp.DataType:
 def present(value: Expr) -> Expr:
     """Return the condition that a value is not null."""
     return exp.Not(this=exp.Is(this=value.copy(), expression=exp.null()))
+
+
+def by_parameter(what: str, arguments: Sequence[Expr], parameters: Sequence[str]) -> dict[str, Expr]:
+    """Return the arguments of a call by their parameters. Raises StatementError if they are none of its."""
+    plain = [each for each in arguments if not isinstance(each, exp.Kwarg)]
+    named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
+    if len(plain) > len(parameters) or not set(named) <= set(parameters[len(plain) :]):
+        raise StatementError("sql_arguments", f"The `{what}` takes: {', '.join(parameters) or 'nothing'}.")
+    return {**dict(zip(parameters, plain, strict=False)), **named}
 
 
 def array(*values: Expr) -> exp.Anonymous:

@@ -61,12 +61,16 @@ class Table:
         types: DuckDB's type per column.
         row_filter: A SQL condition over the columns: the rows that a user sees. None for all.
         column_masks: A SQL expression over the columns, per masked column.
+        comment: The author's comment.
+        column_comments: The author's comments on columns.
     """
 
     name: str
     types: Mapping[str, str]
     row_filter: str | None = None
     column_masks: Mapping[str, str] = field(default_factory=dict)
+    comment: str | None = None
+    column_comments: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def policed(self) -> bool:

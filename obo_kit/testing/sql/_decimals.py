@@ -46,7 +46,7 @@ def shape_of(duck: str, digits: int | None = None) -> Shape | None:
 
 def type_name(shape: Shape) -> str:
     """Return DuckDB's name of a DECIMAL."""
-    return f"DECIMAL({shape[0]}, {shape[1]})"
+    return f"DECIMAL({shape[0]},{shape[1]})"
 
 
 def literal_shape(text: str) -> Shape:

@@ -148,7 +148,7 @@ def _parsed(sql: str) -> exp.Expr:
     except SqlglotError as error:
         raise StatementError("sql_syntax", _first_error(error)) from None
     except RecursionError:
-        raise StatementError("sql_syntax", "The statement is nested too deeply.") from None
+        raise StatementError("sql_unsupported", "it is nested too deeply.") from None
     if len(trees) != 1:
         raise StatementError("sql_syntax", "Expected exactly one statement.")
     return trees[0]

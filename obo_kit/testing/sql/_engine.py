@@ -173,7 +173,7 @@ class Engine:
             raise ValueError(msg)
         columns = list(dict.fromkeys(key for record in row_records for key in record))
         try:
-            table = pa.table({column: [record.get(column) for record in row_records] for column in columns})
+            table = pa.table({column: _arrow([record.get(column) for record in row_records]) for column in columns})
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             msg = f"The rows of table {name!r} do not form columns: {error}"
             raise ValueError(msg) from None
@@ -332,7 +332,7 @@ class Engine:
         from obo_kit.testing.sql._metadata import Metadata
         from obo_kit.testing.sql._rewriter import Rewriter
         from obo_kit.testing.sql._settings import check_setting
-        from obo_kit.testing.sql._writes import WRITES, plan_write, run_grant
+        from obo_kit.testing.sql._writes import OWNER, WRITES, plan_write, run_grant
 
         if self._store.metadata is None:
             self._store.metadata = Metadata(self._store, self._grants)
@@ -349,7 +349,7 @@ class Engine:
             if explain:
                 text = f"EXPLAIN {text}"
             return self._execute(lambda cursor: self._query(cursor, text, limit, explain=explain), interrupt)
-        if type(tree) in WRITES and not explain:
+        if type(tree) in WRITES and not explain and OWNER.fullmatch(sql) is None:
             write = plan_write(tree, rewriter, self._grants)
             self._check(principal, rewriter.accesses)
             return self._execute(lambda cursor: self._write(cursor, write), interrupt)
@@ -504,6 +504,27 @@ class Engine:
     def _detail(self, error: Exception) -> str:
         """Return the first line of DuckDB's message, with the names that the author knows."""
         return self._store.plain((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _arrow(values: Sequence[Any]) -> Any:
+    """Return a column's values for DuckDB. The fields of a struct keep their order: pyarrow may sort them by name."""
+    import pyarrow as pa
+
+    return pa.array(values, _with_order(pa.array(values).type, values))
+
+
+def _with_order(kind: Any, values: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    present = [value for value in values if value is not None]
+    if pa.types.is_struct(kind):
+        names = dict.fromkeys(name for value in present for name in value)
+        return pa.struct(
+            [(name, _with_order(kind.field(name).type, [value.get(name) for value in present])) for name in names]
+        )
+    if pa.types.is_list(kind):
+        return pa.list_(_with_order(kind.value_type, [each for value in present for each in value]))
+    return kind
 
 
 def _read(sql: str) -> tuple[exp.Expr, bool]:

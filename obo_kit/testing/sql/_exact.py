@@ -119,7 +119,7 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
     with noting(notes) as token:
         probe = root.copy()
         for node in _marked(probe):
-            _ask(node, f"{token} {node.meta['note']}")
+            _ask(node, f"{token}.{node.meta['note']}")
         try:
             store.bind(duck_text(shared(probe.this)))
         except duckdb.Error:
@@ -344,22 +344,28 @@ def _ask(node: Expr, key: str) -> None:
         _note_rows(node, key, None)
         return
     if operation in CONDITIONS:
-        _note(node, f"{key} 0")
+        _note(node, f"{key}.0")
         return
     for at, operand in enumerate(_operands(node)):
         if at and isinstance(node, exp.In) and operand.arg_key == "query":
-            _put(operand, functools.partial(_column_of, change=functools.partial(call, "_noted", f"{key} {at}")))
+            _put(operand, functools.partial(_column_of, change=functools.partial(call, "_noted", f"{key}.{at}")))
         elif not _is_null(operand):
-            _note(operand, f"{key} {at}")
+            _note(operand, f"{key}.{at}")
     node = _bindable(node, operation)
     if operation == "compare" or (operation in {"sum", "avg"} and _pivoted(node)):
         # A comparison is BOOLEAN. DuckDB pivots what an aggregate returns, and a cast of it.
         return
-    _note(surrounded(node), f"{key} result")
+    _note(surrounded(node), f"{key}.result")
 
 
 def _note(node: Expr, place: str) -> None:
-    _put(node, functools.partial(call, "_noted", place))
+    """Put a note around an expression, or add the place to the one that is there."""
+    inner = node.unnest()
+    if isinstance(inner, exp.Anonymous) and inner.name == "spark__noted":
+        (before, _) = inner.expressions
+        before.set("this", f"{before.name} {place}")
+    else:
+        _put(node, functools.partial(call, "_noted", place))
 
 
 def _put(node: Expr, change: Callable[[Expr], Expr]) -> None:
@@ -406,10 +412,10 @@ def _note_rows(query: Expr, key: str, at: int | None) -> None:
     source = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("noted row", quoted=True)))
     if at is None:
         placeholder.replace(
-            exp.Select(expressions=[call("unnest", call("_noted", f"{key} result", row))]).from_(source, copy=False)
+            exp.Select(expressions=[call("unnest", call("_noted", f"{key}.result", row))]).from_(source, copy=False)
         )
     else:
-        asked = exp.Is(this=call("_noted", f"{key} {at}", row), expression=exp.null())
+        asked = exp.Is(this=call("_noted", f"{key}.{at}", row), expression=exp.null())
         placeholder.replace(exp.select("*").from_(source, copy=False).where(asked, copy=False))
 
 

@@ -20,6 +20,7 @@ from obo_kit.testing.sql._calls import (
     duck_type,
     is_macro,
     is_ordered,
+    known_type,
     literal,
     piped,
     present,
@@ -41,6 +42,7 @@ from obo_kit.testing.sql._lambdas import (
 from obo_kit.testing.sql._patterns import formatted, strptime_format
 from obo_kit.testing.sql._refusals import StatementError
 from obo_kit.testing.sql._routines import ROUTINES, number_digits
+from obo_kit.testing.sql._types import fields_of
 
 __all__ = ["CASTS", "UNSERVED_TABLES", "renamed", "rewrite_call"]
 
@@ -99,7 +101,7 @@ _UNSERVED = re.compile(
     r"|current_(metastore|path|recipient|time|version)|hmac|histogram_numeric|input_file_\w+|is_valid_\w+"
     r"|jaro_winkler\w*|java_method|luhn_check|measure|monotonically_increasing_id|quote|randstr|session_window"
     r"|sentences|shiftrightunsigned|spark_partition_id|time_(diff|trunc|bucket)|to_variant_object|uniform"
-    r"|unix_nanos|version|window_time|xpath"
+    r"|unix_nanos|window_time|xpath"
 )
 # The same of functions that return rows.
 UNSERVED_TABLES = re.compile(
@@ -407,10 +409,14 @@ def _grouping(name: str, arguments: list[Expr]) -> Expr:
 
 def _extreme(name: str, value: Expr) -> Expr:
     """Take the first struct in an order in which null is the least field: to DuckDB, it would be the greatest."""
-    if not isinstance(value, exp.Struct):
+    kind, least = known_type(value), name == "min"
+    if isinstance(value, exp.Struct):
+        fields = [each.expression.copy() for each in value.expressions]
+    elif kind.startswith("STRUCT("):
+        fields = [call("struct_extract", value.copy(), field) for field, _ in fields_of(kind)]
+    else:
         return call(name, value)
-    least = name == "min"
-    order = [exp.Ordered(this=each.expression.copy(), desc=not least, nulls_first=least) for each in value.expressions]
+    order = [exp.Ordered(this=each, desc=not least, nulls_first=least) for each in fields]
     return call("first", exp.Order(this=value, expressions=order))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from obo_kit.testing.sql._calls import array, literal, typed_as
+from obo_kit.testing.sql._calls import array, by_parameter, literal, typed_as
 from obo_kit.testing.sql._refusals import StatementError
 
 __all__ = ["HttpRequest", "http_request", "register"]
@@ -30,11 +30,9 @@ def http_request(arguments: list[exp.Expr], user_name: str) -> tuple[str, exp.Ex
 
     Raises StatementError if the arguments are none of its, or the connection is no constant.
     """
-    named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
-    for name, value in zip(_PARAMETERS, (each for each in arguments if not isinstance(each, exp.Kwarg)), strict=False):
-        named.setdefault(name, value)
-    if len(named) != len(arguments) or set(named) - set(_PARAMETERS) or not {"conn", "method"} <= set(named):
-        raise StatementError("sql_arguments", f"The `http_request` takes: {', '.join(_PARAMETERS)}.")
+    named = by_parameter("http_request", arguments, _PARAMETERS)
+    if not {"conn", "method"} <= set(named):
+        raise StatementError("sql_arguments", "The `http_request` requires conn and method.")
     connection = literal(named["conn"], "a connection")
     values = []
     for name in _PARAMETERS[1:]:

@@ -27,21 +27,22 @@ Listing = tuple[tuple[str, ...], Rows]
 Cells = dict[str, str | None]
 """Values of a row by column."""
 
+_IN = rf"(?:\s+(?:IN|FROM)\s+({NAME}))?"
 _LIKE = r"(?:\s+(?:LIKE\s+)?['\"]([^'\"]*)['\"])?"
 _SCHEMA_LIKE = r"(?:\s+SCHEMA\s+LIKE\s+'([^']*)')?"
 _SHOW = {
     "catalogs": rf"CATALOGS{_LIKE}",
-    "schemas": rf"(?:SCHEMAS|DATABASES)(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
-    "tables": rf"TABLES(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "schemas": rf"(?:SCHEMAS|DATABASES){_IN}{_LIKE}",
+    "tables": rf"TABLES{_IN}{_LIKE}",
     # The connector's SEA mode and the JDBC driver ask for metadata in these forms, which are not documented.
     "tables_of": rf"TABLES\s+IN\s+(?:ALL\s+CATALOGS|CATALOG\s+({PART})){_SCHEMA_LIKE}{_LIKE}",
     "columns_of": rf"COLUMNS\s+IN\s+CATALOG\s+({PART}){_SCHEMA_LIKE}(?:\s+TABLE\s+LIKE\s+'([^']*)')?{_LIKE}",
-    "views": rf"VIEWS(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
-    "extended": rf"TABLE\s+EXTENDED(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "views": rf"VIEWS{_IN}{_LIKE}",
+    "extended": rf"TABLE\s+EXTENDED{_IN}{_LIKE}",
     "create": rf"CREATE\s+TABLE\s+({NAME})",
-    "volumes": rf"VOLUMES(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
-    "columns": rf"COLUMNS\s+(?:IN|FROM)\s+({NAME})(?:\s+(?:IN|FROM)\s+({NAME}))?",
-    "functions": rf"USER\s+FUNCTIONS(?:\s+(?:IN|FROM)\s+({NAME}))?{_LIKE}",
+    "volumes": rf"VOLUMES{_IN}{_LIKE}",
+    "columns": rf"COLUMNS\s+(?:IN|FROM)\s+({NAME}){_IN}",
+    "functions": rf"USER\s+FUNCTIONS{_IN}{_LIKE}",
     "grants": rf"GRANTS?(?:\s+`?([\w@. -]+?)`?)?\s+ON\s+(?:(CATALOG|SCHEMA|DATABASE|TABLE|VIEW|FUNCTION|VOLUME)\s+)?({NAME})",
 }
 
@@ -84,7 +85,9 @@ class Metadata:
         for name in self._names(principal, "table"):
             details = {"table_type": "MANAGED", "is_insertable_into": "YES", "commit_action": "PRESERVE"}
             owner = self._grants.owner("table", name)
-            yield {**_named("table", name), **details, "table_owner": owner, "data_source_format": "DELTA"}
+            comment = self._store.tables[name].comment
+            made = {"table_owner": owner, "data_source_format": "DELTA", "comment": comment}
+            yield {**_named("table", name), **details, **made}
 
     def _columns(self, principal: Principal) -> Iterator[Cells]:
         for name in self._names(principal, "table"):
@@ -96,6 +99,7 @@ class Metadata:
                     "is_nullable": "YES",
                     "is_updatable": "YES",
                     **_data(*sql_type(duck)),
+                    "comment": self._store.tables[name].column_comments.get(column.lower()),
                 }
 
     def _table_privileges(self, principal: Principal) -> Iterator[Cells]:
@@ -264,8 +268,10 @@ class Metadata:
         if kind != "TABLE":
             return self._describe_place(principal, "catalog" if kind == "CATALOG" else "schema", parts, session)
         name = self._seen(principal, backticked(".".join(parts)), session)
+        table = self._store.tables[name]
         rows: Rows = [
-            (column, sql_type(duck)[0].lower(), None) for column, duck in self._store.tables[name].types.items()
+            (column, sql_type(duck)[0].lower(), table.column_comments.get(column.lower()))
+            for column, duck in table.types.items()
         ]
         if style:
             rows += [
@@ -278,7 +284,9 @@ class Metadata:
     def _details(self, name: str) -> Cells:
         catalog, schema, table = name.split(".")
         place: Cells = {"Catalog": catalog, "Database": schema, "Table": table}
-        return {**place, "Type": "MANAGED", "Provider": "delta", "Owner": self._grants.owner("table", name)}
+        comment = self._store.tables[name].comment
+        said: Cells = {"Comment": comment} if comment else {}
+        return {**place, "Type": "MANAGED", **said, "Provider": "delta", "Owner": self._grants.owner("table", name)}
 
     def _describe_place(self, principal: Principal, kind: str, parts: list[str], session: Session) -> Listing:
         name = session.complete(parts, 2 if kind == "schema" else 1)

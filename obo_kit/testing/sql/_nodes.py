@@ -16,6 +16,7 @@ from obo_kit.testing.sql._calls import (
     date_part,
     duck_text,
     interval,
+    known_type,
     literal,
     piped,
     present,
@@ -25,6 +26,7 @@ from obo_kit.testing.sql._calls import (
 from obo_kit.testing.sql._dialect import LAKEHOUSE
 from obo_kit.testing.sql._lambdas import struct_of
 from obo_kit.testing.sql._refusals import StatementError
+from obo_kit.testing.sql._types import fields_of
 
 __all__ = [
     "CHANGES",
@@ -171,10 +173,6 @@ def _subtract(node: Expr) -> Expr | None:
 
 def _of_text(node: Expr) -> None:
     node.set("this", as_text(node.this))
-
-
-def _piped(node: Expr) -> Expr:
-    return piped(node.this, node.expression)
 
 
 def _like(node: Expr) -> Expr | None:
@@ -372,29 +370,14 @@ def _pivot(node: Expr) -> Expr | None:
     return None
 
 
-def _cte(node: Expr) -> Expr | None:
-    alias = node.args["alias"]
-    alias.set("this", exp.to_identifier(f"with {alias.name.lower()}", quoted=True))
-    return None
-
-
-def _identifier(node: Expr) -> Expr | None:
-    node.set("quoted", True)
-    return None
+def _cte(node: Expr) -> None:
+    node.args["alias"].set("this", exp.to_identifier(f"with {node.alias.lower()}", quoted=True))
 
 
 def _negated(node: Expr) -> Expr | None:
     """State the type of the least INT and BIGINT, whose digits alone are beyond it."""
     duck = {str(2**31): "INTEGER", str(2**63): "BIGINT"}.get(node.this.name) if node.this.is_int else None
     return typed_as(node.copy(), duck) if duck is not None else None
-
-
-def _raw(node: Expr) -> Expr:
-    return exp.Literal.string(node.name)
-
-
-def _hex(node: Expr) -> Expr:
-    return exp.Anonymous(this="unhex", expressions=[exp.Literal.string(node.name)])
 
 
 def _window(node: Expr) -> Expr | None:
@@ -416,6 +399,21 @@ def _any(node: Expr) -> Expr | None:
     return call("bool_or", *node.this.flatten())
 
 
+def _ordered(node: exp.Ordered) -> None:
+    """Order structs whose type is known so that null is the least field: to DuckDB, it would be the greatest."""
+    node.set("this", _order_key(node.this, known_type(node.this)))
+
+
+def _order_key(value: Expr, kind: str) -> Expr:
+    if not kind.startswith("STRUCT("):
+        return value
+    fields = []
+    for name, of_field in fields_of(kind):
+        field = call("struct_extract", value.copy(), name)
+        fields += [(f"has {name}", present(field)), (name, _order_key(field, of_field))]
+    return exp.case().when(present(value), struct_of(fields), copy=False)
+
+
 def _frame(node: exp.WindowSpec) -> None:
     if node.args.get("exclude"):
         raise StatementError("sql_syntax", "Syntax error at or near 'EXCLUDE'.")
@@ -431,15 +429,15 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Concat: _concat,
     exp.CTE: _cte,
     exp.Cast: _cast_node,
-    exp.DPipe: _piped,
+    exp.DPipe: lambda node: piped(node.this, node.expression),
     exp.Div: _binary("divide"),
     exp.Extract: lambda node: date_part(node.this, node.expression),
     exp.Filter: _merge_filters,
     exp.Group: _group,
     exp.GroupConcat: _listagg,
-    exp.HexString: _hex,
+    exp.HexString: lambda node: call("unhex", node.name),
     exp.ILike: _like,
-    exp.Identifier: _identifier,
+    exp.Identifier: lambda node: node.set("quoted", True),
     exp.IgnoreNulls: _ignore_nulls,
     exp.In: _in_rows,
     exp.IntDiv: _binary("div"),
@@ -448,9 +446,10 @@ CHANGES: dict[type, Callable[[Any], Expr | None]] = {
     exp.Like: _like,
     exp.Mod: _binary("mod"),
     exp.Neg: _negated,
+    exp.Ordered: _ordered,
     exp.Overlay: _overlay,
     exp.Pivot: _pivot,
-    exp.RawString: _raw,
+    exp.RawString: lambda node: exp.Literal.string(node.name),
     exp.RegexpLike: _of_text,
     exp.RespectNulls: lambda node: node.this,
     exp.StrPosition: lambda node: call(

@@ -1,6 +1,6 @@
 """Notes of the types that DuckDB finds for the operands of a statement while it binds it.
 
-``spark__noted(place, value)`` tells :func:`noted` the type of the value, and has the type that it answers.
+``spark__noted(places, value)`` tells :func:`noted` the type of the value, and has the type that it answers.
 """
 
 from __future__ import annotations
@@ -146,15 +146,17 @@ def noting(notes: list[Note]) -> Iterator[str]:
         del _open[token]
 
 
-def noted(place: str, kind: str) -> str:
-    """Note a type, and return the type to go on with, as JSON. Bound statements call it."""
-    token, at, operand = place.split()
-    note = _open[token][int(at)]
-    if operand == "result":
-        # What the platform refuses is refused once the statement is bound.
-        with contextlib.suppress(StatementError):
-            kind = note.result(kind)
-    else:
-        note.kinds.setdefault(int(operand), set()).add(kind)
-        kind = _stand_in(note.operation, kind)
-    return json.dumps("INTEGER" if family(kind) == "null" else kind)
+def noted(places: str, kind: str) -> str:
+    """Note a type at places, from the inside out, and return the type to go on with, as JSON. Bound statements call it."""
+    for place in places.split():
+        token, at, operand = place.split(".")
+        note = _open[token][int(at)]
+        if operand == "result":
+            # What the platform refuses is refused once the statement is bound.
+            with contextlib.suppress(StatementError):
+                kind = note.result(kind)
+        else:
+            note.kinds.setdefault(int(operand), set()).add(kind)
+            kind = _stand_in(note.operation, kind)
+        kind = "INTEGER" if family(kind) == "null" else kind
+    return json.dumps(kind)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from obo_kit.testing.sql import _nodes
-from obo_kit.testing.sql._calls import call, cast, constant, duck_text, known_type, typed_as
+from obo_kit.testing.sql._calls import by_parameter, call, cast, constant, duck_text, known_type, typed_as
 from obo_kit.testing.sql._databases import Access, Session, backticked
 from obo_kit.testing.sql._dialect import parse, parse_type
 from obo_kit.testing.sql._exact import exact
@@ -42,6 +42,7 @@ from obo_kit.testing.sql._selects import (
     check_order,
     fields_of_column,
     fill_grouping,
+    inner_windows_first,
     shared_first,
     sources_of,
 )
@@ -102,8 +103,6 @@ def _check_served(nodes: Iterable[Expr], allowed: Collection[str]) -> None:
             raise StatementError("sql_unsupported", f"{construct(node)} is not served.")
         if isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):
             raise StatementError("sql_unsupported", f"{construct(node.this)} in place of a table is not served.")
-        if isinstance(node, exp.Window) and isinstance(node.find_ancestor(exp.Window, exp.Query), exp.Window):
-            raise StatementError("sql_unsupported", "a window function in another is not served.")
 
 
 def _check_generators(root: Expr) -> None:
@@ -180,6 +179,7 @@ class Rewriter:
             shared_first(select)
             name_columns(select)
             fill_grouping(select)
+            inner_windows_first(select, self._columns_of, self._kinds)
         for node in reversed(list(root.bfs())):
             self._change(node)
         _check_generators(root)
@@ -594,14 +594,10 @@ class Rewriter:
         return exp.Select(expressions=columns, joins=joins, order=order).from_(source)
 
     def _arguments(self, function: Function, arguments: list[Expr], inner: Rewriter) -> list[tuple[str, str, Expr]]:
-        named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
-        plain = [each for each in arguments if not isinstance(each, exp.Kwarg)]
-        known = [each.name for each in function.parameters]
-        if len(plain) > len(known) or set(named) - set(known) or set(named) & set(known[: len(plain)]):
-            raise StatementError("sql_arguments", f"The `{function.name}` takes: {', '.join(known) or 'nothing'}.")
+        given = by_parameter(function.name, arguments, [each.name for each in function.parameters])
         result = []
-        for at, parameter in enumerate(function.parameters):
-            value = plain[at] if at < len(plain) else named.get(parameter.name)
+        for parameter in function.parameters:
+            value = given.get(parameter.name)
             if value is None and parameter.default is not None:
                 value = inner.rewrite(parse(f"SELECT {parameter.default} AS value")).expressions[0].this
             if value is None:

@@ -14,6 +14,7 @@ from obo_kit.testing.sql._decimals import computed
 from obo_kit.testing.sql._hashes import hashed
 from obo_kit.testing.sql._json_paths import all_at_path, fitted, matches_of_path
 from obo_kit.testing.sql._notes import noted
+from obo_kit.testing.sql._orders import places
 from obo_kit.testing.sql._texts import cast_text, double_text, json_text, variant_text
 
 __all__ = ["ROUTINES", "number_digits", "register_routine"]
@@ -248,6 +249,7 @@ ROUTINES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "spark__number_text": (_number_text, (_TEXT, _TEXT), _TEXT),
     "spark__parsed_number": (_to_number, (_TEXT, _TEXT), _TEXT),
     "spark__try_parsed_number": (_parsed_number, (_TEXT, _TEXT), _TEXT),
+    "spark__places": (places, (_TEXT, _TEXT, _TEXT), _TEXT),
     "spark_schema_of_json": (_schema_of_json, (_TEXT,), _TEXT),
     "spark_soundex": (_soundex, (_TEXT,), _TEXT),
     "spark__type_name": (_typeof, (_TEXT,), _TEXT),

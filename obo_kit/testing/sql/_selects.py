@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sqlglot import exp
 
@@ -16,15 +16,17 @@ __all__ = [
     "check_order",
     "fields_of_column",
     "fill_grouping",
+    "inner_windows_first",
     "shared_first",
     "source_names",
     "sources_of",
 ]
 
 Expr = exp.Expr
+ColumnsOf = Callable[[Expr], list[str] | None]
 
 
-def check_names(select: exp.Select, columns_of: Callable[[Expr], list[str] | None]) -> None:
+def check_names(select: exp.Select, columns_of: ColumnsOf) -> None:
     """Refuse names of the select list where the platform does not read them, and DuckDB does: in WHERE and in windows.
 
     Args:
@@ -43,7 +45,7 @@ def check_names(select: exp.Select, columns_of: Callable[[Expr], list[str] | Non
             raise StatementError(key, detail.format(column.name))
 
 
-def check_ambiguous(select: exp.Select, columns_of: Callable[[Expr], list[str] | None]) -> None:
+def check_ambiguous(select: exp.Select, columns_of: ColumnsOf) -> None:
     """Refuse names that several columns of one source have: DuckDB numbers these columns."""
     aliases = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
     for source in sources_of(select):
@@ -133,6 +135,87 @@ def fields_of_column(column: exp.Column) -> Expr | None:
     for name in names[at:]:
         result = call("field", result, exp.Literal.string(name.name))
     return exp.Alias(this=result, alias=names[-1].copy()) if isinstance(column.parent, exp.Select) else result
+
+
+def inner_windows_first(select: exp.Select, columns_of: ColumnsOf, kinds: dict[str, str]) -> None:
+    """Compute windows that stand within others in a query of their own, in place of the sources: DuckDB nests none.
+
+    Args:
+        select: The statement.
+        columns_of: Returns the columns of a source; None if they are not known.
+        kinds: DuckDB's type per name of a column; those of the query are added.
+    """
+    windows = [each for each in select.find_all(exp.Window) if _is_inner(each, select)]
+    if not windows:
+        return
+    made = _check_movable(select, columns_of)
+    inner = exp.Select(**{name: select.args.pop(name) for name in _SOURCES if select.args.get(name)})
+    parts = _move_all(select, windows, made, kinds)
+    _refuse_aggregates(select, parts.values())
+    inner.set("expressions", [exp.alias_(part, name, quoted=True) for part, name in parts.items()])
+    inner_windows_first(inner, columns_of, kinds)
+    alias = exp.TableAlias(this=exp.to_identifier("windows", quoted=True))
+    select.set("from_", exp.From(this=exp.Subquery(this=inner, alias=alias)))
+
+
+def _move_all(select: exp.Select, windows: list[exp.Window], made: set[str], kinds: dict[str, str]) -> dict[Expr, str]:
+    """Put columns in place of the windows and of the sources' columns, and return which column each of them is."""
+    for each in [each for each in select.expressions if isinstance(each, exp.Column)]:
+        each.replace(exp.alias_(each.copy(), each.name, quoted=True))
+    names = {each.alias_or_name.lower() for each in select.expressions}
+    parts: dict[Expr, str] = {}
+    for window in windows:
+        _move(window, parts, kinds)
+    for column in [each for each in _columns_in(select, select) if each.name not in parts.values()]:
+        if column.table or column.name.lower() not in (names if _orders(column, select) else made):
+            _move(column, parts, kinds)
+    return parts
+
+
+_SOURCES = ("from_", "joins", "where")
+
+
+def _is_inner(window: exp.Window, select: exp.Select) -> bool:
+    """Return whether a window of a statement stands within one, and that one within none."""
+    above = window.find_ancestor(exp.Window, exp.Query)
+    return isinstance(above, exp.Window) and above.find_ancestor(exp.Window, exp.Query) is select
+
+
+def _check_movable(select: exp.Select, columns_of: ColumnsOf) -> set[str]:
+    """Return the names that a statement makes and its sources do not have. Raises StatementError if that is not known."""
+    columns = list(map(columns_of, sources_of(select)))
+    made = {each.alias.lower() for each in select.expressions if isinstance(each, exp.Alias)}
+    made = made.difference(*filter(None, columns))
+    named = {each.name.lower() for each in _columns_in(select, select) if not each.table}
+    fixed = any(map(select.args.get, ("group", "having", "windows", "laterals")))
+    rest = select.copy()
+    for name in (*_SOURCES, "with_"):
+        rest.set(name, None)
+    stars = any(each.is_star for each in select.expressions)
+    if fixed or stars or len(list(rest.find_all(exp.Query))) > 1 or (None in columns and made & named):
+        raise StatementError(
+            "sql_unsupported", "a window function in another is not served in a statement of this form."
+        )
+    return made
+
+
+def _move(node: Expr, parts: dict[Expr, str], kinds: dict[str, str]) -> None:
+    """Put a column in place of an expression, and note the expression under the column's name."""
+    name = parts.setdefault(node.copy(), f"{node.name or 'window'} {len(parts)}")
+    kinds[name.lower()] = kinds.get(node.name.lower(), "")
+    node.replace(exp.column(name, quoted=True))
+
+
+def _refuse_aggregates(select: exp.Select, names: Iterable[str]) -> None:
+    """Name columns outside every aggregate: DuckDB refuses a plain aggregate of them then, as the platform does."""
+    plain = exp.or_(*(exp.column(each, quoted=True).is_(exp.null()) for each in names), exp.true())
+    kept = select.args.get("qualify")
+    select.set("qualify", exp.Qualify(this=exp.and_(plain, kept.this) if kept is not None else plain))
+
+
+def _orders(column: exp.Column, select: exp.Select) -> bool:
+    """Return whether a column is named in a statement's ORDER BY."""
+    return column.find_ancestor(exp.Order, exp.Window, exp.Select) is select.args.get("order")
 
 
 def fill_grouping(select: exp.Select) -> None:

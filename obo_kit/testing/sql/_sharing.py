@@ -64,9 +64,9 @@ def _sharing(node: Expr) -> Expr:
     """Replace a call by one whose arguments, but for names and constants, are those of a lambda."""
     parameter, place = exp.to_identifier("given", quoted=True), exp.Null()
     arguments = [each for each in node.expressions if not _is_plain(each)]
-    lists = [array(each.copy()) for each in arguments]
     for at, each in enumerate(arguments, 1):
-        each.replace(call("struct_extract", parameter.copy(), at) if len(lists) > 1 else parameter.copy())
+        each.replace(call("struct_extract", parameter.copy(), at) if len(arguments) > 1 else parameter.copy())
+    lists = list(map(array, arguments))
     node.replace(place)
     rows = call("list_zip", *lists) if len(lists) > 1 else lists[0]
     result = first_made(rows, exp.Lambda(this=node, expressions=[parameter]))

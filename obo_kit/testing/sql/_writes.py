@@ -1,7 +1,8 @@
-"""Statements that write: INSERT, UPDATE, DELETE, MERGE, CREATE, DROP, GRANT and REVOKE."""
+"""Statements that write: INSERT, UPDATE, DELETE, MERGE, CREATE, ALTER, COMMENT, DROP, GRANT and REVOKE."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from obo_kit.testing.iam._directory import Principal
     from obo_kit.testing.iam._grants import Grants
 
-__all__ = ["WRITES", "Written", "plan_write", "run_grant"]
+__all__ = ["OWNER", "WRITES", "Written", "plan_write", "run_grant"]
 
 Written = tuple[tuple[str, ...], list[tuple[int, ...]]]
 """The columns and the row that report what was written."""
@@ -40,7 +41,7 @@ _WHO = r"(?:`(?P<quoted>[^`]+)`|(?P<plain>[\w@.+-]+))\s*;?\s*"
 _GRANT = re.compile(
     rf"\s*(?P<verb>GRANT|REVOKE)\s+(?P<privileges>[\w ,]+?)\s+ON\s+{_SECURABLE}\s+(?:TO|FROM)\s+{_WHO}", re.IGNORECASE
 )
-_OWNER = re.compile(rf"\s*(?P<verb>ALTER)\s+{_SECURABLE}\s+(?:SET\s+)?OWNER\s+TO\s+{_WHO}", re.IGNORECASE)
+OWNER = re.compile(rf"\s*(?P<verb>ALTER)\s+{_SECURABLE}\s+(?:SET\s+)?OWNER\s+TO\s+{_WHO}", re.IGNORECASE)
 
 
 def plan_write(tree: exp.Expr, rewriter: Rewriter, grants: Grants) -> Run:
@@ -188,10 +189,14 @@ def _create(tree: exp.Create, rewriter: Rewriter, grants: Grants) -> Run:
         return _create_view(tree, target, columns, properties, rewriter)
     if tree.kind != "TABLE" or not isinstance(target, exp.Table) or not all(map(_harmless, properties)):
         raise StatementError("sql_unsupported", f"CREATE {tree.kind} like this is not served.")
-    return _create_table(tree, rewriter.full_name(target), columns, rewriter, grants)
+    comment = next((each.this.name for each in properties if isinstance(each, exp.SchemaCommentProperty)), None)
+    return _create_table(
+        tree, Table(name=rewriter.full_name(target), types={}, comment=comment), columns, rewriter, grants
+    )
 
 
-def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewriter: Rewriter, grants: Grants) -> Run:
+def _create_table(tree: exp.Create, table: Table, columns: list[exp.Expr], rewriter: Rewriter, grants: Grants) -> Run:
+    name = table.name
     schema = name.rpartition(".")[0]
     if not grants.exists("schema", schema):
         raise StatementError("sql_no_schema", backticked(schema))
@@ -219,7 +224,8 @@ def _create_table(tree: exp.Create, name: str, columns: Iterable[exp.Expr], rewr
                 cursor.execute(f"ALTER TABLE {store.path(name)} ALTER {quoted(column)} TYPE BIGINT")
         if there:
             grants.unregister("table", name)
-        store.tables[name] = Table(name=name, types=store.types(cursor, name))
+        types = store.types(cursor, name)
+        store.tables[name] = dataclasses.replace(table, types=types, column_comments=_comments(columns))
         grants.register("table", name, owner=owner)
         return ("num_affected_rows", "num_inserted_rows"), []
 
@@ -246,6 +252,61 @@ def _column_definition(column: exp.Expr) -> str:
         raise StatementError("sql_unsupported", f"what is said of the column {column.name} is not served.")
     required = any(isinstance(each, exp.NotNullColumnConstraint) and not each.args.get("allow_null") for each in kinds)
     return f"{quoted(column.name)} {duck_type(column.args['kind'])}{' NOT NULL' if required else ''}"
+
+
+def _comments(columns: Iterable[exp.Expr]) -> dict[str, str]:
+    """Return the comments in definitions of columns."""
+    kinds = [(each.name.lower(), one.args["kind"]) for each in columns for one in each.args.get("constraints") or ()]
+    return {name: kind.this.name for name, kind in kinds if isinstance(kind, exp.CommentColumnConstraint)}
+
+
+def _comment(tree: exp.Comment, rewriter: Rewriter, _: Grants) -> Run:
+    kind, text = tree.args["kind"], tree.expression.name
+    if kind == "COLUMN":
+        *parts, column = tree.this.parts
+        return _commented(exp.table_(*reversed(parts)), column.name, text, rewriter)
+    if kind != "TABLE":
+        raise StatementError("sql_unsupported", f"COMMENT ON {kind} is not served.")
+    return _changing(_target(tree.this, rewriter).name, rewriter, lambda *_: {"comment": text})
+
+
+def _commented(target: exp.Expr, column: str, text: str, rewriter: Rewriter) -> Run:
+    def change(now: Table, _: Any) -> dict[str, Any]:
+        if column.lower() not in map(str.lower, now.types):
+            raise StatementError("sql_column", f"A column with name `{column}` cannot be resolved.")
+        return {"column_comments": {**now.column_comments, column.lower(): text}}
+
+    return _changing(_target(target, rewriter).name, rewriter, change)
+
+
+def _alter(tree: exp.Alter, rewriter: Rewriter, _: Grants) -> Run:
+    """Return a function that adds columns, or sets the comment on one."""
+    (action,) = tree.args["actions"] if len(tree.args["actions"]) == 1 else (tree,)
+    if isinstance(action, exp.AlterColumn) and set(filter(action.args.get, action.args)) == {"this", "comment"}:
+        return _commented(tree.this, action.name, action.args["comment"].name, rewriter)
+    columns = action.expressions if isinstance(action, exp.Schema) else [action]
+    definitions = [_column_definition(each) for each in columns if isinstance(each, exp.ColumnDef)]
+    if len(definitions) < len(columns) or any(each.args.get("position") or each.args.get("exists") for each in columns):
+        raise StatementError("sql_unsupported", "ALTER like this is not served.")
+    name, store = _target(tree.this, rewriter).name, rewriter.store
+
+    def add(now: Table, cursor: Any) -> dict[str, Any]:
+        for each in definitions:
+            cursor.execute(f"ALTER TABLE {store.path(name)} ADD COLUMN {each}")
+        return {"types": store.types(cursor, name), "column_comments": {**now.column_comments, **_comments(columns)}}
+
+    return _changing(name, rewriter, add)
+
+
+def _changing(name: str, rewriter: Rewriter, change: Callable[[Table, Any], dict[str, Any]]) -> Run:
+    """Return a function that changes what is known of a table, to what ``change`` returns."""
+
+    def run(cursor: Any) -> Written:
+        now = rewriter.store.tables[name]
+        rewriter.store.tables[name] = dataclasses.replace(now, **change(now, cursor))
+        return _NONE
+
+    return run
 
 
 def _create_view(
@@ -330,12 +391,9 @@ def run_grant(sql: str, principal: Principal, session: Session, grants: Grants) 
 
     Raises StatementError if it is not served, or not allowed.
     """
-    match = _GRANT.fullmatch(sql) or _OWNER.fullmatch(sql)
+    match = _GRANT.fullmatch(sql) or OWNER.fullmatch(sql)
     if match is None:
-        alter = re.match(r"\s*ALTER", sql, re.IGNORECASE)
-        raise StatementError(
-            "sql_unsupported", f"{'ALTER is' if alter else 'GRANT and REVOKE like this are'} not served."
-        )
+        raise StatementError("sql_unsupported", f"{sql.split(maxsplit=1)[0].upper()} like this is not served.")
     kind, name = _granted_on(match, session, grants)
     if not grants.exists(kind, name):
         raise StatementError(_ABSENT.get(kind, "sql_missing"), backticked(name))
@@ -357,6 +415,8 @@ def run_grant(sql: str, principal: Principal, session: Session, grants: Grants) 
 
 
 WRITES: dict[type, Callable[[Any, Rewriter, Grants], Run]] = {
+    exp.Alter: _alter,
+    exp.Comment: _comment,
     exp.Create: _create,
     exp.Delete: _change,
     exp.Drop: _drop,

@@ -13,6 +13,7 @@ CREATE MACRO spark__no_order() AS spark__fail('[COMPARATOR_RETURNS_NULL] The com
 CREATE MACRO spark__no_index(i, n) AS spark__fail('[INVALID_ARRAY_INDEX] The index ' || i || ' is out of bounds. The array has ' || n || ' elements. Use the SQL function `get()` to tolerate accessing element at invalid index and return NULL instead. SQLSTATE: 22003');
 
 -- The values are the documentation's example.
+CREATE MACRO spark_version() AS '3.1.0 a6d6ea3efedbad14d99c24143834cd4e2e52fb40';
 CREATE MACRO spark_current_version() AS {'dbr_version': NULL::VARCHAR, 'dbsql_version': '2022.25', 'u_build_hash': '', 'r_build_hash': ''};
 
 -- ------------------------------------------------------------------------------------------------ numbers
@@ -235,12 +236,16 @@ CREATE MACRO spark_array_except(a, b) AS list_filter(a, lambda x, i: list_positi
 CREATE MACRO spark_array_intersect(a, b) AS list_filter(a, lambda x, i: list_position(a, x) = i AND list_position(b, x) IS NOT NULL);
 CREATE MACRO spark_array_union(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_filter(list_concat(a, b), lambda x, i: list_position(list_concat(a, b), x) = i) END;
 CREATE MACRO spark_array_join(a, s) AS array_to_string(list_transform(a, lambda e: spark_string(e)), s), (a, s, n) AS array_to_string(list_transform(list_transform(a, lambda e: spark_string(e)), lambda x: coalesce(x, n)), s);
-CREATE MACRO spark_array_max(a) AS list_max(a);
-CREATE MACRO spark_array_min(a) AS list_min(a);
+-- To DuckDB, null is the greatest field of a struct and element of an array; here it is the least.
+CREATE MACRO spark__nests(a) AS regexp_matches(typeof(a), 'STRUCT|\[\]\[\]');
+CREATE MACRO spark__ordered(how, a) AS list_transform([a], lambda it: list_transform(json_transform(spark__places(how, typeof(it), CAST(to_json(it) AS VARCHAR)), '["INTEGER"]'), lambda place: it[place]))[1];
+CREATE MACRO spark_array_max(a) AS CASE WHEN spark__nests(a) THEN spark__ordered('down', a)[1] ELSE list_max(a) END;
+CREATE MACRO spark_array_min(a) AS CASE WHEN spark__nests(a) THEN spark__ordered('last', a)[1] ELSE list_min(a) END;
 CREATE MACRO spark_array_remove(a, v) AS CASE WHEN v IS NOT NULL THEN list_filter(a, lambda x: x IS NULL OR x <> v) END;
 CREATE MACRO spark_array_repeat(v, n) AS list_transform(range(greatest(CAST(n AS BIGINT), 0)), lambda x: v);
-CREATE MACRO spark_array_sort(a) AS list_sort(a, 'ASC', 'NULLS LAST');
-CREATE MACRO spark_sort_array(a) AS list_sort(a, 'ASC', 'NULLS FIRST'), (a, up) AS CASE WHEN up THEN list_sort(a, 'ASC', 'NULLS FIRST') ELSE list_sort(a, 'DESC', 'NULLS LAST') END;
+CREATE MACRO spark_array_sort(a) AS CASE WHEN spark__nests(a) THEN spark__ordered('last', a) ELSE list_sort(a, 'ASC', 'NULLS LAST') END;
+CREATE MACRO spark_sort_array(a) AS CASE WHEN spark__nests(a) THEN spark__ordered('up', a) ELSE list_sort(a, 'ASC', 'NULLS FIRST') END,
+    (a, up) AS CASE WHEN spark__nests(a) THEN spark__ordered(CASE WHEN up THEN 'up' ELSE 'down' END, a) WHEN up THEN list_sort(a, 'ASC', 'NULLS FIRST') ELSE list_sort(a, 'DESC', 'NULLS LAST') END;
 CREATE MACRO spark_array_append(a, v) AS CASE WHEN a IS NOT NULL THEN list_append(a, v) END;
 CREATE MACRO spark_array_prepend(a, v) AS CASE WHEN a IS NOT NULL THEN list_prepend(v, a) END;
 CREATE MACRO spark_array_insert(a, p, v) AS CASE WHEN p > 0 AND p <= len(a) + 1 THEN list_concat(list_append(array_slice(a, 1, p - 1), v), array_slice(a, p, len(a))) WHEN a IS NOT NULL AND p IS NOT NULL THEN spark__fail('[UNSUPPORTED_FEATURE] The local workspace inserts into an array at positions from 1 to its size + 1 SQLSTATE: 0A000') END;
