@@ -594,10 +594,10 @@ class Rewriter:
         return exp.Select(expressions=columns, joins=joins, order=order).from_(source)
 
     def _arguments(self, function: Function, arguments: list[Expr], inner: Rewriter) -> list[tuple[str, str, Expr]]:
-        given = by_parameter(function.name, arguments, [each.name for each in function.parameters])
+        values = by_parameter(function.name, arguments, [each.name for each in function.parameters])
         result = []
         for parameter in function.parameters:
-            value = given.get(parameter.name)
+            value = values.get(parameter.name)
             if value is None and parameter.default is not None:
                 value = inner.rewrite(parse(f"SELECT {parameter.default} AS value")).expressions[0].this
             if value is None:

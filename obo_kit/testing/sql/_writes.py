@@ -256,7 +256,7 @@ def _column_definition(column: exp.Expr) -> str:
 
 def _comments(columns: Iterable[exp.Expr]) -> dict[str, str]:
     """Return the comments in definitions of columns."""
-    kinds = [(each.name.lower(), one.args["kind"]) for each in columns for one in each.args.get("constraints") or ()]
+    kinds = [(each.name.lower(), rule.args["kind"]) for each in columns for rule in each.args.get("constraints") or ()]
     return {name: kind.this.name for name, kind in kinds if isinstance(kind, exp.CommentColumnConstraint)}
 
 
