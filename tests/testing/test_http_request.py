@@ -155,6 +155,7 @@ def test_users_log_in(workspace):
         ("conn => 'crm', method => 'SING'", "method must be one of"),
         ("conn => 'crm', method => 'GET', path => '/../x'", "must not contain .."),
         ("conn => 'crm'", "requires conn and method"),
+        ("conn => 'crm', conn => 'crm', method => 'GET'", "takes: conn, method"),
         ("conn => 'crm', method => 'GET', body => 'x'", "takes: conn, method"),
         ("conn => lower('crm'), method => 'GET'", "a connection must be a constant"),
     ],

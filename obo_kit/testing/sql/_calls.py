@@ -345,7 +345,8 @@ def by_parameter(what: str, arguments: Sequence[Expr], parameters: Sequence[str]
     """Return the arguments of a call by their parameters. Raises StatementError if they are none of its."""
     plain = [each for each in arguments if not isinstance(each, exp.Kwarg)]
     named = {each.this.name.lower(): each.expression for each in arguments if isinstance(each, exp.Kwarg)}
-    if len(plain) > len(parameters) or not set(named) <= set(parameters[len(plain) :]):
+    fit = len(plain) <= len(parameters) and set(named) <= set(parameters[len(plain) :])
+    if not fit or len(plain) + len(named) < len(arguments):
         raise StatementError("sql_arguments", f"The `{what}` takes: {', '.join(parameters) or 'nothing'}.")
     return {**dict(zip(parameters, plain, strict=False)), **named}
 

@@ -220,7 +220,6 @@ class Engine:
         """
         import duckdb
 
-        from obo_kit.testing.sql._calls import duck_text
         from obo_kit.testing.sql._dialect import parse
         from obo_kit.testing.sql._rewriter import Rewriter
 
@@ -229,9 +228,8 @@ class Engine:
 
         def read(*, typed: bool) -> None:
             rewriter = Rewriter(store=self._store, principal=_NOBODY, session=session, definer=True, typed=typed)
-            text = duck_text(rewriter.rewrite(parse(use)))
+            text = rewriter.text(parse(use))
             if undo is not None:
-                self._store.prepare(text)
                 with self._store.cursor() as cursor:
                     cursor.sql(text)
 
@@ -328,7 +326,6 @@ class Engine:
     ) -> Outcome:
         from sqlglot import exp
 
-        from obo_kit.testing.sql._calls import duck_text
         from obo_kit.testing.sql._metadata import Metadata
         from obo_kit.testing.sql._rewriter import Rewriter
         from obo_kit.testing.sql._settings import check_setting
@@ -343,9 +340,8 @@ class Engine:
         tree, explain = _read(sql)
         rewriter = Rewriter(store=self._store, principal=principal, session=session, parameters=parameters, typed=typed)
         if isinstance(tree, (exp.Query, exp.Values)):
-            text = duck_text(rewriter.rewrite(tree))
+            text = rewriter.text(tree)
             self._check(principal, rewriter.accesses)
-            self._store.prepare(text)
             if explain:
                 text = f"EXPLAIN {text}"
             return self._execute(lambda cursor: self._query(cursor, text, limit, explain=explain), interrupt)

@@ -67,7 +67,7 @@ _PLAIN: dict[str, type[Expr]] = {
 }  # fmt: skip
 # Calls in which a literal stands beside values of other types.
 _BESIDE = frozenset({*_CALLS, "lag", "lead"}) - {"spark_round", "spark_bround", "spark_ceil", "spark_floor"}
-_SPECIAL = re.compile("DECIMAL|TINYINT|SMALLINT|FLOAT|BOOLEAN|TIMESTAMP_NS")
+_SPECIAL = "DECIMAL|TINYINT|SMALLINT|FLOAT|TIMESTAMP_NS"
 # Macros whose result is special whatever they are given, each with the number of its arguments.
 _MAKERS = {"spark__seconds": 1, "spark_ceil": 2, "spark_floor": 2, "spark_try_subtract": 2}
 
@@ -133,11 +133,11 @@ def _bound(store: Store, root: Expr, notes: list[Note]) -> bool:
 
 def _concerns(store: Store, tree: Expr, tables: Collection[str]) -> bool:
     """Return whether anything of the statement may be of a type that DuckDB treats otherwise, and does not refuse."""
-    if any(_SPECIAL.search(kind) for name in tables for kind in store.tables[name].types.values()):
+    if any(re.search(f"{_SPECIAL}|BOOLEAN", kind) for name in tables for kind in store.tables[name].types.values()):
         return True
     return any(
         (isinstance(node, exp.Literal) and not node.is_string and not (node.is_int and int(node.name) < 2**63))
-        or (isinstance(node, exp.DataType) and _SPECIAL.search(node.this.value))
+        or (isinstance(node, exp.DataType) and re.search(_SPECIAL, node.this.value))
         or (isinstance(node, exp.Anonymous) and _MAKERS.get(node.name) == len(node.expressions))
         or isinstance(node, (exp.Boolean, exp.SetOperation))
         or _mixed(node)

@@ -126,7 +126,7 @@ class Metadata:
             returns = function.returns if isinstance(function.returns, str) else "TABLE"
             yield {
                 **_named("routine", name),
-                **dict(zip(("specific_catalog", "specific_schema", "specific_name"), name.split("."), strict=True)),
+                **_named("specific", name),
                 "routine_owner": self._grants.owner("function", name),
                 "routine_type": "FUNCTION",
                 "data_type": returns.partition("(")[0].upper(),
@@ -140,7 +140,7 @@ class Metadata:
         for name in self._names(principal, "function"):
             for at, parameter in enumerate(self._store.functions[name].parameters, 1):
                 yield {
-                    **dict(zip(("specific_catalog", "specific_schema", "specific_name"), name.split("."), strict=True)),
+                    **_named("specific", name),
                     "ordinal_position": str(at),
                     "parameter_mode": "IN",
                     "is_result": "NO",

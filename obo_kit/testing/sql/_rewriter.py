@@ -187,6 +187,12 @@ class Rewriter:
         # What is inserted into another statement gets its types there.
         return shared(exact(self.store, rewritten, self.tables, always=self.typed)) if not self.depth else rewritten
 
+    def text(self, tree: Expr, *, writing: bool = False) -> str:
+        """Return the text that runs a tree, once there is what it calls. Raises StatementError as :meth:`rewrite` does."""
+        text = duck_text(self.rewrite(tree, writing=writing))
+        self.store.prepare(text)
+        return text
+
     def _column_kinds(self, nodes: list[Expr]) -> dict[str, str]:
         """Return DuckDB's type per column of the statement's tables; of columns of one name and several types, none."""
         tables = [self.store.tables.get(self.full_name(node)) for node in nodes if isinstance(node, exp.Table)]
@@ -291,8 +297,7 @@ class Rewriter:
             and calls <= _OF_NAMES
         ):
             inner = self._inner(self.session.catalog, self.session.schema, definer=False)
-            text = duck_text(inner.rewrite(query))
-            self.store.prepare(text)
+            text = inner.text(query)
             with self.store.cursor() as cursor:
                 rows = cursor.execute(text).fetchall()
             if len(rows[0]) == 1 and isinstance(rows[0][0], str):

@@ -98,8 +98,7 @@ def _insert(tree: exp.Insert, rewriter: Rewriter, _: Grants) -> Run:
     path = rewriter.store.path(table.name)
     replaced = _condition(target, condition, rewriter) if condition is not None else "true"
     by_name = " BY NAME" if tree.args.get("by_name") else ""
-    query = duck_text(rewriter.rewrite(tree.expression))
-    rewriter.store.prepare(query)
+    query = rewriter.text(tree.expression)
 
     def run(cursor: Any) -> Written:
         rows = query
@@ -132,8 +131,7 @@ def _condition(target: exp.Table, condition: exp.Expr, rewriter: Rewriter) -> st
 def _change(tree: exp.Update | exp.Delete, rewriter: Rewriter, _: Grants) -> Run:
     _target(tree.this, rewriter, reading=True)
     _assigned(tree.expressions)
-    text = duck_text(rewriter.rewrite(tree, writing=True))
-    rewriter.store.prepare(text)
+    text = rewriter.text(tree, writing=True)
     return lambda cursor: (("num_affected_rows",), [(cursor.execute(text).fetchall()[0][0],)])
 
 
@@ -209,12 +207,11 @@ def _create_table(tree: exp.Create, table: Table, columns: list[exp.Expr], rewri
     if there:
         rewriter.accesses.append(Access(privilege="MANAGE", kind="table", name=name))
     if tree.expression is not None:
-        body = "AS " + duck_text(rewriter.rewrite(tree.expression))
+        body = f"AS {rewriter.text(tree.expression)}"
     else:
         # Keys only inform; nobody enforces them.
         body = f"({', '.join(_column_definition(each) for each in columns if not _is_key(each))})"
     store, owner = rewriter.store, rewriter.principal.user_name
-    store.prepare(body)
 
     def run(cursor: Any) -> Written:
         store.make_schema(cursor, name)
@@ -286,7 +283,8 @@ def _alter(tree: exp.Alter, rewriter: Rewriter, _: Grants) -> Run:
         return _commented(tree.this, action.name, action.args["comment"].name, rewriter)
     columns = action.expressions if isinstance(action, exp.Schema) else [action]
     definitions = [_column_definition(each) for each in columns if isinstance(each, exp.ColumnDef)]
-    if len(definitions) < len(columns) or any(each.args.get("position") or each.args.get("exists") for each in columns):
+    placed = any(each.args.get("position") or each.args.get("exists") for each in columns)
+    if len(definitions) < len(columns) or placed or any(each.endswith("NOT NULL") for each in definitions):
         raise StatementError("sql_unsupported", "ALTER like this is not served.")
     name, store = _target(tree.this, rewriter).name, rewriter.store
 

@@ -431,6 +431,7 @@ def test_a_name_of_the_select_list_counts_in_where_if_it_may_be_a_column(workspa
         ("SELECT IDENTIFIER(item) FROM orders", "IDENTIFIER"),
         ("ALTER TABLE orders RENAME COLUMN id TO key", "ALTER"),
         ("ALTER TABLE orders ADD COLUMN x INT FIRST", "ALTER"),
+        ("ALTER TABLE orders ADD COLUMN x INT NOT NULL", "ALTER"),
         ("COMMENT ON SCHEMA shop IS 'x'", "COMMENT ON SCHEMA"),
         ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
         ("SELECT percentile(amount, 0.5, 2) FROM orders", "frequency"),
