@@ -92,7 +92,7 @@ class _UserConfig(_HermeticConfig):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings. The token in them is not readable, differs for each session, and acts as the session's user."""
-        return {**self._inner, "token": MaskedToken(self._lease, _check, f"*** of session {self._number}")}
+        return {**self._inner, "token": MaskedToken(self._lease, _check, text=f"*** of session {self._number}")}
 
     def authenticate(self) -> dict[str, str]:
         """Return the authentication headers, for code that sends requests by itself. Nothing narrows those requests."""
@@ -169,11 +169,11 @@ class _Credentials(CredentialsStrategy):
 
     def _header(self) -> dict[str, str]:
         _check(self._lease)
-        return self._lease.header()
+        return {"Authorization": LeasedToken(self._lease, _check, scheme="Bearer ")}
 
     def _oauth_token(self) -> Token:
         _check(self._lease)
-        return Token(access_token=self._lease.credentials()[1], token_type="Bearer")  # noqa: S106
+        return Token(access_token=LeasedToken(self._lease, _check), token_type="Bearer")  # noqa: S106
 
 
 class _Patience(threading.local):

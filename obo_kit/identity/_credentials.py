@@ -246,10 +246,6 @@ class Lease(Confidential):
         assert identity is not None
         return identity.cache_key
 
-    def header(self) -> dict[str, str]:
-        """Return the header that authenticates one request."""
-        return {"Authorization": f"Bearer {self.credentials()[1]}"}
-
     def close(self) -> None:
         """End the lease and drop the token. Closing it twice does nothing."""
         self._open_in = None
@@ -319,25 +315,29 @@ class LeasedToken(str):
     session an error.
     """
 
-    __slots__ = ("_check", "_lease")
+    __slots__ = ("_check", "_lease", "_scheme")
     _check: Callable[[Lease], None]
     _lease: Lease
+    _scheme: str
 
-    def __new__(cls, lease: Lease, check: Callable[[Lease], None], text: str | None = None) -> LeasedToken:
+    def __new__(
+        cls, lease: Lease, check: Callable[[Lease], None], *, text: str | None = None, scheme: str = ""
+    ) -> LeasedToken:
         """Build it.
 
         Args:
             lease: Whose token it is.
             check: Refuses to give the token away, if the running code may not have it.
             text: What it says of itself, if that is not the token.
+            scheme: The words before the token, for the value of a header.
         """
-        token = super().__new__(cls, lease.credentials()[1] if text is None else text)
-        token._lease, token._check = lease, check
+        token = super().__new__(cls, scheme + lease.credentials()[1] if text is None else text)
+        token._lease, token._check, token._scheme = lease, check, scheme
         return token
 
     def _current(self) -> str:
         self._check(self._lease)
-        return self._lease.credentials()[1]
+        return self._scheme + self._lease.credentials()[1]
 
     def __str__(self) -> str:
         self._check(self._lease)

@@ -7,6 +7,7 @@ import copy
 import pickle
 
 import pytest
+import requests
 from databricks.ai_search.client import AISearchClient
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
@@ -196,3 +197,34 @@ def test_a_configuration_built_by_hand_reads_the_token_again(workspace):
             each.authenticate()
     own = Config(host=workspace.host, token="agent", auth_type="pat")
     assert own.authenticate() == {"Authorization": "Bearer agent"}
+
+
+KEPT = {
+    "headers": lambda config: config.authenticate()["Authorization"],
+    "oauth token": lambda config: config.oauth_token().access_token,
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_a_configuration_hands_out_ends_with_its_session(workspace, kind):
+    """Rule 5: packages keep it, and write it into each request."""
+    with as_user(workspace, "alice") as session:
+        kept = KEPT[kind](session.client.config)
+        assert kept.endswith(str.__str__(session.client.config.token))
+        assert kept.encode().decode() == kept
+        assert type(pickle.loads(pickle.dumps(kept))) is str
+    with pytest.raises(SessionClosedError):
+        kept.encode()
+
+
+def test_headers_that_a_session_of_requests_keeps_are_sent_by_nobody_else(workspace):
+    """Rule 5."""
+    address = f"{workspace.host}/api/2.0/preview/scim/v2/Me"
+    with requests.Session() as kept:
+        with as_user(workspace, "alice") as session:
+            kept.headers.update(session.client.config.authenticate())
+            assert kept.get(address, timeout=60).json()["userName"] == "alice@example.com"
+        workspace.log.clear()
+        with as_user(workspace, "bob"), pytest.raises(SessionClosedError):
+            kept.get(address, timeout=60)
+    assert calls(workspace) == []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 from databricks.sdk import WorkspaceClient
@@ -17,6 +18,7 @@ from databricks.sdk.core import Config
 from mlflow.models.resources import DatabricksSQLWarehouse
 from support import as_user, frames_of
 
+import obo_kit
 from obo_kit import (
     INJECTED,
     DenialReason,
@@ -342,9 +344,10 @@ def test_a_connection_of_the_agent_itself_stays_as_it_is(workspace):
 
 FIRST = """
 import sys
+host, token, package = sys.argv[1:]
+sys.path.insert(0, package)
 from databricks import sql
 from obo_kit import SessionClosedError, user_session
-host, token = sys.argv[1:]
 path = "/sql/1.0/warehouses/wh1"
 with user_session(host=host, token=token) as session:
     kept = sql.connect(
@@ -364,6 +367,7 @@ except SessionClosedError:
 
 def test_the_first_connection_of_a_process_is_adopted_too(workspace):
     """Rule 5: it asks for the session's first client while it is built."""
-    arguments = [sys.executable, "-c", FIRST, workspace.host, workspace.token("alice")]
+    package = str(Path(obo_kit.__file__).parents[1])
+    arguments = [sys.executable, "-c", FIRST, workspace.host, workspace.token("alice"), package]
     said = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
     assert said.stdout.split("\n")[:2] == ["alice@example.com", "nothing sent"], said.stderr

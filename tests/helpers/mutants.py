@@ -437,10 +437,8 @@ MUTANTS = {
         rule=5,
         module="obo_kit.clients._workspace",
         old="""        _check(self._lease)
-        return self._lease.header()
-""",
-        new="""        return self._lease.header()
-""",
+        return {""",
+        new="""        return {""",
         test="clients/test_scope_guard.py::test_the_credentials_of_a_client_that_another_request_keeps_are_refused",
     ),
     "a kept client acts for another request": Mutant(
@@ -709,6 +707,13 @@ MUTANTS = {
         old="    if _is_another_s(refusal, text):\n",
         new="    if _is_another_s(refusal, text) and not refusal:\n",
         test="denials/test_explain_answers.py::test_what_a_service_behind_the_platform_refuses_is_not_the_user_s",
+    ),
+    "headers that are kept outlive their session": Mutant(
+        rule=5,
+        module="obo_kit.identity._credentials",
+        old="return self._current().encode(encoding, errors)",
+        new="return super().encode(encoding, errors)",
+        test="clients/test_built_by_hand.py::test_headers_that_a_session_of_requests_keeps_are_sent_by_nobody_else",
     ),
     "a configuration built by hand keeps its header": Mutant(
         rule=5,
