@@ -409,6 +409,7 @@ def _grouping(name: str, arguments: list[Expr]) -> Expr:
 
 def _extreme(name: str, value: Expr) -> Expr:
     """Take the first struct in an order in which null is the least field: to DuckDB, it would be the greatest."""
+    value = value.expressions[0] if isinstance(value, exp.Distinct) else value
     kind, least = known_type(value), name == "min"
     if isinstance(value, exp.Struct):
         fields = [each.expression.copy() for each in value.expressions]

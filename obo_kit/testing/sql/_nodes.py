@@ -401,7 +401,11 @@ def _any(node: Expr) -> Expr | None:
 
 def _ordered(node: exp.Ordered) -> None:
     """Order structs whose type is known so that null is the least field: to DuckDB, it would be the greatest."""
-    node.set("this", _order_key(node.this, known_type(node.this)))
+    select = node.find_ancestor(exp.Select)
+    group = select.args.get("group") if select is not None else None
+    # DuckDB does not take what is made of a column for one of GROUP BY ALL.
+    if group is None or not group.args.get("all"):
+        node.set("this", _order_key(node.this, known_type(node.this)))
 
 
 def _order_key(value: Expr, kind: str) -> Expr:
