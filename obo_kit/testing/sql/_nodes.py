@@ -401,10 +401,10 @@ def _any(node: Expr) -> Expr | None:
 
 def _ordered(node: exp.Ordered) -> None:
     """Order structs whose type is known so that null is the least field: to DuckDB, it would be the greatest."""
-    select = node.find_ancestor(exp.Select)
-    group = select.args.get("group") if select is not None else None
-    # DuckDB does not take what is made of a column for one of GROUP BY ALL.
-    if group is None or not group.args.get("all"):
+    query = node.find_ancestor(exp.Query)
+    group = query.args.get("group") if query is not None else None
+    # There, DuckDB only takes the columns themselves.
+    if not isinstance(query, exp.SetOperation) and (group is None or not group.args.get("all")):
         node.set("this", _order_key(node.this, known_type(node.this)))
 
 
