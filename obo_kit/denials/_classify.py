@@ -93,7 +93,7 @@ def classify(refusal: Refusal) -> Finding | None:
         return _redirected(refusal)
     refusal = _quoted(refusal)
     text, match = _text_of(refusal)
-    if _is_another_s(refusal, text):
+    if _is_about_the_call(refusal, match) or _is_another_s(refusal, text):
         return None
     if text is not None and match is not None:
         finding = _by_text(refusal, text, match) if text.reason is not None else None
@@ -103,6 +103,32 @@ def classify(refusal: Refusal) -> Finding | None:
         reason = _by_details(refusal) or _by_code(refusal)
         finding = Finding(reason=reason, refusal=refusal) if reason is not None else None
     return _completed(finding) if finding is not None else None
+
+
+# An error class of SQL at the start of a statement's error.
+_ERROR_CLASS = re.compile(
+    r"\A\W{0,3}(?:(?:[\w.]{1,80}(?:Exception|Error)|Error running query): {0,2}){0,3}\[(?P<name>[A-Z][A-Z0-9_]{2,80})[.\]]"
+)
+# The words in the names of those that may be refusals. The others quote data, or the statement.
+_OF_REFUSALS = re.compile(
+    r"PERMISSION|UNAUTHORI|DENIED|PRIVILEGE|FORBIDDEN|AUTH|CREDENTIAL|ACCESS|LOGIN|SECRET|SCOPE|DISABLED|NOT_FOUND|NO_SUCH|"
+    r"NOT_EXIST|ROUTINE|HTTP|REMOTE|CONNECTION|NETWORK|EXTERNAL|SHARE|AI_FUNCTION"
+)
+_ABOUT_ARGUMENTS = frozenset({"INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST"})
+_PAGE = re.compile(r"(?:\A|\n< )\s{0,9}<(?:!doctype|html)", re.IGNORECASE)
+
+
+def _is_about_the_call(refusal: Refusal, match: re.Match[str] | None) -> bool:
+    """Check whether an answer is about what was sent, and quotes it: then words of a refusal in it are somebody's data."""
+    if refusal.status == STATEMENT_TAKEN:
+        error_class = _ERROR_CLASS.match(refusal.text[:400])
+        denied = refusal.sql_state == "42501" or "SQLSTATE: 42501" in refusal.text
+        return error_class is not None and not denied and _OF_REFUSALS.search(error_class["name"]) is None
+    if refusal.status == 404:
+        return refusal.error_code is None and _PAGE.search(refusal.text[:4000]) is not None
+    if refusal.status != 400 or refusal.error_code not in _ABOUT_ARGUMENTS:
+        return False
+    return match is not None and not {":", "'", '"'}.isdisjoint(match.string[: match.start()])
 
 
 def _is_another_s(refusal: Refusal, text: Text | None) -> bool:

@@ -231,3 +231,26 @@ def test_what_a_service_behind_the_platform_refuses_is_not_the_user_s(path, form
     """Rule 15: the account that it refuses is the connection's, or the endpoint's."""
     found = classify(Refusal(status=401, text="No.", path=path, form=form))
     assert (found.reason if found is not None else None) is reason
+
+
+QUOTED = "User does not have SELECT on Table 'a.b.c'."
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "reason"),
+    [
+        (200, "BAD_REQUEST", f"[CAST_INVALID_INPUT] The value '{QUOTED}' cannot be cast. SQLSTATE: 22018", None),
+        (200, "BAD_REQUEST", f"[USER_RAISED_EXCEPTION] PERMISSION_DENIED: {QUOTED} SQLSTATE: P0001", None),
+        (200, "BAD_REQUEST", f"org.apache.spark.SparkException: [PARSE_SYNTAX_ERROR] Error near '{QUOTED}'.", None),
+        (200, "BAD_REQUEST", f"[INSUFFICIENT_PERMISSIONS] {QUOTED}", R.ACCESS_DENIED),
+        (200, "BAD_REQUEST", f"[SOME_NEW_CLASS] {QUOTED} SQLSTATE: 42501", R.ACCESS_DENIED),
+        (200, "BAD_REQUEST", QUOTED, R.ACCESS_DENIED),
+        (400, "INVALID_PARAMETER_VALUE", f"Invalid filter value: {QUOTED}", None),
+        (400, "INVALID_PARAMETER_VALUE", QUOTED, R.ACCESS_DENIED),
+        (404, None, "<html><body>Not Found</body></html>", None),
+    ],
+)
+def test_words_that_an_answer_quotes_are_no_refusal(status, code, text, reason):
+    """Rule 15: data, the statement or an argument may hold any words."""
+    found = classify(Refusal(status=status, error_code=code, text=text))
+    assert (found.reason if found is not None else None) is reason

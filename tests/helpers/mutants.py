@@ -704,8 +704,8 @@ MUTANTS = {
     "what a service behind the platform refuses is the user's": Mutant(
         rule=15,
         module="obo_kit.denials._classify",
-        old="    if _is_another_s(refusal, text):\n",
-        new="    if _is_another_s(refusal, text) and not refusal:\n",
+        old=" or _is_another_s(refusal, text):\n",
+        new=":\n",
         test="denials/test_explain_answers.py::test_what_a_service_behind_the_platform_refuses_is_not_the_user_s",
     ),
     "headers that are kept outlive their session": Mutant(
@@ -714,6 +714,13 @@ MUTANTS = {
         old="return self._current().encode(encoding, errors)",
         new="return super().encode(encoding, errors)",
         test="clients/test_built_by_hand.py::test_headers_that_a_session_of_requests_keeps_are_sent_by_nobody_else",
+    ),
+    "words that an error quotes are a refusal": Mutant(
+        rule=15,
+        module="obo_kit.denials._classify",
+        old="    if _is_about_the_call(refusal, match) or ",
+        new="    if ",
+        test="denials/test_explain_answers.py::test_words_that_an_answer_quotes_are_no_refusal",
     ),
     "a configuration built by hand keeps its header": Mutant(
         rule=5,
