@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 __all__: list[str] = []
+
+
+@contextlib.contextmanager
+def development_config(model_config: Any) -> Iterator[None]:
+    """Let ``ModelConfig(development_config=…)`` count while a file is loaded without a configuration of the model's."""
+    from mlflow.models import utils
+
+    known: Any = utils
+    setter = known._set_model_config
+    if model_config is None:
+        known._set_model_config = lambda _: None
+    try:
+        yield
+    finally:
+        known._set_model_config = setter
 
 
 def load_model_code(path: str, model_config: Any) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from obo_kit._upstream.mlflow_models import load_model_code, module_of_model_code
+from obo_kit._upstream.mlflow_models import development_config, load_model_code, module_of_model_code
 from obo_kit._utils.user_code import is_author_s, is_library
 from obo_kit.exceptions import OboError, PolicyError
 from obo_kit.policy._layout import STAND_IN
@@ -206,7 +206,8 @@ def _load(
 
     before, model = set(sys.modules), None
     try:
-        model = _load_as(dotted, path, model_config) if dotted else load_model_code(path, model_config)
+        with development_config(model_config):
+            model = _load_as(dotted, path, model_config) if dotted else load_model_code(path, model_config)
     except _ServingError:
         pass
     except Exception as error:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from obo_kit._upstream.litellm import asks_with_litellm, endpoint_of, names_litellm
 from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
-from obo_kit.policy._uncalled import Names, UnreadableError
+from obo_kit.policy._several import Several
+from obo_kit.policy._uncalled import UnreadableError
 
 __all__: list[str] = []
 
@@ -21,7 +22,7 @@ _MODEL: Final = "model"
 _CREDENTIALS: Final = ("api_key", "headers", "extra_headers", "default_headers", "workspace_client", "client")
 
 
-def endpoints_for_litellm(call: ast.Call, names: Names) -> tuple[str | None, ...]:
+def endpoints_for_litellm(call: ast.Call, names: Several) -> tuple[str | None, ...]:
     """Return the endpoints that a call names; `None` for one that only running it would tell.
 
     Args:
@@ -40,12 +41,12 @@ def endpoints_for_litellm(call: ast.Call, names: Names) -> tuple[str | None, ...
     return read if read or not asks else _unreadable(call, names)
 
 
-def hands_user_on(call: ast.Call, names: Names) -> bool:
+def hands_user_on(call: ast.Call, names: Several) -> bool:
     """Return whether a call passes credentials that only the function knows, such as those of a user's client."""
     return any(each.arg in _CREDENTIALS and names.binds(each.value) for each in call.keywords)
 
 
-def _passed(call: ast.Call, names: Names) -> Iterator[tuple[str, str]]:
+def _passed(call: ast.Call, names: Several) -> Iterator[tuple[str, str]]:
     """Yield the texts that a call passes, each with its keyword; empty for a position."""
     for part in call.args:
         yield from (("", text) for text in _texts(part, names))
@@ -53,18 +54,20 @@ def _passed(call: ast.Call, names: Names) -> Iterator[tuple[str, str]]:
         yield from ((each.arg or "", text) for text in _texts(each.value, names))
 
 
-def _texts(part: ast.expr, names: Names) -> Iterator[str]:
+def _texts(part: ast.expr, names: Several) -> Iterator[str]:
     """Yield the texts in an argument, and in the lists and dictionaries that it is written with; no other call's."""
-    value = quietly(names.value, part)
-    if issubclass(type(value), str):  # a proxy outside of its request fails even when it is asked for its class
-        yield value
+    values = [
+        value for value in quietly(names.values, part, []) if issubclass(type(value), str)
+    ]  # and no proxy's class
+    if values:
+        yield from values
     elif not isinstance(part, ast.Call):
         for inner in ast.iter_child_nodes(part):
             if isinstance(inner, ast.expr):
                 yield from _texts(inner, names)
 
 
-def _unreadable(call: ast.Call, names: Names) -> tuple[None, ...]:
+def _unreadable(call: ast.Call, names: Several) -> tuple[None, ...]:
     """Return one unknown endpoint if a call passes a model that it must, and whose name cannot be read."""
     target = quietly(names.value, call.func)
     place = 0
@@ -79,7 +82,7 @@ def _unreadable(call: ast.Call, names: Names) -> tuple[None, ...]:
         beginning = part.values[0] if isinstance(part, ast.JoinedStr) else part
         of_another = isinstance(beginning, ast.Constant) and not str(beginning.value).endswith("databricks/")
         try:
-            names.value(part)
+            names.values(part)
         except UnreadableError:
             return () if of_another else (None,)
     return ()

@@ -169,7 +169,8 @@ def log_model(**arguments: Unpack[LogModelArguments]) -> ModelInfo:
     check_arguments(kwargs)
     model = kwargs.get("python_model")
     if isinstance(model, (str, os.PathLike)):
-        agent = collect(model, code_paths=kwargs.get("code_paths") or (), model_config=kwargs.get("model_config"))
+        # MLflow refuses a file that needs a configuration and is logged without: "", and not None, is how it says that.
+        agent = collect(model, code_paths=kwargs.get("code_paths") or (), model_config=kwargs.get("model_config") or "")
         check_model(agent, model)
         check_helpers(agent, model, kwargs)
         collected, uncounted = agent.declarations, [*agent.uncounted]

@@ -21,7 +21,17 @@ from obo_kit._utils.functions import quietly
 from obo_kit._utils.user_code import is_author_s
 from obo_kit.exceptions import PolicyError
 from obo_kit.policy._client_objects import Found, declared_by, found_in
-from obo_kit.policy._endpoints import AS_AGENT, AS_USER, DECLARE, WORDS, Endpoint, endpoints_in, objects_in, resource
+from obo_kit.policy._endpoints import (
+    AS_AGENT,
+    AS_USER,
+    DECLARE,
+    WORDS,
+    Calls,
+    Endpoint,
+    endpoints_in,
+    objects_in,
+    resource,
+)
 from obo_kit.policy._uncalled import declared_inside
 from obo_kit.policy._unloaded import declaring_module, load, modules_named_in, unloaded
 from obo_kit.tools._adapters import methods_of
@@ -49,6 +59,8 @@ class Reached:
     """Modules that count as a whole."""
     made: set[str] = field(default_factory=set)
     """The lines, with their files, that ran when an object of the author's was made."""
+    objects: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """The objects of the author's classes, by the module and the name of each class that they are of."""
     uncounted: list[tuple[str, str]] = field(default_factory=list)
     """What could not be counted, and what to do about it."""
 
@@ -225,7 +237,7 @@ class _Walk:
         if quietly(acts_as_user, value):
             self._user_s.update(map(id, (value,) if client is not None else _parts(value)))
         if self._is_own(cls.__module__):
-            self.reached.made.update(_lines_of_making(cls))
+            self._note_object(value, cls)
         spec = quietly(inner_spec_of, value)
         if spec is not None:
             self._note(spec)
@@ -240,6 +252,11 @@ class _Walk:
             if self._is_own(cls.__module__)
             else [member for member in members if not isinstance(member, types.ModuleType)]
         )
+
+    def _note_object(self, value: Any, cls: type) -> None:
+        self.reached.made.update(_lines_of_making(cls))
+        for base in cls.__mro__:
+            self.reached.objects.setdefault((base.__module__, base.__qualname__), []).append(value)
 
     def _name_inside(self, value: Any, members: Iterable[Any]) -> None:
         """Remember a framework's name for the tool that its object holds."""
@@ -379,22 +396,28 @@ def _asked_for(
         for item in declaration.requirements
         if item.kind is not None
     }
-    for endpoint in endpoints_in(reached.functions, reached.modules.values()):
-        uncounted += _said_of(endpoint, reached, users)
+    calls = Calls(reached.functions, reached.objects)
+    for endpoint in endpoints_in(calls, reached.modules.values()):
+        if _is_held(endpoint, reached):
+            continue
+        uncounted += _said_of(endpoint, users)
         if endpoint.name is not None and (endpoint.name not in users or endpoint.by_litellm):
             for each in resource(endpoint.name):
                 yield Declaration(tool="", module="", system=(each,))
     named_by_system = {str(resource.name) for declaration in declared for resource in declaration.system}
-    for item in objects_in(reached.functions, users | named_by_system):
+    for item in objects_in(calls, users | named_by_system):
         uncounted.append((f"{item.place} builds what acts as the agent, inside a function: {item.call}", DECLARE))
 
 
-def _said_of(endpoint: Endpoint, reached: Reached, users: set[str]) -> Iterator[tuple[str, str]]:
+def _is_held(endpoint: Endpoint, reached: Reached) -> bool:
+    """Return whether what a call made is held by an object of the author's, so that it tells the endpoint better."""
+    made = any(client.by == endpoint.called and client.resources for client in reached.clients)
+    return made and endpoint.place in reached.made and f"{endpoint.name}'" not in endpoint.call
+
+
+def _said_of(endpoint: Endpoint, users: set[str]) -> Iterator[tuple[str, str]]:
     """Yield what does not count of a question to an endpoint, and what to do about it."""
-    is_held = endpoint.place in reached.made and any(
-        client.by == endpoint.called and client.resources for client in reached.clients
-    )
-    if endpoint.name is None and not is_held:  # else the object itself tells
+    if endpoint.name is None:
         yield f"{endpoint.place} asks a model, and only running it tells which endpoint: {endpoint.call}", DECLARE
     if endpoint.by_litellm and (endpoint.user_s or endpoint.name in users):
         yield f"{endpoint.place} as a question of the user: {AS_AGENT}: {endpoint.call}", AS_USER

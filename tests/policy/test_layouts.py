@@ -524,7 +524,7 @@ def test_a_module_that_only_a_request_imports_is_counted_for_the_models_that_it_
             "broken.py": "from databricks_langchain import ChatDatabricks\nraise RuntimeError('later')\n",
             "plain.py": "raise RuntimeError('nobody loads it')\n",
             "app.py": "from flask import Flask\ndef route():\n    import plain\n    from models import ask\n"
-            "    from broken import llm\n    return ask('x')\n",
+            "    from broken import llm\n    return ask(input())\n",
             "flask.py": "class Flask: ...\n",
         }
     )
