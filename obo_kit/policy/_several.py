@@ -12,6 +12,7 @@ from obo_kit.policy._uncalled import Names, UnreadableError
 __all__: list[str] = []
 
 _DEPTH: Final = 8
+_STEPS: Final = 500  # for one expression: names that are assigned many times multiply
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 Handed: TypeAlias = Callable[[str], "list[Any] | None"]
 
@@ -35,7 +36,8 @@ class Several(Names):
     ) -> None:
         super().__init__(names, within)
         self._handed = handed
-        self._depth = 0
+        self._depth = self._steps = 0
+        self._reading: set[str] = set()
         self._assigned: dict[str, list[ast.expr]] = {}
         self._looped: dict[str, list[ast.expr]] = {}
         self._defaults: dict[str, ast.expr | None] = {}
@@ -93,9 +95,10 @@ class Several(Names):
             return self._options(node)
 
     def _options(self, node: ast.expr) -> list[Any]:
+        self._steps = self._steps + 1 if self._depth else 0
         self._depth += 1
         try:
-            if self._depth <= _DEPTH and (values := self._read(node)) is not None:
+            if self._depth <= _DEPTH and self._steps <= _STEPS and (values := self._read(node)) is not None:
                 return values
         finally:
             self._depth -= 1
@@ -124,22 +127,34 @@ class Several(Names):
             return [*_of_each(self._selves[node.value.id], node.attr)] or None
         members = self.values(node.value) if node.attr == "value" else []
         is_known = members and all(issubclass(type(each), enum.Enum) for each in members)
-        return [each._value_ for each in members] if is_known else None
+        return [each.value for each in members] if is_known else None
 
     def _named_here(self, name: str) -> list[Any] | None:
         """Return the values of a name that the function binds: by assignments, by loops, or as its parameter."""
         if name in self._selves:
             return self._selves[name]
-        if name in self._assigned or name in self._looped:
-            values = [value for part in self._assigned.get(name, []) for value in self.values(part)]
-            return values + [item for part in self._looped.get(name, []) for item in self.items_of(part)]
+        if name not in self._reading and (name in self._assigned or name in self._looped):
+            self._reading.add(name)
+            try:
+                values = [value for part in self._assigned.get(name, []) for value in self.values(part)]
+                values += [item for part in self._looped.get(name, []) for item in self.items_of(part)]
+            finally:
+                self._reading.discard(name)
+            return values or None
         if name not in self._defaults:
-            return None
+            return [] if name in self._reading else None
+        return self._passed(name)
+
+    def _passed(self, name: str) -> list[Any] | None:
+        """Return the values of a parameter: what the agent's own code passes, else its default."""
         passed = self._handed(name)
         if passed is not None:
             return passed
         default = self._defaults[name]
-        return None if default is None else [value for value in self.values(default) if value is not None] or None
+        if default is None:
+            return None
+        values = [value for value in self.values(default) if value is not None]
+        return values or ([] if name in self._reading else None)
 
     def items_of(self, node: ast.expr) -> list[Any]:
         """Return the items of a tuple, of a list or of a dictionary's values that a loop runs over."""

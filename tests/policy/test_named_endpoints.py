@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 from click.testing import CliRunner
 
 import obo_kit
 from obo_kit import PolicyError, app_config
 from obo_kit.cli import main
+from obo_kit.policy._several import Several
+from obo_kit.policy._uncalled import UnreadableError
 
 pytestmark = pytest.mark.long
 
@@ -52,6 +56,9 @@ def by_texts(): return [ChatDatabricks(endpoint=each) for each in (PREFIX + "-su
 def by_format(): return ChatDatabricks(endpoint="{}-format".format(PREFIX))
 def by_options(): return ChatDatabricks(**OPTIONS), make(endpoint="llm-partial")
 def by_members(): return ChatDatabricks(endpoint=Kind.JUDGE.value), ChatDatabricks(endpoint=SETTINGS.critic)
+def by_an_or(name=None):
+    name = name or "llm-or"
+    return ChatDatabricks(endpoint=name)
 def by_get(): return ChatDatabricks(endpoint=MODELS.get("x", "llm-get"))
 
 class Base:
@@ -80,7 +87,7 @@ def as_the_user(client):
 def an_app(): return DatabricksOpenAI().responses.create(model="apps/helper-app", input=[])
 """
 SUFFIXES = (
-    "address again class critic default fast format get given held judge local loop-1 loop-2 method mod no options partial "
+    "address again class critic default fast format get given held judge local loop-1 loop-2 method mod no options or partial "
     "passed passed-2 smart sum yes"
 )
 
@@ -143,3 +150,12 @@ def test_a_configuration_for_development_counts_and_is_missing_in_a_model_that_i
     assert write(CONFIGURED) == (["llm-configured"], [])
     with pytest.raises(PolicyError, match="Config file is not provided"):
         obo_kit.log_model(name="agent", python_model="agent.py", pip_requirements=["mlflow"])
+
+
+def test_names_that_multiply_are_given_up():
+    """Eight names, each assigned twenty times by the next, would be 20⁸ values."""
+    lines = [f"    x{at} = x{at + 1} or x{at + 1}" for at in range(7) for _ in range(20)]
+    (function,) = ast.parse("\n".join(["def f():", *lines, "    x7 = 'llm'"])).body
+    with pytest.raises(UnreadableError):
+        Several({}, (function,)).values(ast.parse("x0", mode="eval").body)
+    assert Several({}, (function,)).values(ast.parse("x7", mode="eval").body) == ["llm"]

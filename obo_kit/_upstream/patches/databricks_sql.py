@@ -1,4 +1,4 @@
-"""Patch the SQL connector, which authors give a session's credentials by hand. Read in databricks-sql-connector 4.0 and 4.9."""
+"""Patch the SQL connector, which authors give a session's credentials by hand. Read in databricks-sql-connector 4.2 and 4.9."""
 
 from __future__ import annotations
 
