@@ -154,7 +154,7 @@ def test_a_configuration_for_development_counts_and_is_missing_in_a_model_that_i
 
 def test_names_that_multiply_are_given_up():
     """Eight names, each assigned twenty times by the next, would be 20⁸ values."""
-    lines = [f"    x{at} = x{at + 1} or x{at + 1}" for at in range(7) for _ in range(20)]
+    lines = [f"    x{at} = x{at + 1}" for at in range(7) for _ in range(20)]
     (function,) = ast.parse("\n".join(["def f():", *lines, "    x7 = 'llm'"])).body
     with pytest.raises(UnreadableError):
         Several({}, (function,)).values(ast.parse("x0", mode="eval").body)
