@@ -477,12 +477,12 @@ MUTANTS = {
         new="    same = True\n",
         test="tools/test_resumed.py::test_another_user_is_refused_where_that_is_set_and_the_first_may_go_on",
     ),
-    "a retriever tool keeps the token that it copied": Mutant(
-        rule=5,
+    "a retriever tool that copied the token shares cookies": Mutant(
+        rule=10,
         module="obo_kit.clients._vector_search",
         old="    if lease is not None:\n        client.__class__",
         new="    if False:\n        client.__class__",
-        test="clients/test_built_by_hand.py::test_a_vector_search_client_built_with_the_token_is_adopted",
+        test="clients/test_built_by_hand.py::test_retriever_tools_built_by_hand_share_no_cookies",
     ),
     "all users make one key of a cache": Mutant(
         rule=6,
@@ -1031,7 +1031,7 @@ EDGES = {
         "a cache gives one user's answer to the next",
         "all users make one key of a cache",
         "a memoizer goes on without the user",
-        "a retriever tool keeps the token that it copied",
+        "a retriever tool that copied the token shares cookies",
     ),
     "a developer stands in on a laptop alone": ("a deployment asks for its developer",),
     "fallbacks are fresh, and files are no traps": (
