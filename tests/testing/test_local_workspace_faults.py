@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 import requests
@@ -348,7 +348,19 @@ def test_twenty_users_through_five_clients_each_are_told_apart(workspace):
 # ---------------------------------------------------------------------------------------------- a warehouse that starts
 
 
-def test_a_cold_warehouse_answers_pending_and_runs_the_statement_once(workspace):
+class _AtOnce(Executor):
+    """Runs what is submitted before it returns: the statement has ended when the answer is made."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_cold_warehouse_answers_pending_and_runs_the_statement_once(workspace, monkeypatch, quick):
+    if quick:
+        monkeypatch.setattr(workspace._warehouses, "_pool", _AtOnce())
     workspace.add_warehouse("wh1")
     workspace.add_table("main.shop.orders", [{"id": 1}])
     workspace.grant("alice", "CAN USE", "wh1")
